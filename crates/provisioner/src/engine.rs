@@ -1,0 +1,4 @@
+//! The decision engine.
+mod effect;
+
+pub use effect::{Effect, GrantedRequest, Outcome};

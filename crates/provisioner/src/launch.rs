@@ -1,0 +1,199 @@
+//! One launching call as it goes over the wire, and as the ledger keeps it.
+//!
+//! A [`LaunchCall`] is complete: it can be repeated byte for byte after a crash, with the same token.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClientToken, InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
+use crate::money::UsdPerHour;
+
+/// The key of the tag that names the owner of a resource.
+pub const TAG_KEY_NAME: &str = "provisioner:key-name";
+/// The key of the tag that names the worker type.
+pub const TAG_WORKER_TYPE: &str = "provisioner:worker-type";
+/// The key of the tag that names the intent (its client token).
+pub const TAG_INTENT: &str = "provisioner:intent";
+/// The key of EC2's display name; we set it to the worker type.
+pub const TAG_NAME: &str = "Name";
+
+/// One `RequestSpotInstances` call, whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LaunchCall {
+    /// The client token: EC2 answers a repeated call with the same token with the same requests.
+    pub token: ClientToken,
+    /// For which worker type.
+    pub worker_type: WorkerTypeName,
+    /// When the call was decided on.
+    pub decided: Timestamp,
+    /// How many instances.
+    pub count: u32,
+    /// The key pair.
+    pub key_name: KeyName,
+    /// The image, resolved (`ami-…`).
+    pub image_id: String,
+    /// The instance type.
+    pub instance_type: InstanceType,
+    /// The zone; `None` leaves it to EC2 or to the subnet.
+    pub zone: Option<Zone>,
+    /// The subnet.
+    pub subnet: Option<SubnetId>,
+    /// Security groups, resolved to ids.
+    pub security_group_ids: Vec<String>,
+    /// A name or an ARN.
+    pub iam_instance_profile: Option<String>,
+    /// User data, base64 as EC2 takes it.
+    pub user_data: Option<String>,
+    /// The highest price; `None` is up to on-demand.
+    pub max_price: Option<UsdPerHour>,
+    /// After this, EC2 itself drops what is still open: a dead daemon buys nothing later.
+    pub valid_until: Timestamp,
+    /// All tags of the request, ours and the user's.
+    pub tags: BTreeMap<String, String>,
+    /// Further fields of the launch specification.
+    #[serde(default)]
+    pub launch_specification: LaunchSpecification,
+}
+
+/// `launch-specification`: the further fields of EC2's launch specification, spelled as EC2 does
+/// (Amazon EC2 API Reference, `RequestSpotLaunchSpecification`). Anything else is an error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct LaunchSpecification {
+    /// Disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub block_device_mappings: Vec<BlockDeviceMapping>,
+    /// Dedicated throughput to EBS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ebs_optimized: Option<bool>,
+    /// Detailed monitoring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
+    /// Tenancy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// Network interfaces; with these, subnet and security groups are theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network_interfaces: Vec<NetworkInterface>,
+}
+
+/// `BlockDeviceMapping`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct BlockDeviceMapping {
+    /// `/dev/xvda`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_name: Option<String>,
+    /// `ephemeral0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_name: Option<String>,
+    /// Suppresses a device of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_device: Option<String>,
+    /// An EBS volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ebs: Option<Ebs>,
+}
+
+/// `EbsBlockDevice`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Ebs {
+    /// Whether the volume goes with its instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_on_termination: Option<bool>,
+    /// Encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<bool>,
+    /// Provisioned operations per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<i32>,
+    /// Provisioned MiB per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput: Option<i32>,
+    /// The key to encrypt with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+    /// The snapshot to start from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_id: Option<String>,
+    /// GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_size: Option<i32>,
+    /// `gp3`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_type: Option<String>,
+}
+
+/// `RunInstancesMonitoringEnabled`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Monitoring {
+    /// On or off.
+    pub enabled: bool,
+}
+
+/// `SpotPlacement`, as far as it is not ours to fill in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Placement {
+    /// `default` or `dedicated`.
+    pub tenancy: String,
+}
+
+/// `InstanceNetworkInterfaceSpecification`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct NetworkInterface {
+    /// Position; 0 is the first.
+    #[serde(default)]
+    pub device_index: i32,
+    /// A public IPv4 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub associate_public_ip_address: Option<bool>,
+    /// Whether the interface goes with its instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_on_termination: Option<bool>,
+    /// Free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Security group ids. Empty: the worker type's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// How many IPv6 addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address_count: Option<i32>,
+    /// The subnet. `None`: the one the launch goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet_id: Option<String>,
+    /// `interface` or `efa`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface_type: Option<String>,
+}
+
+/// What a worker type's names resolve to in AWS (image parameters, group names, subnets' zones).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ResolvedWorkerType {
+    /// `ami-…`.
+    pub image_id: String,
+    /// Security group ids.
+    pub security_group_ids: Vec<String>,
+    /// Where to launch, in order; never empty. Every instance type is tried in each.
+    pub placements: Vec<ResolvedPlacement>,
+}
+
+/// A zone, a subnet (with its zone), or neither: EC2 chooses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ResolvedPlacement {
+    /// The zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+    /// The subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<SubnetId>,
+}

@@ -1,0 +1,50 @@
+//! The in-flight ledger: what was asked of EC2 and is not yet seen.
+//!
+//! An intent is written, and synced, before its call. After a crash the next process finds it and
+//! repeats the call with the same token, so nothing is bought twice and nothing is forgotten.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
+use crate::launch::LaunchCall;
+use crate::money::UsdPerHour;
+
+/// What was asked and is not yet seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Ledger {
+    /// Calls decided on whose answer is not known, by token.
+    #[serde(default)]
+    pub intents: BTreeMap<ClientToken, Intent>,
+    /// Requests EC2 granted that no describe has shown yet.
+    #[serde(default)]
+    pub granted: BTreeMap<SpotRequestId, Granted>,
+    /// Until when nothing is launched, because the ledger before this one was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_until: Option<Timestamp>,
+}
+
+/// A call whose answer is not known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Intent {
+    /// The whole call.
+    pub call: LaunchCall,
+}
+
+/// A granted request not yet seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Granted {
+    /// Its worker type.
+    pub worker_type: WorkerTypeName,
+    /// The call that made it.
+    pub token: ClientToken,
+    /// When it was granted.
+    pub at: Timestamp,
+    /// The highest price it may pay.
+    pub max_price: Option<UsdPerHour>,
+}

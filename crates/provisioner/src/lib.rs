@@ -1,0 +1,23 @@
+//! EC2 capacity for task queues.
+//!
+//! Watches what a queue wants and what EC2 has, and decides what to request, cancel and terminate, per
+//! worker type. The decisions are a synchronous state machine without I/O, clock or randomness; thin
+//! adapters around it speak to EC2, to the queue and to the disk.
+//!
+//! # Features
+//!
+//! | feature | default | what for |
+//! |---|---|---|
+//! | `aws` | yes | EC2 through the AWS SDK; implies `tls` |
+//! | `tls` | yes | a queue behind https |
+#![forbid(unsafe_code)]
+
+pub mod demand;
+pub mod engine;
+pub mod ids;
+pub mod launch;
+pub mod ledger;
+pub mod money;
+pub mod observed;
+pub mod refusal;
+pub mod settings;

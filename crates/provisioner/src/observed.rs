@@ -1,0 +1,152 @@
+//! What EC2 shows under the key-name, in our own words: one complete look.
+//!
+//! An [`Observation`] exists only if every page of every call arrived; planning on a smaller world
+//! than exists launches twice.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
+};
+use crate::money::UsdPerHour;
+
+/// One complete look at everything under the key-name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Observation {
+    /// All instances with the key-name, in any state EC2 still shows.
+    pub instances: Vec<Instance>,
+    /// All open and active spot instance requests that launch with the key-name, and those looked
+    /// up by id, in any state.
+    pub spot_requests: Vec<SpotRequest>,
+    /// Whose key pair the key-name names.
+    pub key_pair: KeyPair,
+}
+
+/// Whose key pair it is: strays are ended only under a key pair that is ours alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyPair {
+    /// Not looked at in this observation.
+    #[default]
+    Unknown,
+    /// EC2 has no key pair of that name.
+    Absent,
+    /// It exists without our tag: made by hand, maybe used by others.
+    Foreign,
+    /// It carries the tag `provisioner:key-name` with its own name.
+    Ours,
+}
+
+/// An EC2 instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its state.
+    pub state: InstanceState,
+    /// Its type.
+    pub instance_type: InstanceType,
+    /// The zone it runs in.
+    pub zone: Option<Zone>,
+    /// When EC2 launched it.
+    pub launch_time: Timestamp,
+    /// The spot instance request it came from, where EC2 says so.
+    pub spot_request: Option<SpotRequestId>,
+    /// Our tags on it.
+    #[serde(default)]
+    pub tags: OwnTags,
+}
+
+/// The state of an instance (Amazon EC2 API Reference, `InstanceState`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceState {
+    /// Being launched.
+    Pending,
+    /// Up (the worker on it may still be booting).
+    Running,
+    /// Being terminated.
+    ShuttingDown,
+    /// Gone; EC2 still shows it for about an hour.
+    Terminated,
+    /// Being stopped.
+    Stopping,
+    /// Stopped: serves nobody, may start again.
+    Stopped,
+    /// A state this version does not know. Counted as live, never touched.
+    Unrecognised(String),
+}
+
+/// A spot instance request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SpotRequest {
+    /// Its id.
+    pub id: SpotRequestId,
+    /// Its state.
+    pub state: SpotRequestState,
+    /// EC2's status code (`pending-evaluation`, `capacity-not-available`, …).
+    pub status_code: String,
+    /// EC2's message to the status code.
+    pub status_message: String,
+    /// When the status last changed.
+    pub status_time: Option<Timestamp>,
+    /// When EC2 says it was made.
+    pub created: Timestamp,
+    /// The instance that came of it.
+    pub instance: Option<InstanceId>,
+    /// The instance type it asks for.
+    pub instance_type: InstanceType,
+    /// The zone it asks for or was launched in.
+    pub zone: Option<Zone>,
+    /// The highest price it may pay. EC2 fills in the on-demand price where none was given.
+    pub max_price: Option<UsdPerHour>,
+    /// Our tags on it.
+    #[serde(default)]
+    pub tags: OwnTags,
+}
+
+/// The state of a spot instance request (EC2 User Guide, "Spot Instance request states").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpotRequestState {
+    /// Waiting for capacity.
+    Open,
+    /// Fulfilled, with an instance.
+    Active,
+    /// Stopped with its instance (persistent requests only; we make none).
+    Disabled,
+    /// Ended: its instance is gone.
+    Closed,
+    /// Cancelled by somebody. Its instance, if it made one, goes on.
+    Cancelled,
+    /// Ended without an instance (`bad-parameters`, …).
+    Failed,
+    /// A state this version does not know. Counted as open, never touched.
+    Unrecognised(String),
+}
+
+/// Our tags on a resource, as far as they are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct OwnTags {
+    /// `provisioner:key-name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_name: Option<KeyName>,
+    /// `provisioner:worker-type`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_type: Option<WorkerTypeName>,
+    /// `provisioner:intent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<ClientToken>,
+}
+
+impl InstanceState {
+    /// Whether it exists and may cost money: anything but shutting down or terminated.
+    pub fn is_live(&self) -> bool {
+        !matches!(self, Self::ShuttingDown | Self::Terminated)
+    }
+}

@@ -1,0 +1,228 @@
+//! What AWS said no with, classed.
+//!
+//! The engine matches on [`RefusalClass`] only; codes are classed in one table, [`classify`].
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An answer that is not the wanted one, or no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Refusal {
+    /// What kind of no.
+    pub class: RefusalClass,
+    /// AWS's error code, spot status code, or our word where there was no answer (`timeout`).
+    pub code: String,
+    /// AWS's message.
+    pub message: String,
+    /// AWS's request id.
+    pub request_id: Option<String>,
+}
+
+/// What kind of no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalClass {
+    /// Too many calls. Definitely not done.
+    Throttled,
+    /// This capacity pool has none, or not at this price or with these constraints: use another.
+    NoCapacity,
+    /// A quota of the account: no other pool helps.
+    Quota,
+    /// The thing named does not exist, or is not visible yet.
+    NotFound,
+    /// Not allowed, or the credentials are no good.
+    Unauthorized,
+    /// The call is wrong: it fails the same way every time.
+    Invalid,
+    /// The token was used before with other parameters: the first call was accepted.
+    IdempotentMismatch,
+    /// No answer, or an answer that leaves open whether it was done.
+    Transient,
+}
+
+impl RefusalClass {
+    /// Whether the call definitely had no effect.
+    pub fn is_definite(self) -> bool {
+        !matches!(self, Self::Transient | Self::IdempotentMismatch)
+    }
+
+    /// A stable name for logs, metrics and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::NoCapacity => "no-capacity",
+            Self::Quota => "quota",
+            Self::NotFound => "not-found",
+            Self::Unauthorized => "unauthorized",
+            Self::Invalid => "invalid",
+            Self::IdempotentMismatch => "idempotent-mismatch",
+            Self::Transient => "transient",
+        }
+    }
+}
+
+impl fmt::Display for RefusalClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.code)?;
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        if let Some(id) = &self.request_id {
+            write!(f, " (request {id})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Classes an EC2 error code or a spot request status code. One table for both.
+///
+/// Sources: Amazon EC2 API Reference, "Error codes"; EC2 User Guide, "Spot request status codes".
+/// An unknown code is `None`: the caller knows whether the HTTP status makes it definite.
+pub fn classify(code: &str) -> Option<RefusalClass> {
+    use RefusalClass as C;
+    let class = match code {
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "SlowDown"
+        | "EC2ThrottledException"
+        | "BandwidthLimitExceeded"
+        | "PriorRequestNotComplete" => C::Throttled,
+
+        "InsufficientInstanceCapacity"
+        | "InsufficientCapacity"
+        | "InsufficientHostCapacity"
+        | "InsufficientReservedInstanceCapacity"
+        | "InsufficientFreeAddressesInSubnet"
+        | "UnfulfillableCapacity"
+        | "Unsupported"
+        | "SpotMaxPriceTooLow"
+        // Spot request status codes.
+        | "capacity-not-available"
+        | "capacity-oversubscribed"
+        | "price-too-low"
+        | "constraint-not-fulfillable"
+        | "az-group-constraint"
+        | "launch-group-constraint"
+        | "placement-group-constraint"
+        | "not-scheduled-yet"
+        | "schedule-expired"
+        | "instance-terminated-no-capacity"
+        | "instance-terminated-by-price"
+        | "instance-terminated-capacity-oversubscribed" => C::NoCapacity,
+
+        "MaxSpotInstanceCountExceeded"
+        | "SpotInstanceCountExceeded"
+        | "VcpuLimitExceeded"
+        | "InstanceLimitExceeded"
+        | "VolumeLimitExceeded"
+        | "MaxIOPSLimitExceeded"
+        | "MaxScheduledInstanceCapacityExceeded"
+        | "ResourceCountExceeded"
+        | "AddressLimitExceeded"
+        | "NetworkInterfaceLimitExceeded"
+        | "limit-exceeded" => C::Quota,
+
+        "UnauthorizedOperation"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "AuthFailure"
+        | "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+        | "Blocked"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidClientTokenId"
+        | "IncompleteSignature"
+        | "InvalidAccessKeyId"
+        | "MissingAuthenticationToken"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "PendingVerification"
+        | "RequestExpired"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => C::Unauthorized,
+
+        "IdempotentParameterMismatch" => C::IdempotentMismatch,
+
+        "InternalError" | "InternalFailure" | "InternalServerError" | "Internal"
+        | "ServiceUnavailable" | "Unavailable" | "RequestTimeout" | "system-error" => C::Transient,
+
+        "bad-parameters" => C::Invalid,
+        // The API's not-found codes are about what the *call* names. For terminate and cancel that
+        // is the id; for a launching call it is a wrong parameter, which the engine treats alike.
+        _ if code.ends_with(".NotFound") || code.ends_with("NotFound") => C::NotFound,
+        _ if code.starts_with("Invalid")
+            || code.starts_with("Missing")
+            || code.starts_with("Malformed")
+            || code.starts_with("Unknown")
+            || code.ends_with(".Malformed") =>
+        {
+            C::Invalid
+        }
+        "OperationNotPermitted"
+        | "UnsupportedOperation"
+        | "UnsupportedInstanceTypeOnHost"
+        | "VPCIdNotSpecified"
+        | "VPCResourceNotSpecified"
+        | "DefaultSubnetDoesNotExistInAZ"
+        | "DefaultVpcDoesNotExist"
+        | "EncryptedVolumesNotSupported"
+        | "IncorrectState"
+        | "ParameterNotFound"
+        | "SnapshotCopyUnsupported.InterRegion" => C::Invalid,
+        _ => return None,
+    };
+    Some(class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_classed() {
+        use RefusalClass as C;
+        for (code, class) in [
+            ("RequestLimitExceeded", C::Throttled),
+            ("InsufficientInstanceCapacity", C::NoCapacity),
+            ("capacity-not-available", C::NoCapacity),
+            ("price-too-low", C::NoCapacity),
+            ("constraint-not-fulfillable", C::NoCapacity),
+            ("MaxSpotInstanceCountExceeded", C::Quota),
+            ("VcpuLimitExceeded", C::Quota),
+            ("InvalidInstanceID.NotFound", C::NotFound),
+            ("InvalidSpotInstanceRequestID.NotFound", C::NotFound),
+            ("InvalidAMIID.NotFound", C::NotFound),
+            ("UnauthorizedOperation", C::Unauthorized),
+            ("InvalidParameterValue", C::Invalid),
+            ("InvalidKeyPair.NotFound", C::NotFound),
+            ("bad-parameters", C::Invalid),
+            ("IdempotentParameterMismatch", C::IdempotentMismatch),
+            ("InternalError", C::Transient),
+            ("InvalidClientTokenId", C::Unauthorized),
+        ] {
+            assert_eq!(classify(code), Some(class), "{code}");
+        }
+        assert_eq!(classify("SomethingNew"), None);
+    }
+
+    #[test]
+    fn only_lost_answers_leave_a_call_open() {
+        assert!(RefusalClass::Throttled.is_definite());
+        assert!(RefusalClass::NoCapacity.is_definite());
+        assert!(!RefusalClass::Transient.is_definite());
+        assert!(!RefusalClass::IdempotentMismatch.is_definite());
+    }
+}

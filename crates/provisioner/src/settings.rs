@@ -1,0 +1,195 @@
+//! The validated configuration: what the engine and the adapters are told.
+//!
+//! Everything that can be wrong has been refused before a [`Settings`] exists; see
+//! `config` for how it is read. Nothing in here comes from the environment later.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
+use crate::money::{Usd, UsdPerHour};
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[provisioner]`.
+    pub provisioner: Provisioner,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[aws]`.
+    pub aws: Aws,
+    /// `[queue]`.
+    pub queue: Queue,
+    /// `[server]`.
+    pub server: Server,
+    /// `[worker-types.NAME]`, merged over `[worker-defaults]`.
+    pub worker_types: BTreeMap<WorkerTypeName, WorkerType>,
+    /// `worker-defaults.max-lifetime`: how long machines of types no longer configured may live.
+    pub retired_max_lifetime: Option<Duration>,
+}
+
+/// `[provisioner]`: how the daemon works.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Provisioner {
+    /// The key-name that marks what is ours. Needed by everything that touches AWS.
+    pub key_name: Option<KeyName>,
+    /// Key-names given up with `setup-aws --force`, for `cleanup-aws` to cover.
+    pub retired: Vec<RetiredKeyName>,
+    /// If set, only tasks with this `provisionerId`, or none, count.
+    pub provisioner_id: Option<String>,
+    /// Between rounds.
+    pub interval: Duration,
+    /// No two rounds closer than this.
+    pub min_interval: Duration,
+    /// What to do with instances under the key-name that are not ours.
+    pub strays: Strays,
+    /// Treat a key pair without our tag as ours alone.
+    pub adopt_key_name: bool,
+    /// How long EC2's describe calls are trusted to lag.
+    pub visibility_window: Duration,
+    /// Give up after this many failed rounds in a row; 0 is never.
+    pub max_failed_rounds: u32,
+    /// Where ledgers live; `None` is the user's state directory.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// A key-name given up, with the account and region it lives in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetiredKeyName {
+    /// The key-name.
+    pub key_name: KeyName,
+    /// Its region.
+    pub region: String,
+    /// Its account; `None` where it was not known.
+    pub account_id: Option<String>,
+}
+
+/// `provisioner.strays`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strays {
+    /// End them, if the key pair is ours.
+    Terminate,
+    /// Keep and report them.
+    Keep,
+}
+
+/// `[limits]`: fences over everything. `None` is no fence.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Live instances, open requests and launches in flight, all worker types together.
+    pub max_instances: Option<u64>,
+    /// Their highest possible price.
+    pub max_usd_per_hour: Option<UsdPerHour>,
+    /// Spent since midnight UTC, and what is live, open or in flight can still spend until midnight.
+    pub max_usd_per_day: Option<Usd>,
+}
+
+/// `[aws]`: where.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Aws {
+    /// The region in force, unless the SDK's own is to be used.
+    pub region: Option<String>,
+    /// The region the configuration files name (`setup-aws` saves it), without overrides.
+    pub saved_region: Option<String>,
+    /// The shared-configuration profile.
+    pub profile: Option<String>,
+    /// The endpoint for every AWS service.
+    pub endpoint_url: Option<String>,
+    /// The account `setup-aws` saved.
+    pub account_id: Option<String>,
+}
+
+/// `[queue]`: where tasks wait.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queue {
+    /// `http://<host>:<port>/<version>` or `queue.url`, without a slash at the end. `/jobs` is added.
+    pub base_url: String,
+    /// Whether `…/jobs?state=RUNNING` is asked for too.
+    pub running: AskRunning,
+    /// The JSON pointer (RFC 6901) to the worker type, split at `/` and unescaped. Never empty.
+    pub worker_type_pointer: Vec<String>,
+    /// For one whole answer.
+    pub timeout: Duration,
+    /// A file with a bearer token.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `queue.running`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskRunning {
+    /// Ask, and take 404 or 400 at the first try for "the queue has none".
+    Auto,
+    /// Always ask; a failure makes the demand unknown.
+    Always,
+    /// Never ask.
+    Never,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Where to listen; `None` is no server.
+    pub listen: Option<std::net::SocketAddr>,
+    /// Whether the user asked for that address. A default that is taken is a warning, not an error.
+    pub listen_configured: bool,
+}
+
+/// `[worker-types.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerType {
+    /// Other values of the pointer that mean this type.
+    pub aliases: Vec<String>,
+    /// `ami-…` or `ssm:/…`.
+    pub image_id: String,
+    /// In order of preference. Never empty.
+    pub instance_types: Vec<InstanceType>,
+    /// Empty: all of the region.
+    pub availability_zones: Vec<Zone>,
+    /// Empty: EC2 chooses in the default VPC.
+    pub subnets: Vec<SubnetId>,
+    /// Ids (`sg-…`) or names.
+    pub security_groups: Vec<String>,
+    /// A name or an ARN.
+    pub iam_instance_profile: Option<String>,
+    /// As it is to be sent (before base64), templates already filled in.
+    pub user_data: Option<Vec<u8>>,
+    /// The highest price per instance-hour; `None` is up to the on-demand price.
+    pub max_price: Option<UsdPerHour>,
+    /// How capacity is asked for.
+    pub launch: Launch,
+    /// The capacity policy.
+    pub policy: Policy,
+    /// An open request older than this is cancelled and asked for elsewhere.
+    pub request_timeout: Duration,
+    /// At least this many instances, demand or not.
+    pub min_instances: u64,
+    /// At most this many, whatever the demand.
+    pub max_instances: u64,
+    /// Tasks one instance runs at a time. At least 1.
+    pub tasks_per_instance: u32,
+    /// How long workers stay up idle before they end themselves.
+    pub idle_timeout: Duration,
+    /// How long an instance may take until its worker claims its first task.
+    pub boot_timeout: Duration,
+    /// Older: no longer counted, ended when idle; twice this: ended. `None` is off.
+    pub max_lifetime: Option<Duration>,
+    /// The user's tags.
+    pub tags: BTreeMap<String, String>,
+    /// Further fields of EC2's launch specification.
+    pub launch_specification: crate::launch::LaunchSpecification,
+}
+
+/// `launch`: the mechanism. One arm of the adapter each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Launch {
+    /// `RequestSpotInstances`, one-time requests.
+    SpotRequest,
+}
+
+/// `policy`, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The 2014 rules, mended.
+    Basic,
+}
