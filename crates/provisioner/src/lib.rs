@@ -12,6 +12,7 @@
 //! | `tls` | yes | a queue behind https |
 #![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod demand;
 pub mod engine;
 pub mod ids;
