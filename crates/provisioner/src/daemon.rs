@@ -260,7 +260,6 @@ impl<S: DemandSource> Daemon<S> {
     pub async fn snapshot(&mut self) -> Result<Snapshot, aws::Error> {
         let now = Timestamp::now();
         let ledger = self.engine.ledger().clone();
-        let lost = ledger.hold_until.is_some();
         let memory = self.engine.memory().clone();
         let demand = self.source.demand(&self.engine.owned_instances()).await;
         let demand = demand.map_err(|error| chain(&error));
@@ -288,7 +287,7 @@ impl<S: DemandSource> Daemon<S> {
             observation: look.observation,
             demand,
             demand_error,
-            ledger: (!lost).then_some(ledger),
+            ledger,
             memory,
             resolved,
             unresolved,

@@ -31,8 +31,8 @@ pub struct Snapshot {
     pub demand: Option<Demand>,
     /// Why the demand was not known.
     pub demand_error: Option<String>,
-    /// The in-flight ledger, without user data; `None` if it was lost.
-    pub ledger: Option<Ledger>,
+    /// The in-flight ledger, without user data. If it was lost, it says until when nothing is launched.
+    pub ledger: Ledger,
     /// The engine's soft state.
     pub memory: Memory,
     /// What the worker types' names resolved to.
@@ -48,10 +48,8 @@ impl Snapshot {
     /// Leaves out what does not belong into a bug report.
     #[must_use]
     pub fn redacted(mut self) -> Self {
-        if let Some(ledger) = &mut self.ledger {
-            for intent in ledger.intents.values_mut() {
-                intent.call.user_data = None;
-            }
+        for intent in self.ledger.intents.values_mut() {
+            intent.call.user_data = None;
         }
         for resolved in self.resolved.values_mut() {
             resolved.user_data = None;
@@ -62,7 +60,7 @@ impl Snapshot {
     /// Makes the plan that a round at the snapshot's time would have made under `settings`.
     pub fn plan(&self, settings: std::sync::Arc<Settings>) -> Plan {
         let start = Start {
-            ledger: self.ledger.clone().map_or(LedgerFound::Lost, LedgerFound::Known),
+            ledger: LedgerFound::Known(self.ledger.clone()),
             memory: self.memory.clone(),
             nonce: 0,
         };
