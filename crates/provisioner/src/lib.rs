@@ -12,6 +12,7 @@
 //! | `tls` | yes | a queue behind https |
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod demand;
 pub mod engine;
 pub mod ids;
@@ -21,3 +22,4 @@ pub mod money;
 pub mod observed;
 pub mod refusal;
 pub mod settings;
+pub mod user_data;
