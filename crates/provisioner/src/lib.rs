@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod config;
 pub mod demand;
 pub mod engine;
 pub mod ids;
@@ -22,3 +23,4 @@ pub mod money;
 pub mod observed;
 pub mod refusal;
 pub mod settings;
+pub mod user_data;
