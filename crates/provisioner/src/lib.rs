@@ -21,3 +21,4 @@ pub mod money;
 pub mod observed;
 pub mod refusal;
 pub mod settings;
+pub mod state_dir;
