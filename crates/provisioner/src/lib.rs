@@ -23,4 +23,5 @@ pub mod money;
 pub mod observed;
 pub mod refusal;
 pub mod settings;
+pub mod state_dir;
 pub mod user_data;
