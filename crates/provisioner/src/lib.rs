@@ -12,6 +12,8 @@
 //! | `tls` | yes | a queue behind https |
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod clock;
 pub mod config;
 pub mod demand;
