@@ -175,8 +175,7 @@ impl ConfigFile {
         let key = "provisioner.retired";
         let before = self.text.clone();
         let edited = self.text.append_retired(retired);
-        let as_meant =
-            edited.is_some() && self.saved().is_ok_and(|saved| saved.retired == wanted);
+        let as_meant = edited.is_some() && self.saved().is_ok_and(|saved| saved.retired == wanted);
         self.keep_if(as_meant, before, key)
     }
 
@@ -196,8 +195,7 @@ impl ConfigFile {
     /// Writes the file: whole or not at all, also if the machine stops in between. Its permissions
     /// and owner stay; a new file gets 0644 less the umask. A symlink stays, its target is replaced.
     pub fn save(&mut self) -> Result<(), EditError> {
-        let unchanged =
-            self.target.is_as_opened().map_err(|error| self.not_writable(error))?;
+        let unchanged = self.target.is_as_opened().map_err(|error| self.not_writable(error))?;
         if !unchanged {
             return Err(EditError::Changed { path: self.path.clone() });
         }
@@ -273,9 +271,8 @@ impl ConfigFile {
         key: &str,
     ) -> Result<Option<String>, EditError> {
         let Some(table) = root.get(section) else { return Ok(None) };
-        let table = table
-            .as_table_like()
-            .ok_or_else(|| self.value_error(section, "expected a table"))?;
+        let table =
+            table.as_table_like().ok_or_else(|| self.value_error(section, "expected a table"))?;
         self.text_in(table, key, &format!("{section}.{key}"))
     }
 
@@ -305,8 +302,9 @@ impl ConfigFile {
         let Some(item) = splice::find(root, "provisioner", "retired") else {
             return Ok(Vec::new());
         };
-        let tables = splice::tables(item)
-            .ok_or_else(|| self.value_error("provisioner.retired", "expected an array of tables"))?;
+        let tables = splice::tables(item).ok_or_else(|| {
+            self.value_error("provisioner.retired", "expected an array of tables")
+        })?;
         let entry = |(index, table): (usize, &dyn TableLike)| {
             let dotted = |key: &str| format!("provisioner.retired[{index}].{key}");
             let text = |key: &str| self.text_in(table, key, &dotted(key));

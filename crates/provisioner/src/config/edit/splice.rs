@@ -164,7 +164,8 @@ impl Text {
         let text = &self.0;
         let start = text[..assignment.start].rfind('\n').map_or(0, |at| at + 1);
         // A byte order mark is not part of the line.
-        let start = if start == 0 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { start };
+        let start =
+            if start == 0 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { start };
         let rest = &text[assignment.end..];
         let (line, has_end) = match rest.find('\n') {
             Some(len) => (&rest[..len], true),

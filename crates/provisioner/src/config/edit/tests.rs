@@ -138,10 +138,7 @@ fn dotted_and_inline_tables_are_edited_as_they_are() {
          aws = { region = \"us-west-2\", account-id = \"012345678901\" }\n"
     );
     let without = edited(&with, |file| file.remove_key_name(None));
-    assert_eq!(
-        without,
-        "provisioner = { strays = \"keep\" }\naws = { region = \"us-west-2\" }\n"
-    );
+    assert_eq!(without, "provisioner = { strays = \"keep\" }\naws = { region = \"us-west-2\" }\n");
 }
 
 #[test]
@@ -184,7 +181,8 @@ fn key_names_are_retired_in_every_layout() {
 
 #[test]
 fn what_cannot_be_edited_is_refused_and_left() {
-    for text in ["provisioner = 1\n", "[[provisioner]]\nx = 1\n", "[provisioner.key-name]\nx = 1\n"] {
+    for text in ["provisioner = 1\n", "[[provisioner]]\nx = 1\n", "[provisioner.key-name]\nx = 1\n"]
+    {
         let mut file = Scene::new(Some(text)).open();
         let error = set(&mut file).unwrap_err();
         assert!(matches!(error, EditError::Layout { .. }), "{error}");
