@@ -19,5 +19,7 @@ pub mod launch;
 pub mod ledger;
 pub mod money;
 pub mod observed;
+pub mod queue;
 pub mod refusal;
 pub mod settings;
+pub mod source;
