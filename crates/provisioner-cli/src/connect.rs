@@ -4,7 +4,7 @@ use provisioner::aws::{Client, ConnectOptions};
 use provisioner::ids::KeyName;
 use provisioner::refusal::RefusalClass;
 use provisioner::settings::Settings;
-use provisioner::state_dir::StateDir;
+use provisioner::state_dir::{StateDir, StateDirError};
 
 use crate::exit::{ExitStatus, Failure};
 use crate::load;
@@ -76,4 +76,9 @@ impl Connection {
         )
         .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))
     }
+}
+
+/// The state directory cannot be used: by whom it is held, and what to do.
+pub(crate) fn state_dir_failure(error: &StateDirError) -> Failure {
+    Failure::from_error(ExitStatus::FAILED, error).with_hint(error.hint().unwrap_or_default())
 }
