@@ -14,6 +14,7 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod clock;
 pub mod demand;
 pub mod engine;
 pub mod ids;
