@@ -16,6 +16,8 @@ const NO_CREDENTIALS: &str = "no-credentials";
 const TIMEOUT: &str = "timeout";
 /// Our word where nothing, or nothing readable, came back.
 const NO_ANSWER: &str = "no-answer";
+/// Our word where AWS answered, and what was looked for is not among it.
+const UNRESOLVED: &str = "unresolved";
 
 /// A call to AWS that did not bring what it was made for.
 ///
@@ -59,8 +61,23 @@ impl Error {
         Self { operation, resource: resource.into(), refusal }
     }
 
+    /// What the configuration names is not there, or not one thing.
+    pub(crate) fn unresolved(
+        operation: &'static str,
+        resource: impl Into<String>,
+        why: String,
+    ) -> Self {
+        let refusal = Refusal {
+            class: RefusalClass::NotFound,
+            code: UNRESOLVED.to_owned(),
+            message: why,
+            request_id: None,
+        };
+        Self { operation, resource: resource.into(), refusal }
+    }
+
     /// AWS's error code, or our word where there was no answer (`timeout`, `no-answer`,
-    /// `no-credentials`, `http-500`).
+    /// `no-credentials`, `http-500`) or not the wanted one (`unresolved`).
     pub fn code(&self) -> &str {
         &self.refusal.code
     }
@@ -82,6 +99,7 @@ impl fmt::Display for Error {
         let verb = match refusal.code.as_str() {
             TIMEOUT | NO_ANSWER => "got no answer",
             NO_CREDENTIALS => "was not tried",
+            UNRESOLVED => "found nothing to use",
             _ => "was refused",
         };
         write!(f, "{operation} for {resource} {verb}: {refusal}")
