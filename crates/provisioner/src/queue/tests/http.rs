@@ -98,8 +98,8 @@ impl Server {
 }
 
 /// Answers for one state, one a round.
-fn rounds(bodies: &[&'static str]) -> impl FnMut() -> Reply + Send + use<> {
-    let mut bodies = bodies.to_vec().into_iter();
+fn rounds(bodies: &'static [&'static str]) -> impl FnMut() -> Reply + Send {
+    let mut bodies = bodies.iter().copied();
     move || ok(bodies.next().expect("no further round"))
 }
 
