@@ -8,7 +8,6 @@
 //! curl http://127.0.0.1:8314/0.1.0/jobs/TASK-ID/claim --json '{"workerId":"i-0123456789abcdef0"}'
 //! curl -X POST http://127.0.0.1:8314/0.1.0/jobs/TASK-ID/finish
 //! ```
-#![expect(clippy::print_stdout, reason = "prints where it listens")]
 
 use std::io::Write;
 use std::net::SocketAddr;
