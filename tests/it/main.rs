@@ -1,0 +1,8 @@
+//! Process tests: the three programs over loopback against moto, looked at from outside.
+//!
+//! `harness` knows moto, the fake queue and processes, and nothing of the product's code. Each
+//! other module is a theme. A test takes an account of its own, so all of them run in parallel.
+
+mod harness;
+
+mod harness_itself;
