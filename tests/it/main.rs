@@ -5,4 +5,14 @@
 
 mod harness;
 
+mod cleanup;
+mod config_errors;
+mod crash;
 mod harness_itself;
+mod lifecycle;
+mod limits;
+mod queue_faults;
+mod run_rounds;
+mod running;
+mod setup;
+mod strays;

@@ -421,7 +421,11 @@ class SpotRequest:
         rules = world.rules
         if self.held_by_test or self.state != "open":
             return
-        key = world.capacity_key(self.zone, self.spec.get("InstanceType", ""))
+        pool = self.zone, self.spec.get("InstanceType", "")
+        if code := world.doom(*pool):
+            self.settle("failed", code)
+            return
+        key = world.capacity_key(*pool)
         if key is not None and rules.capacity[key] <= 0:
             if self.status_code != "capacity-not-available":
                 self.settle("open", "capacity-not-available", rules.held_age_s)

@@ -70,6 +70,8 @@ class Rules:
     held_age_s: float = 0
     # "ZONE/TYPE" (patterns) -> machines left; what is not named is plentiful.
     capacity: dict[str, int] = field(default_factory=dict)
+    # "ZONE/TYPE" (patterns) -> status code with which requests there fail at once.
+    doomed: dict[str, str] = field(default_factory=dict)
     # Without capacity: "hold" the request open, or "refuse" the call.
     no_capacity: str = "hold"
     # A page never holds more than this, whatever MaxResults says.
@@ -143,10 +145,16 @@ class World:
 
     def capacity_key(self, zone: str, instance_type: str) -> str | None:
         """The capacity rule that applies to this pool, if any."""
-        for pattern in self.rules.capacity:
-            if fnmatch.fnmatchcase(f"{zone}/{instance_type}", pattern):
-                return pattern
-        return None
+        return next(iter(self._rules_of(self.rules.capacity, zone, instance_type)), None)
+
+    def doom(self, zone: str, instance_type: str) -> str | None:
+        """The status code with which requests to this pool fail, if they do."""
+        found = self._rules_of(self.rules.doomed, zone, instance_type)
+        return self.rules.doomed[found[0]] if found else None
+
+    @staticmethod
+    def _rules_of(rules: dict[str, Any], zone: str, instance_type: str) -> list[str]:
+        return [p for p in rules if fnmatch.fnmatchcase(f"{zone}/{instance_type}", p)]
 
 
 _worlds: dict[str, World] = {}

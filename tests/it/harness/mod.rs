@@ -15,7 +15,7 @@ pub(crate) use account::Account;
 pub(crate) use http::{Response, free_port, get, post};
 pub(crate) use moto::{BotoError, MotoServer};
 pub(crate) use process::{Daemon, Finished};
-pub(crate) use project::Project;
+pub(crate) use project::{Project, mode};
 pub(crate) use queue::{Answer, FakeQueue, task};
 pub(crate) use world::{Call, Instance, SpotRequest, World};
 

@@ -65,10 +65,31 @@ impl Finished {
         self.code(0)
     }
 
+    /// Asserts that it ended by itself and not well.
+    #[track_caller]
+    pub(crate) fn fails(self) -> Self {
+        assert!(
+            self.status.code().is_some_and(|code| code != 0 && code != 101),
+            "{} ended with {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.what,
+            self.status,
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
     /// Asserts that standard error mentions each of these, in any case.
     #[track_caller]
     pub(crate) fn says(self, words: &[&str]) -> Self {
         mentions(&self.what, &self.stderr, words);
+        self
+    }
+
+    /// Asserts that standard error mentions this once and not more.
+    #[track_caller]
+    pub(crate) fn says_once(self, word: &str) -> Self {
+        assert_eq!(self.stderr.matches(word).count(), 1, "{}: {word:?} in\n{}", self.what, self.stderr);
         self
     }
 

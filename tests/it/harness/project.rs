@@ -200,6 +200,12 @@ max-instances = 20
         Self::finish(&mut self.command(program, args))
     }
 
+    /// Starts a prepared command in the background.
+    #[track_caller]
+    pub(crate) fn start(command: &mut Command) -> Daemon {
+        Daemon::spawn(command)
+    }
+
     /// Runs a prepared command to its end.
     #[track_caller]
     pub(crate) fn finish(command: &mut Command) -> Finished {
@@ -231,6 +237,16 @@ max-instances = 20
     #[track_caller]
     pub(crate) fn daemon(&self) -> Daemon {
         Daemon::spawn(&mut self.command("provisionerd", &["run"]))
+    }
+
+    /// The names of the files beside the configuration, sorted.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.work()).expect("the working directory");
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
     }
 
     /// Writes a file beside the configuration; returns its path.
