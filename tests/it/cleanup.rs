@@ -40,7 +40,9 @@ impl Others {
         let world = account.world();
         assert!(world.has_key_pair("somebody-else"));
         assert!(self.instances.iter().all(|id| world.instance(id).is_live()));
-        assert!(self.requests.iter().all(|id| ["open", "active"].contains(&&*world.request(id).state)));
+        assert!(
+            self.requests.iter().all(|id| ["open", "active"].contains(&&*world.request(id).state))
+        );
     }
 }
 
@@ -51,7 +53,12 @@ fn nothing_is_left(account: &Account, key_name: &str) {
     assert!(!world.has_key_pair(key_name));
     assert_eq!(world.live(key_name), Vec::<&_>::new());
     assert!(world.requests(key_name).iter().all(|r| !["open", "active"].contains(&&*r.state)));
-    assert!(world.instances.iter().all(|i| i.key_name.as_deref() != Some(key_name) || i.state == "terminated"));
+    assert!(
+        world
+            .instances
+            .iter()
+            .all(|i| i.key_name.as_deref() != Some(key_name) || i.state == "terminated")
+    );
 }
 
 #[test]
@@ -85,7 +92,11 @@ fn asks_first() {
     let listed = project.cleanup_aws(&["--dry-run"]).ok();
     let world = project.world();
     for request in world.requests(&project.key_name()) {
-        assert!(listed.stdout.contains(&request.id) || request.state != "open", "{}", listed.stdout);
+        assert!(
+            listed.stdout.contains(&request.id) || request.state != "open",
+            "{}",
+            listed.stdout
+        );
     }
     for machine in world.live(&project.key_name()) {
         assert!(listed.stdout.contains(&machine.id), "{}", listed.stdout);
@@ -130,7 +141,8 @@ fn what_is_protected_is_named_and_the_rest_goes() {
     let (project, _) = busy_project();
     let key_name = project.key_name();
     let before = project.config();
-    let kept = project.account.to_instances(&json!({ "do": "protect", "key_name": key_name, "limit": 1 }));
+    let kept =
+        project.account.to_instances(&json!({ "do": "protect", "key_name": key_name, "limit": 1 }));
     project.cleanup_aws(&["--yes"]).code(4).says(&[&kept[0]]);
     let world = project.world();
     assert_eq!(world.live(&key_name).iter().map(|i| &i.id).collect::<Vec<_>>(), [&kept[0]]);
@@ -242,7 +254,10 @@ fn volumes_that_survive_are_named() {
         table.insert("Ebs".to_owned(), ebs.into());
         toml::Value::from(table)
     };
-    project.set("worker-types.linux.launch-specification.BlockDeviceMappings", vec![device("/dev/sdb")]);
+    project.set(
+        "worker-types.linux.launch-specification.BlockDeviceMappings",
+        vec![device("/dev/sdb")],
+    );
     project.queue.pending(&[("linux", 1)]);
     project.round().ok();
     let volume = project.world().volumes.remove(0).id;
@@ -259,7 +274,10 @@ fn the_wrong_account_or_region_is_refused() {
     let mut command = project.command("cleanup-aws", &["--yes"]);
     command.envs(stranger.env());
     Project::finish(&mut command).code(2).says(&[&project.account.number, &stranger.number]);
-    project.cleanup_aws(&["--yes", "--region", "eu-west-1"]).code(2).says(&["eu-west-1", "us-west-2"]);
+    project
+        .cleanup_aws(&["--yes", "--region", "eu-west-1"])
+        .code(2)
+        .says(&["eu-west-1", "us-west-2"]);
     assert_eq!(project.config(), before);
     assert!(project.world().has_key_pair(&project.key_name()));
 }

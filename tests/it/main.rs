@@ -3,6 +3,8 @@
 //! `harness` knows moto, the fake queue and processes, and nothing of the product's code. Each
 //! other module is a theme. A test takes an account of its own, so all of them run in parallel.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod harness;
 
 mod cleanup;

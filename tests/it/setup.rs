@@ -248,7 +248,11 @@ fn a_lost_answer_leaves_nothing_unnamed() {
     let pairs = project.world().key_pairs;
     if project.config() == before {
         let done = done.fails();
-        assert!(pairs.iter().all(|pair| done.stderr.contains(&pair.name)), "{pairs:?}\n{}", done.stderr);
+        assert!(
+            pairs.iter().all(|pair| done.stderr.contains(&pair.name)),
+            "{pairs:?}\n{}",
+            done.stderr
+        );
     } else {
         let key_name = project.key_name();
         done.ok();

@@ -9,6 +9,7 @@ Beside AWS's API, `/_ext/...` answers JSON; `Control` lists the paths.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -110,7 +111,8 @@ class Faulty:
             world.released.wait(fault.hang_ms / 1000)
         if fault.drop:
             entry["status"] = 0
-            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # the client may have gone before
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError
         if fault.body is not None:
             started("200 OK", [("Content-Type", "text/xml")])

@@ -12,12 +12,11 @@ mod world;
 use std::time::{Duration, Instant};
 
 pub(crate) use account::Account;
-pub(crate) use http::{Response, free_port, get, post};
-pub(crate) use moto::{BotoError, MotoServer};
-pub(crate) use process::{Daemon, Finished};
+pub(crate) use http::{free_port, get, post};
+pub(crate) use moto::MotoServer;
 pub(crate) use project::{Project, mode};
 pub(crate) use queue::{Answer, FakeQueue, task};
-pub(crate) use world::{Call, Instance, SpotRequest, World};
+pub(crate) use world::World;
 
 /// Where the tests play.
 pub(crate) const REGION: &str = "us-west-2";

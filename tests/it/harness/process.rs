@@ -1,14 +1,12 @@
 //! Running the programs: to their end, or in the background.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-
-use super::eventually;
 
 /// Nothing takes longer than this.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -23,7 +21,7 @@ impl Output {
     }
 
     /// Reads a pipe to its end, in the background.
-    fn collect(&self, mut pipe: impl std::io::Read + Send + 'static) -> JoinHandle<()> {
+    fn collect(&self, mut pipe: impl Read + Send + 'static) -> JoinHandle<()> {
         let kept = Arc::clone(&self.0);
         thread::spawn(move || {
             let mut chunk = [0; 4096];
@@ -86,13 +84,6 @@ impl Finished {
         self
     }
 
-    /// Asserts that standard error mentions this once and not more.
-    #[track_caller]
-    pub(crate) fn says_once(self, word: &str) -> Self {
-        assert_eq!(self.stderr.matches(word).count(), 1, "{}: {word:?} in\n{}", self.what, self.stderr);
-        self
-    }
-
     /// Asserts that standard output mentions each of these, in any case.
     #[track_caller]
     pub(crate) fn prints(self, words: &[&str]) -> Self {
@@ -142,11 +133,6 @@ impl Daemon {
             stderr.collect(child.stderr.take().expect("a pipe")),
         ];
         Self { what, child, stdout, stderr, readers }
-    }
-
-    /// What it has written to standard error so far.
-    pub(crate) fn stderr(&self) -> String {
-        self.stderr.text()
     }
 
     /// Its process id.
@@ -259,12 +245,4 @@ impl Drop for Daemon {
 fn tail(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(40)..].join("\n")
-}
-
-/// Waits until a process is gone.
-#[track_caller]
-pub(crate) fn gone(pid: u32) {
-    eventually("the process is gone", super::SOON, || {
-        !std::path::Path::new(&format!("/proc/{pid}")).exists()
-    });
 }

@@ -200,12 +200,6 @@ max-instances = 20
         Self::finish(&mut self.command(program, args))
     }
 
-    /// Starts a prepared command in the background.
-    #[track_caller]
-    pub(crate) fn start(command: &mut Command) -> Daemon {
-        Daemon::spawn(command)
-    }
-
     /// Runs a prepared command to its end.
     #[track_caller]
     pub(crate) fn finish(command: &mut Command) -> Finished {

@@ -139,9 +139,4 @@ impl Call {
     pub(crate) fn param(&self, name: &str) -> &str {
         self.params.get(name).map_or("", String::as_str)
     }
-
-    /// The values of a list parameter: `NAME.1`, `NAME.2`, …
-    pub(crate) fn list(&self, name: &str) -> Vec<&str> {
-        (1..).map_while(|n| self.params.get(&format!("{name}.{n}"))).map(String::as_str).collect()
-    }
 }
