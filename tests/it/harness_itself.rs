@@ -173,6 +173,60 @@ fn a_hanging_call_is_let_go() {
 }
 
 #[test]
+fn a_call_can_be_lost_on_its_way() {
+    let account = account();
+    account.fault(&json!({ "action": "RequestSpotInstances", "hang_ms": 60_000, "drop": true }));
+    let other = account.clone();
+    let hanging =
+        std::thread::spawn(move || other.boto3("ec2", "request_spot_instances", ask_for(1, "a")));
+    eventually("the call has arrived", SOON, || {
+        account.calls_of("RequestSpotInstances").len() == 1
+    });
+    account.clear_faults();
+    hanging.join().unwrap().unwrap_err();
+    assert!(account.world().spot_requests.is_empty());
+    account.ec2("request_spot_instances", ask_for(1, "a"));
+    assert_eq!(account.world().spot_requests.len(), 1);
+}
+
+#[test]
+fn spot_requests_have_their_surprises() {
+    let account = account();
+    account.rules(&json!({ "spot": "held", "fulfil_on_cancel": 1 }));
+    account.ec2("request_spot_instances", ask_for(1, "a"));
+    let id = account.world().spot_requests[0].id.clone();
+    let cancelled =
+        account.ec2("cancel_spot_instance_requests", json!({ "SpotInstanceRequestIds": [id] }));
+    assert_eq!(cancelled["CancelledSpotInstanceRequests"][0]["State"], "cancelled");
+    assert_eq!(account.world().request(&id).status, "request-canceled-and-instance-running");
+    assert_eq!(account.world().live("key").len(), 1);
+
+    account.rules(&json!({ "doomed": { "*/m5.*": "bad-parameters" } }));
+    account.ec2("request_spot_instances", ask_for(1, "b"));
+    let failed = account.world().spot_requests[1].clone();
+    assert_eq!((&*failed.state, &*failed.status), ("failed", "bad-parameters"));
+
+    account.rules(&json!({ "doomed": {}, "arrivals_key_name": "key" }));
+    account.ec2("describe_spot_instance_requests", json!({}));
+    assert_eq!(account.world().open("key").len(), 1);
+
+    let odd = account.to_requests(
+        &json!({ "do": "state", "state": "pondering", "key_name": "key", "limit": 1 }),
+    );
+    assert_eq!(account.world().request(&odd[0]).state, "pondering");
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    let mut stranger = Account::new();
+    stranger.forge_keys();
+    let refused = stranger.boto3("ec2", "describe_instances", json!({})).unwrap_err();
+    assert_eq!(refused.code, "AuthFailure");
+    let refused = stranger.boto3("sts", "get_caller_identity", json!({})).unwrap_err();
+    assert_eq!(refused.code, "InvalidClientTokenId");
+}
+
+#[test]
 fn new_things_can_be_invisible_for_a_while() {
     let account = account();
     account.rules(&json!({ "lag_looks": 2, "pending_looks": 1 }));

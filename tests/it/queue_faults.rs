@@ -27,8 +27,8 @@ fn is_no_demand(project: &Project, answer: Answer) -> String {
     let what = format!("{answer:?}");
     project.queue.answer_pending(answer);
     let said = project.round().code(1);
-    assert_eq!(project.account.changes().len(), before, "{:.100}", what);
-    assert_eq!(project.live_and_open(), (1, 2), "{:.100}", what);
+    assert_eq!(project.account.changes().len(), before, "{what:.100}");
+    assert_eq!(project.live_and_open(), (1, 2), "{what:.100}");
     said.stderr
 }
 

@@ -457,7 +457,7 @@ fn without_capacity_the_next_pool_is_used_in_the_same_round() {
     project.round();
     let world = project.world();
     assert_eq!(world.live(&project.key_name()).len(), 3);
-    assert!(world.instances.iter().all(|i| i.instance_type == "m5a.large"));
+    assert!(world.instances.iter().all(|i| i.kind == "m5a.large"));
     let tried: Vec<_> = launches(&project.account)
         .iter()
         .map(|call| (call["LaunchSpecification.InstanceType"].clone(), call["ClientToken"].clone()))
@@ -515,7 +515,7 @@ fn unfilled_requests_move_to_another_pool() {
     daemon.rounds(&project.queue, 2);
     daemon.stop();
     let world = project.world();
-    assert!(world.instances.iter().all(|i| i.instance_type == "m5a.large"));
+    assert!(world.instances.iter().all(|i| i.kind == "m5a.large"));
     assert_eq!(world.spot_requests.len(), 4);
 }
 

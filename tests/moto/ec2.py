@@ -84,7 +84,9 @@ def passes(filters: dict[str, list[str]], fields: dict[str, Any], tags: dict[str
     return True
 
 
-def page(response: Any, world: worlds.World, items: list[tuple[int, Any]]) -> tuple[list, str | None]:
+def page(
+    response: Any, world: worlds.World, items: list[tuple[int, Any]]
+) -> tuple[list, str | None]:
     """One page of numbered items, and the token of the next.
 
     The token names the last item given out and not an offset, so a page stays right when items
@@ -288,7 +290,14 @@ def end_instance(instance: Instance, status_code: str = "instance-terminated-by-
     return before
 
 
-STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+STATE_CODES = {
+    "pending": 0,
+    "running": 16,
+    "shutting-down": 32,
+    "terminated": 48,
+    "stopping": 64,
+    "stopped": 80,
+}
 
 
 def terminate_instances(self: InstanceResponse) -> ActionResult:
@@ -430,7 +439,9 @@ class SpotRequest:
             if self.status_code != "capacity-not-available":
                 self.settle("open", "capacity-not-available", rules.held_age_s)
             return
-        due = rules.spot == "at-once" or (isinstance(rules.spot, dict) and self.looks > rules.spot["after"])
+        due = rules.spot == "at-once" or (
+            isinstance(rules.spot, dict) and self.looks > rules.spot["after"]
+        )
         if due:
             if key is not None:
                 rules.capacity[key] -= 1
@@ -479,7 +490,11 @@ class SpotRequest:
     def answer(self) -> dict[str, Any]:
         """The request as the API shows it."""
         spec = self.spec
-        shown = {k: v for k, v in spec.items() if k not in ("SecurityGroups", "SecurityGroupIds", "UserData")}
+        shown = {
+            k: v
+            for k, v in spec.items()
+            if k not in ("SecurityGroups", "SecurityGroupIds", "UserData")
+        }
         shown["SecurityGroups"] = [
             {"GroupId": g.id, "GroupName": g.name} for g in groups_of(self.ec2_backend, spec)
         ]
@@ -504,7 +519,10 @@ class SpotRequest:
             out["InstanceId"] = self.instance.id
             out["LaunchedAvailabilityZone"] = self.zone
         if self.state == "failed":
-            out["Fault"] = {"Code": self.status_code, "Message": MESSAGES.get(self.status_code, "failed")}
+            out["Fault"] = {
+                "Code": self.status_code,
+                "Message": MESSAGES.get(self.status_code, "failed"),
+            }
         return {key: value for key, value in out.items() if value is not None}
 
 
@@ -543,7 +561,10 @@ def groups_of(backend: Any, spec: dict[str, Any]) -> list[Any]:
     for name in names:
         groups.append(backend.get_security_group_by_name_or_id(name))
         if groups[-1] is None:
-            refuse("InvalidGroup.NotFound", f"The security group '{name}' does not exist in default VPC")
+            refuse(
+                "InvalidGroup.NotFound",
+                f"The security group '{name}' does not exist in default VPC",
+            )
     return groups or [backend.get_security_group_by_name_or_id("default")]
 
 
@@ -567,7 +588,9 @@ def check_launch(response: Any, spec: dict[str, Any]) -> None:
     backend = response.ec2_backend
     if (key := spec.get("KeyName")) and key not in backend.key_pairs:
         refuse("InvalidKeyPair.NotFound", f"The key pair '{key}' does not exist")
-    image = spec.get("ImageId") or refuse("MissingParameter", "The request must contain the parameter ImageId")
+    image = spec.get("ImageId") or refuse(
+        "MissingParameter", "The request must contain the parameter ImageId"
+    )
     if not re.fullmatch("ami-[0-9a-f]{8,17}", image):
         refuse("InvalidAMIID.Malformed", f'Invalid id: "{image}" (expecting "ami-...")')
     if image not in backend.amis:
@@ -575,7 +598,10 @@ def check_launch(response: Any, spec: dict[str, Any]) -> None:
     if (kind := spec.get("InstanceType", "m1.small")) not in INSTANCE_TYPES:
         refuse("InvalidParameterValue", f"Invalid value '{kind}' for InstanceType.")
     if spec.get("SubnetId") and spec.get("SecurityGroups"):
-        refuse("InvalidParameterCombination", "The parameter groupName cannot be used with the parameter subnet")
+        refuse(
+            "InvalidParameterCombination",
+            "The parameter groupName cannot be used with the parameter subnet",
+        )
     if spec.get("SubnetId"):
         backend.get_subnet(spec["SubnetId"])
     zone = (spec.get("Placement") or {}).get("AvailabilityZone")
@@ -638,9 +664,18 @@ def request_spot_instances(self: SpotInstances) -> ActionResult:
     self.error_on_dryrun()
 
     pool = world.capacity_key(zone_of(backend, spec), spec.get("InstanceType", ""))
-    if world.rules.no_capacity == "refuse" and pool is not None and world.rules.capacity[pool] < count:
-        refuse("InsufficientInstanceCapacity", "There is no Spot capacity available that matches your request.")
-    ask = {name: self._get_param(name) for name in ("Type", "ValidFrom", "ValidUntil", "ClientToken")}
+    if (
+        world.rules.no_capacity == "refuse"
+        and pool is not None
+        and world.rules.capacity[pool] < count
+    ):
+        refuse(
+            "InsufficientInstanceCapacity",
+            "There is no Spot capacity available that matches your request.",
+        )
+    ask = {
+        name: self._get_param(name) for name in ("Type", "ValidFrom", "ValidUntil", "ClientToken")
+    }
     if price := self._get_param("SpotPrice"):
         ask["SpotPrice"] = f"{float(price):.6f}"
     requests = [make_request(backend, spec, ask, tags) for _ in range(count)]
@@ -649,7 +684,9 @@ def request_spot_instances(self: SpotInstances) -> ActionResult:
     return ActionResult({"SpotInstanceRequests": [r.answer() for r in requests]})
 
 
-def make_request(backend: Any, spec: dict[str, Any], ask: dict[str, Any], tags: dict[str, str]) -> SpotRequest:
+def make_request(
+    backend: Any, spec: dict[str, Any], ask: dict[str, Any], tags: dict[str, str]
+) -> SpotRequest:
     request = SpotRequest(backend, spec, ask)
     backend.spot_instance_requests[request.id] = request
     if tags:
@@ -680,7 +717,11 @@ def describe_spot_instance_requests(self: SpotInstances) -> ActionResult:
     ids = self._get_param("SpotInstanceRequestIds", [])
     if not self._get_param("NextToken"):
         if world.rules.arrivals_key_name:
-            spec = {"KeyName": world.rules.arrivals_key_name, "ImageId": next(iter(backend.amis)), "InstanceType": "m5.large"}
+            spec = {
+                "KeyName": world.rules.arrivals_key_name,
+                "ImageId": next(iter(backend.amis)),
+                "InstanceType": "m5.large",
+            }
             make_request(backend, spec, {}, {})
         for request in list(backend.spot_instance_requests.values()):
             request.look()
@@ -692,7 +733,9 @@ def describe_spot_instance_requests(self: SpotInstances) -> ActionResult:
         if not r.hidden_looks and passes(filters, r.fields(), tags_of(backend, r.id))
     ]
     requests, token = page(self, world, numbered)
-    return ActionResult({"SpotInstanceRequests": [r.answer() for r in requests], "NextToken": token})
+    return ActionResult(
+        {"SpotInstanceRequests": [r.answer() for r in requests], "NextToken": token}
+    )
 
 
 def cancel_spot_instance_requests(self: SpotInstances) -> ActionResult:

@@ -55,8 +55,13 @@ def answer(ask: dict[str, Any]) -> dict[str, Any]:
             result.pop("ResponseMetadata", None)
         return {"ok": result}
     except ClientError as error:
-        return {"error": {"code": error.response["Error"]["Code"], "message": error.response["Error"]["Message"]}}
-    except Exception as error:  # noqa: BLE001: the test says what went wrong
+        return {
+            "error": {
+                "code": error.response["Error"]["Code"],
+                "message": error.response["Error"]["Message"],
+            }
+        }
+    except Exception as error:  # the test says what went wrong
         return {"error": {"code": type(error).__name__, "message": str(error)}}
 
 

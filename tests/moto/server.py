@@ -25,6 +25,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+
+def end_with_stdin() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+# First of all: the imports below take more than a second.
+threading.Thread(target=end_with_stdin, daemon=True).start()
+
 HERE = Path(__file__).resolve().parent
 # Two images instead of 1299, which every account would load and every launch search.
 os.environ["MOTO_AMIS_PATH"] = str(HERE / "images.json")
@@ -63,7 +72,9 @@ class Call:
         if target:
             self.params = {"Action": target.rpartition(".")[2]}
         else:
-            self.params = dict(urllib.parse.parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+            self.params = dict(
+                urllib.parse.parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
+            )
         self.action = self.params.pop("Action", "")
         self.params.pop("Version", None)
 
@@ -126,7 +137,11 @@ class Faulty:
         return self.ordinary(world, entry, environ, started)
 
     def ordinary(
-        self, world: worlds.World, entry: dict[str, Any], environ: Environ, start_response: StartResponse
+        self,
+        world: worlds.World,
+        entry: dict[str, Any],
+        environ: Environ,
+        start_response: StartResponse,
     ) -> Iterable[bytes]:
         """moto's answer; its error code goes into the log."""
         with world.lock:
@@ -162,7 +177,9 @@ def answer_error(
             "</Error><RequestId>req-injected</RequestId></ErrorResponse>"
         )
         kind = "text/xml"
-    start_response(f"{status} Injected", [("Content-Type", kind), ("Content-Length", str(len(body.encode())))])
+    start_response(
+        f"{status} Injected", [("Content-Type", kind), ("Content-Length", str(len(body.encode())))]
+    )
     return [body.encode()]
 
 
@@ -192,10 +209,12 @@ class Control:
         try:
             result = self.do(path, query, json.loads(raw) if raw else {})
             status = "200 OK"
-        except Exception as error:  # noqa: BLE001: a mistake in a test must say what it is
+        except Exception as error:  # a mistake in a test must say what it is
             result, status = {"error": f"{type(error).__name__}: {error}"}, "400 Bad Request"
         body = json.dumps(result, default=str).encode()
-        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        start_response(
+            status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        )
         return [body]
 
     def do(self, path: list[str], query: dict[str, str], body: Any) -> Any:
@@ -224,7 +243,10 @@ class Control:
                 case "keys":
                     return self.new_key(account)
                 case "requests":
-                    return [on_request(r, body) for r in chosen(backend.spot_instance_requests.values(), body)]
+                    return [
+                        on_request(r, body)
+                        for r in chosen(backend.spot_instance_requests.values(), body)
+                    ]
                 case "add-request":
                     return [add_request(backend, body).id for _ in range(body.get("count", 1))]
                 case "instances":
@@ -395,7 +417,9 @@ def picture(backend: Any) -> dict[str, Any]:
                 "instance_id": r.instance.id if r.instance else None,
                 "client_token": r.client_token,
                 "create_time": ec2.stamp(r.create_time),
-                "valid_until": ec2.stamp(r.valid_until) if isinstance(r.valid_until, datetime) else r.valid_until,
+                "valid_until": ec2.stamp(r.valid_until)
+                if isinstance(r.valid_until, datetime)
+                else r.valid_until,
                 "user_data": str(ec2.user_data(r.spec) or ""),
                 "block_devices": r.spec.get("BlockDeviceMappings"),
                 "tags": ec2.tags_of(backend, r.id),
@@ -424,17 +448,11 @@ class Quiet(MotoRequestHandler):
         pass
 
 
-def end_with_stdin() -> None:
-    sys.stdin.buffer.read()
-    os._exit(0)
-
-
 def main() -> None:
     ec2.install()
     app = Faulty(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     os.environ["MOTO_PORT"] = str(server.port)
-    threading.Thread(target=end_with_stdin, daemon=True).start()
     print(json.dumps({"port": server.port}), flush=True)
     server.serve_forever()
 

@@ -36,7 +36,7 @@ class Fault:
     match: dict[str, str] = field(default_factory=dict)  # parameter (or "tag:KEY") -> pattern
 
     def wants(self, action: str, params: dict[str, str]) -> bool:
-        """Whether this fault befalls the call; uses up one `skip` or one of `times` if it matches."""
+        """Whether this fault befalls the call; uses up one `skip` or `times` if so."""
         if self.action not in ("*", action) or self.times == 0:
             return False
         seen = {**params, **requested_tags(params)}

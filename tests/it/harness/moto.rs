@@ -116,7 +116,7 @@ impl MotoServer {
         region: &str,
         service: &str,
         call: &str,
-        with: Value,
+        with: &Value,
     ) -> Result<Value, BotoError> {
         let ask = json!({
             "endpoint": self.endpoint(), "region": region, "keys": keys,

@@ -20,7 +20,8 @@ pub(crate) struct Instance {
     pub(crate) id: String,
     pub(crate) state: String,
     pub(crate) key_name: Option<String>,
-    pub(crate) instance_type: String,
+    #[serde(rename = "instance_type")]
+    pub(crate) kind: String,
     pub(crate) zone: String,
     pub(crate) spot_request_id: Option<String>,
     pub(crate) user_data: Option<String>,
