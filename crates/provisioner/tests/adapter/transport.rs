@@ -22,25 +22,25 @@ use aws_smithy_types::body::SdkBody;
 use provisioner::aws::Client;
 
 /// The request id that every answer bears.
-pub const REQUEST_ID: &str = "8f1c0000-0000-4000-8000-000000000001";
+pub(crate) const REQUEST_ID: &str = "8f1c0000-0000-4000-8000-000000000001";
 
 /// One call as it went over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// `DescribeInstances`.
-    pub action: String,
+    pub(crate) action: String,
     /// Everything else in the form, or for JSON the body under `""`.
-    pub params: BTreeMap<String, String>,
+    pub(crate) params: BTreeMap<String, String>,
 }
 
 impl Sent {
     /// A parameter, or `""`.
-    pub fn get(&self, name: &str) -> &str {
+    pub(crate) fn get(&self, name: &str) -> &str {
         self.params.get(name).map_or("", String::as_str)
     }
 
     /// The values of the filter called `name`, if it was sent.
-    pub fn filter(&self, name: &str) -> Option<Vec<&str>> {
+    pub(crate) fn filter(&self, name: &str) -> Option<Vec<&str>> {
         let (n, _) = (1..)
             .map_while(|n| Some((n, self.params.get(&format!("Filter.{n}.Name"))?)))
             .find(|(_, key)| *key == name)?;
@@ -48,14 +48,14 @@ impl Sent {
     }
 
     /// `Name.1`, `Name.2`, ….
-    pub fn list(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn list(&self, name: &str) -> Vec<&str> {
         (1..).map_while(|n| self.params.get(&format!("{name}.{n}"))).map(String::as_str).collect()
     }
 }
 
 /// What comes back.
 #[derive(Clone, Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// An HTTP answer.
     Answer { status: u16, body: String },
     /// The connection breaks, the call maybe done.
@@ -68,12 +68,12 @@ pub enum Reply {
 
 impl Reply {
     /// 200 with this body.
-    pub fn ok(body: impl Into<String>) -> Self {
+    pub(crate) fn ok(body: impl Into<String>) -> Self {
         Self::Answer { status: 200, body: body.into() }
     }
 
     /// An error as EC2 writes it.
-    pub fn error(status: u16, code: &str) -> Self {
+    pub(crate) fn error(status: u16, code: &str) -> Self {
         Self::Answer { status, body: crate::xml::error(code, "because") }
     }
 }
@@ -82,7 +82,7 @@ type Answers = Box<dyn Fn(&Sent) -> Reply + Send + Sync>;
 
 /// The other end: answers calls and keeps them.
 #[derive(Clone)]
-pub struct Ec2 {
+pub(crate) struct Ec2 {
     answers: Arc<Answers>,
     sent: Arc<Mutex<Vec<Sent>>>,
 }
@@ -95,12 +95,12 @@ impl fmt::Debug for Ec2 {
 
 impl Ec2 {
     /// Answers every call by `answers`.
-    pub fn new(answers: impl Fn(&Sent) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(answers: impl Fn(&Sent) -> Reply + Send + Sync + 'static) -> Self {
         Self { answers: Arc::new(Box::new(answers)), sent: Arc::default() }
     }
 
     /// Answers the n-th call with the n-th reply, and panics at one too many.
-    pub fn script(replies: impl IntoIterator<Item = Reply>) -> Self {
+    pub(crate) fn script(replies: impl IntoIterator<Item = Reply>) -> Self {
         let replies = Mutex::new(replies.into_iter().collect::<Vec<_>>().into_iter());
         Self::new(move |sent| {
             let reply = replies.lock().unwrap().next();
@@ -109,12 +109,12 @@ impl Ec2 {
     }
 
     /// What it answers to a call (which is not kept).
-    pub fn answer(&self, sent: &Sent) -> Reply {
+    pub(crate) fn answer(&self, sent: &Sent) -> Reply {
         (self.answers)(sent)
     }
 
     /// A client that talks to it.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let credentials = Credentials::new("AKIDTEST", "secret", None, None, "test");
         let config = SdkConfig::builder()
             .region(Region::new("us-west-2"))
@@ -125,17 +125,17 @@ impl Ec2 {
     }
 
     /// All calls so far.
-    pub fn sent(&self) -> Vec<Sent> {
+    pub(crate) fn sent(&self) -> Vec<Sent> {
         self.sent.lock().unwrap().clone()
     }
 
     /// The actions of all calls so far.
-    pub fn actions(&self) -> Vec<String> {
+    pub(crate) fn actions(&self) -> Vec<String> {
         self.sent().into_iter().map(|sent| sent.action).collect()
     }
 
     /// The only call so far.
-    pub fn only(&self) -> Sent {
+    pub(crate) fn only(&self) -> Sent {
         let mut sent = self.sent();
         assert_eq!(sent.len(), 1, "{sent:?}");
         sent.remove(0)

@@ -1,7 +1,7 @@
 //! EC2's answers, as it writes them.
 
 /// An answer to `action`.
-pub fn answer(action: &str, inside: &str) -> String {
+pub(crate) fn answer(action: &str, inside: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <{action}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
@@ -10,7 +10,7 @@ pub fn answer(action: &str, inside: &str) -> String {
 }
 
 /// An error.
-pub fn error(code: &str, message: &str) -> String {
+pub(crate) fn error(code: &str, message: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
          <Message>{message}</Message></Error></Errors><RequestID>r</RequestID></Response>"
@@ -26,7 +26,7 @@ fn next(token: &str) -> String {
 }
 
 /// A page of `DescribeInstances`, all in one reservation.
-pub fn instances(instances: &[String], token: &str) -> String {
+pub(crate) fn instances(instances: &[String], token: &str) -> String {
     let set = items(instances);
     answer(
         "DescribeInstances",
@@ -39,12 +39,12 @@ pub fn instances(instances: &[String], token: &str) -> String {
 }
 
 /// A page of `DescribeInstances` without any.
-pub fn no_instances() -> String {
+pub(crate) fn no_instances() -> String {
     answer("DescribeInstances", "<reservationSet/>")
 }
 
 /// A page of `DescribeSpotInstanceRequests`.
-pub fn spot_requests(requests: &[String], token: &str) -> String {
+pub(crate) fn spot_requests(requests: &[String], token: &str) -> String {
     let set = items(requests);
     answer(
         "DescribeSpotInstanceRequests",
@@ -53,14 +53,14 @@ pub fn spot_requests(requests: &[String], token: &str) -> String {
 }
 
 /// Tags.
-pub fn tags(tags: &[(&str, &str)]) -> String {
+pub(crate) fn tags(tags: &[(&str, &str)]) -> String {
     let tags: Vec<String> =
         tags.iter().map(|(key, value)| format!("<key>{key}</key><value>{value}</value>")).collect();
     format!("<tagSet>{}</tagSet>", items(&tags))
 }
 
 /// An instance under key-name `k`, with `more` beside.
-pub fn instance(id: &str, state: &str, more: &str) -> String {
+pub(crate) fn instance(id: &str, state: &str, more: &str) -> String {
     format!(
         "<instanceId>{id}</instanceId><imageId>ami-1</imageId>\
          <instanceState><code>16</code><name>{state}</name></instanceState><keyName>k</keyName>\
@@ -70,7 +70,7 @@ pub fn instance(id: &str, state: &str, more: &str) -> String {
 }
 
 /// A spot request under key-name `k`, with `more` beside.
-pub fn spot_request(id: &str, state: &str, more: &str) -> String {
+pub(crate) fn spot_request(id: &str, state: &str, more: &str) -> String {
     format!(
         "<spotInstanceRequestId>{id}</spotInstanceRequestId><spotPrice>0.031200</spotPrice>\
          <type>one-time</type><state>{state}</state><status><code>pending-evaluation</code>\
@@ -82,6 +82,6 @@ pub fn spot_request(id: &str, state: &str, more: &str) -> String {
 }
 
 /// The spot request id of an instance.
-pub fn from_request(id: &str) -> String {
+pub(crate) fn from_request(id: &str) -> String {
     format!("<spotInstanceRequestId>{id}</spotInstanceRequestId>")
 }
