@@ -18,7 +18,7 @@ pub(crate) fn error(code: &str, message: &str) -> String {
 }
 
 fn items(inside: &[String]) -> String {
-    inside.iter().map(|inside| format!("<item>{inside}</item>")).collect()
+    inside.iter().map(|inside| format!("<item>{inside}</item>")).collect::<Vec<_>>().concat()
 }
 
 fn next(token: &str) -> String {
