@@ -27,9 +27,11 @@ pub mod money;
 pub mod observed;
 #[cfg(feature = "aws")]
 mod private_key;
+pub mod queue;
 pub mod refusal;
 pub mod settings;
 #[cfg(feature = "aws")]
 pub mod setup;
+pub mod source;
 pub mod state_dir;
 pub mod user_data;
