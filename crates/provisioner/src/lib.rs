@@ -12,6 +12,7 @@
 //! | `tls` | yes | a queue behind https |
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod demand;
 pub mod engine;
 pub mod ids;
@@ -22,3 +23,4 @@ pub mod observed;
 pub mod refusal;
 pub mod settings;
 pub mod state_dir;
+pub mod user_data;
