@@ -1,4 +1,287 @@
-//! The decision engine.
+//! The decision engine: a synchronous state machine without I/O, clock or randomness of its own.
+//!
+//! A driver tells it what it saw ([`Engine::observe`], [`Engine::demand`], [`Engine::resolve`]) and
+//! the time, begins a round, does each [`Effect`] in turn and answers its [`Outcome`]. Refusals come
+//! back as outcomes and are answered by the next effect, in the same round. Exactly two drivers exist:
+//! the daemon and the simulated world of the tests.
+//!
+//! ```text
+//! observe + demand ─► begin_round: recount ─► decide ─► check ─► next_effect ⇄ outcome ─► end_round
+//! ```
+//!
+//! Not in here: anything that speaks to AWS, the queue or the disk, and any clock.
+
+mod check;
+mod decide;
 mod effect;
+mod in_flight;
+mod index;
+mod limits;
+mod memory;
+mod options;
+mod plan;
+mod policy;
+mod round;
+mod settle;
+mod shed;
+mod token;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock;
+use crate::demand::{Demand, Running};
+use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
+use crate::launch::ResolvedWorkerType;
+use crate::ledger::Ledger;
+use crate::observed::{KeyPair, Observation};
+use crate::settings::Settings;
 
 pub use effect::{Effect, GrantedRequest, Outcome};
+pub use memory::{
+    Cancelling, CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent,
+};
+pub use plan::{Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus};
+pub use round::{Executed, Report, Result as ExecutedResult};
+
+use decide::{Decide, Decided};
+use index::Index;
+use round::Round;
+use settle::Settle;
+use token::Tokens;
+
+/// The longest pause after failed rounds.
+const LONGEST_FAILURE_PAUSE: Duration = Duration::from_mins(1);
+
+/// What an engine starts from.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The ledger as it was found.
+    pub ledger: LedgerFound,
+    /// The soft state, or an empty one.
+    pub memory: Memory,
+    /// The driver's randomness: makes client tokens unique and pauses uneven.
+    pub nonce: u64,
+}
+
+/// How the ledger was found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LedgerFound {
+    /// It was there.
+    Known(Ledger),
+    /// It was absent or damaged: what was asked for lately is not known.
+    Lost,
+    /// It was lost, and the operator says that nothing is in flight.
+    AssumedClean,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Arc<Settings>,
+    key_name: KeyName,
+    ledger: Ledger,
+    /// Whether the ledger has changed since it was last written.
+    ledger_dirty: bool,
+    memory: Memory,
+    index: Index,
+    seen_by_intent: BTreeMap<ClientToken, u32>,
+    demand: Result<Demand, String>,
+    fresh_demand: bool,
+    resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
+    tagged_lately: BTreeMap<InstanceId, Timestamp>,
+    settle_notes: Vec<Note>,
+    tokens: Tokens,
+    round: Option<Round>,
+    throttled_rounds: u32,
+    failed_rounds: u32,
+}
+
+impl Engine {
+    /// Makes an engine for everything under `key_name`.
+    pub fn new(settings: Arc<Settings>, key_name: KeyName, start: Start, now: Timestamp) -> Self {
+        let window = settings.provisioner.visibility_window;
+        let (ledger, ledger_dirty) = match start.ledger {
+            LedgerFound::Known(ledger) => (ledger, false),
+            LedgerFound::Lost => {
+                (Ledger { hold_until: Some(clock::after(now, window)), ..Ledger::default() }, true)
+            }
+            LedgerFound::AssumedClean => (Ledger::default(), true),
+        };
+        Self {
+            settings,
+            key_name,
+            ledger,
+            ledger_dirty,
+            memory: start.memory,
+            index: Index::default(),
+            seen_by_intent: BTreeMap::new(),
+            demand: Err("not read yet".to_owned()),
+            fresh_demand: false,
+            resolved: BTreeMap::new(),
+            tagged_lately: BTreeMap::new(),
+            settle_notes: Vec::new(),
+            tokens: Tokens::new(start.nonce),
+            round: None,
+            throttled_rounds: 0,
+            failed_rounds: 0,
+        }
+    }
+
+    /// Requests whose fate the next observation must tell, by a look-up by id where the pages do not.
+    pub fn tracked(&self) -> BTreeSet<SpotRequestId> {
+        let memory = &self.memory;
+        let seen =
+            memory.open.keys().chain(memory.cancelling.keys()).chain(memory.fulfilled.keys());
+        seen.chain(self.ledger.granted.keys()).cloned().collect()
+    }
+
+    /// Whether the next observation should look at the key pair.
+    pub fn wants_key_pair(&self) -> bool {
+        self.index.key_pair != KeyPair::Ours
+            || !self.index.strays.machines.is_empty()
+            || !self.index.strays.open.is_empty()
+    }
+
+    /// The instances known as ours: of running tasks, only theirs need be kept.
+    pub fn owned_instances(&self) -> BTreeSet<InstanceId> {
+        self.memory.machines.keys().cloned().collect()
+    }
+
+    /// The ledger, as it is to be on disk.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The soft state, to be kept on disk between rounds.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Takes in what a worker type names in AWS, or why that is not known. It concerns this type alone.
+    pub fn resolve(&mut self, name: &WorkerTypeName, resolved: Result<ResolvedWorkerType, String>) {
+        self.resolved.insert(name.clone(), resolved);
+    }
+
+    /// Takes in one complete look at EC2. Work proportional to what it holds.
+    pub fn observe(&mut self, observation: &Observation, now: Timestamp) {
+        let settle = Settle {
+            settings: &self.settings,
+            key_name: &self.key_name,
+            ledger: &mut self.ledger,
+            memory: &mut self.memory,
+            now,
+        };
+        let settled = settle.run(observation, self.index.key_pair);
+        self.index = settled.index;
+        self.seen_by_intent = settled.seen_by_intent;
+        self.ledger_dirty |= settled.ledger_changed;
+        self.settle_notes = settled.notes;
+        self.tagged_lately.retain(|_, at| clock::age(*at, now) < Duration::from_mins(1));
+    }
+
+    /// Takes in what the queue wants, or why that is not known.
+    pub fn demand(&mut self, demand: Result<Demand, String>) {
+        self.demand = demand;
+        self.fresh_demand = true;
+    }
+
+    /// Decides a round from what was taken in.
+    pub fn begin_round(&mut self, now: Timestamp) -> &Plan {
+        self.recount(now);
+        let in_flight = in_flight::count(&self.ledger, &self.seen_by_intent, &self.memory);
+        let mut decided = {
+            let decide = Decide {
+                settings: &self.settings,
+                index: &self.index,
+                ledger: &self.ledger,
+                memory: &self.memory,
+                in_flight: &in_flight,
+                demand: self.demand.as_ref().map_err(String::as_str),
+                resolved: &self.resolved,
+                tagged_lately: &self.tagged_lately,
+                now,
+            };
+            let mut decided = decide.run();
+            let violations = check::check(&decide, &decided);
+            if !violations.is_empty() {
+                let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
+                let Decided { plan, goals } = &mut decided;
+                plan.notes.push(Note::new(
+                    None,
+                    NoteKind::CheckFailed,
+                    format!("the plan breaks a fence and is not executed: {}", reasons.join("; ")),
+                ));
+                plan.actions.clear();
+                goals.clear();
+            }
+            decided
+        };
+        decided.plan.notes.append(&mut self.settle_notes);
+        if self.ledger.hold_until.is_some_and(|until| until <= now) {
+            self.ledger.hold_until = None;
+            self.ledger_dirty = true;
+        }
+        let round = Round::new(decided, &self.ledger, now);
+        &self.round.insert(round).plan
+    }
+
+    fn recount(&mut self, now: Timestamp) {
+        let unknown = Running::Unknown;
+        let running = self.demand.as_ref().map_or(&unknown, |demand| &demand.running);
+        let settings = &self.settings;
+        self.index.recount(settings, running, self.fresh_demand, &mut self.memory, now);
+        self.fresh_demand = false;
+
+        // Machines that look free beside waiting tasks for long are not free.
+        let mut changed = false;
+        for (name, group) in &mut self.index.types {
+            let pending = self.demand.as_ref().ok().and_then(|demand| demand.pending.get(name));
+            let waiting = matches!(running, Running::Counted { .. })
+                && pending.is_some_and(|pending| pending.count > 0)
+                && group.counts.idle + group.counts.overdue > 0;
+            if waiting {
+                if !self.memory.unclaimed_since.contains_key(name) {
+                    self.memory.unclaimed_since.insert(name.clone(), now);
+                    group.touch();
+                    changed = true;
+                }
+            } else {
+                self.memory.unclaimed_since.remove(name);
+            }
+        }
+        if changed {
+            self.index.recount(settings, running, false, &mut self.memory, now);
+        }
+        let long_ago =
+            |penalty: &CoolDown| clock::age(penalty.until(), now) > Duration::from_mins(10);
+        self.memory.cool_downs.retain(|_, penalty| !long_ago(penalty));
+        self.memory.breakers.retain(|_, penalty| !long_ago(penalty));
+    }
+
+    /// Ends a round that could not be decided, because EC2 could not be observed. Returns when to try again.
+    pub fn round_failed(&mut self, now: Timestamp) -> Timestamp {
+        self.round = None;
+        self.failed_rounds = self.failed_rounds.saturating_add(1);
+        self.pause(self.failed_rounds, now)
+    }
+
+    /// Rounds in a row that failed: EC2 not observed, or the demand unknown.
+    pub fn failed_rounds(&self) -> u32 {
+        self.failed_rounds
+    }
+
+    /// A pause that grows with `strikes`, uneven by up to a fifth so that many daemons do not march in step.
+    fn pause(&mut self, strikes: u32, now: Timestamp) -> Timestamp {
+        let interval = self.settings.provisioner.interval;
+        let pause = memory::growing(interval, strikes, LONGEST_FAILURE_PAUSE.max(interval));
+        let uneven = pause.mul_f64(
+            0.8 + 0.4 * f64::from(u32::try_from(self.tokens.jitter() >> 32).unwrap_or(0))
+                / f64::from(u32::MAX),
+        );
+        clock::after(now, uneven.max(self.settings.provisioner.min_interval))
+    }
+}

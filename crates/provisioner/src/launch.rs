@@ -3,6 +3,7 @@
 //! A [`LaunchCall`] is complete: it can be repeated byte for byte after a crash, with the same token.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,25 @@ pub const TAG_WORKER_TYPE: &str = "provisioner:worker-type";
 pub const TAG_INTENT: &str = "provisioner:intent";
 /// The key of EC2's display name; we set it to the worker type.
 pub const TAG_NAME: &str = "Name";
+
+/// A capacity pool: EC2's capacity of one instance type in one zone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Pool {
+    /// The instance type.
+    pub instance_type: InstanceType,
+    /// The zone; `None` where EC2 chooses.
+    pub zone: Option<Zone>,
+}
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.zone {
+            Some(zone) => write!(f, "{} in {zone}", self.instance_type),
+            None => write!(f, "{} in any zone", self.instance_type),
+        }
+    }
+}
 
 /// One `RequestSpotInstances` call, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,7 +57,8 @@ pub struct LaunchCall {
     pub image_id: String,
     /// The instance type.
     pub instance_type: InstanceType,
-    /// The zone; `None` leaves it to EC2 or to the subnet.
+    /// The zone; `None` leaves it to EC2. With a subnet it is the subnet's, for our own records: the
+    /// call then names the subnet alone.
     pub zone: Option<Zone>,
     /// The subnet.
     pub subnet: Option<SubnetId>,
@@ -182,6 +203,9 @@ pub struct ResolvedWorkerType {
     pub image_id: String,
     /// Security group ids.
     pub security_group_ids: Vec<String>,
+    /// User data with its templates filled in, base64 as EC2 takes it.
+    #[serde(default, skip_serializing)]
+    pub user_data: Option<String>,
     /// Where to launch, in order; never empty. Every instance type is tried in each.
     pub placements: Vec<ResolvedPlacement>,
 }
@@ -196,4 +220,11 @@ pub struct ResolvedPlacement {
     /// The subnet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet: Option<SubnetId>,
+}
+
+impl LaunchCall {
+    /// The capacity pool it asks.
+    pub fn pool(&self) -> Pool {
+        Pool { instance_type: self.instance_type.clone(), zone: self.zone.clone() }
+    }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
-use crate::launch::LaunchCall;
+use crate::launch::{LaunchCall, Pool};
 use crate::money::UsdPerHour;
 
 /// What was asked and is not yet seen.
@@ -33,6 +33,10 @@ pub struct Ledger {
 pub struct Intent {
     /// The whole call.
     pub call: LaunchCall,
+    /// Since when EC2 is known to have taken it, though not with what result: it is then not repeated
+    /// but looked up (`IdempotentParameterMismatch`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Timestamp>,
 }
 
 /// A granted request not yet seen.
@@ -43,6 +47,8 @@ pub struct Granted {
     pub worker_type: WorkerTypeName,
     /// The call that made it.
     pub token: ClientToken,
+    /// The pool it asks.
+    pub pool: Pool,
     /// When it was granted.
     pub at: Timestamp,
     /// The highest price it may pay.

@@ -12,6 +12,9 @@
 //! | `tls` | yes | a queue behind https |
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "aws")]
+pub mod aws;
+pub mod clock;
 pub mod config;
 pub mod demand;
 pub mod engine;
@@ -20,7 +23,9 @@ pub mod launch;
 pub mod ledger;
 pub mod money;
 pub mod observed;
+pub mod queue;
 pub mod refusal;
 pub mod settings;
+pub mod source;
 pub mod state_dir;
 pub mod user_data;

@@ -111,6 +111,12 @@ impl Usd {
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
+
+    /// What is left of this after `other`; nothing, if that is more.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
 }
 
 fn write_micros(f: &mut fmt::Formatter<'_>, micros: u64) -> fmt::Result {

@@ -1,0 +1,239 @@
+//! Plans and rounds as people and programs read them.
+//!
+//! The shapes here are the contract of `--output json`; they are twins of the engine's types, so that
+//! those may change.
+
+use std::fmt::Write as _;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+use provisioner::engine::{Action, Executed, ExecutedResult, Note, Plan, Report, WorkerTypeStatus};
+use serde::Serialize;
+
+/// `plan --output json`, and with results `run --once --output json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlanView {
+    version: u32,
+    time: Timestamp,
+    worker_types: Vec<WorkerTypeView>,
+    actions: Vec<ActionView>,
+    notes: Vec<NoteView>,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkerTypeView {
+    name: String,
+    pending: u64,
+    running: u64,
+    open_requests: u64,
+    booting: u64,
+    idle: u64,
+    busy: u64,
+    stopping: u64,
+    wanted: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_pending: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize)]
+struct ActionView {
+    kind: &'static str,
+    worker_type: Option<String>,
+    count: u64,
+    ids: Vec<String>,
+    reason: ReasonView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<ResultView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReasonView {
+    kind: &'static str,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ResultView {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    requests: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorView {
+    kind: &'static str,
+    code: String,
+    message: String,
+    request_id: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct NoteView {
+    worker_type: Option<String>,
+    kind: &'static str,
+    text: String,
+}
+
+impl PlanView {
+    /// A plan that was not carried out.
+    pub(crate) fn of_plan(plan: &Plan, time: Timestamp) -> Self {
+        Self {
+            version: 1,
+            time,
+            worker_types: plan.worker_types.iter().map(WorkerTypeView::of).collect(),
+            actions: plan.actions.iter().map(|action| ActionView::of(action, None)).collect(),
+            notes: plan.notes.iter().map(NoteView::of).collect(),
+        }
+    }
+
+    /// A round, with what was done.
+    pub(crate) fn of_report(report: &Report, time: Timestamp) -> Self {
+        let done = |executed: &Executed| {
+            ActionView::of(&executed.action, Some(ResultView::of(executed)))
+        };
+        Self {
+            actions: report.executed.iter().map(done).collect(),
+            ..Self::of_plan(&report.plan, time)
+        }
+    }
+
+    /// Whether there is anything to do, or was done.
+    pub(crate) fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
+    /// As text, for people.
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header([
+            "WORKER TYPE", "PENDING", "RUNNING", "OPEN", "BOOTING", "IDLE", "BUSY", "STOPPING", "WANTED",
+        ]);
+        for row in &self.worker_types {
+            table.add_row([
+                row.name.clone(),
+                row.pending.to_string(),
+                row.running.to_string(),
+                row.open_requests.to_string(),
+                row.booting.to_string(),
+                row.idle.to_string(),
+                row.busy.to_string(),
+                row.stopping.to_string(),
+                row.wanted.to_string(),
+            ]);
+        }
+        let _ = writeln!(out, "{}", table.trim_fmt());
+        let _ = writeln!(out);
+        if self.actions.is_empty() {
+            let _ = writeln!(out, "Nothing to do.");
+        } else {
+            let _ = writeln!(out, "Actions:");
+        }
+        for action in &self.actions {
+            let whom = action.worker_type.as_deref().unwrap_or("(strays)");
+            let _ = writeln!(out, "  {} {} for {whom}: {}", action.kind, action.count, action.reason.text);
+            if let Some(result) = &action.result {
+                let pool = result.pool.as_ref().map(|pool| format!(" ({pool})")).unwrap_or_default();
+                let _ = match &result.error {
+                    None => writeln!(out, "    {}{pool}", result.outcome),
+                    Some(error) => {
+                        writeln!(out, "    {}{pool}: {}: {}", result.outcome, error.code, error.message)
+                    }
+                };
+            }
+            if !action.ids.is_empty() {
+                let _ = writeln!(out, "    {}", action.ids.join(" "));
+            }
+        }
+        if !self.notes.is_empty() {
+            let _ = writeln!(out, "\nNotes:");
+        }
+        for note in &self.notes {
+            let whom = note.worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+            let _ = writeln!(out, "  {whom}{} ({})", note.text, note.kind);
+        }
+        out
+    }
+}
+
+impl WorkerTypeView {
+    fn of(status: &WorkerTypeStatus) -> Self {
+        let WorkerTypeStatus {
+            name,
+            pending,
+            running,
+            open_requests,
+            booting,
+            idle,
+            busy,
+            stopping,
+            wanted,
+            oldest_pending,
+        } = status.clone();
+        Self {
+            name,
+            pending,
+            running,
+            open_requests,
+            booting,
+            idle,
+            busy,
+            stopping,
+            wanted,
+            oldest_pending,
+        }
+    }
+}
+
+impl ActionView {
+    fn of(action: &Action, result: Option<ResultView>) -> Self {
+        Self {
+            kind: action.kind.as_str(),
+            worker_type: action.worker_type.as_ref().map(ToString::to_string),
+            count: action.kind.count(),
+            ids: action.kind.ids().into_iter().map(str::to_owned).collect(),
+            reason: ReasonView {
+                kind: action.reason.kind.as_str(),
+                text: action.reason.text.clone(),
+            },
+            result,
+        }
+    }
+}
+
+impl ResultView {
+    fn of(executed: &Executed) -> Self {
+        let pool = executed.launch.as_ref().map(|(pool, _)| pool.to_string());
+        let (outcome, requests, refusal) = match &executed.result {
+            ExecutedResult::Done(requests) => ("done", requests.as_slice(), None),
+            ExecutedResult::Refused(refusal) => ("refused", &[][..], Some(refusal)),
+            ExecutedResult::Unknown(refusal) => ("unknown", &[][..], Some(refusal)),
+        };
+        Self {
+            outcome,
+            pool,
+            requests: requests.iter().map(ToString::to_string).collect(),
+            error: refusal.map(|refusal| ErrorView {
+                kind: refusal.class.as_str(),
+                code: refusal.code.clone(),
+                message: refusal.message.clone(),
+                request_id: refusal.request_id.clone(),
+            }),
+        }
+    }
+}
+
+impl NoteView {
+    fn of(note: &Note) -> Self {
+        Self {
+            worker_type: note.worker_type.as_ref().map(ToString::to_string),
+            kind: note.kind.as_str(),
+            text: note.text.clone(),
+        }
+    }
+}

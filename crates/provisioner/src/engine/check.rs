@@ -1,0 +1,198 @@
+//! Checks a finished plan against the fences, whatever the policy said.
+//!
+//! Written apart from the code that makes plans, on purpose: a violation is a bug of ours, and a plan
+//! that has one is not executed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::clock;
+use crate::engine::decide::{Decide, Decided};
+use crate::engine::index::{Group, Machine};
+use crate::engine::limits::Room;
+use crate::engine::plan::{ActionKind, ReasonKind};
+use crate::ids::InstanceId;
+use crate::observed::{InstanceState, KeyPair};
+
+/// A fence that a plan breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Violation(String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Returns every fence that `decided` breaks.
+pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut say = |text: String| violations.push(Violation(text));
+    let plan = &decided.plan;
+    let index = decide.index;
+    let demand_known = decide.demand.is_ok();
+
+    let ends: BTreeSet<&str> = plan.actions.iter().flat_map(|action| action.kind.ids()).collect();
+    let mut machines: BTreeMap<&InstanceId, (&Machine, Kept)> = BTreeMap::new();
+    let mut requests: BTreeSet<&str> = BTreeSet::new();
+    if !ends.is_empty() {
+        let kept = index.types.values().map(|group| (group, Kept::Configured));
+        let kept = kept.chain(index.retired.values().map(|group| (group, Kept::Retired)));
+        for (group, kept) in kept.chain([(&index.strays, Kept::Stray)]) {
+            machines.extend(group.machines.iter().map(|machine| (&machine.id, (machine, kept))));
+            let open = group.open.iter().filter(|request| request.touchable);
+            requests.extend(open.map(|request| request.id.as_str()));
+        }
+    }
+
+    let mut seen = BTreeSet::new();
+    for action in &plan.actions {
+        let reason = action.reason.kind;
+        match &action.kind {
+            ActionKind::Cancel(ids) => {
+                for id in ids {
+                    if !requests.contains(id.as_str()) {
+                        say(format!("cancels {id}, which is no open request of ours"));
+                    }
+                    if !seen.insert(id.as_str()) {
+                        say(format!("cancels {id} twice"));
+                    }
+                }
+                if !demand_known && reason == ReasonKind::NoDemand {
+                    say("cancels for lack of a demand that is not known".to_owned());
+                }
+            }
+            ActionKind::Terminate(ids) => {
+                for id in ids {
+                    if !seen.insert(id.as_str()) {
+                        say(format!("terminates {id} twice"));
+                    }
+                    match machines.get(id) {
+                        None => say(format!("terminates {id}, which is not ours")),
+                        Some((machine, kept)) => {
+                            if let Some(why) = forbids_ending(decide, machine, *kept, reason) {
+                                say(format!("terminates {id} ({reason}): {why}"));
+                            }
+                        }
+                    }
+                }
+            }
+            ActionKind::Tag(_) => {}
+            ActionKind::Request(_) => {
+                if reason != ReasonKind::UnansweredIntent && !demand_known {
+                    say("launches for a demand that is not known".to_owned());
+                }
+            }
+        }
+    }
+
+    for goal in &decided.goals {
+        let name = &goal.worker_type;
+        let (Some(worker_type), Some(group)) =
+            (decide.settings.worker_types.get(name), index.types.get(name))
+        else {
+            say(format!("launches `{name}`, which is not configured"));
+            continue;
+        };
+        let in_flight =
+            decide.in_flight.get(&Some(name.clone())).map_or(0, |in_flight| in_flight.count);
+        let total =
+            group.machines.len() as u64 + group.open.len() as u64 + in_flight + goal.remaining;
+        if total > worker_type.max_instances {
+            say(format!(
+                "brings `{name}` to {total} instances, over max-instances ({})",
+                worker_type.max_instances
+            ));
+        }
+        if decide.ledger.hold_until.is_some_and(|until| decide.now < until) {
+            say(format!("launches `{name}` while the ledger is lost"));
+        }
+    }
+    limits(decide, decided, &mut say);
+    overdue_lifetimes(decide, &ends, &mut say);
+    violations
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Configured,
+    Retired,
+    Stray,
+}
+
+/// Why `machine` may not be ended for `reason`.
+fn forbids_ending(
+    decide: &Decide<'_>,
+    machine: &Machine,
+    kept: Kept,
+    reason: ReasonKind,
+) -> Option<&'static str> {
+    let demand_known = decide.demand.is_ok();
+    if matches!(machine.state, InstanceState::Unrecognised(_)) {
+        return Some("its state is not known");
+    }
+    match reason {
+        ReasonKind::Stopped => {
+            (machine.state != InstanceState::Stopped).then_some("it is not stopped")
+        }
+        ReasonKind::NeverClaimed | ReasonKind::Retired => {
+            (!demand_known || !machine.positively_idle).then_some("it is not known to be idle")
+        }
+        ReasonKind::MaxLifetime => None,
+        ReasonKind::OverMaximum | ReasonKind::OverLimit => {
+            (!demand_known).then_some("no maximum is enforced while the demand is unknown")
+        }
+        ReasonKind::Stray => {
+            let settings = &decide.settings.provisioner;
+            let ours = decide.index.key_pair == KeyPair::Ours || settings.adopt_key_name;
+            (kept != Kept::Stray || !ours).then_some("the key pair may be used by others")
+        }
+        ReasonKind::PendingTasks
+        | ReasonKind::BelowMinimum
+        | ReasonKind::UnansweredIntent
+        | ReasonKind::NoDemand
+        | ReasonKind::RequestTimeout
+        | ReasonKind::NoCapacity
+        | ReasonKind::Untagged => Some("that is no reason to end an instance"),
+    }
+}
+
+fn limits(decide: &Decide<'_>, decided: &Decided, say: &mut impl FnMut(String)) {
+    if decided.goals.is_empty() {
+        return;
+    }
+    let mut room =
+        Room::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
+    if room.is_unlimited() {
+        return;
+    }
+    if let Some(why) = room.unpriced() {
+        say(why);
+    }
+    let types: Vec<_> = decided
+        .goals
+        .iter()
+        .map(|goal| decide.settings.worker_types.get(&goal.worker_type))
+        .collect();
+    let shares = room.share(&decided.goals, &types);
+    if shares.iter().zip(&decided.goals).any(|(share, goal)| *share < goal.remaining) {
+        say(format!("launches more than [limits] leave: {}", room.describe()));
+    }
+}
+
+/// `max-lifetime` is a fence: at twice that an instance is ended, busy or not.
+fn overdue_lifetimes(decide: &Decide<'_>, ends: &BTreeSet<&str>, say: &mut impl FnMut(String)) {
+    for (name, worker_type) in &decide.settings.worker_types {
+        let Some(lifetime) = worker_type.max_lifetime else { continue };
+        let end_at = |machine: &Machine| clock::after(machine.launched, lifetime.saturating_mul(2));
+        let machines =
+            decide.index.types.get(name).map_or(&[][..], |group: &Group| &group.machines);
+        // The oldest come first.
+        for machine in machines.iter().take_while(|machine| end_at(machine) <= decide.now) {
+            let known = !matches!(machine.state, InstanceState::Unrecognised(_));
+            if known && !ends.contains(machine.id.as_str()) {
+                say(format!("leaves {} running past twice max-lifetime", machine.id));
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What was asked of EC2 and shows neither as an open request nor as an instance.
+
+use std::collections::BTreeMap;
+
+use crate::engine::memory::Memory;
+use crate::ids::{ClientToken, WorkerTypeName};
+use crate::ledger::Ledger;
+use crate::money::UsdPerHour;
+
+/// Launches in flight of one owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct InFlight {
+    pub(super) count: u64,
+    /// The highest possible price of those that have one.
+    pub(super) usd: UsdPerHour,
+    /// How many have none.
+    pub(super) unpriced: u64,
+}
+
+impl InFlight {
+    fn add(&mut self, n: u64, price: Option<UsdPerHour>) {
+        self.count += n;
+        match price {
+            Some(price) => self.usd = self.usd.plus(price.times(n)),
+            None => self.unpriced += n,
+        }
+    }
+}
+
+/// Counts everything in flight, by worker type; `None` is what has no known one.
+pub(super) fn count(
+    ledger: &Ledger,
+    seen_by_intent: &BTreeMap<ClientToken, u32>,
+    memory: &Memory,
+) -> BTreeMap<Option<WorkerTypeName>, InFlight> {
+    let mut all: BTreeMap<Option<WorkerTypeName>, InFlight> = BTreeMap::new();
+    let mut add = |name: Option<&WorkerTypeName>, n: u64, price| {
+        all.entry(name.cloned()).or_default().add(n, price);
+    };
+    for (token, intent) in &ledger.intents {
+        let seen = seen_by_intent.get(token).copied().unwrap_or(0);
+        let unseen = u64::from(intent.call.count.saturating_sub(seen));
+        add(Some(&intent.call.worker_type), unseen, intent.call.max_price);
+    }
+    for granted in ledger.granted.values() {
+        add(Some(&granted.worker_type), 1, granted.max_price);
+    }
+    for (id, cancelling) in &memory.cancelling {
+        // Those still shown as open, or still in the ledger, are counted there.
+        if !memory.open.contains_key(id) && !ledger.granted.contains_key(id) {
+            add(cancelling.worker_type.as_ref(), 1, cancelling.max_price);
+        }
+    }
+    for fulfilled in memory.fulfilled.values() {
+        add(fulfilled.worker_type.as_ref(), 1, fulfilled.max_price);
+    }
+    all
+}

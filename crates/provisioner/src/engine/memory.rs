@@ -1,0 +1,240 @@
+//! What the engine remembers from round to round besides the ledger.
+//!
+//! Soft state: kept on disk so that a restart, or a chain of `run --once`, goes on where it was, but
+//! losing it costs only some repeated tries. What money hangs on is in the [ledger](crate::ledger).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::ids::{InstanceId, InstanceType, SpotRequestId, WorkerTypeName};
+use crate::launch::Pool;
+use crate::money::{Usd, UsdPerHour};
+
+/// The engine's soft state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Memory {
+    /// Capacity pools that refused, by [`Pool`] as text.
+    pub cool_downs: BTreeMap<String, CoolDown>,
+    /// Quotas that refused a single instance, by [`quota`].
+    pub breakers: BTreeMap<String, CoolDown>,
+    /// Launches that failed in a row, per worker type.
+    pub failures: BTreeMap<WorkerTypeName, Failures>,
+    /// What is known of each instance.
+    pub machines: BTreeMap<InstanceId, MachineMemory>,
+    /// Requests seen open: when one is no longer among the open ones, it is looked up by id.
+    pub open: BTreeMap<SpotRequestId, OpenMemory>,
+    /// Requests we cancelled and have not seen ended.
+    pub cancelling: BTreeMap<SpotRequestId, Cancelling>,
+    /// Requests seen fulfilled whose instance is not visible yet.
+    pub fulfilled: BTreeMap<SpotRequestId, Fulfilled>,
+    /// Since when tasks have been pending beside machines that look free, per worker type.
+    pub unclaimed_since: BTreeMap<WorkerTypeName, Timestamp>,
+    /// Dollars spent today.
+    pub spent: Spent,
+}
+
+/// A penalty that grows with each strike.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CoolDown {
+    /// Refusals in a row.
+    pub strikes: u32,
+    /// The last one.
+    pub last: Timestamp,
+    /// What it said (`InsufficientInstanceCapacity`, …).
+    pub code: String,
+}
+
+/// The first pause after a pool refused. EC2's capacity changes within minutes; Karpenter's flat
+/// penalty is 3 min, half a minute doubling reaches it with the fourth refusal.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest. Spells without capacity have a median of about half an hour.
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+/// The longest pause between tries of a pool that is the only one left.
+const LONGEST_ONLY_PAUSE: Duration = Duration::from_mins(1);
+
+/// `first` doubled for every strike after the first, at most `longest`.
+pub(super) fn growing(first: Duration, strikes: u32, longest: Duration) -> Duration {
+    first
+        .saturating_mul(1_u32.checked_shl(strikes.saturating_sub(1)).unwrap_or(u32::MAX))
+        .min(longest)
+}
+
+impl CoolDown {
+    /// Adds a strike to what was there.
+    pub(super) fn strike(before: Option<&Self>, code: &str, now: Timestamp) -> Self {
+        // A refusal long after the last is a new spell of its own.
+        let strikes = match before {
+            Some(before) if now < clock::after(before.until(), LONGEST_PAUSE) => before.strikes + 1,
+            _ => 1,
+        };
+        Self { strikes, last: now, code: code.to_owned() }
+    }
+
+    /// When it ends.
+    pub fn until(&self) -> Timestamp {
+        clock::after(self.last, growing(FIRST_PAUSE, self.strikes, LONGEST_PAUSE))
+    }
+
+    /// When it may be tried again although it has not ended, because there is nothing else.
+    pub(super) fn only_option_at(&self, interval: Duration) -> Timestamp {
+        clock::after(self.last, growing(interval, self.strikes, LONGEST_ONLY_PAUSE))
+            .min(self.until())
+    }
+}
+
+/// Launches of a worker type that failed in a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Failures {
+    /// How many.
+    pub in_a_row: u32,
+    /// The last one.
+    pub last: Timestamp,
+    /// What EC2 said.
+    pub text: String,
+}
+
+impl Failures {
+    /// This many in a row stop the worker type for a while.
+    pub const TOO_MANY: u32 = 3;
+    const FIRST_PAUSE: Duration = Duration::from_mins(1);
+    const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+    /// Until when nothing is launched, if there were too many.
+    pub fn paused_until(&self) -> Option<Timestamp> {
+        let over = self.in_a_row.checked_sub(Self::TOO_MANY)?;
+        Some(clock::after(self.last, growing(Self::FIRST_PAUSE, over + 1, Self::LONGEST_PAUSE)))
+    }
+}
+
+/// What is known of an instance beyond what EC2 shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MachineMemory {
+    /// When we first saw it.
+    pub first_seen: Timestamp,
+    /// Whether it was ever seen running a task.
+    pub claimed: bool,
+    /// In how many rounds running it was known to run none.
+    pub idle_rounds: u32,
+}
+
+/// A request seen open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OpenMemory {
+    /// Its worker type.
+    pub worker_type: Option<WorkerTypeName>,
+    /// The pool it asks. EC2 does not tell the zone of a request that names a subnet.
+    pub pool: Pool,
+    /// The highest price it may pay.
+    pub max_price: Option<UsdPerHour>,
+}
+
+/// A request seen fulfilled, without its instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Fulfilled {
+    /// The first sight.
+    pub since: Timestamp,
+    /// Its worker type.
+    pub worker_type: Option<WorkerTypeName>,
+    /// The highest price it may pay.
+    pub max_price: Option<UsdPerHour>,
+}
+
+/// A request we cancelled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Cancelling {
+    /// When.
+    pub at: Timestamp,
+    /// Its worker type, if it has one.
+    pub worker_type: Option<WorkerTypeName>,
+    /// The highest price it may pay.
+    pub max_price: Option<UsdPerHour>,
+    /// Whether a describe call had shown it before.
+    pub was_seen: bool,
+}
+
+/// Dollars spent since midnight UTC, at the highest possible price.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Spent {
+    /// Up to when it was counted.
+    pub counted_to: Option<Timestamp>,
+    /// How much since the midnight before that.
+    pub usd: Usd,
+}
+
+/// The name of the quota that `code` is about for `instance_type`.
+///
+/// Spot and on-demand quotas are in vCPUs per group of families (EC2 User Guide, "Spot Instance
+/// quotas"): one group for A, C, D, H, I, M, R, T and Z, one each for the others.
+pub(super) fn quota(code: &str, instance_type: &InstanceType) -> String {
+    let family: String =
+        instance_type.as_str().chars().take_while(char::is_ascii_alphabetic).collect();
+    let group = match family.as_str() {
+        "g" | "vt" => "G and VT",
+        "f" => "F",
+        "inf" => "Inf",
+        "p" => "P",
+        "dl" => "DL",
+        "trn" => "Trn",
+        "x" => "X",
+        "u" => "High Memory",
+        _ => "Standard",
+    };
+    format!("{code} ({group})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn penalties_grow_and_end() {
+        let first = CoolDown::strike(None, "x", at(0));
+        assert_eq!(first.until(), at(30));
+        let second = CoolDown::strike(Some(&first), "x", at(31));
+        assert_eq!(second.until(), at(91));
+        let many = CoolDown { strikes: 40, ..second.clone() };
+        assert_eq!(many.until(), at(31 + 600));
+        let later = CoolDown::strike(Some(&second), "x", at(5000));
+        assert_eq!(later.strikes, 1);
+    }
+
+    #[test]
+    fn the_only_option_is_tried_sooner() {
+        let many = CoolDown { strikes: 40, last: at(0), code: String::new() };
+        assert_eq!(many.only_option_at(Duration::from_secs(10)), at(60));
+        let first = CoolDown { strikes: 1, last: at(0), code: String::new() };
+        assert_eq!(first.only_option_at(Duration::from_secs(10)), at(10));
+    }
+
+    #[test]
+    fn three_failures_pause_and_the_pause_doubles() {
+        let failed = |in_a_row| Failures { in_a_row, last: at(0), text: String::new() };
+        assert_eq!(failed(2).paused_until(), None);
+        assert_eq!(failed(3).paused_until(), Some(at(60)));
+        assert_eq!(failed(4).paused_until(), Some(at(120)));
+        assert_eq!(failed(60).paused_until(), Some(at(3600)));
+    }
+
+    #[test]
+    fn quotas_are_per_group_of_families() {
+        let of = |t: &str| quota("VcpuLimitExceeded", &InstanceType::from(t));
+        assert_eq!(of("c7g.large"), of("m5.xlarge"));
+        assert_ne!(of("g5.large"), of("m5.xlarge"));
+    }
+}

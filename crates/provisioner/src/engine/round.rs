@@ -1,0 +1,745 @@
+//! A decided round on its way: which effect comes next, and what each outcome means.
+//!
+//! What frees money comes first (cancel, terminate), then launches whose answer is not known, then new
+//! ones, then tags. Of a launch, the intent is on disk before the call is made.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::clock;
+use crate::engine::effect::{Effect, GrantedRequest, Outcome};
+use crate::engine::memory::{Cancelling, quota};
+use crate::engine::options::{self, Goal, Place};
+use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Plan, ReasonKind};
+use crate::engine::settle::{fail, strike};
+use crate::engine::{Decided, Engine};
+use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
+use crate::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
+use crate::ledger::{Granted, Intent, Ledger};
+use crate::refusal::{Refusal, RefusalClass};
+
+/// How many ids go into one cancelling, terminating or tagging call. EC2 recommends at most 1000
+/// instances in one `TerminateInstances` (API Reference).
+const BULK: usize = 1000;
+
+/// A request outlives its timeout by this much at EC2, so that a dead daemon buys nothing later
+/// (interface 6).
+const VALID_BEYOND_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(2);
+
+/// A round under way.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) plan: Plan,
+    started: Timestamp,
+    cancels: VecDeque<Batch<SpotRequestId>>,
+    ends: VecDeque<Batch<InstanceId>>,
+    repeats: VecDeque<ClientToken>,
+    goals: VecDeque<Goal>,
+    tags: VecDeque<Batch<InstanceId>>,
+    /// The next launch, whose intent is in the ledger and maybe not yet on disk.
+    prepared: Option<ClientToken>,
+    current: Option<Current>,
+    executed: Vec<Executed>,
+    notes: Vec<Note>,
+    /// A refusal or a cancel frees the way for something else: the next round comes soon.
+    soon: bool,
+    throttled: bool,
+    /// The ledger could not be written: no launches in this round.
+    ledger_broken: bool,
+}
+
+/// The ids of one bulk call, with the actions they belong to.
+#[derive(Clone, Debug)]
+struct Batch<I> {
+    parts: Vec<(usize, Vec<I>)>,
+}
+
+/// What a driver is doing.
+#[derive(Debug)]
+enum Current {
+    Persist,
+    Cancel(Batch<SpotRequestId>),
+    End(Batch<InstanceId>),
+    Repeat(ClientToken),
+    Launch(ClientToken),
+    Tag(Batch<InstanceId>),
+}
+
+/// One action as it was carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Executed {
+    /// What, for whom and why. A launch tells the count of this one call.
+    pub action: Action,
+    /// The capacity pool a launch asked, and its token.
+    pub launch: Option<(Pool, ClientToken)>,
+    /// How it went.
+    pub result: Result,
+}
+
+/// How an action went.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Result {
+    /// Done. For a launch, the requests EC2 made.
+    Done(Vec<SpotRequestId>),
+    /// EC2 said no.
+    Refused(Refusal),
+    /// No answer: whether it was done is not known.
+    Unknown(Refusal),
+}
+
+impl Result {
+    fn of(refusal: Refusal) -> Self {
+        if refusal.class.is_definite() { Self::Refused(refusal) } else { Self::Unknown(refusal) }
+    }
+}
+
+/// A finished round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// What was decided.
+    pub plan: Plan,
+    /// What was done.
+    pub executed: Vec<Executed>,
+    /// When the next round is due.
+    pub wake: Timestamp,
+    /// Whether something wanted was withheld, or failed and was not made good in the round.
+    pub incomplete: bool,
+    /// Whether the demand was known.
+    pub demand_known: bool,
+}
+
+impl<I: Clone + Ord + fmt::Display> Batch<I> {
+    /// Joins the ids of several actions into bulk calls.
+    fn bulk(actions: impl IntoIterator<Item = (usize, Vec<I>)>) -> VecDeque<Self> {
+        let mut batches: VecDeque<Self> = VecDeque::new();
+        let mut room = 0;
+        for (action, ids) in actions {
+            let mut ids = ids.as_slice();
+            while !ids.is_empty() {
+                if room == 0 {
+                    batches.push_back(Self { parts: Vec::new() });
+                    room = BULK;
+                }
+                let (now, later) = ids.split_at(ids.len().min(room));
+                room -= now.len();
+                ids = later;
+                if let Some(batch) = batches.back_mut() {
+                    batch.parts.push((action, now.to_vec()));
+                }
+            }
+        }
+        batches
+    }
+
+    fn ids(&self) -> Vec<I> {
+        self.parts.iter().flat_map(|(_, ids)| ids.iter().cloned()).collect()
+    }
+
+    /// Splits off the ids that EC2's message names: one bad id fails a whole call.
+    fn without_named(&self, message: &str) -> Option<(Self, Self)> {
+        let named: BTreeSet<I> = words(message)
+            .filter_map(|word| {
+                self.parts.iter().flat_map(|(_, ids)| ids).find(|id| id.to_string() == word)
+            })
+            .cloned()
+            .collect();
+        if named.is_empty() {
+            return None;
+        }
+        let pick = |keep: bool| Self {
+            parts: self
+                .parts
+                .iter()
+                .map(|(action, ids)| {
+                    let ids = ids.iter().filter(|id| named.contains(*id) == keep).cloned();
+                    (*action, ids.collect::<Vec<_>>())
+                })
+                .filter(|(_, ids)| !ids.is_empty())
+                .collect(),
+        };
+        Some((pick(true), pick(false)))
+    }
+}
+
+fn words(message: &str) -> impl Iterator<Item = &str> {
+    message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').filter(|word| !word.is_empty())
+}
+
+impl Round {
+    pub(super) fn new(decided: Decided, ledger: &Ledger, now: Timestamp) -> Self {
+        let Decided { plan, goals } = decided;
+        let mut cancels = Vec::new();
+        let mut ends = Vec::new();
+        let mut tags = VecDeque::new();
+        for (i, action) in plan.actions.iter().enumerate() {
+            match &action.kind {
+                ActionKind::Cancel(ids) => cancels.push((i, ids.clone())),
+                ActionKind::Terminate(ids) => ends.push((i, ids.clone())),
+                // Each has tags of its own.
+                ActionKind::Tag(ids) => tags.extend(Batch::bulk([(i, ids.clone())])),
+                ActionKind::Request(_) => {}
+            }
+        }
+        let repeats =
+            plan.actions.iter().any(|action| action.reason.kind == ReasonKind::UnansweredIntent);
+        let unanswered = ledger.intents.iter().filter(|(_, intent)| intent.accepted.is_none());
+        Self {
+            started: now,
+            cancels: Batch::bulk(cancels),
+            ends: Batch::bulk(ends),
+            repeats: unanswered.filter(|_| repeats).map(|(token, _)| token.clone()).collect(),
+            goals: goals.into(),
+            tags,
+            prepared: None,
+            current: None,
+            executed: Vec::new(),
+            notes: Vec::new(),
+            soon: false,
+            throttled: false,
+            ledger_broken: false,
+            plan,
+        }
+    }
+}
+
+impl Engine {
+    /// The next thing to do, or `None`: the round is over. One effect at a time: its
+    /// [`outcome`](Self::outcome) first, then the next.
+    pub fn next_effect(&mut self, now: Timestamp) -> Option<Effect> {
+        loop {
+            let round = self.round.as_mut()?;
+            if let Some(batch) = round.cancels.pop_front() {
+                let ids = batch.ids();
+                round.current = Some(Current::Cancel(batch));
+                return Some(Effect::Cancel(ids));
+            }
+            if let Some(batch) = round.ends.pop_front() {
+                let ids = batch.ids();
+                round.current = Some(Current::End(batch));
+                return Some(Effect::Terminate(ids));
+            }
+            if let Some(token) = round.repeats.pop_front() {
+                let Some(intent) = self.ledger.intents.get(&token) else { continue };
+                let call = Box::new(intent.call.clone());
+                round.current = Some(Current::Repeat(token));
+                return Some(Effect::Request(call));
+            }
+            if round.prepared.is_none() && !round.ledger_broken && !round.throttled {
+                self.prepare(now);
+            }
+            let round = self.round.as_mut()?;
+            if self.ledger_dirty
+                && !round.ledger_broken
+                && (round.prepared.is_some() || round.tags.is_empty())
+            {
+                round.current = Some(Current::Persist);
+                return Some(Effect::PersistLedger(Arc::new(self.ledger.clone())));
+            }
+            if let Some(token) = round.prepared.take() {
+                let Some(intent) = self.ledger.intents.get(&token) else { continue };
+                let call = Box::new(intent.call.clone());
+                round.current = Some(Current::Launch(token));
+                return Some(Effect::Request(call));
+            }
+            if let Some(batch) = round.tags.pop_front() {
+                let instances = batch.ids();
+                let tags = self.tags_of(&batch);
+                self.round.as_mut()?.current = Some(Current::Tag(batch));
+                return Some(Effect::Tag { instances, tags });
+            }
+            return None;
+        }
+    }
+
+    /// Puts the next launch's intent into the ledger.
+    fn prepare(&mut self, now: Timestamp) {
+        loop {
+            let Some(round) = self.round.as_mut() else { return };
+            let Some(goal) = round.goals.front_mut() else { return };
+            let name = goal.worker_type.clone();
+            let settings = Arc::clone(&self.settings);
+            let (Some(worker_type), Some(Ok(resolved))) =
+                (settings.worker_types.get(&name), self.resolved.get(&name))
+            else {
+                round.goals.pop_front();
+                continue;
+            };
+            if goal.remaining == 0 {
+                round.goals.pop_front();
+                continue;
+            }
+            let places = options::all(worker_type, resolved);
+            let interval = settings.provisioner.interval;
+            let place = match options::next(&places, &goal.tried, &self.memory, interval, now) {
+                Ok(place) => place,
+                Err(why) => {
+                    let text = format!("{} instances are still wanted, but {why}", goal.remaining);
+                    round.notes.push(Note::new(Some(&name), why.kind(), text));
+                    round.goals.pop_front();
+                    continue;
+                }
+            };
+            let count = u32::try_from(goal.remaining.min(goal.at_most)).unwrap_or(u32::MAX);
+            let call = self.render(&name, &place, count, now);
+            let token = call.token.clone();
+            self.ledger.intents.insert(token.clone(), Intent { call, accepted: None });
+            self.ledger_dirty = true;
+            if let Some(round) = self.round.as_mut() {
+                round.prepared = Some(token);
+            }
+            return;
+        }
+    }
+
+    fn render(
+        &mut self,
+        name: &WorkerTypeName,
+        place: &Place,
+        count: u32,
+        now: Timestamp,
+    ) -> LaunchCall {
+        let token = self.tokens.next(now);
+        let settings = &self.settings;
+        let worker_type = &settings.worker_types[name];
+        let resolved = self.resolved.get(name).and_then(|resolved| resolved.as_ref().ok());
+        let mut tags = worker_type.tags.clone();
+        tags.extend(own_tags(self.key_name.as_str(), name, Some(&token)));
+        LaunchCall {
+            worker_type: name.clone(),
+            decided: now,
+            count,
+            key_name: self.key_name.clone(),
+            image_id: resolved.map(|resolved| resolved.image_id.clone()).unwrap_or_default(),
+            instance_type: place.instance_type.clone(),
+            zone: place.placement.zone.clone(),
+            subnet: place.placement.subnet.clone(),
+            security_group_ids: resolved
+                .map(|resolved| resolved.security_group_ids.clone())
+                .unwrap_or_default(),
+            iam_instance_profile: worker_type.iam_instance_profile.clone(),
+            user_data: resolved.and_then(|resolved| resolved.user_data.clone()),
+            max_price: worker_type.max_price,
+            valid_until: clock::after(now, worker_type.request_timeout + VALID_BEYOND_TIMEOUT),
+            tags,
+            launch_specification: worker_type.launch_specification.clone(),
+            token,
+        }
+    }
+
+    fn tags_of(&self, batch: &Batch<InstanceId>) -> BTreeMap<String, String> {
+        let mut tags = BTreeMap::new();
+        let action =
+            batch.parts.first().and_then(|(i, _)| self.round.as_ref()?.plan.actions.get(*i));
+        let Some(name) = action.and_then(|action| action.worker_type.as_ref()) else { return tags };
+        if let Some(worker_type) = self.settings.worker_types.get(name) {
+            tags.clone_from(&worker_type.tags);
+        }
+        let id = batch.parts.first().and_then(|(_, ids)| ids.first());
+        let group = self.index.types.get(name).or_else(|| self.index.retired.get(name));
+        let intent = group
+            .and_then(|group| group.machines.iter().find(|machine| Some(&machine.id) == id))
+            .and_then(|machine| machine.intent.as_ref());
+        tags.extend(own_tags(self.key_name.as_str(), name, intent));
+        tags
+    }
+
+    /// Takes in how the effect at hand went. Returns the actions that were thereby carried out, for the log.
+    pub fn outcome(&mut self, outcome: Outcome, now: Timestamp) -> Vec<Executed> {
+        let Some(round) = self.round.as_mut() else { return Vec::new() };
+        let before = round.executed.len();
+        match round.current.take() {
+            None => return Vec::new(),
+            Some(Current::Persist) => self.persisted(outcome),
+            Some(Current::Cancel(batch)) => {
+                if self.bulk_outcome(
+                    &batch,
+                    outcome,
+                    |round, rest| round.cancels.push_front(rest),
+                    ActionKind::Cancel,
+                ) {
+                    self.cancelled(&batch, now);
+                }
+            }
+            Some(Current::End(batch)) => {
+                if self.bulk_outcome(
+                    &batch,
+                    outcome,
+                    |round, rest| round.ends.push_front(rest),
+                    ActionKind::Terminate,
+                ) {
+                    self.ended(&batch);
+                }
+            }
+            Some(Current::Tag(batch)) => {
+                if self.bulk_outcome(
+                    &batch,
+                    outcome,
+                    |round, rest| round.tags.push_front(rest),
+                    ActionKind::Tag,
+                ) {
+                    self.tagged_lately.extend(batch.ids().into_iter().map(|id| (id, now)));
+                }
+            }
+            Some(Current::Repeat(token)) => self.launched(&token, outcome, true, now),
+            Some(Current::Launch(token)) => self.launched(&token, outcome, false, now),
+        }
+        self.round.as_ref().map_or_else(Vec::new, |round| round.executed[before..].to_vec())
+    }
+
+    fn persisted(&mut self, outcome: Outcome) {
+        let Some(round) = self.round.as_mut() else { return };
+        let Outcome::NotPersisted(why) = outcome else {
+            self.ledger_dirty = false;
+            return;
+        };
+        round.ledger_broken = true;
+        let text =
+            format!("the in-flight ledger could not be written, so nothing is launched: {why}");
+        round.notes.push(Note::new(None, NoteKind::LedgerNotWritten, text.clone()));
+        let Some(token) = round.prepared.take() else { return };
+        // The call was never made, and must not be: nobody could know of it after a crash.
+        let Some(intent) = self.ledger.intents.remove(&token) else { return };
+        let refusal = Refusal {
+            class: RefusalClass::Invalid,
+            code: "ledger-not-written".to_owned(),
+            message: format!(
+                "the in-flight ledger could not be written, so nothing is launched: {why}"
+            ),
+            request_id: None,
+        };
+        let kind = ActionKind::Request(u64::from(intent.call.count));
+        let action = round.goals.front().map(|goal| Action {
+            kind,
+            worker_type: Some(goal.worker_type.clone()),
+            reason: goal.reason.clone(),
+        });
+        round.goals.clear();
+        if let Some(action) = action {
+            let launch = Some((intent.call.pool(), token));
+            round.executed.push(Executed { action, launch, result: Result::Refused(refusal) });
+        }
+    }
+
+    /// Records a bulk call. Returns whether it was done; puts back what is to be repeated at once.
+    fn bulk_outcome<I: Clone + Ord + fmt::Display>(
+        &mut self,
+        batch: &Batch<I>,
+        outcome: Outcome,
+        repeat: impl FnOnce(&mut Round, Batch<I>),
+        kind: impl Fn(Vec<I>) -> ActionKind,
+    ) -> bool {
+        let Some(round) = self.round.as_mut() else { return false };
+        let record = |round: &mut Round, batch: &Batch<I>, result: &Result| {
+            for (i, ids) in &batch.parts {
+                let Some(action) = round.plan.actions.get(*i) else { continue };
+                let action = Action { kind: kind(ids.clone()), ..action.clone() };
+                round.executed.push(Executed { action, launch: None, result: result.clone() });
+            }
+        };
+        match outcome {
+            Outcome::Done | Outcome::Requested(_) => {
+                record(round, batch, &Result::Done(Vec::new()));
+                true
+            }
+            Outcome::NotPersisted(_) => false,
+            Outcome::Refused(refusal) => {
+                round.throttled |= refusal.class == RefusalClass::Throttled;
+                let one_bad_id =
+                    matches!(refusal.class, RefusalClass::NotFound | RefusalClass::Invalid);
+                let split = if one_bad_id { batch.without_named(&refusal.message) } else { None };
+                match split {
+                    Some((bad, rest)) => {
+                        // An id EC2 does not know is gone already, or will be seen in a later look.
+                        let result = if refusal.class == RefusalClass::NotFound {
+                            Result::Done(Vec::new())
+                        } else {
+                            Result::of(refusal)
+                        };
+                        record(round, &bad, &result);
+                        if !rest.parts.is_empty() {
+                            repeat(round, rest);
+                        }
+                    }
+                    None => record(round, batch, &Result::of(refusal)),
+                }
+                false
+            }
+        }
+    }
+
+    fn cancelled(&mut self, batch: &Batch<SpotRequestId>, now: Timestamp) {
+        let Some(round) = self.round.as_mut() else { return };
+        for (i, ids) in &batch.parts {
+            let Some(action) = round.plan.actions.get(*i) else { continue };
+            let elsewhere =
+                matches!(action.reason.kind, ReasonKind::NoCapacity | ReasonKind::RequestTimeout);
+            round.soon |= elsewhere;
+            let mut pools = BTreeMap::new();
+            for id in ids {
+                let open = self.memory.open.get(id);
+                let granted = self.ledger.granted.get(id);
+                if let Some(open) = open {
+                    pools.insert(open.pool.to_string(), open.pool.clone());
+                }
+                self.memory.cancelling.insert(
+                    id.clone(),
+                    Cancelling {
+                        at: now,
+                        worker_type: open
+                            .and_then(|open| open.worker_type.clone())
+                            .or_else(|| granted.map(|granted| granted.worker_type.clone())),
+                        max_price: open
+                            .and_then(|open| open.max_price)
+                            .or_else(|| granted.and_then(|granted| granted.max_price)),
+                        was_seen: open.is_some(),
+                    },
+                );
+            }
+            if elsewhere {
+                for name in pools.into_keys() {
+                    strike(&mut self.memory.cool_downs, name, action.reason.kind.as_str(), now);
+                }
+            }
+        }
+        let ids: BTreeSet<_> = batch.ids().into_iter().collect();
+        for group in self
+            .index
+            .types
+            .values_mut()
+            .chain(self.index.retired.values_mut())
+            .chain([&mut self.index.strays])
+        {
+            for request in &mut group.open {
+                request.cancelled |= ids.contains(&request.id);
+            }
+        }
+    }
+
+    fn ended(&mut self, batch: &Batch<InstanceId>) {
+        let ids: BTreeSet<_> = batch.ids().into_iter().collect();
+        for group in self
+            .index
+            .types
+            .values_mut()
+            .chain(self.index.retired.values_mut())
+            .chain([&mut self.index.strays])
+        {
+            let before = group.machines.len();
+            group.machines.retain(|machine| !ids.contains(&machine.id));
+            if group.machines.len() != before {
+                group.touch();
+            }
+        }
+    }
+
+    /// Drops what has not been sent yet: the driver is being stopped. What remains is to write the ledger.
+    ///
+    /// To be called between effects, after the last one's outcome was told.
+    pub fn stop_round(&mut self) {
+        let Some(round) = self.round.as_mut() else { return };
+        round.cancels.clear();
+        round.ends.clear();
+        round.repeats.clear();
+        round.goals.clear();
+        round.tags.clear();
+        // Its intent may be on disk already; without it, the next process does not send it either.
+        if let Some(token) = round.prepared.take() {
+            self.ledger.intents.remove(&token);
+            self.ledger_dirty = true;
+        }
+    }
+
+    /// What the answer to a launching call, first or repeated, means.
+    fn launched(&mut self, token: &ClientToken, outcome: Outcome, repeated: bool, now: Timestamp) {
+        let (Some(round), Some(intent)) = (self.round.as_mut(), self.ledger.intents.get(token))
+        else {
+            return;
+        };
+        let call = intent.call.clone();
+        let pool = call.pool();
+        let name = call.worker_type.clone();
+        let reason = if repeated {
+            let unanswered = round.plan.actions.iter().find(|action| {
+                action.reason.kind == ReasonKind::UnansweredIntent
+                    && action.reason.text.contains(token.as_str())
+            });
+            unanswered.map(|action| action.reason.clone())
+        } else {
+            round.goals.front().map(|goal| goal.reason.clone())
+        };
+        let Some(reason) = reason else { return };
+        let executed = |result| Executed {
+            action: Action {
+                kind: ActionKind::Request(u64::from(call.count)),
+                worker_type: Some(name.clone()),
+                reason,
+            },
+            launch: Some((pool.clone(), token.clone())),
+            result,
+        };
+        match outcome {
+            Outcome::Requested(granted) => {
+                let n = granted.len() as u64;
+                let ids = granted.iter().map(|granted| granted.id.clone()).collect();
+                round.executed.push(executed(Result::Done(ids)));
+                if !repeated && let Some(goal) = round.goals.front_mut() {
+                    goal.remaining = goal.remaining.saturating_sub(n);
+                    // Asked = granted + refused: the rest is asked elsewhere.
+                    if n < u64::from(call.count) {
+                        goal.tried.insert(pool);
+                        round.soon = true;
+                    }
+                }
+                self.granted(&call, granted, now);
+            }
+            Outcome::Done | Outcome::NotPersisted(_) => {}
+            Outcome::Refused(refusal) => {
+                round.executed.push(executed(Result::of(refusal.clone())));
+                self.refused(&call, &refusal, repeated, now);
+            }
+        }
+    }
+
+    fn granted(&mut self, call: &LaunchCall, granted: Vec<GrantedRequest>, now: Timestamp) {
+        self.ledger.intents.remove(&call.token);
+        self.ledger_dirty = true;
+        for request in granted {
+            self.ledger.granted.insert(
+                request.id,
+                Granted {
+                    worker_type: call.worker_type.clone(),
+                    token: call.token.clone(),
+                    pool: call.pool(),
+                    at: now,
+                    max_price: call.max_price,
+                },
+            );
+        }
+    }
+
+    fn refused(&mut self, call: &LaunchCall, refusal: &Refusal, repeated: bool, now: Timestamp) {
+        let Some(round) = self.round.as_mut() else { return };
+        let pool = call.pool();
+        let class = refusal.class;
+        // Before the token is looked at, a repeated call may be refused for the moment only; that says
+        // nothing of the first one.
+        let closes = match class {
+            RefusalClass::Throttled | RefusalClass::Unauthorized => !repeated,
+            RefusalClass::Transient | RefusalClass::IdempotentMismatch => false,
+            RefusalClass::NoCapacity
+            | RefusalClass::Quota
+            | RefusalClass::NotFound
+            | RefusalClass::Invalid => true,
+        };
+        if closes {
+            self.ledger.intents.remove(&call.token);
+            self.ledger_dirty = true;
+        } else if class == RefusalClass::IdempotentMismatch
+            && let Some(intent) = self.ledger.intents.get_mut(&call.token)
+        {
+            intent.accepted = Some(now);
+            self.ledger_dirty = true;
+        }
+        round.throttled |= class == RefusalClass::Throttled;
+        if class == RefusalClass::NoCapacity {
+            strike(&mut self.memory.cool_downs, pool.to_string(), &refusal.code, now);
+        }
+        if matches!(
+            class,
+            RefusalClass::NotFound | RefusalClass::Invalid | RefusalClass::Unauthorized
+        ) {
+            fail(&mut self.memory.failures, &call.worker_type, refusal.to_string(), now);
+        }
+        if repeated {
+            round.soon |= closes;
+            return;
+        }
+        let Some(goal) = round.goals.front_mut() else { return };
+        match class {
+            RefusalClass::NoCapacity => {
+                goal.tried.insert(pool);
+                round.soon = true;
+            }
+            RefusalClass::Quota if call.count > 1 => goal.at_most = u64::from(call.count / 2),
+            RefusalClass::Quota => {
+                let quota = quota(&refusal.code, &call.instance_type);
+                strike(&mut self.memory.breakers, quota, &refusal.code, now);
+                // Another type may be under another quota; the breaker passes over those that are not.
+            }
+            RefusalClass::Throttled
+            | RefusalClass::NotFound
+            | RefusalClass::Unauthorized
+            | RefusalClass::Invalid
+            | RefusalClass::IdempotentMismatch
+            | RefusalClass::Transient => {
+                round.goals.pop_front();
+            }
+        }
+    }
+
+    /// Ends the round. Returns what came of it and when the next is due.
+    pub fn end_round(&mut self, now: Timestamp) -> Option<Report> {
+        let round = self.round.take()?;
+        let settings = Arc::clone(&self.settings);
+        let demand_known = self.demand.is_ok();
+        self.failed_rounds = if demand_known { 0 } else { self.failed_rounds.saturating_add(1) };
+        self.throttled_rounds = if round.throttled { self.throttled_rounds + 1 } else { 0 };
+        let earliest = clock::after(round.started, settings.provisioner.min_interval);
+        let wake = if round.throttled {
+            self.pause(self.throttled_rounds + 1, now)
+        } else if !demand_known {
+            self.pause(self.failed_rounds, now)
+        } else if round.soon {
+            earliest
+        } else {
+            clock::after(round.started, settings.provisioner.interval)
+        };
+        let mut plan = round.plan;
+        plan.notes.extend(round.notes);
+        let incomplete = plan.notes.iter().any(|note| note.kind.withholds())
+            || unmended_failures(&round.executed)
+            || round.throttled;
+        Some(Report {
+            plan,
+            executed: round.executed,
+            wake: wake.max(earliest),
+            incomplete,
+            demand_known,
+        })
+    }
+}
+
+/// Whether something failed and stayed so. A pool without capacity, or a quota asked for less, is made
+/// good when the worker type's last launch of the round went through.
+fn unmended_failures(executed: &[Executed]) -> bool {
+    let mut last: BTreeMap<Option<&WorkerTypeName>, bool> = BTreeMap::new();
+    let mut other = false;
+    for one in executed {
+        let failed = !matches!(one.result, Result::Done(_));
+        if one.launch.is_some() {
+            last.insert(one.action.worker_type.as_ref(), failed);
+        } else {
+            other |= failed;
+        }
+    }
+    other || last.values().any(|failed| *failed)
+}
+
+fn own_tags(
+    key_name: &str,
+    worker_type: &WorkerTypeName,
+    intent: Option<&ClientToken>,
+) -> impl Iterator<Item = (String, String)> {
+    let intent = intent.map(|intent| (TAG_INTENT, intent.to_string()));
+    [
+        (TAG_KEY_NAME, key_name.to_owned()),
+        (TAG_WORKER_TYPE, worker_type.to_string()),
+        (TAG_NAME, worker_type.to_string()),
+    ]
+    .into_iter()
+    .chain(intent)
+    .map(|(key, value)| (key.to_owned(), value))
+}

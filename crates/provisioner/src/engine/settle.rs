@@ -1,0 +1,486 @@
+//! Takes an observation in: settles the ledger and the memory by it, and sorts it into an index.
+//!
+//! Everything is joined by id, so that the order of EC2's answers cannot count anything twice: a
+//! request that is fulfilled between two describe calls is one machine, however it shows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock;
+use crate::engine::index::{Class, Group, Index, Machine, OpenRequest};
+use crate::engine::memory::{CoolDown, Failures, Fulfilled, Memory, OpenMemory, Spent, quota};
+use crate::engine::plan::{Note, NoteKind};
+use crate::engine::token;
+use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
+use crate::launch::Pool;
+use crate::ledger::Ledger;
+use crate::money::{Usd, UsdPerHour};
+use crate::observed::{
+    Instance, InstanceState, KeyPair, Observation, SpotRequest, SpotRequestState,
+};
+use crate::refusal::{RefusalClass, classify};
+use crate::settings::Settings;
+
+/// An unanswered call is repeated with its token while younger than this; EC2 keeps tokens longer
+/// (EC2 API Reference, "Ensuring idempotency").
+pub(super) const REPEAT_FOR: Duration = Duration::from_mins(30);
+
+/// A cancelled request that EC2 still shows open is cancelled again after this long.
+const CANCEL_AGAIN_AFTER: Duration = Duration::from_mins(1);
+
+/// What an observation is settled against.
+pub(super) struct Settle<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) key_name: &'a KeyName,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) memory: &'a mut Memory,
+    pub(super) now: Timestamp,
+}
+
+/// What came of it.
+pub(super) struct Settled {
+    pub(super) index: Index,
+    /// Requests seen per unanswered intent.
+    pub(super) seen_by_intent: BTreeMap<ClientToken, u32>,
+    /// Whether the ledger changed and should be written with the next effect.
+    pub(super) ledger_changed: bool,
+    pub(super) notes: Vec<Note>,
+}
+
+/// Whose something is.
+#[derive(Clone, Debug, PartialEq)]
+enum Owner {
+    Type(WorkerTypeName),
+    Retired(WorkerTypeName),
+    Stray,
+    /// Tagged by another deployment that uses the same key-name.
+    Disputed,
+}
+
+impl Settle<'_> {
+    pub(super) fn run(mut self, observation: &Observation, key_pair_before: KeyPair) -> Settled {
+        let instances: HashMap<&InstanceId, &Instance> =
+            observation.instances.iter().map(|instance| (&instance.id, instance)).collect();
+        let requests: HashMap<&SpotRequestId, &SpotRequest> =
+            observation.spot_requests.iter().map(|request| (&request.id, request)).collect();
+        // An instance names its request; where it does not (yet), the request names its instance.
+        let mut request_of: HashMap<&InstanceId, &SpotRequest> = HashMap::new();
+        for request in &observation.spot_requests {
+            if let Some(id) = &request.instance {
+                request_of.insert(id, request);
+            }
+        }
+        let mut requests_with_instance: BTreeSet<&SpotRequestId> = BTreeSet::new();
+        for instance in &observation.instances {
+            let named = instance.spot_request.as_ref();
+            if let Some(request) = named.and_then(|id| requests.get(id)) {
+                request_of.insert(&instance.id, request);
+            }
+            requests_with_instance.extend(named);
+            requests_with_instance.extend(request_of.get(&instance.id).map(|request| &request.id));
+        }
+
+        let mut settled = Settled {
+            index: Index {
+                key_pair: match observation.key_pair {
+                    KeyPair::Unknown => key_pair_before,
+                    seen => seen,
+                },
+                ..Index::default()
+            },
+            seen_by_intent: BTreeMap::new(),
+            ledger_changed: false,
+            notes: Vec::new(),
+        };
+        for name in self.settings.worker_types.keys() {
+            settled.index.types.insert(name.clone(), Group::default());
+        }
+
+        self.settle_requests(
+            observation,
+            &requests,
+            &instances,
+            &requests_with_instance,
+            &mut settled,
+        );
+        self.count_spending(observation, &request_of);
+        self.settle_ledger(observation, &requests, &requests_with_instance, &mut settled);
+        self.sort_instances(observation, &request_of, &mut settled);
+        for group in settled.index.types.values_mut() {
+            group.finish();
+        }
+        for group in settled.index.retired.values_mut() {
+            group.finish();
+        }
+        settled.index.strays.finish();
+        self.memory
+            .machines
+            .retain(|id, _| instances.get(id).is_some_and(|instance| instance.state.is_live()));
+        settled
+    }
+
+    fn owner(&self, tags: &crate::observed::OwnTags, granted: Option<&WorkerTypeName>) -> Owner {
+        if tags.key_name.as_ref().is_some_and(|name| name != self.key_name) {
+            return Owner::Disputed;
+        }
+        match tags.worker_type.as_ref().or(granted) {
+            Some(name) if self.settings.worker_types.contains_key(name) => {
+                Owner::Type(name.clone())
+            }
+            Some(name) => Owner::Retired(name.clone()),
+            None => Owner::Stray,
+        }
+    }
+
+    /// When `request` was asked for. EC2's own time, unless our token, which carries the time it was
+    /// made at, says later: then EC2's is not to be believed.
+    fn asked(request: &SpotRequest) -> Timestamp {
+        let ours = request.tags.intent.as_ref().and_then(token::made_at);
+        ours.map_or(request.created, |ours| ours.max(request.created))
+    }
+
+    fn settle_requests(
+        &mut self,
+        observation: &Observation,
+        requests: &HashMap<&SpotRequestId, &SpotRequest>,
+        instances: &HashMap<&InstanceId, &Instance>,
+        requests_with_instance: &BTreeSet<&SpotRequestId>,
+        settled: &mut Settled,
+    ) {
+        let window = self.settings.provisioner.visibility_window;
+        let mut open_before = std::mem::take(&mut self.memory.open);
+        let mut fulfilled_before = std::mem::take(&mut self.memory.fulfilled);
+        let mut ended_by_intent: BTreeSet<(WorkerTypeName, Option<ClientToken>)> = BTreeSet::new();
+
+        for request in &observation.spot_requests {
+            let granted = self.ledger.granted.get(&request.id);
+            let before = open_before.remove(&request.id);
+            let worker_type = granted
+                .map(|granted| granted.worker_type.clone())
+                .or_else(|| before.as_ref().and_then(|before| before.worker_type.clone()));
+            let owner = self.owner(&request.tags, worker_type.as_ref());
+            let pool = granted
+                .map(|granted| granted.pool.clone())
+                .or_else(|| before.as_ref().map(|before| before.pool.clone()))
+                .unwrap_or_else(|| Pool {
+                    instance_type: request.instance_type.clone(),
+                    zone: request.zone.clone(),
+                });
+            let type_name = match &owner {
+                Owner::Type(name) | Owner::Retired(name) => Some(name.clone()),
+                Owner::Stray | Owner::Disputed => None,
+            };
+            let price = request.max_price.or_else(|| self.price_of(type_name.as_ref()));
+            let tracked = granted.is_some() || before.is_some();
+            match &request.state {
+                SpotRequestState::Open | SpotRequestState::Unrecognised(_) => {
+                    // Its instance is there already: it counts as that.
+                    if requests_with_instance.contains(&request.id) {
+                        self.memory.cancelling.remove(&request.id);
+                        continue;
+                    }
+                    if let SpotRequestState::Unrecognised(state) = &request.state {
+                        settled.index.odd.push(format!("{} is `{state}`", request.id));
+                    }
+                    if let Some(cancelling) = self.memory.cancelling.get_mut(&request.id) {
+                        cancelling.was_seen = true;
+                    }
+                    self.memory.open.insert(
+                        request.id.clone(),
+                        OpenMemory { worker_type: type_name, pool: pool.clone(), max_price: price },
+                    );
+                    let asked = Self::asked(request);
+                    let open = OpenRequest {
+                        id: request.id.clone(),
+                        asked,
+                        status_code: request.status_code.clone(),
+                        status_since: request.status_time.map_or(asked, |at| at.max(asked)),
+                        pool,
+                        price,
+                        cancelled: self.memory.cancelling.get(&request.id).is_some_and(
+                            |cancelling| self.now < clock::after(cancelling.at, CANCEL_AGAIN_AFTER),
+                        ),
+                        touchable: request.state == SpotRequestState::Open,
+                    };
+                    match owner {
+                        Owner::Type(name) => {
+                            settled.index.types.entry(name).or_default().open.push(open);
+                        }
+                        Owner::Retired(name) => {
+                            settled.index.retired.entry(name).or_default().open.push(open);
+                        }
+                        Owner::Stray => settled.index.strays.open.push(open),
+                        Owner::Disputed => {}
+                    }
+                }
+                SpotRequestState::Active
+                | SpotRequestState::Disabled
+                | SpotRequestState::Closed
+                | SpotRequestState::Cancelled
+                | SpotRequestState::Failed => {
+                    self.memory.cancelling.remove(&request.id);
+                    if let Some(instance) = &request.instance {
+                        if tracked && let Some(name) = &type_name {
+                            self.memory.failures.remove(name);
+                            self.memory.cool_downs.remove(&pool.to_string());
+                        }
+                        // Cancelled or active, it made an instance: counted once that is visible, and
+                        // until then as one on its way, for as long as describe may lag.
+                        let visible = instances.contains_key(instance)
+                            || requests_with_instance.contains(&request.id);
+                        let may_come = matches!(
+                            request.state,
+                            SpotRequestState::Active | SpotRequestState::Cancelled
+                        );
+                        if !visible
+                            && may_come
+                            && (tracked || request.state == SpotRequestState::Active)
+                        {
+                            let entry = fulfilled_before.remove(&request.id).unwrap_or(Fulfilled {
+                                since: self.now,
+                                worker_type: type_name,
+                                max_price: price,
+                            });
+                            self.memory.fulfilled.insert(request.id.clone(), entry);
+                        }
+                    } else if tracked
+                        && request.state != SpotRequestState::Cancelled
+                        && let Some(name) = type_name
+                        && ended_by_intent.insert((name.clone(), request.tags.intent.clone()))
+                    {
+                        self.launch_ended(&name, request, &pool, settled);
+                    }
+                }
+            }
+        }
+
+        // Fulfilled ones stay for the whole window, also when their request has left the pages.
+        for (id, entry) in fulfilled_before {
+            if !requests_with_instance.contains(&id) && !requests.contains_key(&id) {
+                self.memory.fulfilled.insert(id, entry);
+            }
+        }
+        let now = self.now;
+        self.memory.fulfilled.retain(|_, entry| now < clock::after(entry.since, window));
+
+        // A cancelled request is no credit until a look shows what became of it. One that a describe
+        // call had shown before and shows no longer is gone; one never shown may still come.
+        let ledger = &*self.ledger;
+        let open = &self.memory.open;
+        self.memory.cancelling.retain(|id, cancelling| {
+            open.contains_key(id)
+                || (!cancelling.was_seen
+                    && !requests_with_instance.contains(id)
+                    && !ledger.granted.contains_key(id)
+                    && now < clock::after(cancelling.at, window))
+        });
+    }
+
+    /// A request that was ours and ended without an instance.
+    fn launch_ended(
+        &mut self,
+        name: &WorkerTypeName,
+        request: &SpotRequest,
+        pool: &Pool,
+        settled: &mut Settled,
+    ) {
+        let code = request.status_code.as_str();
+        let text = match request.status_message.as_str() {
+            "" => code.to_owned(),
+            message => format!("{code}: {message}"),
+        };
+        match classify(code) {
+            Some(RefusalClass::NoCapacity | RefusalClass::Throttled | RefusalClass::Transient) => {
+                strike(&mut self.memory.cool_downs, pool.to_string(), code, self.now);
+            }
+            Some(RefusalClass::Quota) => {
+                let quota = quota(code, &pool.instance_type);
+                strike(&mut self.memory.breakers, quota, code, self.now);
+            }
+            // Ended by somebody's cancel: nothing went wrong.
+            _ if code.starts_with("canceled") || code.starts_with("cancelled") => {}
+            _ => {
+                fail(&mut self.memory.failures, name, text.clone(), self.now);
+                let text = format!("spot request {} ended without an instance: {text}", request.id);
+                settled.notes.push(Note::new(Some(name), NoteKind::LaunchFailed, text));
+            }
+        }
+    }
+
+    fn settle_ledger(
+        &mut self,
+        observation: &Observation,
+        requests: &HashMap<&SpotRequestId, &SpotRequest>,
+        requests_with_instance: &BTreeSet<&SpotRequestId>,
+        settled: &mut Settled,
+    ) {
+        let window = self.settings.provisioner.visibility_window;
+        let now = self.now;
+        let before = self.ledger.granted.len();
+        self.ledger.granted.retain(|id, granted| {
+            if requests.contains_key(id) || requests_with_instance.contains(id) {
+                return false;
+            }
+            if now < clock::after(granted.at, window) {
+                return true;
+            }
+            let text = format!(
+                "spot request {id} was granted {} ago and never seen; no longer counted",
+                clock::show(clock::age(granted.at, now))
+            );
+            settled.notes.push(Note::new(Some(&granted.worker_type), NoteKind::NeverSeen, text));
+            false
+        });
+        settled.ledger_changed |= before != self.ledger.granted.len();
+
+        if !self.ledger.intents.is_empty() {
+            for request in &observation.spot_requests {
+                if let Some(token) = &request.tags.intent
+                    && self.ledger.intents.contains_key(token)
+                {
+                    *settled.seen_by_intent.entry(token.clone()).or_default() += 1;
+                }
+            }
+        }
+        let seen = &settled.seen_by_intent;
+        let before = self.ledger.intents.len();
+        self.ledger.intents.retain(|token, intent| {
+            let found = seen.get(token).copied().unwrap_or(0);
+            let too_old = now >= clock::after(intent.call.decided, REPEAT_FOR);
+            let looked_long = intent.accepted.is_some_and(|at| now >= clock::after(at, window));
+            if found >= intent.call.count || too_old || looked_long {
+                // What was seen is counted by itself. The rest never came.
+                if found < intent.call.count {
+                    let text = format!(
+                        "of {} instances asked for {} ago with token {token}, {found} were seen; the \
+                         rest is no longer counted",
+                        intent.call.count,
+                        clock::show(clock::age(intent.call.decided, now)),
+                    );
+                    let name = Some(&intent.call.worker_type);
+                    settled.notes.push(Note::new(name, NoteKind::NeverSeen, text));
+                }
+                return false;
+            }
+            true
+        });
+        settled.ledger_changed |= before != self.ledger.intents.len();
+        settled.seen_by_intent.retain(|token, _| self.ledger.intents.contains_key(token));
+    }
+
+    fn sort_instances(
+        &self,
+        observation: &Observation,
+        request_of: &HashMap<&InstanceId, &SpotRequest>,
+        settled: &mut Settled,
+    ) {
+        let window = self.settings.provisioner.visibility_window;
+        for instance in &observation.instances {
+            if !instance.state.is_live() {
+                continue;
+            }
+            if let InstanceState::Unrecognised(state) = &instance.state {
+                settled.index.odd.push(format!("{} is `{state}`", instance.id));
+            }
+            let request = request_of.get(&instance.id);
+            let mut tags = instance.tags.clone();
+            let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
+            if let Some(request) = request {
+                tags.key_name = tags.key_name.or_else(|| request.tags.key_name.clone());
+                tags.worker_type = tags.worker_type.or_else(|| request.tags.worker_type.clone());
+                tags.intent = tags.intent.or_else(|| request.tags.intent.clone());
+            }
+            let owner = self.owner(&tags, None);
+            let type_name = match &owner {
+                Owner::Type(name) | Owner::Retired(name) => Some(name),
+                Owner::Stray | Owner::Disputed => None,
+            };
+            let price =
+                request.and_then(|request| request.max_price).or_else(|| self.price_of(type_name));
+            let machine = Machine {
+                id: instance.id.clone(),
+                state: instance.state.clone(),
+                launched: instance.launch_time,
+                price,
+                intent: tags.intent,
+                tagged,
+                class: Class::default(),
+                positively_idle: false,
+            };
+            match owner {
+                Owner::Type(name) => {
+                    settled.index.types.entry(name).or_default().machines.push(machine);
+                }
+                Owner::Retired(name) => {
+                    settled.index.retired.entry(name).or_default().machines.push(machine);
+                }
+                Owner::Disputed => settled.index.disputed.push(machine),
+                // Its request is not visible yet, or not any more: it is nobody's only after the window.
+                Owner::Stray
+                    if instance.spot_request.is_some()
+                        && request.is_none()
+                        && self.now < clock::after(instance.launch_time, window) =>
+                {
+                    settled.index.unresolved.push(machine);
+                }
+                Owner::Stray => settled.index.strays.machines.push(machine),
+            }
+        }
+    }
+
+    /// Adds what live instances cost since the last look, at the highest possible price.
+    fn count_spending(
+        &mut self,
+        observation: &Observation,
+        request_of: &HashMap<&InstanceId, &SpotRequest>,
+    ) {
+        let midnight = clock::last_midnight(self.now);
+        let spent = &self.memory.spent;
+        let (from, mut usd) = match spent.counted_to {
+            Some(at) if at >= midnight => (at, spent.usd),
+            _ => (midnight, Usd::ZERO),
+        };
+        for instance in observation.instances.iter().filter(|instance| instance.state.is_live()) {
+            let request = request_of.get(&instance.id);
+            let name = instance
+                .tags
+                .worker_type
+                .as_ref()
+                .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+            let price =
+                request.and_then(|request| request.max_price).or_else(|| self.price_of(name));
+            if let Some(price) = price {
+                usd = usd.plus(price.over(clock::age(instance.launch_time.max(from), self.now)));
+            }
+        }
+        self.memory.spent = Spent { counted_to: Some(self.now), usd };
+    }
+
+    fn price_of(&self, worker_type: Option<&WorkerTypeName>) -> Option<UsdPerHour> {
+        self.settings.worker_types.get(worker_type?)?.max_price
+    }
+}
+
+/// Adds a strike under `name`.
+pub(super) fn strike(
+    penalties: &mut BTreeMap<String, CoolDown>,
+    name: String,
+    code: &str,
+    now: Timestamp,
+) {
+    let next = CoolDown::strike(penalties.get(&name), code, now);
+    penalties.insert(name, next);
+}
+
+/// Counts a failed launch of `name`.
+pub(super) fn fail(
+    failures: &mut BTreeMap<WorkerTypeName, Failures>,
+    name: &WorkerTypeName,
+    text: String,
+    now: Timestamp,
+) {
+    let in_a_row = failures.get(name).map_or(0, |failures| failures.in_a_row).saturating_add(1);
+    failures.insert(name.clone(), Failures { in_a_row, last: now, text });
+}
