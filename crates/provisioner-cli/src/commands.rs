@@ -32,10 +32,7 @@ pub(crate) async fn setup_aws(args: SetupAws, context: Context) -> Result<ExitSt
 }
 
 /// `cleanup-aws`.
-pub(crate) async fn cleanup_aws(
-    args: CleanupAws,
-    context: Context,
-) -> Result<ExitStatus, Failure> {
+pub(crate) async fn cleanup_aws(args: CleanupAws, context: Context) -> Result<ExitStatus, Failure> {
     cleanup::cleanup(args, context).await
 }
 

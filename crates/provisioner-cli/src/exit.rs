@@ -83,9 +83,12 @@ impl Failure {
     /// Adds a cause, and the causes of that.
     #[must_use]
     pub fn caused_by(mut self, cause: &dyn Error) -> Self {
-        let chain = std::iter::successors(Some(cause), |error| error.source());
         if let Some(complaint) = self.complaints.last_mut() {
-            complaint.causes.extend(chain.map(ToString::to_string));
+            let mut next = Some(cause);
+            while let Some(error) = next {
+                complaint.causes.push(error.to_string());
+                next = error.source();
+            }
         }
         self
     }
@@ -110,6 +113,13 @@ impl Failure {
     /// Returns the exit code.
     pub fn status(&self) -> ExitStatus {
         self.status
+    }
+
+    /// Returns each message with its hint.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.complaints
+            .iter()
+            .map(|complaint| (complaint.message.as_str(), complaint.hint.as_deref()))
     }
 
     /// Renders `error: …`, `  caused by: …` and `hint: …` lines.

@@ -15,7 +15,9 @@ pub mod exit;
 mod load;
 mod output;
 mod program;
+#[cfg_attr(not(test), expect(dead_code, reason = "for `run`, which comes next"))]
 mod server;
+#[cfg_attr(not(test), expect(dead_code, reason = "for `run`, which comes next"))]
 mod signals;
 mod style;
 mod telemetry;

@@ -104,7 +104,11 @@ mod tests {
     fn every_problem_is_told() {
         let mut sources = Sources::new("/nowhere");
         sources.overrides = ["a.b", "c.d"]
-            .map(|key| Override { key: key.to_owned(), value: "1".to_owned(), flag: "--x".to_owned() })
+            .map(|key| Override {
+                key: key.to_owned(),
+                value: "1".to_owned(),
+                flag: "--x".to_owned(),
+            })
             .to_vec();
         sources.system_file = "/nowhere/x".into();
         let failure = failure(&config::load(&sources).unwrap_err());

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Write};
 
+use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::args::OutputFormat;
@@ -43,12 +44,20 @@ impl Output {
         Self { format, out: Box::new(io::stdout()) }
     }
 
+    /// Writes to `out`.
+    #[cfg(test)]
+    pub(crate) fn to(format: OutputFormat, out: impl Write + Send + 'static) -> Self {
+        Self { format, out: Box::new(out) }
+    }
+
     /// Prints a report, in one write.
     pub(crate) fn report<R: Report>(&mut self, report: &R) -> Result<(), Failure> {
         let mut text = match self.format {
             OutputFormat::Text => AsText(report).to_string(),
             OutputFormat::Json => serde_json::to_string(&Versioned { version: 1, report })
-                .map_err(|error| Failure::failed("failed to encode the result").caused_by(&error))?,
+                .map_err(|error| {
+                    Failure::failed("failed to encode the result").caused_by(&error)
+                })?,
         };
         if !text.ends_with('\n') {
             text.push('\n');
@@ -60,6 +69,20 @@ impl Output {
             Ok(()) => Ok(()),
         }
     }
+}
+
+/// Writes columns without lines between them, as `kubectl` does: easy to read, to `grep` and to `awk`.
+pub(crate) fn write_table<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> fmt::Result {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
+    for line in table.lines() {
+        writeln!(f, "{}", line.trim())?;
+    }
+    Ok(())
 }
 
 /// Lines on stderr for whoever watches. Never data, never the only record of anything.
@@ -117,6 +140,13 @@ pub(crate) mod tests {
     #[derive(Clone, Default)]
     pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
+    impl Captured {
+        /// What was written.
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
     impl Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
@@ -130,9 +160,8 @@ pub(crate) mod tests {
     /// Prints a report in the given form and returns what was printed.
     pub(crate) fn printed<R: Report>(format: OutputFormat, report: &R) -> String {
         let captured = Captured::default();
-        Output { format, out: Box::new(captured.clone()) }.report(report).unwrap();
-        let bytes = captured.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        Output::to(format, captured.clone()).report(report).unwrap();
+        captured.text()
     }
 
     #[derive(Serialize)]
@@ -169,10 +198,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_closed_pipe_is_no_failure_but_a_full_disk_is() {
-        let report = |kind| {
-            Output { format: OutputFormat::Text, out: Box::new(Refusing(kind)) }
-                .report(&Pools { pools: 2 })
-        };
+        let report =
+            |kind| Output::to(OutputFormat::Text, Refusing(kind)).report(&Pools { pools: 2 });
         assert_eq!(report(io::ErrorKind::BrokenPipe), Ok(()));
         assert!(report(io::ErrorKind::StorageFull).is_err());
     }

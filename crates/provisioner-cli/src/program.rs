@@ -34,8 +34,7 @@ where
     };
     let globals = args.as_ref().clone();
     let no_color = std::env::var_os("NO_COLOR");
-    let paint =
-        Paint::decide(globals.color, no_color.as_deref(), output::stderr_is_terminal());
+    let paint = Paint::decide(globals.color, no_color.as_deref(), output::stderr_is_terminal());
     let notices = Notices::new(paint, globals.quiet > globals.verbose);
     let ended = start(args, globals, paint, notices, command);
     match ended {

@@ -39,39 +39,20 @@ const STALL_FLOOR: Duration = Duration::from_mins(1);
 /// How the loop is doing, as the loop tells it.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    /// When the loop last turned: a round ended, or is still getting answers.
+    /// When the loop last turned; while it waits on purpose, this may be when it will turn next.
     pub(crate) turned: Instant,
-    /// The last round, if there was one.
-    pub(crate) last_round: Option<LastRound>,
-}
-
-/// The last round.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct LastRound {
-    /// When it ended.
-    pub(crate) ended: Timestamp,
-    /// How long it took.
-    pub(crate) seconds: f64,
-    /// How it went.
-    pub(crate) outcome: RoundOutcome,
-}
-
-/// How a round went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum RoundOutcome {
-    /// All that was planned was done.
-    Done,
-    /// Some actions failed or were withheld.
-    Partly,
-    /// Nothing could be decided.
-    Failed,
+    /// When the last round ended.
+    pub(crate) last_round: Option<Timestamp>,
+    /// When the last round ended that could be decided.
+    pub(crate) last_success: Option<Timestamp>,
+    /// Rounds in a row that failed.
+    pub(crate) failed_rounds: u32,
 }
 
 impl Health {
     /// A loop that starts now.
     pub(crate) fn starting() -> Self {
-        Self { turned: Instant::now(), last_round: None }
+        Self { turned: Instant::now(), last_round: None, last_success: None, failed_rounds: 0 }
     }
 }
 
@@ -187,19 +168,22 @@ async fn wake(State(links): State<Links>, body: Body) -> StatusCode {
 #[derive(Serialize)]
 struct Healthz {
     status: &'static str,
+    /// The program's.
     version: &'static str,
-    last_round: Option<LastRound>,
+    last_round: Option<Timestamp>,
+    last_success: Option<Timestamp>,
+    failed_rounds: u32,
 }
 
 async fn healthz(State(links): State<Links>) -> (StatusCode, Json<Healthz>) {
-    let health = links.health.borrow().clone();
-    let (code, status) = if health.turned.elapsed() > stall_after(links.interval) {
+    let Health { turned, last_round, last_success, failed_rounds } = links.health.borrow().clone();
+    let (code, status) = if turned.elapsed() > stall_after(links.interval) {
         (StatusCode::SERVICE_UNAVAILABLE, "stalled")
     } else {
         (StatusCode::OK, "ok")
     };
     let version = env!("CARGO_PKG_VERSION");
-    (code, Json(Healthz { status, version, last_round: health.last_round }))
+    (code, Json(Healthz { status, version, last_round, last_success, failed_rounds }))
 }
 
 fn stall_after(interval: Duration) -> Duration {
@@ -293,21 +277,19 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.contains("\"status\":\"ok\"") && answer.contains("\"last_round\":null"));
 
-        let last_round = LastRound {
-            ended: "2026-01-02T03:04:05Z".parse().unwrap(),
-            seconds: 0.5,
-            outcome: RoundOutcome::Partly,
-        };
         let turned = Instant::now().checked_sub(Duration::from_secs(61)).unwrap();
-        running.health.send_replace(Health { turned, last_round: Some(last_round) });
+        let last_round = Some("2026-01-02T03:04:05Z".parse().unwrap());
+        let stalled = Health { turned, last_round, last_success: None, failed_rounds: 2 };
+        running.health.send_replace(stalled);
         let answer = running.ask("GET /healthz", b"").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["status"], "stalled");
         assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
-        assert_eq!(body["last_round"]["ended"], "2026-01-02T03:04:05Z");
-        assert_eq!(body["last_round"]["outcome"], "partly");
+        assert_eq!(body["last_round"], "2026-01-02T03:04:05Z");
+        assert_eq!(body["last_success"], serde_json::Value::Null);
+        assert_eq!(body["failed_rounds"], 2);
     }
 
     #[test]
@@ -321,7 +303,9 @@ mod tests {
     async fn an_open_connection_does_not_hold_up_the_end() {
         let running = running().await;
         let mut idle = TcpStream::connect(running.server.address()).await.unwrap();
-        idle.write_all(b"POST /wake HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n").await.unwrap();
+        idle.write_all(b"POST /wake HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
+            .await
+            .unwrap();
         running.ask("GET /healthz", b"").await;
         running.shutdown.cancel();
         timeout(Duration::from_secs(2), running.server.ended()).await.unwrap();
@@ -331,8 +315,7 @@ mod tests {
     async fn a_taken_address_is_an_error_only_if_it_was_asked_for() {
         let running = running().await;
         let mut settings = listen(&running.server.address().to_string());
-        let failure =
-            start(&settings, links().0, CancellationToken::new()).await.unwrap_err();
+        let failure = start(&settings, links().0, CancellationToken::new()).await.unwrap_err();
         assert_eq!(failure.status().code(), 1);
         settings.listen_configured = false;
         assert!(start(&settings, links().0, CancellationToken::new()).await.unwrap().is_none());

@@ -21,10 +21,16 @@ pub(crate) fn listen() -> Result<CancellationToken, Failure> {
 
 async fn escalate(mut interrupt: Signal, mut terminate: Signal, token: CancellationToken) {
     let name = next(&mut interrupt, &mut terminate).await;
-    tracing::info!(signal = name, "{name}: ending after the action in flight; once more ends at once");
+    tracing::info!(
+        signal = name,
+        "{name}: ending after the action in flight; once more ends at once"
+    );
     token.cancel();
     let name = next(&mut interrupt, &mut terminate).await;
-    tracing::warn!(signal = name, "{name} again: ending at once; an action in flight is settled at the next start");
+    tracing::warn!(
+        signal = name,
+        "{name} again: ending at once; an action in flight is settled at the next start"
+    );
     #[expect(clippy::exit, reason = "at once, whatever is in flight")]
     std::process::exit(i32::from(ExitStatus::INTERRUPTED.code()));
 }

@@ -35,7 +35,8 @@ pub(crate) fn start(
     let started = if json {
         builder.json().flatten_event(true).with_ansi(false).try_init()
     } else {
-        let clock = if environment.contains_key("JOURNAL_STREAM") { Clock::Journal } else { Clock::Own };
+        let clock =
+            if environment.contains_key("JOURNAL_STREAM") { Clock::Journal } else { Clock::Own };
         builder.with_target(false).with_timer(clock).try_init()
     };
     started.map_err(|error| Failure::failed("failed to start logging").caused_by(error.as_ref()))
@@ -103,7 +104,10 @@ mod tests {
     #[test]
     fn the_environment_wins_over_flags_and_ours_over_rusts() {
         assert_eq!(of(3, 0, &[("RUST_LOG", "warn")]).unwrap(), "warn");
-        assert_eq!(of(0, 0, &[("RUST_LOG", "warn"), ("PROVISIONER_LOG", "error")]).unwrap(), "error");
+        assert_eq!(
+            of(0, 0, &[("RUST_LOG", "warn"), ("PROVISIONER_LOG", "error")]).unwrap(),
+            "error"
+        );
         assert_eq!(of(0, 1, &[("PROVISIONER_LOG", "")]).unwrap(), "warn");
     }
 

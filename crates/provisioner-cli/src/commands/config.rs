@@ -85,7 +85,9 @@ fn row(entry: &Entry, environment: &BTreeMap<String, String>) -> Row {
         return Row { key: key.clone(), value: value.into(), seconds: None, origin };
     }
     let origin = match origin {
-        Origin::File { path, line, column: _ } => From::File { path: path.to_path_buf(), line: *line },
+        Origin::File { path, line, column: _ } => {
+            From::File { path: path.to_path_buf(), line: *line }
+        }
         Origin::Environment { variable } => From::Environment { variable: variable.clone() },
         Origin::Flag { flag } => From::CommandLine { flag: flag.clone() },
         Origin::Default => From::Default,
