@@ -14,6 +14,8 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "aws")]
+pub mod cleanup;
 pub mod clock;
 pub mod config;
 pub mod demand;
@@ -23,9 +25,13 @@ pub mod launch;
 pub mod ledger;
 pub mod money;
 pub mod observed;
+#[cfg(feature = "aws")]
+mod private_key;
 pub mod queue;
 pub mod refusal;
 pub mod settings;
+#[cfg(feature = "aws")]
+pub mod setup;
 pub mod source;
 pub mod state_dir;
 pub mod user_data;
