@@ -2,6 +2,8 @@
 
 mod cleanup;
 mod config;
+#[cfg(feature = "aws")]
+mod local;
 mod plan;
 mod run;
 mod setup;

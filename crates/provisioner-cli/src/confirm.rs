@@ -23,14 +23,16 @@ impl Confirm {
             .with_hint("pass `--yes` to go on without a question, or `--dry-run` to look"))
     }
 
-    /// Asks `question`; anything but `y` or `yes` is no. Blocks.
-    pub(crate) fn ask(self, question: &str) -> Result<bool, Failure> {
+    /// Asks `question` about `listing`; anything but `y` or `yes` is no. Blocks.
+    pub(crate) fn ask(self, listing: &str, question: &str) -> Result<bool, Failure> {
         if self == Self::AssumeYes {
             return Ok(true);
         }
         let failed = |error: io::Error| Failure::failed("failed to ask").caused_by(&error);
         let mut stderr = io::stderr().lock();
-        write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).map_err(failed)?;
+        write!(stderr, "{listing}{question} [y/N] ")
+            .and_then(|()| stderr.flush())
+            .map_err(failed)?;
         drop(stderr);
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer).map_err(failed)?;
@@ -59,6 +61,6 @@ mod tests {
     #[test]
     fn yes_needs_no_terminal() {
         assert!(Confirm::AssumeYes.check_terminal().is_ok());
-        assert_eq!(Confirm::AssumeYes.ask("?"), Ok(true));
+        assert_eq!(Confirm::AssumeYes.ask("", "?"), Ok(true));
     }
 }

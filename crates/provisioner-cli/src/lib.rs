@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 pub mod args;
 mod commands;
+#[cfg(feature = "aws")]
 mod confirm;
 mod context;
 pub mod exit;
@@ -17,7 +18,7 @@ mod output;
 mod program;
 #[cfg_attr(not(test), expect(dead_code, reason = "for `run`, which comes next"))]
 mod server;
-#[cfg_attr(not(test), expect(dead_code, reason = "for `run`, which comes next"))]
+#[cfg(feature = "aws")]
 mod signals;
 mod style;
 mod telemetry;

@@ -52,13 +52,27 @@ impl Output {
 
     /// Prints a report, in one write.
     pub(crate) fn report<R: Report>(&mut self, report: &R) -> Result<(), Failure> {
-        let mut text = match self.format {
+        let text = match self.format {
             OutputFormat::Text => AsText(report).to_string(),
-            OutputFormat::Json => serde_json::to_string(&Versioned { version: 1, report })
-                .map_err(|error| {
-                    Failure::failed("failed to encode the result").caused_by(&error)
-                })?,
+            OutputFormat::Json => encode(&Versioned { version: 1, report })?,
         };
+        self.write(text)
+    }
+
+    /// Prints a report of the library's, which carries its version itself.
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(dead_code, reason = "the library's reports are about AWS")
+    )]
+    pub(crate) fn print<R: Serialize + Display>(&mut self, report: &R) -> Result<(), Failure> {
+        let text = match self.format {
+            OutputFormat::Text => report.to_string(),
+            OutputFormat::Json => encode(report)?,
+        };
+        self.write(text)
+    }
+
+    fn write(&mut self, mut text: String) -> Result<(), Failure> {
         if !text.ends_with('\n') {
             text.push('\n');
         }
@@ -69,6 +83,11 @@ impl Output {
             Ok(()) => Ok(()),
         }
     }
+}
+
+fn encode(report: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(report)
+        .map_err(|error| Failure::failed("failed to encode the result").caused_by(&error))
 }
 
 /// Writes columns without lines between them, as `kubectl` does: easy to read, to `grep` and to `awk`.
@@ -102,7 +121,7 @@ impl Notices {
     #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only AWS is slow enough"))]
     pub(crate) fn progress(self, text: impl Display) {
         if !self.quiet {
-            to_stderr(&text.to_string());
+            to_stderr(text.to_string().trim_end());
         }
     }
 

@@ -246,7 +246,7 @@ mod tests {
     async fn wake_ups_coalesce() {
         let running = running().await;
         assert!(!woken(&running.wake));
-        for body in [&b""[..], b"{\"taskId\":\"1\"}", &[b'x'; MAX_BODY]] {
+        for body in [&b""[..], b"{\"taskId\":\"1\"}", &vec![b'x'; MAX_BODY]] {
             let answer = running.ask("POST /wake", body).await;
             assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
         }
@@ -262,7 +262,7 @@ mod tests {
             ("POST /healthz", b"", "405"),
             ("GET /", b"", "404"),
             ("POST /wake/up", b"", "404"),
-            ("POST /wake", &[b'x'; MAX_BODY + 1], "413"),
+            ("POST /wake", &vec![b'x'; MAX_BODY + 1], "413"),
         ] {
             let answer = running.ask(head, body).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{head}: {answer}");

@@ -107,9 +107,10 @@ fn from_sdk<'a>(
 }
 
 fn seconds(key: &str, value: &Value) -> Option<f64> {
-    let (section, name) = key.rsplit_once('.')?;
+    let mut parts = key.rsplit('.');
+    let name = parts.next()?;
     // A tag may be called `timeout` and is text whatever it says.
-    if section.ends_with(".tags") || !DURATIONS.contains(&name) {
+    if parts.next() == Some("tags") || !DURATIONS.contains(&name) {
         return None;
     }
     duration::parse(value.as_str()?).ok().map(|duration| duration.as_secs_f64())

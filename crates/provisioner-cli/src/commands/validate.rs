@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use provisioner::config::{ConfigError, Problem, Warning};
 use provisioner::ids::WorkerTypeName;
+use provisioner::money::UsdPerHour;
 use provisioner::settings::{Settings, WorkerType};
 use serde::Serialize;
 
@@ -140,7 +141,7 @@ impl Row {
             instance_types: worker_type.instance_types.iter().map(ToString::to_string).collect(),
             min_instances: worker_type.min_instances,
             max_instances: worker_type.max_instances,
-            max_price_usd_per_hour: worker_type.max_price.map(|price| price.dollars()),
+            max_price_usd_per_hour: worker_type.max_price.map(UsdPerHour::dollars),
         }
     }
 
