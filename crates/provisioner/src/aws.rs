@@ -15,5 +15,4 @@ mod time;
 
 pub use client::{Client, ConnectOptions, NoRegion};
 pub use error::Error;
-pub(crate) use inventory::{FoundInstance, FoundRequest, FoundTemplate};
-pub(crate) use key_pair::PrivateKey;
+pub(crate) use inventory::{FoundInstance, FoundRequest};

@@ -128,9 +128,9 @@ impl Client {
         let error = match self.sts.get_caller_identity().send().await {
             Ok(answer) => match answer.account {
                 Some(account) => return Ok(account),
-                None => Error::incomplete("GetCallerIdentity", "the credentials", "no account id"),
+                None => Error::incomplete("GetCallerIdentity", "the account", "no account id"),
             },
-            Err(error) => Error::new("GetCallerIdentity", "the credentials", error),
+            Err(error) => Error::new("GetCallerIdentity", "the account", error),
         };
         if error.refusal.class != RefusalClass::Transient {
             return Err(error);

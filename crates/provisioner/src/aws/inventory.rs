@@ -26,7 +26,6 @@ pub(crate) struct FoundInstance {
     pub(crate) state: InstanceState,
     pub(crate) worker_type: Option<String>,
     pub(crate) instance_type: String,
-    pub(crate) zone: String,
     /// Volumes that stay when it is terminated.
     pub(crate) lasting_volumes: Vec<String>,
 }
@@ -63,7 +62,12 @@ impl Client {
         while let Some(page) = pages.next().await {
             let page =
                 page.map_err(|e| Error::new("DescribeSpotInstanceRequests", under(name), e))?;
-            found.extend(page.spot_instance_requests().iter().filter_map(request));
+            // In a filter, `*` and `?` are wildcards; a key-name may contain them.
+            let launches_with = |it: &&SpotInstanceRequest| {
+                it.launch_specification().and_then(|it| it.key_name()) == Some(name.as_str())
+            };
+            let requests = page.spot_instance_requests().iter().filter(launches_with);
+            found.extend(requests.filter_map(request));
         }
         Ok(found)
     }
@@ -215,11 +219,6 @@ fn instance(instance: &Instance) -> Option<FoundInstance> {
         state,
         worker_type: tags::own_tags(instance.tags()).worker_type.map(|it| it.to_string()),
         instance_type: instance.instance_type().map_or("", |it| it.as_str()).to_owned(),
-        zone: instance
-            .placement()
-            .and_then(|it| it.availability_zone())
-            .unwrap_or_default()
-            .to_owned(),
         lasting_volumes,
     })
 }

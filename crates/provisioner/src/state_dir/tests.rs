@@ -3,6 +3,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
+use crate::launch::Pool;
 use crate::ledger::Granted;
 
 const CHILD_DIR: &str = "STATE_DIR_TEST_CHILD";
@@ -26,6 +27,7 @@ fn a_ledger() -> Ledger {
         Granted {
             worker_type: WorkerTypeName::new("linux"),
             token: ClientToken::new("t"),
+            pool: Pool { instance_type: "c7g.large".into(), zone: None },
             at: now(),
             max_price: None,
         },
