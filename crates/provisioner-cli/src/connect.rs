@@ -41,9 +41,9 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Connection, NotConnec
         profile: aws.profile.clone(),
         endpoint_url: aws.endpoint_url.clone(),
     };
-    let client = Client::connect(&options).await.map_err(|error| {
-        NotConnected::Final(Failure::from_error(ExitStatus::USAGE, &error))
-    })?;
+    let client = Client::connect(&options)
+        .await
+        .map_err(|error| NotConnected::Final(Failure::from_error(ExitStatus::USAGE, &error)))?;
     load::same_region(settings, client.region()).map_err(NotConnected::Final)?;
     let account = client.account_id().await.map_err(|error| {
         let failure = Failure::from_error(ExitStatus::FAILED, &error)

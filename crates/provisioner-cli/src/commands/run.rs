@@ -19,18 +19,19 @@ mod with_aws {
     use std::time::Duration;
 
     use jiff::Timestamp;
-    use provisioner::daemon::{Absent, Daemon, RoundEnd};
+    use provisioner::daemon::{self, Absent, Daemon, RoundEnd};
     use provisioner::engine::NoteKind;
     use provisioner::queue::HttpQueue;
     use provisioner::settings::Settings;
-    use tokio::sync::Notify;
+    use tokio::sync::{Notify, watch};
+    use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
 
     use super::{Context, ExitStatus, Failure, RunArgs};
     use crate::connect::{self, Connection, NotConnected};
     use crate::render::PlanView;
-    use crate::server::Server;
-    use crate::{load, signals};
+    use crate::server::Health;
+    use crate::{load, server, signals};
 
     /// Between tries to learn which account this is, while AWS does not answer.
     const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -45,7 +46,11 @@ mod with_aws {
             return Ok(ExitStatus::DONE);
         };
         let daemon = open(&settings, connection, args)?;
-        if args.once { once(daemon, context, &stop).await } else { forever(daemon, &settings, &stop).await }
+        if args.once {
+            once(daemon, context, &stop).await
+        } else {
+            forever(daemon, &settings, &stop).await
+        }
     }
 
     /// `None`: stopped before AWS answered.
@@ -65,7 +70,7 @@ mod with_aws {
                 Ok(connection) => return Ok(Some(connection)),
                 // A daemon outlives an outage at its start as well as a later one.
                 Err(NotConnected::Unanswered(failure)) if !once => {
-                    tracing::error!("{}; trying again in {}s", failure.message(), pause.as_secs());
+                    tracing::error!("{failure}; trying again in {}s", pause.as_secs());
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => return Ok(None),
@@ -108,9 +113,7 @@ mod with_aws {
                 return Err(Failure::from_error(ExitStatus::FAILED, &error)
                     .with_hint(error.hint().unwrap_or_default()));
             }
-            RoundEnd::Planned(plan) => {
-                (PlanView::of_plan(&plan, Timestamp::now()), plan, false)
-            }
+            RoundEnd::Planned(plan) => (PlanView::of_plan(&plan, Timestamp::now()), plan, false),
             RoundEnd::Done(report) => {
                 let view = PlanView::of_report(&report, Timestamp::now());
                 (view, report.plan, report.incomplete)
@@ -133,9 +136,28 @@ mod with_aws {
         stop: &CancellationToken,
     ) -> Result<ExitStatus, Failure> {
         let wake = Arc::new(Notify::new());
-        let server = Server::start(settings, Arc::clone(&wake)).await?;
-        let ended = daemon.run(stop, &wake, |health| server.tell(health)).await;
-        server.stop().await;
+        let (tell, health) = watch::channel(Health::starting());
+        let interval = settings.provisioner.interval;
+        let links = server::Links { wake: Arc::clone(&wake), health, interval };
+        let listening = CancellationToken::new();
+        let server = server::start(&settings.server, links, listening.clone()).await?;
+        let ended = daemon
+            .run(stop, &wake, |round| {
+                let daemon::Health { last_round, last_success, failed_rounds, next } = round;
+                // Until the next round is due, nothing turns on purpose.
+                let turned = Instant::now() + next;
+                tell.send_replace(Health {
+                    turned,
+                    last_round: Some(last_round),
+                    last_success,
+                    failed_rounds,
+                });
+            })
+            .await;
+        listening.cancel();
+        if let Some(server) = server {
+            server.ended().await;
+        }
         match ended {
             Ok(()) => {
                 tracing::info!("stopped; instances and requests go on as they are");

@@ -134,16 +134,12 @@ async fn error(worker_type: &WorkerType) -> String {
 #[tokio::test]
 async fn without_names_there_is_no_call() {
     let ec2 = Ec2::script([]);
-    let plain = WorkerType {
-        security_groups: groups(&["sg-1", "sg-2", "sg-1"]),
-        user_data: Some(b"#!/bin/sh\n".to_vec()),
-        ..worker_type()
-    };
+    let plain = WorkerType { security_groups: groups(&["sg-1", "sg-2", "sg-1"]), ..worker_type() };
     let resolved = ec2.client().resolve(&plain).await.unwrap();
     let expected = ResolvedWorkerType {
         image_id: "ami-1".to_owned(),
         security_group_ids: groups(&["sg-1", "sg-2"]),
-        user_data: Some("IyEvYmluL3NoCg==".to_owned()),
+        user_data: None,
         placements: vec![ResolvedPlacement::default()],
     };
     assert_eq!(resolved, expected);
