@@ -12,7 +12,12 @@
 //! | `tls` | yes | a queue behind https |
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "aws")]
+pub mod cleanup;
 pub mod clock;
+pub mod config;
 pub mod demand;
 pub mod engine;
 pub mod ids;
@@ -20,5 +25,13 @@ pub mod launch;
 pub mod ledger;
 pub mod money;
 pub mod observed;
+#[cfg(feature = "aws")]
+mod private_key;
+pub mod queue;
 pub mod refusal;
 pub mod settings;
+#[cfg(feature = "aws")]
+pub mod setup;
+pub mod source;
+pub mod state_dir;
+pub mod user_data;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
 use crate::money::{Usd, UsdPerHour};
+use crate::user_data::{UserData, UserDataError, Variables};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +28,28 @@ pub struct Settings {
     pub worker_types: BTreeMap<WorkerTypeName, WorkerType>,
     /// `worker-defaults.max-lifetime`: how long machines of types no longer configured may live.
     pub retired_max_lifetime: Option<Duration>,
+}
+
+impl Settings {
+    /// Returns the user data of a worker type as it is to be sent (before base64), a template filled
+    /// in. `region` is the one in force, which the SDK may have said. `None`: the type has none, or
+    /// is not configured.
+    pub fn render_user_data(
+        &self,
+        worker_type: &WorkerTypeName,
+        region: &str,
+    ) -> Result<Option<Vec<u8>>, UserDataError> {
+        let Some(settings) = self.worker_types.get(worker_type) else { return Ok(None) };
+        let Some(user_data) = &settings.user_data else { return Ok(None) };
+        let variables = Variables {
+            key_name: self.provisioner.key_name.as_ref().map(KeyName::as_str),
+            worker_type: worker_type.as_str(),
+            region,
+            queue_url: &self.queue.base_url,
+            idle_timeout: settings.idle_timeout,
+        };
+        user_data.render(&variables).map(Some)
+    }
 }
 
 /// `[provisioner]`: how the daemon works.
@@ -152,8 +175,8 @@ pub struct WorkerType {
     pub security_groups: Vec<String>,
     /// A name or an ARN.
     pub iam_instance_profile: Option<String>,
-    /// As it is to be sent (before base64), templates already filled in.
-    pub user_data: Option<Vec<u8>>,
+    /// What to start with; [`Settings::render_user_data`] fills in a template.
+    pub user_data: Option<UserData>,
     /// The highest price per instance-hour; `None` is up to the on-demand price.
     pub max_price: Option<UsdPerHour>,
     /// How capacity is asked for.

@@ -535,6 +535,23 @@ impl Engine {
         }
     }
 
+    /// Drops what has not been sent yet: the driver is being stopped. What remains is to write the ledger.
+    ///
+    /// To be called between effects, after the last one's outcome was told.
+    pub fn stop_round(&mut self) {
+        let Some(round) = self.round.as_mut() else { return };
+        round.cancels.clear();
+        round.ends.clear();
+        round.repeats.clear();
+        round.goals.clear();
+        round.tags.clear();
+        // Its intent may be on disk already; without it, the next process does not send it either.
+        if let Some(token) = round.prepared.take() {
+            self.ledger.intents.remove(&token);
+            self.ledger_dirty = true;
+        }
+    }
+
     /// What the answer to a launching call, first or repeated, means.
     fn launched(&mut self, token: &ClientToken, outcome: Outcome, repeated: bool, now: Timestamp) {
         let (Some(round), Some(intent)) = (self.round.as_mut(), self.ledger.intents.get(token))

@@ -1,0 +1,245 @@
+//! Plans and rounds as people and programs read them.
+//!
+//! The shapes here are the contract of `--output json`; they are twins of the engine's types, so that
+//! those may change.
+
+use std::fmt;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+use provisioner::engine::{Action, Executed, ExecutedResult, Note, Plan, Report, WorkerTypeStatus};
+use serde::Serialize;
+
+use crate::output;
+
+/// `plan --output json`, and with results `run --once --output json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlanView {
+    time: Timestamp,
+    worker_types: Vec<WorkerTypeView>,
+    actions: Vec<ActionView>,
+    notes: Vec<NoteView>,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkerTypeView {
+    name: String,
+    pending: u64,
+    running: u64,
+    open_requests: u64,
+    booting: u64,
+    idle: u64,
+    busy: u64,
+    stopping: u64,
+    wanted: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_pending: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize)]
+struct ActionView {
+    kind: &'static str,
+    worker_type: Option<String>,
+    count: u64,
+    ids: Vec<String>,
+    reason: ReasonView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<ResultView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReasonView {
+    kind: &'static str,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ResultView {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    requests: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorView {
+    kind: &'static str,
+    code: String,
+    message: String,
+    request_id: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct NoteView {
+    worker_type: Option<String>,
+    kind: &'static str,
+    text: String,
+}
+
+impl PlanView {
+    /// A plan that was not carried out.
+    pub(crate) fn of_plan(plan: &Plan, time: Timestamp) -> Self {
+        Self {
+            time,
+            worker_types: plan.worker_types.iter().map(WorkerTypeView::of).collect(),
+            actions: plan.actions.iter().map(|action| ActionView::of(action, None)).collect(),
+            notes: plan.notes.iter().map(NoteView::of).collect(),
+        }
+    }
+
+    /// A round, with what was done.
+    pub(crate) fn of_report(report: &Report, time: Timestamp) -> Self {
+        let done = |executed: &Executed| {
+            ActionView::of(&executed.action, Some(ResultView::of(executed)))
+        };
+        Self {
+            actions: report.executed.iter().map(done).collect(),
+            ..Self::of_plan(&report.plan, time)
+        }
+    }
+
+    /// Whether there is anything to do, or was done.
+    pub(crate) fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+}
+
+impl output::Report for PlanView {
+    fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header([
+            "WORKER TYPE", "PENDING", "RUNNING", "OPEN", "BOOTING", "IDLE", "BUSY", "STOPPING", "WANTED",
+        ]);
+        for row in &self.worker_types {
+            let numbers = [
+                row.pending,
+                row.running,
+                row.open_requests,
+                row.booting,
+                row.idle,
+                row.busy,
+                row.stopping,
+                row.wanted,
+            ];
+            let numbers = numbers.iter().map(ToString::to_string);
+            table.add_row(std::iter::once(row.name.clone()).chain(numbers));
+        }
+        for line in table.lines() {
+            writeln!(f, "{}", line.trim())?;
+        }
+        writeln!(f)?;
+        writeln!(f, "{}", if self.actions.is_empty() { "Nothing to do." } else { "Actions:" })?;
+        for action in &self.actions {
+            action.text(f)?;
+        }
+        if !self.notes.is_empty() {
+            writeln!(f, "\nNotes:")?;
+        }
+        for note in &self.notes {
+            let whom = note.worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+            writeln!(f, "  {whom}{} ({})", note.text, note.kind)?;
+        }
+        Ok(())
+    }
+}
+
+impl ActionView {
+    fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whom = self.worker_type.as_deref().unwrap_or("several or none");
+        writeln!(f, "  {} {} ({whom}): {}", self.kind, self.count, self.reason.text)?;
+        if let Some(result) = &self.result {
+            let pool = result.pool.as_ref().map(|pool| format!(" ({pool})")).unwrap_or_default();
+            match &result.error {
+                None => writeln!(f, "    {}{pool}", result.outcome)?,
+                Some(error) => {
+                    writeln!(f, "    {}{pool}: {}: {}", result.outcome, error.code, error.message)?;
+                }
+            }
+        }
+        if !self.ids.is_empty() {
+            writeln!(f, "    {}", self.ids.join(" "))?;
+        }
+        Ok(())
+    }
+}
+
+impl WorkerTypeView {
+    fn of(status: &WorkerTypeStatus) -> Self {
+        let WorkerTypeStatus {
+            name,
+            pending,
+            running,
+            open_requests,
+            booting,
+            idle,
+            busy,
+            stopping,
+            wanted,
+            oldest_pending,
+        } = status.clone();
+        Self {
+            name,
+            pending,
+            running,
+            open_requests,
+            booting,
+            idle,
+            busy,
+            stopping,
+            wanted,
+            oldest_pending,
+        }
+    }
+}
+
+impl ActionView {
+    fn of(action: &Action, result: Option<ResultView>) -> Self {
+        Self {
+            kind: action.kind.as_str(),
+            worker_type: action.worker_type.as_ref().map(ToString::to_string),
+            count: action.kind.count(),
+            ids: action.kind.ids().into_iter().map(str::to_owned).collect(),
+            reason: ReasonView {
+                kind: action.reason.kind.as_str(),
+                text: action.reason.text.clone(),
+            },
+            result,
+        }
+    }
+}
+
+impl ResultView {
+    fn of(executed: &Executed) -> Self {
+        let pool = executed.launch.as_ref().map(|(pool, _)| pool.to_string());
+        let (outcome, requests, refusal) = match &executed.result {
+            ExecutedResult::Done(requests) => ("done", requests.as_slice(), None),
+            ExecutedResult::Refused(refusal) => ("refused", &[][..], Some(refusal)),
+            ExecutedResult::Unknown(refusal) => ("unknown", &[][..], Some(refusal)),
+        };
+        Self {
+            outcome,
+            pool,
+            requests: requests.iter().map(ToString::to_string).collect(),
+            error: refusal.map(|refusal| ErrorView {
+                kind: refusal.class.as_str(),
+                code: refusal.code.clone(),
+                message: refusal.message.clone(),
+                request_id: refusal.request_id.clone(),
+            }),
+        }
+    }
+}
+
+impl NoteView {
+    fn of(note: &Note) -> Self {
+        Self {
+            worker_type: note.worker_type.as_ref().map(ToString::to_string),
+            kind: note.kind.as_str(),
+            text: note.text.clone(),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! EC2 through the AWS SDK.
+//!
+//! Conversions and calls only: what to do is decided elsewhere. Every call is bounded in time, and
+//! only [`Error`] knows what the SDK's errors look like.
+
+mod bulk;
+mod client;
+mod convert;
+mod error;
+mod execute;
+mod inventory;
+mod key_pair;
+mod observe;
+mod pages;
+mod request;
+mod resolve;
+mod state;
+mod tags;
+mod time;
+mod whole;
+
+pub use client::{Client, ConnectOptions, NoRegion};
+pub use error::Error;
+pub use execute::Call;
+pub(crate) use inventory::{FoundInstance, FoundRequest, FoundTemplate};
+pub(crate) use key_pair::PrivateKey;
+pub use observe::Look;

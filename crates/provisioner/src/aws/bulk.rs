@@ -1,0 +1,182 @@
+//! Cancelling and terminating many at once.
+//!
+//! One id that EC2 does not know, or may not terminate, fails the whole call: it is repeated at
+//! once without that id.
+
+use std::future::Future;
+
+use super::{Client, Error};
+use crate::ids::{InstanceId, SpotRequestId};
+
+/// EC2 takes about a thousand ids a call; its answer to fewer comes sooner.
+const PER_CALL: usize = 500;
+/// One wrong id a call, again and again: the rest waits, rather than a storm of calls.
+const MAX_REPEATS: usize = 20;
+
+/// How a bulk call went, id by id.
+#[derive(Debug)]
+pub(crate) struct Bulk<Id> {
+    /// Cancelled or being terminated.
+    pub(crate) done: Vec<Id>,
+    /// Not there (any more, or not yet visible).
+    pub(crate) absent: Vec<Id>,
+    /// Protected by their owner.
+    pub(crate) protected: Vec<Id>,
+    /// Why the rest was not done.
+    pub(crate) error: Option<Error>,
+}
+
+impl Client {
+    /// Cancels spot instance requests. Their instances go on.
+    pub(crate) async fn cancel(&self, ids: &[SpotRequestId]) -> Bulk<SpotRequestId> {
+        bulk(ids, SpotRequestId::as_str, async |ids: Vec<String>| {
+            let resource = resource(&ids, "spot request");
+            self.ec2
+                .cancel_spot_instance_requests()
+                .set_spot_instance_request_ids(Some(ids))
+                .send()
+                .await
+                .map(|_| ())
+                .map_err(|error| Error::new("CancelSpotInstanceRequests", resource, error))
+        })
+        .await
+    }
+
+    /// Terminates instances, in any state.
+    pub(crate) async fn terminate(&self, ids: &[InstanceId]) -> Bulk<InstanceId> {
+        bulk(ids, InstanceId::as_str, async |ids: Vec<String>| {
+            let resource = resource(&ids, "instance");
+            self.ec2
+                .terminate_instances()
+                .set_instance_ids(Some(ids))
+                .send()
+                .await
+                .map(|_| ())
+                .map_err(|error| Error::new("TerminateInstances", resource, error))
+        })
+        .await
+    }
+}
+
+fn resource(ids: &[String], what: &str) -> String {
+    match ids {
+        [id] => format!("{what} {id}"),
+        ids => format!("{} {what}s", ids.len()),
+    }
+}
+
+async fn bulk<Id: Clone, F: Future<Output = Result<(), Error>>>(
+    ids: &[Id],
+    text: fn(&Id) -> &str,
+    call: impl Fn(Vec<String>) -> F,
+) -> Bulk<Id> {
+    let mut result =
+        Bulk { done: Vec::new(), absent: Vec::new(), protected: Vec::new(), error: None };
+    for chunk in ids.chunks(PER_CALL) {
+        let mut rest = chunk.to_vec();
+        for repeat in 0.. {
+            if rest.is_empty() {
+                break;
+            }
+            let Err(error) = call(rest.iter().map(|id| text(id).to_owned()).collect()).await else {
+                result.done.append(&mut rest);
+                break;
+            };
+            let Some(fate) = fate(&error).filter(|_| repeat < MAX_REPEATS) else {
+                result.error = Some(error);
+                break;
+            };
+            let (named, others): (Vec<Id>, Vec<Id>) =
+                rest.into_iter().partition(|id| names(&error.refusal.message, text(id)));
+            if named.is_empty() {
+                result.error = Some(error);
+                break;
+            }
+            match fate {
+                Fate::Absent => result.absent.extend(named),
+                Fate::Protected => result.protected.extend(named),
+            }
+            rest = others;
+        }
+    }
+    result
+}
+
+/// What an error says about the ids it names.
+#[derive(Clone, Copy)]
+enum Fate {
+    Absent,
+    Protected,
+}
+
+fn fate(error: &Error) -> Option<Fate> {
+    match error.code() {
+        "InvalidInstanceID.NotFound" | "InvalidSpotInstanceRequestID.NotFound" => {
+            Some(Fate::Absent)
+        }
+        "OperationNotPermitted" => Some(Fate::Protected),
+        _ => None,
+    }
+}
+
+/// Whether a message names an id. EC2 writes one or several: "The instance IDs 'i-1, i-2' do not
+/// exist".
+fn names(message: &str, id: &str) -> bool {
+    message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::refusal::{Refusal, RefusalClass};
+
+    fn refused(code: &str, message: &str) -> Error {
+        Error {
+            operation: "TerminateInstances",
+            resource: String::new(),
+            refusal: Refusal {
+                class: RefusalClass::NotFound,
+                code: code.to_owned(),
+                message: message.to_owned(),
+                request_id: None,
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_ids_are_left_out_and_the_rest_is_done() {
+        let ids = ["i-1", "i-11", "i-2", "i-3"].map(InstanceId::from);
+        let calls = RefCell::new(0);
+        let result = bulk(&ids, InstanceId::as_str, async |ids: Vec<String>| {
+            *calls.borrow_mut() += 1;
+            if ids.contains(&"i-1".to_owned()) {
+                let message = "The instance IDs 'i-1, i-3' do not exist";
+                return Err(refused("InvalidInstanceID.NotFound", message));
+            }
+            if ids.contains(&"i-2".to_owned()) {
+                let message = "The instance 'i-2' may not be terminated. Modify its \
+                               'disableApiTermination' instance attribute and try again.";
+                return Err(refused("OperationNotPermitted", message));
+            }
+            Ok(())
+        })
+        .await;
+        assert_eq!(result.done, [InstanceId::from("i-11")]);
+        assert_eq!(result.absent, [InstanceId::from("i-1"), InstanceId::from("i-3")]);
+        assert_eq!(result.protected, [InstanceId::from("i-2")]);
+        assert!(result.error.is_none());
+        assert_eq!(*calls.borrow(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_error_about_no_id_in_particular_ends_it() {
+        let ids = ["i-1", "i-2"].map(InstanceId::from);
+        let result = bulk(&ids, InstanceId::as_str, async |_| {
+            Err(refused("InvalidInstanceID.NotFound", "something does not exist"))
+        })
+        .await;
+        assert!(result.done.is_empty() && result.error.is_some());
+    }
+}

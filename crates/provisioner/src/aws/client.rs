@@ -1,0 +1,158 @@
+//! The connection: credentials, region, timeouts and retries.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+
+use super::Error;
+use super::whole::WholeAnswers;
+use crate::refusal::RefusalClass;
+
+/// The SDK itself has no limit but one for connecting; a loop must not hang on a lost packet.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+const OPERATION_TIMEOUT: Duration = Duration::from_mins(1);
+/// With `AWS_ENDPOINT_URL_EC2` alone STS may be out of reach, and EC2 knows the account too.
+const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the command line or the configuration says about where AWS is. `None` leaves it to the
+/// SDK's own chain (environment, profile, instance metadata).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// The region.
+    pub region: Option<String>,
+    /// The profile of the shared configuration files.
+    pub profile: Option<String>,
+    /// The endpoint for every service.
+    pub endpoint_url: Option<String>,
+}
+
+/// Nothing says which region to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no AWS region is known: give --region, set AWS_REGION, or `region` in [aws] or in the AWS profile"
+)]
+pub struct NoRegion;
+
+/// Clients for the AWS services, in one region.
+///
+/// Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) ec2: aws_sdk_ec2::Client,
+    /// For calls that launch: the SDK would repeat `InsufficientInstanceCapacity` by itself, and
+    /// what to try instead is not its decision.
+    pub(crate) ec2_launch: aws_sdk_ec2::Client,
+    pub(crate) ssm: aws_sdk_ssm::Client,
+    sts: aws_sdk_sts::Client,
+    region: String,
+    sdk_config: SdkConfig,
+}
+
+impl Client {
+    /// Finds credentials, region and endpoints the way the AWS CLI does. Calls nothing yet.
+    pub async fn connect(options: &ConnectOptions) -> Result<Self, NoRegion> {
+        let ConnectOptions { region, profile, endpoint_url } = options;
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        // The name is valid, and without it calls work as well.
+        if let Ok(name) = AppName::new("provisioner") {
+            loader = loader.app_name(name);
+        }
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(url) = endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        Self::new(&loader.load().await)
+    }
+
+    /// Uses a configuration of the caller's own, with our timeouts and retries.
+    pub fn new(sdk_config: &SdkConfig) -> Result<Self, NoRegion> {
+        let region = sdk_config.region().ok_or(NoRegion)?.as_ref().to_owned();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(OPERATION_TIMEOUT)
+            .build();
+        // Never adaptive: its client-side rate limiter blocked one call for over a minute.
+        let retrying = sdk_config
+            .to_builder()
+            .behavior_version(BehaviorVersion::latest())
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .build();
+        let once = retrying.to_builder().retry_config(RetryConfig::disabled()).build();
+        let account = once
+            .to_builder()
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .operation_timeout(ACCOUNT_TIMEOUT)
+                    .build(),
+            )
+            .build();
+        Ok(Self {
+            ec2: ec2(&retrying),
+            ec2_launch: ec2(&once),
+            ssm: aws_sdk_ssm::Client::new(&retrying),
+            sts: aws_sdk_sts::Client::new(&account),
+            region,
+            sdk_config: retrying,
+        })
+    }
+
+    /// The same credentials and endpoints in another region.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        let config = self.sdk_config.to_builder().region(Region::new(region.to_owned())).build();
+        Self::new(&config).unwrap_or_else(|NoRegion| self.clone())
+    }
+
+    /// The region in force.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The account the credentials belong to.
+    ///
+    /// STS says it; where STS cannot be reached, the owner of the region's security groups is
+    /// taken (every account has a default one unless its VPCs were all deleted).
+    pub async fn account_id(&self) -> Result<String, Error> {
+        let error = match self.sts.get_caller_identity().send().await {
+            Ok(answer) => match answer.account {
+                Some(account) => return Ok(account),
+                None => Error::incomplete("GetCallerIdentity", "the credentials", "no account id"),
+            },
+            Err(error) => Error::new("GetCallerIdentity", "the credentials", error),
+        };
+        if error.refusal.class != RefusalClass::Transient {
+            return Err(error);
+        }
+        tracing::debug!(%error, "STS does not say which account this is; asking EC2");
+        match self.ec2.describe_security_groups().max_results(5).send().await {
+            Ok(answer) => answer
+                .security_groups()
+                .iter()
+                .find_map(|group| group.owner_id.clone())
+                .ok_or(error),
+            Err(error) => Err(Error::new(
+                "DescribeSecurityGroups",
+                format!("the account in {}", self.region),
+                error,
+            )),
+        }
+    }
+}
+
+fn ec2(config: &SdkConfig) -> aws_sdk_ec2::Client {
+    let config = aws_sdk_ec2::config::Builder::from(config).interceptor(WholeAnswers).build();
+    aws_sdk_ec2::Client::from_conf(config)
+}

@@ -1,0 +1,278 @@
+//! The one place that knows what the SDK's errors look like.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::operation::RequestId;
+
+use crate::refusal::{Refusal, RefusalClass, classify};
+
+/// Our word where no credentials could be had.
+const NO_CREDENTIALS: &str = "no-credentials";
+/// Our word where the time was up.
+const TIMEOUT: &str = "timeout";
+/// Our word where nothing, or nothing readable, came back.
+const NO_ANSWER: &str = "no-answer";
+/// Our word where AWS answered, and what was looked for is not among it.
+const UNRESOLVED: &str = "unresolved";
+
+/// A call to AWS that did not bring what it was made for.
+///
+/// The SDK's own error is not kept: its text is "service error", its `Debug` the raw answer. What
+/// it knows is in the [`Refusal`], so this error has no source to print.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The API call (`TerminateInstances`).
+    pub operation: &'static str,
+    /// What it was about (``key pair `x` ``).
+    pub resource: String,
+    /// What AWS answered, classed.
+    pub refusal: Refusal,
+}
+
+impl Error {
+    /// Lifts what is worth knowing out of an SDK error.
+    pub fn new<E>(
+        operation: &'static str,
+        resource: impl Into<String>,
+        error: SdkError<E, HttpResponse>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        Self { operation, resource: resource.into(), refusal: refusal(&error) }
+    }
+
+    /// An answer without what it must hold. Whether the call was done is open.
+    pub(crate) fn incomplete(
+        operation: &'static str,
+        resource: impl Into<String>,
+        what: &str,
+    ) -> Self {
+        let refusal = Refusal {
+            class: RefusalClass::Transient,
+            code: NO_ANSWER.to_owned(),
+            message: what.to_owned(),
+            request_id: None,
+        };
+        Self { operation, resource: resource.into(), refusal }
+    }
+
+    /// What the configuration names is not there, or not one thing.
+    pub(crate) fn unresolved(
+        operation: &'static str,
+        resource: impl Into<String>,
+        why: String,
+    ) -> Self {
+        let refusal = Refusal {
+            class: RefusalClass::NotFound,
+            code: UNRESOLVED.to_owned(),
+            message: why,
+            request_id: None,
+        };
+        Self { operation, resource: resource.into(), refusal }
+    }
+
+    /// AWS's error code, or our word where there was no answer (`timeout`, `no-answer`,
+    /// `no-credentials`, `http-500`) or not the wanted one (`unresolved`).
+    pub fn code(&self) -> &str {
+        &self.refusal.code
+    }
+
+    /// What kind of no it was.
+    pub fn class(&self) -> RefusalClass {
+        self.refusal.class
+    }
+
+    /// What the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        hint(self.code())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation, resource, refusal } = self;
+        let verb = match refusal.code.as_str() {
+            TIMEOUT | NO_ANSWER => "got no answer",
+            NO_CREDENTIALS => "was not tried",
+            UNRESOLVED => "found nothing to use",
+            _ => "was refused",
+        };
+        write!(f, "{operation} for {resource} {verb}: {refusal}")
+    }
+}
+
+impl StdError for Error {}
+
+fn refusal<E>(error: &SdkError<E, HttpResponse>) -> Refusal
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    let request_id = error.request_id().map(str::to_owned);
+    let own = |class, code: &str, message| Refusal {
+        class,
+        code: code.to_owned(),
+        message,
+        request_id: request_id.clone(),
+    };
+    match error {
+        SdkError::ServiceError(answer) => {
+            let status = answer.raw().status().as_u16();
+            let metadata = answer.err().meta();
+            let message = metadata.message().unwrap_or_default().trim().to_owned();
+            let Some(code) = metadata.code() else {
+                return own(by_status(status), &format!("http-{status}"), message);
+            };
+            // EC2 puts its request id into the body, where only the metadata has it.
+            let request_id =
+                request_id.clone().or_else(|| metadata.request_id().map(str::to_owned));
+            let class = classify(code).unwrap_or_else(|| by_status(status));
+            Refusal { class, code: code.to_owned(), message, request_id }
+        }
+        _ if is_credentials(error) => {
+            own(RefusalClass::Unauthorized, NO_CREDENTIALS, causes(error))
+        }
+        SdkError::ConstructionFailure(_) => own(RefusalClass::Invalid, "not-sent", causes(error)),
+        SdkError::TimeoutError(_) => own(RefusalClass::Transient, TIMEOUT, causes(error)),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+            own(RefusalClass::Transient, TIMEOUT, causes(error))
+        }
+        _ => own(RefusalClass::Transient, NO_ANSWER, causes(error)),
+    }
+}
+
+/// What an answer without a known code means: 4xx is definite, anything else may have been done.
+fn by_status(status: u16) -> RefusalClass {
+    match status {
+        429 => RefusalClass::Throttled,
+        401 | 403 => RefusalClass::Unauthorized,
+        400..500 => RefusalClass::Invalid,
+        _ => RefusalClass::Transient,
+    }
+}
+
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (*error).source())
+}
+
+fn is_credentials(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|cause| cause.is::<CredentialsError>())
+}
+
+/// The texts of what is behind an SDK error (its own says nothing), each once.
+fn causes(error: &(dyn StdError + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for cause in chain(error).skip(1) {
+        let text = cause.to_string();
+        // Some layers repeat the text of the one beneath.
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
+}
+
+fn hint(code: &str) -> Option<&'static str> {
+    let hint = match code {
+        NO_CREDENTIALS => {
+            "log in (`aws sso login`, `aws configure`), name a profile with --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        }
+        TIMEOUT | NO_ANSWER => "check the network, the region's name and the endpoint URL",
+        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
+            "`provisionerd iam-policy` prints the permissions that are needed"
+        }
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
+            "an administrator runs once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+        }
+        "AuthFailure"
+        | "InvalidClientTokenId"
+        | "SignatureDoesNotMatch"
+        | "InvalidAccessKeyId"
+        | "UnrecognizedClientException" => {
+            "AWS does not accept these credentials: are they for this partition, and complete?"
+        }
+        "ExpiredToken" | "ExpiredTokenException" => "the session has expired: log in again",
+        "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
+        "OptInRequired" => "the account is not subscribed to this service, image or region yet",
+        "PendingVerification" => "AWS is still verifying the account; try again later",
+        "InvalidKeyPair.NotFound" => "`setup-aws` makes a key pair and saves its name",
+        "InvalidAMIID.NotFound" | "InvalidAMIID.Unavailable" => {
+            "image ids differ from region to region: check `image-id` and the region"
+        }
+        "MaxSpotInstanceCountExceeded" | "SpotInstanceCountExceeded" | "VcpuLimitExceeded" => {
+            "ask AWS Service Quotas for more, or lower `max-instances`"
+        }
+        "RequestLimitExceeded" | "Throttling" => {
+            "something calls the API of this account and region very often"
+        }
+        _ => return None,
+    };
+    Some(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::config::http::HttpResponse;
+    use aws_sdk_ec2::error::{ConnectorError, ErrorMetadata};
+    use aws_sdk_ec2::operation::terminate_instances::TerminateInstancesError;
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    fn answered(status: u16, code: Option<&str>) -> Error {
+        let mut metadata = ErrorMetadata::builder().message("because");
+        if let Some(code) = code {
+            metadata = metadata.code(code);
+        }
+        let raw = HttpResponse::new(status.try_into().unwrap(), SdkBody::from("<html>"));
+        let error = TerminateInstancesError::generic(metadata.build());
+        Error::new("TerminateInstances", "2 instances", SdkError::service_error(error, raw))
+    }
+
+    #[test]
+    fn an_answer_is_classed_by_code_then_by_status() {
+        assert_eq!(answered(503, Some("RequestLimitExceeded")).class(), RefusalClass::Throttled);
+        assert_eq!(answered(400, Some("SomethingNew")).class(), RefusalClass::Invalid);
+        assert_eq!(answered(500, Some("SomethingNew")).class(), RefusalClass::Transient);
+        let uncoded = answered(500, None);
+        assert_eq!((uncoded.class(), uncoded.code()), (RefusalClass::Transient, "http-500"));
+    }
+
+    #[test]
+    fn the_text_says_what_was_tried_and_never_the_raw_answer() {
+        assert_eq!(
+            answered(400, Some("InvalidInstanceID.NotFound")).to_string(),
+            "TerminateInstances for 2 instances was refused: InvalidInstanceID.NotFound: because"
+        );
+    }
+
+    fn lost(error: SdkError<TerminateInstancesError, HttpResponse>) -> Error {
+        Error::new("TerminateInstances", "2 instances", error)
+    }
+
+    #[test]
+    fn no_answer_leaves_the_call_open() {
+        let error = lost(SdkError::timeout_error("too slow"));
+        assert_eq!((error.class(), error.code()), (RefusalClass::Transient, "timeout"));
+        let error = lost(SdkError::dispatch_failure(ConnectorError::io("connection reset".into())));
+        assert_eq!((error.class(), error.code()), (RefusalClass::Transient, "no-answer"));
+        assert!(error.to_string().contains("connection reset"), "{error}");
+        let error = lost(SdkError::construction_failure("bad"));
+        assert_eq!(error.class(), RefusalClass::Invalid);
+    }
+
+    #[test]
+    fn missing_credentials_are_told_from_a_missing_network() {
+        let cause = CredentialsError::not_loaded("no providers in chain provided credentials");
+        let error = lost(SdkError::dispatch_failure(ConnectorError::other(cause.into(), None)));
+        assert_eq!(error.class(), RefusalClass::Unauthorized);
+        assert!(error.to_string().contains("no providers in chain"), "{error}");
+        assert!(error.hint().is_some());
+    }
+}

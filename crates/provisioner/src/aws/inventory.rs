@@ -1,0 +1,243 @@
+//! Everything under a key-name, for `setup-aws` and `cleanup-aws`: all pages, or an error.
+
+use aws_sdk_ec2::types::{Filter, FleetData, Instance, LaunchTemplate, SpotInstanceRequest};
+
+use super::state::{instance_state, spot_request_state};
+use super::{Client, Error, tags};
+use crate::ids::{InstanceId, KeyName, SpotRequestId};
+use crate::launch::TAG_KEY_NAME;
+use crate::observed::{InstanceState, SpotRequestState};
+
+const PAGE: i32 = 1000;
+
+/// A spot instance request that still stands or has an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundRequest {
+    pub(crate) id: SpotRequestId,
+    pub(crate) state: SpotRequestState,
+    pub(crate) worker_type: Option<String>,
+    pub(crate) instance_type: String,
+}
+
+/// An instance that is not terminated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundInstance {
+    pub(crate) id: InstanceId,
+    pub(crate) state: InstanceState,
+    pub(crate) worker_type: Option<String>,
+    pub(crate) instance_type: String,
+    pub(crate) zone: String,
+    /// Volumes that stay when it is terminated.
+    pub(crate) lasting_volumes: Vec<String>,
+}
+
+/// A launch template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundTemplate {
+    pub(crate) id: String,
+    pub(crate) name: String,
+}
+
+fn under(name: &KeyName) -> String {
+    format!("key-name `{name}`")
+}
+
+fn filter(name: impl Into<String>, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+impl Client {
+    /// Spot instance requests that are open, active or disabled (or in a state we do not know).
+    pub(crate) async fn standing_requests(
+        &self,
+        name: &KeyName,
+    ) -> Result<Vec<FoundRequest>, Error> {
+        let mut pages = self
+            .ec2
+            .describe_spot_instance_requests()
+            .filters(filter("launch.key-name", name.as_str()))
+            .into_paginator()
+            .page_size(PAGE)
+            .send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page =
+                page.map_err(|e| Error::new("DescribeSpotInstanceRequests", under(name), e))?;
+            found.extend(page.spot_instance_requests().iter().filter_map(request));
+        }
+        Ok(found)
+    }
+
+    /// Instances in any state but terminated.
+    pub(crate) async fn instances(&self, name: &KeyName) -> Result<Vec<FoundInstance>, Error> {
+        let mut pages = self
+            .ec2
+            .describe_instances()
+            .filters(filter("key-name", name.as_str()))
+            .into_paginator()
+            .page_size(PAGE)
+            .send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| Error::new("DescribeInstances", under(name), e))?;
+            let instances = page.reservations().iter().flat_map(|it| it.instances());
+            found.extend(
+                instances.filter(|it| it.key_name() == Some(name.as_str())).filter_map(instance),
+            );
+        }
+        Ok(found)
+    }
+
+    /// Fleets with our tag that still stand. EC2 cannot filter fleets by tag.
+    pub(crate) async fn fleets(&self, name: &KeyName) -> Result<Vec<String>, Error> {
+        let mut pages = self.ec2.describe_fleets().into_paginator().page_size(PAGE).send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| Error::new("DescribeFleets", under(name), e))?;
+            found.extend(
+                page.fleets()
+                    .iter()
+                    .filter(|it| fleet_stands(it, name))
+                    .filter_map(|it| it.fleet_id.clone()),
+            );
+        }
+        Ok(found)
+    }
+
+    /// Launch templates with our tag.
+    pub(crate) async fn launch_templates(
+        &self,
+        name: &KeyName,
+    ) -> Result<Vec<FoundTemplate>, Error> {
+        // DescribeLaunchTemplates takes pages of 200 at most.
+        let mut pages = self
+            .ec2
+            .describe_launch_templates()
+            .filters(filter(format!("tag:{TAG_KEY_NAME}"), name.as_str()))
+            .into_paginator()
+            .page_size(200)
+            .send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| Error::new("DescribeLaunchTemplates", under(name), e))?;
+            found.extend(page.launch_templates().iter().filter_map(|it| template(it, name)));
+        }
+        Ok(found)
+    }
+
+    /// Those of the volumes that exist (and are not just being deleted).
+    pub(crate) async fn existing_volumes(&self, ids: &[String]) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        // A filter, not `VolumeIds`: one that is gone would fail the call. A filter takes 200 values.
+        for chunk in ids.chunks(200) {
+            let ids = Filter::builder().name("volume-id").set_values(Some(chunk.to_vec())).build();
+            let mut pages =
+                self.ec2.describe_volumes().filters(ids).into_paginator().page_size(PAGE).send();
+            while let Some(page) = pages.next().await {
+                let page = page.map_err(|e| {
+                    Error::new("DescribeVolumes", format!("{} volumes", chunk.len()), e)
+                })?;
+                let stands = |state: &str| !matches!(state, "deleting" | "deleted");
+                found.extend(
+                    page.volumes()
+                        .iter()
+                        .filter(|it| it.state().is_none_or(|state| stands(state.as_str())))
+                        .filter_map(|it| it.volume_id.clone())
+                        .filter(|id| chunk.contains(id)),
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes a fleet and ends its instances. A fleet that maintains its size would replace them.
+    pub(crate) async fn delete_fleet(&self, id: &str) -> Result<(), Error> {
+        let resource = || format!("fleet {id}");
+        let answer = self
+            .ec2
+            .delete_fleets()
+            .fleet_ids(id)
+            .terminate_instances(true)
+            .send()
+            .await
+            .map_err(|error| Error::new("DeleteFleets", resource(), error))?;
+        let Some(failed) = answer.unsuccessful_fleet_deletions().first() else { return Ok(()) };
+        let code = failed.error().and_then(|it| it.code()).map_or("", |code| code.as_str());
+        if code == "fleetIdDoesNotExist" {
+            return Ok(());
+        }
+        let message = failed.error().and_then(|it| it.message()).unwrap_or_default();
+        Err(Error::incomplete("DeleteFleets", resource(), &format!("{code} {message}")))
+    }
+
+    /// Deletes a launch template; one that is not there counts as deleted.
+    pub(crate) async fn delete_launch_template(&self, id: &str) -> Result<(), Error> {
+        match self.ec2.delete_launch_template().launch_template_id(id).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error =
+                    Error::new("DeleteLaunchTemplate", format!("launch template {id}"), error);
+                if error.code().contains("NotFound") { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+}
+
+fn request(request: &SpotInstanceRequest) -> Option<FoundRequest> {
+    let state = spot_request_state(request.state());
+    let ended = matches!(
+        state,
+        SpotRequestState::Closed | SpotRequestState::Cancelled | SpotRequestState::Failed
+    );
+    let instance_type = request.launch_specification().and_then(|it| it.instance_type());
+    (!ended).then(|| FoundRequest {
+        id: SpotRequestId::new(request.spot_instance_request_id().unwrap_or_default()),
+        state,
+        worker_type: tags::own_tags(request.tags()).worker_type.map(|it| it.to_string()),
+        instance_type: instance_type.map_or("", |it| it.as_str()).to_owned(),
+    })
+}
+
+fn instance(instance: &Instance) -> Option<FoundInstance> {
+    let state = instance_state(instance.state().and_then(|it| it.name()));
+    if state == InstanceState::Terminated {
+        return None;
+    }
+    let lasting_volumes = instance
+        .block_device_mappings()
+        .iter()
+        .filter_map(|mapping| mapping.ebs())
+        .filter(|volume| volume.delete_on_termination() == Some(false))
+        .filter_map(|volume| volume.volume_id.clone())
+        .collect();
+    Some(FoundInstance {
+        id: InstanceId::new(instance.instance_id().unwrap_or_default()),
+        state,
+        worker_type: tags::own_tags(instance.tags()).worker_type.map(|it| it.to_string()),
+        instance_type: instance.instance_type().map_or("", |it| it.as_str()).to_owned(),
+        zone: instance
+            .placement()
+            .and_then(|it| it.availability_zone())
+            .unwrap_or_default()
+            .to_owned(),
+        lasting_volumes,
+    })
+}
+
+fn fleet_stands(fleet: &FleetData, name: &KeyName) -> bool {
+    let state = fleet.fleet_state().map_or("", |state| state.as_str());
+    // `deleted_running` and `deleted_terminating` are deleted too.
+    tags::own_tags(fleet.tags()).key_name.as_ref() == Some(name)
+        && !state.starts_with("deleted")
+        && state != "failed"
+}
+
+fn template(template: &LaunchTemplate, name: &KeyName) -> Option<FoundTemplate> {
+    if tags::own_tags(template.tags()).key_name.as_ref() != Some(name) {
+        return None;
+    }
+    Some(FoundTemplate {
+        id: template.launch_template_id.clone()?,
+        name: template.launch_template_name.clone().unwrap_or_default(),
+    })
+}

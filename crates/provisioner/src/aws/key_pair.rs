@@ -1,0 +1,105 @@
+//! Key pairs: looked at, made, deleted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aws_sdk_ec2::primitives::Blob;
+use aws_sdk_ec2::types::{KeyFormat, KeyType, ResourceType};
+
+use super::{Client, Error, tags};
+use crate::ids::KeyName;
+use crate::launch::TAG_KEY_NAME;
+use crate::observed::KeyPair;
+use crate::refusal::RefusalClass;
+
+/// A private key in PEM. Its `Debug` hides it.
+pub(crate) struct PrivateKey(String);
+
+impl PrivateKey {
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey(..)")
+    }
+}
+
+fn named(name: &KeyName) -> String {
+    format!("key pair `{name}`")
+}
+
+fn own_tag(name: &KeyName) -> BTreeMap<String, String> {
+    BTreeMap::from([(TAG_KEY_NAME.to_owned(), name.to_string())])
+}
+
+impl Client {
+    /// Whose key pair the key-name names.
+    pub(crate) async fn key_pair(&self, name: &KeyName) -> Result<KeyPair, Error> {
+        let answer = self.ec2.describe_key_pairs().key_names(name.as_str()).send().await;
+        let answer = match answer.map_err(|e| Error::new("DescribeKeyPairs", named(name), e)) {
+            Ok(answer) => answer,
+            Err(error) if error.class() == RefusalClass::NotFound => return Ok(KeyPair::Absent),
+            Err(error) => return Err(error),
+        };
+        let found = answer.key_pairs().iter().find(|it| it.key_name() == Some(name.as_str()));
+        Ok(match found {
+            None => KeyPair::Absent,
+            Some(pair) if tags::own_tags(pair.tags()).key_name.as_ref() == Some(name) => {
+                KeyPair::Ours
+            }
+            Some(_) => KeyPair::Foreign,
+        })
+    }
+
+    /// Has EC2 make a tagged ED25519 key pair. The answer holds the only copy of the private key.
+    pub(crate) async fn create_key_pair(&self, name: &KeyName) -> Result<PrivateKey, Error> {
+        let answer = self
+            // Repeated by the SDK after a lost answer it would fail as a duplicate, the key gone.
+            .ec2_launch
+            .create_key_pair()
+            .key_name(name.as_str())
+            .key_type(KeyType::Ed25519)
+            .key_format(KeyFormat::Pem)
+            .tag_specifications(tags::specification(ResourceType::KeyPair, &own_tag(name)))
+            .send()
+            .await
+            .map_err(|error| Error::new("CreateKeyPair", named(name), error))?;
+        answer
+            .key_material
+            .filter(|key| !key.is_empty())
+            .map(PrivateKey)
+            .ok_or_else(|| Error::incomplete("CreateKeyPair", named(name), "no private key"))
+    }
+
+    /// Gives EC2 a public key, tagged.
+    pub(crate) async fn import_key_pair(
+        &self,
+        name: &KeyName,
+        public_key: &[u8],
+    ) -> Result<(), Error> {
+        self.ec2_launch
+            .import_key_pair()
+            .key_name(name.as_str())
+            .public_key_material(Blob::new(public_key))
+            .tag_specifications(tags::specification(ResourceType::KeyPair, &own_tag(name)))
+            .send()
+            .await
+            .map_err(|error| Error::new("ImportKeyPair", named(name), error))?;
+        Ok(())
+    }
+
+    /// Deletes a key pair; one that is not there counts as deleted.
+    pub(crate) async fn delete_key_pair(&self, name: &KeyName) -> Result<(), Error> {
+        // By name: it is unique in the region, and the id is not known after a lost answer.
+        match self.ec2.delete_key_pair().key_name(name.as_str()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match Error::new("DeleteKeyPair", named(name), error) {
+                error if error.class() == RefusalClass::NotFound => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+}

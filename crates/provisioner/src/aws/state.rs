@@ -1,0 +1,46 @@
+//! States as EC2 spells them, in our words.
+
+use aws_sdk_ec2::types::{InstanceStateName, SpotInstanceState};
+
+use crate::observed::{InstanceState, SpotRequestState};
+
+/// Reads an instance's state. A missing one is data too.
+pub(crate) fn instance_state(name: Option<&InstanceStateName>) -> InstanceState {
+    match name.map_or("", InstanceStateName::as_str) {
+        "pending" => InstanceState::Pending,
+        "running" => InstanceState::Running,
+        "shutting-down" => InstanceState::ShuttingDown,
+        "terminated" => InstanceState::Terminated,
+        "stopping" => InstanceState::Stopping,
+        "stopped" => InstanceState::Stopped,
+        other => InstanceState::Unrecognised(other.to_owned()),
+    }
+}
+
+/// Reads a spot instance request's state. A missing one is data too.
+pub(crate) fn spot_request_state(name: Option<&SpotInstanceState>) -> SpotRequestState {
+    match name.map_or("", SpotInstanceState::as_str) {
+        "open" => SpotRequestState::Open,
+        "active" => SpotRequestState::Active,
+        "disabled" => SpotRequestState::Disabled,
+        "closed" => SpotRequestState::Closed,
+        "cancelled" => SpotRequestState::Cancelled,
+        "failed" => SpotRequestState::Failed,
+        other => SpotRequestState::Unrecognised(other.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_state_is_data() {
+        let state = InstanceStateName::from("hibernating");
+        assert_eq!(
+            instance_state(Some(&state)),
+            InstanceState::Unrecognised("hibernating".to_owned())
+        );
+        assert_eq!(spot_request_state(None), SpotRequestState::Unrecognised(String::new()));
+    }
+}

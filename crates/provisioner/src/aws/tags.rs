@@ -1,0 +1,55 @@
+//! Tags, between EC2's list of pairs and our words.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+
+use crate::ids::{ClientToken, KeyName, WorkerTypeName};
+use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
+use crate::observed::OwnTags;
+
+/// Reads our tags; the others are nobody's business here.
+pub(crate) fn own_tags(tags: &[Tag]) -> OwnTags {
+    let value = |key: &str| value(tags, key);
+    OwnTags {
+        key_name: value(TAG_KEY_NAME).map(KeyName::new),
+        worker_type: value(TAG_WORKER_TYPE).map(WorkerTypeName::new),
+        intent: value(TAG_INTENT).map(ClientToken::new),
+    }
+}
+
+/// The value of one tag.
+pub(crate) fn value<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
+    tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value)
+}
+
+/// Tags as the SDK sends them.
+pub(crate) fn sdk_tags(tags: &BTreeMap<String, String>) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+/// Tags for what a call is about to make.
+pub(crate) fn specification(
+    resource: ResourceType,
+    tags: &BTreeMap<String, String>,
+) -> TagSpecification {
+    TagSpecification::builder().resource_type(resource).set_tags(Some(sdk_tags(tags))).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_tags_are_read_among_others() {
+        let tags = BTreeMap::from([
+            (TAG_KEY_NAME.to_owned(), "k".to_owned()),
+            (TAG_WORKER_TYPE.to_owned(), "linux".to_owned()),
+            ("team".to_owned(), "ci".to_owned()),
+        ]);
+        let own = own_tags(&sdk_tags(&tags));
+        assert_eq!(own.key_name, Some(KeyName::from("k")));
+        assert_eq!(own.worker_type, Some(WorkerTypeName::from("linux")));
+        assert_eq!(own.intent, None);
+    }
+}

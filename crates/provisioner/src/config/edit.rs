@@ -1,0 +1,324 @@
+//! Edits of the local configuration file by `setup-aws` and `cleanup-aws`.
+//!
+//! The file is the user's. `toml_edit` parses it and says where things stand; the edits themselves
+//! are cut into the text, so that every other byte stays, line ends and comments included. After each
+//! edit the text is parsed again: what would not say what was meant is never written.
+
+mod atomic;
+mod splice;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml_edit::{Document, TableLike};
+
+use crate::ids::KeyName;
+use crate::settings::RetiredKeyName;
+use atomic::Target;
+use splice::Text;
+
+/// Why the file was not read or not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// It is there, but cannot be read.
+    #[error("failed to read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no TOML.
+    #[error("{}:{line}: broken TOML: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key that is to be read or edited holds something else than it should.
+    #[error("{}: {key}: {message}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Dotted.
+        key: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// It cannot be replaced.
+    #[error("failed to write {}: {hint}", path.display())]
+    NotWritable {
+        /// The file.
+        path: PathBuf,
+        /// The fix.
+        hint: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else changed it in the meantime.
+    #[error("{} was changed by somebody else meanwhile; nothing was written to it", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The edit did not come out as meant; nothing was written.
+    #[error("{}: cannot set or remove `{key}` in this layout; edit it by hand", path.display())]
+    Layout {
+        /// The file.
+        path: PathBuf,
+        /// Dotted.
+        key: String,
+    },
+}
+
+/// What the file itself says, without the other layers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Saved {
+    /// `provisioner.key-name`.
+    pub key_name: Option<KeyName>,
+    /// `provisioner.retired`.
+    pub retired: Vec<RetiredKeyName>,
+    /// `aws.region`.
+    pub region: Option<String>,
+    /// `aws.account-id`.
+    pub account_id: Option<String>,
+    /// `worker-defaults.iam-instance-profile`.
+    pub iam_instance_profile: Option<String>,
+}
+
+/// A configuration file open for editing. Nothing is written before [`ConfigFile::save`].
+#[derive(Debug)]
+pub struct ConfigFile {
+    path: PathBuf,
+    target: Target,
+    text: Text,
+}
+
+impl ConfigFile {
+    /// Opens the file, or starts an empty one if there is none.
+    pub fn open(path: &Path) -> Result<Self, EditError> {
+        let target = Target::open(path)
+            .map_err(|source| EditError::Read { path: path.to_owned(), source })?;
+        let text = Text::new(target.text().to_owned());
+        let file = Self { path: path.to_owned(), target, text };
+        file.parse()?;
+        Ok(file)
+    }
+
+    /// Returns the path as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file was there when it was opened.
+    pub fn exists(&self) -> bool {
+        self.target.exists()
+    }
+
+    /// Returns the text as it would be saved.
+    pub fn text(&self) -> &str {
+        self.text.as_str()
+    }
+
+    /// Checks that [`Self::save`] can work, without changing anything. To be called before anything
+    /// is created elsewhere that only this file would remember.
+    pub fn ensure_writable(&self) -> Result<(), EditError> {
+        self.target.ensure_writable().map_err(|error| self.not_writable(error))
+    }
+
+    /// Returns what the file says.
+    pub fn saved(&self) -> Result<Saved, EditError> {
+        let document = self.parse()?;
+        let text = |section: &str, key: &str| self.string(document.as_table(), section, key);
+        let key_name = text("provisioner", "key-name")?
+            .map(|name| self.key_name("provisioner.key-name", &name))
+            .transpose()?;
+        Ok(Saved {
+            key_name,
+            retired: self.retired(document.as_table())?,
+            region: text("aws", "region")?,
+            account_id: text("aws", "account-id")?,
+            iam_instance_profile: text("worker-defaults", "iam-instance-profile")?,
+        })
+    }
+
+    /// Sets `provisioner.key-name`, `aws.region`, and `aws.account-id`.
+    pub fn set_key_name(
+        &mut self,
+        key_name: &KeyName,
+        region: &str,
+        account_id: &str,
+    ) -> Result<(), EditError> {
+        self.set("provisioner", "key-name", key_name.as_str())?;
+        self.set("aws", "region", region)?;
+        self.set("aws", "account-id", account_id)
+    }
+
+    /// Sets `worker-defaults.iam-instance-profile`.
+    pub fn set_iam_instance_profile(&mut self, name: &str) -> Result<(), EditError> {
+        self.set("worker-defaults", "iam-instance-profile", name)
+    }
+
+    /// Appends a key-name to `provisioner.retired`, unless it is there already.
+    pub fn retire(&mut self, retired: &RetiredKeyName) -> Result<(), EditError> {
+        let mut wanted = self.saved()?.retired;
+        if wanted.contains(retired) {
+            return Ok(());
+        }
+        wanted.push(retired.clone());
+        let key = "provisioner.retired";
+        let before = self.text.clone();
+        let edited = self.text.append_retired(retired);
+        let as_meant = edited.is_some() && self.saved().is_ok_and(|saved| saved.retired == wanted);
+        self.keep_if(as_meant, before, key)
+    }
+
+    /// Removes `provisioner.key-name`, `provisioner.retired`, and `aws.account-id`; and
+    /// `worker-defaults.iam-instance-profile` if it is `deleted_profile`. Tables stay, if empty.
+    pub fn remove_key_name(&mut self, deleted_profile: Option<&str>) -> Result<(), EditError> {
+        self.remove("provisioner", "key-name")?;
+        self.remove("provisioner", "retired")?;
+        self.remove("aws", "account-id")?;
+        let profile = self.saved()?.iam_instance_profile;
+        if profile.is_some() && profile.as_deref() == deleted_profile {
+            self.remove("worker-defaults", "iam-instance-profile")?;
+        }
+        Ok(())
+    }
+
+    /// Writes the file: whole or not at all, also if the machine stops in between. Its permissions
+    /// and owner stay; a new file gets 0644 less the umask. A symlink stays, its target is replaced.
+    pub fn save(&mut self) -> Result<(), EditError> {
+        let unchanged = self.target.is_as_opened().map_err(|error| self.not_writable(error))?;
+        if !unchanged {
+            return Err(EditError::Changed { path: self.path.clone() });
+        }
+        let written = self.target.replace(self.text.as_str());
+        written.map_err(|error| self.not_writable(error))
+    }
+
+    fn not_writable(&self, source: io::Error) -> EditError {
+        let hint = match source.kind() {
+            io::ErrorKind::NotFound => "create its directory",
+            io::ErrorKind::PermissionDenied => {
+                "make the file and its directory writable for the user running this program"
+            }
+            io::ErrorKind::IsADirectory => "it is a directory; name a file with --config",
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "the file system is read-only; name another file with --config"
+            }
+            _ => "check the file and its directory",
+        };
+        EditError::NotWritable { path: self.path.clone(), hint, source }
+    }
+
+    fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), EditError> {
+        let before = self.text.clone();
+        let edited = self.text.set(section, key, value);
+        let as_meant = edited.is_some()
+            && self.parse().is_ok_and(|document| {
+                let found = self.string(document.as_table(), section, key);
+                found.is_ok_and(|found| found.as_deref() == Some(value))
+            });
+        self.keep_if(as_meant, before, &format!("{section}.{key}"))
+    }
+
+    fn remove(&mut self, section: &str, key: &str) -> Result<(), EditError> {
+        let before = self.text.clone();
+        let edited = self.text.remove(section, key);
+        let as_meant = edited.is_some()
+            && self
+                .parse()
+                .is_ok_and(|document| splice::find(document.as_table(), section, key).is_none());
+        self.keep_if(as_meant, before, &format!("{section}.{key}"))
+    }
+
+    fn keep_if(&mut self, as_meant: bool, before: Text, key: &str) -> Result<(), EditError> {
+        if as_meant {
+            return Ok(());
+        }
+        self.text = before;
+        Err(EditError::Layout { path: self.path.clone(), key: key.to_owned() })
+    }
+
+    fn parse(&self) -> Result<Document<&str>, EditError> {
+        let text = self.text.as_str();
+        Document::parse(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            EditError::Parse {
+                path: self.path.clone(),
+                line: 1 + before.matches('\n').count(),
+                message: error.message().replace('\n', ", "),
+            }
+        })
+    }
+
+    fn value_error(&self, key: impl Into<String>, message: &str) -> EditError {
+        EditError::Value { path: self.path.clone(), key: key.into(), message: message.to_owned() }
+    }
+
+    /// Reads a string; empty is unset, as everywhere in the configuration.
+    fn string(
+        &self,
+        root: &dyn TableLike,
+        section: &str,
+        key: &str,
+    ) -> Result<Option<String>, EditError> {
+        let Some(table) = root.get(section) else { return Ok(None) };
+        let table =
+            table.as_table_like().ok_or_else(|| self.value_error(section, "expected a table"))?;
+        self.text_in(table, key, &format!("{section}.{key}"))
+    }
+
+    fn text_in(
+        &self,
+        table: &dyn TableLike,
+        key: &str,
+        dotted: &str,
+    ) -> Result<Option<String>, EditError> {
+        let text = match table.get(key) {
+            None => return Ok(None),
+            // `aws.account-id` may stand without quotes.
+            Some(item) => match (item.as_str(), item.as_integer()) {
+                (Some(text), _) => text.to_owned(),
+                (None, Some(integer)) if key == "account-id" => format!("{integer:012}"),
+                _ => return Err(self.value_error(dotted, "expected a string")),
+            },
+        };
+        Ok(Some(text).filter(|text| !text.is_empty()))
+    }
+
+    fn key_name(&self, key: &str, text: &str) -> Result<KeyName, EditError> {
+        KeyName::parse(text).map_err(|error| self.value_error(key, &error.to_string()))
+    }
+
+    fn retired(&self, root: &dyn TableLike) -> Result<Vec<RetiredKeyName>, EditError> {
+        let Some(item) = splice::find(root, "provisioner", "retired") else {
+            return Ok(Vec::new());
+        };
+        let tables = splice::tables(item).ok_or_else(|| {
+            self.value_error("provisioner.retired", "expected an array of tables")
+        })?;
+        let entry = |(index, table): (usize, &dyn TableLike)| {
+            let dotted = |key: &str| format!("provisioner.retired[{index}].{key}");
+            let text = |key: &str| self.text_in(table, key, &dotted(key));
+            let required =
+                |key: &str| text(key)?.ok_or_else(|| self.value_error(dotted(key), "is required"));
+            Ok(RetiredKeyName {
+                key_name: self.key_name(&dotted("key-name"), &required("key-name")?)?,
+                region: required("region")?,
+                account_id: text("account-id")?,
+            })
+        };
+        tables.into_iter().enumerate().map(entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! The layers, each as a tree: files, environment, command line.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::lookup;
+use super::origin::{Origin, Problem, Warning};
+use super::tree::{self, Node, Table, Value};
+use super::trust::{self, Distrust};
+use super::{Override, Sources};
+
+/// What was found, before it is merged.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    /// The trees of the files, lowest first.
+    pub(super) files: Vec<Table>,
+    /// The environment's.
+    pub(super) environment: Table,
+    /// The command line's.
+    pub(super) overrides: Table,
+    /// The files, lowest first.
+    pub(super) files_read: Vec<PathBuf>,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Reads all layers.
+pub(super) fn gather(sources: &Sources) -> Layers {
+    let Sources { explicit_file, environment, current_dir, overrides, system_file } = sources;
+    let mut layers = Layers::default();
+    if let Some(file) = explicit_file {
+        layers.read_file(current_dir, file, Missing::Refused);
+    } else {
+        layers.read_file(current_dir, system_file, Missing::Fine);
+        if let Some(file) = lookup::user_file(environment) {
+            layers.read_file(current_dir, &file, Missing::Fine);
+        }
+        layers.read_local_file(current_dir);
+    }
+    layers.read_environment(environment);
+    layers.read_overrides(overrides);
+    layers
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Fine,
+    Refused,
+}
+
+/// Returns what messages call a file: relative to the current directory where it lies beneath it.
+fn shown(current_dir: &Path, file: &Path) -> Arc<Path> {
+    Arc::from(file.strip_prefix(current_dir).unwrap_or(file))
+}
+
+impl Layers {
+    fn read_local_file(&mut self, current_dir: &Path) {
+        let file = current_dir.join(lookup::FILE_NAME);
+        match distrust_warning(&file) {
+            Some(warning) => self.warnings.push(warning),
+            None => self.read_file(current_dir, &file, Missing::Fine),
+        }
+    }
+
+    fn read_file(&mut self, current_dir: &Path, file: &Path, missing: Missing) {
+        let name = shown(current_dir, file);
+        let path = current_dir.join(file);
+        let text = match std::fs::read(&path) {
+            Ok(bytes) => String::from_utf8(bytes)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())),
+            Err(error) if missing == Missing::Fine && is_absent(&error) => return,
+            Err(error) => Err(error),
+        };
+        let parsed = match text {
+            Ok(text) => tree::parse_file(&name, &text),
+            Err(error) => Err(vec![unreadable(&name, &error)]),
+        };
+        match parsed {
+            Ok(table) => {
+                self.files.push(table);
+                self.files_read.push(path);
+            }
+            Err(problems) => self.problems.extend(problems),
+        }
+    }
+
+    fn read_environment(&mut self, environment: &BTreeMap<String, String>) {
+        for (variable, value) in environment {
+            let Some(name) = variable.strip_prefix("PROVISIONER__") else { continue };
+            let segments = name
+                .split("__")
+                .map(|segment| segment.to_lowercase().replace('_', "-"))
+                .collect::<Vec<_>>();
+            let origin = Origin::Environment { variable: variable.clone() };
+            if let Err(problem) = insert(&mut self.environment, &segments, value, &origin) {
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    fn read_overrides(&mut self, overrides: &[Override]) {
+        for Override { key, value, flag } in overrides {
+            let origin = Origin::Flag { flag: flag.clone() };
+            // A dotted key, or a segment that needs quotes, as in TOML.
+            let segments = match toml_edit::Key::parse(key) {
+                Ok(keys) => keys.iter().map(|key| key.get().to_owned()).collect(),
+                Err(_) => vec![key.clone()],
+            };
+            if let Err(problem) = insert(&mut self.overrides, &segments, value, &origin) {
+                self.problems.push(problem);
+            }
+        }
+    }
+}
+
+/// Returns the warning for a `./provisioner.toml` that is there but not to be trusted.
+pub(super) fn distrust_warning(file: &Path) -> Option<Warning> {
+    // What cannot be looked at cannot be read either; reading it says so.
+    let distrust = trust::check(file).ok()?.err()?;
+    let (why, hint) = match distrust {
+        Distrust::ForeignOwner { uid } => (
+            format!("it belongs to user {uid}, who could change it"),
+            format!("take it over with `chown`, or name it: `--config {}`", file.display()),
+        ),
+        Distrust::WritableByOthers { mode } => (
+            format!("group or others may write to it (mode {mode:04o})"),
+            format!("`chmod go-w {}`", file.display()),
+        ),
+    };
+    Some(Warning { message: format!("skipped {}: {why}", file.display()), hint })
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn unreadable(name: &Arc<Path>, error: &io::Error) -> Problem {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => "check the path given with --config or PROVISIONER_CONFIG",
+        io::ErrorKind::PermissionDenied => "make it readable for the user running this program",
+        io::ErrorKind::InvalidData => "save it as UTF-8",
+        _ => "",
+    };
+    Problem {
+        origin: Origin::File { path: Arc::clone(name), line: None, column: None },
+        key: String::new(),
+        message: format!("cannot be read: {error}"),
+        hint: hint.to_owned(),
+    }
+}
+
+/// Puts raw text at a path. A later one at the same path replaces it.
+fn insert(table: &mut Table, path: &[String], raw: &str, origin: &Origin) -> Result<(), Problem> {
+    let problem = |key: &str, message: &str, hint: &str| Problem {
+        origin: origin.clone(),
+        key: key.to_owned(),
+        message: message.to_owned(),
+        hint: hint.to_owned(),
+    };
+    let Some((last, parents)) = path.split_last() else { return Ok(()) };
+    if path.iter().any(String::is_empty) {
+        let hint = "the form is PROVISIONER__SECTION__KEY";
+        return Err(problem("", "a part of the key is empty", hint));
+    }
+    let (mut table, mut key) = (table, String::new());
+    for name in parents {
+        key = tree::join(&key, name);
+        let node = table.entry(name.clone()).or_insert_with(|| Node {
+            key: key.clone(),
+            origin: origin.clone(),
+            value: Value::Table(Table::new()),
+        });
+        if let Value::Raw(_) = node.value {
+            *node = tree::expand_inline_table(node.clone());
+        }
+        let Value::Table(inner) = &mut node.value else {
+            let message = format!("is a table here, but a plain value in {}", node.origin);
+            return Err(problem(&key, &message, "keep one of them"));
+        };
+        table = inner;
+    }
+    let key = tree::join(&key, last);
+    let value = Value::Raw(raw.to_owned());
+    table.insert(last.clone(), Node { key, origin: origin.clone(), value });
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! From the tree to [`Settings`]: one function per section.
+
+mod launch_specification;
+mod names;
+mod provisioner;
+mod queue;
+mod tags;
+mod url;
+mod worker_type;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::section::{Reader, Recording, Section};
+use super::setting::{Refusal, Setting};
+use super::tree::{Table, Value};
+use crate::ids::{KeyName, WorkerTypeName};
+use crate::money::{Usd, UsdPerHour};
+use crate::settings::{Aws, Limits, Server, Settings, WorkerType};
+
+/// Reads everything. The result means something only if the reader found no problems.
+pub(super) fn settings(reader: &Reader, tree: Table, saved_region: Option<String>) -> Settings {
+    reader.root(tree, |root| {
+        let provisioner = root.section("provisioner", provisioner::read);
+        let limits = root.section("limits", limits);
+        let aws = root.section("aws", |section| aws(section, saved_region));
+        let queue = root.section("queue", queue::read);
+        let server = root.section("server", server);
+        let context = worker_type::Context {
+            key_name: provisioner.key_name.as_ref().map(KeyName::as_str),
+            region: aws.region.as_deref(),
+            queue_url: &queue.base_url,
+        };
+        let (defaults, retired_max_lifetime) =
+            root.section_recording("worker-defaults", Recording::WhatIsSet, |section| {
+                let worker_type = worker_type::read(section, &context, worker_type::Part::Defaults);
+                (section.raw_table().clone(), worker_type.max_lifetime)
+            });
+        let worker_types =
+            root.section("worker-types", |section| worker_types(section, &defaults, &context));
+        Settings { provisioner, limits, aws, queue, server, worker_types, retired_max_lifetime }
+    })
+}
+
+fn limits(section: &Section<'_>) -> Limits {
+    let max_instances = section.value("max-instances", 0);
+    let max_usd_per_hour = section.value("max-usd-per-hour", UsdPerHour::ZERO);
+    let max_usd_per_day = section.value("max-usd-per-day", Usd::ZERO);
+    Limits {
+        max_instances: (max_instances > 0).then_some(max_instances),
+        max_usd_per_hour: (max_usd_per_hour > UsdPerHour::ZERO).then_some(max_usd_per_hour),
+        max_usd_per_day: (max_usd_per_day > Usd::ZERO).then_some(max_usd_per_day),
+    }
+}
+
+fn aws(section: &Section<'_>, saved_region: Option<String>) -> Aws {
+    Aws {
+        region: section.checked("region", region),
+        saved_region,
+        profile: section.text("profile"),
+        endpoint_url: section
+            .checked("endpoint-url", |text| url::parse(text).map(|_| text.to_owned())),
+        account_id: section.optional::<AccountId>("account-id").and_then(AccountId::text),
+    }
+}
+
+/// Checks a region's name. It becomes part of host and directory names.
+fn region(text: &str) -> Result<String, Refusal> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.chars().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err(Refusal::new(format!("`{text}` is not a region"), "such as us-west-2"))
+    }
+}
+
+fn key_name(text: &str) -> Result<KeyName, Refusal> {
+    KeyName::parse(text).map_err(|error| Refusal::new(error.to_string(), "setup-aws makes one"))
+}
+
+/// An AWS account id, or empty.
+struct AccountId(String);
+
+impl AccountId {
+    fn text(self) -> Option<String> {
+        let Self(text) = self;
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+impl Setting for AccountId {
+    fn read(value: &Value) -> Result<Self, Refusal> {
+        let text = match value {
+            // Without quotes it cannot have had zeros in front.
+            Value::Integer(integer) => format!("{integer:012}"),
+            _ => String::read(value)?,
+        };
+        let is_id = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_id || text.is_empty() {
+            Ok(Self(text))
+        } else {
+            Err(Refusal::new(format!("`{text}` is not an AWS account id"), "12 digits, in quotes"))
+        }
+    }
+
+    fn show(&self) -> serde_json::Value {
+        let Self(text) = self;
+        text.as_str().into()
+    }
+}
+
+fn server(section: &Section<'_>) -> Server {
+    const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
+    let listen_configured = section.is_set("listen");
+    if !listen_configured {
+        section.record("listen", DEFAULT.to_string().into());
+        return Server { listen: Some(DEFAULT), listen_configured };
+    }
+    let listen = section.checked("listen", |text| {
+        text.parse::<SocketAddr>().map_err(|_| {
+            let message = format!("`{text}` is not an IP address with a port");
+            Refusal::new(message, format!("such as {DEFAULT} or [::1]:3000; \"\" is no server"))
+        })
+    });
+    Server { listen, listen_configured }
+}
+
+fn worker_types(
+    section: &Section<'_>,
+    defaults: &Table,
+    context: &worker_type::Context<'_>,
+) -> BTreeMap<WorkerTypeName, WorkerType> {
+    let mut worker_types = BTreeMap::new();
+    let mut names = names::Names::new(section.names());
+    section.children(defaults, |name, section| {
+        let part = worker_type::Part::Type { name };
+        let worker_type = worker_type::read(section, context, part);
+        names.check_aliases(name, &worker_type.aliases, section);
+        match WorkerTypeName::parse(name) {
+            Ok(name) => {
+                worker_types.insert(name, worker_type);
+            }
+            Err(error) => section.problem_here(error.to_string(), ""),
+        }
+    });
+    worker_types
+}

@@ -1,0 +1,177 @@
+//! `[queue]`.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::url;
+use crate::config::section::Section;
+use crate::config::setting::{Refusal, Setting};
+use crate::config::tree::Value;
+use crate::settings::{AskRunning, Queue};
+
+const DEFAULT_HOST: &str = "localhost";
+const DEFAULT_PORT: u16 = 8314;
+const DEFAULT_VERSION: &str = "0.1.0";
+const DEFAULT_POINTER: &str = "/workerType";
+
+pub(super) fn read(section: &Section<'_>) -> Queue {
+    let url = base_url(section);
+    let token_file = section.path("token-file");
+    if let Some(url) = &url {
+        check_transport(section, url, token_file.is_some());
+    }
+    Queue {
+        base_url: url.map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
+        running: section.value("running", AskRunning::Auto),
+        worker_type_pointer: pointer(section),
+        timeout: section.positive_duration("timeout", Duration::from_secs(10)),
+        token_file,
+    }
+}
+
+fn base_url(section: &Section<'_>) -> Option<Url> {
+    let parts = ["host", "port", "version"];
+    let set = parts.iter().filter(|name| section.is_set(name)).copied().collect::<Vec<_>>();
+    // Empty is unset; and what is refused is set.
+    let url = section.checked("url", |text| Ok(url::parse(text)));
+    let Some(url) = url else { return from_parts(section) };
+    if !set.is_empty() {
+        section.contradiction(
+            &["url"],
+            format!("url is set together with {}", set.join(", ")),
+            "url replaces host, port, and version; keep one or the other",
+        );
+    }
+    url.map_err(|Refusal { message, hint }| section.problem("url", message, hint)).ok()
+}
+
+fn from_parts(section: &Section<'_>) -> Option<Url> {
+    let host = section.value("host", DEFAULT_HOST.to_owned());
+    let port = section.value("port", DEFAULT_PORT);
+    let version = section.value("version", DEFAULT_VERSION.to_owned());
+    if port == 0 {
+        section.problem("port", "port 0 is no port to ask at", "1 to 65535");
+    }
+    let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host };
+    // Anything else in the host would become port, path or user name of the URL.
+    if host.is_empty() || host.contains(['/', '@', '?', '#', '\\']) || is_host_with_port(&host) {
+        let hint = "a host name or address alone; for more, use queue.url";
+        section.problem("host", "not a host name", hint);
+        return None;
+    }
+    if version.contains(['?', '#']) {
+        section.problem("version", "not a part of a path", "such as 0.1.0");
+        return None;
+    }
+    let version = version.trim_matches('/');
+    match url::parse(&format!("http://{host}:{port}/{version}")) {
+        Ok(url) => Some(url),
+        Err(Refusal { message, hint: _ }) => {
+            section.problem("host", message, "a host name or address");
+            None
+        }
+    }
+}
+
+fn is_host_with_port(host: &str) -> bool {
+    host.contains(':') && !(host.starts_with('[') && host.ends_with(']'))
+}
+
+fn check_transport(section: &Section<'_>, url: &Url, has_token: bool) {
+    if url.scheme() == "https" && !cfg!(feature = "tls") {
+        section.problem(
+            "url",
+            "this build has no TLS, so it cannot ask an https queue",
+            "build with `--features tls`, or use http",
+        );
+    }
+    if has_token && url.scheme() == "http" && !url::is_loopback(url) {
+        section.problem(
+            "token-file",
+            "the token would go over the network in the clear",
+            "use an https queue.url, or a queue on this machine",
+        );
+    }
+}
+
+fn pointer(section: &Section<'_>) -> Vec<String> {
+    let text = section.value("worker-type-pointer", DEFAULT_POINTER.to_owned());
+    match parse_pointer(&text) {
+        Some(segments) => segments,
+        None => {
+            section.problem(
+                "worker-type-pointer",
+                format!("`{text}` is not a JSON pointer to a field"),
+                "such as /workerType or /task/worker~1type (RFC 6901)",
+            );
+            Vec::new()
+        }
+    }
+}
+
+/// Splits a JSON pointer (RFC 6901). The empty one means the whole task, which is no text.
+fn parse_pointer(text: &str) -> Option<Vec<String>> {
+    let unescape = |segment: &str| {
+        let bad = segment.split('~').skip(1).any(|after| !after.starts_with(['0', '1']));
+        (!bad).then(|| segment.replace("~1", "/").replace("~0", "~"))
+    };
+    text.strip_prefix('/')?.split('/').map(unescape).collect()
+}
+
+impl Setting for AskRunning {
+    fn read(value: &Value) -> Result<Self, Refusal> {
+        match value {
+            Value::Boolean(true) => Ok(Self::Always),
+            Value::Boolean(false) => Ok(Self::Never),
+            Value::String(text) if text == "auto" => Ok(Self::Auto),
+            Value::Raw(text) => match text.trim() {
+                "auto" => Ok(Self::Auto),
+                "true" => Ok(Self::Always),
+                "false" => Ok(Self::Never),
+                _ => Err(Refusal::new("expected \"auto\", true, or false", "")),
+            },
+            Value::String(_) => Err(Refusal::new(
+                "expected \"auto\", true, or false",
+                "true and false without quotes",
+            )),
+            _ => Err(Refusal::kind("\"auto\", true, or false", value)),
+        }
+    }
+
+    fn show(&self) -> serde_json::Value {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::Always => true.into(),
+            Self::Never => false.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_are_split_and_unescaped() {
+        let split = |text: &str| parse_pointer(text).map(|segments| segments.join(" "));
+        assert_eq!(split("/workerType").as_deref(), Some("workerType"));
+        assert_eq!(split("/a/b~1c/d~0e/~01").as_deref(), Some("a b/c d~e ~1"));
+        for bad in ["", "workerType", "/a~", "/a~2"] {
+            assert_eq!(split(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_this_machine_only() {
+        let loopback = |text: &str| url::is_loopback(&Url::parse(text).unwrap());
+        for here in ["http://localhost:1", "http://127.0.0.9", "http://[::1]:2/x"] {
+            assert!(loopback(here), "{here}");
+        }
+        for there in ["http://10.0.0.1", "http://localhost.example.com", "http://127.0.0.1.nip.io"]
+        {
+            assert!(!loopback(there), "{there}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `[worker-types.NAME]` and `[worker-defaults]`.
+
+use std::time::Duration;
+
+use super::{launch_specification, tags};
+use crate::config::section::{Recording, Section};
+use crate::config::setting::Refusal;
+use crate::ids::{InstanceType, SubnetId, Zone};
+use crate::money::UsdPerHour;
+use crate::settings::{Launch, Policy, WorkerType};
+use crate::user_data::{UserData, Variables};
+
+const LAUNCHES: [(&str, Launch); 1] = [("spot-request", Launch::SpotRequest)];
+const POLICIES: [(&str, Policy); 1] = [("basic", Policy::Basic)];
+
+/// What else is known, to check templates with.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    pub(super) key_name: Option<&'a str>,
+    pub(super) region: Option<&'a str>,
+    pub(super) queue_url: &'a str,
+}
+
+/// What is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part<'a> {
+    /// `[worker-defaults]` alone: incomplete, and together with a type it may be another matter.
+    Defaults,
+    /// A worker type, merged over the defaults.
+    Type { name: &'a str },
+}
+
+pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>) -> WorkerType {
+    let worker_type = WorkerType {
+        aliases: section.list("aliases", |text| not_blank(text, "alias").map(str::to_owned)),
+        image_id: section.checked("image-id", image_id).unwrap_or_default(),
+        instance_types: section.list("instance-types", instance_type),
+        availability_zones: section
+            .list("availability-zones", |text| not_blank(text, "zone").map(Zone::new)),
+        subnets: section.list("subnets", subnet),
+        security_groups: section
+            .list("security-groups", |text| not_blank(text, "security group").map(str::to_owned)),
+        iam_instance_profile: section.text("iam-instance-profile"),
+        user_data: user_data(section),
+        max_price: section.optional("max-price"),
+        launch: section.choice("launch", &LAUNCHES, Launch::SpotRequest),
+        policy: section.choice("policy", &POLICIES, Policy::Basic),
+        request_timeout: section.positive_duration("request-timeout", Duration::from_mins(10)),
+        min_instances: section.value("min-instances", 0),
+        max_instances: section.value("max-instances", 20),
+        tasks_per_instance: section.value("tasks-per-instance", 1),
+        idle_timeout: section.value("idle-timeout", Duration::from_mins(15)),
+        boot_timeout: section.positive_duration("boot-timeout", Duration::from_mins(15)),
+        max_lifetime: Some(section.value("max-lifetime", Duration::from_hours(24)))
+            .filter(|lifetime| !lifetime.is_zero()),
+        tags: section.section("tags", tags::read),
+        launch_specification: section.section_recording(
+            "launch-specification",
+            Recording::WhatIsSet,
+            launch_specification::read,
+        ),
+    };
+    check_values(section, &worker_type);
+    if let Part::Type { name } = part {
+        check_complete(section, &worker_type);
+        check_template(section, context, name, &worker_type);
+    }
+    worker_type
+}
+
+/// Checks what is wrong in any part, also in the defaults.
+fn check_values(section: &Section<'_>, worker_type: &WorkerType) {
+    if worker_type.max_price == Some(UsdPerHour::ZERO) {
+        let hint = "leave max-price out to pay up to the on-demand price";
+        section.problem("max-price", "at 0 USD no request is ever fulfilled", hint);
+    }
+    if worker_type.tasks_per_instance == 0 {
+        section.problem(
+            "tasks-per-instance",
+            "an instance must run at least one task",
+            "1 or more",
+        );
+    }
+}
+
+/// Checks what only a whole worker type can be held to.
+fn check_complete(section: &Section<'_>, worker_type: &WorkerType) {
+    if worker_type.image_id.is_empty() {
+        section.required("image-id", "add image-id = \"ami-…\" here or in [worker-defaults]");
+    }
+    if worker_type.instance_types.is_empty() {
+        let hint = "add instance-types = [\"c7g.large\"] here or in [worker-defaults]";
+        if section.is_set("instance-types") {
+            section.contradiction(&["instance-types"], "must name at least one type", hint);
+        } else {
+            section.required("instance-types", hint);
+        }
+    }
+    let (min, max) = (worker_type.min_instances, worker_type.max_instances);
+    if min > max {
+        section.contradiction(
+            &["min-instances", "max-instances"],
+            format!(
+                "min-instances ({}) is more than max-instances ({})",
+                section.shown(&min, "min-instances"),
+                section.shown(&max, "max-instances"),
+            ),
+            "raise max-instances or lower min-instances",
+        );
+    }
+}
+
+/// Checks the names in a template, and its length as far as the values are known yet.
+fn check_template(
+    section: &Section<'_>,
+    context: &Context<'_>,
+    name: &str,
+    worker_type: &WorkerType,
+) {
+    let Some(user_data) = &worker_type.user_data else { return };
+    let Context { key_name, region, queue_url } = context;
+    let variables = Variables {
+        // setup-aws has yet to make one, and the SDK to say where.
+        key_name: key_name.or(Some("")),
+        worker_type: name,
+        region: region.unwrap_or_default(),
+        queue_url,
+        idle_timeout: worker_type.idle_timeout,
+    };
+    if let Err(error) = user_data.render(&variables) {
+        let at = if section.is_set("user-data-file") { "user-data-file" } else { "user-data" };
+        section.contradiction(&[at], error.to_string(), "");
+    }
+}
+
+fn user_data(section: &Section<'_>) -> Option<UserData> {
+    let template = section.value("user-data-template", false);
+    let written = section.secret_text("user-data");
+    let file = section.path("user-data-file");
+    if written.is_some() && file.is_some() {
+        let message = "user-data and user-data-file are both set";
+        section.contradiction(&["user-data", "user-data-file"], message, "keep one of them");
+        return None;
+    }
+    let (key, raw) = match (written, file) {
+        (Some(text), _) => ("user-data", text.into_bytes()),
+        (None, Some(file)) => match read_user_data(&file) {
+            Ok(bytes) => ("user-data-file", bytes),
+            Err(Refusal { message, hint }) => {
+                section.problem("user-data-file", message, hint);
+                return None;
+            }
+        },
+        (None, None) => return None,
+    };
+    if raw.len() > UserData::MAX_LEN {
+        section.problem(key, too_long(raw.len() as u64), "let it fetch the rest");
+        return None;
+    }
+    Some(UserData { raw, template })
+}
+
+fn too_long(len: u64) -> String {
+    format!("has {len} bytes; EC2 takes at most {} (16 KiB)", UserData::MAX_LEN)
+}
+
+fn read_user_data(file: &std::path::Path) -> Result<Vec<u8>, Refusal> {
+    let unreadable = |error: std::io::Error| {
+        let hint = "the path is relative to the configuration file";
+        Refusal::new(format!("{} cannot be read: {error}", file.display()), hint)
+    };
+    let metadata = std::fs::metadata(file).map_err(unreadable)?;
+    // Before reading: it may be a disk image, or a device without end.
+    if metadata.is_file() && metadata.len() > UserData::MAX_LEN as u64 {
+        return Err(Refusal::new(too_long(metadata.len()), "let it fetch the rest"));
+    }
+    if !metadata.is_file() {
+        return Err(Refusal::new(format!("{} is not a file", file.display()), ""));
+    }
+    std::fs::read(file).map_err(unreadable)
+}
+
+fn not_blank<'a>(text: &'a str, what: &str) -> Result<&'a str, Refusal> {
+    if text.trim().is_empty() {
+        return Err(Refusal::new(format!("`{text}` is not a {what}"), ""));
+    }
+    Ok(text)
+}
+
+fn image_id(text: &str) -> Result<String, Refusal> {
+    let is_image = text.strip_prefix("ami-").is_some_and(|id| !id.is_empty());
+    if is_image || text.strip_prefix("ssm:").is_some_and(|path| path.starts_with('/')) {
+        Ok(text.to_owned())
+    } else {
+        let hint = "\"ami-…\", or \"ssm:/aws/service/…\" for a parameter that holds one";
+        Err(Refusal::new(format!("`{text}` is not an image"), hint))
+    }
+}
+
+fn instance_type(text: &str) -> Result<InstanceType, Refusal> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
+    let parts = text.split_once('.');
+    let whole = parts.is_some_and(|(family, size)| !family.is_empty() && !size.is_empty());
+    if whole && text.chars().all(allowed) {
+        Ok(InstanceType::new(text))
+    } else {
+        Err(Refusal::new(format!("`{text}` is not an instance type"), "such as c7g.large"))
+    }
+}
+
+fn subnet(text: &str) -> Result<SubnetId, Refusal> {
+    if text.starts_with("subnet-") {
+        Ok(SubnetId::new(text))
+    } else {
+        Err(Refusal::new(format!("`{text}` is not a subnet id"), "subnet-…"))
+    }
+}

@@ -1,0 +1,446 @@
+//! The typed reader: walks the tree, notes every value in force and every problem.
+//!
+//! A key is known because somebody asked for it. So there is no second list of keys to forget one in,
+//! and a section is read inside a closure, after which what nobody asked for is reported.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::origin::{Entry, Origin, Problem};
+use super::setting::{Refusal, Setting};
+use super::suggest;
+use super::tree::{self, Node, Table, Value};
+
+/// Collects what all sections find.
+#[derive(Debug)]
+pub(super) struct Reader {
+    current_dir: PathBuf,
+    entries: RefCell<Vec<Entry>>,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl Reader {
+    /// Starts; relative paths that are in no file are relative to `current_dir`.
+    pub(super) fn new(current_dir: &Path) -> Self {
+        Self {
+            current_dir: current_dir.to_owned(),
+            entries: RefCell::default(),
+            problems: RefCell::default(),
+        }
+    }
+
+    /// Returns the entries, sorted by key, and the problems.
+    pub(super) fn finish(self) -> (Vec<Entry>, Vec<Problem>) {
+        let Self { current_dir: _, entries, problems } = self;
+        let mut entries = entries.into_inner();
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        (entries, problems.into_inner())
+    }
+
+    /// Reads the whole tree.
+    pub(super) fn root<R>(&self, table: Table, read: impl FnOnce(&Section<'_>) -> R) -> R {
+        let node =
+            Node { key: String::new(), origin: Origin::Default, value: Value::Table(Table::new()) };
+        Section::new(self, String::new(), &node, table, Recording::All).run(read)
+    }
+}
+
+/// Which keys become entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recording {
+    /// All, defaults too.
+    All,
+    /// Only what somebody set.
+    WhatIsSet,
+}
+
+/// One table being read.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    reader: &'a Reader,
+    /// Where the values are in force, dotted.
+    path: String,
+    /// Where the table is written, and under which key.
+    origin: Origin,
+    written: String,
+    table: Table,
+    recording: Recording,
+    known: RefCell<BTreeSet<String>>,
+    refused: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Section<'a> {
+    fn new(
+        reader: &'a Reader,
+        path: String,
+        node: &Node,
+        table: Table,
+        recording: Recording,
+    ) -> Self {
+        Self {
+            reader,
+            path,
+            origin: node.origin.clone(),
+            written: node.key.clone(),
+            table,
+            recording,
+            known: RefCell::default(),
+            refused: RefCell::default(),
+        }
+    }
+
+    fn run<R>(self, read: impl FnOnce(&Self) -> R) -> R {
+        let result = read(&self);
+        self.report_unknown_keys();
+        result
+    }
+
+    fn report_unknown_keys(&self) {
+        let known = self.known.borrow();
+        let words = known.iter().map(String::as_str).collect::<Vec<_>>();
+        for (name, node) in self.table.iter().filter(|(name, _)| !known.contains(*name)) {
+            self.refuse_node(node, Refusal::new("unknown key", suggest::hint(name, &words)));
+        }
+    }
+
+    fn refuse_node(&self, node: &Node, refusal: Refusal) {
+        let Refusal { message, hint } = refusal;
+        let (origin, key) = (node.origin.clone(), node.key.clone());
+        self.reader.problems.borrow_mut().push(Problem { origin, key, message, hint });
+    }
+
+    fn node(&self, name: &str) -> Option<&Node> {
+        self.known.borrow_mut().insert(name.to_owned());
+        self.table.get(name)
+    }
+
+    /// Reports a problem about a key, or about its absence from this section.
+    pub(super) fn problem(&self, name: &str, message: impl Into<String>, hint: impl Into<String>) {
+        let refusal = Refusal::new(message, hint);
+        match self.table.get(name) {
+            Some(node) => self.refuse_node(node, refusal),
+            None => {
+                let Refusal { message, hint } = refusal;
+                let (origin, key) = (self.origin.clone(), tree::join(&self.written, name));
+                self.reader.problems.borrow_mut().push(Problem { origin, key, message, hint });
+            }
+        }
+        self.refused.borrow_mut().insert(name.to_owned());
+    }
+
+    /// Reports that keys contradict each other, at the first that somebody set; unless one of them
+    /// was refused: then its value is not what the user meant.
+    pub(super) fn contradiction(&self, names: &[&str], message: impl Into<String>, hint: &str) {
+        if names.iter().any(|name| self.refused.borrow().contains(*name)) {
+            return;
+        }
+        let at = names.iter().find(|name| self.table.contains_key(**name)).or(names.first());
+        if let Some(name) = at {
+            self.problem(name, message, hint);
+        }
+    }
+
+    /// Whether somebody set the key, in any layer.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.node(name).is_some()
+    }
+
+    /// Where the value of a key comes from.
+    pub(super) fn origin_of(&self, name: &str) -> Origin {
+        self.table.get(name).map_or(Origin::Default, |node| node.origin.clone())
+    }
+
+    /// Notes the value in force.
+    pub(super) fn record(&self, name: &str, value: Json) {
+        let origin = self.origin_of(name);
+        if self.recording == Recording::All || origin != Origin::Default {
+            let key = tree::join(&self.path, name);
+            self.reader.entries.borrow_mut().push(Entry { key, value, origin });
+        }
+    }
+
+    /// Reads a key without noting its value. A refusal is reported.
+    fn read<T>(&self, name: &str, read: impl FnOnce(&Value) -> Result<T, Refusal>) -> Option<T> {
+        match read(&self.node(name)?.value) {
+            Ok(value) => Some(value),
+            Err(Refusal { message, hint }) => {
+                self.problem(name, message, hint);
+                None
+            }
+        }
+    }
+
+    /// Reads a key that has a default.
+    pub(super) fn value<T: Setting>(&self, name: &str, default: T) -> T {
+        let value = self.read(name, T::read).unwrap_or(default);
+        self.record(name, value.show());
+        value
+    }
+
+    /// Reads a key that may be absent.
+    pub(super) fn optional<T: Setting>(&self, name: &str) -> Option<T> {
+        let value = self.read(name, T::read);
+        self.record(name, value.as_ref().map_or(Json::Null, Setting::show));
+        value
+    }
+
+    /// Reads a text that has to pass a check. Absent and empty are the same: there is no other way
+    /// to take back in a higher layer what a lower one sets.
+    pub(super) fn checked<T>(
+        &self,
+        name: &str,
+        check: impl FnOnce(&str) -> Result<T, Refusal>,
+    ) -> Option<T> {
+        let text = self.read(name, String::read);
+        self.record(name, text.as_ref().map_or(Json::Null, |text| json!(text)));
+        let text = text.filter(|text| !text.is_empty())?;
+        match check(&text) {
+            Ok(value) => Some(value),
+            Err(Refusal { message, hint }) => {
+                self.problem(name, message, hint);
+                None
+            }
+        }
+    }
+
+    /// Reads a duration that must not be zero.
+    pub(super) fn positive_duration(&self, name: &str, default: Duration) -> Duration {
+        let duration = self.value(name, default);
+        if duration.is_zero() {
+            self.problem(name, "must be longer than 0s", "");
+        }
+        duration
+    }
+
+    /// Reports that a key must be there, unless it was there and refused.
+    pub(super) fn required(&self, name: &str, hint: &str) {
+        self.contradiction(&[name], "is required", hint);
+    }
+
+    /// Returns a value for a message, with its origin where that is another than the section's.
+    pub(super) fn shown<T: Setting>(&self, value: &T, name: &str) -> String {
+        let text = match value.show() {
+            Json::String(text) => text,
+            other => other.to_string(),
+        };
+        match self.origin_of(name) {
+            Origin::Default => format!("{text} by default"),
+            origin => format!("{text}, {origin}"),
+        }
+    }
+
+    /// Reads any text; empty is absent.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.checked(name, |text| Ok(text.to_owned()))
+    }
+
+    /// Reads a text that is not shown.
+    pub(super) fn secret_text(&self, name: &str) -> Option<String> {
+        let text = self.read(name, String::read).filter(|text| !text.is_empty());
+        let length = text.as_ref().map(|text| format!("<{} bytes>", text.len()));
+        self.record(name, json!(length));
+        text
+    }
+
+    /// Reads a path, which is relative to the file it stands in; empty is absent.
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
+        let current_dir = &self.reader.current_dir;
+        let base = match self.origin_of(name) {
+            Origin::File { path, line: _, column: _ } => {
+                let file = current_dir.join(path);
+                file.parent().unwrap_or(current_dir).to_owned()
+            }
+            Origin::Environment { .. } | Origin::Flag { .. } | Origin::Default => {
+                current_dir.clone()
+            }
+        };
+        self.text(name).map(|text| base.join(text))
+    }
+
+    /// Reads one word of a few; the first is the default.
+    pub(super) fn choice<T: Copy>(&self, name: &str, options: &[(&str, T)], default: T) -> T {
+        let words = options.iter().map(|(word, _)| *word).collect::<Vec<_>>();
+        let chosen = self.read(name, |value| {
+            let text = String::read(value)?;
+            let find = options.iter().find(|(word, _)| *word == text.trim());
+            find.copied().ok_or_else(|| {
+                Refusal::new(format!("`{text}` is not known"), suggest::hint(&text, &words))
+            })
+        });
+        let word = chosen.map(|(word, _)| word).or(words.first().copied());
+        self.record(name, json!(word));
+        chosen.map_or(default, |(_, value)| value)
+    }
+
+    /// Reads an array of texts, each of which has to pass a check. Problems name the element.
+    pub(super) fn list<T>(&self, name: &str, check: impl Fn(&str) -> Result<T, Refusal>) -> Vec<T> {
+        let Some(node) = self.node(name) else {
+            self.record(name, json!([]));
+            return Vec::new();
+        };
+        let elements = match elements(node) {
+            Ok(elements) => elements,
+            Err(Refusal { message, hint }) => {
+                self.problem(name, message, hint);
+                return Vec::new();
+            }
+        };
+        let (mut texts, mut values) = (Vec::new(), Vec::new());
+        for element in &elements {
+            let read = String::read(&element.value).and_then(|text| {
+                let value = check(&text)?;
+                texts.push(text);
+                Ok(value)
+            });
+            match read {
+                Ok(value) => values.push(value),
+                Err(refusal) => {
+                    self.refuse_node(element, refusal);
+                    self.refused.borrow_mut().insert(name.to_owned());
+                }
+            }
+        }
+        self.record(name, json!(texts));
+        values
+    }
+
+    /// Reads a table; absent is empty.
+    pub(super) fn section<R>(&self, name: &str, read: impl FnOnce(&Section<'_>) -> R) -> R {
+        self.section_recording(name, self.recording, read)
+    }
+
+    /// Reads a table of which only some keys are to be noted.
+    pub(super) fn section_recording<R>(
+        &self,
+        name: &str,
+        recording: Recording,
+        read: impl FnOnce(&Section<'_>) -> R,
+    ) -> R {
+        let absent = Node {
+            key: tree::join(&self.written, name),
+            origin: self.origin.clone(),
+            value: Value::Table(Table::new()),
+        };
+        let node = self.node(name).cloned().map_or(absent, tree::expand_inline_table);
+        let table = self.take_table(&node);
+        Section::new(self.reader, tree::join(&self.path, name), &node, table, recording).run(read)
+    }
+
+    /// Reads a table if it is there. Only what is set in it becomes an entry.
+    pub(super) fn optional_section<R>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Section<'_>) -> R,
+    ) -> Option<R> {
+        self.node(name)?;
+        Some(self.section_recording(name, Recording::WhatIsSet, read))
+    }
+
+    /// Reads every table in this one. `defaults` is laid beneath each.
+    pub(super) fn children(&self, defaults: &Table, mut read: impl FnMut(&str, &Section<'_>)) {
+        for (name, node) in &self.table {
+            self.known.borrow_mut().insert(name.clone());
+            let node = tree::expand_inline_table(node.clone());
+            let mut table = defaults.clone();
+            tree::overlay_worker_type(&mut table, self.take_table(&node));
+            let path = tree::join(&self.path, name);
+            Section::new(self.reader, path, &node, table, self.recording)
+                .run(|section| read(name, section));
+        }
+    }
+
+    /// Reads an array of tables; absent is empty. Only what is set in them becomes an entry.
+    pub(super) fn tables<R>(&self, name: &str, read: impl Fn(&Section<'_>) -> R) -> Vec<R> {
+        let Some(node) = self.node(name) else { return Vec::new() };
+        let elements = match elements(node) {
+            Ok(elements) => elements,
+            Err(Refusal { message: _, hint: _ }) => {
+                let refusal = Refusal::kind("an array of tables", &node.value);
+                self.problem(name, refusal.message, refusal.hint);
+                return Vec::new();
+            }
+        };
+        let path = tree::join(&self.path, name);
+        let section = |(index, node): (usize, &Node)| {
+            let table = self.take_table(node);
+            let path = format!("{path}[{index}]");
+            Section::new(self.reader, path, node, table, Recording::WhatIsSet).run(&read)
+        };
+        elements.iter().enumerate().map(section).collect()
+    }
+
+    /// Reads a table with free keys, such as tags. Each pair has to pass a check.
+    pub(super) fn free_texts(
+        &self,
+        check: impl Fn(&str, &str) -> Result<(), Refusal>,
+    ) -> BTreeMap<String, String> {
+        let mut pairs = BTreeMap::new();
+        for (name, node) in &self.table {
+            self.known.borrow_mut().insert(name.clone());
+            match String::read(&node.value).and_then(|text| check(name, &text).map(|()| text)) {
+                Ok(text) => {
+                    self.record(name, json!(text));
+                    pairs.insert(name.clone(), text);
+                }
+                Err(refusal) => self.refuse_node(node, refusal),
+            }
+        }
+        pairs
+    }
+
+    /// Returns the names of all keys in this table.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.table.keys().cloned().collect()
+    }
+
+    /// Reports a problem about this section as a whole.
+    pub(super) fn problem_here(&self, message: impl Into<String>, hint: impl Into<String>) {
+        let (origin, key) = (self.origin.clone(), self.written.clone());
+        let (message, hint) = (message.into(), hint.into());
+        self.reader.problems.borrow_mut().push(Problem { origin, key, message, hint });
+    }
+
+    /// Returns this table as it is, for laying under others.
+    pub(super) fn raw_table(&self) -> &Table {
+        &self.table
+    }
+
+    fn take_table(&self, node: &Node) -> Table {
+        match &node.value {
+            Value::Table(table) => table.clone(),
+            other => {
+                self.refuse_node(node, Refusal::kind("a table", other));
+                Table::new()
+            }
+        }
+    }
+}
+
+/// Returns the elements of an array, or of raw text: a TOML array or words between commas.
+fn elements(node: &Node) -> Result<Vec<Node>, Refusal> {
+    let text = match &node.value {
+        Value::Array(elements) => return Ok(elements.clone()),
+        Value::Raw(text) => text.trim(),
+        other => {
+            let hint = "put it in brackets: [\"…\"]".to_owned();
+            return Err(Refusal { hint, ..Refusal::kind("an array", other) });
+        }
+    };
+    if text.starts_with('[') {
+        return match tree::parse_value(text, &node.key, &node.origin) {
+            Some(Value::Array(elements)) => Ok(elements),
+            _ => Err(Refusal::new("broken TOML array", "such as [\"a\", \"b\"], or a,b")),
+        };
+    }
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let element = |(index, word): (usize, &str)| Node {
+        key: format!("{}[{index}]", node.key),
+        origin: node.origin.clone(),
+        value: Value::Raw(word.to_owned()),
+    };
+    Ok(words.enumerate().map(element).collect())
+}

@@ -1,0 +1,336 @@
+//! The asynchronous driver: runs the engine against EC2, a queue and the disk.
+//!
+//! It decides nothing. A round reads the queue, then EC2, tells the engine, and carries out its effects
+//! one after another; between rounds it waits for the time the engine named or for a wake-up. Ending it
+//! never terminates instances.
+
+mod log;
+mod resolve;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::{self, Client};
+use crate::clock;
+use crate::engine::{Effect, Engine, LedgerFound, Outcome, Plan, Report, Start};
+use crate::ids::KeyName;
+use crate::settings::Settings;
+use crate::snapshot::{self, Snapshot};
+use crate::source::DemandSource;
+use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
+
+use log::Reporter;
+use resolve::Resolver;
+
+/// The driver of one key-name.
+#[derive(Debug)]
+pub struct Daemon<S> {
+    settings: Arc<Settings>,
+    key_name: KeyName,
+    client: Client,
+    source: S,
+    engine: Engine,
+    resolver: Resolver,
+    reporter: Reporter,
+    state: State,
+}
+
+/// Where the ledger is.
+#[derive(Debug)]
+enum State {
+    /// Held by us alone.
+    Locked(LockedStateDir),
+    /// Only looked at: nothing is carried out.
+    DryRun,
+}
+
+/// How a round ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RoundEnd {
+    /// Decided, and carried out as far as the report tells.
+    Done(Report),
+    /// A dry run: this is what would have been done.
+    Planned(Plan),
+    /// Nothing could be decided.
+    Failed {
+        /// Why, as AWS says it.
+        error: aws::Error,
+        /// When to try again.
+        wake: Timestamp,
+    },
+    /// Stopped before it was decided.
+    Stopped,
+}
+
+/// What the daemon tells of itself after each round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// When the last round ended.
+    pub last_round: Timestamp,
+    /// When the last round ended that could be decided.
+    pub last_success: Option<Timestamp>,
+    /// Rounds in a row that failed.
+    pub failed_rounds: u32,
+}
+
+/// Too many rounds failed in a row (`provisioner.max-failed-rounds`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} rounds in a row failed, and provisioner.max-failed-rounds is {0}")]
+pub struct GaveUp(pub u32);
+
+impl<S: DemandSource> Daemon<S> {
+    /// Takes the state directory and its ledger. Only one process at a time may hold it.
+    pub fn open(
+        settings: Arc<Settings>,
+        key_name: KeyName,
+        client: Client,
+        source: S,
+        state_dir: &StateDir,
+        ledger: Absent,
+    ) -> Result<Self, StateDirError> {
+        let locked = state_dir.lock()?;
+        let now = Timestamp::now();
+        let found = match (locked.read_ledger(now)?, ledger) {
+            (LedgerState::Known(ledger), Absent::IsLost) => LedgerFound::Known(ledger),
+            (LedgerState::Known(mut ledger), Absent::IsClean) => {
+                ledger.hold_until = None;
+                LedgerFound::Known(ledger)
+            }
+            (LedgerState::Lost { why }, Absent::IsLost) => {
+                tracing::warn!(
+                    "the in-flight ledger is lost ({why}); nothing is launched for {}",
+                    clock::show(settings.provisioner.visibility_window)
+                );
+                LedgerFound::Lost
+            }
+            (LedgerState::Lost { .. }, Absent::IsClean) => LedgerFound::AssumedClean,
+        };
+        let start =
+            Start { ledger: found, memory: state_dir.read_memory().unwrap_or_default(), nonce: nonce() };
+        Ok(Self::new(settings, key_name, client, source, start, State::Locked(locked)))
+    }
+
+    /// Only looks: the ledger is read, nothing is written, and rounds end with their plan.
+    pub fn dry_run(
+        settings: Arc<Settings>,
+        key_name: KeyName,
+        client: Client,
+        source: S,
+        state_dir: &StateDir,
+    ) -> Result<Self, StateDirError> {
+        let ledger = match state_dir.peek_ledger()? {
+            LedgerState::Known(ledger) => LedgerFound::Known(ledger),
+            LedgerState::Lost { .. } => LedgerFound::Lost,
+        };
+        let memory = state_dir.read_memory().unwrap_or_default();
+        let start = Start { ledger, memory, nonce: nonce() };
+        Ok(Self::new(settings, key_name, client, source, start, State::DryRun))
+    }
+
+    fn new(
+        settings: Arc<Settings>,
+        key_name: KeyName,
+        client: Client,
+        source: S,
+        start: Start,
+        state: State,
+    ) -> Self {
+        let engine = Engine::new(Arc::clone(&settings), key_name.clone(), start, Timestamp::now());
+        let resolver = Resolver::default();
+        let reporter = Reporter::default();
+        Self { settings, key_name, client, source, engine, resolver, reporter, state }
+    }
+
+    /// Runs one round. Reading is given up when `stop` is cancelled; of what changes something, the
+    /// call in flight is finished, and no new one starts.
+    pub async fn round(&mut self, stop: &CancellationToken) -> RoundEnd {
+        let looked = tokio::select! {
+            biased;
+            () = stop.cancelled() => return RoundEnd::Stopped,
+            looked = self.look() => looked,
+        };
+        if let Err(error) = looked {
+            let wake = self.engine.round_failed(Timestamp::now());
+            self.reporter.failed(&error, wake);
+            return RoundEnd::Failed { error, wake };
+        }
+        let plan = self.engine.begin_round(Timestamp::now());
+        if matches!(self.state, State::DryRun) {
+            let plan = plan.clone();
+            self.reporter.notes(&plan.notes);
+            return RoundEnd::Planned(plan);
+        }
+        while let Some(effect) = self.engine.next_effect(Timestamp::now()) {
+            let outcome = self.carry_out(&effect).await;
+            for executed in self.engine.outcome(outcome, Timestamp::now()) {
+                self.reporter.executed(&executed);
+            }
+            if stop.is_cancelled() {
+                self.engine.stop_round();
+            }
+        }
+        let Some(report) = self.engine.end_round(Timestamp::now()) else { return RoundEnd::Stopped };
+        self.reporter.round(&report);
+        if let State::Locked(state) = &self.state
+            && let Err(error) = state.write_memory(self.engine.memory())
+        {
+            tracing::warn!(error = %chain(&error), "the soft state could not be saved");
+        }
+        RoundEnd::Done(report)
+    }
+
+    /// Reads the queue, then EC2, and tells the engine.
+    async fn look(&mut self) -> Result<(), aws::Error> {
+        let demand = self.source.demand(&self.engine.owned_instances()).await;
+        let demand = demand.map_err(|error| chain(&error));
+        let tracked = self.engine.tracked();
+        let key_pair = self.engine.wants_key_pair();
+        let look = self.client.observe(&self.key_name, &tracked, key_pair).await?;
+        for warning in &look.warnings {
+            self.reporter.warning(warning);
+        }
+        let wanted = demand.as_ref().ok();
+        for (name, resolved) in self.resolver.run(&self.settings, &self.client, wanted).await {
+            self.engine.resolve(&name, resolved);
+        }
+        self.engine.observe(&look.observation, Timestamp::now());
+        self.engine.demand(demand);
+        Ok(())
+    }
+
+    async fn carry_out(&self, effect: &Effect) -> Outcome {
+        match effect {
+            Effect::PersistLedger(ledger) => match &self.state {
+                State::Locked(state) => match state.write_ledger(ledger) {
+                    Ok(()) => Outcome::Done,
+                    Err(error) => Outcome::NotPersisted(chain(&error)),
+                },
+                State::DryRun => Outcome::NotPersisted("this is a dry run".to_owned()),
+            },
+            Effect::Request(_) | Effect::Cancel(_) | Effect::Terminate(_) | Effect::Tag { .. } => {
+                self.client.execute(effect).await
+            }
+        }
+    }
+
+    /// Runs rounds until `stop` is cancelled: one at once, then one at each interval or `wake`, never
+    /// two at a time and never closer than `min-interval`.
+    pub async fn run(
+        &mut self,
+        stop: &CancellationToken,
+        wake: &Notify,
+        mut tell: impl FnMut(Health),
+    ) -> Result<(), GaveUp> {
+        let mut last_success = None;
+        loop {
+            let started = Instant::now();
+            let due = match self.round(stop).await {
+                RoundEnd::Stopped => return Ok(()),
+                RoundEnd::Done(report) => {
+                    if report.demand_known {
+                        last_success = Some(Timestamp::now());
+                    }
+                    report.wake
+                }
+                RoundEnd::Planned(_) => {
+                    last_success = Some(Timestamp::now());
+                    clock::after(Timestamp::now(), self.settings.provisioner.interval)
+                }
+                RoundEnd::Failed { wake, .. } => wake,
+            };
+            let failed_rounds = self.engine.failed_rounds();
+            tell(Health { last_round: Timestamp::now(), last_success, failed_rounds });
+            let most = self.settings.provisioner.max_failed_rounds;
+            if most > 0 && failed_rounds >= most {
+                return Err(GaveUp(most));
+            }
+            let pause = clock::age(Timestamp::now(), due);
+            if !wait(pause, started + self.settings.provisioner.min_interval, stop, wake).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks once and returns what a plan depends on.
+    pub async fn snapshot(&mut self) -> Result<Snapshot, aws::Error> {
+        let now = Timestamp::now();
+        let ledger = self.engine.ledger().clone();
+        let memory = self.engine.memory().clone();
+        let demand = self.source.demand(&self.engine.owned_instances()).await;
+        let demand = demand.map_err(|error| chain(&error));
+        let look = self.client.observe(&self.key_name, &self.engine.tracked(), true).await?;
+        for warning in &look.warnings {
+            self.reporter.warning(warning);
+        }
+        let wanted = demand.as_ref().ok();
+        let mut resolved = std::collections::BTreeMap::new();
+        let mut unresolved = std::collections::BTreeMap::new();
+        for (name, answer) in self.resolver.run(&self.settings, &self.client, wanted).await {
+            match answer {
+                Ok(answer) => drop(resolved.insert(name, answer)),
+                Err(why) => drop(unresolved.insert(name, why)),
+            }
+        }
+        let (demand, demand_error) = match demand {
+            Ok(demand) => (Some(demand), None),
+            Err(why) => (None, Some(why)),
+        };
+        Ok(Snapshot {
+            version: snapshot::VERSION,
+            time: now,
+            key_name: self.key_name.clone(),
+            observation: look.observation,
+            demand,
+            demand_error,
+            ledger,
+            memory,
+            resolved,
+            unresolved,
+        })
+    }
+}
+
+/// What an absent ledger means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// What was asked for lately is not known (the normal reading).
+    IsLost,
+    /// The operator says that nothing is in flight (`--assume-clean`).
+    IsClean,
+}
+
+/// Waits for `pause`, or until woken, but not before `earliest`. `false`: stop.
+async fn wait(pause: Duration, earliest: Instant, stop: &CancellationToken, wake: &Notify) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return false,
+        () = wake.notified() => {}
+        () = tokio::time::sleep(pause) => {}
+    }
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep_until(earliest) => true,
+    }
+}
+
+fn nonce() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

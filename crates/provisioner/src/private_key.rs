@@ -1,0 +1,57 @@
+//! The private key file that `setup-aws` writes and `cleanup-aws` removes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::ids::KeyName;
+
+/// `<key-name>.pem` beside the configuration file.
+pub(crate) fn path(config_file: &Path, key_name: &KeyName) -> PathBuf {
+    config_file.with_file_name(format!("{key_name}.pem"))
+}
+
+/// Writes a new file that only its owner can read. One that is there is never overwritten.
+pub(crate) fn write(path: &Path, pem: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a key is of no use, and it is ours: `create_new` made it.
+        drop(fs::remove_file(path));
+    }
+    written?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// Removes the file. Returns whether there was one.
+pub(crate) fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_for_its_owner_only_and_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path(&dir.path().join("provisioner.toml"), &KeyName::from("k"));
+        assert_eq!(path, dir.path().join("k.pem"));
+        write(&path, "one").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(write(&path, "two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        assert!(remove(&path).unwrap());
+        assert!(!remove(&path).unwrap());
+    }
+}

@@ -1,0 +1,136 @@
+//! A queue behind HTTP: how many tasks wait and run, and where.
+//!
+//! `GET <base>/jobs?state=PENDING`, then `…?state=RUNNING`. Answers are counted while they stream in and
+//! are never held. An answer that is not wholly understood is an error and not a smaller demand.
+//! Deliberately not here: repetition (the next round is the repetition) and reporting things only once
+//! (the caller knows what it reported).
+
+use std::collections::BTreeSet;
+
+use crate::demand::{Demand, Running};
+use crate::ids::InstanceId;
+use crate::settings::{AskRunning, Queue, Settings};
+use crate::source::{DemandError, DemandSource};
+
+mod address;
+mod answer;
+mod endpoint;
+mod heed;
+mod sketch;
+mod split;
+mod tally;
+mod task;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use endpoint::Endpoint;
+use heed::{Heeds, Judge, Look};
+use tally::{PendingTally, RunningTally};
+
+pub use answer::Flaw;
+pub use tally::{PendingAnswer, TaskFilter};
+
+/// A [`DemandSource`] over HTTP.
+///
+/// It remembers from round to round whether the queue has running tasks to show, and whether it heeds
+/// `state`.
+#[derive(Debug)]
+pub struct HttpQueue {
+    endpoint: Endpoint,
+    filter: TaskFilter,
+    ask_running: AskRunning,
+    running_seen: RunningSeen,
+    judge: Judge,
+}
+
+/// What became of asking for RUNNING so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RunningSeen {
+    /// It was neither answered nor denied.
+    Not,
+    /// It was answered, so that it must be answered from now on.
+    Answered,
+    /// The queue has none.
+    Denied,
+}
+
+impl HttpQueue {
+    /// Makes a source of the queue in `settings`. Connects to nothing yet.
+    pub fn new(settings: &Settings) -> Result<Self, DemandError> {
+        Self::with(&settings.queue, TaskFilter::from_settings(settings))
+    }
+
+    fn with(queue: &Queue, filter: TaskFilter) -> Result<Self, DemandError> {
+        Ok(Self {
+            endpoint: Endpoint::new(queue)?,
+            filter,
+            ask_running: queue.running,
+            running_seen: RunningSeen::Not,
+            judge: Judge::default(),
+        })
+    }
+}
+
+impl DemandSource for HttpQueue {
+    async fn demand(&mut self, owned: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
+        let Self { endpoint, filter, ask_running, running_seen, judge } = self;
+        // PENDING first: a task that starts in between is then counted twice for a round, and not missed.
+        let pending = endpoint.read("PENDING", filter.pointer(), PendingTally::new(filter)).await?;
+        let running = match ask_running {
+            AskRunning::Never => None,
+            AskRunning::Auto if *running_seen == RunningSeen::Denied => None,
+            AskRunning::Auto | AskRunning::Always => {
+                let tally = RunningTally::new(filter, owned);
+                match endpoint.read("RUNNING", filter.pointer(), tally).await {
+                    Ok(running) => {
+                        *running_seen = RunningSeen::Answered;
+                        Some(running)
+                    }
+                    Err(DemandError::Status { status: 400 | 404, .. })
+                        if *ask_running == AskRunning::Auto
+                            && *running_seen == RunningSeen::Not =>
+                    {
+                        *running_seen = RunningSeen::Denied;
+                        None
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        Ok(combine(pending, running, judge, *ask_running))
+    }
+}
+
+fn combine(
+    pending: PendingTally<'_>,
+    running: Option<RunningTally<'_>>,
+    judge: &mut Judge,
+    ask_running: AskRunning,
+) -> Demand {
+    let mut skipped = pending.skipped;
+    let running = match running {
+        None => Running::Unknown,
+        Some(running) => {
+            let heeds = judge.look(Look {
+                alike: pending.sketch.resembles(&running.sketch),
+                tells_apart: running.started && !pending.started,
+            });
+            if heeds == Heeds::No {
+                skipped.running_ignored = true;
+                Running::Unknown
+            } else {
+                skipped.malformed += running.malformed;
+                skipped.oversized += running.oversized;
+                // Two empty answers look the same from a queue that ignores `state` and hides claimed tasks:
+                // then every machine would pass for idle. `running = true` is the user's word for it.
+                if heeds == Heeds::NotKnown && ask_running == AskRunning::Auto {
+                    running.counted()
+                } else {
+                    running.running()
+                }
+            }
+        }
+    };
+    Demand { pending: pending.pending, running, skipped }
+}

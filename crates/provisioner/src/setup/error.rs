@@ -1,0 +1,196 @@
+//! Why there is no new key-name.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::InUse;
+use crate::aws;
+use crate::config::edit::EditError;
+use crate::ids::InvalidName;
+use crate::state_dir::StateDirError;
+
+/// Why there is no new key-name. The configuration file is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    Config(#[from] EditError),
+    /// The file is for another region.
+    #[error("the configuration file is for region {saved}, but {in_force} is in force")]
+    WrongRegion {
+        /// What the file says.
+        saved: String,
+        /// What the command line, environment or profile says.
+        in_force: String,
+    },
+    /// The file is for another account.
+    #[error("the configuration file is for account {saved}, but the credentials are of {in_force}")]
+    WrongAccount {
+        /// What the file says.
+        saved: String,
+        /// Whose credentials they are.
+        in_force: String,
+    },
+    /// The prefix makes no key-name.
+    #[error(transparent)]
+    Prefix(#[from] InvalidName),
+    /// The public key cannot be used.
+    #[error("cannot import `{}`: {reason}", path.display())]
+    PublicKey {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// There is a file where the private key is to go.
+    #[error("`{}` exists and is not overwritten", path.display())]
+    PrivateKeyExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no place for the ledger.
+    #[error(transparent)]
+    State(#[from] StateDirError),
+    /// The key-name in the file is still in use.
+    #[error("{0}")]
+    InUse(InUse),
+    /// AWS could not be looked at. Nothing was made.
+    #[error("failed to see what there is in AWS")]
+    Look(#[source] aws::Error),
+    /// A step failed, and what was made before it is undone, except for what is named.
+    #[error("failed to {attempt}; {}", undone(left))]
+    Failed {
+        /// The step.
+        attempt: &'static str,
+        /// Why.
+        #[source]
+        source: Cause,
+        /// What could not be undone.
+        left: Vec<String>,
+    },
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// AWS.
+    #[error(transparent)]
+    Aws(aws::Error),
+    /// The private key file.
+    #[error("cannot write `{}`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The state directory.
+    #[error(transparent)]
+    State(StateDirError),
+    /// The configuration file.
+    #[error(transparent)]
+    Config(EditError),
+}
+
+fn undone(left: &[String]) -> String {
+    if left.is_empty() {
+        "what had been made is undone".to_owned()
+    } else {
+        format!("this could not be undone: {}", left.join(", "))
+    }
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key_name, region, key_pair, n_spot_requests, n_instances } = self;
+        let mut found = Vec::new();
+        if *key_pair {
+            found.push("its key pair".to_owned());
+        }
+        if *n_spot_requests > 0 {
+            found.push(format!("{n_spot_requests} spot request(s)"));
+        }
+        if *n_instances > 0 {
+            found.push(format!("{n_instances} instance(s)"));
+        }
+        write!(f, "`{key_name}` is still there in {region}: {}", found.join(", "))
+    }
+}
+
+impl SetupError {
+    /// Whether usage, configuration, account or region are to blame (exit code 2), rather than
+    /// something that failed (exit code 1).
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Config(_)
+            | Self::WrongRegion { .. }
+            | Self::WrongAccount { .. }
+            | Self::Prefix(_)
+            | Self::PublicKey { .. } => true,
+            Self::PrivateKeyExists { .. }
+            | Self::State(_)
+            | Self::InUse(_)
+            | Self::Look(_)
+            | Self::Failed { .. } => false,
+        }
+    }
+
+    /// What the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::InUse(_) => {
+                "run `cleanup-aws` first, or keep it for a later `cleanup-aws` with --force"
+            }
+            Self::WrongRegion { .. } => "leave out --region, or name another file with --config",
+            Self::WrongAccount { .. } => {
+                "choose the account's profile with --profile, or name another file with --config"
+            }
+            Self::Prefix(_) => "a shorter --prefix of allowed characters leaves room for the uuid",
+            Self::PrivateKeyExists { .. } => "run it again: every run makes another name",
+            Self::Look(error) | Self::Failed { source: Cause::Aws(error), .. } => error.hint()?,
+            Self::State(error) | Self::Failed { source: Cause::State(error), .. } => {
+                return error.hint();
+            }
+            Self::Config(_)
+            | Self::PublicKey { .. }
+            | Self::Failed { source: Cause::File { .. } | Cause::Config(_), .. } => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::KeyName;
+
+    #[test]
+    fn what_is_left_is_named() {
+        let error = SetupError::Failed {
+            attempt: "save the key-name",
+            source: Cause::File { path: "x.pem".into(), source: io::ErrorKind::Other.into() },
+            left: vec!["key pair `k` in us-west-2 (why)".to_owned()],
+        };
+        assert_eq!(
+            error.to_string(),
+            "failed to save the key-name; this could not be undone: key pair `k` in us-west-2 (why)"
+        );
+    }
+
+    #[test]
+    fn a_key_name_in_use_says_what_there_is() {
+        let in_use = InUse {
+            key_name: KeyName::from("k"),
+            region: "us-west-2".to_owned(),
+            key_pair: true,
+            n_spot_requests: 0,
+            n_instances: 3,
+        };
+        assert_eq!(
+            in_use.to_string(),
+            "`k` is still there in us-west-2: its key pair, 3 instance(s)"
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! What was done, or would be.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::ids::KeyName;
+
+/// What [`setup`](super::setup) did, or in a dry run would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SetupReport {
+    /// Of this form; 1.
+    pub version: u32,
+    /// Whether nothing was done. A real run makes another key-name than the one shown.
+    pub dry_run: bool,
+    /// The new key-name.
+    pub key_name: KeyName,
+    /// Its region.
+    pub region: String,
+    /// Its account.
+    pub account_id: String,
+    /// Where both are saved.
+    pub config_file: PathBuf,
+    /// Where the private key is, if EC2 made it.
+    pub private_key: Option<PathBuf>,
+    /// Which public key was imported.
+    pub public_key: Option<PathBuf>,
+    /// Where the empty ledger is.
+    pub state_dir: PathBuf,
+    /// The key-name before it, of which nothing is left.
+    pub replaced: Option<KeyName>,
+    /// The key-name before it, which `cleanup-aws` has yet to clean up.
+    pub retired: Option<KeyName>,
+}
+
+impl fmt::Display for SetupReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            version: _,
+            dry_run,
+            key_name,
+            region,
+            account_id,
+            config_file,
+            private_key,
+            public_key,
+            state_dir,
+            replaced,
+            retired,
+        } = self;
+        let past =
+            |done: &'static str, planned: &'static str| if *dry_run { planned } else { done };
+        match (private_key, public_key) {
+            (Some(path), _) => {
+                let verb = past("Made", "Would make");
+                writeln!(f, "{verb} the key pair `{key_name}` in {region}, account {account_id}.")?;
+                let verb = past("Its private key is in", "Its private key would go to");
+                writeln!(f, "{verb} {}, for its owner only.", path.display())?;
+            }
+            (None, public_key) => {
+                let file = public_key.as_deref().unwrap_or_else(|| "the public key".as_ref());
+                let verb = past("Imported", "Would import");
+                writeln!(
+                    f,
+                    "{verb} {} as key pair `{key_name}` in {region}, account {account_id}.",
+                    file.display()
+                )?;
+            }
+        }
+        let verb = past("Saved", "Would save");
+        writeln!(f, "{verb} key-name, region and account in {}.", config_file.display())?;
+        let verb = past("Made", "Would make");
+        writeln!(f, "{verb} an empty ledger in {}.", state_dir.display())?;
+        if let Some(old) = replaced {
+            let verb = past("replaces", "would replace");
+            writeln!(f, "It {verb} `{old}`, of which nothing is left.")?;
+        }
+        if let Some(old) = retired {
+            let verb = past("is", "would be");
+            writeln!(f, "`{old}` {verb} retired: `cleanup-aws` covers it too.")?;
+        }
+        if *dry_run {
+            writeln!(f, "Nothing was changed. Each run makes another name.")?;
+        }
+        Ok(())
+    }
+}

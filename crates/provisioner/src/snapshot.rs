@@ -1,0 +1,79 @@
+//! A saved look at the world, from which a plan can be made again anywhere, without AWS.
+//!
+//! Holds no credentials and no user data: it is meant to be attached to a bug report.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::demand::Demand;
+use crate::engine::{Engine, LedgerFound, Memory, Plan, Start};
+use crate::ids::{KeyName, WorkerTypeName};
+use crate::launch::ResolvedWorkerType;
+use crate::ledger::Ledger;
+use crate::observed::Observation;
+use crate::settings::Settings;
+
+/// Everything a plan depends on besides the configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Snapshot {
+    /// The format: 1.
+    pub version: u32,
+    /// When the look was taken.
+    pub time: Timestamp,
+    /// The key-name it is about.
+    pub key_name: KeyName,
+    /// What EC2 showed.
+    pub observation: Observation,
+    /// What the queue wanted; `None` with [`demand_error`](Self::demand_error) if that was not known.
+    pub demand: Option<Demand>,
+    /// Why the demand was not known.
+    pub demand_error: Option<String>,
+    /// The in-flight ledger, without user data. If it was lost, it says until when nothing is launched.
+    pub ledger: Ledger,
+    /// The engine's soft state.
+    pub memory: Memory,
+    /// What the worker types' names resolved to.
+    pub resolved: BTreeMap<WorkerTypeName, ResolvedWorkerType>,
+    /// Why others did not resolve.
+    pub unresolved: BTreeMap<WorkerTypeName, String>,
+}
+
+/// The version written and read.
+pub const VERSION: u32 = 1;
+
+impl Snapshot {
+    /// Leaves out what does not belong into a bug report.
+    #[must_use]
+    pub fn redacted(mut self) -> Self {
+        for intent in self.ledger.intents.values_mut() {
+            intent.call.user_data = None;
+        }
+        for resolved in self.resolved.values_mut() {
+            resolved.user_data = None;
+        }
+        self
+    }
+
+    /// Makes the plan that a round at the snapshot's time would have made under `settings`.
+    pub fn plan(&self, settings: std::sync::Arc<Settings>) -> Plan {
+        let start = Start {
+            ledger: LedgerFound::Known(self.ledger.clone()),
+            memory: self.memory.clone(),
+            nonce: 0,
+        };
+        let mut engine = Engine::new(settings, self.key_name.clone(), start, self.time);
+        for (name, resolved) in &self.resolved {
+            engine.resolve(name, Ok(resolved.clone()));
+        }
+        for (name, why) in &self.unresolved {
+            engine.resolve(name, Err(why.clone()));
+        }
+        engine.observe(&self.observation, self.time);
+        let unknown = || self.demand_error.clone().unwrap_or_else(|| "not recorded".to_owned());
+        engine.demand(self.demand.clone().ok_or_else(unknown));
+        engine.begin_round(self.time).clone()
+    }
+}

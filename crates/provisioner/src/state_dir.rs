@@ -1,0 +1,219 @@
+//! The state directory: what one deployment remembers on disk, under an exclusive lock.
+//!
+//! `<state-dir>/<account>-<region>-<key-name>/` holds `lock`, `ledger.json` (what was asked of EC2 and
+//! is not yet seen; never guessed, never overwritten when damaged) and `memory.json` (soft state that
+//! may be lost at no more than a few needless attempts). Writing needs the lock, and so has a type of
+//! its own, [`LockedStateDir`]; a [`StateDir`] alone only reads: it makes no directory and moves
+//! nothing, so that `plan` and `--dry-run` leave no trace.
+//!
+//! Everything in here blocks. Files are small; callers in async code may use `spawn_blocking`.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::ids::KeyName;
+use crate::ledger::Ledger;
+
+mod error;
+mod file;
+mod lock;
+#[cfg(test)]
+mod tests;
+
+pub use error::StateDirError;
+use file::{Content, Format};
+use lock::Lock;
+
+/// The ledger's file.
+const LEDGER: Format = Format { name: "ledger.json", version: 1, field: "ledger" };
+/// The soft state's file.
+const MEMORY: Format = Format { name: "memory.json", version: 1, field: "memory" };
+
+/// Where one deployment's state lives. Holding it locks and changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+/// A state directory that exists and that this process alone may write to, until it is dropped.
+#[derive(Debug)]
+pub struct LockedStateDir {
+    dir: StateDir,
+    /// Released by the kernel when the file is closed, be it by `kill -9`.
+    _lock: Lock,
+}
+
+/// What is known of the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LedgerState {
+    /// It was there and whole. Empty is normal.
+    Known(Ledger),
+    /// It was absent or damaged: there may be calls in flight that nobody remembers.
+    Lost {
+        /// Why, with the path.
+        why: String,
+    },
+}
+
+impl StateDir {
+    /// Returns the user's state directory for this program: `$XDG_STATE_HOME/provisioner`, else
+    /// `~/.local/state/provisioner`. `None` without a home directory.
+    pub fn default_root() -> Option<PathBuf> {
+        let dirs = directories::ProjectDirs::from("", "", "provisioner")?;
+        // Only the XDG platforms know a state directory of their own.
+        Some(dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir()).to_owned())
+    }
+
+    /// Names the directory of one deployment under `configured` (`provisioner.state-dir`), or under
+    /// [`StateDir::default_root`] if that is `None`. Touches no disk.
+    pub fn locate(
+        configured: Option<&Path>,
+        account: &str,
+        region: &str,
+        key_name: &KeyName,
+    ) -> Result<Self, StateDirError> {
+        let root = match configured {
+            Some(root) => root.to_owned(),
+            None => Self::default_root().ok_or(StateDirError::NoHome)?,
+        };
+        for part in [account, region, key_name.as_str()] {
+            // The parts become one file name: a slash would lead somewhere else.
+            if part.is_empty() || part.contains(['/', '\\', '\0']) {
+                return Err(StateDirError::BadName { part: part.to_owned() });
+            }
+        }
+        Ok(Self { path: root.join(format!("{account}-{region}-{key_name}")) })
+    }
+
+    /// Returns the directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the directory if it is missing and takes its lock, without waiting.
+    ///
+    /// # Errors
+    /// [`StateDirError::Locked`] with the holder's process id if another process has it.
+    pub fn lock(&self) -> Result<LockedStateDir, StateDirError> {
+        self.create()?;
+        let lock = Lock::take(&self.path.join("lock"))?;
+        Ok(LockedStateDir { dir: self.clone(), _lock: lock })
+    }
+
+    /// Writes an empty ledger where none is, for `setup-aws`. Returns whether there was one already,
+    /// which is left as it is. Takes the lock for the moment of writing.
+    pub fn create_empty(&self) -> Result<bool, StateDirError> {
+        let locked = self.lock()?;
+        let path = self.path.join(LEDGER.name);
+        // A dangling link counts as existing: whoever made it did not mean it to be replaced.
+        if path.symlink_metadata().is_ok() {
+            return Ok(true);
+        }
+        locked.write_ledger(&Ledger::default())?;
+        Ok(false)
+    }
+
+    /// Reads the ledger without the lock: for looking only, a daemon may be writing a newer one.
+    /// A damaged file stays where it is.
+    pub fn peek_ledger(&self) -> Result<LedgerState, StateDirError> {
+        let path = self.path.join(LEDGER.name);
+        Ok(match file::read(&path, &LEDGER)? {
+            Content::Whole(ledger) => LedgerState::Known(ledger),
+            Content::Absent => absent(&path),
+            Content::Damaged(why) => {
+                LedgerState::Lost { why: format!("`{}` is damaged: {why}", path.display()) }
+            }
+        })
+    }
+
+    /// Reads the soft state. Absent, unreadable or damaged is `None`; the latter two with a warning.
+    pub fn read_memory<T: DeserializeOwned>(&self) -> Option<T> {
+        let path = self.path.join(MEMORY.name);
+        let problem = match file::read(&path, &MEMORY) {
+            Ok(Content::Whole(memory)) => return Some(memory),
+            Ok(Content::Absent) => {
+                tracing::debug!("nothing is remembered yet in `{}`", path.display());
+                return None;
+            }
+            Ok(Content::Damaged(why)) => why,
+            Err(error) => error.with_source(),
+        };
+        tracing::warn!(
+            error = problem,
+            "what was learned is lost and will be learned again: `{}` cannot be used: {problem}",
+            path.display()
+        );
+        None
+    }
+
+    fn create(&self) -> Result<(), StateDirError> {
+        if !self.path.is_dir() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.path)
+                .map_err(|source| StateDirError::io("create the directory", &self.path, source))?;
+            // The directory's own entry must survive a power cut as well as the ledger in it does.
+            if let Some(parent) = self.path.parent() {
+                file::sync_directory(parent)?;
+            }
+        }
+        let permissions = |source| StateDirError::io("restrict access to", &self.path, source);
+        let mode = fs::metadata(&self.path).map_err(permissions)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            fs::set_permissions(&self.path, fs::Permissions::from_mode(0o700))
+                .map_err(permissions)?;
+        }
+        Ok(())
+    }
+}
+
+impl LockedStateDir {
+    /// Returns the directory, to read from.
+    pub fn dir(&self) -> &StateDir {
+        &self.dir
+    }
+
+    /// Reads the ledger. A damaged file is kept aside as `ledger.json.damaged-<now>` and counts as
+    /// lost.
+    ///
+    /// # Errors
+    /// A file that is there and cannot be read, or cannot be kept aside, is neither known nor lost.
+    pub fn read_ledger(&self, now: Timestamp) -> Result<LedgerState, StateDirError> {
+        let path = self.dir.path.join(LEDGER.name);
+        Ok(match file::read(&path, &LEDGER)? {
+            Content::Whole(ledger) => LedgerState::Known(ledger),
+            Content::Absent => absent(&path),
+            Content::Damaged(why) => {
+                let aside = file::keep_aside(&path, now)?;
+                LedgerState::Lost {
+                    why: format!(
+                        "`{}` is damaged ({why}) and was kept as `{}`",
+                        path.display(),
+                        aside.display()
+                    ),
+                }
+            }
+        })
+    }
+
+    /// Replaces the ledger. When this returns, the new one is on disk, synced; when it fails, the old
+    /// one still is.
+    pub fn write_ledger(&self, ledger: &Ledger) -> Result<(), StateDirError> {
+        file::replace(&self.dir.path.join(LEDGER.name), &LEDGER, ledger)
+    }
+
+    /// Replaces the soft state.
+    pub fn write_memory<T: Serialize>(&self, memory: &T) -> Result<(), StateDirError> {
+        file::replace(&self.dir.path.join(MEMORY.name), &MEMORY, memory)
+    }
+}
+
+fn absent(path: &Path) -> LedgerState {
+    LedgerState::Lost { why: format!("`{}` does not exist", path.display()) }
+}

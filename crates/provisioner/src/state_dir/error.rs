@@ -1,0 +1,89 @@
+//! What can go wrong with the state directory, and what the user can do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateDirError {
+    /// No default: neither `$XDG_STATE_HOME` nor a home directory is known.
+    #[error("no state directory is known: there is neither `$XDG_STATE_HOME` nor a home directory")]
+    NoHome,
+    /// An account, region or key-name that cannot be part of a file name.
+    #[error("`{part}` cannot be part of the state directory's name")]
+    BadName {
+        /// The part.
+        part: String,
+    },
+    /// Another process has the lock.
+    #[error("{} has the state directory locked: `{}`", holder_name(*.holder), .path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The holder's process id, if it had written it yet.
+        holder: Option<u32>,
+    },
+    /// The operating system refused.
+    #[error("failed to {attempt} `{}`", .path.display())]
+    Io {
+        /// What was tried, as in "failed to …".
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The state has no JSON form.
+    #[error("failed to encode what belongs into `{}`", .path.display())]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: serde_json::Error,
+    },
+}
+
+fn holder_name(holder: Option<u32>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+impl StateDirError {
+    pub(super) fn io(attempt: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { attempt, path: path.to_owned(), source }
+    }
+
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoHome => Some("set `provisioner.state-dir` in the configuration".to_owned()),
+            Self::BadName { .. } | Self::Encode { .. } => None,
+            Self::Locked { holder, .. } => Some(match holder {
+                Some(pid) => format!(
+                    "one `provisionerd run` or `cleanup-aws` works per key-name; wait for process {pid}, or end it"
+                ),
+                None => "one `provisionerd run` or `cleanup-aws` works per key-name; wait for the other, or end it".to_owned(),
+            }),
+            Self::Io { path, source, .. } => Some(match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    format!("free some space where `{}` is", path.display())
+                }
+                io::ErrorKind::Unsupported => {
+                    "set `provisioner.state-dir` to a directory on a file system with locks".to_owned()
+                }
+                _ => format!(
+                    "make `{}` readable and writable for this user, or set `provisioner.state-dir`",
+                    path.display()
+                ),
+            }),
+        }
+    }
+
+    /// The message with what the operating system said, for a log line.
+    pub(super) fn with_source(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The exclusive lock: one process per deployment.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::StateDirError;
+
+/// A held lock. The lock file stays when it is released: removing it would let two processes hold
+/// locks on two files of the same name.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(super) fn take(path: &Path) -> Result<Self, StateDirError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false) // the holder's process id is in it
+            .mode(0o600)
+            .open(path)
+            .map_err(|source| StateDirError::io("open the lock file", path, source))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StateDirError::Locked {
+                    path: path.to_owned(),
+                    holder: read_holder(&mut file),
+                });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(StateDirError::io("lock", path, source));
+            }
+        }
+        write_holder(&mut file)
+            .map_err(|source| StateDirError::io("write the process id into", path, source))?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn write_holder(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+/// `None` if the holder has not written its id yet: it takes the lock first.
+fn read_holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}

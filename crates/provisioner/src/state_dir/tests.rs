@@ -1,0 +1,262 @@
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
+use crate::ledger::Granted;
+
+const CHILD_DIR: &str = "STATE_DIR_TEST_CHILD";
+
+fn key_name() -> KeyName {
+    KeyName::parse("provisioner-test-1").unwrap()
+}
+
+fn state_dir(root: &Path) -> StateDir {
+    StateDir::locate(Some(root), "123456789012", "us-west-2", &key_name()).unwrap()
+}
+
+fn now() -> Timestamp {
+    "2026-01-02T03:04:05Z".parse().unwrap()
+}
+
+fn a_ledger() -> Ledger {
+    let mut ledger = Ledger { hold_until: Some(now()), ..Ledger::default() };
+    ledger.granted.insert(
+        SpotRequestId::new("sir-1"),
+        Granted {
+            worker_type: WorkerTypeName::new("linux"),
+            token: ClientToken::new("t"),
+            at: now(),
+            max_price: None,
+        },
+    );
+    ledger
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn names(dir: &StateDir) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_directory_is_named_after_account_region_and_key_name() {
+    let dir = state_dir(Path::new("/state"));
+    assert_eq!(dir.path(), Path::new("/state/123456789012-us-west-2-provisioner-test-1"));
+    for (account, region, key_name) in
+        [("1/..", "r", "k"), ("1", "", "k"), ("1", "r", "../../etc"), ("1", "r", "a\0b")]
+    {
+        let located =
+            StateDir::locate(Some(Path::new("/s")), account, region, &KeyName::new(key_name));
+        assert!(matches!(located, Err(StateDirError::BadName { .. })), "{account} {key_name}");
+    }
+}
+
+#[test]
+fn a_ledger_comes_back_as_it_was_written() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    assert!(
+        matches!(locked.read_ledger(now()).unwrap(), LedgerState::Lost { why } if why.contains("ledger.json"))
+    );
+    for ledger in [a_ledger(), Ledger::default()] {
+        locked.write_ledger(&ledger).unwrap();
+        assert_eq!(locked.read_ledger(now()).unwrap(), LedgerState::Known(ledger.clone()));
+        assert_eq!(dir.peek_ledger().unwrap(), LedgerState::Known(ledger));
+    }
+    let text = fs::read_to_string(dir.path().join("ledger.json")).unwrap();
+    assert_eq!(text, "{\"version\":1,\"ledger\":{\"intents\":{},\"granted\":{}}}\n");
+    assert_eq!(mode(dir.path()), 0o700);
+    assert_eq!(mode(&dir.path().join("ledger.json")), 0o600);
+    assert_eq!(names(&dir), ["ledger.json", "lock"]);
+}
+
+#[test]
+fn a_damaged_ledger_is_kept_aside_and_counts_as_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    let path = dir.path().join("ledger.json");
+    let damaged: [&[u8]; 8] = [
+        b"",
+        b"not json",
+        b"{\"version\":1,\"ledger\":{\"intents\":{},\"gr",
+        b"{\"version\":2,\"ledger\":{}}",
+        b"{\"ledger\":{}}",
+        b"{\"version\":1}",
+        b"{\"version\":1,\"ledger\":{\"surprise\":1}}",
+        b"\xff\xfe\0",
+    ];
+    for (n, content) in damaged.into_iter().enumerate() {
+        fs::write(&path, content).unwrap();
+        assert!(
+            matches!(dir.peek_ledger().unwrap(), LedgerState::Lost { why } if why.contains("damaged"))
+        );
+        assert_eq!(fs::read(&path).unwrap(), content, "looking changes nothing");
+
+        let LedgerState::Lost { why } = locked.read_ledger(now()).unwrap() else {
+            panic!("{content:?} was taken for a ledger");
+        };
+        let suffix = if n == 0 { String::new() } else { format!("-{}", n + 1) };
+        let aside = format!("{}.damaged-20260102T030405Z{suffix}", path.display());
+        assert!(why.contains(&aside), "{why}");
+        assert_eq!(fs::read(&aside).unwrap(), content, "kept as it was");
+        assert!(!path.exists());
+    }
+    assert_eq!(names(&dir).len(), damaged.len() + 1, "none of them was overwritten");
+}
+
+#[test]
+fn an_unreadable_ledger_is_not_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    fs::create_dir(dir.path().join("ledger.json")).unwrap();
+    let error = locked.read_ledger(now()).unwrap_err();
+    assert!(error.to_string().contains("ledger.json"), "{error}");
+    assert!(error.hint().unwrap().contains("provisioner.state-dir"));
+}
+
+#[test]
+fn looking_makes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(&root.path().join("deeper"));
+    assert!(matches!(dir.peek_ledger().unwrap(), LedgerState::Lost { .. }));
+    assert_eq!(dir.read_memory::<Vec<u32>>(), None);
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn setup_does_not_overwrite_a_ledger() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(&root.path().join("a/b"));
+    assert!(!dir.create_empty().unwrap());
+    assert_eq!(dir.peek_ledger().unwrap(), LedgerState::Known(Ledger::default()));
+    dir.lock().unwrap().write_ledger(&a_ledger()).unwrap();
+    assert!(dir.create_empty().unwrap());
+    assert_eq!(dir.peek_ledger().unwrap(), LedgerState::Known(a_ledger()));
+}
+
+#[test]
+fn an_open_directory_is_closed() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    fs::create_dir(dir.path()).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    drop(dir.lock().unwrap());
+    assert_eq!(mode(dir.path()), 0o700);
+}
+
+#[test]
+fn a_rest_of_a_crashed_write_is_replaced() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    fs::write(dir.path().join("ledger.json.new"), "half").unwrap();
+    locked.write_ledger(&a_ledger()).unwrap();
+    assert_eq!(mode(&dir.path().join("ledger.json")), 0o600);
+    assert_eq!(names(&dir), ["ledger.json", "lock"]);
+}
+
+#[test]
+fn a_failed_write_keeps_the_old_ledger() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    locked.write_ledger(&a_ledger()).unwrap();
+    // Stands in for a full disk, also when the tests run as root: the temporary file cannot be made.
+    fs::create_dir_all(dir.path().join("ledger.json.new/in-the-way")).unwrap();
+    let error = locked.write_ledger(&Ledger::default()).unwrap_err();
+    assert!(error.to_string().starts_with("failed to write `"), "{error}");
+    assert_eq!(dir.peek_ledger().unwrap(), LedgerState::Known(a_ledger()));
+}
+
+#[test]
+fn a_full_disk_is_told_from_a_forbidden_one() {
+    let hint = |kind: std::io::ErrorKind| {
+        StateDirError::io("write", Path::new("/x"), kind.into()).hint().unwrap()
+    };
+    assert!(hint(std::io::ErrorKind::StorageFull).starts_with("free some space"));
+    assert!(hint(std::io::ErrorKind::PermissionDenied).contains("writable"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("file"), "").unwrap();
+    let error = state_dir(&root.path().join("file")).lock().unwrap_err();
+    assert!(error.to_string().starts_with("failed to create the directory `"), "{error}");
+}
+
+#[test]
+fn soft_state_is_remembered_or_forgotten() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    assert_eq!(dir.read_memory::<Vec<u32>>(), None);
+    locked.write_memory(&vec![1, 2]).unwrap();
+    assert_eq!(dir.read_memory::<Vec<u32>>(), Some(vec![1, 2]));
+    assert_eq!(mode(&dir.path().join("memory.json")), 0o600);
+    assert_eq!(dir.read_memory::<String>(), None, "of another shape");
+    fs::write(dir.path().join("memory.json"), "{\"version\":1,\"memory\":[1,").unwrap();
+    assert_eq!(dir.read_memory::<Vec<u32>>(), None, "cut off");
+    fs::remove_file(dir.path().join("memory.json")).unwrap();
+    fs::create_dir(dir.path().join("memory.json")).unwrap();
+    assert_eq!(dir.read_memory::<Vec<u32>>(), None, "unreadable");
+}
+
+#[test]
+fn a_second_handle_is_refused_until_the_first_is_dropped() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let first = dir.lock().unwrap();
+    let error = dir.lock().unwrap_err();
+    assert!(
+        matches!(error, StateDirError::Locked { holder: Some(pid), .. } if pid == std::process::id())
+    );
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    assert!(matches!(dir.create_empty(), Err(StateDirError::Locked { .. })));
+    drop(first);
+    drop(dir.lock().unwrap());
+}
+
+/// Not a test of its own: what the next test runs as another process.
+#[test]
+fn child_holds_the_lock() {
+    let Some(root) = std::env::var_os(CHILD_DIR) else { return };
+    let _locked = state_dir(Path::new(&root)).lock().unwrap();
+    println!("\nlocked");
+    std::io::stdin().lines().next();
+}
+
+#[test]
+fn another_process_is_refused_and_a_killed_one_leaves_no_lock() {
+    let root = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "state_dir::tests::child_holds_the_lock", "--nocapture"])
+        .env(CHILD_DIR, root.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.map(Result::unwrap).any(|line| line == "locked"));
+
+    let dir = state_dir(root.path());
+    let error = dir.lock().unwrap_err();
+    assert!(
+        matches!(error, StateDirError::Locked { holder: Some(pid), .. } if pid == child.id()),
+        "{error}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(dir.lock().unwrap());
+}
