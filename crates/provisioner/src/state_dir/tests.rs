@@ -27,6 +27,7 @@ fn a_ledger() -> Ledger {
             worker_type: WorkerTypeName::new("linux"),
             token: ClientToken::new("t"),
             at: now(),
+            last_seen: None,
             max_price: None,
         },
     );
