@@ -115,6 +115,7 @@ impl Driver {
 
     /// One whole round.
     pub(crate) fn round(&mut self) -> End {
+        let started = self.world.now;
         let observation = self.look();
         let plan = self.engine.begin_round(self.world.now).clone();
         self.judge(&plan, &observation);
@@ -142,6 +143,9 @@ impl Driver {
             }
         }
         let report = self.engine.end_round(self.world.now).unwrap();
+        if report.wake < clock::after(started, self.settings.provisioner.min_interval) {
+            self.fail(format!("the next round is due at {}, too soon", report.wake));
+        }
         if self.saves_memory {
             self.disk.memory = Some(serde_json::to_string(self.engine.memory()).unwrap());
         }
@@ -313,9 +317,13 @@ impl Driver {
                     clock::after(self.world.now, Duration::from_secs(2))
                 }
             };
-            assert!(wake > self.world.now, "the engine wants a round in the past");
-            self.world.advance(wake);
+            self.wait(wake);
         }
+    }
+
+    /// Until `wake`, or for the least a computer takes if the round was long.
+    pub(crate) fn wait(&mut self, wake: Timestamp) {
+        self.world.advance(wake.max(clock::after(self.world.now, Duration::from_millis(100))));
     }
 
     /// Fails the test with the story, if something forbidden happened.
