@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::{self, Client};
+use crate::aws::{self, Call, Client};
 use crate::clock;
 use crate::engine::{Effect, Engine, LedgerFound, Outcome, Plan, Report, Start};
 use crate::ids::KeyName;
@@ -190,7 +190,7 @@ impl<S: DemandSource> Daemon<S> {
         let demand = demand.map_err(|error| chain(&error));
         let tracked = self.engine.tracked();
         let key_pair = self.engine.wants_key_pair();
-        let look = self.client.observe(&self.key_name, &tracked, key_pair).await?;
+        let look = self.client.observe(&self.key_name, &tracked, key_pair, Timestamp::now()).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
         }
@@ -212,8 +212,11 @@ impl<S: DemandSource> Daemon<S> {
                 },
                 State::DryRun => Outcome::NotPersisted("this is a dry run".to_owned()),
             },
-            Effect::Request(_) | Effect::Cancel(_) | Effect::Terminate(_) | Effect::Tag { .. } => {
-                self.client.execute(effect).await
+            Effect::Request(call) => self.client.execute(Call::Request(call)).await,
+            Effect::Cancel(ids) => self.client.execute(Call::Cancel(ids)).await,
+            Effect::Terminate(ids) => self.client.execute(Call::Terminate(ids)).await,
+            Effect::Tag { instances, tags } => {
+                self.client.execute(Call::Tag { instances, tags }).await
             }
         }
     }
@@ -263,7 +266,7 @@ impl<S: DemandSource> Daemon<S> {
         let memory = self.engine.memory().clone();
         let demand = self.source.demand(&self.engine.owned_instances()).await;
         let demand = demand.map_err(|error| chain(&error));
-        let look = self.client.observe(&self.key_name, &self.engine.tracked(), true).await?;
+        let look = self.client.observe(&self.key_name, &self.engine.tracked(), true, now).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
         }
