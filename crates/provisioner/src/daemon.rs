@@ -110,8 +110,11 @@ impl<S: DemandSource> Daemon<S> {
             }
             (LedgerState::Lost { .. }, Absent::IsClean) => LedgerFound::AssumedClean,
         };
-        let start =
-            Start { ledger: found, memory: state_dir.read_memory().unwrap_or_default(), nonce: nonce() };
+        let start = Start {
+            ledger: found,
+            memory: state_dir.read_memory().unwrap_or_default(),
+            nonce: nonce(),
+        };
         Ok(Self::new(settings, key_name, client, source, start, State::Locked(locked)))
     }
 
@@ -174,7 +177,9 @@ impl<S: DemandSource> Daemon<S> {
                 self.engine.stop_round();
             }
         }
-        let Some(report) = self.engine.end_round(Timestamp::now()) else { return RoundEnd::Stopped };
+        let Some(report) = self.engine.end_round(Timestamp::now()) else {
+            return RoundEnd::Stopped;
+        };
         self.reporter.round(&report);
         if let State::Locked(state) = &self.state
             && let Err(error) = state.write_memory(self.engine.memory())
@@ -190,7 +195,8 @@ impl<S: DemandSource> Daemon<S> {
         let demand = demand.map_err(|error| chain(&error));
         let tracked = self.engine.tracked();
         let key_pair = self.engine.wants_key_pair();
-        let look = self.client.observe(&self.key_name, &tracked, key_pair, Timestamp::now()).await?;
+        let look =
+            self.client.observe(&self.key_name, &tracked, key_pair, Timestamp::now()).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
         }

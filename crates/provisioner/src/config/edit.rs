@@ -219,6 +219,10 @@ impl ConfigFile {
     }
 
     fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), EditError> {
+        // What is right already keeps its quotes, too.
+        if self.string(self.parse()?.as_table(), section, key)?.as_deref() == Some(value) {
+            return Ok(());
+        }
         let before = self.text.clone();
         let edited = self.text.set(section, key, value);
         let as_meant = edited.is_some()
