@@ -163,7 +163,7 @@ fn usage_errors() {
             project.run(program, &["--version"]).ok().stdout.contains(env!("CARGO_PKG_VERSION"))
         );
     }
-    project.provisionerd(&["rnu"]).code(2).says(&["run"]);
+    project.provisionerd(&["runn"]).code(2).says(&["run"]);
     project.provisionerd(&[]).code(2);
     assert!(project.account.calls().is_empty());
 }

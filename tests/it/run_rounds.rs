@@ -381,7 +381,7 @@ fn over_the_maximum_requests_go_first_and_then_the_youngest() {
     project.queue.pending(&[("linux", 3)]);
     project.round().ok();
     let ids: Vec<_> = project.world().instances.into_iter().map(|i| i.id).collect();
-    for (id, age) in ids.iter().zip([900, 700, 800]) {
+    for (id, age) in ids.iter().zip([600, 400, 500]) {
         project.account.to_instances(&json!({ "do": "age", "age_s": age, "ids": [id] }));
     }
     project.account.rules(&json!({ "spot": "held" }));

@@ -55,6 +55,8 @@ use token::Tokens;
 
 /// The longest pause after failed rounds.
 const LONGEST_FAILURE_PAUSE: Duration = Duration::from_mins(1);
+/// The longest while only the queue fails: it is the user's own and cheap to ask, and tasks wait.
+const LONGEST_QUEUE_PAUSE: Duration = Duration::from_secs(10);
 
 /// What an engine starts from.
 #[derive(Clone, Debug)]
@@ -191,12 +193,8 @@ impl Engine {
     /// Decides a round from what was taken in.
     pub fn begin_round(&mut self, now: Timestamp) -> &Plan {
         self.recount(now);
-        let in_flight = in_flight::count(
-            &self.ledger,
-            &self.seen_by_intent,
-            &self.index.arrived,
-            &self.memory,
-        );
+        let in_flight =
+            in_flight::count(&self.ledger, &self.seen_by_intent, &self.index.arrived, &self.memory);
         let mut decided = {
             let decide = Decide {
                 settings: &self.settings,
@@ -270,7 +268,7 @@ impl Engine {
     pub fn round_failed(&mut self, now: Timestamp) -> Timestamp {
         self.round = None;
         self.failed_rounds = self.failed_rounds.saturating_add(1);
-        self.pause(self.failed_rounds, now)
+        self.pause(self.failed_rounds, LONGEST_FAILURE_PAUSE, now)
     }
 
     /// Rounds in a row that failed: EC2 not observed, or the demand unknown.
@@ -279,9 +277,9 @@ impl Engine {
     }
 
     /// A pause that grows with `strikes`, uneven by up to a fifth so that many daemons do not march in step.
-    fn pause(&mut self, strikes: u32, now: Timestamp) -> Timestamp {
+    fn pause(&mut self, strikes: u32, longest: Duration, now: Timestamp) -> Timestamp {
         let interval = self.settings.provisioner.interval;
-        let pause = memory::growing(interval, strikes, LONGEST_FAILURE_PAUSE.max(interval));
+        let pause = memory::growing(interval, strikes, longest.max(interval));
         let uneven = pause.mul_f64(
             0.8 + 0.4 * f64::from(u32::try_from(self.tokens.jitter() >> 32).unwrap_or(0))
                 / f64::from(u32::MAX),

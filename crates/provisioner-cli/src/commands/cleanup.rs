@@ -69,14 +69,18 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
     context.output.print(&report)?;
     match report.outcome {
         Outcome::Done => Ok(ExitStatus::DONE),
-        Outcome::Partly => Err(left(Failure::partly("not everything is gone"))),
-        Outcome::Failed => Err(left(Failure::failed("nothing could be removed"))),
+        Outcome::Partly => Err(left(Failure::partly("not everything is gone"), &report)),
+        Outcome::Failed => Err(left(Failure::failed("nothing could be removed"), &report)),
     }
 }
 
 #[cfg(feature = "aws")]
-fn left(failure: Failure) -> Failure {
-    failure.with_hint("see what is left and why, then run `cleanup-aws` again")
+fn left(failure: Failure, report: &provisioner::cleanup::Report) -> Failure {
+    let failure = failure.with_hint("see what is left and why, then run `cleanup-aws` again");
+    let left = report.key_names.iter().flat_map(|name| &name.left);
+    left.fold(failure, |failure, left| {
+        failure.and(Failure::partly(format!("{} is left: {}", left.what, left.why)))
+    })
 }
 
 #[cfg(feature = "aws")]

@@ -28,6 +28,7 @@ mod with_aws {
     use tokio_util::sync::CancellationToken;
 
     use super::{Context, ExitStatus, Failure, RunArgs};
+    use crate::args::OutputFormat;
     use crate::connect::{self, Connection, NotConnected};
     use crate::render::PlanView;
     use crate::server::Health;
@@ -47,7 +48,7 @@ mod with_aws {
         };
         let daemon = open(&settings, connection, args)?;
         if args.once {
-            once(daemon, context, &stop).await
+            once(daemon, context, args, &stop).await
         } else {
             forever(daemon, &settings, &stop).await
         }
@@ -105,6 +106,7 @@ mod with_aws {
     async fn once(
         mut daemon: Daemon<HttpQueue>,
         mut context: Context,
+        args: RunArgs,
         stop: &CancellationToken,
     ) -> Result<ExitStatus, Failure> {
         let (view, plan, incomplete) = match daemon.round(stop).await {
@@ -119,7 +121,10 @@ mod with_aws {
                 (view, report.plan, report.incomplete)
             }
         };
-        context.output.report(&view)?;
+        // As text, the log has told it already; a dry run did nothing but this.
+        if args.dry_run || context.globals.output == OutputFormat::Json {
+            context.output.report(&view)?;
+        }
         if let Some(note) = plan.notes.iter().find(|note| note.kind == NoteKind::DemandUnknown) {
             return Err(Failure::failed(note.text.clone()));
         }

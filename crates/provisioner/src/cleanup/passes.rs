@@ -82,6 +82,11 @@ impl History {
         self.quiet = if is_quiet { self.quiet + 1 } else { 0 };
     }
 
+    /// Whether requests were arriving when the time was up.
+    fn was_growing(&self) -> bool {
+        self.arrivals >= 2
+    }
+
     /// Whether requests keep arriving.
     fn keeps_growing(&self) -> bool {
         self.arrivals >= MAX_ARRIVALS
@@ -285,7 +290,7 @@ impl Passes<'_> {
         let why = |blocked: Option<&Error>| match (self.hands_off, blocked) {
             (Some(why), _) => why.to_owned(),
             (None, Some(error)) => error.to_string(),
-            (None, None) if course.history.keeps_growing() => {
+            (None, None) if course.history.was_growing() => {
                 "new spot requests keep arriving".to_owned()
             }
             (None, None) => time_is_up.clone(),
@@ -313,7 +318,7 @@ impl Passes<'_> {
         for (what, why) in left {
             report.leave(what, why);
         }
-        if course.history.keeps_growing() {
+        if course.history.was_growing() {
             report.leave(format!("key-name `{}`", self.key_name), KEEP_ARRIVING);
         } else if course.history.quiet < QUIET_LOOKS && report.left.len() == n_left_before {
             let why = match &course.last_error {

@@ -133,8 +133,8 @@ fn forbids_ending(
     reason: ReasonKind,
 ) -> Option<&'static str> {
     let demand_known = decide.demand.is_ok();
-    if matches!(machine.state, InstanceState::Unrecognised(_)) {
-        return Some("its state is not known");
+    if !machine.may_be_ended() {
+        return Some("its state is not known, or it is going already");
     }
     match reason {
         ReasonKind::Stopped => {
@@ -150,8 +150,9 @@ fn forbids_ending(
         ReasonKind::OverMaximum | ReasonKind::OverLimit => {
             (kept == Kept::Stray && !strays_are_ours(decide)).then_some("it may be somebody else's")
         }
-        ReasonKind::Stray => (kept != Kept::Stray || !strays_are_ours(decide))
-            .then_some("it may be somebody else's"),
+        ReasonKind::Stray => {
+            (kept != Kept::Stray || !strays_are_ours(decide)).then_some("it may be somebody else's")
+        }
         ReasonKind::PendingTasks
         | ReasonKind::BelowMinimum
         | ReasonKind::UnansweredIntent
@@ -201,8 +202,7 @@ fn overdue_lifetimes(decide: &Decide<'_>, ends: &BTreeSet<&str>, say: &mut impl 
             decide.index.types.get(name).map_or(&[][..], |group: &Group| &group.machines);
         // The oldest come first.
         for machine in machines.iter().take_while(|machine| end_at(machine) <= decide.now) {
-            let known = !matches!(machine.state, InstanceState::Unrecognised(_));
-            if known && !ends.contains(machine.id.as_str()) {
+            if machine.may_be_ended() && !ends.contains(machine.id.as_str()) {
                 say(format!("leaves {} running past twice max-lifetime", machine.id));
             }
         }

@@ -78,7 +78,9 @@ impl Decide<'_> {
             draft.retired(name, group);
         }
         draft.strays();
-        draft.over_limits();
+        if draft.demand_known() {
+            draft.over_limits();
+        }
         draft.cut_to_limits();
         draft.tags();
         draft.requests();
@@ -209,7 +211,7 @@ impl<'a> Draft<'a> {
             booting: counts.booting + counts.overdue,
             idle: counts.idle,
             busy: counts.busy + counts.unknown + counts.aged,
-            stopping: counts.stopping,
+            stopping: counts.stopping + counts.leaving,
             wanted: wish.wanted.min(worker_type.max_instances),
             oldest_pending: pending.oldest,
         });
@@ -244,8 +246,8 @@ impl<'a> Draft<'a> {
                 )
             });
         }
-        self.over_maximum(name, worker_type, group, coming);
         if self.demand_known() {
+            self.over_maximum(name, worker_type, group, coming);
             let launch = wish.coming.saturating_sub(coming);
             self.launch(name, worker_type, launch, wish.for_minimum, group, coming, pending.count);
         }
@@ -361,10 +363,11 @@ impl<'a> Draft<'a> {
             return;
         }
         let known = self.demand_known();
-        let old = group.machines.iter().filter(|machine| is_known(machine)).filter(|machine| {
-            clock::after(machine.launched, lifetime.saturating_mul(2)) <= now
-                || (known && machine.class == Class::Aged && machine.positively_idle)
-        });
+        let old =
+            group.machines.iter().filter(|machine| machine.may_be_ended()).filter(|machine| {
+                clock::after(machine.launched, lifetime.saturating_mul(2)) <= now
+                    || (known && machine.class == Class::Aged && machine.positively_idle)
+            });
         self.end(Some(name), old, ReasonKind::MaxLifetime, |n| {
             format!(
                 "{n} instances are past max-lifetime ({}) and idle, or past twice that",
@@ -394,8 +397,7 @@ impl<'a> Draft<'a> {
             return;
         }
         let shed = Shed::new([group], &self.cancelled, &self.ended);
-        let machines_over =
-            if self.demand_known() { group.counts.live().saturating_sub(max) } else { 0 };
+        let machines_over = group.counts.live().saturating_sub(max);
         let (requests, machines) = shed.take(total - max, machines_over, |_| 1);
         let why = |what: &str, n: usize| {
             format!("{n} {what} over max-instances ({max}): there are {total} in all")
@@ -431,7 +433,7 @@ impl<'a> Draft<'a> {
             return;
         }
         let max = worker_type.max_instances;
-        let total = counts.live() + coming;
+        let total = counts.live() + counts.leaving + coming;
         let room = max.saturating_sub(total);
         if launch > room {
             let text = format!(
@@ -550,7 +552,7 @@ impl<'a> Draft<'a> {
             let old = group
                 .machines
                 .iter()
-                .filter(|machine| is_known(machine))
+                .filter(|machine| machine.may_be_ended())
                 .filter(|machine| clock::after(machine.launched, lifetime) <= decide.now);
             self.end(Some(name), old, ReasonKind::MaxLifetime, |n| {
                 format!(
@@ -571,7 +573,7 @@ impl<'a> Draft<'a> {
             self.cancel(None, &strays.open, ReasonKind::Stray, |n| {
                 format!("{n} open requests under our key-name carry none of our tags")
             });
-            let known = strays.machines.iter().filter(|machine| is_known(machine));
+            let known = strays.machines.iter().filter(|machine| machine.may_be_ended());
             self.end(None, known, ReasonKind::Stray, |n| {
                 format!("{n} instances under our key-name carry none of our tags and come from no request of ours")
             });
@@ -626,16 +628,15 @@ impl<'a> Draft<'a> {
         let index = decide.index;
         let room =
             Room::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
-        let known = self.demand_known();
         let strays = self.may_end_strays().then_some(&index.strays);
         let ours = || index.types.values().chain(index.retired.values()).chain(strays);
         let live = || {
             let sorted = index.groups().flat_map(|group| &group.machines);
+            let sorted = sorted.filter(|machine| machine.state != InstanceState::ShuttingDown);
             sorted.chain(&index.unresolved).chain(&index.disputed)
         };
         if let Some((limit, over)) = room.instances_over() {
-            let machines_over =
-                if known { (live().count() as u64).saturating_sub(limit) } else { 0 };
+            let machines_over = (live().count() as u64).saturating_sub(limit);
             let shed = Shed::new(ours(), &self.cancelled, &self.ended);
             let (requests, machines) = shed.take(over, machines_over, |_| 1);
             let why = format!("over limits.max-instances ({limit}) by {over}");
@@ -647,7 +648,7 @@ impl<'a> Draft<'a> {
         if let Some((limit, over)) = room.usd_per_hour_over() {
             let weigh = |price: Option<UsdPerHour>| price.map_or(0, UsdPerHour::micros);
             let per_hour: u64 = live().map(|machine| weigh(machine.price)).sum();
-            let machines_over = if known { per_hour.saturating_sub(limit.micros()) } else { 0 };
+            let machines_over = per_hour.saturating_sub(limit.micros());
             let shed = Shed::new(ours(), &self.cancelled, &self.ended);
             let (requests, machines) = shed.take(over.micros(), machines_over, weigh);
             let why = format!("over limits.max-usd-per-hour ({limit}) by {over} USD per hour");
@@ -773,10 +774,6 @@ const TAG_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
 fn is_unfillable(request: &OpenRequest, now: Timestamp) -> bool {
     classify(&request.status_code) == Some(RefusalClass::NoCapacity)
         && clock::after(request.status_since, UNFILLABLE_AFTER) <= now
-}
-
-fn is_known(machine: &Machine) -> bool {
-    !matches!(machine.state, InstanceState::Unrecognised(_))
 }
 
 fn oldest_is_past(group: &Group, lifetime: std::time::Duration, now: Timestamp) -> bool {

@@ -68,6 +68,13 @@ pub(super) struct Machine {
     pub(super) positively_idle: bool,
 }
 
+impl Machine {
+    /// Whether ending it makes sense: not if its state is not known, or it is going already.
+    pub(super) fn may_be_ended(&self) -> bool {
+        !matches!(self.state, InstanceState::Unrecognised(_) | InstanceState::ShuttingDown)
+    }
+}
+
 /// What a machine is good for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
@@ -113,6 +120,8 @@ pub(super) struct Counts {
     pub(super) overdue: u64,
     pub(super) aged: u64,
     pub(super) stopping: u64,
+    /// Shutting down: no cost and no capacity any more, but the maximum waits for them to be gone.
+    pub(super) leaving: u64,
     /// Tasks that machines up or booting can take beyond those they run.
     pub(super) free_slots: u64,
     /// The highest possible price of the machines and open requests that have one.
@@ -131,6 +140,7 @@ impl Counts {
             overdue,
             aged,
             stopping,
+            leaving: _,
             free_slots: _,
             usd: _,
             unpriced: _,
@@ -230,6 +240,12 @@ impl Group {
         let mut claimed_slots = 0;
         let mut capable = 0;
         for machine in &mut self.machines {
+            if machine.state == InstanceState::ShuttingDown {
+                machine.class = Class::Stopping;
+                machine.positively_idle = false;
+                counts.leaving += 1;
+                continue;
+            }
             let known = machines.entry(machine.id.clone()).or_insert(MachineMemory {
                 first_seen: now,
                 claimed: false,
@@ -316,7 +332,9 @@ impl Group {
             claimed_slots = claims.tasks.unwrap_or(0);
         }
         counts.free_slots = capable.saturating_sub(claimed_slots);
-        let prices = self.machines.iter().map(|machine| machine.price);
+        let staying =
+            self.machines.iter().filter(|machine| machine.state != InstanceState::ShuttingDown);
+        let prices = staying.map(|machine| machine.price);
         for price in prices.chain(self.open.iter().map(|request| request.price)) {
             match price {
                 Some(price) => counts.usd = counts.usd.plus(price),

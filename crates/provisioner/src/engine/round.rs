@@ -15,7 +15,7 @@ use crate::engine::memory::{Cancelling, quota};
 use crate::engine::options::{self, Goal, Place};
 use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Plan, ReasonKind};
 use crate::engine::settle::{fail, is_repeated, strike};
-use crate::engine::{Decided, Engine};
+use crate::engine::{Decided, Engine, LONGEST_FAILURE_PAUSE, LONGEST_QUEUE_PAUSE};
 use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
 use crate::ledger::{Granted, Intent, Ledger};
@@ -677,9 +677,9 @@ impl Engine {
         self.throttled_rounds = if round.throttled { self.throttled_rounds + 1 } else { 0 };
         let earliest = clock::after(round.started, settings.provisioner.min_interval);
         let wake = if round.throttled {
-            self.pause(self.throttled_rounds + 1, now)
+            self.pause(self.throttled_rounds + 1, LONGEST_FAILURE_PAUSE, now)
         } else if !demand_known {
-            self.pause(self.failed_rounds, now)
+            self.pause(self.failed_rounds, LONGEST_QUEUE_PAUSE, now)
         } else if round.soon {
             earliest
         } else {

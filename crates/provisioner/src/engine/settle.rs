@@ -150,11 +150,14 @@ impl Settle<'_> {
         }
     }
 
-    /// When `request` was asked for. EC2's own time, unless our token, which carries the time it was
-    /// made at, says later: then EC2's is not to be believed.
+    /// When `request` was asked for: EC2's own time, unless that lies more than a day before the time
+    /// our token was made at. Then it is not to be believed (some stand-ins for EC2 say 2015).
     fn asked(request: &SpotRequest) -> Timestamp {
         let ours = request.tags.intent.as_ref().and_then(token::made_at);
-        ours.map_or(request.created, |ours| ours.max(request.created))
+        match ours {
+            Some(ours) if clock::age(request.created, ours) > Duration::from_hours(24) => ours,
+            _ => request.created,
+        }
     }
 
     fn settle_requests(
@@ -431,9 +434,10 @@ impl Settle<'_> {
     ) {
         let window = self.settings.provisioner.visibility_window;
         for instance in &observation.instances {
-            if !instance.state.is_live() || self.memory.ended.contains_key(&instance.id) {
+            if instance.state == InstanceState::Terminated {
                 continue;
             }
+            let leaving = !instance.state.is_live() || self.memory.ended.contains_key(&instance.id);
             if let InstanceState::Unrecognised(state) = &instance.state {
                 settled.index.odd.push(format!("{} is `{state}`", instance.id));
             }
@@ -445,8 +449,7 @@ impl Settle<'_> {
                 tags.worker_type = tags.worker_type.or_else(|| request.tags.worker_type.clone());
                 tags.intent = tags.intent.or_else(|| request.tags.intent.clone());
             }
-            let granted =
-                instance.spot_request.as_ref().and_then(|id| self.ledger.granted.get(id));
+            let granted = instance.spot_request.as_ref().and_then(|id| self.ledger.granted.get(id));
             if let Some(granted) = granted {
                 tags.intent = tags.intent.or_else(|| Some(granted.token.clone()));
             }
@@ -461,7 +464,7 @@ impl Settle<'_> {
                 .or_else(|| self.price_of(type_name));
             let machine = Machine {
                 id: instance.id.clone(),
-                state: instance.state.clone(),
+                state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
                 launched: instance.launch_time,
                 price,
                 intent: tags.intent,
@@ -473,6 +476,8 @@ impl Settle<'_> {
                 Owner::Type(name) => {
                     settled.index.types.entry(name).or_default().machines.push(machine);
                 }
+                // No maximum waits for these to be gone.
+                Owner::Retired(_) | Owner::Disputed | Owner::Stray if leaving => {}
                 Owner::Retired(name) => {
                     settled.index.retired.entry(name).or_default().machines.push(machine);
                 }

@@ -172,7 +172,7 @@ async fn running_may_be_left_out() {
 }
 
 #[tokio::test]
-async fn a_queue_without_running_is_asked_once() {
+async fn a_queue_without_running_is_asked_again_in_each_round() {
     for line in ["404 Not Found", "400 Bad Request"] {
         let server = Server::with(|| ok(LINUX), move || status(line, "")).await;
         let mut queue = queue(&server.url, AskRunning::Auto);
@@ -181,7 +181,7 @@ async fn a_queue_without_running_is_asked_once() {
             assert_eq!(demand.running, Running::Unknown);
             assert_eq!(demand.pending["linux"].count, 2);
         }
-        assert_eq!(server.asked().len(), 3);
+        assert_eq!(server.asked().len(), 4);
     }
 }
 
@@ -252,10 +252,10 @@ async fn a_task_that_starts_between_the_reads_is_no_proof() {
 }
 
 #[tokio::test]
-async fn nothing_running_means_idle_only_where_state_is_known_to_be_heeded() {
+async fn nothing_running_means_that_every_machine_is_idle() {
     let server = Server::with(rounds(&["[]", LINUX, "[]"]), rounds(&["[]", "[]", "[]"])).await;
     let mut auto = queue(&server.url, AskRunning::Auto);
-    assert_eq!(demand(&mut auto).await.unwrap().running, counted(0));
+    assert_eq!(demand(&mut auto).await.unwrap().running, by_instance(&[]));
     assert_eq!(demand(&mut auto).await.unwrap().running, by_instance(&[]));
     assert_eq!(demand(&mut auto).await.unwrap().running, by_instance(&[]));
 
