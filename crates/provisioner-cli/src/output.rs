@@ -73,7 +73,7 @@ impl Output {
     }
 
     fn write(&mut self, mut text: String) -> Result<(), Failure> {
-        if !text.ends_with('\n') {
+        if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
