@@ -1,6 +1,7 @@
 //! How a program ends: exit codes, and failures printed once.
 
 use std::error::Error;
+use std::fmt;
 use std::process::ExitCode;
 
 use crate::style::{Paint, Role};
@@ -140,6 +141,21 @@ impl Failure {
             }
         }
         lines.join("\n")
+    }
+}
+
+impl fmt::Display for Failure {
+    /// On one line, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.complaints.iter().map(|complaint| {
+            let causes = complaint.causes.iter().filter(|cause| **cause != complaint.message);
+            std::iter::once(&complaint.message)
+                .chain(causes)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(": ")
+        });
+        f.write_str(&lines.collect::<Vec<_>>().join("; "))
     }
 }
 

@@ -11,12 +11,15 @@ pub mod args;
 mod commands;
 #[cfg(feature = "aws")]
 mod confirm;
+#[cfg(feature = "aws")]
+mod connect;
 mod context;
 pub mod exit;
 mod load;
 mod output;
 mod program;
-#[cfg_attr(not(test), expect(dead_code, reason = "for `run`, which comes next"))]
+mod render;
+#[cfg(feature = "aws")]
 mod server;
 #[cfg(feature = "aws")]
 mod signals;

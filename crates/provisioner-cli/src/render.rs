@@ -3,17 +3,17 @@
 //! The shapes here are the contract of `--output json`; they are twins of the engine's types, so that
 //! those may change.
 
-use std::fmt::Write as _;
+use std::fmt;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use provisioner::engine::{Action, Executed, ExecutedResult, Note, Plan, Report, WorkerTypeStatus};
 use serde::Serialize;
 
+use crate::output;
+
 /// `plan --output json`, and with results `run --once --output json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct PlanView {
-    version: u32,
     time: Timestamp,
     worker_types: Vec<WorkerTypeView>,
     actions: Vec<ActionView>,
@@ -82,7 +82,6 @@ impl PlanView {
     /// A plan that was not carried out.
     pub(crate) fn of_plan(plan: &Plan, time: Timestamp) -> Self {
         Self {
-            version: 1,
             time,
             worker_types: plan.worker_types.iter().map(WorkerTypeView::of).collect(),
             actions: plan.actions.iter().map(|action| ActionView::of(action, None)).collect(),
@@ -92,9 +91,8 @@ impl PlanView {
 
     /// A round, with what was done.
     pub(crate) fn of_report(report: &Report, time: Timestamp) -> Self {
-        let done = |executed: &Executed| {
-            ActionView::of(&executed.action, Some(ResultView::of(executed)))
-        };
+        let done =
+            |executed: &Executed| ActionView::of(&executed.action, Some(ResultView::of(executed)));
         Self {
             actions: report.executed.iter().map(done).collect(),
             ..Self::of_plan(&report.plan, time)
@@ -105,17 +103,23 @@ impl PlanView {
     pub(crate) fn has_actions(&self) -> bool {
         !self.actions.is_empty()
     }
+}
 
-    /// As text, for people.
-    pub(crate) fn text(&self) -> String {
-        let mut out = String::new();
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header([
-            "WORKER TYPE", "PENDING", "RUNNING", "OPEN", "BOOTING", "IDLE", "BUSY", "STOPPING", "WANTED",
-        ]);
-        for row in &self.worker_types {
-            table.add_row([
+impl output::Report for PlanView {
+    fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header = [
+            "WORKER TYPE",
+            "PENDING",
+            "RUNNING",
+            "OPEN",
+            "BOOTING",
+            "IDLE",
+            "BUSY",
+            "STOPPING",
+            "WANTED",
+        ];
+        let rows = self.worker_types.iter().map(|row| {
+            [
                 row.name.clone(),
                 row.pending.to_string(),
                 row.running.to_string(),
@@ -125,39 +129,43 @@ impl PlanView {
                 row.busy.to_string(),
                 row.stopping.to_string(),
                 row.wanted.to_string(),
-            ]);
-        }
-        let _ = writeln!(out, "{}", table.trim_fmt());
-        let _ = writeln!(out);
-        if self.actions.is_empty() {
-            let _ = writeln!(out, "Nothing to do.");
-        } else {
-            let _ = writeln!(out, "Actions:");
-        }
+            ]
+        });
+        output::write_table(f, header, rows)?;
+        writeln!(f)?;
+        writeln!(f, "{}", if self.actions.is_empty() { "Nothing to do." } else { "Actions:" })?;
         for action in &self.actions {
-            let whom = action.worker_type.as_deref().unwrap_or("(strays)");
-            let _ = writeln!(out, "  {} {} for {whom}: {}", action.kind, action.count, action.reason.text);
-            if let Some(result) = &action.result {
-                let pool = result.pool.as_ref().map(|pool| format!(" ({pool})")).unwrap_or_default();
-                let _ = match &result.error {
-                    None => writeln!(out, "    {}{pool}", result.outcome),
-                    Some(error) => {
-                        writeln!(out, "    {}{pool}: {}: {}", result.outcome, error.code, error.message)
-                    }
-                };
-            }
-            if !action.ids.is_empty() {
-                let _ = writeln!(out, "    {}", action.ids.join(" "));
-            }
+            action.text(f)?;
         }
         if !self.notes.is_empty() {
-            let _ = writeln!(out, "\nNotes:");
+            writeln!(f, "\nNotes:")?;
         }
         for note in &self.notes {
-            let whom = note.worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-            let _ = writeln!(out, "  {whom}{} ({})", note.text, note.kind);
+            let whom =
+                note.worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+            writeln!(f, "  {whom}{} ({})", note.text, note.kind)?;
         }
-        out
+        Ok(())
+    }
+}
+
+impl ActionView {
+    fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whom = self.worker_type.as_deref().unwrap_or("several or none");
+        writeln!(f, "  {} {} ({whom}): {}", self.kind, self.count, self.reason.text)?;
+        if let Some(result) = &self.result {
+            let pool = result.pool.as_ref().map(|pool| format!(" ({pool})")).unwrap_or_default();
+            match &result.error {
+                None => writeln!(f, "    {}{pool}", result.outcome)?,
+                Some(error) => {
+                    writeln!(f, "    {}{pool}: {}: {}", result.outcome, error.code, error.message)?;
+                }
+            }
+        }
+        if !self.ids.is_empty() {
+            writeln!(f, "    {}", self.ids.join(" "))?;
+        }
+        Ok(())
     }
 }
 

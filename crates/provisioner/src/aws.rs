@@ -5,14 +5,22 @@
 
 mod bulk;
 mod client;
+mod convert;
 mod error;
+mod execute;
 mod inventory;
 mod key_pair;
+mod observe;
+mod pages;
 mod request;
+mod resolve;
 mod state;
 mod tags;
 mod time;
+mod whole;
 
 pub use client::{Client, ConnectOptions, NoRegion};
 pub use error::Error;
+pub use execute::Call;
 pub(crate) use inventory::{FoundInstance, FoundRequest};
+pub use observe::Look;

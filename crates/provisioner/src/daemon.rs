@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::{self, Client};
+use crate::aws::{self, Call, Client};
 use crate::clock;
 use crate::engine::{Effect, Engine, LedgerFound, Outcome, Plan, Report, Start};
 use crate::ids::KeyName;
@@ -76,6 +76,8 @@ pub struct Health {
     pub last_success: Option<Timestamp>,
     /// Rounds in a row that failed.
     pub failed_rounds: u32,
+    /// How long until the next is due.
+    pub next: Duration,
 }
 
 /// Too many rounds failed in a row (`provisioner.max-failed-rounds`).
@@ -110,8 +112,11 @@ impl<S: DemandSource> Daemon<S> {
             }
             (LedgerState::Lost { .. }, Absent::IsClean) => LedgerFound::AssumedClean,
         };
-        let start =
-            Start { ledger: found, memory: state_dir.read_memory().unwrap_or_default(), nonce: nonce() };
+        let start = Start {
+            ledger: found,
+            memory: state_dir.read_memory().unwrap_or_default(),
+            nonce: nonce(),
+        };
         Ok(Self::new(settings, key_name, client, source, start, State::Locked(locked)))
     }
 
@@ -174,7 +179,9 @@ impl<S: DemandSource> Daemon<S> {
                 self.engine.stop_round();
             }
         }
-        let Some(report) = self.engine.end_round(Timestamp::now()) else { return RoundEnd::Stopped };
+        let Some(report) = self.engine.end_round(Timestamp::now()) else {
+            return RoundEnd::Stopped;
+        };
         self.reporter.round(&report);
         if let State::Locked(state) = &self.state
             && let Err(error) = state.write_memory(self.engine.memory())
@@ -190,7 +197,8 @@ impl<S: DemandSource> Daemon<S> {
         let demand = demand.map_err(|error| chain(&error));
         let tracked = self.engine.tracked();
         let key_pair = self.engine.wants_key_pair();
-        let look = self.client.observe(&self.key_name, &tracked, key_pair).await?;
+        let look =
+            self.client.observe(&self.key_name, &tracked, key_pair, Timestamp::now()).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
         }
@@ -212,8 +220,11 @@ impl<S: DemandSource> Daemon<S> {
                 },
                 State::DryRun => Outcome::NotPersisted("this is a dry run".to_owned()),
             },
-            Effect::Request(_) | Effect::Cancel(_) | Effect::Terminate(_) | Effect::Tag { .. } => {
-                self.client.execute(effect).await
+            Effect::Request(call) => self.client.execute(Call::Request(call)).await,
+            Effect::Cancel(ids) => self.client.execute(Call::Cancel(ids)).await,
+            Effect::Terminate(ids) => self.client.execute(Call::Terminate(ids)).await,
+            Effect::Tag { instances, tags } => {
+                self.client.execute(Call::Tag { instances, tags }).await
             }
         }
     }
@@ -244,12 +255,13 @@ impl<S: DemandSource> Daemon<S> {
                 RoundEnd::Failed { wake, .. } => wake,
             };
             let failed_rounds = self.engine.failed_rounds();
-            tell(Health { last_round: Timestamp::now(), last_success, failed_rounds });
+            let last_round = Timestamp::now();
+            let pause = clock::age(last_round, due);
+            tell(Health { last_round, last_success, failed_rounds, next: pause });
             let most = self.settings.provisioner.max_failed_rounds;
             if most > 0 && failed_rounds >= most {
                 return Err(GaveUp(most));
             }
-            let pause = clock::age(Timestamp::now(), due);
             if !wait(pause, started + self.settings.provisioner.min_interval, stop, wake).await {
                 return Ok(());
             }
@@ -263,7 +275,7 @@ impl<S: DemandSource> Daemon<S> {
         let memory = self.engine.memory().clone();
         let demand = self.source.demand(&self.engine.owned_instances()).await;
         let demand = demand.map_err(|error| chain(&error));
-        let look = self.client.observe(&self.key_name, &self.engine.tracked(), true).await?;
+        let look = self.client.observe(&self.key_name, &self.engine.tracked(), true, now).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
         }

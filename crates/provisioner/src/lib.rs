@@ -18,6 +18,8 @@ pub mod aws;
 pub mod cleanup;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "aws")]
+pub mod daemon;
 pub mod demand;
 pub mod engine;
 pub mod ids;
@@ -32,6 +34,7 @@ pub mod refusal;
 pub mod settings;
 #[cfg(feature = "aws")]
 pub mod setup;
+pub mod snapshot;
 pub mod source;
 pub mod state_dir;
 pub mod user_data;

@@ -95,7 +95,7 @@ fn fill_in(raw: &[u8], variables: &Variables<'_>) -> Result<Vec<u8>, UserDataErr
     while let Some(open) = find(&raw[at..], OPEN) {
         let name_at = at + open + OPEN.len();
         let Some(len) = find(&raw[name_at..], CLOSE) else {
-            let line = 1 + raw[..name_at].iter().filter(|&&byte| byte == b'\n').count();
+            let line = raw[..name_at].split(|&byte| byte == b'\n').count();
             return Err(UserDataError::Unclosed { line });
         };
         out.extend_from_slice(&raw[at..at + open]);

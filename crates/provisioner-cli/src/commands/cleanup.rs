@@ -25,7 +25,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
         let saved = file.saved().map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         let targets = cleanup::targets(&saved, &key_names, client.region()).map_err(failure)?;
         let plan = Plan::survey(&client, targets).await.map_err(failure)?;
-        Ok((file, settings, client, plan))
+        Ok::<_, Failure>((file, settings, client, plan))
     };
     let (file, settings, client, plan) = tokio::select! {
         () = interrupted.cancelled() => return Err(untouched()),

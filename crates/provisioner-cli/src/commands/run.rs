@@ -1,19 +1,169 @@
-//! `provisionerd run`: the loop.
+//! `provisionerd run`: the loop, or one round of it.
 
 use crate::args::RunArgs;
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 
-/// Runs rounds until interrupted, or one.
-#[cfg(feature = "aws")]
-#[expect(clippy::unused_async, reason = "the driver comes next")]
-pub(super) async fn run(_args: RunArgs, _context: Context) -> Result<ExitStatus, Failure> {
-    Err(Failure::failed("`run` is not part of this build yet"))
+#[cfg(not(feature = "aws"))]
+#[expect(clippy::unused_async, reason = "with AWS it waits")]
+pub(crate) async fn run(_: RunArgs, _: Context) -> Result<ExitStatus, Failure> {
+    Err(super::needs_aws("`provisionerd run`"))
 }
 
-/// Says what is missing.
-#[cfg(not(feature = "aws"))]
-#[expect(clippy::unused_async, reason = "as with AWS")]
-pub(super) async fn run(_args: RunArgs, _context: Context) -> Result<ExitStatus, Failure> {
-    Err(super::needs_aws("`provisionerd run`"))
+#[cfg(feature = "aws")]
+pub(crate) use with_aws::run;
+
+#[cfg(feature = "aws")]
+mod with_aws {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use provisioner::daemon::{self, Absent, Daemon, RoundEnd};
+    use provisioner::engine::NoteKind;
+    use provisioner::queue::HttpQueue;
+    use provisioner::settings::Settings;
+    use tokio::sync::{Notify, watch};
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{Context, ExitStatus, Failure, RunArgs};
+    use crate::connect::{self, Connection, NotConnected};
+    use crate::render::PlanView;
+    use crate::server::Health;
+    use crate::{load, server, signals};
+
+    /// Between tries to learn which account this is, while AWS does not answer.
+    const FIRST_PAUSE: Duration = Duration::from_secs(1);
+    const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+    /// Runs rounds until stopped, or one.
+    pub(crate) async fn run(args: RunArgs, context: Context) -> Result<ExitStatus, Failure> {
+        let settings = Arc::new(load::load_config(&context)?.settings);
+        load::key_name(&settings)?;
+        let stop = signals::listen()?;
+        let Some(connection) = connect(&settings, args.once, &stop).await? else {
+            return Ok(ExitStatus::DONE);
+        };
+        let daemon = open(&settings, connection, args)?;
+        if args.once {
+            once(daemon, context, &stop).await
+        } else {
+            forever(daemon, &settings, &stop).await
+        }
+    }
+
+    /// `None`: stopped before AWS answered.
+    async fn connect(
+        settings: &Settings,
+        once: bool,
+        stop: &CancellationToken,
+    ) -> Result<Option<Connection>, Failure> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let connected = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(None),
+                connected = connect::connect(settings) => connected,
+            };
+            match connected {
+                Ok(connection) => return Ok(Some(connection)),
+                // A daemon outlives an outage at its start as well as a later one.
+                Err(NotConnected::Unanswered(failure)) if !once => {
+                    tracing::error!("{failure}; trying again in {}s", pause.as_secs());
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return Ok(None),
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(not_connected) => return Err(not_connected.into()),
+            }
+        }
+    }
+
+    fn open(
+        settings: &Arc<Settings>,
+        connection: Connection,
+        args: RunArgs,
+    ) -> Result<Daemon<HttpQueue>, Failure> {
+        let state_dir = connection.state_dir(settings)?;
+        let queue = HttpQueue::new(settings)
+            .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
+        let Connection { client, key_name, .. } = connection;
+        let settings = Arc::clone(settings);
+        let opened = if args.dry_run {
+            Daemon::dry_run(settings, key_name, client, queue, &state_dir)
+        } else {
+            let absent = if args.assume_clean { Absent::IsClean } else { Absent::IsLost };
+            Daemon::open(settings, key_name, client, queue, &state_dir, absent)
+        };
+        opened.map_err(|error| connect::state_dir_failure(&error))
+    }
+
+    async fn once(
+        mut daemon: Daemon<HttpQueue>,
+        mut context: Context,
+        stop: &CancellationToken,
+    ) -> Result<ExitStatus, Failure> {
+        let (view, plan, incomplete) = match daemon.round(stop).await {
+            RoundEnd::Stopped => return Ok(ExitStatus::DONE),
+            RoundEnd::Failed { error, .. } => {
+                return Err(Failure::from_error(ExitStatus::FAILED, &error)
+                    .with_hint(error.hint().unwrap_or_default()));
+            }
+            RoundEnd::Planned(plan) => (PlanView::of_plan(&plan, Timestamp::now()), plan, false),
+            RoundEnd::Done(report) => {
+                let view = PlanView::of_report(&report, Timestamp::now());
+                (view, report.plan, report.incomplete)
+            }
+        };
+        context.output.report(&view)?;
+        if let Some(note) = plan.notes.iter().find(|note| note.kind == NoteKind::DemandUnknown) {
+            return Err(Failure::failed(note.text.clone()));
+        }
+        Ok(if incomplete || plan.notes.iter().any(|note| note.kind.withholds()) {
+            ExitStatus::PARTLY
+        } else {
+            ExitStatus::DONE
+        })
+    }
+
+    async fn forever(
+        mut daemon: Daemon<HttpQueue>,
+        settings: &Settings,
+        stop: &CancellationToken,
+    ) -> Result<ExitStatus, Failure> {
+        let wake = Arc::new(Notify::new());
+        let (tell, health) = watch::channel(Health::starting());
+        let interval = settings.provisioner.interval;
+        let links = server::Links { wake: Arc::clone(&wake), health, interval };
+        let listening = CancellationToken::new();
+        let server = server::start(&settings.server, links, listening.clone()).await?;
+        let ended = daemon
+            .run(stop, &wake, |round| {
+                let daemon::Health { last_round, last_success, failed_rounds, next } = round;
+                // Until the next round is due, nothing turns on purpose.
+                let turned = Instant::now() + next;
+                tell.send_replace(Health {
+                    turned,
+                    last_round: Some(last_round),
+                    last_success,
+                    failed_rounds,
+                });
+            })
+            .await;
+        listening.cancel();
+        if let Some(server) = server {
+            server.ended().await;
+        }
+        match ended {
+            Ok(()) => {
+                tracing::info!("stopped; instances and requests go on as they are");
+                Ok(ExitStatus::DONE)
+            }
+            Err(error) => Err(Failure::from_error(ExitStatus::FAILED, &error)),
+        }
+    }
 }

@@ -7,6 +7,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 
 use super::Error;
+use super::whole::WholeAnswers;
 use crate::refusal::RefusalClass;
 
 /// The SDK itself has no limit but one for connecting; a loop must not hang on a lost packet.
@@ -99,8 +100,8 @@ impl Client {
             )
             .build();
         Ok(Self {
-            ec2: aws_sdk_ec2::Client::new(&retrying),
-            ec2_launch: aws_sdk_ec2::Client::new(&once),
+            ec2: ec2(&retrying),
+            ec2_launch: ec2(&once),
             ssm: aws_sdk_ssm::Client::new(&retrying),
             sts: aws_sdk_sts::Client::new(&account),
             region,
@@ -149,4 +150,9 @@ impl Client {
             )),
         }
     }
+}
+
+fn ec2(config: &SdkConfig) -> aws_sdk_ec2::Client {
+    let config = aws_sdk_ec2::config::Builder::from(config).interceptor(WholeAnswers).build();
+    aws_sdk_ec2::Client::from_conf(config)
 }

@@ -16,6 +16,8 @@ const NO_CREDENTIALS: &str = "no-credentials";
 const TIMEOUT: &str = "timeout";
 /// Our word where nothing, or nothing readable, came back.
 const NO_ANSWER: &str = "no-answer";
+/// Our word where AWS answered, and what was looked for is not among it.
+const UNRESOLVED: &str = "unresolved";
 
 /// A call to AWS that did not bring what it was made for.
 ///
@@ -59,8 +61,23 @@ impl Error {
         Self { operation, resource: resource.into(), refusal }
     }
 
+    /// What the configuration names is not there, or not one thing.
+    pub(crate) fn unresolved(
+        operation: &'static str,
+        resource: impl Into<String>,
+        why: String,
+    ) -> Self {
+        let refusal = Refusal {
+            class: RefusalClass::NotFound,
+            code: UNRESOLVED.to_owned(),
+            message: why,
+            request_id: None,
+        };
+        Self { operation, resource: resource.into(), refusal }
+    }
+
     /// AWS's error code, or our word where there was no answer (`timeout`, `no-answer`,
-    /// `no-credentials`, `http-500`).
+    /// `no-credentials`, `http-500`) or not the wanted one (`unresolved`).
     pub fn code(&self) -> &str {
         &self.refusal.code
     }
@@ -83,6 +100,7 @@ impl fmt::Display for Error {
         match refusal.code.as_str() {
             TIMEOUT => write!(f, "got no answer in time: {}", refusal.message),
             NO_ANSWER => write!(f, "got no answer: {}", refusal.message),
+            UNRESOLVED => write!(f, "found nothing to use: {}", refusal.message),
             NO_CREDENTIALS => write!(f, "was not tried: {}", refusal.message),
             _ => write!(f, "was refused: {refusal}"),
         }

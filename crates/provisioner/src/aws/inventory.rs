@@ -240,3 +240,60 @@ fn template(template: &LaunchTemplate, name: &KeyName) -> Option<FoundTemplate> 
         name: template.launch_template_name.clone().unwrap_or_default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::{
+        EbsInstanceBlockDevice, FleetStateCode, InstanceBlockDeviceMapping,
+        InstanceState as SdkInstanceState, InstanceStateName, SpotInstanceState, Tag,
+    };
+
+    use super::*;
+
+    #[test]
+    fn ended_requests_are_left_out_and_unknown_states_are_not() {
+        let state = |state: &str| {
+            let request =
+                SpotInstanceRequest::builder().state(SpotInstanceState::from(state)).build();
+            request_stands(&request)
+        };
+        let request_states = ["open", "active", "disabled", "surprising"];
+        assert!(request_states.into_iter().all(state));
+        assert!(!["closed", "cancelled", "failed"].into_iter().any(state));
+    }
+
+    fn request_stands(request: &SpotInstanceRequest) -> bool {
+        super::request(request).is_some()
+    }
+
+    #[test]
+    fn terminated_instances_are_left_out_and_lasting_volumes_are_seen() {
+        let with_state = |name: InstanceStateName| {
+            let state = SdkInstanceState::builder().name(name).build();
+            let volume = |id: &str, goes: bool| {
+                let ebs = EbsInstanceBlockDevice::builder().volume_id(id);
+                let ebs = ebs.delete_on_termination(goes).build();
+                InstanceBlockDeviceMapping::builder().ebs(ebs).build()
+            };
+            let builder = Instance::builder().instance_id("i-1").state(state);
+            let builder = builder.block_device_mappings(volume("vol-root", true));
+            instance(&builder.block_device_mappings(volume("vol-data", false)).build())
+        };
+        assert_eq!(with_state(InstanceStateName::Terminated), None);
+        let stopped = with_state(InstanceStateName::Stopped).unwrap();
+        assert_eq!(stopped.lasting_volumes, ["vol-data"]);
+    }
+
+    #[test]
+    fn only_standing_fleets_with_our_tag_count() {
+        let name = KeyName::from("k");
+        let fleet = |state: &str, owner: &str| {
+            let tag = Tag::builder().key(TAG_KEY_NAME).value(owner).build();
+            let state = FleetStateCode::from(state);
+            fleet_stands(&FleetData::builder().fleet_state(state).tags(tag).build(), &name)
+        };
+        assert!(fleet("active", "k"));
+        assert!(!fleet("active", "other"));
+        assert!(!fleet("deleted_running", "k"));
+    }
+}

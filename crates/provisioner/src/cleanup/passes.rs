@@ -30,6 +30,8 @@ pub(super) struct Passes<'a> {
     pub(super) pauses: &'a [Duration],
     /// Why nothing may be ended, if so.
     pub(super) hands_off: Option<&'static str>,
+    /// The requests that were there when the plan was made.
+    pub(super) seen: BTreeSet<SpotRequestId>,
 }
 
 /// One look.
@@ -61,7 +63,6 @@ struct Course {
 #[derive(Debug, Default)]
 struct History {
     seen: BTreeSet<SpotRequestId>,
-    n_looks: u32,
     /// Looks in a row that showed requests never seen before.
     arrivals: u32,
     /// Looks in a row that found nothing to do.
@@ -73,8 +74,7 @@ impl History {
     fn record<'a>(&mut self, requests: impl Iterator<Item = &'a SpotRequestId>, is_quiet: bool) {
         let n_seen = self.seen.len();
         self.seen.extend(requests.cloned());
-        let arrived = self.n_looks > 0 && self.seen.len() > n_seen;
-        self.n_looks += 1;
+        let arrived = self.seen.len() > n_seen;
         self.arrivals = if arrived { self.arrivals + 1 } else { 0 };
         self.quiet = if is_quiet { self.quiet + 1 } else { 0 };
     }
@@ -94,9 +94,11 @@ impl Passes<'_> {
         report: &mut TargetReport,
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Vec<String> {
-        let mut course = Course::default();
+        let history = History { seen: self.seen.clone(), ..History::default() };
+        let mut course = Course { history, ..Course::default() };
         if self.hands_off.is_none() {
             course.granted.extend(ledger.granted.keys().cloned());
+            course.history.seen.extend(ledger.granted.keys().cloned());
             course.unanswered = unanswered(ledger, Timestamp::now());
         }
         let mut last_look = None;
@@ -379,7 +381,8 @@ mod tests {
 
     #[test]
     fn requests_that_keep_arriving_are_noticed() {
-        let mut history = History::default();
+        let seen = BTreeSet::from(["a", "b"].map(SpotRequestId::from));
+        let mut history = History { seen, ..History::default() };
         for (ids, growing) in [
             (&["a", "b"][..], false), // there from the start
             (&["a", "c"][..], false),

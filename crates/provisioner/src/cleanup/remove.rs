@@ -146,8 +146,13 @@ impl Removal<'_> {
             deadline: self.deadline,
             pauses: &self.options.pauses,
             hands_off: (!allowed).then_some(SOMEBODYS_OWN),
+            seen: self.inventory.spot_requests.iter().map(|it| it.id.as_str().into()).collect(),
         };
-        let volumes = passes.run(&self.ledger.ledger, &mut report, &mut progress).await;
+        let mut volumes = passes.run(&self.ledger.ledger, &mut report, &mut progress).await;
+        // Those of a deleted fleet's instances may be gone from view before the first pass.
+        volumes.extend(self.inventory.lasting_volumes.iter().cloned());
+        volumes.sort();
+        volumes.dedup();
         if !report.is_clean() {
             return report;
         }

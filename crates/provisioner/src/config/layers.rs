@@ -104,9 +104,10 @@ impl Layers {
         for Override { key, value, flag } in overrides {
             let origin = Origin::Flag { flag: flag.clone() };
             // A dotted key, or a segment that needs quotes, as in TOML.
-            let segments = toml_edit::Key::parse(key)
-                .map(|keys| keys.iter().map(|key| key.get().to_owned()).collect())
-                .unwrap_or_else(|_| vec![key.clone()]);
+            let segments = match toml_edit::Key::parse(key) {
+                Ok(keys) => keys.iter().map(|key| key.get().to_owned()).collect(),
+                Err(_) => vec![key.clone()],
+            };
             if let Err(problem) = insert(&mut self.overrides, &segments, value, &origin) {
                 self.problems.push(problem);
             }

@@ -94,7 +94,10 @@ impl fmt::Display for Problem {
         if !key.is_empty() {
             write!(f, "{key}: ")?;
         }
-        f.write_str(message)?;
+        // Messages quote values, and one problem is one line.
+        for c in message.chars() {
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        }
         if hint.is_empty() { Ok(()) } else { write!(f, " ({hint})") }
     }
 }

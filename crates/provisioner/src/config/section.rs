@@ -222,7 +222,7 @@ impl<'a> Section<'a> {
     }
 
     /// Returns a value for a message, with its origin where that is another than the section's.
-    pub(super) fn shown<T: Setting>(&self, value: T, name: &str) -> String {
+    pub(super) fn shown<T: Setting>(&self, value: &T, name: &str) -> String {
         let text = match value.show() {
             Json::String(text) => text,
             other => other.to_string(),

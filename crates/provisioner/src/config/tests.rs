@@ -145,8 +145,8 @@ fn the_sample_loads_and_shows_the_defaults() {
     for Entry { key, .. } in with_defaults.entries {
         let name = key.rsplit('.').next().unwrap();
         let explained = sample.lines().any(|line| {
-            line.trim_start_matches("# ").starts_with(&format!("{name} = ")) && line.contains("  #")
-                || line.starts_with("user-data-template")
+            let line = line.trim_start_matches("# ");
+            line.starts_with(&format!("{name} = ")) && line.contains("  # ")
         });
         assert!(explained, "{key}");
     }
@@ -333,6 +333,8 @@ fn wrong_types_name_the_key_and_the_fix() {
             "limits.max-usd-per-day: expected a number, found a string",
         ),
         ("[aws]\nregion = 'us west'", "aws.region: `us west` is not a region"),
+        ("[aws]\nregion = 'a\\nb'", "aws.region"),
+        ("[aws]\nregion = \"a\\nb\"", "aws.region: `a\\nb` is not a region"),
         ("[aws]\naccount-id = '123'", "aws.account-id: `123` is not an AWS account id"),
         ("[aws]\naccount-id = 1234567890123", "aws.account-id: `1234567890123` is not"),
         ("[aws]\nendpoint-url = 'localhost:1'", "aws.endpoint-url: not an http or https URL"),
@@ -420,7 +422,7 @@ fn tags_have_their_limits() {
     assert!(tag(1, 256).contains("the tag's value has 256 characters (255 at most)"));
     assert_eq!(tag(127, 255).lines().count(), 1);
     let many = |n: usize| {
-        let lines = (0..n).map(|n| format!("t{n} = ''\n")).collect::<String>();
+        let lines = (0..n).map(|n| format!("t{n} = ''")).collect::<Vec<_>>().join("\n");
         Scene::with(&format!("{TYPE}[worker-types.linux.tags]\n{lines}"))
     };
     assert_eq!(worker_type(&many(45).load()).tags.len(), 45);

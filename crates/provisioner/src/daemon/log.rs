@@ -32,7 +32,8 @@ impl Reporter {
         let kind = action.kind.as_str();
         let count = action.kind.count();
         let ids = action.kind.ids().join(" ");
-        let worker_type = action.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default();
+        let worker_type =
+            action.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default();
         let reason = action.reason.kind.as_str();
         let (pool, token) = launch
             .as_ref()
@@ -44,8 +45,15 @@ impl Reporter {
             ExecutedResult::Done(requests) => {
                 let requests: Vec<_> = requests.iter().map(|id| id.as_str()).collect();
                 tracing::info!(
-                    action.kind = kind, action.count = count, action.reason = reason, worker_type,
-                    pool, token, ids, requests = requests.join(" "), outcome = "done",
+                    action.kind = kind,
+                    action.count = count,
+                    action.reason = reason,
+                    worker_type,
+                    pool,
+                    token,
+                    ids,
+                    requests = requests.join(" "),
+                    outcome = "done",
                     "{kind} {count} ({what}): {text}"
                 );
             }
@@ -82,7 +90,8 @@ impl Reporter {
         let mut seen = BTreeSet::new();
         for note in notes {
             let key = (note.worker_type.clone(), note.kind, note.subject.clone());
-            let forever = matches!(note.kind, NoteKind::UnknownWorkerType | NoteKind::RunningIgnored);
+            let forever =
+                matches!(note.kind, NoteKind::UnknownWorkerType | NoteKind::RunningIgnored);
             let new = if forever {
                 self.once.len() < MOST_REMEMBERED && self.once.insert(key)
             } else {
@@ -92,9 +101,12 @@ impl Reporter {
             if !new {
                 continue;
             }
-            let worker_type = note.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default();
+            let worker_type =
+                note.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default();
             let kind = note.kind.as_str();
-            if note.kind.withholds() || matches!(note.kind, NoteKind::DemandUnknown | NoteKind::StrayKept) {
+            if note.kind.withholds()
+                || matches!(note.kind, NoteKind::DemandUnknown | NoteKind::StrayKept)
+            {
                 tracing::warn!(note.kind = kind, worker_type, "{}", note.text);
             } else {
                 tracing::info!(note.kind = kind, worker_type, "{}", note.text);

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use aws_smithy_types::base64;
 use tokio::time::Instant;
 
 use crate::aws::Client;
@@ -44,7 +43,7 @@ impl Resolver {
                 continue;
             }
             let user_data = match settings.render_user_data(name, client.region()) {
-                Ok(user_data) => user_data.map(|bytes| BASE64_STANDARD.encode(bytes)),
+                Ok(user_data) => user_data.map(base64::encode),
                 Err(error) => {
                     answers.push((name.clone(), Err(super::chain(&error))));
                     continue;

@@ -73,10 +73,15 @@ impl Target {
         let Some(Original { text: _, metadata: old }) = &self.original else { return Ok(()) };
         // Before the owner is changed, nobody but us may read it.
         let new = file.metadata()?;
-        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-            fchown(file, Some(old.uid()), Some(old.gid()))?;
+        let mut mode = old.mode() & 0o7777;
+        if old.uid() != new.uid() {
+            fchown(file, Some(old.uid()), None)?;
         }
-        file.set_permissions(Permissions::from_mode(old.mode() & 0o7777))
+        // We need not be in the file's group. Then ours gets nothing that was meant for it.
+        if old.gid() != new.gid() && fchown(file, None, Some(old.gid())).is_err() {
+            mode &= !0o070;
+        }
+        file.set_permissions(Permissions::from_mode(mode))
     }
 }
 

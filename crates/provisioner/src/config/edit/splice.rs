@@ -147,7 +147,7 @@ impl Text {
             Some(to_end) => {
                 self.0.insert_str(offset + to_end + 1, &format!("{lines}{newline}"));
             }
-            None => self.0.push_str(&format!("{newline}{lines}")),
+            None => self.0.extend([newline, lines]),
         }
     }
 

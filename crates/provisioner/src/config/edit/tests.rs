@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
@@ -282,9 +283,9 @@ proptest! {
         let own = order.into_iter().map(|name| (name.to_owned(), vec!["x".to_owned()]));
         let others = tables.into_iter().enumerate().map(|(n, (name, keys))| (format!("{name}-{n}"), keys));
         for (name, keys) in own.chain(others) {
-            text += &format!("{}[{name}]{tail}\n{}", gap(), gap());
+            write!(text, "{}[{name}]{tail}\n{}", gap(), gap()).unwrap();
             for (n, key) in keys.iter().enumerate() {
-                text += &format!("{key}-{n} = [\n 1 ]{tail}\n{}", gap());
+                write!(text, "{key}-{n} = [\n 1 ]{tail}\n{}", gap()).unwrap();
             }
         }
         if !ends {

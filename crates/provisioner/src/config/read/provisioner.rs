@@ -27,8 +27,8 @@ pub(super) fn read(section: &Section<'_>) -> Provisioner {
             &["interval", "min-interval"],
             format!(
                 "interval ({}) is shorter than min-interval ({})",
-                section.shown(provisioner.interval, "interval"),
-                section.shown(provisioner.min_interval, "min-interval"),
+                section.shown(&provisioner.interval, "interval"),
+                section.shown(&provisioner.min_interval, "min-interval"),
             ),
             "make interval at least as long as min-interval",
         );

@@ -102,8 +102,8 @@ fn check_complete(section: &Section<'_>, worker_type: &WorkerType) {
             &["min-instances", "max-instances"],
             format!(
                 "min-instances ({}) is more than max-instances ({})",
-                section.shown(min, "min-instances"),
-                section.shown(max, "max-instances"),
+                section.shown(&min, "min-instances"),
+                section.shown(&max, "max-instances"),
             ),
             "raise max-instances or lower min-instances",
         );

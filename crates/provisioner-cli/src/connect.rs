@@ -1,0 +1,84 @@
+//! Connecting to AWS: the right account and region, or nothing at all.
+
+use provisioner::aws::{Client, ConnectOptions};
+use provisioner::ids::KeyName;
+use provisioner::refusal::RefusalClass;
+use provisioner::settings::Settings;
+use provisioner::state_dir::{StateDir, StateDirError};
+
+use crate::exit::{ExitStatus, Failure};
+use crate::load;
+
+/// A connection to the account and region that the key-name lives in.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) key_name: KeyName,
+    account: String,
+}
+
+/// Why there is no connection.
+pub(crate) enum NotConnected {
+    /// It will not get better by itself.
+    Final(Failure),
+    /// AWS could not be asked; it may answer later.
+    Unanswered(Failure),
+}
+
+impl From<NotConnected> for Failure {
+    fn from(not_connected: NotConnected) -> Self {
+        match not_connected {
+            NotConnected::Final(failure) | NotConnected::Unanswered(failure) => failure,
+        }
+    }
+}
+
+/// Connects, and checks that account and region are those that `setup-aws` saved.
+pub(crate) async fn connect(settings: &Settings) -> Result<Connection, NotConnected> {
+    let key_name = load::key_name(settings).map_err(NotConnected::Final)?.clone();
+    let aws = &settings.aws;
+    let options = ConnectOptions {
+        region: aws.region.clone(),
+        profile: aws.profile.clone(),
+        endpoint_url: aws.endpoint_url.clone(),
+    };
+    let client = Client::connect(&options)
+        .await
+        .map_err(|error| NotConnected::Final(Failure::from_error(ExitStatus::USAGE, &error)))?;
+    load::same_region(settings, client.region()).map_err(NotConnected::Final)?;
+    let account = client.account_id().await.map_err(|error| {
+        let failure = Failure::from_error(ExitStatus::FAILED, &error)
+            .with_hint(error.hint().unwrap_or_default());
+        match error.class() {
+            RefusalClass::Transient | RefusalClass::Throttled => NotConnected::Unanswered(failure),
+            _ => NotConnected::Final(failure),
+        }
+    })?;
+    if let Some(saved) = aws.account_id.as_ref().filter(|saved| **saved != account) {
+        let failure = Failure::usage(format!(
+            "the credentials belong to account {account}, but the key-name was made in account \
+             {saved}; nothing was changed"
+        ));
+        return Err(NotConnected::Final(
+            failure.with_hint("use credentials of that account, or another configuration file"),
+        ));
+    }
+    Ok(Connection { client, key_name, account })
+}
+
+impl Connection {
+    /// Where the ledger of this key-name lives.
+    pub(crate) fn state_dir(&self, settings: &Settings) -> Result<StateDir, Failure> {
+        StateDir::locate(
+            settings.provisioner.state_dir.as_deref(),
+            &self.account,
+            self.client.region(),
+            &self.key_name,
+        )
+        .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))
+    }
+}
+
+/// The state directory cannot be used: by whom it is held, and what to do.
+pub(crate) fn state_dir_failure(error: &StateDirError) -> Failure {
+    Failure::from_error(ExitStatus::FAILED, error).with_hint(error.hint().unwrap_or_default())
+}

@@ -1,0 +1,100 @@
+//! Doing what the engine asks: one call each, and every answer an outcome. Nothing is chosen here.
+
+use std::collections::BTreeMap;
+
+use super::{Client, Error, tags};
+use crate::engine::Outcome;
+use crate::ids::{InstanceId, SpotRequestId};
+use crate::launch::LaunchCall;
+
+/// Those of the engine's effects that are calls to EC2 (the ledger is the driver's own).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Call<'a> {
+    /// Ask for instances.
+    Request(&'a LaunchCall),
+    /// Cancel spot instance requests.
+    Cancel(&'a [SpotRequestId]),
+    /// Terminate instances.
+    Terminate(&'a [InstanceId]),
+    /// Put tags on instances.
+    Tag {
+        /// The instances.
+        instances: &'a [InstanceId],
+        /// The tags.
+        tags: &'a BTreeMap<String, String>,
+    },
+}
+
+impl Client {
+    /// Makes the call. A launching call is sent once; the others are repeated by the SDK where the
+    /// answer is lost or says to slow down, which does no harm to them.
+    ///
+    /// An answer that names fewer ids than were asked for is done as well: the next look tells.
+    pub async fn execute(&self, call: Call<'_>) -> Outcome {
+        let done = match call {
+            Call::Request(call) => match self.request_spot_instances(call).await {
+                Ok(granted) => return Outcome::Requested(granted),
+                Err(error) => Err(error),
+            },
+            // EC2 refuses a call about nothing, and nothing is what was to be done.
+            Call::Cancel([]) | Call::Terminate([]) | Call::Tag { instances: [], .. } => Ok(()),
+            Call::Cancel(ids) => self.cancel_all(ids).await,
+            Call::Terminate(ids) => self.terminate_all(ids).await,
+            Call::Tag { instances, tags } => self.tag_all(instances, tags).await,
+        };
+        match done {
+            Ok(()) => Outcome::Done,
+            Err(error) => {
+                tracing::debug!(%error, class = %error.class(), "EC2 did not do it");
+                Outcome::Refused(error.refusal)
+            }
+        }
+    }
+
+    async fn cancel_all(&self, ids: &[SpotRequestId]) -> Result<(), Error> {
+        self.ec2
+            .cancel_spot_instance_requests()
+            .set_spot_instance_request_ids(Some(texts(ids, SpotRequestId::as_str)))
+            .send()
+            .await
+            .map_err(|error| {
+                Error::new("CancelSpotInstanceRequests", count(ids.len(), "spot request"), error)
+            })?;
+        Ok(())
+    }
+
+    async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), Error> {
+        self.ec2
+            .terminate_instances()
+            .set_instance_ids(Some(texts(ids, InstanceId::as_str)))
+            .send()
+            .await
+            .map_err(|error| {
+                Error::new("TerminateInstances", count(ids.len(), "instance"), error)
+            })?;
+        Ok(())
+    }
+
+    async fn tag_all(
+        &self,
+        instances: &[InstanceId],
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        self.ec2
+            .create_tags()
+            .set_resources(Some(texts(instances, InstanceId::as_str)))
+            .set_tags(Some(tags::sdk_tags(tags)))
+            .send()
+            .await
+            .map_err(|error| Error::new("CreateTags", count(instances.len(), "instance"), error))?;
+        Ok(())
+    }
+}
+
+fn texts<Id>(ids: &[Id], text: fn(&Id) -> &str) -> Vec<String> {
+    ids.iter().map(|id| text(id).to_owned()).collect()
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}

@@ -1,0 +1,197 @@
+//! One complete look at everything under a key-name: every page of every call, or an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::types::{Filter, Reservation};
+use jiff::Timestamp;
+
+use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
+use super::{Client, Error, convert};
+use crate::ids::{InstanceId, KeyName, SpotRequestId};
+use crate::observed::{Instance, KeyPair, Observation, SpotRequest};
+
+/// So many warnings are kept word for word; the rest is counted.
+const MAX_WARNINGS: usize = 20;
+
+/// A look, and what was odd about it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Look {
+    /// What there is.
+    pub observation: Observation,
+    /// What could not be read as it should, for people.
+    pub warnings: Vec<String>,
+    /// How many calls it took (without the SDK's own repetitions).
+    pub calls: u32,
+}
+
+impl Client {
+    /// Looks at everything under `key_name`. Fails as a whole if any page of it does.
+    ///
+    /// Open and active spot requests are listed; those `tracked`, and those of instances not tagged
+    /// yet, are looked up by id where the list does not show them. What has no time of its own passes
+    /// for made `now`.
+    pub async fn observe(
+        &self,
+        key_name: &KeyName,
+        tracked: &BTreeSet<SpotRequestId>,
+        look_at_key_pair: bool,
+        now: Timestamp,
+    ) -> Result<Look, Error> {
+        let mut seen = Seen::new(key_name, now);
+
+        // Requests before instances: one that is fulfilled in between shows as an open request and as
+        // its instance, which are joined by id. The other way round it would show as neither.
+        let standing =
+            vec![exact("launch.key-name", [key_name.as_str()]), exact("state", ["open", "active"])];
+        self.list_spot_requests(standing, &mut seen).await?;
+        // In any state: a terminated instance must not look like one that is not visible yet.
+        self.list_instances(&mut seen).await?;
+        for ids in seen.requests_to_look_up(tracked).chunks(FILTER_VALUES) {
+            let by_id = exact("spot-instance-request-id", ids.iter().map(SpotRequestId::as_str));
+            self.list_spot_requests(vec![by_id], &mut seen).await?;
+        }
+
+        let mut key_pair = KeyPair::Unknown;
+        if look_at_key_pair {
+            seen.calls += 1;
+            key_pair = self.key_pair(key_name).await?;
+        }
+        Ok(seen.into_look(key_pair))
+    }
+
+    async fn list_spot_requests(
+        &self,
+        filters: Vec<Filter>,
+        seen: &mut Seen<'_>,
+    ) -> Result<(), Error> {
+        const OPERATION: &str = "DescribeSpotInstanceRequests";
+        let mut pages = Pages::default();
+        loop {
+            seen.calls += 1;
+            let page = self
+                .ec2
+                .describe_spot_instance_requests()
+                .set_filters(Some(filters.clone()))
+                .max_results(PAGE)
+                .set_next_token(pages.token())
+                .send()
+                .await
+                .map_err(|error| Error::new(OPERATION, seen.resource(), error))?;
+            for request in page.spot_instance_requests() {
+                let launches_with = request.launch_specification().and_then(|it| it.key_name());
+                let converted = convert::spot_request(request, seen.now, &mut seen.warnings);
+                let Some(request) = converted else { continue };
+                if seen.is_under_key_name("spot request", request.id.as_str(), launches_with) {
+                    // Pages shift while they are read; the later one is the newer.
+                    seen.spot_requests.insert(request.id.clone(), request);
+                }
+            }
+            let more = pages.advance(page.next_token());
+            if !more.map_err(|what| Error::incomplete(OPERATION, seen.resource(), what))? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn list_instances(&self, seen: &mut Seen<'_>) -> Result<(), Error> {
+        const OPERATION: &str = "DescribeInstances";
+        let mut pages = Pages::default();
+        loop {
+            seen.calls += 1;
+            let page = self
+                .ec2
+                .describe_instances()
+                .filters(exact("key-name", [seen.key_name.as_str()]))
+                .max_results(PAGE)
+                .set_next_token(pages.token())
+                .send()
+                .await
+                .map_err(|error| Error::new(OPERATION, seen.resource(), error))?;
+            for instance in page.reservations().iter().flat_map(Reservation::instances) {
+                let launched_with = instance.key_name();
+                let converted = convert::instance(instance, seen.now, &mut seen.warnings);
+                let Some(instance) = converted else { continue };
+                if seen.is_under_key_name("instance", instance.id.as_str(), launched_with) {
+                    seen.instances.insert(instance.id.clone(), instance);
+                }
+            }
+            let more = pages.advance(page.next_token());
+            if !more.map_err(|what| Error::incomplete(OPERATION, seen.resource(), what))? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What was seen so far, each thing once.
+#[derive(Debug)]
+struct Seen<'a> {
+    key_name: &'a KeyName,
+    now: Timestamp,
+    instances: BTreeMap<InstanceId, Instance>,
+    spot_requests: BTreeMap<SpotRequestId, SpotRequest>,
+    warnings: Vec<String>,
+    calls: u32,
+}
+
+impl<'a> Seen<'a> {
+    fn new(key_name: &'a KeyName, now: Timestamp) -> Self {
+        Self {
+            key_name,
+            now,
+            instances: BTreeMap::new(),
+            spot_requests: BTreeMap::new(),
+            warnings: Vec::new(),
+            calls: 0,
+        }
+    }
+
+    fn resource(&self) -> String {
+        format!("key-name `{}`", self.key_name)
+    }
+
+    /// Whether something belongs to the key-name. The filter says so, but what is listed here may be
+    /// ended, so an endpoint that ignores a filter must not make it other people's.
+    fn is_under_key_name(&mut self, what: &str, id: &str, key_name: Option<&str>) -> bool {
+        match key_name {
+            Some(other) if other != self.key_name.as_str() => {
+                self.warnings.push(format!(
+                    "{what} {id} was listed under key-name `{}` but has `{other}`; it is left out",
+                    self.key_name
+                ));
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Requests whose fate is wanted and not seen: the tracked ones, and those of live instances that
+    /// do not say themselves which worker type they are.
+    fn requests_to_look_up(&self, tracked: &BTreeSet<SpotRequestId>) -> Vec<SpotRequestId> {
+        let untagged = self
+            .instances
+            .values()
+            .filter(|instance| instance.state.is_live() && instance.tags.worker_type.is_none())
+            .filter_map(|instance| instance.spot_request.as_ref());
+        let wanted: BTreeSet<&SpotRequestId> = tracked.iter().chain(untagged).collect();
+        wanted.into_iter().filter(|id| !self.spot_requests.contains_key(*id)).cloned().collect()
+    }
+
+    fn into_look(self, key_pair: KeyPair) -> Look {
+        let mut warnings = self.warnings;
+        let further = warnings.len().saturating_sub(MAX_WARNINGS);
+        warnings.truncate(MAX_WARNINGS);
+        if further > 0 {
+            warnings.push(format!("{further} more of this kind"));
+        }
+        Look {
+            observation: Observation {
+                instances: self.instances.into_values().collect(),
+                spot_requests: self.spot_requests.into_values().collect(),
+                key_pair,
+            },
+            warnings,
+            calls: self.calls,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Resolves what a worker type names: image parameters, security group names, the subnets' zones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::types;
+
+use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
+use super::{Client, Error};
+use crate::ids::{SubnetId, Zone};
+use crate::launch::{ResolvedPlacement, ResolvedWorkerType};
+use crate::settings::WorkerType;
+
+/// What an image id begins with when it names a parameter of SSM.
+const SSM: &str = "ssm:";
+/// What security group ids begin with; EC2 lets no name begin so.
+const GROUP_ID: &str = "sg-";
+
+impl Client {
+    /// Resolves the names in a worker type. Calls nothing if there are none.
+    pub async fn resolve(&self, worker_type: &WorkerType) -> Result<ResolvedWorkerType, Error> {
+        let subnets = self.subnets(&worker_type.subnets).await?;
+        let placements = placements(worker_type, &subnets)?;
+        let security_group_ids =
+            self.security_group_ids(&worker_type.security_groups, &subnets).await?;
+        Ok(ResolvedWorkerType {
+            image_id: self.image_id(&worker_type.image_id).await?,
+            security_group_ids,
+            // Filled in by the driver: its template names the region and the queue.
+            user_data: None,
+            placements,
+        })
+    }
+
+    async fn image_id(&self, configured: &str) -> Result<String, Error> {
+        const OPERATION: &str = "GetParameter";
+        let Some(name) = configured.strip_prefix(SSM) else { return Ok(configured.to_owned()) };
+        let resource = || format!("image parameter `{name}`");
+        let answer = self
+            .ssm
+            .get_parameter()
+            .name(name)
+            .send()
+            .await
+            .map_err(|error| Error::new(OPERATION, resource(), error))?;
+        let value = answer.parameter().and_then(|it| it.value()).unwrap_or_default().trim();
+        if value.strip_prefix("ami-").is_some_and(|rest| {
+            !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        }) {
+            return Ok(value.to_owned());
+        }
+        // Some public parameters hold JSON with the image id in it.
+        let shown: String = value.chars().take(40).collect();
+        Err(Error::unresolved(OPERATION, resource(), format!("{shown:?} is not an image id")))
+    }
+
+    /// The subnets by id. One that does not exist is an error.
+    async fn subnets(&self, ids: &[SubnetId]) -> Result<BTreeMap<SubnetId, Subnet>, Error> {
+        const OPERATION: &str = "DescribeSubnets";
+        let mut found = BTreeMap::new();
+        for chunk in ids.chunks(FILTER_VALUES) {
+            let resource = || {
+                let ids: Vec<_> = chunk.iter().map(SubnetId::as_str).collect();
+                format!("subnets {}", ids.join(", "))
+            };
+            let mut pages = Pages::default();
+            loop {
+                let page = self
+                    .ec2
+                    .describe_subnets()
+                    .filters(exact("subnet-id", chunk.iter().map(SubnetId::as_str)))
+                    .max_results(PAGE)
+                    .set_next_token(pages.token())
+                    .send()
+                    .await
+                    .map_err(|error| Error::new(OPERATION, resource(), error))?;
+                found.extend(page.subnets().iter().filter_map(subnet));
+                let more = pages.advance(page.next_token());
+                if !more.map_err(|what| Error::incomplete(OPERATION, resource(), what))? {
+                    break;
+                }
+            }
+        }
+        let missing: Vec<_> =
+            ids.iter().filter(|id| !found.contains_key(*id)).map(SubnetId::as_str).collect();
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let why = format!("no such subnet in {}", self.region());
+        Err(Error::unresolved(OPERATION, missing.join(", "), why))
+    }
+
+    /// Ids of the groups, in their order, each once.
+    async fn security_group_ids(
+        &self,
+        groups: &[String],
+        subnets: &BTreeMap<SubnetId, Subnet>,
+    ) -> Result<Vec<String>, Error> {
+        let names: BTreeSet<&str> =
+            groups.iter().map(String::as_str).filter(|it| !it.starts_with(GROUP_ID)).collect();
+        let by_name = if names.is_empty() {
+            BTreeMap::new()
+        } else {
+            let vpc = self.vpc(&names, subnets).await?;
+            self.groups_by_name(&names, &vpc).await?
+        };
+        let mut ids: Vec<String> = Vec::with_capacity(groups.len());
+        for group in groups {
+            let id = by_name.get(group).unwrap_or(group);
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The VPC that group names are looked up in: the subnets', or without subnets the default one,
+    /// where EC2 launches then.
+    async fn vpc(
+        &self,
+        names: &BTreeSet<&str>,
+        subnets: &BTreeMap<SubnetId, Subnet>,
+    ) -> Result<String, Error> {
+        let vpcs: BTreeSet<&str> = subnets.values().map(|subnet| subnet.vpc.as_str()).collect();
+        let mut vpcs = vpcs.into_iter();
+        match (vpcs.next(), vpcs.next()) {
+            (Some(vpc), None) => Ok(vpc.to_owned()),
+            (Some(one), Some(other)) => Err(Error::unresolved(
+                "DescribeSubnets",
+                groups_called(names),
+                format!(
+                    "the subnets lie in several VPCs ({one}, {other}): give the groups' ids, and the \
+                     subnets of each VPC a worker type of their own"
+                ),
+            )),
+            (None, _) => self.default_vpc(names).await,
+        }
+    }
+
+    async fn default_vpc(&self, names: &BTreeSet<&str>) -> Result<String, Error> {
+        const OPERATION: &str = "DescribeVpcs";
+        let answer = self
+            .ec2
+            .describe_vpcs()
+            .filters(exact("is-default", ["true"]))
+            .send()
+            .await
+            .map_err(|error| Error::new(OPERATION, groups_called(names), error))?;
+        let default = answer.vpcs().iter().find(|vpc| vpc.is_default() != Some(false));
+        default.and_then(|vpc| vpc.vpc_id.clone()).ok_or_else(|| {
+            let why = format!(
+                "{} has no default VPC to look the names up in: give `subnets`, or the groups' ids",
+                self.region()
+            );
+            Error::unresolved(OPERATION, groups_called(names), why)
+        })
+    }
+
+    /// Ids by name, for all the names.
+    async fn groups_by_name(
+        &self,
+        names: &BTreeSet<&str>,
+        vpc: &str,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        const OPERATION: &str = "DescribeSecurityGroups";
+        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut pages = Pages::default();
+        loop {
+            let page = self
+                .ec2
+                .describe_security_groups()
+                .filters(exact("group-name", names.iter().copied()))
+                .filters(exact("vpc-id", [vpc]))
+                .max_results(PAGE)
+                .set_next_token(pages.token())
+                .send()
+                .await
+                .map_err(|error| Error::new(OPERATION, groups_called(names), error))?;
+            for group in page.security_groups() {
+                let elsewhere = group.vpc_id().is_some_and(|id| id != vpc);
+                if let (Some(name), Some(id), false) =
+                    (group.group_name(), group.group_id(), elsewhere)
+                    && names.contains(name)
+                {
+                    found.entry(name.to_owned()).or_default().insert(id.to_owned());
+                }
+            }
+            let more = pages.advance(page.next_token());
+            if !more.map_err(|what| Error::incomplete(OPERATION, groups_called(names), what))? {
+                break;
+            }
+        }
+        let mut by_name = BTreeMap::new();
+        for name in names {
+            let ids: Vec<String> = found.remove(*name).unwrap_or_default().into_iter().collect();
+            let [id] = ids.as_slice() else {
+                let why = if ids.is_empty() {
+                    format!("no security group of that name in {vpc}")
+                } else {
+                    format!("{vpc} has several of that name ({}): give the id", ids.join(", "))
+                };
+                return Err(Error::unresolved(OPERATION, groups_called([name]), why));
+            };
+            by_name.insert((*name).to_owned(), id.clone());
+        }
+        Ok(by_name)
+    }
+}
+
+/// What matters of a subnet.
+#[derive(Debug)]
+struct Subnet {
+    zone: Zone,
+    vpc: String,
+}
+
+fn subnet(found: &types::Subnet) -> Option<(SubnetId, Subnet)> {
+    let zone = Zone::from(found.availability_zone()?);
+    let vpc = found.vpc_id().unwrap_or_default().to_owned();
+    Some((SubnetId::from(found.subnet_id()?), Subnet { zone, vpc }))
+}
+
+fn placements(
+    worker_type: &WorkerType,
+    subnets: &BTreeMap<SubnetId, Subnet>,
+) -> Result<Vec<ResolvedPlacement>, Error> {
+    let zones = &worker_type.availability_zones;
+    if worker_type.subnets.is_empty() {
+        if zones.is_empty() {
+            return Ok(vec![ResolvedPlacement::default()]);
+        }
+        let in_zone = |zone: &Zone| ResolvedPlacement { zone: Some(zone.clone()), subnet: None };
+        return Ok(zones.iter().map(in_zone).collect());
+    }
+    let mut placements = Vec::new();
+    for id in &worker_type.subnets {
+        let Some(Subnet { zone, .. }) = subnets.get(id) else { continue };
+        if zones.is_empty() || zones.contains(zone) {
+            placements
+                .push(ResolvedPlacement { zone: Some(zone.clone()), subnet: Some(id.clone()) });
+        }
+    }
+    if placements.is_empty() {
+        let there: BTreeSet<&str> = subnets.values().map(|subnet| subnet.zone.as_str()).collect();
+        let there: Vec<&str> = there.into_iter().collect();
+        let wanted: Vec<&str> = zones.iter().map(Zone::as_str).collect();
+        return Err(Error::unresolved(
+            "DescribeSubnets",
+            format!("zones {}", wanted.join(", ")),
+            format!("the subnets are in {} only", there.join(", ")),
+        ));
+    }
+    Ok(placements)
+}
+
+fn groups_called<'a>(names: impl IntoIterator<Item = &'a &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    format!("security group {}", names.join(", "))
+}
