@@ -118,7 +118,6 @@ impl Notices {
     }
 
     /// Says what is going on.
-    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only AWS is slow enough"))]
     pub(crate) fn progress(self, text: impl Display) {
         if !self.quiet {
             to_stderr(text.to_string().trim_end());
