@@ -134,8 +134,7 @@ impl Engine {
     /// Requests whose fate the next observation must tell, by a look-up by id where the pages do not.
     pub fn tracked(&self) -> BTreeSet<SpotRequestId> {
         let memory = &self.memory;
-        let seen =
-            memory.open.keys().chain(memory.cancelling.keys()).chain(memory.fulfilled.keys());
+        let seen = memory.open.keys().chain(memory.fulfilled.keys());
         seen.chain(self.ledger.granted.keys()).cloned().collect()
     }
 
@@ -192,7 +191,12 @@ impl Engine {
     /// Decides a round from what was taken in.
     pub fn begin_round(&mut self, now: Timestamp) -> &Plan {
         self.recount(now);
-        let in_flight = in_flight::count(&self.ledger, &self.seen_by_intent, &self.memory);
+        let in_flight = in_flight::count(
+            &self.ledger,
+            &self.seen_by_intent,
+            &self.index.arrived,
+            &self.memory,
+        );
         let mut decided = {
             let decide = Decide {
                 settings: &self.settings,

@@ -19,7 +19,10 @@ pub struct Ledger {
     /// Calls decided on whose answer is not known, by token.
     #[serde(default)]
     pub intents: BTreeMap<ClientToken, Intent>,
-    /// Requests EC2 granted that no describe has shown yet.
+    /// Requests of ours whose fate is open: granted and not shown yet, waiting for capacity, cancelled by
+    /// us or fulfilled without a sight of the instance. They are here, and not only in the soft state,
+    /// because one that is fulfilled while it is cancelled leaves the lists of requests before its
+    /// instance joins that of instances: whoever forgets it then buys it twice.
     #[serde(default)]
     pub granted: BTreeMap<SpotRequestId, Granted>,
     /// Until when nothing is launched, because the ledger before this one was lost.
@@ -39,7 +42,7 @@ pub struct Intent {
     pub accepted: Option<Timestamp>,
 }
 
-/// A granted request not yet seen.
+/// A request of ours whose fate is open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Granted {
@@ -51,6 +54,9 @@ pub struct Granted {
     pub pool: Pool,
     /// When it was granted.
     pub at: Timestamp,
+    /// When a describe call last showed it; kept from look to look, written when something else is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Timestamp>,
     /// The highest price it may pay.
     pub max_price: Option<UsdPerHour>,
 }

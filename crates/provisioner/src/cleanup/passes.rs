@@ -22,6 +22,9 @@ const MAX_ARRIVALS: u32 = 3;
 /// How often nothing must be found in a row.
 const QUIET_LOOKS: u32 = 2;
 
+const KEEP_ARRIVING: &str = "new spot requests keep arriving: a provisionerd seems to be running with \
+                             this key-name; stop it first";
+
 /// What the passes over one key-name go by.
 pub(super) struct Passes<'a> {
     pub(super) client: &'a Client,
@@ -246,6 +249,9 @@ impl Passes<'_> {
                 *slot = Some(error);
             }
         }
+        if course.history.keeps_growing() {
+            progress(KEEP_ARRIVING);
+        }
         course.history.keeps_growing()
     }
 
@@ -308,11 +314,7 @@ impl Passes<'_> {
             report.leave(what, why);
         }
         if course.history.keeps_growing() {
-            report.leave(
-                format!("key-name `{}`", self.key_name),
-                "new spot requests keep arriving: a provisionerd seems to be running with it; stop \
-                 it first",
-            );
+            report.leave(format!("key-name `{}`", self.key_name), KEEP_ARRIVING);
         } else if course.history.quiet < QUIET_LOOKS && report.left.len() == n_left_before {
             let why = match &course.last_error {
                 Some(error) => error.to_string(),

@@ -202,7 +202,7 @@ impl Removal<'_> {
         if volumes.is_empty() {
             return;
         }
-        match self.client.existing_volumes(volumes).await {
+        match self.client.existing_volumes(&self.inventory.target.key_name, volumes).await {
             Ok(volumes) => {
                 for id in volumes {
                     report.leave(

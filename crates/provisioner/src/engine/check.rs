@@ -13,6 +13,7 @@ use crate::engine::limits::Room;
 use crate::engine::plan::{ActionKind, ReasonKind};
 use crate::ids::InstanceId;
 use crate::observed::{InstanceState, KeyPair};
+use crate::settings::Strays;
 
 /// A fence that a plan breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +35,14 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
 
     let ends: BTreeSet<&str> = plan.actions.iter().flat_map(|action| action.kind.ids()).collect();
     let mut machines: BTreeMap<&InstanceId, (&Machine, Kept)> = BTreeMap::new();
-    let mut requests: BTreeSet<&str> = BTreeSet::new();
+    let mut requests: BTreeMap<&str, Kept> = BTreeMap::new();
     if !ends.is_empty() {
         let kept = index.types.values().map(|group| (group, Kept::Configured));
         let kept = kept.chain(index.retired.values().map(|group| (group, Kept::Retired)));
         for (group, kept) in kept.chain([(&index.strays, Kept::Stray)]) {
             machines.extend(group.machines.iter().map(|machine| (&machine.id, (machine, kept))));
             let open = group.open.iter().filter(|request| request.touchable);
-            requests.extend(open.map(|request| request.id.as_str()));
+            requests.extend(open.map(|request| (request.id.as_str(), kept)));
         }
     }
 
@@ -51,8 +52,12 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
         match &action.kind {
             ActionKind::Cancel(ids) => {
                 for id in ids {
-                    if !requests.contains(id.as_str()) {
-                        say(format!("cancels {id}, which is no open request of ours"));
+                    match requests.get(id.as_str()) {
+                        None => say(format!("cancels {id}, which is no open request of ours")),
+                        Some(Kept::Stray) if !strays_are_ours(decide) => {
+                            say(format!("cancels {id}, which may be somebody else's"));
+                        }
+                        Some(_) => {}
                     }
                     if !seen.insert(id.as_str()) {
                         say(format!("cancels {id} twice"));
@@ -139,14 +144,14 @@ fn forbids_ending(
             (!demand_known || !machine.positively_idle).then_some("it is not known to be idle")
         }
         ReasonKind::MaxLifetime => None,
+        ReasonKind::OverMaximum | ReasonKind::OverLimit if !demand_known => {
+            Some("no maximum is enforced while the demand is unknown")
+        }
         ReasonKind::OverMaximum | ReasonKind::OverLimit => {
-            (!demand_known).then_some("no maximum is enforced while the demand is unknown")
+            (kept == Kept::Stray && !strays_are_ours(decide)).then_some("it may be somebody else's")
         }
-        ReasonKind::Stray => {
-            let settings = &decide.settings.provisioner;
-            let ours = decide.index.key_pair == KeyPair::Ours || settings.adopt_key_name;
-            (kept != Kept::Stray || !ours).then_some("the key pair may be used by others")
-        }
+        ReasonKind::Stray => (kept != Kept::Stray || !strays_are_ours(decide))
+            .then_some("it may be somebody else's"),
         ReasonKind::PendingTasks
         | ReasonKind::BelowMinimum
         | ReasonKind::UnansweredIntent
@@ -155,6 +160,13 @@ fn forbids_ending(
         | ReasonKind::NoCapacity
         | ReasonKind::Untagged => Some("that is no reason to end an instance"),
     }
+}
+
+/// Whether what carries none of our tags may be touched.
+fn strays_are_ours(decide: &Decide<'_>) -> bool {
+    let settings = &decide.settings.provisioner;
+    let key_pair_is_ours = decide.index.key_pair == KeyPair::Ours || settings.adopt_key_name;
+    key_pair_is_ours && settings.strays == Strays::Terminate
 }
 
 fn limits(decide: &Decide<'_>, decided: &Decided, say: &mut impl FnMut(String)) {

@@ -18,10 +18,12 @@ use crate::engine::plan::{
     Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
 };
 use crate::engine::policy::{self, Situation};
+use crate::engine::settle::is_repeated;
 use crate::engine::shed::Shed;
 use crate::ids::{InstanceId, SpotRequestId, WorkerTypeName};
 use crate::launch::ResolvedWorkerType;
 use crate::ledger::Ledger;
+use crate::money::UsdPerHour;
 use crate::observed::{InstanceState, KeyPair};
 use crate::refusal::{RefusalClass, classify};
 use crate::settings::{Settings, Strays, WorkerType};
@@ -392,7 +394,9 @@ impl<'a> Draft<'a> {
             return;
         }
         let shed = Shed::new([group], &self.cancelled, &self.ended);
-        let (requests, machines) = shed.take(total - max, |_| 1, self.demand_known());
+        let machines_over =
+            if self.demand_known() { group.counts.live().saturating_sub(max) } else { 0 };
+        let (requests, machines) = shed.take(total - max, machines_over, |_| 1);
         let why = |what: &str, n: usize| {
             format!("{n} {what} over max-instances ({max}): there are {total} in all")
         };
@@ -563,8 +567,7 @@ impl<'a> Draft<'a> {
         let index = decide.index;
         let strays = &index.strays;
         let settings = &decide.settings.provisioner;
-        let ours = index.key_pair == KeyPair::Ours || settings.adopt_key_name;
-        if ours && settings.strays == Strays::Terminate {
+        if self.may_end_strays() {
             self.cancel(None, &strays.open, ReasonKind::Stray, |n| {
                 format!("{n} open requests under our key-name carry none of our tags")
             });
@@ -610,15 +613,31 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Whether what carries none of our tags may be ended: the key pair is ours alone.
+    fn may_end_strays(&self) -> bool {
+        let settings = &self.decide.settings.provisioner;
+        let ours = self.decide.index.key_pair == KeyPair::Ours || settings.adopt_key_name;
+        ours && settings.strays == Strays::Terminate
+    }
+
     /// `[limits]` that are exceeded already (they were lowered): shed as over a maximum.
     fn over_limits(&mut self) {
         let decide = self.decide;
+        let index = decide.index;
         let room =
             Room::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
         let known = self.demand_known();
+        let strays = self.may_end_strays().then_some(&index.strays);
+        let ours = || index.types.values().chain(index.retired.values()).chain(strays);
+        let live = || {
+            let sorted = index.groups().flat_map(|group| &group.machines);
+            sorted.chain(&index.unresolved).chain(&index.disputed)
+        };
         if let Some((limit, over)) = room.instances_over() {
-            let shed = Shed::new(decide.index.groups(), &self.cancelled, &self.ended);
-            let (requests, machines) = shed.take(over, |_| 1, known);
+            let machines_over =
+                if known { (live().count() as u64).saturating_sub(limit) } else { 0 };
+            let shed = Shed::new(ours(), &self.cancelled, &self.ended);
+            let (requests, machines) = shed.take(over, machines_over, |_| 1);
             let why = format!("over limits.max-instances ({limit}) by {over}");
             self.cancel(None, requests, ReasonKind::OverLimit, |n| {
                 format!("{n} open requests, {why}")
@@ -626,12 +645,11 @@ impl<'a> Draft<'a> {
             self.end(None, machines, ReasonKind::OverLimit, |n| format!("{n} instances, {why}"));
         }
         if let Some((limit, over)) = room.usd_per_hour_over() {
-            let shed = Shed::new(decide.index.groups(), &self.cancelled, &self.ended);
-            let (requests, machines) = shed.take(
-                over.micros(),
-                |price| price.map_or(0, crate::money::UsdPerHour::micros),
-                known,
-            );
+            let weigh = |price: Option<UsdPerHour>| price.map_or(0, UsdPerHour::micros);
+            let per_hour: u64 = live().map(|machine| weigh(machine.price)).sum();
+            let machines_over = if known { per_hour.saturating_sub(limit.micros()) } else { 0 };
+            let shed = Shed::new(ours(), &self.cancelled, &self.ended);
+            let (requests, machines) = shed.take(over.micros(), machines_over, weigh);
             let why = format!("over limits.max-usd-per-hour ({limit}) by {over} USD per hour");
             self.cancel(None, requests, ReasonKind::OverLimit, |n| {
                 format!("{n} open requests, {why}")
@@ -640,7 +658,7 @@ impl<'a> Draft<'a> {
         }
         if let Some((limit, over)) = room.usd_per_day_over() {
             let why = format!("over limits.max-usd-per-day ({limit}) by {over} USD");
-            let open: Vec<_> = decide.index.groups().flat_map(|group| &group.open).collect();
+            let open: Vec<_> = ours().flat_map(|group| &group.open).collect();
             self.cancel(None, open, ReasonKind::OverLimit, |n| format!("{n} open requests, {why}"));
         }
     }
@@ -723,7 +741,7 @@ impl<'a> Draft<'a> {
 
     fn requests(&mut self) {
         for (token, intent) in &self.decide.ledger.intents {
-            if intent.accepted.is_none() {
+            if is_repeated(intent, self.decide.now) {
                 self.plan.actions.push(Action {
                     kind: ActionKind::Request(u64::from(intent.call.count)),
                     worker_type: Some(intent.call.worker_type.clone()),

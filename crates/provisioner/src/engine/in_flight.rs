@@ -1,9 +1,9 @@
 //! What was asked of EC2 and shows neither as an open request nor as an instance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::memory::Memory;
-use crate::ids::{ClientToken, WorkerTypeName};
+use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
 use crate::ledger::Ledger;
 use crate::money::UsdPerHour;
 
@@ -31,6 +31,7 @@ impl InFlight {
 pub(super) fn count(
     ledger: &Ledger,
     seen_by_intent: &BTreeMap<ClientToken, u32>,
+    arrived: &BTreeSet<SpotRequestId>,
     memory: &Memory,
 ) -> BTreeMap<Option<WorkerTypeName>, InFlight> {
     let mut all: BTreeMap<Option<WorkerTypeName>, InFlight> = BTreeMap::new();
@@ -42,13 +43,11 @@ pub(super) fn count(
         let unseen = u64::from(intent.call.count.saturating_sub(seen));
         add(Some(&intent.call.worker_type), unseen, intent.call.max_price);
     }
-    for granted in ledger.granted.values() {
-        add(Some(&granted.worker_type), 1, granted.max_price);
-    }
-    for (id, cancelling) in &memory.cancelling {
-        // Those still shown as open, or still in the ledger, are counted there.
-        if !memory.open.contains_key(id) && !ledger.granted.contains_key(id) {
-            add(cancelling.worker_type.as_ref(), 1, cancelling.max_price);
+    for (id, granted) in &ledger.granted {
+        // What shows as an open request or as an instance is counted as that, the fulfilled below.
+        let shown = memory.open.contains_key(id) || arrived.contains(id);
+        if !shown && !memory.fulfilled.contains_key(id) {
+            add(Some(&granted.worker_type), 1, granted.max_price);
         }
     }
     for fulfilled in memory.fulfilled.values() {

@@ -3,7 +3,7 @@
 //! Building it costs work proportional to machines. Deciding from it does not: a worker type is counted
 //! anew only when its machines or running tasks changed, or when a deadline of one of them passed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -28,6 +28,8 @@ pub(super) struct Index {
     pub(super) strays: Group,
     /// Instances whose spot request is not visible yet.
     pub(super) unresolved: Vec<Machine>,
+    /// Requests in the ledger whose instance is visible, though they themselves are not.
+    pub(super) arrived: BTreeSet<SpotRequestId>,
     /// Instances under our key-name that carry another deployment's tag.
     pub(super) disputed: Vec<Machine>,
     /// Whose key pair it is, as last seen.
@@ -193,6 +195,7 @@ impl Group {
     /// Puts machines in order after all were added.
     pub(super) fn finish(&mut self) {
         self.machines.sort_by(|a, b| (a.launched, &a.id).cmp(&(b.launched, &b.id)));
+        self.open.sort_by(|a, b| (a.asked, &a.id).cmp(&(b.asked, &b.id)));
         self.dirty = true;
     }
 

@@ -26,12 +26,15 @@ pub struct Memory {
     pub failures: BTreeMap<WorkerTypeName, Failures>,
     /// What is known of each instance.
     pub machines: BTreeMap<InstanceId, MachineMemory>,
-    /// Requests seen open: when one is no longer among the open ones, it is looked up by id.
+    /// Requests that EC2 shows open.
     pub open: BTreeMap<SpotRequestId, OpenMemory>,
-    /// Requests we cancelled and have not seen ended.
+    /// Requests we cancelled that EC2 still shows open.
     pub cancelling: BTreeMap<SpotRequestId, Cancelling>,
     /// Requests seen fulfilled whose instance is not visible yet.
     pub fulfilled: BTreeMap<SpotRequestId, Fulfilled>,
+    /// Instances whose termination EC2 accepted, and when. EC2 may show them running for a while: they
+    /// are neither capacity nor a reason to end another.
+    pub ended: BTreeMap<InstanceId, Timestamp>,
     /// Since when tasks have been pending beside machines that look free, per worker type.
     pub unclaimed_since: BTreeMap<WorkerTypeName, Timestamp>,
     /// Dollars spent today.
@@ -149,18 +152,12 @@ pub struct Fulfilled {
     pub max_price: Option<UsdPerHour>,
 }
 
-/// A request we cancelled.
+/// A request we cancelled. Whether it made an instance all the same is followed in the ledger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Cancelling {
     /// When.
     pub at: Timestamp,
-    /// Its worker type, if it has one.
-    pub worker_type: Option<WorkerTypeName>,
-    /// The highest price it may pay.
-    pub max_price: Option<UsdPerHour>,
-    /// Whether a describe call had shown it before.
-    pub was_seen: bool,
 }
 
 /// Dollars spent since midnight UTC, at the highest possible price.

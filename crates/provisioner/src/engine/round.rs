@@ -14,7 +14,7 @@ use crate::engine::effect::{Effect, GrantedRequest, Outcome};
 use crate::engine::memory::{Cancelling, quota};
 use crate::engine::options::{self, Goal, Place};
 use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Plan, ReasonKind};
-use crate::engine::settle::{fail, strike};
+use crate::engine::settle::{fail, is_repeated, strike};
 use crate::engine::{Decided, Engine};
 use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
@@ -185,7 +185,7 @@ impl Round {
         }
         let repeats =
             plan.actions.iter().any(|action| action.reason.kind == ReasonKind::UnansweredIntent);
-        let unanswered = ledger.intents.iter().filter(|(_, intent)| intent.accepted.is_none());
+        let unanswered = ledger.intents.iter().filter(|(_, intent)| is_repeated(intent, now));
         Self {
             started: now,
             cancels: Batch::bulk(cancels),
@@ -370,7 +370,7 @@ impl Engine {
                     |round, rest| round.ends.push_front(rest),
                     ActionKind::Terminate,
                 ) {
-                    self.ended(&batch);
+                    self.ended(&batch, now);
                 }
             }
             Some(Current::Tag(batch)) => {
@@ -477,29 +477,15 @@ impl Engine {
             let elsewhere =
                 matches!(action.reason.kind, ReasonKind::NoCapacity | ReasonKind::RequestTimeout);
             round.soon |= elsewhere;
-            let mut pools = BTreeMap::new();
+            let mut pools = BTreeSet::new();
             for id in ids {
-                let open = self.memory.open.get(id);
-                let granted = self.ledger.granted.get(id);
-                if let Some(open) = open {
-                    pools.insert(open.pool.to_string(), open.pool.clone());
+                if let Some(open) = self.memory.open.get(id) {
+                    pools.insert(open.pool.to_string());
                 }
-                self.memory.cancelling.insert(
-                    id.clone(),
-                    Cancelling {
-                        at: now,
-                        worker_type: open
-                            .and_then(|open| open.worker_type.clone())
-                            .or_else(|| granted.map(|granted| granted.worker_type.clone())),
-                        max_price: open
-                            .and_then(|open| open.max_price)
-                            .or_else(|| granted.and_then(|granted| granted.max_price)),
-                        was_seen: open.is_some(),
-                    },
-                );
+                self.memory.cancelling.insert(id.clone(), Cancelling { at: now });
             }
             if elsewhere {
-                for name in pools.into_keys() {
+                for name in pools {
                     strike(&mut self.memory.cool_downs, name, action.reason.kind.as_str(), now);
                 }
             }
@@ -518,8 +504,9 @@ impl Engine {
         }
     }
 
-    fn ended(&mut self, batch: &Batch<InstanceId>) {
+    fn ended(&mut self, batch: &Batch<InstanceId>, now: Timestamp) {
         let ids: BTreeSet<_> = batch.ids().into_iter().collect();
+        self.memory.ended.extend(ids.iter().map(|id| (id.clone(), now)));
         for group in self
             .index
             .types
@@ -614,6 +601,7 @@ impl Engine {
                     token: call.token.clone(),
                     pool: call.pool(),
                     at: now,
+                    last_seen: None,
                     max_price: call.max_price,
                 },
             );

@@ -15,7 +15,7 @@ use crate::engine::plan::{Note, NoteKind};
 use crate::engine::token;
 use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
 use crate::launch::Pool;
-use crate::ledger::Ledger;
+use crate::ledger::{Granted, Intent, Ledger};
 use crate::money::{Usd, UsdPerHour};
 use crate::observed::{
     Instance, InstanceState, KeyPair, Observation, SpotRequest, SpotRequestState,
@@ -26,6 +26,11 @@ use crate::settings::Settings;
 /// An unanswered call is repeated with its token while younger than this; EC2 keeps tokens longer
 /// (EC2 API Reference, "Ensuring idempotency").
 pub(super) const REPEAT_FOR: Duration = Duration::from_mins(30);
+
+/// Whether the call of `intent` is to be made again. An older one is settled by describe alone.
+pub(super) fn is_repeated(intent: &Intent, now: Timestamp) -> bool {
+    intent.accepted.is_none() && now < clock::after(intent.call.decided, REPEAT_FOR)
+}
 
 /// A cancelled request that EC2 still shows open is cancelled again after this long.
 const CANCEL_AGAIN_AFTER: Duration = Duration::from_mins(1);
@@ -106,8 +111,14 @@ impl Settle<'_> {
             &mut settled,
         );
         self.count_spending(observation, &request_of);
-        self.settle_ledger(observation, &requests, &requests_with_instance, &mut settled);
+        let (now, window) = (self.now, self.settings.provisioner.visibility_window);
+        self.memory.ended.retain(|id, at| {
+            now < clock::after(*at, window)
+                && instances.get(id).is_none_or(|instance| instance.state.is_live())
+        });
+        // The ledger tells whose an instance is whose request is not visible yet.
         self.sort_instances(observation, &request_of, &mut settled);
+        self.settle_ledger(observation, &requests, &requests_with_instance, &mut settled);
         for group in settled.index.types.values_mut() {
             group.finish();
         }
@@ -115,6 +126,11 @@ impl Settle<'_> {
             group.finish();
         }
         settled.index.strays.finish();
+        // Nothing may depend on the order of EC2's answer.
+        settled.index.unresolved.sort_by(|a, b| a.id.cmp(&b.id));
+        settled.index.disputed.sort_by(|a, b| a.id.cmp(&b.id));
+        settled.index.odd.sort();
+        settled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
         self.memory
             .machines
             .retain(|id, _| instances.get(id).is_some_and(|instance| instance.state.is_live()));
@@ -152,7 +168,7 @@ impl Settle<'_> {
         let window = self.settings.provisioner.visibility_window;
         let mut open_before = std::mem::take(&mut self.memory.open);
         let mut fulfilled_before = std::mem::take(&mut self.memory.fulfilled);
-        let mut ended_by_intent: BTreeSet<(WorkerTypeName, Option<ClientToken>)> = BTreeSet::new();
+        let mut ended: Vec<(&SpotRequest, WorkerTypeName, Pool)> = Vec::new();
 
         for request in &observation.spot_requests {
             let granted = self.ledger.granted.get(&request.id);
@@ -184,14 +200,26 @@ impl Settle<'_> {
                     if let SpotRequestState::Unrecognised(state) = &request.state {
                         settled.index.odd.push(format!("{} is `{state}`", request.id));
                     }
-                    if let Some(cancelling) = self.memory.cancelling.get_mut(&request.id) {
-                        cancelling.was_seen = true;
+                    let asked = Self::asked(request);
+                    if granted.is_none()
+                        && let Some(name) = &type_name
+                    {
+                        // Not asked for by a process of this ledger, but ours: followed like the others.
+                        let adopted = Granted {
+                            worker_type: name.clone(),
+                            token: request.tags.intent.clone().unwrap_or_else(|| "".into()),
+                            pool: pool.clone(),
+                            at: asked,
+                            last_seen: Some(self.now),
+                            max_price: price,
+                        };
+                        self.ledger.granted.insert(request.id.clone(), adopted);
+                        settled.ledger_changed = true;
                     }
                     self.memory.open.insert(
                         request.id.clone(),
                         OpenMemory { worker_type: type_name, pool: pool.clone(), max_price: price },
                     );
-                    let asked = Self::asked(request);
                     let open = OpenRequest {
                         id: request.id.clone(),
                         asked,
@@ -222,7 +250,10 @@ impl Settle<'_> {
                 | SpotRequestState::Failed => {
                     self.memory.cancelling.remove(&request.id);
                     if let Some(instance) = &request.instance {
-                        if tracked && let Some(name) = &type_name {
+                        if tracked
+                            && !fulfilled_before.contains_key(&request.id)
+                            && let Some(name) = &type_name
+                        {
                             self.memory.failures.remove(name);
                             self.memory.cool_downs.remove(&pool.to_string());
                         }
@@ -248,11 +279,19 @@ impl Settle<'_> {
                     } else if tracked
                         && request.state != SpotRequestState::Cancelled
                         && let Some(name) = type_name
-                        && ended_by_intent.insert((name.clone(), request.tags.intent.clone()))
                     {
-                        self.launch_ended(&name, request, &pool, settled);
+                        ended.push((request, name, pool));
                     }
                 }
+            }
+        }
+
+        // After the successes, and in an order of our own; one failure per call, however many it asked.
+        ended.sort_by(|(a, ..), (b, ..)| a.id.cmp(&b.id));
+        let mut calls: BTreeSet<(WorkerTypeName, Option<&ClientToken>)> = BTreeSet::new();
+        for (request, name, pool) in ended {
+            if calls.insert((name.clone(), request.tags.intent.as_ref())) {
+                self.launch_ended(&name, request, &pool, settled);
             }
         }
 
@@ -265,17 +304,9 @@ impl Settle<'_> {
         let now = self.now;
         self.memory.fulfilled.retain(|_, entry| now < clock::after(entry.since, window));
 
-        // A cancelled request is no credit until a look shows what became of it. One that a describe
-        // call had shown before and shows no longer is gone; one never shown may still come.
-        let ledger = &*self.ledger;
+        // What became of a cancelled request is followed in the ledger.
         let open = &self.memory.open;
-        self.memory.cancelling.retain(|id, cancelling| {
-            open.contains_key(id)
-                || (!cancelling.was_seen
-                    && !requests_with_instance.contains(id)
-                    && !ledger.granted.contains_key(id)
-                    && now < clock::after(cancelling.at, window))
-        });
+        self.memory.cancelling.retain(|id, _| open.contains_key(id));
     }
 
     /// A request that was ours and ended without an instance.
@@ -319,18 +350,39 @@ impl Settle<'_> {
         let window = self.settings.provisioner.visibility_window;
         let now = self.now;
         let before = self.ledger.granted.len();
+        let fulfilled = &self.memory.fulfilled;
+        let untagged: BTreeSet<&SpotRequestId> = observation
+            .instances
+            .iter()
+            .filter(|instance| instance.state.is_live() && instance.tags.worker_type.is_none())
+            .filter_map(|instance| instance.spot_request.as_ref())
+            .collect();
+        let arrived = &mut settled.index.arrived;
+        let notes = &mut settled.notes;
         self.ledger.granted.retain(|id, granted| {
-            if requests.contains_key(id) || requests_with_instance.contains(id) {
-                return false;
+            if let Some(request) = requests.get(id) {
+                granted.last_seen = Some(now);
+                let open = matches!(
+                    request.state,
+                    SpotRequestState::Open | SpotRequestState::Unrecognised(_)
+                );
+                return !requests_with_instance.contains(id)
+                    && (open || fulfilled.contains_key(id));
             }
-            if now < clock::after(granted.at, window) {
+            if requests_with_instance.contains(id) {
+                // The request alone says whose the instance is, and EC2 does not show it yet.
+                arrived.insert(id.clone());
+                return untagged.contains(id);
+            }
+            let known = granted.last_seen.map_or(granted.at, |seen| seen.max(granted.at));
+            if now < clock::after(known, window) {
                 return true;
             }
             let text = format!(
-                "spot request {id} was granted {} ago and never seen; no longer counted",
+                "spot request {id} was granted {} ago and is not seen; no longer counted",
                 clock::show(clock::age(granted.at, now))
             );
-            settled.notes.push(Note::new(Some(&granted.worker_type), NoteKind::NeverSeen, text));
+            notes.push(Note::new(Some(&granted.worker_type), NoteKind::NeverSeen, text));
             false
         });
         settled.ledger_changed |= before != self.ledger.granted.len();
@@ -348,7 +400,8 @@ impl Settle<'_> {
         let before = self.ledger.intents.len();
         self.ledger.intents.retain(|token, intent| {
             let found = seen.get(token).copied().unwrap_or(0);
-            let too_old = now >= clock::after(intent.call.decided, REPEAT_FOR);
+            // The last repetition may have been the one that was heard: it shows within the window.
+            let too_old = now >= clock::after(intent.call.decided, REPEAT_FOR + window);
             let looked_long = intent.accepted.is_some_and(|at| now >= clock::after(at, window));
             if found >= intent.call.count || too_old || looked_long {
                 // What was seen is counted by itself. The rest never came.
@@ -378,7 +431,7 @@ impl Settle<'_> {
     ) {
         let window = self.settings.provisioner.visibility_window;
         for instance in &observation.instances {
-            if !instance.state.is_live() {
+            if !instance.state.is_live() || self.memory.ended.contains_key(&instance.id) {
                 continue;
             }
             if let InstanceState::Unrecognised(state) = &instance.state {
@@ -392,13 +445,20 @@ impl Settle<'_> {
                 tags.worker_type = tags.worker_type.or_else(|| request.tags.worker_type.clone());
                 tags.intent = tags.intent.or_else(|| request.tags.intent.clone());
             }
-            let owner = self.owner(&tags, None);
+            let granted =
+                instance.spot_request.as_ref().and_then(|id| self.ledger.granted.get(id));
+            if let Some(granted) = granted {
+                tags.intent = tags.intent.or_else(|| Some(granted.token.clone()));
+            }
+            let owner = self.owner(&tags, granted.map(|granted| &granted.worker_type));
             let type_name = match &owner {
                 Owner::Type(name) | Owner::Retired(name) => Some(name),
                 Owner::Stray | Owner::Disputed => None,
             };
-            let price =
-                request.and_then(|request| request.max_price).or_else(|| self.price_of(type_name));
+            let price = request
+                .and_then(|request| request.max_price)
+                .or_else(|| granted.and_then(|granted| granted.max_price))
+                .or_else(|| self.price_of(type_name));
             let machine = Machine {
                 id: instance.id.clone(),
                 state: instance.state.clone(),

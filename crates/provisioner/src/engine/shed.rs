@@ -43,13 +43,14 @@ impl<'a> Shed<'a> {
         shed
     }
 
-    /// Takes candidates until `over` is covered, each weighing what `weigh` makes of its price. What
-    /// goes already counts first; instances only `with_machines`.
+    /// Takes requests until `over` is covered, each weighing what `weigh` makes of its price, then
+    /// instances, but of these no more than `machines_over`: what is still in flight goes before any
+    /// instance, once it can be seen and cancelled. What goes already counts first.
     pub(super) fn take(
         self,
         over: u64,
+        machines_over: u64,
         weigh: impl Fn(Option<UsdPerHour>) -> u64,
-        with_machines: bool,
     ) -> (Vec<&'a OpenRequest>, Vec<&'a Machine>) {
         let going_requests = self.requests.iter().filter(|(_, going)| *going);
         let going_machines = self.machines.iter().filter(|(_, going)| *going);
@@ -57,25 +58,32 @@ impl<'a> Shed<'a> {
             .map(|(request, _)| weigh(request.price))
             .chain(going_machines.map(|(machine, _)| weigh(machine.price)))
             .sum();
+        let ending: u64 = self
+            .machines
+            .iter()
+            .filter(|(_, going)| *going)
+            .map(|(machine, _)| weigh(machine.price))
+            .sum();
         let mut left = over.saturating_sub(going);
-        let mut wanted = |price| {
+        let wanted = |left: &mut u64, price| {
             let weight = weigh(price);
-            let take = left > 0 && weight > 0;
+            let take = *left > 0 && weight > 0;
             if take {
-                left = left.saturating_sub(weight);
+                *left = left.saturating_sub(weight);
             }
             take
         };
         let requests = self
             .requests
             .into_iter()
-            .filter(|(request, going)| !going && wanted(request.price))
+            .filter(|(request, going)| !going && wanted(&mut left, request.price))
             .map(|(request, _)| request)
             .collect();
+        let mut left = left.min(machines_over.saturating_sub(ending));
         let machines = self
             .machines
             .into_iter()
-            .filter(|(machine, going)| with_machines && !going && wanted(machine.price))
+            .filter(|(machine, going)| !going && wanted(&mut left, machine.price))
             .map(|(machine, _)| machine)
             .collect();
         (requests, machines)

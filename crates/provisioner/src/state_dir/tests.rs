@@ -29,6 +29,7 @@ fn a_ledger() -> Ledger {
             token: ClientToken::new("t"),
             pool: Pool { instance_type: "c7g.large".into(), zone: None },
             at: now(),
+            last_seen: None,
             max_price: None,
         },
     );

@@ -1,0 +1,18 @@
+//! The decision engine in a simulated world: EC2 that lags, refuses, loses answers and races; a queue;
+//! a disk; and crashes between any two steps.
+//!
+//! `PROVISIONER_SEEDS=n` plays n random worlds instead of the usual number; `PROVISIONER_SEED=s` plays
+//! that one alone, and tells its story.
+
+mod crashes;
+mod driver;
+mod knowledge;
+mod lagged;
+mod plans;
+mod queue;
+mod random_worlds;
+mod refusals;
+mod rng;
+mod scenario;
+mod stories;
+mod world;

@@ -1,0 +1,297 @@
+//! Random worlds with random faults, replayable by seed.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use provisioner::clock;
+use provisioner::ids::{InstanceType, KeyName, WorkerTypeName};
+use provisioner::money::UsdPerHour;
+use provisioner::observed::{InstanceState, KeyPair, OwnTags};
+use provisioner::settings::{Limits, Settings};
+
+use crate::driver::{Driver, End};
+use crate::queue::Knowledge;
+use crate::rng::Rng;
+use crate::scenario::{key, mins, name, secs, settings, worker_type};
+use crate::world::{Faults, World};
+
+/// How many worlds without `PROVISIONER_SEEDS`.
+const SEEDS: u64 = 400;
+
+const ZONES: [&str; 2] = ["us-west-2a", "us-west-2b"];
+
+#[test]
+fn random_worlds_stay_within_their_fences_and_converge() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    if let Some(seed) = number("PROVISIONER_SEED") {
+        let driver = play(seed);
+        println!("{}", driver.story.join("\n"));
+        return;
+    }
+    let mut launched = 0;
+    let seeds = number("PROVISIONER_SEEDS").unwrap_or(SEEDS);
+    let mut failed = Vec::new();
+    for seed in 0..seeds {
+        match catch_unwind(AssertUnwindSafe(|| play(seed))) {
+            Ok(driver) => launched += driver.world.calls.len(),
+            Err(_) => failed.push(seed),
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {seeds} worlds failed: {failed:?}; replay one with\n    PROVISIONER_SEED={} cargo test -p \
+         provisioner --no-default-features --test engine random_worlds",
+        failed.len(),
+        failed[0]
+    );
+    assert!(launched as u64 > seeds * 10, "the worlds are too quiet: {launched} calls");
+}
+
+fn some_settings(rng: &mut Rng) -> Settings {
+    let kinds: [(&'static str, &[&str]); 3] = [
+        ("alpha", &["c7g.large", "m7g.large"]),
+        ("beta", &["c7a.large"]),
+        ("gamma", &["g5.xlarge"]),
+    ];
+    let types = kinds.map(|(name, instance_types)| {
+        let max = 1 + rng.below(8);
+        let mut worker_type = worker_type(instance_types, max);
+        worker_type.request_timeout = secs(60 + 30 * rng.below(10));
+        worker_type.boot_timeout = secs(180 + 60 * rng.below(5));
+        worker_type.idle_timeout = secs(60 + 30 * rng.below(5));
+        worker_type.tasks_per_instance = 1 + u32::from(rng.chance(25));
+        if rng.chance(15) {
+            worker_type.min_instances = (1 + rng.below(2)).min(max);
+        }
+        if rng.chance(20) {
+            worker_type.max_lifetime = Some(secs(600 + rng.below(900)));
+        }
+        (name, worker_type)
+    });
+    let mut settings = settings(types);
+    settings.provisioner.visibility_window = secs(60 + rng.below(241));
+    if rng.chance(40) {
+        settings.limits = Limits {
+            max_instances: rng.chance(60).then(|| 2 + rng.below(10)),
+            max_usd_per_hour: rng
+                .chance(60)
+                .then(|| UsdPerHour::from_micros(100_000 * (2 + rng.below(10)))),
+            max_usd_per_day: None,
+        };
+    }
+    settings
+}
+
+fn some_faults(rng: &mut Rng, settings: &Settings) -> Faults {
+    let mut some = |most: u64| if rng.chance(50) { 0 } else { rng.below(most + 1) };
+    Faults {
+        lost_before: some(15),
+        lost_after: some(15),
+        throttled: some(10),
+        no_capacity: some(30),
+        partial: some(50),
+        never_filled: some(20),
+        bulk_not_found: some(60),
+        never_claims: some(15),
+        interrupted: some(20),
+        disk: some(5),
+        lag: settings.provisioner.visibility_window.mul_f64([0.0, 0.2, 1.0, 1.0][usize::try_from(some(3)).unwrap()]),
+        fill: secs(some(300)),
+    }
+}
+
+/// One thing that happens to the world between two rounds.
+fn meddle(driver: &mut Driver, rng: &mut Rng) {
+    let types: Vec<WorkerTypeName> = driver.world.settings.worker_types.keys().cloned().collect();
+    let some_type = rng.pick(&types).clone();
+    let running: Vec<_> = driver
+        .world
+        .live()
+        .filter(|(_, machine)| {
+            machine.record.truth().is_some_and(|instance| instance.state == InstanceState::Running)
+        })
+        .map(|(id, _)| id.clone())
+        .collect();
+    match rng.below(100) {
+        0..=24 => {
+            let n = 1 + rng.below(6);
+            let duration = secs(20 + rng.below(600));
+            driver.world.add_tasks(&some_type, n, duration);
+        }
+        25..=30 => {
+            let keep = rng.below(2);
+            driver.world.queue.withdraw(&some_type, keep);
+        }
+        31..=32 if !running.is_empty() => driver.world.stop(&rng.pick(&running).clone()),
+        33..=34 if !running.is_empty() => {
+            let id = rng.pick(&running).clone();
+            driver.world.end(&id, "instance-terminated-no-capacity");
+        }
+        35 => {
+            let stray = InstanceType::from("c7g.large");
+            driver.world.launch(&key(), None, stray, None, OwnTags::default(), true);
+        }
+        36 => {
+            let other = KeyName::from("somebody-else");
+            let foreign = InstanceType::from("c7g.large");
+            driver.world.launch(&other, None, foreign, None, OwnTags::default(), true);
+        }
+        37 => {
+            let tags = OwnTags { key_name: Some(KeyName::from("another-deployment")), ..OwnTags::default() };
+            let disputed = InstanceType::from("c7g.large");
+            driver.world.launch(&key(), None, disputed, None, tags, true);
+        }
+        38..=40 => driver.world.queue.down = rng.chance(50),
+        41..=44 => {
+            let pool = format!("{} in {}", rng.pick(&["c7g.large", "m7g.large", "c7a.large", "g5.xlarge"]), rng.pick(&ZONES));
+            if !driver.world.dry.remove(&pool) {
+                driver.world.dry.insert(pool);
+            }
+        }
+        45..=46 => {
+            let pool = format!("c7a.large in {}", rng.pick(&ZONES));
+            let free = i64::try_from(rng.below(3)).unwrap();
+            driver.world.free.insert(pool, free);
+        }
+        47 => drop(driver.world.quotas.insert('c', rng.below(6))),
+        48..=50 => driver.crash_at = Some(driver.steps + 1 + rng.below(12)),
+        51 if rng.chance(30) => {
+            // Losing the disk's state altogether.
+            driver.disk = crate::driver::Disk::default();
+            let settings = Arc::clone(&driver.settings);
+            driver.restart(settings);
+        }
+        52 if rng.chance(50) => {
+            let mut settings = Settings::clone(&driver.settings);
+            if rng.chance(30) && settings.worker_types.len() > 1 {
+                settings.worker_types.remove(&some_type);
+            } else if let Some(worker_type) = settings.worker_types.get_mut(&some_type) {
+                worker_type.max_instances = 1 + rng.below(8);
+                worker_type.min_instances = worker_type.min_instances.min(worker_type.max_instances);
+            }
+            driver.restart(Arc::new(settings));
+        }
+        53 => {
+            let all = [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance];
+            driver.world.queue.knowledge = *rng.pick(&all);
+        }
+        _ => {}
+    }
+}
+
+fn play(seed: u64) -> Driver {
+    let mut rng = Rng::stream(seed, 100);
+    let settings = Arc::new(some_settings(&mut rng));
+    let knowledge = *rng.pick(&[Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance, Knowledge::ByInstance]);
+    let mut world = World::new(Arc::clone(&settings), knowledge, seed);
+    world.faults = some_faults(&mut rng, &settings);
+    world.key_pair = *rng.pick(&[KeyPair::Ours, KeyPair::Ours, KeyPair::Foreign]);
+    let mut driver = Driver::new(world, &ZONES);
+    driver.saves_memory = rng.chance(60);
+    driver.pace = secs(rng.below(3));
+
+    let chaos = clock::after(driver.world.now, mins(30));
+    while driver.world.now < chaos {
+        meddle(&mut driver, &mut rng);
+        let mut wake = match driver.round() {
+            End::Round(report) => report.wake,
+            End::Crashed => {
+                driver.crash_at = None;
+                let settings = Arc::clone(&driver.settings);
+                driver.restart(settings);
+                clock::after(driver.world.now, secs(1))
+            }
+        };
+        if rng.chance(10) {
+            // Woken up from outside.
+            wake = wake.min(clock::after(driver.world.now, secs(2)));
+        }
+        driver.wait(wake);
+        driver.assert_sound(&format!("seed {seed}"));
+    }
+    heal(&mut driver);
+    converge(&mut driver, seed);
+    driver
+}
+
+/// Faults stop; long tasks wait.
+fn heal(driver: &mut Driver) {
+    let world = &mut driver.world;
+    world.faults = Faults::default();
+    world.dry.clear();
+    world.free.clear();
+    world.quotas.clear();
+    world.queue.down = false;
+    driver.crash_at = None;
+    let types: Vec<_> = world.settings.worker_types.keys().cloned().collect();
+    for (i, name) in types.iter().enumerate() {
+        world.queue.withdraw(name, 0);
+        world.add_tasks(name, i as u64 + 1, mins(600));
+    }
+    driver.story.push("------ healed".to_owned());
+}
+
+fn converge(driver: &mut Driver, seed: u64) {
+    // The longest memory of a bad time: a breaker or a cool-down (10 min), and a boot.
+    let settled = clock::after(driver.world.now, mins(45));
+    driver.run(settled);
+    driver.assert_sound(&format!("seed {seed}, healed"));
+    let mut quiet = 0;
+    for _ in 0..30 {
+        let End::Round(report) = driver.round() else { unreachable!("nothing crashes any more") };
+        if report.plan.actions.is_empty() {
+            quiet += 1;
+        }
+        driver.wait(report.wake);
+    }
+    let settings = Arc::clone(&driver.settings);
+    let story = || driver.story.iter().rev().take(60).rev().cloned().collect::<Vec<_>>().join("\n");
+    let restless = settings.worker_types.values().any(|worker_type| {
+        // Machines that end themselves, or are ended for their age, are replaced for ever.
+        worker_type.min_instances > 0 || worker_type.max_lifetime.is_some_and(|age| age < mins(120))
+    }) || driver.world.live().any(|(_, machine)| machine.never_claims);
+    assert!(quiet == 30 || restless, "seed {seed}: no fixed point, {quiet} of 30 quiet\n{}", story());
+
+    let (total, usd) = driver.world.total();
+    let full = settings.limits.max_instances.is_some_and(|most| total >= most)
+        || settings.limits.max_usd_per_hour.is_some_and(|most| usd.plus(UsdPerHour::from_micros(100_000)) > most);
+    let mut live: BTreeMap<Option<WorkerTypeName>, u64> = BTreeMap::new();
+    for (_, machine) in driver.world.live() {
+        *live.entry(machine.worker_type.clone()).or_default() += 1;
+    }
+    for (name, worker_type) in &settings.worker_types {
+        let pending = driver.world.queue.pending(name);
+        let at_most = driver.world.count(name) >= worker_type.max_instances;
+        assert!(
+            pending == 0 || at_most || full || restless,
+            "seed {seed}: {pending} tasks of `{name}` wait\n{:#?}\n{}",
+            driver.plan,
+            story()
+        );
+    }
+    if !restless {
+        assert_eq!(driver.world.open().count(), 0, "seed {seed}: requests left\n{}", story());
+        for (id, machine) in driver.world.live() {
+            let Some(name) = &machine.worker_type else { continue };
+            if settings.worker_types.contains_key(name) {
+                assert!(driver.world.queue.runs(id) > 0, "seed {seed}: {id} is left idle\n{}", story());
+                let tags = &machine.record.truth().unwrap().tags;
+                assert_eq!(tags.worker_type.as_ref(), Some(name), "seed {seed}: {id} untagged\n{}", story());
+            }
+        }
+    }
+    let ledger = driver.engine.ledger();
+    assert!(
+        ledger.intents.is_empty() && ledger.hold_until.is_none(),
+        "seed {seed}: {ledger:?}\n{}",
+        story()
+    );
+    let strays = driver.world.live().filter(|(_, m)| {
+        m.worker_type.is_none() && m.record.truth().unwrap().tags == OwnTags::default()
+    });
+    if driver.world.key_pair == KeyPair::Ours {
+        assert_eq!(strays.count(), 0, "seed {seed}: strays left\n{}", story());
+    }
+    let _ = name;
+}
