@@ -8,6 +8,7 @@ mod setup;
 mod tests;
 
 pub use cleanup::CleanupAws;
+pub(crate) use global::CONFIG_VARIABLE;
 pub use global::{Colour, GlobalArgs, LogFormat, OutputFormat};
 pub use provisionerd::{Command, PlanArgs, Provisionerd, RunArgs};
 pub use setup::SetupAws;

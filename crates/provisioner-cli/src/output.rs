@@ -73,7 +73,7 @@ impl Output {
     }
 
     fn write(&mut self, mut text: String) -> Result<(), Failure> {
-        if !text.ends_with('\n') {
+        if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
@@ -118,7 +118,6 @@ impl Notices {
     }
 
     /// Says what is going on.
-    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only AWS is slow enough"))]
     pub(crate) fn progress(self, text: impl Display) {
         if !self.quiet {
             to_stderr(text.to_string().trim_end());

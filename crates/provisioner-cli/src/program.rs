@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::args::GlobalArgs;
+use crate::args::{CONFIG_VARIABLE, GlobalArgs};
 use crate::context::{self, Context};
 use crate::exit::{ExitStatus, Failure};
 use crate::output::{self, Notices, Output};
@@ -32,7 +32,11 @@ where
             return if usage { ExitStatus::USAGE } else { ExitStatus::DONE }.into();
         }
     };
-    let globals = args.as_ref().clone();
+    let mut globals = args.as_ref().clone();
+    globals.config = globals.config.or_else(|| {
+        let file = std::env::var_os(CONFIG_VARIABLE).filter(|file| !file.is_empty())?;
+        Some(file.into())
+    });
     let no_color = std::env::var_os("NO_COLOR");
     let paint = Paint::decide(globals.color, no_color.as_deref(), output::stderr_is_terminal());
     let notices = Notices::new(paint, globals.quiet > globals.verbose);

@@ -112,14 +112,17 @@ pub(crate) async fn start(
 
 impl Server {
     /// Returns where it listens.
+    #[cfg(test)]
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Waits until it has ended, at most two seconds after its token was cancelled.
     pub(crate) async fn ended(self) {
-        if let Err(error) = self.task.await {
-            tracing::error!(error = %error, "the server broke: {error}");
+        let Self { address, task } = self;
+        match task.await {
+            Ok(()) => tracing::debug!(%address, "no longer listening on http://{address}"),
+            Err(error) => tracing::error!(error = %error, "the server broke: {error}"),
         }
     }
 }

@@ -60,12 +60,13 @@ fn filter(
     })
 }
 
-/// The SDK logs below `warn` whatever it does, per request; its `trace` shows signed requests.
+/// The SDK logs below `warn` whatever it does, per request; its `trace` shows signed requests. That
+/// there is no metadata service outside EC2 is nothing to warn of.
 fn directives(verbose: u8, quiet: u8) -> &'static str {
     match i16::from(verbose) - i16::from(quiet) {
         ..=-2 => "error",
         -1 => "warn",
-        0 => "info,aws_smithy_runtime=warn,aws_config=warn,hyper=warn",
+        0 => "info,aws_smithy_runtime=warn,aws_config=warn,aws_config::imds=error,hyper=warn",
         1 => "info,provisioner=debug,provisioner_cli=debug,aws_smithy_runtime=warn,hyper=warn",
         2 => "debug",
         3.. => "debug,provisioner=trace,provisioner_cli=trace",

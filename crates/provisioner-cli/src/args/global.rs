@@ -7,11 +7,15 @@ use clap::{ArgAction, Args, ValueEnum};
 const AWS: &str = "AWS";
 const OUTPUT: &str = "Output";
 
+/// Names the configuration file as `--config` does. Read by hand and not by clap, to which an empty
+/// variable is a usage error; to users it is one that is not set.
+pub(crate) const CONFIG_VARIABLE: &str = "PROVISIONER_CONFIG";
+
 /// Options of every program and command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct GlobalArgs {
-    /// Read this configuration file, and no other
-    #[arg(long, global = true, value_name = "FILE", env = "PROVISIONER_CONFIG")]
+    /// Read this configuration file, and no other [env: `PROVISIONER_CONFIG`]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// The AWS region [default: `aws.region`, then the SDK's own]

@@ -33,7 +33,11 @@ pub(super) async fn open(context: &mut Context) -> Result<Local, Failure> {
         && let Some(warning) = lookup::skipped_local_file(&context.current_dir)
     {
         // What is saved there nobody would read, and what is in it may be somebody else's.
-        return Err(Failure::usage(warning.message).with_hint(warning.hint));
+        let message = format!(
+            "the local configuration file is not read, and so not edited: {}",
+            warning.message
+        );
+        return Err(Failure::usage(message).with_hint(warning.hint));
     }
     if explicit.is_some() && !path.exists() {
         context.globals.config = Some(Path::new(NO_FILE).to_owned());
