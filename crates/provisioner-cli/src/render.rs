@@ -93,6 +93,8 @@ impl PlanView {
 
     /// A round, with what was done.
     #[cfg(feature = "aws")]
+    /// A round, with what was done.
+    #[cfg(feature = "aws")]
     pub(crate) fn of_report(report: &Report, time: Timestamp) -> Self {
         let done =
             |executed: &Executed| ActionView::of(&executed.action, Some(ResultView::of(executed)));
