@@ -349,6 +349,20 @@ impl World {
         });
     }
 
+    /// EC2 fulfils an open request now.
+    pub(crate) fn fulfil(&mut self, id: &SpotRequestId) {
+        self.fill(id);
+    }
+
+    /// Describe calls show no request there is now, for so long.
+    pub(crate) fn hide_requests(&mut self, time: Duration) {
+        let visible = clock::after(self.now, time);
+        for request in self.requests.values_mut() {
+            let truth = request.record.truth().unwrap().clone();
+            request.record = Lagged::new(truth, visible);
+        }
+    }
+
     /// An instance comes up, by a request or by somebody's hand.
     pub(crate) fn launch(
         &mut self,
