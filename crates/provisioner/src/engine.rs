@@ -213,7 +213,7 @@ impl Engine {
             let violations = check::check(&decide, &decided);
             if !violations.is_empty() {
                 let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
-                let Decided { plan, goals } = &mut decided;
+                let Decided { plan, goals, repeats } = &mut decided;
                 plan.notes.push(Note::new(
                     None,
                     NoteKind::CheckFailed,
@@ -221,6 +221,7 @@ impl Engine {
                 ));
                 plan.actions.clear();
                 goals.clear();
+                repeats.clear();
             }
             decided
         };
@@ -229,7 +230,7 @@ impl Engine {
             self.ledger.hold_until = None;
             self.ledger_dirty = true;
         }
-        let round = Round::new(decided, &self.ledger, now);
+        let round = Round::new(decided, now);
         &self.round.insert(round).plan
     }
 

@@ -339,3 +339,30 @@ fn a_terminated_instance_that_still_shows_as_running_costs_no_other_its_life() {
     let ended = driver.world.machines.len() - driver.world.live().count();
     assert_eq!((driver.world.live().count(), ended), (3, 3));
 }
+
+#[test]
+fn an_unanswered_launch_is_not_asked_again_over_a_lowered_maximum() {
+    for saves_memory in [true, false] {
+        let mut driver = calm(worker_type(&["c7g.large"], 4), Knowledge::ByInstance);
+        driver.saves_memory = saves_memory;
+        driver.world.add_tasks(&name("linux"), 2, mins(600));
+        driver.run(at(60));
+        driver.world.faults.lost_before = 100;
+        driver.world.add_tasks(&name("linux"), 2, mins(600));
+        round(&mut driver);
+        driver.world.faults.lost_before = 0;
+        let mut lowered = Settings::clone(&driver.settings);
+        lowered.worker_types.get_mut(&name("linux")).unwrap().max_instances = 3;
+        driver.restart(Arc::new(lowered));
+        let calls = driver.world.calls.len();
+        driver.world.advance(at(80));
+        let report = round(&mut driver);
+        assert!(has_note(&report.plan, NoteKind::Unanswered));
+        driver.run(at(30 * 60));
+        assert_eq!(driver.world.calls.len(), calls);
+        // Settled by describe alone, half an hour and a visibility window later; then there is room for one.
+        driver.run(at(50 * 60));
+        driver.assert_sound("a lowered maximum");
+        assert_eq!(driver.world.count(&name("linux")), 3);
+    }
+}
