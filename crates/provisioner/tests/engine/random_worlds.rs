@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use provisioner::clock;
+use provisioner::engine::NoteKind;
 use provisioner::ids::{InstanceType, KeyName, WorkerTypeName};
 use provisioner::money::UsdPerHour;
 use provisioner::observed::{InstanceState, KeyPair, OwnTags};
@@ -259,7 +260,10 @@ fn converge(driver: &mut Driver, seed: u64) {
     assert!(quiet == 30 || restless, "seed {seed}: no fixed point, {quiet} of 30 quiet\n{}", story());
 
     let (total, usd) = driver.world.total();
-    let full = settings.limits.max_instances.is_some_and(|most| total >= most)
+    // A machine of others, whose price nobody knows, closes a dollar limit.
+    let unpriced = driver.plan.notes.iter().any(|note| note.kind == NoteKind::PriceUnknown);
+    let full = unpriced
+        || settings.limits.max_instances.is_some_and(|most| total >= most)
         || settings.limits.max_usd_per_hour.is_some_and(|most| usd.plus(UsdPerHour::from_micros(100_000)) > most);
     let mut live: BTreeMap<Option<WorkerTypeName>, u64> = BTreeMap::new();
     for (_, machine) in driver.world.live() {
