@@ -652,7 +652,9 @@ impl Engine {
             RefusalClass::Quota => {
                 let quota = quota(&refusal.code, &call.instance_type);
                 strike(&mut self.memory.breakers, quota, &refusal.code, now);
-                // Another type may be under another quota; the breaker passes over those that are not.
+                // Another type may be under another quota, which has its own room; the breaker passes
+                // over those that are not.
+                goal.at_most = u64::MAX;
             }
             RefusalClass::Throttled
             | RefusalClass::NotFound
