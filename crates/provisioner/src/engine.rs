@@ -245,7 +245,14 @@ impl Engine {
         let mut changed = false;
         for (name, group) in &mut self.index.types {
             let pending = self.demand.as_ref().ok().and_then(|demand| demand.pending.get(name));
-            let waiting = matches!(running, Running::Counted { .. })
+            let keeps_minimum =
+                settings.worker_types.get(name).is_some_and(|it| it.min_instances > 0);
+            let presumed = match running {
+                Running::Counted { .. } => true,
+                Running::ByInstance { .. } => keeps_minimum,
+                Running::Unknown => false,
+            };
+            let waiting = presumed
                 && pending.is_some_and(|pending| pending.count > 0)
                 && group.counts.idle + group.counts.overdue > 0;
             if waiting {

@@ -354,6 +354,11 @@ impl World {
         self.fill(id);
     }
 
+    /// A request is gone, and EC2 knows its id no more.
+    pub(crate) fn forget_request(&mut self, id: &SpotRequestId) {
+        self.change_request(id, |request| request.state = SpotRequestState::Closed);
+    }
+
     /// Describe calls show no request there is now, for so long.
     pub(crate) fn hide_requests(&mut self, time: Duration) {
         let visible = clock::after(self.now, time);
