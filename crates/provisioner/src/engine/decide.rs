@@ -757,7 +757,9 @@ impl<'a> Draft<'a> {
             return Some("because the worker type is no longer configured".to_owned());
         };
         let group = decide.index.types.get(name)?;
-        let total = group.counts.live() + group.open.len() as u64 + self.in_flight(name).count;
+        let counts = &group.counts;
+        let there = counts.live() + counts.leaving + group.open.len() as u64;
+        let total = there + self.in_flight(name).count;
         if total > worker_type.max_instances {
             let max = worker_type.max_instances;
             return Some(format!("because with it there are {total}, over max-instances ({max})"));

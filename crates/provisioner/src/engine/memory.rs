@@ -20,7 +20,7 @@ use crate::money::{Usd, UsdPerHour};
 pub struct Memory {
     /// Capacity pools that refused, by [`Pool`] as text.
     pub cool_downs: BTreeMap<String, CoolDown>,
-    /// Quotas that refused a single instance, by [`quota`].
+    /// Quotas that refused a single instance, by code and group of families.
     pub breakers: BTreeMap<String, CoolDown>,
     /// Launches that failed in a row, per worker type.
     pub failures: BTreeMap<WorkerTypeName, Failures>,
