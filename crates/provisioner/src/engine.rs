@@ -113,12 +113,14 @@ impl Engine {
             }
             LedgerFound::AssumedClean => (Ledger::default(), true),
         };
+        let mut memory = start.memory;
+        memory.reconcile(&settings);
         Self {
             settings,
             key_name,
             ledger,
             ledger_dirty,
-            memory: start.memory,
+            memory,
             index: Index::default(),
             seen_by_intent: BTreeMap::new(),
             demand: Err("not read yet".to_owned()),
