@@ -38,8 +38,7 @@ pub(crate) fn python(target: &Path, making: impl FnOnce()) -> Result<PathBuf> {
         Command::new("python3").args(["-m", "venv"]).arg(&home),
         "moto needs python3 (3.10 or later) with its `venv` module (on Debian: python3-venv)",
     )?;
-    let pip =
-        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"];
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"];
     run(
         Command::new(&python).args(pip).arg(requirements),
         "moto's packages could not be installed",
