@@ -35,7 +35,7 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use queue::Queue;
-use stand_in::{StandIn, World};
+use stand_in::{SpotRequest, StandIn, World};
 use user::{Daemon, User};
 
 type Done<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -112,7 +112,6 @@ fn chapter(title: &str) {
 }
 
 async fn story() -> Done {
-    let started = Instant::now();
     let Places { target, programs, examples, profile } = places()?;
     let logs = target.join("quickstart");
     fs::create_dir_all(&logs)?;
@@ -121,6 +120,7 @@ async fn story() -> Done {
     chapter("Build the programs");
     build(&target, &profile).await?;
 
+    let started = Instant::now();
     chapter("Put a stand-in in the place of AWS, and start a queue");
     let aws = StandIn::start(&target, &logs.join("moto.log")).await?;
     say(format_args!("   EC2 is moto, at {}", aws.endpoint()));
@@ -138,7 +138,7 @@ async fn story() -> Done {
     configure(&user.config(), stage.queue.url())?;
     say("$ $EDITOR provisioner.toml");
     for line in fs::read_to_string(user.config())?.lines() {
-        say(format_args!("  {line}"));
+        say(format_args!("  {line}").to_string().trim_end());
     }
     say("");
     user.runs("provisionerd validate").await?;
@@ -160,7 +160,7 @@ async fn story() -> Done {
     chapter("What happened");
     account(&mut stage.aws, &user, &key_name, &facts).await?;
     say(format_args!("  daemon's log    {}", near(&log)));
-    say(format_args!("\nDone in {:.0} s.", started.elapsed().as_secs_f64()));
+    say(format_args!("\nDone, in {:.0} s after the build.", started.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -245,7 +245,8 @@ impl Stage {
 
         self.act("3 workers have been idle for long enough and end themselves");
         self.aws.end_themselves(workers.get(..3).unwrap_or_default()).await?;
-        self.until(daemon, |it| it.up == 5).await?;
+        let gone = |world: &World| world.instances.iter().all(|it| it.state != "shutting-down");
+        self.watch(daemon, |it, world| it.up == 5 && gone(world)).await?;
         say("");
         Ok(Facts {
             tasks: 18,
@@ -324,7 +325,9 @@ async fn account(aws: &mut StandIn, user: &User, key_name: &str, facts: &Facts) 
     let asked_for = aws.asked_for().await?;
     let made = spot_requests.len();
     let fulfilled = spot_requests.iter().filter(|it| it.instance_id.is_some()).count();
-    let cancelled = spot_requests.iter().filter(|it| it.state == "cancelled").count();
+    // Those that had made an instance are cancelled by `cleanup-aws`, or close with it.
+    let unfulfilled = |it: &&SpotRequest| it.state == "cancelled" && it.instance_id.is_none();
+    let cancelled = spot_requests.iter().filter(unfulfilled).count();
     let launched = instances.iter().filter(|it| it.spot_request_id.is_some()).count();
     let calls = aws.calls().await?;
     let count = |action: &str| calls.get(action).copied().unwrap_or(0);

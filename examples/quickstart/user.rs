@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -61,28 +62,28 @@ impl User {
         Ok(false)
     }
 
-    /// Runs a program to its end, shows what it says, and insists on success.
+    /// Runs a program to its end, shows what it says as it says it, and insists on success.
     pub(crate) async fn runs(&self, line: &str) -> Done {
         say(format_args!("$ {line}"));
-        let mut command = self.command(line);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let output = timeout(LIMIT, child.wait_with_output())
-            .await
-            .map_err(|_| format!("`{line}` has not ended in {LIMIT:?}"))??;
-        for text in [&output.stderr, &output.stdout] {
-            // Paths as the user sees them from where he is.
-            let text = String::from_utf8_lossy(text)
-                .replace(&format!("{}/", self.dir.display()), "")
-                .replace(&self.dir.display().to_string(), ".");
-            for line in text.lines() {
-                say(format_args!("  {line}"));
+        // One pipe for both, so that what it says stays in order.
+        let (said, says) = std::io::pipe()?;
+        let mut child = self.command(line).stdout(says.try_clone()?).stderr(says).spawn()?;
+        let dir = self.dir.display().to_string();
+        let showing = tokio::task::spawn_blocking(move || {
+            for line in BufReader::new(said).lines().map_while(Result::ok) {
+                // Paths as the user sees them from where he is.
+                let line = line.replace(&format!("{dir}/"), "").replace(&dir, ".");
+                say(format_args!("  {line}").to_string().trim_end());
             }
-        }
+        });
+        let ended = timeout(LIMIT, child.wait()).await;
+        let status = ended.map_err(|_| format!("`{line}` has not ended in {LIMIT:?}"))??;
+        showing.await?;
         say("");
-        if output.status.success() {
+        if status.success() {
             return Ok(());
         }
-        Err(format!("`{line}` ended with {}", output.status).into())
+        Err(format!("`{line}` ended with {status}").into())
     }
 
     /// Starts the daemon.
