@@ -296,7 +296,7 @@ fn mistakes_are_refused_as_ec2_does() {
 fn the_server_ends_when_its_input_closes() {
     let (server, port) = MotoServer::start_apart(Stdio::null());
     assert_eq!(post(port, "/_ext/accounts", "{}").unwrap().status, 200);
-    assert!(server.hang_up().success());
+    assert!(server.hang_up().unwrap().success());
     assert!(get(port, "/").is_err());
 }
 

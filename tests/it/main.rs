@@ -14,6 +14,7 @@ mod harness_itself;
 mod lifecycle;
 mod limits;
 mod queue_faults;
+mod readme;
 mod run_rounds;
 mod running;
 mod setup;

@@ -36,12 +36,7 @@ impl From<NotConnected> for Failure {
 pub(crate) async fn connect(settings: &Settings) -> Result<Connection, NotConnected> {
     let key_name = load::key_name(settings).map_err(NotConnected::Final)?.clone();
     let aws = &settings.aws;
-    let options = ConnectOptions {
-        region: aws.region.clone(),
-        profile: aws.profile.clone(),
-        endpoint_url: aws.endpoint_url.clone(),
-    };
-    let client = Client::connect(&options)
+    let client = Client::connect(&ConnectOptions::from(aws))
         .await
         .map_err(|error| NotConnected::Final(Failure::from_error(ExitStatus::USAGE, &error)))?;
     load::same_region(settings, client.region()).map_err(NotConnected::Final)?;

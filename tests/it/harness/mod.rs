@@ -6,7 +6,8 @@ mod moto;
 mod process;
 mod project;
 mod queue;
-mod venv;
+#[path = "../../support/moto.rs"]
+mod stand_in;
 mod world;
 
 use std::time::{Duration, Instant};

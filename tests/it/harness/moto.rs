@@ -1,14 +1,14 @@
 //! The one moto server of a test run, and the one process that looks at it through boto3.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::{http, venv};
+use super::http;
+use super::stand_in::{self, Talker};
 
 /// moto, with `tests/moto/server.py` around it.
 ///
@@ -28,46 +28,6 @@ pub(crate) struct BotoError {
     pub(crate) message: String,
 }
 
-/// A child that is talked to in lines of JSON.
-pub(crate) struct Talker {
-    child: Child,
-    to: Option<ChildStdin>,
-    from: BufReader<ChildStdout>,
-}
-
-impl Talker {
-    pub(crate) fn start(script: &str, stderr: Stdio) -> Self {
-        let mut child = Command::new(venv::python())
-            .args(["-B", "-u"])
-            .arg(venv::source(script))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .expect("Python of the virtual environment");
-        let to = child.stdin.take();
-        let from = BufReader::new(child.stdout.take().expect("a pipe"));
-        Self { child, to, from }
-    }
-
-    fn say(&mut self, line: &Value) {
-        let to = self.to.as_mut().expect("an open pipe");
-        writeln!(to, "{line}").and_then(|()| to.flush()).expect("a living child");
-    }
-
-    fn hear(&mut self) -> Value {
-        let mut line = String::new();
-        self.from.read_line(&mut line).expect("a line of the child");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("not JSON ({error}): {line:?}"))
-    }
-
-    /// Closes the child's standard input and waits for its end.
-    pub(crate) fn hang_up(mut self) -> std::process::ExitStatus {
-        drop(self.to.take());
-        self.child.wait().expect("the child's end")
-    }
-}
-
 static SERVER: LazyLock<MotoServer> = LazyLock::new(MotoServer::start);
 
 impl MotoServer {
@@ -79,15 +39,13 @@ impl MotoServer {
     fn start() -> Self {
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("moto-server.log");
         let (talker, port) = Self::start_apart(File::create(&log).expect("a log file").into());
-        let boto3 = Mutex::new(Talker::start("look.py", Stdio::inherit()));
-        Self { port, boto3, log, _talker: Mutex::new(talker) }
+        let look = Talker::start(&python(), "look.py", Stdio::inherit()).expect("look.py");
+        Self { port, boto3: Mutex::new(look), log, _talker: Mutex::new(talker) }
     }
 
     /// Starts a server of one's own; returns its process and its port.
     pub(crate) fn start_apart(stderr: Stdio) -> (Talker, u16) {
-        let mut talker = Talker::start("server.py", stderr);
-        let port = talker.hear()["port"].as_u64().expect("a port");
-        (talker, u16::try_from(port).expect("a port"))
+        stand_in::start_server(&python(), stderr).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Where AWS is, for the programs under test. Never anything but this machine.
@@ -122,11 +80,9 @@ impl MotoServer {
             "endpoint": self.endpoint(), "region": region, "keys": keys,
             "service": service, "call": call, "with": with,
         });
-        let mut answer = {
-            let mut boto3 = self.boto3.lock().unwrap_or_else(PoisonError::into_inner);
-            boto3.say(&ask);
-            boto3.hear()
-        };
+        let mut boto3 = self.boto3.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answer = boto3.ask(&ask).unwrap_or_else(|error| panic!("{call}: {error}"));
+        drop(boto3);
         match answer.get_mut("ok") {
             Some(ok) => Ok(ok.take()),
             None => Err(BotoError {
@@ -135,4 +91,10 @@ impl MotoServer {
             }),
         }
     }
+}
+
+/// The Python of the virtual environment, in the target directory.
+fn python() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory");
+    stand_in::python(target, || ()).unwrap_or_else(|error| panic!("{error}"))
 }
