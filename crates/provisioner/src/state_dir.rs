@@ -9,6 +9,7 @@
 //! Everything in here blocks. Files are small; callers in async code may use `spawn_blocking`.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -216,15 +217,15 @@ impl LockedStateDir {
     pub fn forget(&self) -> Result<(), StateDirError> {
         for name in [LEDGER.name, MEMORY.name, LOCK] {
             let path = self.dir.path.join(name);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(StateDirError::io("remove", &path, error));
                 }
                 _ => {}
             }
         }
         // Not empty, or gone already: either way nothing of ours is in it.
-        drop(std::fs::remove_dir(&self.dir.path));
+        drop(fs::remove_dir(&self.dir.path));
         Ok(())
     }
 
