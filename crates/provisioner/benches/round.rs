@@ -15,8 +15,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use provisioner::clock;
 use provisioner::demand::{Demand, PendingTasks, Running};
-use provisioner::engine::{Effect, Engine, GrantedRequest, LedgerFound, Memory, Outcome, Report, Start};
-use provisioner::ids::{ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone};
+use provisioner::engine::{
+    Effect, Engine, GrantedRequest, LedgerFound, Memory, Outcome, Report, Start,
+};
+use provisioner::ids::{
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
+};
 use provisioner::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
 use provisioner::ledger::Ledger;
 use provisioner::money::UsdPerHour;
@@ -24,7 +28,8 @@ use provisioner::observed::{
     Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
 };
 use provisioner::settings::{
-    AskRunning, Aws, Launch, Limits, Policy, Provisioner, Queue, Server, Settings, Strays, WorkerType,
+    AskRunning, Aws, Launch, Limits, Policy, Provisioner, Queue, Server, Settings, Strays,
+    WorkerType,
 };
 
 const RUNS: usize = 9;
@@ -130,8 +135,7 @@ fn observation(size: Size) -> Observation {
             intent: Some(ClientToken::new(id("token", i / 50))),
         };
         let launched = clock::after(start(), Duration::from_secs(i % 3600));
-        let (instance, request) =
-            (InstanceId::new(id("i", i)), SpotRequestId::new(id("sir", i)));
+        let (instance, request) = (InstanceId::new(id("i", i)), SpotRequestId::new(id("sir", i)));
         observation.instances.push(Instance {
             id: instance.clone(),
             state: InstanceState::Running,
@@ -189,9 +193,10 @@ fn carry_out(engine: &mut Engine, now: Timestamp, next_id: &mut u64) -> Report {
                     })
                     .collect(),
             ),
-            Effect::PersistLedger(_) | Effect::Cancel(_) | Effect::Terminate(_) | Effect::Tag { .. } => {
-                Outcome::Done
-            }
+            Effect::PersistLedger(_)
+            | Effect::Cancel(_)
+            | Effect::Terminate(_)
+            | Effect::Tag { .. } => Outcome::Done,
         };
         engine.outcome(outcome, now);
     }
@@ -204,7 +209,8 @@ fn engine(size: Size, max_instances: u64) -> Engine {
         memory: Memory::default(),
         nonce: 7,
     };
-    let mut engine = Engine::new(Arc::new(settings(size, max_instances)), key(), start_from, start());
+    let mut engine =
+        Engine::new(Arc::new(settings(size, max_instances)), key(), start_from, start());
     let zones = ["us-west-2a", "us-west-2b", "us-west-2c"];
     let placement = |zone: &&str| ResolvedPlacement { zone: Some(Zone::from(*zone)), subnet: None };
     for i in 0..size.worker_types {
@@ -266,11 +272,7 @@ fn measure(size: Size) -> Figures {
         launching.push(time);
         assert_eq!(report.executed.len() as u64, size.worker_types, "every type launches");
     }
-    Figures {
-        launching: median(launching),
-        observing: median(observing),
-        nothing: median(nothing),
-    }
+    Figures { launching: median(launching), observing: median(observing), nothing: median(nothing) }
 }
 
 fn ms(time: Duration) -> f64 {
@@ -278,7 +280,9 @@ fn ms(time: Duration) -> f64 {
 }
 
 fn main() {
-    println!("median of {RUNS} runs, in ms; in brackets: times the row above, where the size grows by the same");
+    println!(
+        "median of {RUNS} runs, in ms; in brackets: times the row above, where the size grows by the same"
+    );
     println!(
         "{:>5} {:>6} {:>9} {:>9} | {:>18} {:>18} {:>18}",
         "size", "types", "tasks", "instances", "new look", "new look, launches", "nothing changed"
@@ -306,6 +310,9 @@ fn main() {
     }
     let Some((_, full)) = before else { return };
     let verdict = |time: Duration, target: f64| if ms(time) < target { "met" } else { "MISSED" };
-    println!("target: a new look under 250 ms: {}", verdict(full.observing.max(full.launching), 250.0));
+    println!(
+        "target: a new look under 250 ms: {}",
+        verdict(full.observing.max(full.launching), 250.0)
+    );
     println!("target: nothing changed under 5 ms: {}", verdict(full.nothing, 5.0));
 }

@@ -118,8 +118,7 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
         let name = &intent.call.worker_type;
         let max = decide.settings.worker_types.get(name).map_or(0, |it| it.max_instances);
         let group = index.types.get(name);
-        let there =
-            group.map_or(0, |group| group.machines.len() as u64 + group.open.len() as u64);
+        let there = group.map_or(0, |group| group.machines.len() as u64 + group.open.len() as u64);
         let in_flight =
             decide.in_flight.get(&Some(name.clone())).map_or(0, |in_flight| in_flight.count);
         if there + in_flight > max {
@@ -163,8 +162,9 @@ fn forbids_ending(
         ReasonKind::OverMaximum | ReasonKind::OverLimit => {
             (kept == Kept::Stray && !strays_are_ours(decide)).then_some("it may be somebody else's")
         }
-        ReasonKind::Stray => (kept != Kept::Stray || !strays_are_ours(decide))
-            .then_some("it may be somebody else's"),
+        ReasonKind::Stray => {
+            (kept != Kept::Stray || !strays_are_ours(decide)).then_some("it may be somebody else's")
+        }
         ReasonKind::PendingTasks
         | ReasonKind::BelowMinimum
         | ReasonKind::UnansweredIntent

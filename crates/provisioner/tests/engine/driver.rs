@@ -216,7 +216,9 @@ impl Driver {
         }
         let (total, usd) = self.world.total();
         let limits = self.settings.limits.clone();
-        if let Some(most) = limits.max_instances.filter(|most| total > *most && total > total_before) {
+        if let Some(most) =
+            limits.max_instances.filter(|most| total > *most && total > total_before)
+        {
             self.fail(format!("{total} instances in all, at most {most}"));
         }
         if let Some(most) = limits.max_usd_per_hour.filter(|most| usd > *most && usd > usd_before) {
@@ -233,7 +235,11 @@ impl Driver {
                 ExecutedResult::Refused(_) | ExecutedResult::Unknown(_) => None,
             });
             if done != Some(granted.len()) || granted.len() > call.count as usize {
-                self.fail(format!("granted {} of {}, reported {done:?}", granted.len(), call.count));
+                self.fail(format!(
+                    "granted {} of {}, reported {done:?}",
+                    granted.len(),
+                    call.count
+                ));
             }
         }
     }
@@ -264,18 +270,28 @@ impl Driver {
                 }
             }
             if !demand_known
-                && matches!(reason, ReasonKind::NoDemand | ReasonKind::PendingTasks | ReasonKind::BelowMinimum | ReasonKind::NeverClaimed | ReasonKind::Retired)
+                && matches!(
+                    reason,
+                    ReasonKind::NoDemand
+                        | ReasonKind::PendingTasks
+                        | ReasonKind::BelowMinimum
+                        | ReasonKind::NeverClaimed
+                        | ReasonKind::Retired
+                )
                 && !matches!(action.kind, ActionKind::Cancel(_) if reason == ReasonKind::Retired)
             {
                 self.fail(format!("{reason} while the demand is unknown"));
             }
             if let ActionKind::Terminate(ids) = &action.kind {
-                if !demand_known && matches!(reason, ReasonKind::OverMaximum | ReasonKind::OverLimit) {
+                if !demand_known
+                    && matches!(reason, ReasonKind::OverMaximum | ReasonKind::OverLimit)
+                {
                     self.fail(format!("{reason} kills while the demand is unknown"));
                 }
                 for id in ids {
                     let busy = self.world.queue.runs(id) > 0;
-                    let for_idleness = matches!(reason, ReasonKind::NeverClaimed | ReasonKind::Retired);
+                    let for_idleness =
+                        matches!(reason, ReasonKind::NeverClaimed | ReasonKind::Retired);
                     if busy && for_idleness {
                         self.fail(format!("{id} is busy and ended: {reason}"));
                     }
@@ -299,7 +315,9 @@ impl Driver {
                     action.worker_type.as_ref() == Some(name) && kinds.contains(&action.reason.kind)
                 })
             };
-            if has(&[ReasonKind::PendingTasks, ReasonKind::BelowMinimum]) && has(&[ReasonKind::NoDemand]) {
+            if has(&[ReasonKind::PendingTasks, ReasonKind::BelowMinimum])
+                && has(&[ReasonKind::NoDemand])
+            {
                 self.fail(format!("`{name}` grows and shrinks in one plan"));
             }
         }
@@ -344,7 +362,6 @@ fn start(settings: &Arc<Settings>, disk: &Disk, nonce: u64, now: Timestamp) -> E
     let memory = disk.memory.as_ref().map_or_else(Memory::default, through_json);
     Engine::new(Arc::clone(settings), key(), Start { ledger, memory, nonce }, now)
 }
-
 
 /// As the disk keeps it: what is not serialised is lost.
 fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {

@@ -167,7 +167,8 @@ fn max_lifetime_also_ends_when_the_demand_is_unknown_at_twice_that_only() {
 #[test]
 fn machines_of_a_type_no_longer_configured_are_ended_when_idle_and_only_then() {
     for knowledge in ALL {
-        let types = [("linux", worker_type(&["c7g.large"], 4)), ("old", worker_type(&["c7g.large"], 4))];
+        let types =
+            [("linux", worker_type(&["c7g.large"], 4)), ("old", worker_type(&["c7g.large"], 4))];
         let mut both = settings(types);
         both.worker_types.get_mut(&name("old")).unwrap().idle_timeout = mins(600);
         let mut driver = crate::stories::with(both, knowledge);
@@ -194,7 +195,8 @@ fn machines_of_a_type_no_longer_configured_are_ended_when_idle_and_only_then() {
 
 #[test]
 fn a_machine_is_idle_only_when_two_rounds_running_say_so() {
-    let types = [("linux", worker_type(&["c7g.large"], 4)), ("old", worker_type(&["c7g.large"], 4))];
+    let types =
+        [("linux", worker_type(&["c7g.large"], 4)), ("old", worker_type(&["c7g.large"], 4))];
     let mut driver = crate::stories::with(settings(types), Knowledge::ByInstance);
     driver.world.add_tasks(&name("old"), 1, mins(5));
     driver.run(at(3 * 60));

@@ -49,16 +49,19 @@ impl Queue {
 
     /// The oldest pending task.
     pub(crate) fn oldest(&self, worker_type: &WorkerTypeName) -> Option<u64> {
-        let waits = |(_, task): &(&u64, &Task)| task.on.is_none() && task.worker_type == *worker_type;
+        let waits =
+            |(_, task): &(&u64, &Task)| task.on.is_none() && task.worker_type == *worker_type;
         self.tasks.iter().find(waits).map(|(id, _)| *id)
     }
 
     /// Takes pending tasks away, as a user who cancels a build does.
     pub(crate) fn withdraw(&mut self, worker_type: &WorkerTypeName, keep: u64) {
         while self.pending(worker_type) > keep {
-            let last = self.tasks.iter().rev().find(|(_, task)| {
-                task.on.is_none() && task.worker_type == *worker_type
-            });
+            let last = self
+                .tasks
+                .iter()
+                .rev()
+                .find(|(_, task)| task.on.is_none() && task.worker_type == *worker_type);
             let id = last.map(|(id, _)| *id).unwrap();
             self.tasks.remove(&id);
         }
@@ -92,9 +95,10 @@ impl Queue {
             let known = configured(&task.worker_type);
             match &task.on {
                 None if known => {
-                    let entry = demand.pending.entry(task.worker_type.clone()).or_insert(
-                        PendingTasks { count: 0, oldest: Some(task.created) },
-                    );
+                    let entry = demand
+                        .pending
+                        .entry(task.worker_type.clone())
+                        .or_insert(PendingTasks { count: 0, oldest: Some(task.created) });
                     entry.count += 1;
                 }
                 None => {}

@@ -97,7 +97,10 @@ fn some_faults(rng: &mut Rng, settings: &Settings) -> Faults {
         never_claims: some(15),
         interrupted: some(20),
         disk: some(5),
-        lag: settings.provisioner.visibility_window.mul_f64([0.0, 0.2, 1.0, 1.0][usize::try_from(some(3)).unwrap()]),
+        lag: settings
+            .provisioner
+            .visibility_window
+            .mul_f64([0.0, 0.2, 1.0, 1.0][usize::try_from(some(3)).unwrap()]),
         fill: secs(some(300)),
     }
 }
@@ -139,13 +142,20 @@ fn meddle(driver: &mut Driver, rng: &mut Rng) {
             driver.world.launch(&other, None, foreign, None, OwnTags::default(), true);
         }
         37 => {
-            let tags = OwnTags { key_name: Some(KeyName::from("another-deployment")), ..OwnTags::default() };
+            let tags = OwnTags {
+                key_name: Some(KeyName::from("another-deployment")),
+                ..OwnTags::default()
+            };
             let disputed = InstanceType::from("c7g.large");
             driver.world.launch(&key(), None, disputed, None, tags, true);
         }
         38..=40 => driver.world.queue.down = rng.chance(50),
         41..=44 => {
-            let pool = format!("{} in {}", rng.pick(&["c7g.large", "m7g.large", "c7a.large", "g5.xlarge"]), rng.pick(&ZONES));
+            let pool = format!(
+                "{} in {}",
+                rng.pick(&["c7g.large", "m7g.large", "c7a.large", "g5.xlarge"]),
+                rng.pick(&ZONES)
+            );
             if !driver.world.dry.remove(&pool) {
                 driver.world.dry.insert(pool);
             }
@@ -169,7 +179,8 @@ fn meddle(driver: &mut Driver, rng: &mut Rng) {
                 settings.worker_types.remove(&some_type);
             } else if let Some(worker_type) = settings.worker_types.get_mut(&some_type) {
                 worker_type.max_instances = 1 + rng.below(8);
-                worker_type.min_instances = worker_type.min_instances.min(worker_type.max_instances);
+                worker_type.min_instances =
+                    worker_type.min_instances.min(worker_type.max_instances);
             }
             driver.restart(Arc::new(settings));
         }
@@ -184,7 +195,12 @@ fn meddle(driver: &mut Driver, rng: &mut Rng) {
 fn play(seed: u64) -> Driver {
     let mut rng = Rng::stream(seed, 100);
     let settings = Arc::new(some_settings(&mut rng));
-    let knowledge = *rng.pick(&[Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance, Knowledge::ByInstance]);
+    let knowledge = *rng.pick(&[
+        Knowledge::Unknown,
+        Knowledge::Counted,
+        Knowledge::ByInstance,
+        Knowledge::ByInstance,
+    ]);
     let mut world = World::new(Arc::clone(&settings), knowledge, seed);
     world.faults = some_faults(&mut rng, &settings);
     world.key_pair = *rng.pick(&[KeyPair::Ours, KeyPair::Ours, KeyPair::Foreign]);
@@ -226,7 +242,11 @@ fn heal(driver: &mut Driver) {
     world.queue.down = false;
     driver.crash_at = None;
     // What boots and never works is replaced for ever, as far as it is known.
-    let broken: Vec<_> = world.live().filter(|(_, m)| m.never_claims && m.worker_type.is_some()).map(|(id, _)| id.clone()).collect();
+    let broken: Vec<_> = world
+        .live()
+        .filter(|(_, m)| m.never_claims && m.worker_type.is_some())
+        .map(|(id, _)| id.clone())
+        .collect();
     for id in broken {
         world.end(&id, "instance-terminated-by-user");
     }
@@ -257,14 +277,21 @@ fn converge(driver: &mut Driver, seed: u64) {
         // Machines that end themselves, or are ended for their age, are replaced for ever.
         worker_type.min_instances > 0 || worker_type.max_lifetime.is_some_and(|age| age < mins(120))
     });
-    assert!(quiet == 30 || restless, "seed {seed}: no fixed point, {quiet} of 30 quiet\n{}", story());
+    assert!(
+        quiet == 30 || restless,
+        "seed {seed}: no fixed point, {quiet} of 30 quiet\n{}",
+        story()
+    );
 
     let (total, usd) = driver.world.total();
     // A machine of others, whose price nobody knows, closes a dollar limit.
     let unpriced = driver.plan.notes.iter().any(|note| note.kind == NoteKind::PriceUnknown);
     let full = unpriced
         || settings.limits.max_instances.is_some_and(|most| total >= most)
-        || settings.limits.max_usd_per_hour.is_some_and(|most| usd.plus(UsdPerHour::from_micros(100_000)) > most);
+        || settings
+            .limits
+            .max_usd_per_hour
+            .is_some_and(|most| usd.plus(UsdPerHour::from_micros(100_000)) > most);
     let mut live: BTreeMap<Option<WorkerTypeName>, u64> = BTreeMap::new();
     for (_, machine) in driver.world.live() {
         *live.entry(machine.worker_type.clone()).or_default() += 1;
@@ -284,9 +311,18 @@ fn converge(driver: &mut Driver, seed: u64) {
         for (id, machine) in driver.world.live() {
             let Some(name) = &machine.worker_type else { continue };
             if settings.worker_types.contains_key(name) {
-                assert!(driver.world.queue.runs(id) > 0, "seed {seed}: {id} is left idle\n{}", story());
+                assert!(
+                    driver.world.queue.runs(id) > 0,
+                    "seed {seed}: {id} is left idle\n{}",
+                    story()
+                );
                 let tags = &machine.record.truth().unwrap().tags;
-                assert_eq!(tags.worker_type.as_ref(), Some(name), "seed {seed}: {id} untagged\n{}", story());
+                assert_eq!(
+                    tags.worker_type.as_ref(),
+                    Some(name),
+                    "seed {seed}: {id} untagged\n{}",
+                    story()
+                );
             }
         }
     }

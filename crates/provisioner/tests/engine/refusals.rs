@@ -104,7 +104,11 @@ fn all_pools_refuse_and_each_is_asked_at_most_once_a_round() {
     }
     assert!(longest <= 61, "starved for {longest} s");
     // It is not hammered either: four pools, each of which may be asked once a minute.
-    assert!(driver.world.calls.len() < 4 * 70 + 20, "{} calls in an hour", driver.world.calls.len());
+    assert!(
+        driver.world.calls.len() < 4 * 70 + 20,
+        "{} calls in an hour",
+        driver.world.calls.len()
+    );
 }
 
 #[test]
@@ -190,7 +194,12 @@ fn after_one_quota_is_used_up_another_is_asked_for_all_that_is_left() {
     driver.world.add_tasks(&name("linux"), 16, mins(600));
     round(&mut driver);
     let last = asked(&driver, 0).pop().unwrap();
-    assert_eq!((last.0.as_str(), last.1), ("g5.xlarge in us-west-2a", 16), "{:?}", asked(&driver, 0));
+    assert_eq!(
+        (last.0.as_str(), last.1),
+        ("g5.xlarge in us-west-2a", 16),
+        "{:?}",
+        asked(&driver, 0)
+    );
 }
 
 #[test]
@@ -213,9 +222,11 @@ fn broken_worker_types_stop_no_other() {
 
     // The others are paused, and say what EC2 said.
     let last = &reports.last().unwrap().plan;
-    for (worker_type, code) in
-        [("bad", "bad-parameters"), ("broken", "InvalidParameterValue"), ("unauthorized", "UnauthorizedOperation")]
-    {
+    for (worker_type, code) in [
+        ("bad", "bad-parameters"),
+        ("broken", "InvalidParameterValue"),
+        ("unauthorized", "UnauthorizedOperation"),
+    ] {
         let paused = last.notes.iter().find(|note| {
             note.kind == NoteKind::Paused && note.worker_type == Some(name(worker_type))
         });

@@ -35,7 +35,8 @@ pub(crate) fn round(driver: &mut Driver) -> provisioner::engine::Report {
 }
 
 fn requested(plan: &Plan) -> u64 {
-    let requests = plan.actions.iter().filter(|action| matches!(action.kind, ActionKind::Request(_)));
+    let requests =
+        plan.actions.iter().filter(|action| matches!(action.kind, ActionKind::Request(_)));
     requests.map(|action| action.kind.count()).sum()
 }
 
@@ -50,11 +51,7 @@ pub(crate) fn has_note(plan: &Plan, kind: NoteKind) -> bool {
 
 /// An instance of ours, tagged, whose worker is up at `up`.
 fn machine(driver: &mut Driver) -> InstanceId {
-    let tags = OwnTags {
-        key_name: Some(key()),
-        worker_type: Some(name("linux")),
-        intent: None,
-    };
+    let tags = OwnTags { key_name: Some(key()), worker_type: Some(name("linux")), intent: None };
     let instance_type = InstanceType::from("c7g.large");
     driver.world.launch(&key(), Some(name("linux")), instance_type, None, tags, false)
 }
@@ -184,7 +181,8 @@ fn when_demand_falls_only_open_requests_go_and_in_the_same_round() {
     let report = round(&mut driver);
     assert_eq!(named(&report.plan, ReasonKind::NoDemand).len(), 6);
     assert_eq!((driver.world.open().count(), driver.world.live().count()), (0, 4));
-    let kills = |action: &provisioner::engine::Action| matches!(action.kind, ActionKind::Terminate(_));
+    let kills =
+        |action: &provisioner::engine::Action| matches!(action.kind, ActionKind::Terminate(_));
     assert!(!report.plan.actions.iter().any(kills));
 }
 
@@ -261,7 +259,8 @@ fn an_unknown_demand_does_nothing_for_demand() {
     let report = round(&mut driver);
     assert!(!report.demand_known);
     assert!(has_note(&report.plan, NoteKind::DemandUnknown));
-    let kills = |action: &provisioner::engine::Action| matches!(action.kind, ActionKind::Terminate(_));
+    let kills =
+        |action: &provisioner::engine::Action| matches!(action.kind, ActionKind::Terminate(_));
     assert!(!report.plan.actions.iter().any(kills), "{:?}", report.plan.actions);
     assert_eq!(driver.world.live().count(), 2);
 }
@@ -269,14 +268,15 @@ fn an_unknown_demand_does_nothing_for_demand() {
 #[test]
 fn strays_and_others_are_kept_where_the_key_pair_is_not_ours() {
     use provisioner::observed::KeyPair;
-    for (key_pair, limit) in [(KeyPair::Foreign, None), (KeyPair::Foreign, Some(1)), (KeyPair::Ours, None)] {
+    for (key_pair, limit) in
+        [(KeyPair::Foreign, None), (KeyPair::Foreign, Some(1)), (KeyPair::Ours, None)]
+    {
         let mut configured = settings([("linux", worker_type(&["c7g.large"], 4))]);
         configured.limits.max_instances = limit;
         let mut driver = with(configured, Knowledge::ByInstance);
         driver.world.key_pair = key_pair;
         let c7g = InstanceType::from("c7g.large");
-        let stray =
-            driver.world.launch(&key(), None, c7g.clone(), None, OwnTags::default(), true);
+        let stray = driver.world.launch(&key(), None, c7g.clone(), None, OwnTags::default(), true);
         let theirs = OwnTags { key_name: Some("theirs".into()), ..OwnTags::default() };
         let disputed = driver.world.launch(&key(), None, c7g, None, theirs, true);
         driver.run(at(10 * 60));

@@ -10,10 +10,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provisioner::clock;
 use provisioner::engine::{Effect, GrantedRequest, Outcome};
-use provisioner::ids::{ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName};
-use provisioner::launch::{
-    LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE,
+use provisioner::ids::{
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName,
 };
+use provisioner::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use provisioner::money::UsdPerHour;
 use provisioner::observed::{
     Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
@@ -293,7 +293,8 @@ impl World {
     }
 
     fn end_request(&mut self, id: &SpotRequestId, state: SpotRequestState, code: &str) {
-        let open = self.requests[id].record.truth().is_some_and(|r| r.state == SpotRequestState::Open);
+        let open =
+            self.requests[id].record.truth().is_some_and(|r| r.state == SpotRequestState::Open);
         if open {
             self.change_request(id, |request| {
                 request.state = state;
@@ -423,8 +424,8 @@ impl World {
             *free += 1;
         }
         if let Some(request) = instance.spot_request {
-            let active = self.requests[&request].record.truth().unwrap().state
-                == SpotRequestState::Active;
+            let active =
+                self.requests[&request].record.truth().unwrap().state == SpotRequestState::Active;
             if active {
                 self.change_request(&request, |request| {
                     request.state = SpotRequestState::Closed;
@@ -594,7 +595,10 @@ impl World {
         if let Some(most) = self.quotas.get(&group) {
             let of_group = |t: &InstanceType| t.as_str().starts_with(group);
             let used = self.open().filter(|r| of_group(&r.instance_type)).count()
-                + self.live().filter(|(_, m)| of_group(&m.record.truth().unwrap().instance_type)).count();
+                + self
+                    .live()
+                    .filter(|(_, m)| of_group(&m.record.truth().unwrap().instance_type))
+                    .count();
             if used as u64 + u64::from(call.count) > *most {
                 return refusal("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded");
             }
@@ -654,7 +658,12 @@ impl World {
     }
 
     /// One id that EC2 does not show yet may fail the whole call.
-    fn one_bad_id(&mut self, ids: &[&str], seen: impl Fn(&Self, &str) -> bool, code: &str) -> Option<Outcome> {
+    fn one_bad_id(
+        &mut self,
+        ids: &[&str],
+        seen: impl Fn(&Self, &str) -> bool,
+        code: &str,
+    ) -> Option<Outcome> {
         let bad = ids.iter().find(|id| !seen(self, id))?;
         let message = format!("The ID '{bad}' does not exist");
         self.chance.chance(self.faults.bulk_not_found).then(|| refusal(code, message))
@@ -696,8 +705,9 @@ impl World {
 
     fn terminate(&mut self, ids: &[InstanceId]) -> Outcome {
         let names: Vec<_> = ids.iter().map(InstanceId::as_str).collect();
-        let still_there =
-            |world: &Self, id: &str| world.state(&InstanceId::from(id)).is_some_and(|s| s.is_live());
+        let still_there = |world: &Self, id: &str| {
+            world.state(&InstanceId::from(id)).is_some_and(|s| s.is_live())
+        };
         if let Some(refused) = self.one_bad_id(&names, still_there, "InvalidInstanceID.NotFound") {
             return refused;
         }
