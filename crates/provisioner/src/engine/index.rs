@@ -3,7 +3,7 @@
 //! Building it costs work proportional to machines. Deciding from it does not: a worker type is counted
 //! anew only when its machines or running tasks changed, or when a deadline of one of them passed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -226,7 +226,7 @@ impl Group {
         &mut self,
         rules: Rules,
         claims: &Claims<'_>,
-        machines: &mut BTreeMap<InstanceId, MachineMemory>,
+        lookup: &mut Lookup<'_>,
         now: Timestamp,
     ) {
         let mut deadline = Deadline { now, next: None };
@@ -252,11 +252,8 @@ impl Group {
                 counts.leaving += 1;
                 continue;
             }
-            let known = machines.entry(machine.id.clone()).or_insert(MachineMemory {
-                first_seen: now,
-                claimed: false,
-                idle_rounds: 0,
-            });
+            let known_tasks = lookup.tasks(&machine.id);
+            let Some(known) = lookup.machine(&machine.id) else { continue };
             let up_since = machine.launched;
             let aged = rules.max_lifetime.is_some_and(|lifetime| {
                 deadline.watch(clock::after(up_since, lifetime.saturating_mul(2)));
@@ -266,8 +263,8 @@ impl Group {
                 .boot_timeout
                 .is_some_and(|timeout| deadline.has_passed(clock::after(up_since, timeout)));
             let tasks = match claims.running {
-                Running::ByInstance { instances, .. } => {
-                    let tasks = instances.get(&machine.id).copied().unwrap_or(0);
+                Running::ByInstance { .. } => {
+                    let tasks = known_tasks;
                     known.claimed |= tasks > 0;
                     if tasks > 0 {
                         known.idle_rounds = 0;
@@ -397,20 +394,67 @@ impl Index {
         memory: &mut Memory,
         now: Timestamp,
     ) {
+        let due: usize = self
+            .groups()
+            .filter(|group| group.is_due(fresh, now))
+            .map(|group| group.machines.len())
+            .sum();
+        let mut lookup = Lookup::new(&mut memory.machines, running, due);
         for (name, group) in &mut self.types {
             let Some(worker_type) = settings.worker_types.get(name) else { continue };
             if group.is_due(fresh, now) {
                 let unclaimed_since = memory.unclaimed_since.get(name).copied();
                 let claims = Claims { running, tasks: running.tasks(name), fresh, unclaimed_since };
-                group.recount(Rules::of(worker_type), &claims, &mut memory.machines, now);
+                group.recount(Rules::of(worker_type), &claims, &mut lookup, now);
             }
         }
         let rules = Rules::retired(settings);
         for group in self.retired.values_mut().chain([&mut self.strays]) {
             if group.is_due(fresh, now) {
                 let claims = Claims { running, tasks: None, fresh, unclaimed_since: None };
-                group.recount(rules, &claims, &mut memory.machines, now);
+                group.recount(rules, &claims, &mut lookup, now);
             }
         }
+    }
+}
+
+/// What is known of machines, found by id. For many of them the trees are hashed first: a descent costs
+/// a cache miss per level, a hash one in all.
+pub(super) enum Lookup<'a> {
+    Trees(&'a mut BTreeMap<InstanceId, MachineMemory>, Option<&'a BTreeMap<InstanceId, u32>>),
+    Hashes(HashMap<&'a InstanceId, &'a mut MachineMemory>, HashMap<&'a InstanceId, u32>),
+}
+
+impl<'a> Lookup<'a> {
+    fn new(
+        machines: &'a mut BTreeMap<InstanceId, MachineMemory>,
+        running: &'a Running,
+        due: usize,
+    ) -> Self {
+        let tasks = match running {
+            Running::ByInstance { instances, .. } => Some(instances),
+            Running::Unknown | Running::Counted { .. } => None,
+        };
+        if due < machines.len() / 4 {
+            return Self::Trees(machines, tasks);
+        }
+        let tasks = tasks.into_iter().flatten().map(|(id, n)| (id, *n)).collect();
+        Self::Hashes(machines.iter_mut().collect(), tasks)
+    }
+
+    fn machine(&mut self, id: &InstanceId) -> Option<&mut MachineMemory> {
+        match self {
+            Self::Trees(machines, _) => machines.get_mut(id),
+            Self::Hashes(machines, _) => machines.get_mut(id).map(|machine| &mut **machine),
+        }
+    }
+
+    /// Tasks that run on it.
+    fn tasks(&self, id: &InstanceId) -> u32 {
+        let tasks = match self {
+            Self::Trees(_, tasks) => tasks.and_then(|tasks| tasks.get(id)),
+            Self::Hashes(_, tasks) => tasks.get(id),
+        };
+        tasks.copied().unwrap_or(0)
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::engine::memory::{CoolDown, Memory, quota};
 use crate::engine::plan::{NoteKind, Reason};
 use crate::ids::{InstanceType, WorkerTypeName};
-use crate::launch::{Pool, ResolvedPlacement, ResolvedWorkerType};
+use crate::launch::{LaunchCall, Pool, ResolvedPlacement, ResolvedWorkerType};
 use crate::settings::WorkerType;
 
 /// An instance type in a place.
@@ -20,6 +20,13 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whether `call` asks for this.
+    pub(super) fn is_of(&self, call: &LaunchCall) -> bool {
+        self.instance_type == call.instance_type
+            && self.placement.zone == call.zone
+            && self.placement.subnet == call.subnet
+    }
+
     pub(super) fn pool(&self) -> Pool {
         Pool { instance_type: self.instance_type.clone(), zone: self.placement.zone.clone() }
     }

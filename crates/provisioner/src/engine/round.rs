@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::clock;
 use crate::engine::effect::{Effect, GrantedRequest, Outcome};
 use crate::engine::memory::{Cancelling, quota};
-use crate::engine::options::{self, Goal, Place};
+use crate::engine::options::{self, Goal, Nowhere, Place};
 use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Plan, ReasonKind};
 use crate::engine::settle::{fail, strike};
 use crate::engine::{Decided, Engine, LONGEST_FAILURE_PAUSE, LONGEST_QUEUE_PAUSE};
@@ -39,8 +39,10 @@ pub(super) struct Round {
     repeats: VecDeque<ClientToken>,
     goals: VecDeque<Goal>,
     tags: VecDeque<Batch<InstanceId>>,
-    /// The next launch, whose intent is in the ledger and maybe not yet on disk.
-    prepared: Option<ClientToken>,
+    /// The next launches, one per worker type, whose intents are in the ledger.
+    prepared: VecDeque<(ClientToken, Goal)>,
+    /// Not all of these intents are on disk yet.
+    unsaved: bool,
     current: Option<Current>,
     executed: Vec<Executed>,
     notes: Vec<Note>,
@@ -64,7 +66,7 @@ enum Current {
     Cancel(Batch<SpotRequestId>),
     End(Batch<InstanceId>),
     Repeat(ClientToken),
-    Launch(ClientToken),
+    Launch(ClientToken, Goal),
     Tag(Batch<InstanceId>),
 }
 
@@ -190,7 +192,8 @@ impl Round {
             repeats: repeats.into(),
             goals: goals.into(),
             tags,
-            prepared: None,
+            prepared: VecDeque::new(),
+            unsaved: false,
             current: None,
             executed: Vec::new(),
             notes: Vec::new(),
@@ -224,22 +227,30 @@ impl Engine {
                 round.current = Some(Current::Repeat(token));
                 return Some(Effect::Request(call));
             }
-            if round.prepared.is_none() && !round.ledger_broken && !round.throttled {
+            if round.throttled {
+                self.withdraw_all();
+            } else if round.prepared.is_empty() && !round.ledger_broken {
                 self.prepare(now);
             }
             let round = self.round.as_mut()?;
-            if self.ledger_dirty
-                && !round.ledger_broken
-                && (round.prepared.is_some() || round.tags.is_empty())
-            {
+            // Before a call its intent is on disk. What the answers changed is written before the next
+            // calls, or at the end: until then the intents say it too.
+            let all_done = round.prepared.is_empty() && round.tags.is_empty();
+            if !round.ledger_broken && (round.unsaved || (self.ledger_dirty && all_done)) {
                 round.current = Some(Current::Persist);
                 return Some(Effect::PersistLedger(Arc::new(self.ledger.clone())));
             }
-            if let Some(token) = round.prepared.take() {
+            if let Some((token, goal)) = round.prepared.pop_front() {
                 let Some(intent) = self.ledger.intents.get(&token) else { continue };
-                let call = Box::new(intent.call.clone());
-                round.current = Some(Current::Launch(token));
-                return Some(Effect::Request(call));
+                if self.place_of(&goal, now).is_ok_and(|place| place.is_of(&intent.call)) {
+                    let call = Box::new(intent.call.clone());
+                    self.round.as_mut()?.current = Some(Current::Launch(token, goal));
+                    return Some(Effect::Request(call));
+                }
+                // Another worker type was refused there a moment ago: this one is decided anew.
+                self.withdraw(&token);
+                self.round.as_mut()?.goals.push_back(goal);
+                continue;
             }
             if let Some(batch) = round.tags.pop_front() {
                 let instances = batch.ids();
@@ -251,43 +262,60 @@ impl Engine {
         }
     }
 
-    /// Puts the next launch's intent into the ledger.
+    /// Where `goal` is to be asked for next.
+    fn place_of(&self, goal: &Goal, now: Timestamp) -> std::result::Result<Place, Nowhere> {
+        let name = &goal.worker_type;
+        let (Some(worker_type), Some(Ok(resolved))) =
+            (self.settings.worker_types.get(name), self.resolved.get(name))
+        else {
+            return Err(Nowhere::AllTried);
+        };
+        let places = options::all(worker_type, resolved);
+        let interval = self.settings.provisioner.interval;
+        options::next(&places, &goal.tried, &self.memory, interval, now)
+    }
+
+    /// Puts the intents of the next launches into the ledger, one per worker type: together, so that
+    /// writing it costs the same for one worker type and for a thousand.
     fn prepare(&mut self, now: Timestamp) {
-        loop {
-            let Some(round) = self.round.as_mut() else { return };
-            let Some(goal) = round.goals.front_mut() else { return };
-            let name = goal.worker_type.clone();
-            let settings = Arc::clone(&self.settings);
-            let (Some(worker_type), Some(Ok(resolved))) =
-                (settings.worker_types.get(&name), self.resolved.get(&name))
-            else {
-                round.goals.pop_front();
-                continue;
-            };
+        let Some(round) = self.round.as_mut() else { return };
+        for goal in std::mem::take(&mut round.goals) {
             if goal.remaining == 0 {
-                round.goals.pop_front();
                 continue;
             }
-            let places = options::all(worker_type, resolved);
-            let interval = settings.provisioner.interval;
-            let place = match options::next(&places, &goal.tried, &self.memory, interval, now) {
-                Ok(place) => place,
+            match self.place_of(&goal, now) {
+                Ok(place) => {
+                    let count = u32::try_from(goal.remaining.min(goal.at_most)).unwrap_or(u32::MAX);
+                    let call = self.render(&goal.worker_type, &place, count, now);
+                    let token = call.token.clone();
+                    self.ledger.intents.insert(token.clone(), Intent { call, accepted: None });
+                    self.ledger_dirty = true;
+                    let Some(round) = self.round.as_mut() else { return };
+                    round.unsaved = true;
+                    round.prepared.push_back((token, goal));
+                }
                 Err(why) => {
                     let text = format!("{} instances are still wanted, but {why}", goal.remaining);
-                    round.notes.push(Note::new(Some(&name), why.kind(), text));
-                    round.goals.pop_front();
-                    continue;
+                    let Some(round) = self.round.as_mut() else { return };
+                    round.notes.push(Note::new(Some(&goal.worker_type), why.kind(), text));
                 }
-            };
-            let count = u32::try_from(goal.remaining.min(goal.at_most)).unwrap_or(u32::MAX);
-            let call = self.render(&name, &place, count, now);
-            let token = call.token.clone();
-            self.ledger.intents.insert(token.clone(), Intent { call, accepted: None });
-            self.ledger_dirty = true;
-            if let Some(round) = self.round.as_mut() {
-                round.prepared = Some(token);
             }
-            return;
+        }
+    }
+
+    /// Takes back the intent of a call that was not made.
+    fn withdraw(&mut self, token: &ClientToken) {
+        self.ledger.intents.remove(token);
+        self.ledger_dirty = true;
+    }
+
+    /// Gives up the launches of this round that were not made.
+    fn withdraw_all(&mut self) {
+        let Some(round) = self.round.as_mut() else { return };
+        round.goals.clear();
+        round.unsaved = false;
+        for (token, _) in std::mem::take(&mut round.prepared) {
+            self.withdraw(&token);
         }
     }
 
@@ -380,8 +408,8 @@ impl Engine {
                     self.tagged_lately.extend(batch.ids().into_iter().map(|id| (id, now)));
                 }
             }
-            Some(Current::Repeat(token)) => self.launched(&token, outcome, true, now),
-            Some(Current::Launch(token)) => self.launched(&token, outcome, false, now),
+            Some(Current::Repeat(token)) => self.launched(&token, outcome, None, now),
+            Some(Current::Launch(token, goal)) => self.launched(&token, outcome, Some(goal), now),
         }
         self.round.as_ref().map_or_else(Vec::new, |round| round.executed[before..].to_vec())
     }
@@ -390,31 +418,29 @@ impl Engine {
         let Some(round) = self.round.as_mut() else { return };
         let Outcome::NotPersisted(why) = outcome else {
             self.ledger_dirty = false;
+            round.unsaved = false;
             return;
         };
         round.ledger_broken = true;
         let text =
             format!("the in-flight ledger could not be written, so nothing is launched: {why}");
         round.notes.push(Note::new(None, NoteKind::LedgerNotWritten, text.clone()));
-        let Some(token) = round.prepared.take() else { return };
-        // The call was never made, and must not be: nobody could know of it after a crash.
-        let Some(intent) = self.ledger.intents.remove(&token) else { return };
-        let refusal = Refusal {
-            class: RefusalClass::Invalid,
-            code: "ledger-not-written".to_owned(),
-            message: format!(
-                "the in-flight ledger could not be written, so nothing is launched: {why}"
-            ),
-            request_id: None,
-        };
-        let kind = ActionKind::Request(u64::from(intent.call.count));
-        let action = round.goals.front().map(|goal| Action {
-            kind,
-            worker_type: Some(goal.worker_type.clone()),
-            reason: goal.reason.clone(),
-        });
         round.goals.clear();
-        if let Some(action) = action {
+        round.unsaved = false;
+        // The calls were never made, and must not be: nobody could know of them after a crash.
+        for (token, goal) in std::mem::take(&mut round.prepared) {
+            let Some(intent) = self.ledger.intents.remove(&token) else { continue };
+            let action = Action {
+                kind: ActionKind::Request(u64::from(intent.call.count)),
+                worker_type: Some(goal.worker_type),
+                reason: goal.reason,
+            };
+            let refusal = Refusal {
+                class: RefusalClass::Invalid,
+                code: "ledger-not-written".to_owned(),
+                message: text.clone(),
+                request_id: None,
+            };
             let launch = Some((intent.call.pool(), token));
             round.executed.push(Executed { action, launch, result: Result::Refused(refusal) });
         }
@@ -527,17 +553,19 @@ impl Engine {
         round.cancels.clear();
         round.ends.clear();
         round.repeats.clear();
-        round.goals.clear();
         round.tags.clear();
-        // Its intent may be on disk already; without it, the next process does not send it either.
-        if let Some(token) = round.prepared.take() {
-            self.ledger.intents.remove(&token);
-            self.ledger_dirty = true;
-        }
+        // Intents may be on disk already; without them, the next process does not send the calls either.
+        self.withdraw_all();
     }
 
     /// What the answer to a launching call, first or repeated, means.
-    fn launched(&mut self, token: &ClientToken, outcome: Outcome, repeated: bool, now: Timestamp) {
+    fn launched(
+        &mut self,
+        token: &ClientToken,
+        outcome: Outcome,
+        goal: Option<Goal>,
+        now: Timestamp,
+    ) {
         let (Some(round), Some(intent)) = (self.round.as_mut(), self.ledger.intents.get(token))
         else {
             return;
@@ -545,14 +573,14 @@ impl Engine {
         let call = intent.call.clone();
         let pool = call.pool();
         let name = call.worker_type.clone();
-        let reason = if repeated {
+        let reason = if let Some(goal) = &goal {
+            Some(goal.reason.clone())
+        } else {
             let unanswered = round.plan.actions.iter().find(|action| {
                 action.reason.kind == ReasonKind::UnansweredIntent
                     && action.reason.text.contains(token.as_str())
             });
             unanswered.map(|action| action.reason.clone())
-        } else {
-            round.goals.front().map(|goal| goal.reason.clone())
         };
         let Some(reason) = reason else { return };
         let executed = |result| Executed {
@@ -569,20 +597,21 @@ impl Engine {
                 let n = granted.len() as u64;
                 let ids = granted.iter().map(|granted| granted.id.clone()).collect();
                 round.executed.push(executed(Result::Done(ids)));
-                if !repeated && let Some(goal) = round.goals.front_mut() {
+                if let Some(mut goal) = goal {
                     goal.remaining = goal.remaining.saturating_sub(n);
                     // Asked = granted + refused: the rest is asked elsewhere.
                     if n < u64::from(call.count) {
                         goal.tried.insert(pool);
                         round.soon = true;
                     }
+                    round.goals.push_back(goal);
                 }
                 self.granted(&call, granted, now);
             }
             Outcome::Done | Outcome::NotPersisted(_) => {}
             Outcome::Refused(refusal) => {
                 round.executed.push(executed(Result::of(refusal.clone())));
-                self.refused(&call, &refusal, repeated, now);
+                self.refused(&call, &refusal, goal, now);
             }
         }
     }
@@ -605,8 +634,15 @@ impl Engine {
         }
     }
 
-    fn refused(&mut self, call: &LaunchCall, refusal: &Refusal, repeated: bool, now: Timestamp) {
+    fn refused(
+        &mut self,
+        call: &LaunchCall,
+        refusal: &Refusal,
+        goal: Option<Goal>,
+        now: Timestamp,
+    ) {
         let Some(round) = self.round.as_mut() else { return };
+        let repeated = goal.is_none();
         let pool = call.pool();
         let class = refusal.class;
         // Before the token is looked at, a repeated call may be refused for the moment only; that says
@@ -638,11 +674,10 @@ impl Engine {
         ) {
             fail(&mut self.memory.failures, &call.worker_type, refusal.to_string(), now);
         }
-        if repeated {
+        let Some(mut goal) = goal else {
             round.soon |= closes;
             return;
-        }
-        let Some(goal) = round.goals.front_mut() else { return };
+        };
         match class {
             RefusalClass::NoCapacity => {
                 goal.tried.insert(pool);
@@ -661,10 +696,9 @@ impl Engine {
             | RefusalClass::Unauthorized
             | RefusalClass::Invalid
             | RefusalClass::IdempotentMismatch
-            | RefusalClass::Transient => {
-                round.goals.pop_front();
-            }
+            | RefusalClass::Transient => return,
         }
+        round.goals.push_back(goal);
     }
 
     /// Ends the round. Returns what came of it and when the next is due.

@@ -3,14 +3,16 @@
 //! Everything is joined by id, so that the order of EC2's answers cannot count anything twice: a
 //! request that is fulfilled between two describe calls is one machine, however it shows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::clock;
 use crate::engine::index::{Class, Group, Index, Machine, OpenRequest};
-use crate::engine::memory::{CoolDown, Failures, Fulfilled, Memory, OpenMemory, Spent, quota};
+use crate::engine::memory::{
+    CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent, quota,
+};
 use crate::engine::plan::{Note, NoteKind};
 use crate::engine::token;
 use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
@@ -55,10 +57,10 @@ pub(super) struct Settled {
 }
 
 /// Whose something is.
-#[derive(Clone, Debug, PartialEq)]
-enum Owner {
-    Type(WorkerTypeName),
-    Retired(WorkerTypeName),
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Owner<'n> {
+    Type(&'n WorkerTypeName),
+    Retired(&'n WorkerTypeName),
     Stray,
     /// Tagged by another deployment that uses the same key-name.
     Disputed,
@@ -71,13 +73,15 @@ impl Settle<'_> {
         let requests: HashMap<&SpotRequestId, &SpotRequest> =
             observation.spot_requests.iter().map(|request| (&request.id, request)).collect();
         // An instance names its request; where it does not (yet), the request names its instance.
-        let mut request_of: HashMap<&InstanceId, &SpotRequest> = HashMap::new();
+        let mut request_of: HashMap<&InstanceId, &SpotRequest> =
+            HashMap::with_capacity(observation.spot_requests.len());
         for request in &observation.spot_requests {
             if let Some(id) = &request.instance {
                 request_of.insert(id, request);
             }
         }
-        let mut requests_with_instance: BTreeSet<&SpotRequestId> = BTreeSet::new();
+        let mut requests_with_instance: HashSet<&SpotRequestId> =
+            HashSet::with_capacity(observation.instances.len());
         for instance in &observation.instances {
             let named = instance.spot_request.as_ref();
             if let Some(request) = named.and_then(|id| requests.get(id)) {
@@ -131,21 +135,27 @@ impl Settle<'_> {
         settled.index.disputed.sort_by(|a, b| a.id.cmp(&b.id));
         settled.index.odd.sort();
         settled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
-        self.memory
-            .machines
-            .retain(|id, _| instances.get(id).is_some_and(|instance| instance.state.is_live()));
+        let live = observation.instances.iter().filter(|instance| instance.state.is_live());
+        let mut new: HashSet<&InstanceId> = live.map(|instance| &instance.id).collect();
+        self.memory.machines.retain(|id, _| new.remove(id));
+        for id in new {
+            let seen = MachineMemory { first_seen: now, claimed: false, idle_rounds: 0 };
+            self.memory.machines.insert(id.clone(), seen);
+        }
         settled
     }
 
-    fn owner(&self, tags: &crate::observed::OwnTags, granted: Option<&WorkerTypeName>) -> Owner {
-        if tags.key_name.as_ref().is_some_and(|name| name != self.key_name) {
+    fn owner<'n>(
+        &self,
+        key_name: Option<&KeyName>,
+        worker_type: Option<&'n WorkerTypeName>,
+    ) -> Owner<'n> {
+        if key_name.is_some_and(|name| name != self.key_name) {
             return Owner::Disputed;
         }
-        match tags.worker_type.as_ref().or(granted) {
-            Some(name) if self.settings.worker_types.contains_key(name) => {
-                Owner::Type(name.clone())
-            }
-            Some(name) => Owner::Retired(name.clone()),
+        match worker_type {
+            Some(name) if self.settings.worker_types.contains_key(name) => Owner::Type(name),
+            Some(name) => Owner::Retired(name),
             None => Owner::Stray,
         }
     }
@@ -165,7 +175,7 @@ impl Settle<'_> {
         observation: &Observation,
         requests: &HashMap<&SpotRequestId, &SpotRequest>,
         instances: &HashMap<&InstanceId, &Instance>,
-        requests_with_instance: &BTreeSet<&SpotRequestId>,
+        requests_with_instance: &HashSet<&SpotRequestId>,
         settled: &mut Settled,
     ) {
         let window = self.settings.provisioner.visibility_window;
@@ -176,10 +186,21 @@ impl Settle<'_> {
         for request in &observation.spot_requests {
             let granted = self.ledger.granted.get(&request.id);
             let before = open_before.remove(&request.id);
-            let worker_type = granted
-                .map(|granted| granted.worker_type.clone())
+            // Most are fulfilled long since, and their instances are there.
+            if request.state == SpotRequestState::Active
+                && granted.is_none()
+                && before.is_none()
+                && requests_with_instance.contains(&request.id)
+            {
+                continue;
+            }
+            let worker_type = request
+                .tags
+                .worker_type
+                .clone()
+                .or_else(|| granted.map(|granted| granted.worker_type.clone()))
                 .or_else(|| before.as_ref().and_then(|before| before.worker_type.clone()));
-            let owner = self.owner(&request.tags, worker_type.as_ref());
+            let owner = self.owner(request.tags.key_name.as_ref(), worker_type.as_ref());
             let pool = granted
                 .map(|granted| granted.pool.clone())
                 .or_else(|| before.as_ref().map(|before| before.pool.clone()))
@@ -187,7 +208,7 @@ impl Settle<'_> {
                     instance_type: request.instance_type.clone(),
                     zone: request.zone.clone(),
                 });
-            let type_name = match &owner {
+            let type_name = match owner {
                 Owner::Type(name) | Owner::Retired(name) => Some(name.clone()),
                 Owner::Stray | Owner::Disputed => None,
             };
@@ -237,10 +258,10 @@ impl Settle<'_> {
                     };
                     match owner {
                         Owner::Type(name) => {
-                            settled.index.types.entry(name).or_default().open.push(open);
+                            settled.index.types.entry(name.clone()).or_default().open.push(open);
                         }
                         Owner::Retired(name) => {
-                            settled.index.retired.entry(name).or_default().open.push(open);
+                            settled.index.retired.entry(name.clone()).or_default().open.push(open);
                         }
                         Owner::Stray => settled.index.strays.open.push(open),
                         Owner::Disputed => {}
@@ -347,15 +368,15 @@ impl Settle<'_> {
         &mut self,
         observation: &Observation,
         requests: &HashMap<&SpotRequestId, &SpotRequest>,
-        requests_with_instance: &BTreeSet<&SpotRequestId>,
+        requests_with_instance: &HashSet<&SpotRequestId>,
         settled: &mut Settled,
     ) {
         let window = self.settings.provisioner.visibility_window;
         let now = self.now;
         let before = self.ledger.granted.len();
         let fulfilled = &self.memory.fulfilled;
-        let untagged: BTreeSet<&SpotRequestId> = observation
-            .instances
+        let looked_at = if before == 0 { &[] } else { observation.instances.as_slice() };
+        let untagged: BTreeSet<&SpotRequestId> = looked_at
             .iter()
             .filter(|instance| instance.state.is_live() && instance.tags.worker_type.is_none())
             .filter_map(|instance| instance.spot_request.as_ref())
@@ -442,44 +463,56 @@ impl Settle<'_> {
                 settled.index.odd.push(format!("{} is `{state}`", instance.id));
             }
             let request = request_of.get(&instance.id);
-            let mut tags = instance.tags.clone();
-            let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
-            if let Some(request) = request {
-                tags.key_name = tags.key_name.or_else(|| request.tags.key_name.clone());
-                tags.worker_type = tags.worker_type.or_else(|| request.tags.worker_type.clone());
-                tags.intent = tags.intent.or_else(|| request.tags.intent.clone());
-            }
             let granted = instance.spot_request.as_ref().and_then(|id| self.ledger.granted.get(id));
-            if let Some(granted) = granted {
-                tags.intent = tags.intent.or_else(|| Some(granted.token.clone()));
-            }
-            let owner = self.owner(&tags, granted.map(|granted| &granted.worker_type));
-            let type_name = match &owner {
-                Owner::Type(name) | Owner::Retired(name) => Some(name),
-                Owner::Stray | Owner::Disputed => None,
+            let tags = &instance.tags;
+            let of_request = request.map(|request| &request.tags);
+            let key_name =
+                tags.key_name.as_ref().or_else(|| of_request.and_then(|it| it.key_name.as_ref()));
+            let worker_type = tags
+                .worker_type
+                .as_ref()
+                .or_else(|| of_request.and_then(|it| it.worker_type.as_ref()))
+                .or_else(|| granted.map(|granted| &granted.worker_type));
+            let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
+            // For the tags only.
+            let intent = if tagged {
+                None
+            } else {
+                tags.intent
+                    .as_ref()
+                    .or_else(|| of_request.and_then(|it| it.intent.as_ref()))
+                    .or_else(|| granted.map(|granted| &granted.token))
+                    .cloned()
             };
+            let owner = self.owner(key_name, worker_type);
             let price = request
                 .and_then(|request| request.max_price)
                 .or_else(|| granted.and_then(|granted| granted.max_price))
-                .or_else(|| self.price_of(type_name));
+                .or_else(|| match owner {
+                    Owner::Type(name) | Owner::Retired(name) => self.price_of(Some(name)),
+                    Owner::Stray | Owner::Disputed => None,
+                });
             let machine = Machine {
                 id: instance.id.clone(),
                 state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
                 launched: instance.launch_time,
                 price,
-                intent: tags.intent,
+                intent,
                 tagged,
                 class: Class::default(),
                 positively_idle: false,
             };
             match owner {
+                // Every configured one has its group.
                 Owner::Type(name) => {
-                    settled.index.types.entry(name).or_default().machines.push(machine);
+                    if let Some(group) = settled.index.types.get_mut(name) {
+                        group.machines.push(machine);
+                    }
                 }
                 // No maximum waits for these to be gone.
                 Owner::Retired(_) | Owner::Disputed | Owner::Stray if leaving => {}
                 Owner::Retired(name) => {
-                    settled.index.retired.entry(name).or_default().machines.push(machine);
+                    settled.index.retired.entry(name.clone()).or_default().machines.push(machine);
                 }
                 Owner::Disputed => settled.index.disputed.push(machine),
                 // Its request is not visible yet, or not any more: it is nobody's only after the window.
