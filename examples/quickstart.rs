@@ -202,9 +202,9 @@ struct Facts {
     at_the_end: usize,
 }
 
-fn row(cells: [&str; 6]) {
-    let [time, a, b, c, d, e] = cells;
-    say(format_args!("{time:>8} {a:>9} {b:>9} {c:>10} {d:>11} {e:>11}"));
+fn row<T: Display>(time: &str, cells: [T; 5]) {
+    let [waiting, running, open, booting, up] = cells;
+    say(format_args!("{time:>8} {waiting:>9} {running:>9} {open:>10} {booting:>11} {up:>11}"));
 }
 
 fn act(what: &str) {
@@ -214,8 +214,8 @@ fn act(what: &str) {
 impl Stage {
     async fn play(&mut self, daemon: &mut Daemon, key_name: &str) -> Done<Facts> {
         say("");
-        row(["", "tasks", "tasks", "requests", "instances", "instances"]);
-        row(["time", "waiting", "running", "open", "booting", "up"]);
+        row("", ["tasks", "tasks", "requests", "instances", "instances"]);
+        row("time", ["waiting", "running", "open", "booting", "up"]);
         act("5 tasks wait: one machine each");
         self.until(daemon, |it| it.up == 5).await?;
 
@@ -294,8 +294,7 @@ impl Stage {
                 self.shown = Some(picture);
                 let Picture { pending, running, open, booting, up } = picture;
                 let time = format!("{:.1} s", self.started.elapsed().as_secs_f64());
-                let [a, b, c, d, e] = [pending, running, open, booting, up].map(|n| n.to_string());
-                row([&time, &a, &b, &c, &d, &e]);
+                row(&time, [pending, running, open, booting, up]);
             }
             if goal(&picture, &world) {
                 return Ok(());
