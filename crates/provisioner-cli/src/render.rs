@@ -6,7 +6,9 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use provisioner::engine::{Action, Executed, ExecutedResult, Note, Plan, Report, WorkerTypeStatus};
+use provisioner::engine::{Action, Note, Plan, WorkerTypeStatus};
+#[cfg(feature = "aws")]
+use provisioner::engine::{Executed, ExecutedResult, Report};
 use serde::Serialize;
 
 use crate::output;
@@ -90,6 +92,9 @@ impl PlanView {
     }
 
     /// A round, with what was done.
+    #[cfg(feature = "aws")]
+    /// A round, with what was done.
+    #[cfg(feature = "aws")]
     pub(crate) fn of_report(report: &Report, time: Timestamp) -> Self {
         let done =
             |executed: &Executed| ActionView::of(&executed.action, Some(ResultView::of(executed)));
@@ -214,6 +219,7 @@ impl ActionView {
     }
 }
 
+#[cfg(feature = "aws")]
 impl ResultView {
     fn of(executed: &Executed) -> Self {
         let pool = executed.launch.as_ref().map(|(pool, _)| pool.to_string());

@@ -173,7 +173,7 @@ impl<S: DemandSource> Daemon<S> {
         while let Some(effect) = self.engine.next_effect(Timestamp::now()) {
             let outcome = self.carry_out(&effect).await;
             for executed in self.engine.outcome(outcome, Timestamp::now()) {
-                self.reporter.executed(&executed);
+                Reporter::executed(&executed);
             }
             if stop.is_cancelled() {
                 self.engine.stop_round();

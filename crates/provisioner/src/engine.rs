@@ -113,12 +113,14 @@ impl Engine {
             }
             LedgerFound::AssumedClean => (Ledger::default(), true),
         };
+        let mut memory = start.memory;
+        memory.reconcile(&settings);
         Self {
             settings,
             key_name,
             ledger,
             ledger_dirty,
-            memory: start.memory,
+            memory,
             index: Index::default(),
             seen_by_intent: BTreeMap::new(),
             demand: Err("not read yet".to_owned()),
@@ -211,7 +213,7 @@ impl Engine {
             let violations = check::check(&decide, &decided);
             if !violations.is_empty() {
                 let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
-                let Decided { plan, goals } = &mut decided;
+                let Decided { plan, goals, repeats } = &mut decided;
                 plan.notes.push(Note::new(
                     None,
                     NoteKind::CheckFailed,
@@ -219,6 +221,7 @@ impl Engine {
                 ));
                 plan.actions.clear();
                 goals.clear();
+                repeats.clear();
             }
             decided
         };
@@ -227,7 +230,7 @@ impl Engine {
             self.ledger.hold_until = None;
             self.ledger_dirty = true;
         }
-        let round = Round::new(decided, &self.ledger, now);
+        let round = Round::new(decided, now);
         &self.round.insert(round).plan
     }
 
@@ -242,7 +245,14 @@ impl Engine {
         let mut changed = false;
         for (name, group) in &mut self.index.types {
             let pending = self.demand.as_ref().ok().and_then(|demand| demand.pending.get(name));
-            let waiting = matches!(running, Running::Counted { .. })
+            let keeps_minimum =
+                settings.worker_types.get(name).is_some_and(|it| it.min_instances > 0);
+            let presumed = match running {
+                Running::Counted { .. } => true,
+                Running::ByInstance { .. } => keeps_minimum,
+                Running::Unknown => false,
+            };
+            let waiting = presumed
                 && pending.is_some_and(|pending| pending.count > 0)
                 && group.counts.idle + group.counts.overdue > 0;
             if waiting {

@@ -140,6 +140,14 @@ mod with_aws {
         settings: &Settings,
         stop: &CancellationToken,
     ) -> Result<ExitStatus, Failure> {
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            queue = settings.queue.base_url,
+            worker_types = settings.worker_types.len(),
+            "started: {} worker types, tasks from {}",
+            settings.worker_types.len(),
+            settings.queue.base_url
+        );
         let wake = Arc::new(Notify::new());
         let (tell, health) = watch::channel(Health::starting());
         let interval = settings.provisioner.interval;

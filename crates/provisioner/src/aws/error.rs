@@ -35,6 +35,7 @@ pub struct Error {
 
 impl Error {
     /// Lifts what is worth knowing out of an SDK error.
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
     pub fn new<E>(
         operation: &'static str,
         resource: impl Into<String>,
@@ -163,7 +164,7 @@ fn chain<'a>(
 }
 
 fn is_credentials(error: &(dyn StdError + 'static)) -> bool {
-    chain(error).any(|cause| cause.is::<CredentialsError>())
+    chain(error).any(<dyn StdError>::is::<CredentialsError>)
 }
 
 /// The texts of what is behind an SDK error (its own says nothing), each once.

@@ -93,7 +93,8 @@ impl Client {
                 .send()
                 .await
                 .map_err(|error| Error::new(OPERATION, under(name), error))?;
-            let instances = page.reservations().iter().flat_map(|it| it.instances());
+            let instances =
+                page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances);
             let ours = instances.filter(|it| it.key_name() == Some(name.as_str()));
             found.extend(ours.filter_map(instance));
             if !advance(&mut pages, page.next_token(), OPERATION, name)? {

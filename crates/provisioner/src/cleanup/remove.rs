@@ -104,14 +104,9 @@ impl KeptLedger {
         Ok(Self { locked: Some(locked), ledger })
     }
 
-    /// Forgets what is settled.
-    fn clear(&self) -> Result<(), StateDirError> {
-        match &self.locked {
-            Some(locked) if self.ledger != Ledger::default() => {
-                locked.write_ledger(&Ledger::default())
-            }
-            _ => Ok(()),
-        }
+    /// Forgets everything: nothing of the key-name is left for it to be about.
+    fn forget(&self) -> Result<(), StateDirError> {
+        self.locked.as_ref().map_or(Ok(()), LockedStateDir::forget)
     }
 }
 
@@ -161,8 +156,10 @@ impl Removal<'_> {
         // From here on nothing runs under the key-name: what it stands on can go.
         self.delete_launch_templates(&mut report, &mut progress).await;
         self.delete_key_pair(config, &mut report, &mut progress).await;
-        if let Err(error) = self.ledger.clear() {
-            report.leave("the ledger", error.to_string());
+        if report.is_clean()
+            && let Err(error) = self.ledger.forget()
+        {
+            report.leave("the state directory", error.to_string());
         }
         report
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::aws;
 use crate::engine::{Executed, ExecutedResult, Note, NoteKind, Report};
-use crate::ids::WorkerTypeName;
+use crate::ids::{SpotRequestId, WorkerTypeName};
 
 /// What tells one note from another.
 type Key = (Option<WorkerTypeName>, NoteKind, Option<String>);
@@ -27,7 +27,7 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn executed(&mut self, executed: &Executed) {
+    pub(super) fn executed(executed: &Executed) {
         let Executed { action, launch, result } = executed;
         let kind = action.kind.as_str();
         let count = action.kind.count();
@@ -43,7 +43,7 @@ impl Reporter {
         let what = if pool.is_empty() { ids.clone() } else { pool.clone() };
         match result {
             ExecutedResult::Done(requests) => {
-                let requests: Vec<_> = requests.iter().map(|id| id.as_str()).collect();
+                let requests: Vec<_> = requests.iter().map(SpotRequestId::as_str).collect();
                 tracing::info!(
                     action.kind = kind,
                     action.count = count,

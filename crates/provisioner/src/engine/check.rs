@@ -113,6 +113,18 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
             say(format!("launches `{name}` while the ledger is lost"));
         }
     }
+    for token in &decided.repeats {
+        let Some(intent) = decide.ledger.intents.get(token) else { continue };
+        let name = &intent.call.worker_type;
+        let max = decide.settings.worker_types.get(name).map_or(0, |it| it.max_instances);
+        let group = index.types.get(name);
+        let there = group.map_or(0, |group| group.machines.len() as u64 + group.open.len() as u64);
+        let in_flight =
+            decide.in_flight.get(&Some(name.clone())).map_or(0, |in_flight| in_flight.count);
+        if there + in_flight > max {
+            say(format!("repeats a launch of `{name}` over max-instances ({max})"));
+        }
+    }
     limits(decide, decided, &mut say);
     overdue_lifetimes(decide, &ends, &mut say);
     violations
@@ -171,11 +183,17 @@ fn strays_are_ours(decide: &Decide<'_>) -> bool {
 }
 
 fn limits(decide: &Decide<'_>, decided: &Decided, say: &mut impl FnMut(String)) {
-    if decided.goals.is_empty() {
+    if decided.goals.is_empty() && decided.repeats.is_empty() {
         return;
     }
     let mut room =
         Room::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
+    if !decided.repeats.is_empty() && room.is_exceeded() {
+        say(format!("repeats a launch over [limits]: {}", room.describe()));
+    }
+    if decided.goals.is_empty() {
+        return;
+    }
     if room.is_unlimited() {
         return;
     }

@@ -20,7 +20,7 @@ use crate::engine::plan::{
 use crate::engine::policy::{self, Situation};
 use crate::engine::settle::is_repeated;
 use crate::engine::shed::Shed;
-use crate::ids::{InstanceId, SpotRequestId, WorkerTypeName};
+use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::launch::ResolvedWorkerType;
 use crate::ledger::Ledger;
 use crate::money::UsdPerHour;
@@ -48,6 +48,8 @@ pub(super) struct Decided {
     pub(super) plan: Plan,
     /// The launches, which find their pool only when they are made.
     pub(super) goals: Vec<Goal>,
+    /// The launches whose answer is not known that are asked again.
+    pub(super) repeats: Vec<ClientToken>,
 }
 
 /// A round being decided.
@@ -57,6 +59,9 @@ struct Draft<'a> {
     goals: Vec<Goal>,
     cancelled: BTreeSet<SpotRequestId>,
     ended: BTreeSet<InstanceId>,
+    repeats: Vec<ClientToken>,
+    /// Whether `[limits]` are exceeded.
+    over_limits: bool,
 }
 
 impl Decide<'_> {
@@ -67,6 +72,8 @@ impl Decide<'_> {
             goals: Vec::new(),
             cancelled: BTreeSet::new(),
             ended: BTreeSet::new(),
+            repeats: Vec::new(),
+            over_limits: false,
         };
         draft.note_demand();
         for (name, group) in &self.index.types {
@@ -78,13 +85,11 @@ impl Decide<'_> {
             draft.retired(name, group);
         }
         draft.strays();
-        if draft.demand_known() {
-            draft.over_limits();
-        }
+        draft.over_limits();
         draft.cut_to_limits();
         draft.tags();
         draft.requests();
-        Decided { plan: draft.plan, goals: draft.goals }
+        Decided { plan: draft.plan, goals: draft.goals, repeats: draft.repeats }
     }
 }
 
@@ -628,6 +633,10 @@ impl<'a> Draft<'a> {
         let index = decide.index;
         let room =
             Room::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
+        self.over_limits = room.is_exceeded();
+        if !self.demand_known() {
+            return;
+        }
         let strays = self.may_end_strays().then_some(&index.strays);
         let ours = || index.types.values().chain(index.retired.values()).chain(strays);
         let live = || {
@@ -740,22 +749,53 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Why a launch that is counted already must not be asked again: asking may be what makes it, and
+    /// since it was decided a maximum was lowered, or others took the room.
+    fn no_room_for(&self, name: &WorkerTypeName) -> Option<String> {
+        let decide = self.decide;
+        let Some(worker_type) = decide.settings.worker_types.get(name) else {
+            return Some("because the worker type is no longer configured".to_owned());
+        };
+        let group = decide.index.types.get(name)?;
+        let counts = &group.counts;
+        let there = counts.live() + counts.leaving + group.open.len() as u64;
+        let total = there + self.in_flight(name).count;
+        if total > worker_type.max_instances {
+            let max = worker_type.max_instances;
+            return Some(format!("because with it there are {total}, over max-instances ({max})"));
+        }
+        self.over_limits.then(|| "because [limits] are exceeded with it".to_owned())
+    }
+
     fn requests(&mut self) {
-        for (token, intent) in &self.decide.ledger.intents {
-            if is_repeated(intent, self.decide.now) {
-                self.plan.actions.push(Action {
-                    kind: ActionKind::Request(u64::from(intent.call.count)),
-                    worker_type: Some(intent.call.worker_type.clone()),
-                    reason: Reason {
-                        kind: ReasonKind::UnansweredIntent,
-                        text: format!(
-                            "the answer to a launch decided {} ago is not known; repeated with its \
-                             token {token}",
-                            clock::show(clock::age(intent.call.decided, self.decide.now))
-                        ),
-                    },
-                });
+        let decide = self.decide;
+        for (token, intent) in &decide.ledger.intents {
+            if !is_repeated(intent, decide.now) {
+                continue;
             }
+            let name = &intent.call.worker_type;
+            if let Some(why) = self.no_room_for(name) {
+                let text = format!(
+                    "a launch of {} whose answer is not known is not asked again, {why}; EC2's list of \
+                     requests will tell",
+                    intent.call.count
+                );
+                self.note(Some(name), NoteKind::Unanswered, text);
+                continue;
+            }
+            self.repeats.push(token.clone());
+            self.plan.actions.push(Action {
+                kind: ActionKind::Request(u64::from(intent.call.count)),
+                worker_type: Some(name.clone()),
+                reason: Reason {
+                    kind: ReasonKind::UnansweredIntent,
+                    text: format!(
+                        "the answer to a launch decided {} ago is not known; repeated with its token \
+                         {token}",
+                        clock::show(clock::age(intent.call.decided, decide.now))
+                    ),
+                },
+            });
         }
         for goal in &self.goals {
             self.plan.actions.push(Action {

@@ -157,6 +157,9 @@ pub(super) struct Rules {
     tasks_per_instance: u64,
     /// How long machines past their boot time may look free beside pending tasks.
     claim_grace: Duration,
+    /// How many instances that never claimed a task are excused while no task waits that long: those
+    /// that keep the minimum had nothing to claim, and would be replaced every `boot-timeout`.
+    excused: u64,
 }
 
 impl Rules {
@@ -169,6 +172,7 @@ impl Rules {
             max_lifetime: worker_type.max_lifetime,
             tasks_per_instance: u64::from(worker_type.tasks_per_instance),
             claim_grace: Self::CLAIM_GRACE.min(worker_type.boot_timeout),
+            excused: worker_type.min_instances,
         }
     }
 
@@ -178,6 +182,7 @@ impl Rules {
             max_lifetime: settings.retired_max_lifetime,
             tasks_per_instance: 1,
             claim_grace: Self::CLAIM_GRACE,
+            excused: 0,
         }
     }
 }
@@ -237,6 +242,7 @@ impl Group {
             deadline.watch(until);
             until <= now
         });
+        let mut excused = if stuck { 0 } else { rules.excused };
         let mut claimed_slots = 0;
         let mut capable = 0;
         for machine in &mut self.machines {
@@ -299,6 +305,10 @@ impl Group {
                         _ if aged => Class::Aged,
                         (Some(0), _) if known.claimed => Class::Idle,
                         (Some(0), _) if rules.boot_timeout.is_none() => Class::Idle,
+                        (Some(0), _) if booted && watched && excused > 0 => {
+                            excused -= 1;
+                            Class::Idle
+                        }
                         (Some(0), _) if booted && watched => Class::Overdue,
                         (None, Some(_)) if booted && stuck => Class::Overdue,
                         (Some(0), _) | (None, Some(_)) if booted => Class::Idle,

@@ -108,6 +108,13 @@ impl Room {
         })
     }
 
+    /// Whether any limit is exceeded.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.instances_over().is_some()
+            || self.usd_per_hour_over().is_some()
+            || self.usd_per_day_over().is_some()
+    }
+
     /// The limit and by how much it is exceeded.
     pub(super) fn instances_over(&self) -> Option<(u64, u64)> {
         let max = self.max_instances?;

@@ -198,6 +198,8 @@ pub enum NoteKind {
     LedgerNotWritten,
     /// What was asked for is on its way.
     InFlight,
+    /// A launch whose answer is not known is not asked again: there is no room for it any more.
+    Unanswered,
     /// Every capacity pool refused lately.
     CoolingDown,
     /// A quota is used up.
@@ -243,6 +245,7 @@ impl NoteKind {
             Self::LedgerLost => "ledger-lost",
             Self::LedgerNotWritten => "ledger-not-written",
             Self::InFlight => "in-flight",
+            Self::Unanswered => "unanswered",
             Self::CoolingDown => "cooling-down",
             Self::QuotaExceeded => "quota-exceeded",
             Self::LaunchFailed => "launch-failed",
@@ -279,6 +282,7 @@ impl NoteKind {
             | Self::AtMaximum
             | Self::AtLimit
             | Self::InFlight
+            | Self::Unanswered
             | Self::BootTimeout
             | Self::WaitingForCapacity
             | Self::NeverSeen

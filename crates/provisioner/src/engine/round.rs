@@ -14,11 +14,11 @@ use crate::engine::effect::{Effect, GrantedRequest, Outcome};
 use crate::engine::memory::{Cancelling, quota};
 use crate::engine::options::{self, Goal, Place};
 use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Plan, ReasonKind};
-use crate::engine::settle::{fail, is_repeated, strike};
+use crate::engine::settle::{fail, strike};
 use crate::engine::{Decided, Engine, LONGEST_FAILURE_PAUSE, LONGEST_QUEUE_PAUSE};
 use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
-use crate::ledger::{Granted, Intent, Ledger};
+use crate::ledger::{Granted, Intent};
 use crate::refusal::{Refusal, RefusalClass};
 
 /// How many ids go into one cancelling, terminating or tagging call. EC2 recommends at most 1000
@@ -169,8 +169,8 @@ fn words(message: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Round {
-    pub(super) fn new(decided: Decided, ledger: &Ledger, now: Timestamp) -> Self {
-        let Decided { plan, goals } = decided;
+    pub(super) fn new(decided: Decided, now: Timestamp) -> Self {
+        let Decided { plan, goals, repeats } = decided;
         let mut cancels = Vec::new();
         let mut ends = Vec::new();
         let mut tags = VecDeque::new();
@@ -183,14 +183,11 @@ impl Round {
                 ActionKind::Request(_) => {}
             }
         }
-        let repeats =
-            plan.actions.iter().any(|action| action.reason.kind == ReasonKind::UnansweredIntent);
-        let unanswered = ledger.intents.iter().filter(|(_, intent)| is_repeated(intent, now));
         Self {
             started: now,
             cancels: Batch::bulk(cancels),
             ends: Batch::bulk(ends),
-            repeats: unanswered.filter(|_| repeats).map(|(token, _)| token.clone()).collect(),
+            repeats: repeats.into(),
             goals: goals.into(),
             tags,
             prepared: None,
@@ -655,7 +652,9 @@ impl Engine {
             RefusalClass::Quota => {
                 let quota = quota(&refusal.code, &call.instance_type);
                 strike(&mut self.memory.breakers, quota, &refusal.code, now);
-                // Another type may be under another quota; the breaker passes over those that are not.
+                // Another type may be under another quota, which has its own room; the breaker passes
+                // over those that are not.
+                goal.at_most = u64::MAX;
             }
             RefusalClass::Throttled
             | RefusalClass::NotFound

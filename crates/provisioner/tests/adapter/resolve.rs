@@ -224,7 +224,7 @@ async fn a_group_name_that_means_none_or_several_is_an_error_that_names_it() {
     let error = resolve(&in_vpc_1(&["default", "absent"])).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "DescribeSecurityGroups for security group `absent` found nothing to use: unresolved: no \
+        "DescribeSecurityGroups for security group `absent` found nothing to use: no \
          security group of that name in vpc-1"
     );
     assert_eq!(error.class(), RefusalClass::NotFound);

@@ -23,9 +23,8 @@ use crate::world::World;
 /// What a restarted process finds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
-    /// As JSON, so that what is not serialised is lost.
-    pub(crate) ledger: Option<String>,
-    pub(crate) memory: Option<String>,
+    pub(crate) ledger: Option<Ledger>,
+    pub(crate) memory: Option<Memory>,
 }
 
 /// How a round ended.
@@ -64,8 +63,7 @@ impl Driver {
             .keys()
             .map(|name| (name.clone(), Ok(crate::scenario::resolved(zones))))
             .collect();
-        let disk =
-            Disk { ledger: Some(serde_json::to_string(&Ledger::default()).unwrap()), memory: None };
+        let disk = Disk { ledger: Some(Ledger::default()), memory: None };
         Self {
             engine: start(&settings, &disk, 1, world.now),
             world,
@@ -148,7 +146,7 @@ impl Driver {
             self.fail(format!("the next round is due at {}, too soon", report.wake));
         }
         if self.saves_memory {
-            self.disk.memory = Some(serde_json::to_string(self.engine.memory()).unwrap());
+            self.disk.memory = Some(self.engine.memory().clone());
         }
         End::Round(report)
     }
@@ -168,13 +166,12 @@ impl Driver {
             if self.world.chance.chance(percent) {
                 return Outcome::NotPersisted("no space left on device".to_owned());
             }
-            self.disk.ledger = Some(serde_json::to_string(ledger.as_ref()).unwrap());
+            self.disk.ledger = Some(Ledger::clone(ledger));
             return Outcome::Done;
         }
         if let Effect::Request(call) = effect {
-            let on_disk: Option<Ledger> =
-                self.disk.ledger.as_ref().map(|text| serde_json::from_str(text).unwrap());
-            let intent = on_disk.as_ref().and_then(|ledger| ledger.intents.get(&call.token));
+            let on_disk = self.disk.ledger.as_ref();
+            let intent = on_disk.and_then(|ledger| ledger.intents.get(&call.token));
             if intent.is_none_or(|intent| intent.call != **call) {
                 self.fail(format!("a call without an intent on disk: {}", call.token));
             }
@@ -359,12 +356,14 @@ impl Driver {
 
 fn start(settings: &Arc<Settings>, disk: &Disk, nonce: u64, now: Timestamp) -> Engine {
     let ledger = match &disk.ledger {
-        Some(text) => LedgerFound::Known(serde_json::from_str(text).unwrap()),
+        Some(ledger) => LedgerFound::Known(through_json(ledger)),
         None => LedgerFound::Lost,
     };
-    let memory = disk
-        .memory
-        .as_ref()
-        .map_or_else(Memory::default, |text| serde_json::from_str(text).unwrap());
+    let memory = disk.memory.as_ref().map_or_else(Memory::default, through_json);
     Engine::new(Arc::clone(settings), key(), Start { ledger, memory, nonce }, now)
+}
+
+/// As the disk keeps it: what is not serialised is lost.
+fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use provisioner::clock;
+use provisioner::engine::NoteKind;
 use provisioner::ids::{InstanceType, KeyName, WorkerTypeName};
 use provisioner::money::UsdPerHour;
 use provisioner::observed::{InstanceState, KeyPair, OwnTags};
@@ -13,7 +14,7 @@ use provisioner::settings::{Limits, Settings};
 use crate::driver::{Driver, End};
 use crate::queue::Knowledge;
 use crate::rng::Rng;
-use crate::scenario::{key, mins, name, secs, settings, worker_type};
+use crate::scenario::{key, mins, secs, settings, worker_type};
 use crate::world::{Faults, World};
 
 /// How many worlds without `PROVISIONER_SEEDS`.
@@ -61,10 +62,10 @@ fn some_settings(rng: &mut Rng) -> Settings {
         worker_type.boot_timeout = secs(180 + 60 * rng.below(5));
         worker_type.idle_timeout = secs(60 + 30 * rng.below(5));
         worker_type.tasks_per_instance = 1 + u32::from(rng.chance(25));
-        if rng.chance(15) {
+        if rng.chance(8) {
             worker_type.min_instances = (1 + rng.below(2)).min(max);
         }
-        if rng.chance(20) {
+        if rng.chance(8) {
             worker_type.max_lifetime = Some(secs(600 + rng.below(900)));
         }
         (name, worker_type)
@@ -240,6 +241,15 @@ fn heal(driver: &mut Driver) {
     world.quotas.clear();
     world.queue.down = false;
     driver.crash_at = None;
+    // What boots and never works is replaced for ever, as far as it is known.
+    let broken: Vec<_> = world
+        .live()
+        .filter(|(_, m)| m.never_claims && m.worker_type.is_some())
+        .map(|(id, _)| id.clone())
+        .collect();
+    for id in broken {
+        world.end(&id, "instance-terminated-by-user");
+    }
     let types: Vec<_> = world.settings.worker_types.keys().cloned().collect();
     for (i, name) in types.iter().enumerate() {
         world.queue.withdraw(name, 0);
@@ -266,7 +276,7 @@ fn converge(driver: &mut Driver, seed: u64) {
     let restless = settings.worker_types.values().any(|worker_type| {
         // Machines that end themselves, or are ended for their age, are replaced for ever.
         worker_type.min_instances > 0 || worker_type.max_lifetime.is_some_and(|age| age < mins(120))
-    }) || driver.world.live().any(|(_, machine)| machine.never_claims);
+    });
     assert!(
         quiet == 30 || restless,
         "seed {seed}: no fixed point, {quiet} of 30 quiet\n{}",
@@ -274,7 +284,10 @@ fn converge(driver: &mut Driver, seed: u64) {
     );
 
     let (total, usd) = driver.world.total();
-    let full = settings.limits.max_instances.is_some_and(|most| total >= most)
+    // A machine of others, whose price nobody knows, closes a dollar limit.
+    let unpriced = driver.plan.notes.iter().any(|note| note.kind == NoteKind::PriceUnknown);
+    let full = unpriced
+        || settings.limits.max_instances.is_some_and(|most| total >= most)
         || settings
             .limits
             .max_usd_per_hour
@@ -325,5 +338,4 @@ fn converge(driver: &mut Driver, seed: u64) {
     if driver.world.key_pair == KeyPair::Ours {
         assert_eq!(strays.count(), 0, "seed {seed}: strays left\n{}", story());
     }
-    let _ = name;
 }

@@ -350,6 +350,25 @@ impl World {
         });
     }
 
+    /// EC2 fulfils an open request now.
+    pub(crate) fn fulfil(&mut self, id: &SpotRequestId) {
+        self.fill(id);
+    }
+
+    /// A request is gone, and EC2 knows its id no more.
+    pub(crate) fn forget_request(&mut self, id: &SpotRequestId) {
+        self.change_request(id, |request| request.state = SpotRequestState::Closed);
+    }
+
+    /// Describe calls show no request there is now, for so long.
+    pub(crate) fn hide_requests(&mut self, time: Duration) {
+        let visible = clock::after(self.now, time);
+        for request in self.requests.values_mut() {
+            let truth = request.record.truth().unwrap().clone();
+            request.record = Lagged::new(truth, visible);
+        }
+    }
+
     /// An instance comes up, by a request or by somebody's hand.
     pub(crate) fn launch(
         &mut self,
