@@ -119,6 +119,12 @@ async fn story() -> Done {
     fs::create_dir_all(&logs)?;
     let dir = tempfile::TempDir::with_prefix("provisioner-quickstart-")?;
 
+    say(
+        "The whole life of a provisioner, on this machine alone: tasks come and go, and machines with",
+    );
+    say(
+        "them. EC2 is a stand-in, the credentials are made up, and everything is removed at the end.",
+    );
     chapter("Build the programs");
     build(&target, &profile).await?;
 
@@ -196,18 +202,28 @@ struct Facts {
     at_the_end: usize,
 }
 
+fn row<T: Display>(time: &str, cells: [T; 5]) {
+    let [waiting, running, open, booting, up] = cells;
+    say(format_args!("{time:>8} {waiting:>9} {running:>9} {open:>10} {booting:>11} {up:>11}"));
+}
+
+fn act(what: &str) {
+    say(format_args!("  -- {what}"));
+}
+
 impl Stage {
     async fn play(&mut self, daemon: &mut Daemon, key_name: &str) -> Done<Facts> {
-        say("\n               waiting running       open   booting up");
-        say("      time       tasks   tasks   requests    instances");
-        self.act("5 tasks wait: one machine each");
+        say("");
+        row("", ["tasks", "tasks", "requests", "instances", "instances"]);
+        row("time", ["waiting", "running", "open", "booting", "up"]);
+        act("5 tasks wait: one machine each");
         self.until(daemon, |it| it.up == 5).await?;
 
-        self.act("3 more tasks: only 3 machines more");
+        act("3 more tasks: only 3 machines more");
         self.queue.add(3).await?;
         self.until(daemon, |it| it.up == 8).await?;
 
-        self.act("the 8 workers claim a task each; 3 finish theirs");
+        act("the 8 workers claim a task each; 3 finish theirs");
         let workers = self.live().await?;
         let tasks = self.queue.tasks("PENDING").await?;
         for (task, worker) in tasks.iter().zip(&workers) {
@@ -219,33 +235,33 @@ impl Stage {
         }
         self.until(daemon, |it| it.pending == 0 && it.running == 5).await?;
 
-        self.act("10 tasks more, but EC2 has no capacity just now:");
-        self.act("3 machines are idle, so 7 are requested");
+        act("10 tasks more, but EC2 has no capacity just now:");
+        act("3 machines are idle, so 7 are requested");
         self.aws.rules(&json!({ "spot": "held" })).await?;
         self.queue.add(10).await?;
         self.until(daemon, |it| it.open == 7).await?;
 
-        self.act("another cluster takes these 10: the requests are cancelled");
+        act("another cluster takes these 10: the requests are cancelled");
         for task in self.queue.tasks("PENDING").await? {
             self.queue.claim(&task, "another-cluster").await?;
             self.queue.finish(&task).await?;
         }
         self.until(daemon, |it| it.pending == 0 && it.open == 0).await?;
 
-        self.act("somebody launches an instance under our key by hand: it is ended");
+        act("somebody launches an instance under our key by hand: it is ended");
         let stray = self.aws.launch_by_hand(key_name).await?;
         let ended = |world: &World| {
             world.instances.iter().any(|it| it.id == stray && it.state == "terminated")
         };
         self.watch(daemon, |_, world| ended(world)).await?;
 
-        self.act("the last 5 tasks finish; no task, yet no machine is ended");
+        act("the last 5 tasks finish; no task, yet no machine is ended");
         for task in left {
             self.queue.finish(task).await?;
         }
         self.until(daemon, |it| it.running == 0).await?;
 
-        self.act("3 workers have been idle for long enough and end themselves");
+        act("3 workers have been idle for long enough and end themselves");
         self.aws.end_themselves(workers.get(..3).unwrap_or_default()).await?;
         let gone = |world: &World| world.instances.iter().all(|it| it.state != "shutting-down");
         self.watch(daemon, |it, world| it.up == 5 && gone(world)).await?;
@@ -258,10 +274,6 @@ impl Stage {
             ended_themselves: 3,
             at_the_end: 5,
         })
-    }
-
-    fn act(&self, what: &str) {
-        say(format_args!("  -- {what}"));
     }
 
     /// Watches until the picture is as it should be.
@@ -281,10 +293,8 @@ impl Stage {
             if self.shown != Some(picture) {
                 self.shown = Some(picture);
                 let Picture { pending, running, open, booting, up } = picture;
-                let seconds = self.started.elapsed().as_secs_f64();
-                say(format_args!(
-                    "{seconds:7.1} s {pending:9} {running:7} {open:14} {booting:9} {up:2}"
-                ));
+                let time = format!("{:.1} s", self.started.elapsed().as_secs_f64());
+                row(&time, [pending, running, open, booting, up]);
             }
             if goal(&picture, &world) {
                 return Ok(());
