@@ -167,7 +167,7 @@ impl<S: DemandSource> Daemon<S> {
         let plan = self.engine.begin_round(Timestamp::now());
         if matches!(self.state, State::DryRun) {
             let plan = plan.clone();
-            self.reporter.notes(&plan.notes);
+            self.reporter.planned(&plan);
             return RoundEnd::Planned(plan);
         }
         while let Some(effect) = self.engine.next_effect(Timestamp::now()) {
@@ -193,6 +193,10 @@ impl<S: DemandSource> Daemon<S> {
 
     /// Reads the queue, then EC2, and tells the engine.
     async fn look(&mut self) -> Result<(), aws::Error> {
+        // Names first: what is decided on must not be old by the time they are known.
+        for (name, resolved) in self.resolver.run(&self.settings, &self.client).await {
+            self.engine.resolve(&name, resolved);
+        }
         let demand = self.source.demand(&self.engine.owned_instances()).await;
         let demand = demand.map_err(|error| chain(&error));
         let tracked = self.engine.tracked();
@@ -201,10 +205,6 @@ impl<S: DemandSource> Daemon<S> {
             self.client.observe(&self.key_name, &tracked, key_pair, Timestamp::now()).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
-        }
-        let wanted = demand.as_ref().ok();
-        for (name, resolved) in self.resolver.run(&self.settings, &self.client, wanted).await {
-            self.engine.resolve(&name, resolved);
         }
         self.engine.observe(&look.observation, Timestamp::now());
         self.engine.demand(demand);
@@ -240,11 +240,15 @@ impl<S: DemandSource> Daemon<S> {
         let mut last_success = None;
         loop {
             let started = Instant::now();
+            let mut earliest = started + self.settings.provisioner.min_interval;
             let due = match self.round(stop).await {
                 RoundEnd::Stopped => return Ok(()),
                 RoundEnd::Done(report) => {
                     if report.demand_known {
                         last_success = Some(Timestamp::now());
+                    }
+                    if report.throttled {
+                        earliest = at(report.wake);
                     }
                     report.wake
                 }
@@ -252,7 +256,11 @@ impl<S: DemandSource> Daemon<S> {
                     last_success = Some(Timestamp::now());
                     clock::after(Timestamp::now(), self.settings.provisioner.interval)
                 }
-                RoundEnd::Failed { wake, .. } => wake,
+                // A wake-up does not make EC2 answer: the pause is kept.
+                RoundEnd::Failed { wake, .. } => {
+                    earliest = at(wake);
+                    wake
+                }
             };
             let failed_rounds = self.engine.failed_rounds();
             let last_round = Timestamp::now();
@@ -262,7 +270,7 @@ impl<S: DemandSource> Daemon<S> {
             if most > 0 && failed_rounds >= most {
                 return Err(GaveUp(most));
             }
-            if !wait(pause, started + self.settings.provisioner.min_interval, stop, wake).await {
+            if !wait(pause, earliest, stop, wake).await {
                 return Ok(());
             }
         }
@@ -273,16 +281,16 @@ impl<S: DemandSource> Daemon<S> {
         let now = Timestamp::now();
         let ledger = self.engine.ledger().clone();
         let memory = self.engine.memory().clone();
+        let answers = self.resolver.run(&self.settings, &self.client).await;
         let demand = self.source.demand(&self.engine.owned_instances()).await;
         let demand = demand.map_err(|error| chain(&error));
         let look = self.client.observe(&self.key_name, &self.engine.tracked(), true, now).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
         }
-        let wanted = demand.as_ref().ok();
         let mut resolved = std::collections::BTreeMap::new();
         let mut unresolved = std::collections::BTreeMap::new();
-        for (name, answer) in self.resolver.run(&self.settings, &self.client, wanted).await {
+        for (name, answer) in answers {
             match answer {
                 Ok(answer) => drop(resolved.insert(name, answer)),
                 Err(why) => drop(unresolved.insert(name, why)),
@@ -329,6 +337,10 @@ async fn wait(pause: Duration, earliest: Instant, stop: &CancellationToken, wake
         () = stop.cancelled() => false,
         () = tokio::time::sleep_until(earliest) => true,
     }
+}
+
+fn at(time: Timestamp) -> Instant {
+    Instant::now() + clock::age(Timestamp::now(), time)
 }
 
 fn nonce() -> u64 {

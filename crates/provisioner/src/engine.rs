@@ -195,8 +195,13 @@ impl Engine {
     /// Decides a round from what was taken in.
     pub fn begin_round(&mut self, now: Timestamp) -> &Plan {
         self.recount(now);
-        let in_flight =
-            in_flight::count(&self.ledger, &self.seen_by_intent, &self.index.arrived, &self.memory);
+        let in_flight = in_flight::count(
+            &self.ledger,
+            &self.seen_by_intent,
+            &self.index.arrived,
+            &self.memory,
+            |since| clock::after(since, self.settings.provisioner.visibility_window) <= now,
+        );
         let mut decided = {
             let decide = Decide {
                 settings: &self.settings,

@@ -20,8 +20,9 @@ mod with_aws {
 
     use jiff::Timestamp;
     use provisioner::daemon::{self, Absent, Daemon, RoundEnd};
-    use provisioner::engine::NoteKind;
+    use provisioner::engine::{Executed, ExecutedResult, NoteKind, Report};
     use provisioner::queue::HttpQueue;
+    use provisioner::refusal::{Refusal, RefusalClass};
     use provisioner::settings::Settings;
     use tokio::sync::{Notify, watch};
     use tokio::time::Instant;
@@ -118,6 +119,10 @@ mod with_aws {
             RoundEnd::Planned(plan) => (PlanView::of_plan(&plan, Timestamp::now()), plan, false),
             RoundEnd::Done(report) => {
                 let view = PlanView::of_report(&report, Timestamp::now());
+                if let Some(refusal) = all_forbidden(&report) {
+                    context.output.report(&view)?;
+                    return Err(Failure::failed(format!("AWS refuses everything: {refusal}")));
+                }
                 (view, report.plan, report.incomplete)
             }
         };
@@ -133,6 +138,20 @@ mod with_aws {
         } else {
             ExitStatus::DONE
         })
+    }
+
+    /// What AWS says, if it forbade all that was tried.
+    fn all_forbidden(report: &Report) -> Option<&Refusal> {
+        let forbidden = |executed: &Executed| match executed {
+            Executed { result: ExecutedResult::Refused(refusal), .. }
+                if refusal.class == RefusalClass::Unauthorized =>
+            {
+                Some(refusal)
+            }
+            _ => None,
+        };
+        let refusals: Option<Vec<_>> = report.executed.iter().map(forbidden).collect();
+        refusals?.first().copied()
     }
 
     async fn forever(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::aws;
-use crate::engine::{Executed, ExecutedResult, Note, NoteKind, Report};
+use crate::engine::{Executed, ExecutedResult, Note, NoteKind, Plan, Report};
 use crate::ids::{SpotRequestId, WorkerTypeName};
 
 /// What tells one note from another.
@@ -84,6 +84,26 @@ impl Reporter {
         } else {
             tracing::debug!(round = self.rounds, next = %report.wake, "round {} ended: nothing to do", self.rounds);
         }
+    }
+
+    /// What a dry run would have done.
+    pub(super) fn planned(&mut self, plan: &Plan) {
+        for action in &plan.actions {
+            let kind = action.kind.as_str();
+            let count = action.kind.count();
+            tracing::info!(
+                action.kind = kind,
+                action.count = count,
+                action.reason = action.reason.kind.as_str(),
+                worker_type =
+                    action.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default(),
+                ids = action.kind.ids().join(" "),
+                outcome = "dry-run",
+                "would {kind} {count}: {}",
+                action.reason.text
+            );
+        }
+        self.notes(&plan.notes);
     }
 
     pub(super) fn notes(&mut self, notes: &[Note]) {

@@ -82,7 +82,13 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
                     }
                 }
             }
-            ActionKind::Tag(_) => {}
+            ActionKind::Tag(ids) => {
+                for id in ids {
+                    if machines.get(id).is_none_or(|(_, kept)| *kept == Kept::Stray) {
+                        say(format!("tags {id}, which is not ours"));
+                    }
+                }
+            }
             ActionKind::Request(_) => {
                 if reason != ReasonKind::UnansweredIntent && !demand_known {
                     say("launches for a demand that is not known".to_owned());
@@ -113,7 +119,7 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
             say(format!("launches `{name}` while the ledger is lost"));
         }
     }
-    for token in &decided.repeats {
+    for (token, _) in &decided.repeats {
         let Some(intent) = decide.ledger.intents.get(token) else { continue };
         let name = &intent.call.worker_type;
         let max = decide.settings.worker_types.get(name).map_or(0, |it| it.max_instances);

@@ -49,7 +49,7 @@ pub(super) struct Decided {
     /// The launches, which find their pool only when they are made.
     pub(super) goals: Vec<Goal>,
     /// The launches whose answer is not known that are asked again.
-    pub(super) repeats: Vec<ClientToken>,
+    pub(super) repeats: Vec<(ClientToken, Reason)>,
 }
 
 /// A round being decided.
@@ -59,7 +59,7 @@ struct Draft<'a> {
     goals: Vec<Goal>,
     cancelled: BTreeSet<SpotRequestId>,
     ended: BTreeSet<InstanceId>,
-    repeats: Vec<ClientToken>,
+    repeats: Vec<(ClientToken, Reason)>,
     /// Whether `[limits]` are exceeded.
     over_limits: bool,
 }
@@ -160,8 +160,7 @@ impl<'a> Draft<'a> {
         for (name, tasks) in &skipped.unknown_worker_types {
             let text =
                 format!("{tasks} pending tasks of worker type `{name}`, which is not configured");
-            let note = Note::new(None, NoteKind::UnknownWorkerType, text);
-            self.plan.notes.push(Note { subject: Some(name.clone()), ..note });
+            self.plan.notes.push(Note::new(None, NoteKind::UnknownWorkerType, text).about(name));
         }
         if skipped.unknown_rest > 0 {
             let rest = skipped.unknown_rest;
@@ -319,7 +318,7 @@ impl<'a> Draft<'a> {
         let (movable, waiting): (Vec<_>, Vec<_>) = stuck.into_iter().partition(|request| {
             options.iter().any(|option| {
                 let pool = option.pool();
-                pool != request.pool && !options::is_cooling(&pool, decide.memory, now)
+                pool != request.pool && options::is_open(option, decide.memory, now)
             })
         });
         let codes: BTreeSet<_> =
@@ -611,12 +610,12 @@ impl<'a> Draft<'a> {
                 index.disputed.len(),
                 some_ids(&index.disputed)
             );
-            self.note(None, NoteKind::StrayKept, text);
+            self.plan.notes.push(Note::new(None, NoteKind::StrayKept, text).about("disputed"));
         }
         for odd in &index.odd {
             let text =
                 format!("EC2 says {odd}, which this version does not know; counted, not touched");
-            self.note(None, NoteKind::UnknownState, text);
+            self.plan.notes.push(Note::new(None, NoteKind::UnknownState, text).about(odd));
         }
     }
 
@@ -639,10 +638,10 @@ impl<'a> Draft<'a> {
         }
         let strays = self.may_end_strays().then_some(&index.strays);
         let ours = || index.types.values().chain(index.retired.values()).chain(strays);
+        // What is not ours to end leaves less room for launches, but ours do not make way for it.
         let live = || {
-            let sorted = index.groups().flat_map(|group| &group.machines);
-            let sorted = sorted.filter(|machine| machine.state != InstanceState::ShuttingDown);
-            sorted.chain(&index.unresolved).chain(&index.disputed)
+            let machines = ours().flat_map(|group| &group.machines);
+            machines.filter(|machine| machine.state != InstanceState::ShuttingDown)
         };
         if let Some((limit, over)) = room.instances_over() {
             let machines_over = (live().count() as u64).saturating_sub(limit);
@@ -668,7 +667,8 @@ impl<'a> Draft<'a> {
         }
         if let Some((limit, over)) = room.usd_per_day_over() {
             let why = format!("over limits.max-usd-per-day ({limit}) by {over} USD");
-            let open: Vec<_> = ours().flat_map(|group| &group.open).collect();
+            let shed = Shed::new(ours(), &self.cancelled, &self.ended);
+            let (open, _) = shed.take(over.micros(), 0, |price| room.until_midnight(price));
             self.cancel(None, open, ReasonKind::OverLimit, |n| format!("{n} open requests, {why}"));
         }
     }
@@ -719,7 +719,8 @@ impl<'a> Draft<'a> {
 
     fn tags(&mut self) {
         let decide = self.decide;
-        for (name, group) in decide.index.types.iter().chain(&decide.index.retired) {
+        let groups = decide.index.types.iter().chain(&decide.index.retired);
+        for (name, group) in groups.filter(|(_, group)| group.counts.untagged > 0) {
             let untagged: Vec<_> = group
                 .machines
                 .iter()
@@ -783,18 +784,19 @@ impl<'a> Draft<'a> {
                 self.note(Some(name), NoteKind::Unanswered, text);
                 continue;
             }
-            self.repeats.push(token.clone());
+            let reason = Reason {
+                kind: ReasonKind::UnansweredIntent,
+                text: format!(
+                    "the answer to a launch decided {} ago is not known; repeated with its token \
+                     {token}",
+                    clock::show(clock::age(intent.call.decided, decide.now))
+                ),
+            };
+            self.repeats.push((token.clone(), reason.clone()));
             self.plan.actions.push(Action {
                 kind: ActionKind::Request(u64::from(intent.call.count)),
                 worker_type: Some(name.clone()),
-                reason: Reason {
-                    kind: ReasonKind::UnansweredIntent,
-                    text: format!(
-                        "the answer to a launch decided {} ago is not known; repeated with its token \
-                         {token}",
-                        clock::show(clock::age(intent.call.decided, decide.now))
-                    ),
-                },
+                reason,
             });
         }
         for goal in &self.goals {

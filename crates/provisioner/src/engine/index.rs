@@ -124,6 +124,8 @@ pub(super) struct Counts {
     pub(super) leaving: u64,
     /// Tasks that machines up or booting can take beyond those they run.
     pub(super) free_slots: u64,
+    /// Machines without our tags.
+    pub(super) untagged: u64,
     /// The highest possible price of the machines and open requests that have one.
     pub(super) usd: UsdPerHour,
     /// How many have none.
@@ -144,6 +146,7 @@ impl Counts {
             free_slots: _,
             usd: _,
             unpriced: _,
+            untagged: _,
         } = *self;
         booting + idle + unknown + busy + overdue + aged + stopping
     }
@@ -245,7 +248,9 @@ impl Group {
         let mut excused = if stuck { 0 } else { rules.excused };
         let mut claimed_slots = 0;
         let mut capable = 0;
+        let mut n_presumed_busy = 0;
         for machine in &mut self.machines {
+            counts.untagged += u64::from(!machine.tagged);
             if machine.state == InstanceState::ShuttingDown {
                 machine.class = Class::Stopping;
                 machine.positively_idle = false;
@@ -297,6 +302,7 @@ impl Group {
                             if *busy > 0 && machine.state == InstanceState::Running =>
                         {
                             *busy -= 1;
+                            n_presumed_busy += 1;
                             Class::Busy
                         }
                         _ if aged => Class::Aged,
@@ -336,7 +342,9 @@ impl Group {
             }
         }
         if presumed_busy.is_some() {
-            claimed_slots = claims.tasks.unwrap_or(0);
+            // Tasks beyond what these machines can run are on none of ours: claims of machines that are
+            // gone, or other people's workers. They take no machine's credit.
+            claimed_slots = claims.tasks.unwrap_or(0).min(n_presumed_busy * per_machine);
         }
         counts.free_slots = capable.saturating_sub(claimed_slots);
         let staying =

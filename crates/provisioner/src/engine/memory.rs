@@ -154,6 +154,15 @@ pub struct MachineMemory {
     pub claimed: bool,
     /// In how many rounds running it was known to run none.
     pub idle_rounds: u32,
+    /// Whether it was ever seen running.
+    #[serde(default)]
+    pub ran: bool,
+    /// Its worker type, where known at first sight.
+    #[serde(default)]
+    pub worker_type: Option<WorkerTypeName>,
+    /// The highest price it may cost, where known at first sight.
+    #[serde(default)]
+    pub price: Option<UsdPerHour>,
 }
 
 /// A request seen open.

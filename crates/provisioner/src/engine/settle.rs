@@ -34,6 +34,9 @@ pub(super) fn is_repeated(intent: &Intent, now: Timestamp) -> bool {
     intent.accepted.is_none() && now < clock::after(intent.call.decided, REPEAT_FOR)
 }
 
+/// A request that ends with an instance this soon after it was granted had a machine that never came up.
+const DIED_AT_ONCE: Duration = Duration::from_mins(1);
+
 /// A cancelled request that EC2 still shows open is cancelled again after this long.
 const CANCEL_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
@@ -114,8 +117,10 @@ impl Settle<'_> {
             &requests_with_instance,
             &mut settled,
         );
+        let counted_to = self.memory.spent.counted_to;
         self.count_spending(observation, &request_of);
         let (now, window) = (self.now, self.settings.provisioner.visibility_window);
+        let ended_by_us: BTreeSet<InstanceId> = self.memory.ended.keys().cloned().collect();
         self.memory.ended.retain(|id, at| {
             now < clock::after(*at, window)
                 && instances.get(id).is_none_or(|instance| instance.state.is_live())
@@ -135,13 +140,7 @@ impl Settle<'_> {
         settled.index.disputed.sort_by(|a, b| a.id.cmp(&b.id));
         settled.index.odd.sort();
         settled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
-        let live = observation.instances.iter().filter(|instance| instance.state.is_live());
-        let mut new: HashSet<&InstanceId> = live.map(|instance| &instance.id).collect();
-        self.memory.machines.retain(|id, _| new.remove(id));
-        for id in new {
-            let seen = MachineMemory { first_seen: now, claimed: false, idle_rounds: 0 };
-            self.memory.machines.insert(id.clone(), seen);
-        }
+        self.remember_machines(observation, &request_of, &ended_by_us, counted_to, &mut settled);
         settled
     }
 
@@ -274,12 +273,18 @@ impl Settle<'_> {
                 | SpotRequestState::Failed => {
                     self.memory.cancelling.remove(&request.id);
                     if let Some(instance) = &request.instance {
-                        if tracked
-                            && !fulfilled_before.contains_key(&request.id)
+                        if tracked && !fulfilled_before.contains_key(&request.id) {
+                            self.memory.cool_downs.remove(&pool.to_string());
+                        }
+                        let at_once = granted
+                            .is_some_and(|granted| clock::age(granted.at, self.now) < DIED_AT_ONCE);
+                        if at_once
+                            && request.state == SpotRequestState::Closed
+                            && !self.memory.ended.contains_key(instance)
+                            && !is_no_fault(&request.status_code)
                             && let Some(name) = &type_name
                         {
-                            self.memory.failures.remove(name);
-                            self.memory.cool_downs.remove(&pool.to_string());
+                            ended.push((request, name.clone(), pool.clone()));
                         }
                         // Cancelled or active, it made an instance: counted once that is visible, and
                         // until then as one on its way, for as long as describe may lag.
@@ -300,6 +305,17 @@ impl Settle<'_> {
                             });
                             self.memory.fulfilled.insert(request.id.clone(), entry);
                         }
+                    } else if matches!(
+                        request.state,
+                        SpotRequestState::Active | SpotRequestState::Disabled
+                    ) {
+                        // Its instance is not named yet: on its way like one that is not visible.
+                        let entry = fulfilled_before.remove(&request.id).unwrap_or(Fulfilled {
+                            since: self.now,
+                            worker_type: type_name,
+                            max_price: price,
+                        });
+                        self.memory.fulfilled.insert(request.id.clone(), entry);
                     } else if tracked
                         && request.state != SpotRequestState::Cancelled
                         && let Some(name) = type_name
@@ -326,7 +342,10 @@ impl Settle<'_> {
             }
         }
         let now = self.now;
-        self.memory.fulfilled.retain(|_, entry| now < clock::after(entry.since, window));
+        // Those still shown keep their first sight, or their time would begin anew.
+        self.memory.fulfilled.retain(|id, entry| {
+            now < clock::after(entry.since, window) || requests.contains_key(id)
+        });
 
         // What became of a cancelled request is followed in the ledger.
         let open = &self.memory.open;
@@ -359,7 +378,8 @@ impl Settle<'_> {
             _ => {
                 fail(&mut self.memory.failures, name, text.clone(), self.now);
                 let text = format!("spot request {} ended without an instance: {text}", request.id);
-                settled.notes.push(Note::new(Some(name), NoteKind::LaunchFailed, text));
+                let note = Note::new(Some(name), NoteKind::LaunchFailed, text);
+                settled.notes.push(note.about(request.id.as_str()));
             }
         }
     }
@@ -406,7 +426,8 @@ impl Settle<'_> {
                 "spot request {id} was granted {} ago and is not seen; no longer counted",
                 clock::show(clock::age(granted.at, now))
             );
-            notes.push(Note::new(Some(&granted.worker_type), NoteKind::NeverSeen, text));
+            let note = Note::new(Some(&granted.worker_type), NoteKind::NeverSeen, text);
+            notes.push(note.about(id.as_str()));
             false
         });
         settled.ledger_changed |= before != self.ledger.granted.len();
@@ -437,7 +458,8 @@ impl Settle<'_> {
                         clock::show(clock::age(intent.call.decided, now)),
                     );
                     let name = Some(&intent.call.worker_type);
-                    settled.notes.push(Note::new(name, NoteKind::NeverSeen, text));
+                    let note = Note::new(name, NoteKind::NeverSeen, text);
+                    settled.notes.push(note.about(token.as_str()));
                 }
                 return false;
             }
@@ -490,7 +512,8 @@ impl Settle<'_> {
                 .or_else(|| granted.and_then(|granted| granted.max_price))
                 .or_else(|| match owner {
                     Owner::Type(name) | Owner::Retired(name) => self.price_of(Some(name)),
-                    Owner::Stray | Owner::Disputed => None,
+                    // Not of our making: as dear as the dearest of ours.
+                    Owner::Stray | Owner::Disputed => self.dearest(),
                 });
             let machine = Machine {
                 id: instance.id.clone(),
@@ -515,16 +538,91 @@ impl Settle<'_> {
                     settled.index.retired.entry(name.clone()).or_default().machines.push(machine);
                 }
                 Owner::Disputed => settled.index.disputed.push(machine),
-                // Its request is not visible yet, or not any more: it is nobody's only after the window.
+                // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's only
+                // after the window.
                 Owner::Stray
                     if instance.spot_request.is_some()
-                        && request.is_none()
                         && self.now < clock::after(instance.launch_time, window) =>
                 {
                     settled.index.unresolved.push(machine);
                 }
                 Owner::Stray => settled.index.strays.machines.push(machine),
             }
+        }
+    }
+
+    /// Forgets the machines that are gone, and remembers the new ones.
+    fn remember_machines(
+        &mut self,
+        observation: &Observation,
+        request_of: &HashMap<&InstanceId, &SpotRequest>,
+        ended_by_us: &BTreeSet<InstanceId>,
+        counted_to: Option<Timestamp>,
+        settled: &mut Settled,
+    ) {
+        let now = self.now;
+        let live = observation.instances.iter().filter(|instance| instance.state.is_live());
+        let mut new: HashMap<&InstanceId, &Instance> =
+            live.map(|instance| (&instance.id, instance)).collect();
+        let mut gone = Vec::new();
+        self.memory.machines.retain(|id, machine| match new.remove(id) {
+            Some(instance) => {
+                machine.ran |= instance.state == InstanceState::Running;
+                true
+            }
+            None => {
+                gone.push((id.clone(), machine.clone()));
+                false
+            }
+        });
+        for (id, instance) in new {
+            let request = request_of.get(id);
+            let tags = &instance.tags;
+            let worker_type = tags
+                .worker_type
+                .as_ref()
+                .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+            let price = request
+                .and_then(|request| request.max_price)
+                .or_else(|| self.price_of(worker_type));
+            let seen = MachineMemory {
+                first_seen: now,
+                claimed: false,
+                idle_rounds: 0,
+                ran: instance.state == InstanceState::Running,
+                worker_type: worker_type.cloned(),
+                price,
+            };
+            self.memory.machines.insert(id.clone(), seen);
+        }
+
+        let mut died: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
+        for (id, machine) in gone {
+            // It lived on for some of the time since the last look: counted as all of it.
+            let from = counted_to.unwrap_or(now).max(clock::last_midnight(now));
+            if let Some(price) = machine.price {
+                self.memory.spent.usd =
+                    self.memory.spent.usd.plus(price.over(clock::age(from, now)));
+            }
+            let request = request_of.get(&id);
+            let interrupted = request.is_some_and(|it| is_no_fault(&it.status_code));
+            if let Some(name) = machine.worker_type
+                && !machine.ran
+                && !interrupted
+                && !ended_by_us.contains(&id)
+                && self.settings.worker_types.contains_key(&name)
+            {
+                let text = match request {
+                    Some(it) => format!("{id} ended before it ran: {}", it.status_code),
+                    None => format!("{id} ended before it ran"),
+                };
+                died.insert(name, text);
+            }
+        }
+        for (name, text) in died {
+            fail(&mut self.memory.failures, &name, text.clone(), now);
+            let note = Note::new(Some(&name), NoteKind::LaunchFailed, text.clone());
+            settled.notes.push(note.about(text));
         }
     }
 
@@ -556,9 +654,20 @@ impl Settle<'_> {
         self.memory.spent = Spent { counted_to: Some(self.now), usd };
     }
 
+    fn dearest(&self) -> Option<UsdPerHour> {
+        self.settings.worker_types.values().filter_map(|worker_type| worker_type.max_price).max()
+    }
+
     fn price_of(&self, worker_type: Option<&WorkerTypeName>) -> Option<UsdPerHour> {
         self.settings.worker_types.get(worker_type?)?.max_price
     }
+}
+
+/// Whether EC2 took the instance back, or somebody ended it: no fault of the worker type.
+fn is_no_fault(status_code: &str) -> bool {
+    classify(status_code) == Some(RefusalClass::NoCapacity)
+        || status_code == "marked-for-termination"
+        || status_code == "instance-terminated-by-user"
 }
 
 /// Adds a strike under `name`.
