@@ -16,6 +16,7 @@ mod decide;
 mod effect;
 mod in_flight;
 mod index;
+mod join;
 mod limits;
 mod memory;
 mod options;

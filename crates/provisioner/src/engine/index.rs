@@ -3,7 +3,7 @@
 //! Building it costs work proportional to machines. Deciding from it does not: a worker type is counted
 //! anew only when its machines or running tasks changed, or when a deadline of one of them passed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -57,6 +57,8 @@ pub(super) struct Group {
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub(super) id: InstanceId,
+    /// Its place among the [`Memory::machines`] as of the last look.
+    pub(super) rank: usize,
     pub(super) state: InstanceState,
     pub(super) launched: Timestamp,
     pub(super) price: Option<UsdPerHour>,
@@ -236,8 +238,7 @@ impl Group {
         let mut claimed_slots = 0;
         let mut capable = 0;
         for machine in &mut self.machines {
-            let known_tasks = lookup.tasks(&machine.id);
-            let Some(known) = lookup.machine(&machine.id) else { continue };
+            let Some((known, known_tasks)) = lookup.get(machine) else { continue };
             let up_since = machine.launched;
             let aged = rules.max_lifetime.is_some_and(|lifetime| {
                 deadline.watch(clock::after(up_since, lifetime.saturating_mul(2)));
@@ -400,11 +401,12 @@ impl Index {
     }
 }
 
-/// What is known of machines, found by id. For many of them the trees are hashed first: a descent costs
-/// a cache miss per level, a hash one in all.
+/// What is known of machines, and how many tasks run on them. For a few they are looked up by id. For
+/// many, both are laid out by rank in one pass first: a look-up in a large tree costs a cache miss per
+/// level.
 pub(super) enum Lookup<'a> {
-    Trees(&'a mut BTreeMap<InstanceId, MachineMemory>, Option<&'a BTreeMap<InstanceId, u32>>),
-    Hashes(HashMap<&'a InstanceId, &'a mut MachineMemory>, HashMap<&'a InstanceId, u32>),
+    ById(&'a mut BTreeMap<InstanceId, MachineMemory>, Option<&'a BTreeMap<InstanceId, u32>>),
+    ByRank(Vec<(&'a mut MachineMemory, u32)>),
 }
 
 impl<'a> Lookup<'a> {
@@ -417,26 +419,24 @@ impl<'a> Lookup<'a> {
             Running::ByInstance { instances, .. } => Some(instances),
             Running::Unknown | Running::Counted { .. } => None,
         };
-        if due < machines.len() / 4 {
-            return Self::Trees(machines, tasks);
+        if due < machines.len() / 8 {
+            return Self::ById(machines, tasks);
         }
-        let tasks = tasks.into_iter().flatten().map(|(id, n)| (id, *n)).collect();
-        Self::Hashes(machines.iter_mut().collect(), tasks)
+        let mut tasks = tasks.into_iter().flatten().peekable();
+        let by_rank = machines.iter_mut().map(|(id, machine)| {
+            while tasks.next_if(|(other, _)| *other < id).is_some() {}
+            (machine, tasks.next_if(|(other, _)| *other == id).map_or(0, |(_, n)| *n))
+        });
+        Self::ByRank(by_rank.collect())
     }
 
-    fn machine(&mut self, id: &InstanceId) -> Option<&mut MachineMemory> {
+    fn get(&mut self, machine: &Machine) -> Option<(&mut MachineMemory, u32)> {
         match self {
-            Self::Trees(machines, _) => machines.get_mut(id),
-            Self::Hashes(machines, _) => machines.get_mut(id).map(|machine| &mut **machine),
+            Self::ById(machines, tasks) => {
+                let tasks = tasks.and_then(|tasks| tasks.get(&machine.id)).copied().unwrap_or(0);
+                Some((machines.get_mut(&machine.id)?, tasks))
+            }
+            Self::ByRank(known) => known.get_mut(machine.rank).map(|(known, n)| (&mut **known, *n)),
         }
-    }
-
-    /// Tasks that run on it.
-    fn tasks(&self, id: &InstanceId) -> u32 {
-        let tasks = match self {
-            Self::Trees(_, tasks) => tasks.and_then(|tasks| tasks.get(id)),
-            Self::Hashes(_, tasks) => tasks.get(id),
-        };
-        tasks.copied().unwrap_or(0)
     }
 }
