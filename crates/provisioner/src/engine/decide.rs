@@ -717,7 +717,8 @@ impl<'a> Draft<'a> {
 
     fn tags(&mut self) {
         let decide = self.decide;
-        for (name, group) in decide.index.types.iter().chain(&decide.index.retired) {
+        let groups = decide.index.types.iter().chain(&decide.index.retired);
+        for (name, group) in groups.filter(|(_, group)| group.untagged) {
             let untagged: Vec<_> = group
                 .machines
                 .iter()

@@ -45,6 +45,8 @@ pub(super) struct Group {
     pub(super) machines: Vec<Machine>,
     /// Open requests.
     pub(super) open: Vec<OpenRequest>,
+    /// Whether some machine lacks our tags: without looking at each of them in every round.
+    pub(super) untagged: bool,
     /// Counts of the machines, as of the last recount.
     pub(super) counts: Counts,
     /// When the counts change by the passing of time alone.
@@ -202,6 +204,7 @@ impl Group {
     /// Puts machines in order after all were added.
     pub(super) fn finish(&mut self) {
         self.machines.sort_by(|a, b| (a.launched, &a.id).cmp(&(b.launched, &b.id)));
+        self.untagged = self.machines.iter().any(|machine| !machine.tagged);
         self.open.sort_by(|a, b| (a.asked, &a.id).cmp(&(b.asked, &b.id)));
         self.dirty = true;
     }
