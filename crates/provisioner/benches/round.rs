@@ -159,6 +159,9 @@ fn observation(size: Size) -> Observation {
             tags,
         });
     }
+    // As the adapter gives it.
+    observation.instances.sort_by(|a, b| a.id.cmp(&b.id));
+    observation.spot_requests.sort_by(|a, b| a.id.cmp(&b.id));
     observation
 }
 

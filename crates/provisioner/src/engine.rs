@@ -16,6 +16,7 @@ mod decide;
 mod effect;
 mod in_flight;
 mod index;
+mod join;
 mod limits;
 mod memory;
 mod options;
@@ -176,6 +177,10 @@ impl Engine {
             key_name: &self.key_name,
             ledger: &mut self.ledger,
             memory: &mut self.memory,
+            knows_claims: matches!(
+                self.demand,
+                Ok(Demand { running: Running::ByInstance { .. }, .. })
+            ),
             now,
         };
         let settled = settle.run(observation, self.index.key_pair);

@@ -3,7 +3,7 @@
 //! Building it costs work proportional to machines. Deciding from it does not: a worker type is counted
 //! anew only when its machines or running tasks changed, or when a deadline of one of them passed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -45,6 +45,8 @@ pub(super) struct Group {
     pub(super) machines: Vec<Machine>,
     /// Open requests.
     pub(super) open: Vec<OpenRequest>,
+    /// Whether some machine lacks our tags: without looking at each of them in every round.
+    pub(super) untagged: bool,
     /// Counts of the machines, as of the last recount.
     pub(super) counts: Counts,
     /// When the counts change by the passing of time alone.
@@ -57,6 +59,8 @@ pub(super) struct Group {
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub(super) id: InstanceId,
+    /// Its place among the [`Memory::machines`] as of the last look.
+    pub(super) rank: usize,
     pub(super) state: InstanceState,
     pub(super) launched: Timestamp,
     pub(super) price: Option<UsdPerHour>,
@@ -124,8 +128,6 @@ pub(super) struct Counts {
     pub(super) leaving: u64,
     /// Tasks that machines up or booting can take beyond those they run.
     pub(super) free_slots: u64,
-    /// Machines without our tags.
-    pub(super) untagged: u64,
     /// The highest possible price of the machines and open requests that have one.
     pub(super) usd: UsdPerHour,
     /// How many have none.
@@ -146,7 +148,6 @@ impl Counts {
             free_slots: _,
             usd: _,
             unpriced: _,
-            untagged: _,
         } = *self;
         booting + idle + unknown + busy + overdue + aged + stopping
     }
@@ -213,6 +214,7 @@ impl Group {
     /// Puts machines in order after all were added.
     pub(super) fn finish(&mut self) {
         self.machines.sort_by(|a, b| (a.launched, &a.id).cmp(&(b.launched, &b.id)));
+        self.untagged = self.machines.iter().any(|machine| !machine.tagged);
         self.open.sort_by(|a, b| (a.asked, &a.id).cmp(&(b.asked, &b.id)));
         self.dirty = true;
     }
@@ -250,15 +252,13 @@ impl Group {
         let mut capable = 0;
         let mut n_presumed_busy = 0;
         for machine in &mut self.machines {
-            counts.untagged += u64::from(!machine.tagged);
             if machine.state == InstanceState::ShuttingDown {
                 machine.class = Class::Stopping;
                 machine.positively_idle = false;
                 counts.leaving += 1;
                 continue;
             }
-            let known_tasks = lookup.tasks(&machine.id);
-            let Some(known) = lookup.machine(&machine.id) else { continue };
+            let Some((known, known_tasks)) = lookup.get(machine) else { continue };
             let up_since = machine.launched;
             let aged = rules.max_lifetime.is_some_and(|lifetime| {
                 deadline.watch(clock::after(up_since, lifetime.saturating_mul(2)));
@@ -426,11 +426,12 @@ impl Index {
     }
 }
 
-/// What is known of machines, found by id. For many of them the trees are hashed first: a descent costs
-/// a cache miss per level, a hash one in all.
+/// What is known of machines, and how many tasks run on them. For a few they are looked up by id. For
+/// many, both are laid out by rank in one pass first: a look-up in a large tree costs a cache miss per
+/// level.
 pub(super) enum Lookup<'a> {
-    Trees(&'a mut BTreeMap<InstanceId, MachineMemory>, Option<&'a BTreeMap<InstanceId, u32>>),
-    Hashes(HashMap<&'a InstanceId, &'a mut MachineMemory>, HashMap<&'a InstanceId, u32>),
+    ById(&'a mut BTreeMap<InstanceId, MachineMemory>, Option<&'a BTreeMap<InstanceId, u32>>),
+    ByRank(Vec<(&'a mut MachineMemory, u32)>),
 }
 
 impl<'a> Lookup<'a> {
@@ -443,26 +444,24 @@ impl<'a> Lookup<'a> {
             Running::ByInstance { instances, .. } => Some(instances),
             Running::Unknown | Running::Counted { .. } => None,
         };
-        if due < machines.len() / 4 {
-            return Self::Trees(machines, tasks);
+        if due < machines.len() / 8 {
+            return Self::ById(machines, tasks);
         }
-        let tasks = tasks.into_iter().flatten().map(|(id, n)| (id, *n)).collect();
-        Self::Hashes(machines.iter_mut().collect(), tasks)
+        let mut tasks = tasks.into_iter().flatten().peekable();
+        let by_rank = machines.iter_mut().map(|(id, machine)| {
+            while tasks.next_if(|(other, _)| *other < id).is_some() {}
+            (machine, tasks.next_if(|(other, _)| *other == id).map_or(0, |(_, n)| *n))
+        });
+        Self::ByRank(by_rank.collect())
     }
 
-    fn machine(&mut self, id: &InstanceId) -> Option<&mut MachineMemory> {
+    fn get(&mut self, machine: &Machine) -> Option<(&mut MachineMemory, u32)> {
         match self {
-            Self::Trees(machines, _) => machines.get_mut(id),
-            Self::Hashes(machines, _) => machines.get_mut(id).map(|machine| &mut **machine),
+            Self::ById(machines, tasks) => {
+                let tasks = tasks.and_then(|tasks| tasks.get(&machine.id)).copied().unwrap_or(0);
+                Some((machines.get_mut(&machine.id)?, tasks))
+            }
+            Self::ByRank(known) => known.get_mut(machine.rank).map(|(known, n)| (&mut **known, *n)),
         }
-    }
-
-    /// Tasks that run on it.
-    fn tasks(&self, id: &InstanceId) -> u32 {
-        let tasks = match self {
-            Self::Trees(_, tasks) => tasks.and_then(|tasks| tasks.get(id)),
-            Self::Hashes(_, tasks) => tasks.get(id),
-        };
-        tasks.copied().unwrap_or(0)
     }
 }

@@ -3,13 +3,14 @@
 //! Everything is joined by id, so that the order of EC2's answers cannot count anything twice: a
 //! request that is fulfilled between two describe calls is one machine, however it shows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::clock;
 use crate::engine::index::{Class, Group, Index, Machine, OpenRequest};
+use crate::engine::join::Join;
 use crate::engine::memory::{
     CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent, quota,
 };
@@ -46,6 +47,8 @@ pub(super) struct Settle<'a> {
     pub(super) key_name: &'a KeyName,
     pub(super) ledger: &'a mut Ledger,
     pub(super) memory: &'a mut Memory,
+    /// Whether the queue tells which machine runs what.
+    pub(super) knows_claims: bool,
     pub(super) now: Timestamp,
 }
 
@@ -71,29 +74,7 @@ enum Owner<'n> {
 
 impl Settle<'_> {
     pub(super) fn run(mut self, observation: &Observation, key_pair_before: KeyPair) -> Settled {
-        let instances: HashMap<&InstanceId, &Instance> =
-            observation.instances.iter().map(|instance| (&instance.id, instance)).collect();
-        let requests: HashMap<&SpotRequestId, &SpotRequest> =
-            observation.spot_requests.iter().map(|request| (&request.id, request)).collect();
-        // An instance names its request; where it does not (yet), the request names its instance.
-        let mut request_of: HashMap<&InstanceId, &SpotRequest> =
-            HashMap::with_capacity(observation.spot_requests.len());
-        for request in &observation.spot_requests {
-            if let Some(id) = &request.instance {
-                request_of.insert(id, request);
-            }
-        }
-        let mut requests_with_instance: HashSet<&SpotRequestId> =
-            HashSet::with_capacity(observation.instances.len());
-        for instance in &observation.instances {
-            let named = instance.spot_request.as_ref();
-            if let Some(request) = named.and_then(|id| requests.get(id)) {
-                request_of.insert(&instance.id, request);
-            }
-            requests_with_instance.extend(named);
-            requests_with_instance.extend(request_of.get(&instance.id).map(|request| &request.id));
-        }
-
+        let join = Join::new(observation);
         let mut settled = Settled {
             index: Index {
                 key_pair: match observation.key_pair {
@@ -110,24 +91,19 @@ impl Settle<'_> {
             settled.index.types.insert(name.clone(), Group::default());
         }
 
-        self.settle_requests(
-            observation,
-            &requests,
-            &instances,
-            &requests_with_instance,
-            &mut settled,
-        );
         let counted_to = self.memory.spent.counted_to;
-        self.count_spending(observation, &request_of);
+        self.settle_requests(&join, &mut settled);
+        self.count_spending(&join);
         let (now, window) = (self.now, self.settings.provisioner.visibility_window);
         let ended_by_us: BTreeSet<InstanceId> = self.memory.ended.keys().cloned().collect();
         self.memory.ended.retain(|id, at| {
             now < clock::after(*at, window)
-                && instances.get(id).is_none_or(|instance| instance.state.is_live())
+                && join.instance(id).is_none_or(|instance| instance.state.is_live())
         });
         // The ledger tells whose an instance is whose request is not visible yet.
-        self.sort_instances(observation, &request_of, &mut settled);
-        self.settle_ledger(observation, &requests, &requests_with_instance, &mut settled);
+        self.sort_instances(&join, &mut settled);
+        self.settle_ledger(&join, &mut settled);
+        self.remember_machines(&join, &ended_by_us, counted_to, &mut settled);
         for group in settled.index.types.values_mut() {
             group.finish();
         }
@@ -135,12 +111,6 @@ impl Settle<'_> {
             group.finish();
         }
         settled.index.strays.finish();
-        // Nothing may depend on the order of EC2's answer.
-        settled.index.unresolved.sort_by(|a, b| a.id.cmp(&b.id));
-        settled.index.disputed.sort_by(|a, b| a.id.cmp(&b.id));
-        settled.index.odd.sort();
-        settled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
-        self.remember_machines(observation, &request_of, &ended_by_us, counted_to, &mut settled);
         settled
     }
 
@@ -169,27 +139,20 @@ impl Settle<'_> {
         }
     }
 
-    fn settle_requests(
-        &mut self,
-        observation: &Observation,
-        requests: &HashMap<&SpotRequestId, &SpotRequest>,
-        instances: &HashMap<&InstanceId, &Instance>,
-        requests_with_instance: &HashSet<&SpotRequestId>,
-        settled: &mut Settled,
-    ) {
+    fn settle_requests(&mut self, join: &Join<'_>, settled: &mut Settled) {
         let window = self.settings.provisioner.visibility_window;
         let mut open_before = std::mem::take(&mut self.memory.open);
         let mut fulfilled_before = std::mem::take(&mut self.memory.fulfilled);
         let mut ended: Vec<(&SpotRequest, WorkerTypeName, Pool)> = Vec::new();
 
-        for request in &observation.spot_requests {
+        for &(request, has_instance) in &join.requests {
             let granted = self.ledger.granted.get(&request.id);
             let before = open_before.remove(&request.id);
             // Most are fulfilled long since, and their instances are there.
             if request.state == SpotRequestState::Active
                 && granted.is_none()
                 && before.is_none()
-                && requests_with_instance.contains(&request.id)
+                && has_instance
             {
                 continue;
             }
@@ -216,7 +179,7 @@ impl Settle<'_> {
             match &request.state {
                 SpotRequestState::Open | SpotRequestState::Unrecognised(_) => {
                     // Its instance is there already: it counts as that.
-                    if requests_with_instance.contains(&request.id) {
+                    if has_instance {
                         self.memory.cancelling.remove(&request.id);
                         continue;
                     }
@@ -288,13 +251,11 @@ impl Settle<'_> {
                         }
                         // Cancelled or active, it made an instance: counted once that is visible, and
                         // until then as one on its way, for as long as describe may lag.
-                        let visible = instances.contains_key(instance)
-                            || requests_with_instance.contains(&request.id);
                         let may_come = matches!(
                             request.state,
                             SpotRequestState::Active | SpotRequestState::Cancelled
                         );
-                        if !visible
+                        if !has_instance
                             && may_come
                             && (tracked || request.state == SpotRequestState::Active)
                         {
@@ -326,8 +287,7 @@ impl Settle<'_> {
             }
         }
 
-        // After the successes, and in an order of our own; one failure per call, however many it asked.
-        ended.sort_by(|(a, ..), (b, ..)| a.id.cmp(&b.id));
+        // After the successes; one failure per call, however many it asked.
         let mut calls: BTreeSet<(WorkerTypeName, Option<&ClientToken>)> = BTreeSet::new();
         for (request, name, pool) in ended {
             if calls.insert((name.clone(), request.tags.intent.as_ref())) {
@@ -337,14 +297,14 @@ impl Settle<'_> {
 
         // Fulfilled ones stay for the whole window, also when their request has left the pages.
         for (id, entry) in fulfilled_before {
-            if !requests_with_instance.contains(&id) && !requests.contains_key(&id) {
+            if !join.has_instance(&id) && join.request(&id).is_none() {
                 self.memory.fulfilled.insert(id, entry);
             }
         }
         let now = self.now;
         // Those still shown keep their first sight, or their time would begin anew.
         self.memory.fulfilled.retain(|id, entry| {
-            now < clock::after(entry.since, window) || requests.contains_key(id)
+            now < clock::after(entry.since, window) || join.request(id).is_some()
         });
 
         // What became of a cancelled request is followed in the ledger.
@@ -384,36 +344,30 @@ impl Settle<'_> {
         }
     }
 
-    fn settle_ledger(
-        &mut self,
-        observation: &Observation,
-        requests: &HashMap<&SpotRequestId, &SpotRequest>,
-        requests_with_instance: &HashSet<&SpotRequestId>,
-        settled: &mut Settled,
-    ) {
+    fn settle_ledger(&mut self, join: &Join<'_>, settled: &mut Settled) {
         let window = self.settings.provisioner.visibility_window;
         let now = self.now;
         let before = self.ledger.granted.len();
         let fulfilled = &self.memory.fulfilled;
-        let looked_at = if before == 0 { &[] } else { observation.instances.as_slice() };
+        let looked_at = if before == 0 { &[] } else { join.instances.as_slice() };
         let untagged: BTreeSet<&SpotRequestId> = looked_at
             .iter()
+            .map(|(instance, _)| instance)
             .filter(|instance| instance.state.is_live() && instance.tags.worker_type.is_none())
             .filter_map(|instance| instance.spot_request.as_ref())
             .collect();
         let arrived = &mut settled.index.arrived;
         let notes = &mut settled.notes;
         self.ledger.granted.retain(|id, granted| {
-            if let Some(request) = requests.get(id) {
+            if let Some(request) = join.request(id) {
                 granted.last_seen = Some(now);
                 let open = matches!(
                     request.state,
                     SpotRequestState::Open | SpotRequestState::Unrecognised(_)
                 );
-                return !requests_with_instance.contains(id)
-                    && (open || fulfilled.contains_key(id));
+                return !join.has_instance(id) && (open || fulfilled.contains_key(id));
             }
-            if requests_with_instance.contains(id) {
+            if join.has_instance(id) {
                 // The request alone says whose the instance is, and EC2 does not show it yet.
                 arrived.insert(id.clone());
                 return untagged.contains(id);
@@ -433,7 +387,7 @@ impl Settle<'_> {
         settled.ledger_changed |= before != self.ledger.granted.len();
 
         if !self.ledger.intents.is_empty() {
-            for request in &observation.spot_requests {
+            for (request, _) in &join.requests {
                 if let Some(token) = &request.tags.intent
                     && self.ledger.intents.contains_key(token)
                 {
@@ -469,22 +423,21 @@ impl Settle<'_> {
         settled.seen_by_intent.retain(|token, _| self.ledger.intents.contains_key(token));
     }
 
-    fn sort_instances(
-        &self,
-        observation: &Observation,
-        request_of: &HashMap<&InstanceId, &SpotRequest>,
-        settled: &mut Settled,
-    ) {
+    fn sort_instances(&self, join: &Join<'_>, settled: &mut Settled) {
         let window = self.settings.provisioner.visibility_window;
-        for instance in &observation.instances {
+        let Index { types, retired, strays, unresolved, disputed, odd, .. } = &mut settled.index;
+        let mut types: HashMap<&WorkerTypeName, &mut Group> = types.iter_mut().collect();
+        let mut n_live = 0;
+        for &(instance, request) in &join.instances {
+            let rank = n_live;
+            n_live += usize::from(instance.state.is_live());
             if instance.state == InstanceState::Terminated {
                 continue;
             }
             let leaving = !instance.state.is_live() || self.memory.ended.contains_key(&instance.id);
             if let InstanceState::Unrecognised(state) = &instance.state {
-                settled.index.odd.push(format!("{} is `{state}`", instance.id));
+                odd.push(format!("{} is `{state}`", instance.id));
             }
-            let request = request_of.get(&instance.id);
             let granted = instance.spot_request.as_ref().and_then(|id| self.ledger.granted.get(id));
             let tags = &instance.tags;
             let of_request = request.map(|request| &request.tags);
@@ -506,17 +459,16 @@ impl Settle<'_> {
                     .or_else(|| granted.map(|granted| &granted.token))
                     .cloned()
             };
-            let owner = self.owner(key_name, worker_type);
+            let disputes = key_name.is_some_and(|name| name != self.key_name);
             let price = request
                 .and_then(|request| request.max_price)
                 .or_else(|| granted.and_then(|granted| granted.max_price))
-                .or_else(|| match owner {
-                    Owner::Type(name) | Owner::Retired(name) => self.price_of(Some(name)),
-                    // Not of our making: as dear as the dearest of ours.
-                    Owner::Stray | Owner::Disputed => self.dearest(),
-                });
+                .or_else(|| self.price_of(worker_type.filter(|_| !disputes)))
+                // Not of our making: as dear as the dearest of ours.
+                .or_else(|| if disputes || worker_type.is_none() { self.dearest() } else { None });
             let machine = Machine {
                 id: instance.id.clone(),
+                rank,
                 state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
                 launched: instance.launch_time,
                 price,
@@ -525,76 +477,62 @@ impl Settle<'_> {
                 class: Class::default(),
                 positively_idle: false,
             };
-            match owner {
-                // Every configured one has its group.
-                Owner::Type(name) => {
-                    if let Some(group) = settled.index.types.get_mut(name) {
-                        group.machines.push(machine);
-                    }
+            if disputes {
+                disputed.push(machine);
+            } else if let Some(name) = worker_type {
+                match types.get_mut(name) {
+                    Some(group) => group.machines.push(machine),
+                    None => retired.entry(name.clone()).or_default().machines.push(machine),
                 }
-                // No maximum waits for these to be gone.
-                Owner::Retired(_) | Owner::Disputed | Owner::Stray if leaving => {}
-                Owner::Retired(name) => {
-                    settled.index.retired.entry(name.clone()).or_default().machines.push(machine);
-                }
-                Owner::Disputed => settled.index.disputed.push(machine),
+            } else if leaving {
+                // No maximum waits for it to be gone.
+            } else if instance.spot_request.is_some()
+                && self.now < clock::after(instance.launch_time, window)
+            {
                 // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's only
                 // after the window.
-                Owner::Stray
-                    if instance.spot_request.is_some()
-                        && self.now < clock::after(instance.launch_time, window) =>
-                {
-                    settled.index.unresolved.push(machine);
-                }
-                Owner::Stray => settled.index.strays.machines.push(machine),
+                unresolved.push(machine);
+            } else {
+                strays.machines.push(machine);
             }
         }
     }
 
-    /// Forgets the machines that are gone, and remembers the new ones.
+    /// Keeps what is known of each live instance, in the order and number of [`Machine::rank`], and
+    /// settles with those that are gone.
     fn remember_machines(
         &mut self,
-        observation: &Observation,
-        request_of: &HashMap<&InstanceId, &SpotRequest>,
+        join: &Join<'_>,
         ended_by_us: &BTreeSet<InstanceId>,
         counted_to: Option<Timestamp>,
         settled: &mut Settled,
     ) {
         let now = self.now;
-        let live = observation.instances.iter().filter(|instance| instance.state.is_live());
-        let mut new: HashMap<&InstanceId, &Instance> =
-            live.map(|instance| (&instance.id, instance)).collect();
         let mut gone = Vec::new();
-        self.memory.machines.retain(|id, machine| match new.remove(id) {
-            Some(instance) => {
-                machine.ran |= instance.state == InstanceState::Running;
-                true
+        let mut before = std::mem::take(&mut self.memory.machines).into_iter().peekable();
+        let mut machines = BTreeMap::new();
+        let live = join.instances.iter().filter(|(instance, _)| instance.state.is_live());
+        // Both are sorted: one pass.
+        for &(instance, request) in live {
+            while let Some(dead) = before.next_if(|(id, _)| *id < instance.id) {
+                gone.push(dead);
             }
-            None => {
-                gone.push((id.clone(), machine.clone()));
-                false
+            let known = before.next_if(|(id, _)| *id == instance.id);
+            let (id, mut machine) =
+                known.unwrap_or_else(|| (instance.id.clone(), self.first_sight(instance, request)));
+            machine.ran |= instance.state == InstanceState::Running;
+            // It works, as far as can be told: what failed before it was launched is mended.
+            let works = if self.knows_claims { machine.claimed } else { machine.ran };
+            if works
+                && let Some(name) = &machine.worker_type
+                && self.memory.failures.get(name).is_some_and(|it| it.last < instance.launch_time)
+            {
+                self.memory.failures.remove(name);
             }
-        });
-        for (id, instance) in new {
-            let request = request_of.get(id);
-            let tags = &instance.tags;
-            let worker_type = tags
-                .worker_type
-                .as_ref()
-                .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
-            let price = request
-                .and_then(|request| request.max_price)
-                .or_else(|| self.price_of(worker_type));
-            let seen = MachineMemory {
-                first_seen: now,
-                claimed: false,
-                idle_rounds: 0,
-                ran: instance.state == InstanceState::Running,
-                worker_type: worker_type.cloned(),
-                price,
-            };
-            self.memory.machines.insert(id.clone(), seen);
+            machines.insert(id, machine);
         }
+        gone.extend(before);
+        self.memory.machines = machines;
 
         let mut died: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
         for (id, machine) in gone {
@@ -604,11 +542,11 @@ impl Settle<'_> {
                 self.memory.spent.usd =
                     self.memory.spent.usd.plus(price.over(clock::age(from, now)));
             }
-            let request = request_of.get(&id);
-            let interrupted = request.is_some_and(|it| is_no_fault(&it.status_code));
+            let request = join.request_of(&id);
+            let no_fault = request.is_some_and(|it| is_no_fault(&it.status_code));
             if let Some(name) = machine.worker_type
                 && !machine.ran
-                && !interrupted
+                && !no_fault
                 && !ended_by_us.contains(&id)
                 && self.settings.worker_types.contains_key(&name)
             {
@@ -626,20 +564,34 @@ impl Settle<'_> {
         }
     }
 
+    fn first_sight(&self, instance: &Instance, request: Option<&SpotRequest>) -> MachineMemory {
+        let worker_type = instance
+            .tags
+            .worker_type
+            .as_ref()
+            .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+        let price =
+            request.and_then(|request| request.max_price).or_else(|| self.price_of(worker_type));
+        MachineMemory {
+            first_seen: self.now,
+            claimed: false,
+            idle_rounds: 0,
+            ran: false,
+            worker_type: worker_type.cloned(),
+            price,
+        }
+    }
+
     /// Adds what live instances cost since the last look, at the highest possible price.
-    fn count_spending(
-        &mut self,
-        observation: &Observation,
-        request_of: &HashMap<&InstanceId, &SpotRequest>,
-    ) {
+    fn count_spending(&mut self, join: &Join<'_>) {
         let midnight = clock::last_midnight(self.now);
         let spent = &self.memory.spent;
         let (from, mut usd) = match spent.counted_to {
             Some(at) if at >= midnight => (at, spent.usd),
             _ => (midnight, Usd::ZERO),
         };
-        for instance in observation.instances.iter().filter(|instance| instance.state.is_live()) {
-            let request = request_of.get(&instance.id);
+        let live = join.instances.iter().filter(|(instance, _)| instance.state.is_live());
+        for (instance, request) in live {
             let name = instance
                 .tags
                 .worker_type

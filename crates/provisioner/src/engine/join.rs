@@ -1,0 +1,88 @@
+//! The instances and spot requests of one observation, each once, joined by id.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::ids::{InstanceId, SpotRequestId};
+use crate::observed::{Instance, Observation, SpotRequest};
+
+/// An observation in order of ids: nothing depends on the order of EC2's answer.
+pub(super) struct Join<'o> {
+    /// Each instance with its request, where that is shown.
+    pub(super) instances: Vec<(&'o Instance, Option<&'o SpotRequest>)>,
+    /// Each request, and whether its instance is shown.
+    pub(super) requests: Vec<(&'o SpotRequest, bool)>,
+    positions: HashMap<&'o SpotRequestId, usize>,
+    /// Requests that a shown instance names, and that are not shown themselves.
+    named: HashSet<&'o SpotRequestId>,
+}
+
+impl<'o> Join<'o> {
+    /// Cheapest where both come sorted by id, as the adapter gives them.
+    pub(super) fn new(observation: &'o Observation) -> Self {
+        let mut instances: Vec<_> = observation.instances.iter().map(|it| (it, None)).collect();
+        instances.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+        instances.dedup_by(|(a, _), (b, _)| a.id == b.id);
+        let mut requests: Vec<_> = observation.spot_requests.iter().map(|it| (it, false)).collect();
+        requests.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+        requests.dedup_by(|(a, _), (b, _)| a.id == b.id);
+        let positions =
+            requests.iter().enumerate().map(|(i, (request, _))| (&request.id, i)).collect();
+        let mut join = Self { instances, requests, positions, named: HashSet::new() };
+        join.by_instance();
+        join.by_request();
+        join
+    }
+
+    fn by_instance(&mut self) {
+        for (instance, request) in &mut self.instances {
+            let Some(id) = &instance.spot_request else { continue };
+            match self.positions.get(id) {
+                Some(&position) => {
+                    let (its, has_instance) = &mut self.requests[position];
+                    *request = Some(*its);
+                    *has_instance = true;
+                }
+                None => drop(self.named.insert(id)),
+            }
+        }
+    }
+
+    /// An instance names its request; where it does not (yet), the request names its instance.
+    fn by_request(&mut self) {
+        for (request, has_instance) in &mut self.requests {
+            if *has_instance {
+                continue;
+            }
+            let Some(id) = &request.instance else { continue };
+            if let Ok(at) = self.instances.binary_search_by(|(it, _)| it.id.cmp(id)) {
+                *has_instance = true;
+                self.instances[at].1.get_or_insert(request);
+            }
+        }
+    }
+
+    /// A request by id.
+    pub(super) fn request(&self, id: &SpotRequestId) -> Option<&'o SpotRequest> {
+        self.positions.get(id).map(|&position| self.requests[position].0)
+    }
+
+    /// The request of an instance.
+    pub(super) fn request_of(&self, id: &InstanceId) -> Option<&'o SpotRequest> {
+        let at = self.instances.binary_search_by(|(it, _)| it.id.cmp(id)).ok()?;
+        self.instances[at].1
+    }
+
+    /// Whether the instance of a request is shown, be the request shown or not.
+    pub(super) fn has_instance(&self, id: &SpotRequestId) -> bool {
+        match self.positions.get(id) {
+            Some(&position) => self.requests[position].1,
+            None => self.named.contains(id),
+        }
+    }
+
+    /// An instance by id.
+    pub(super) fn instance(&self, id: &InstanceId) -> Option<&'o Instance> {
+        let at = self.instances.binary_search_by(|(it, _)| it.id.cmp(id)).ok()?;
+        Some(self.instances[at].0)
+    }
+}
