@@ -36,14 +36,9 @@ impl From<NotConnected> for Failure {
 pub(crate) async fn connect(settings: &Settings) -> Result<Connection, NotConnected> {
     let key_name = load::key_name(settings).map_err(NotConnected::Final)?.clone();
     let aws = &settings.aws;
-    let options = ConnectOptions {
-        region: aws.region.clone(),
-        profile: aws.profile.clone(),
-        endpoint_url: aws.endpoint_url.clone(),
-    };
-    let client = Client::connect(&options).await.map_err(|error| {
-        NotConnected::Final(Failure::from_error(ExitStatus::USAGE, &error))
-    })?;
+    let client = Client::connect(&ConnectOptions::from(aws))
+        .await
+        .map_err(|error| NotConnected::Final(Failure::from_error(ExitStatus::USAGE, &error)))?;
     load::same_region(settings, client.region()).map_err(NotConnected::Final)?;
     let account = client.account_id().await.map_err(|error| {
         let failure = Failure::from_error(ExitStatus::FAILED, &error)

@@ -1,1 +1,42 @@
-//! x
+//! What the three programs share: arguments, output, exit codes, logs, signals, and the commands.
+//!
+//! Each program's `main` calls one function of this crate. Data goes to stdout, everything else to
+//! stderr; errors are printed once, at the boundary ([`exit::Failure`]). Nothing below `commands` reads
+//! the environment, and nothing is decided here: that is the library's.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+pub mod args;
+mod commands;
+#[cfg(feature = "aws")]
+mod confirm;
+#[cfg(feature = "aws")]
+mod connect;
+mod context;
+pub mod exit;
+mod load;
+mod output;
+mod program;
+mod render;
+#[cfg(feature = "aws")]
+mod server;
+#[cfg(feature = "aws")]
+mod signals;
+mod style;
+mod telemetry;
+
+/// Runs `provisionerd` with this process's arguments and environment.
+pub fn provisionerd() -> ExitCode {
+    program::run(commands::provisionerd)
+}
+
+/// Runs `setup-aws` with this process's arguments and environment.
+pub fn setup_aws() -> ExitCode {
+    program::run(commands::setup_aws)
+}
+
+/// Runs `cleanup-aws` with this process's arguments and environment.
+pub fn cleanup_aws() -> ExitCode {
+    program::run(commands::cleanup_aws)
+}

@@ -5,9 +5,10 @@
 
 use std::fmt;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
-use provisioner::engine::{Action, Executed, ExecutedResult, Note, Plan, Report, WorkerTypeStatus};
+use provisioner::engine::{Action, Note, Plan, WorkerTypeStatus};
+#[cfg(feature = "aws")]
+use provisioner::engine::{Executed, ExecutedResult, Report};
 use serde::Serialize;
 
 use crate::output;
@@ -91,10 +92,12 @@ impl PlanView {
     }
 
     /// A round, with what was done.
+    #[cfg(feature = "aws")]
+    /// A round, with what was done.
+    #[cfg(feature = "aws")]
     pub(crate) fn of_report(report: &Report, time: Timestamp) -> Self {
-        let done = |executed: &Executed| {
-            ActionView::of(&executed.action, Some(ResultView::of(executed)))
-        };
+        let done =
+            |executed: &Executed| ActionView::of(&executed.action, Some(ResultView::of(executed)));
         Self {
             actions: report.executed.iter().map(done).collect(),
             ..Self::of_plan(&report.plan, time)
@@ -109,28 +112,31 @@ impl PlanView {
 
 impl output::Report for PlanView {
     fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header([
-            "WORKER TYPE", "PENDING", "RUNNING", "OPEN", "BOOTING", "IDLE", "BUSY", "STOPPING", "WANTED",
-        ]);
-        for row in &self.worker_types {
-            let numbers = [
-                row.pending,
-                row.running,
-                row.open_requests,
-                row.booting,
-                row.idle,
-                row.busy,
-                row.stopping,
-                row.wanted,
-            ];
-            let numbers = numbers.iter().map(ToString::to_string);
-            table.add_row(std::iter::once(row.name.clone()).chain(numbers));
-        }
-        for line in table.lines() {
-            writeln!(f, "{}", line.trim())?;
-        }
+        let header = [
+            "WORKER TYPE",
+            "PENDING",
+            "RUNNING",
+            "OPEN",
+            "BOOTING",
+            "IDLE",
+            "BUSY",
+            "STOPPING",
+            "WANTED",
+        ];
+        let rows = self.worker_types.iter().map(|row| {
+            [
+                row.name.clone(),
+                row.pending.to_string(),
+                row.running.to_string(),
+                row.open_requests.to_string(),
+                row.booting.to_string(),
+                row.idle.to_string(),
+                row.busy.to_string(),
+                row.stopping.to_string(),
+                row.wanted.to_string(),
+            ]
+        });
+        output::write_table(f, header, rows)?;
         writeln!(f)?;
         writeln!(f, "{}", if self.actions.is_empty() { "Nothing to do." } else { "Actions:" })?;
         for action in &self.actions {
@@ -140,7 +146,8 @@ impl output::Report for PlanView {
             writeln!(f, "\nNotes:")?;
         }
         for note in &self.notes {
-            let whom = note.worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+            let whom =
+                note.worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
             writeln!(f, "  {whom}{} ({})", note.text, note.kind)?;
         }
         Ok(())
@@ -212,6 +219,7 @@ impl ActionView {
     }
 }
 
+#[cfg(feature = "aws")]
 impl ResultView {
     fn of(executed: &Executed) -> Self {
         let pool = executed.launch.as_ref().map(|(pool, _)| pool.to_string());

@@ -143,6 +143,6 @@ fn task(number: u64) -> String {
     let worker_type = ["linux", "windows", "unheard-of"][usize::try_from(number % 3).unwrap_or(0)];
     let (minute, second) = (number / 60 % 60, number % 60);
     format!(
-        r#"{{"taskId":"fN1SbArXTPSVFNUvaOl{number:06}","provisionerId":"aws-provisioner","workerType":"{worker_type}","created":"2026-03-14T09:{minute:02}:{second:02}.250Z","deadline":"2026-03-15T09:{minute:02}:{second:02}.250Z","priority":5,"expectedDuration":1800.5,"retries":5,"routes":["index.project.build.{number}"],"payload":{{"image":"builder:24.04","command":["/bin/bash","-c","git clone \"$REPO\" src && cd src && make -j4 check"],"env":{{"REPO":"https://git.example.com/project","LEVEL":"3"}},"maxRunTime":7200}},"metadata":{{"name":"build and test","owner":"ci@example.com","source":"https://git.example.com/project/.ci.yml"}}}}"#
+        r#"{{"taskId":"fN1SbArXTPSVFNUvaOl{number:06}","provisionerId":"aws-provisioner","workerType":"{worker_type}","created":"2026-03-14T09:{minute:02}:{second:02}.250Z","deadline":"2026-03-15T09:{minute:02}:{second:02}.250Z","priority":5,"expectedDuration":1800.5,"retries":5,"routes":["index.project.build.{number}"],"payload":{{"image":"builder:24.04","command":["/bin/bash","-c","git clone \"$REPO\" src && cd src && make -j4 check"],"env":{{"REPO":"https://git.example.com/project","LEVEL":"3"}},"maxRunTime":7200}},"metadata":{{"name":"build and test","description":"optimised, x86_64","owner":"ci@example.com","source":"https://git.example.com/project/.ci.yml"}}}}"#
     )
 }

@@ -22,6 +22,5 @@ mod whole;
 pub use client::{Client, ConnectOptions, NoRegion};
 pub use error::Error;
 pub use execute::Call;
-pub(crate) use inventory::{FoundInstance, FoundRequest, FoundTemplate};
-pub(crate) use key_pair::PrivateKey;
+pub(crate) use inventory::{FoundInstance, FoundRequest};
 pub use observe::Look;

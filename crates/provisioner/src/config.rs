@@ -23,7 +23,8 @@ mod tree;
 mod trust;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use origin::{ConfigError, Entry, Origin, Problem, Warning};
 
@@ -99,8 +100,27 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let saved_region = string_at(&tree, "aws", "region");
     tree::overlay(&mut tree, environment);
     tree::overlay(&mut tree, overrides);
+    check(&sources.current_dir, tree, saved_region, files_read, warnings)
+}
 
-    let reader = Reader::new(&sources.current_dir);
+/// Reads and checks a configuration that is the text of one file, and looks nowhere else: for those who
+/// keep it somewhere else than in files. Relative paths in it are relative to `dir`.
+pub fn parse(text: &str, dir: &Path) -> Result<Loaded, ConfigError> {
+    let name = Arc::from(dir.join(lookup::FILE_NAME));
+    let tree =
+        tree::parse_file(&name, text).map_err(|problems| ConfigError::new(problems, Vec::new()))?;
+    let saved_region = string_at(&tree, "aws", "region");
+    check(dir, tree, saved_region, Vec::new(), Vec::new())
+}
+
+fn check(
+    current_dir: &Path,
+    tree: Table,
+    saved_region: Option<String>,
+    files_read: Vec<PathBuf>,
+    warnings: Vec<Warning>,
+) -> Result<Loaded, ConfigError> {
+    let reader = Reader::new(current_dir);
     let settings = read::settings(&reader, tree, saved_region);
     let (entries, problems) = reader.finish();
     if !problems.is_empty() {

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::{self, Client};
+use crate::aws::{self, Call, Client};
 use crate::clock;
 use crate::engine::{Effect, Engine, LedgerFound, Outcome, Plan, Report, Start};
 use crate::ids::KeyName;
@@ -76,6 +76,8 @@ pub struct Health {
     pub last_success: Option<Timestamp>,
     /// Rounds in a row that failed.
     pub failed_rounds: u32,
+    /// How long until the next is due.
+    pub next: Duration,
 }
 
 /// Too many rounds failed in a row (`provisioner.max-failed-rounds`).
@@ -110,8 +112,11 @@ impl<S: DemandSource> Daemon<S> {
             }
             (LedgerState::Lost { .. }, Absent::IsClean) => LedgerFound::AssumedClean,
         };
-        let start =
-            Start { ledger: found, memory: state_dir.read_memory().unwrap_or_default(), nonce: nonce() };
+        let start = Start {
+            ledger: found,
+            memory: state_dir.read_memory().unwrap_or_default(),
+            nonce: nonce(),
+        };
         Ok(Self::new(settings, key_name, client, source, start, State::Locked(locked)))
     }
 
@@ -162,19 +167,21 @@ impl<S: DemandSource> Daemon<S> {
         let plan = self.engine.begin_round(Timestamp::now());
         if matches!(self.state, State::DryRun) {
             let plan = plan.clone();
-            self.reporter.notes(&plan.notes);
+            self.reporter.planned(&plan);
             return RoundEnd::Planned(plan);
         }
         while let Some(effect) = self.engine.next_effect(Timestamp::now()) {
             let outcome = self.carry_out(&effect).await;
             for executed in self.engine.outcome(outcome, Timestamp::now()) {
-                self.reporter.executed(&executed);
+                Reporter::executed(&executed);
             }
             if stop.is_cancelled() {
                 self.engine.stop_round();
             }
         }
-        let Some(report) = self.engine.end_round(Timestamp::now()) else { return RoundEnd::Stopped };
+        let Some(report) = self.engine.end_round(Timestamp::now()) else {
+            return RoundEnd::Stopped;
+        };
         self.reporter.round(&report);
         if let State::Locked(state) = &self.state
             && let Err(error) = state.write_memory(self.engine.memory())
@@ -186,17 +193,18 @@ impl<S: DemandSource> Daemon<S> {
 
     /// Reads the queue, then EC2, and tells the engine.
     async fn look(&mut self) -> Result<(), aws::Error> {
+        // Names first: what is decided on must not be old by the time they are known.
+        for (name, resolved) in self.resolver.run(&self.settings, &self.client).await {
+            self.engine.resolve(&name, resolved);
+        }
         let demand = self.source.demand(&self.engine.owned_instances()).await;
         let demand = demand.map_err(|error| chain(&error));
         let tracked = self.engine.tracked();
         let key_pair = self.engine.wants_key_pair();
-        let look = self.client.observe(&self.key_name, &tracked, key_pair).await?;
+        let look =
+            self.client.observe(&self.key_name, &tracked, key_pair, Timestamp::now()).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
-        }
-        let wanted = demand.as_ref().ok();
-        for (name, resolved) in self.resolver.run(&self.settings, &self.client, wanted).await {
-            self.engine.resolve(&name, resolved);
         }
         self.engine.observe(&look.observation, Timestamp::now());
         self.engine.demand(demand);
@@ -212,8 +220,11 @@ impl<S: DemandSource> Daemon<S> {
                 },
                 State::DryRun => Outcome::NotPersisted("this is a dry run".to_owned()),
             },
-            Effect::Request(_) | Effect::Cancel(_) | Effect::Terminate(_) | Effect::Tag { .. } => {
-                self.client.execute(effect).await
+            Effect::Request(call) => self.client.execute(Call::Request(call)).await,
+            Effect::Cancel(ids) => self.client.execute(Call::Cancel(ids)).await,
+            Effect::Terminate(ids) => self.client.execute(Call::Terminate(ids)).await,
+            Effect::Tag { instances, tags } => {
+                self.client.execute(Call::Tag { instances, tags }).await
             }
         }
     }
@@ -229,11 +240,15 @@ impl<S: DemandSource> Daemon<S> {
         let mut last_success = None;
         loop {
             let started = Instant::now();
+            let mut earliest = started + self.settings.provisioner.min_interval;
             let due = match self.round(stop).await {
                 RoundEnd::Stopped => return Ok(()),
                 RoundEnd::Done(report) => {
                     if report.demand_known {
                         last_success = Some(Timestamp::now());
+                    }
+                    if report.throttled {
+                        earliest = at(report.wake);
                     }
                     report.wake
                 }
@@ -241,16 +256,21 @@ impl<S: DemandSource> Daemon<S> {
                     last_success = Some(Timestamp::now());
                     clock::after(Timestamp::now(), self.settings.provisioner.interval)
                 }
-                RoundEnd::Failed { wake, .. } => wake,
+                // A wake-up does not make EC2 answer: the pause is kept.
+                RoundEnd::Failed { wake, .. } => {
+                    earliest = at(wake);
+                    wake
+                }
             };
             let failed_rounds = self.engine.failed_rounds();
-            tell(Health { last_round: Timestamp::now(), last_success, failed_rounds });
+            let last_round = Timestamp::now();
+            let pause = clock::age(last_round, due);
+            tell(Health { last_round, last_success, failed_rounds, next: pause });
             let most = self.settings.provisioner.max_failed_rounds;
             if most > 0 && failed_rounds >= most {
                 return Err(GaveUp(most));
             }
-            let pause = clock::age(Timestamp::now(), due);
-            if !wait(pause, started + self.settings.provisioner.min_interval, stop, wake).await {
+            if !wait(pause, earliest, stop, wake).await {
                 return Ok(());
             }
         }
@@ -261,16 +281,16 @@ impl<S: DemandSource> Daemon<S> {
         let now = Timestamp::now();
         let ledger = self.engine.ledger().clone();
         let memory = self.engine.memory().clone();
+        let answers = self.resolver.run(&self.settings, &self.client).await;
         let demand = self.source.demand(&self.engine.owned_instances()).await;
         let demand = demand.map_err(|error| chain(&error));
-        let look = self.client.observe(&self.key_name, &self.engine.tracked(), true).await?;
+        let look = self.client.observe(&self.key_name, &self.engine.tracked(), true, now).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
         }
-        let wanted = demand.as_ref().ok();
         let mut resolved = std::collections::BTreeMap::new();
         let mut unresolved = std::collections::BTreeMap::new();
-        for (name, answer) in self.resolver.run(&self.settings, &self.client, wanted).await {
+        for (name, answer) in answers {
             match answer {
                 Ok(answer) => drop(resolved.insert(name, answer)),
                 Err(why) => drop(unresolved.insert(name, why)),
@@ -317,6 +337,10 @@ async fn wait(pause: Duration, earliest: Instant, stop: &CancellationToken, wake
         () = stop.cancelled() => false,
         () = tokio::time::sleep_until(earliest) => true,
     }
+}
+
+fn at(time: Timestamp) -> Instant {
+    Instant::now() + clock::age(Timestamp::now(), time)
 }
 
 fn nonce() -> u64 {

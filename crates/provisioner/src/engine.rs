@@ -56,6 +56,8 @@ use token::Tokens;
 
 /// The longest pause after failed rounds.
 const LONGEST_FAILURE_PAUSE: Duration = Duration::from_mins(1);
+/// The longest while only the queue fails: it is the user's own and cheap to ask, and tasks wait.
+const LONGEST_QUEUE_PAUSE: Duration = Duration::from_secs(10);
 
 /// What an engine starts from.
 #[derive(Clone, Debug)]
@@ -95,6 +97,8 @@ pub struct Engine {
     resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
     tagged_lately: BTreeMap<InstanceId, Timestamp>,
     settle_notes: Vec<Note>,
+    /// Worker types of which an instance came up since the demand was last known.
+    came_up: BTreeSet<WorkerTypeName>,
     tokens: Tokens,
     round: Option<Round>,
     throttled_rounds: u32,
@@ -112,12 +116,14 @@ impl Engine {
             }
             LedgerFound::AssumedClean => (Ledger::default(), true),
         };
+        let mut memory = start.memory;
+        memory.reconcile(&settings);
         Self {
             settings,
             key_name,
             ledger,
             ledger_dirty,
-            memory: start.memory,
+            memory,
             index: Index::default(),
             seen_by_intent: BTreeMap::new(),
             demand: Err("not read yet".to_owned()),
@@ -125,6 +131,7 @@ impl Engine {
             resolved: BTreeMap::new(),
             tagged_lately: BTreeMap::new(),
             settle_notes: Vec::new(),
+            came_up: BTreeSet::new(),
             tokens: Tokens::new(start.nonce),
             round: None,
             throttled_rounds: 0,
@@ -180,6 +187,7 @@ impl Engine {
         self.seen_by_intent = settled.seen_by_intent;
         self.ledger_dirty |= settled.ledger_changed;
         self.settle_notes = settled.notes;
+        self.came_up.extend(settled.came_up);
         self.tagged_lately.retain(|_, at| clock::age(*at, now) < Duration::from_mins(1));
     }
 
@@ -192,8 +200,13 @@ impl Engine {
     /// Decides a round from what was taken in.
     pub fn begin_round(&mut self, now: Timestamp) -> &Plan {
         self.recount(now);
-        let in_flight =
-            in_flight::count(&self.ledger, &self.seen_by_intent, &self.index.arrived, &self.memory);
+        let in_flight = in_flight::count(
+            &self.ledger,
+            &self.seen_by_intent,
+            &self.index.arrived,
+            &self.memory,
+            |since| clock::after(since, self.settings.provisioner.visibility_window) <= now,
+        );
         let mut decided = {
             let decide = Decide {
                 settings: &self.settings,
@@ -235,8 +248,25 @@ impl Engine {
         let unknown = Running::Unknown;
         let running = self.demand.as_ref().map_or(&unknown, |demand| &demand.running);
         let settings = &self.settings;
-        self.index.recount(settings, running, self.fresh_demand, &mut self.memory, now);
+        let claimed =
+            self.index.recount(settings, running, self.fresh_demand, &mut self.memory, now);
         self.fresh_demand = false;
+
+        // A launch that worked ends a row of failures. Where it is known who works, that is the first
+        // task, for an instance that never claims one is a failure too; else, that it came up.
+        let worked = match running {
+            Running::ByInstance { .. } => {
+                self.came_up.clear();
+                claimed
+            }
+            Running::Unknown | Running::Counted { .. } if self.demand.is_ok() => {
+                std::mem::take(&mut self.came_up)
+            }
+            Running::Unknown | Running::Counted { .. } => BTreeSet::new(),
+        };
+        for name in worked {
+            self.memory.failures.remove(&name);
+        }
 
         // Machines that look free beside waiting tasks for long are not free.
         let mut changed = false;
@@ -263,7 +293,7 @@ impl Engine {
             }
         }
         if changed {
-            self.index.recount(settings, running, false, &mut self.memory, now);
+            let _ = self.index.recount(settings, running, false, &mut self.memory, now);
         }
         let long_ago =
             |penalty: &CoolDown| clock::age(penalty.until(), now) > Duration::from_mins(10);
@@ -275,7 +305,7 @@ impl Engine {
     pub fn round_failed(&mut self, now: Timestamp) -> Timestamp {
         self.round = None;
         self.failed_rounds = self.failed_rounds.saturating_add(1);
-        self.pause(self.failed_rounds, now)
+        self.pause(self.failed_rounds, LONGEST_FAILURE_PAUSE, now)
     }
 
     /// Rounds in a row that failed: EC2 not observed, or the demand unknown.
@@ -284,9 +314,9 @@ impl Engine {
     }
 
     /// A pause that grows with `strikes`, uneven by up to a fifth so that many daemons do not march in step.
-    fn pause(&mut self, strikes: u32, now: Timestamp) -> Timestamp {
+    fn pause(&mut self, strikes: u32, longest: Duration, now: Timestamp) -> Timestamp {
         let interval = self.settings.provisioner.interval;
-        let pause = memory::growing(interval, strikes, LONGEST_FAILURE_PAUSE.max(interval));
+        let pause = memory::growing(interval, strikes, longest.max(interval));
         let uneven = pause.mul_f64(
             0.8 + 0.4 * f64::from(u32::try_from(self.tokens.jitter() >> 32).unwrap_or(0))
                 / f64::from(u32::MAX),

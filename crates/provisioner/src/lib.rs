@@ -4,6 +4,48 @@
 //! worker type. The decisions are a synchronous state machine without I/O, clock or randomness; thin
 //! adapters around it speak to EC2, to the queue and to the disk.
 //!
+//! The programs `provisionerd`, `setup-aws` and `cleanup-aws` are made of it. Embedders bring a queue of
+//! their own ([`source::DemandSource`]) and run `daemon::Daemon` with it, as the repository's
+//! `examples/embed.rs` does. The decisions alone need neither AWS nor a queue:
+//!
+//! ```
+//! use std::{path::Path, sync::Arc};
+//!
+//! use jiff::Timestamp;
+//! use provisioner::config;
+//! use provisioner::demand::Demand;
+//! use provisioner::engine::{Engine, LedgerFound, Memory, Start};
+//! use provisioner::ids::{KeyName, WorkerTypeName};
+//! use provisioner::launch::{ResolvedPlacement, ResolvedWorkerType};
+//! use provisioner::observed::Observation;
+//!
+//! let text = r#"
+//!     [worker-types.linux]
+//!     image-id = "ami-0123456789abcdef0"
+//!     instance-types = ["c7g.large"]
+//!     max-instances = 20
+//! "#;
+//! let settings = Arc::new(config::parse(text, Path::new("/"))?.settings);
+//! let (linux, now) = (WorkerTypeName::parse("linux")?, Timestamp::now());
+//! let start = Start { ledger: LedgerFound::AssumedClean, memory: Memory::default(), nonce: 7 };
+//! let mut engine = Engine::new(settings, KeyName::parse("mine")?, start, now);
+//! engine.resolve(&linux, Ok(ResolvedWorkerType {
+//!     image_id: "ami-0123456789abcdef0".to_owned(),
+//!     security_group_ids: Vec::new(),
+//!     user_data: None,
+//!     placements: vec![ResolvedPlacement::default()],
+//! }));
+//! engine.observe(&Observation::default(), now);
+//! let mut demand = Demand::default();
+//! demand.pending.entry(linux).or_default().count = 35;
+//! engine.demand(Ok(demand));
+//!
+//! let plan = engine.begin_round(now);
+//! assert_eq!(plan.actions[0].kind.count(), 20);
+//! println!("{}", plan.actions[0].reason.text);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Features
 //!
 //! | feature | default | what for |
@@ -18,6 +60,8 @@ pub mod aws;
 pub mod cleanup;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "aws")]
+pub mod daemon;
 pub mod demand;
 pub mod engine;
 pub mod ids;
@@ -32,6 +76,7 @@ pub mod refusal;
 pub mod settings;
 #[cfg(feature = "aws")]
 pub mod setup;
+pub mod snapshot;
 pub mod source;
 pub mod state_dir;
 pub mod user_data;

@@ -101,6 +101,11 @@ impl Usd {
         micros(amount).map(Self)
     }
 
+    /// Returns micro-dollars.
+    pub const fn micros(self) -> u64 {
+        self.0
+    }
+
     /// Returns dollars, for display and JSON.
     pub fn dollars(self) -> f64 {
         dollars(self.0)

@@ -47,12 +47,11 @@ pub struct HttpQueue {
 /// What became of asking for RUNNING so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RunningSeen {
-    /// It was neither answered nor denied.
+    /// It was never answered. The queue may have none yet; it is asked again in each round, since a queue
+    /// may learn it without a restart of ours.
     Not,
     /// It was answered, so that it must be answered from now on.
     Answered,
-    /// The queue has none.
-    Denied,
 }
 
 impl HttpQueue {
@@ -79,7 +78,6 @@ impl DemandSource for HttpQueue {
         let pending = endpoint.read("PENDING", filter.pointer(), PendingTally::new(filter)).await?;
         let running = match ask_running {
             AskRunning::Never => None,
-            AskRunning::Auto if *running_seen == RunningSeen::Denied => None,
             AskRunning::Auto | AskRunning::Always => {
                 let tally = RunningTally::new(filter, owned);
                 match endpoint.read("RUNNING", filter.pointer(), tally).await {
@@ -91,14 +89,13 @@ impl DemandSource for HttpQueue {
                         if *ask_running == AskRunning::Auto
                             && *running_seen == RunningSeen::Not =>
                     {
-                        *running_seen = RunningSeen::Denied;
                         None
                     }
                     Err(error) => return Err(error),
                 }
             }
         };
-        Ok(combine(pending, running, judge, *ask_running))
+        Ok(combine(pending, running, judge))
     }
 }
 
@@ -106,7 +103,6 @@ fn combine(
     pending: PendingTally<'_>,
     running: Option<RunningTally<'_>>,
     judge: &mut Judge,
-    ask_running: AskRunning,
 ) -> Demand {
     let mut skipped = pending.skipped;
     let running = match running {
@@ -122,13 +118,7 @@ fn combine(
             } else {
                 skipped.malformed += running.malformed;
                 skipped.oversized += running.oversized;
-                // Two empty answers look the same from a queue that ignores `state` and hides claimed tasks:
-                // then every machine would pass for idle. `running = true` is the user's word for it.
-                if heeds == Heeds::NotKnown && ask_running == AskRunning::Auto {
-                    running.counted()
-                } else {
-                    running.running()
-                }
+                running.running()
             }
         }
     };

@@ -9,6 +9,7 @@
 //! Everything in here blocks. Files are small; callers in async code may use `spawn_blocking`.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,9 @@ use lock::Lock;
 const LEDGER: Format = Format { name: "ledger.json", version: 1, field: "ledger" };
 /// The soft state's file.
 const MEMORY: Format = Format { name: "memory.json", version: 1, field: "memory" };
+
+/// The lock's file.
+const LOCK: &str = "lock";
 
 /// Where one deployment's state lives. Holding it locks and changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +105,7 @@ impl StateDir {
     /// [`StateDirError::Locked`] with the holder's process id if another process has it.
     pub fn lock(&self) -> Result<LockedStateDir, StateDirError> {
         self.create()?;
-        let lock = Lock::take(&self.path.join("lock"))?;
+        let lock = Lock::take(&self.path.join(LOCK))?;
         Ok(LockedStateDir { dir: self.clone(), _lock: lock })
     }
 
@@ -206,6 +210,23 @@ impl LockedStateDir {
     /// one still is.
     pub fn write_ledger(&self, ledger: &Ledger) -> Result<(), StateDirError> {
         file::replace(&self.dir.path.join(LEDGER.name), &LEDGER, ledger)
+    }
+
+    /// Removes the ledger, the soft state and the directory, for `cleanup-aws`. What is not ours in there
+    /// (a damaged ledger kept aside) stays, and the directory with it.
+    pub fn forget(&self) -> Result<(), StateDirError> {
+        for name in [LEDGER.name, MEMORY.name, LOCK] {
+            let path = self.dir.path.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StateDirError::io("remove", &path, error));
+                }
+                _ => {}
+            }
+        }
+        // Not empty, or gone already: either way nothing of ours is in it.
+        drop(fs::remove_dir(&self.dir.path));
+        Ok(())
     }
 
     /// Replaces the soft state.

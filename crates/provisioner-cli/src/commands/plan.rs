@@ -40,8 +40,8 @@ async fn look(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
 
     let connection = crate::connect::connect(settings).await?;
     let state_dir = connection.state_dir(settings)?;
-    let queue = HttpQueue::new(settings)
-        .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
+    let queue =
+        HttpQueue::new(settings).map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
     let crate::connect::Connection { client, key_name, .. } = connection;
     let mut daemon = Daemon::dry_run(Arc::clone(settings), key_name, client, queue, &state_dir)
         .map_err(|error| crate::connect::state_dir_failure(&error))?;
@@ -62,7 +62,8 @@ fn read(path: &Path) -> Result<Snapshot, Failure> {
         Failure::usage(format!("failed to read the snapshot `{shown}`")).caused_by(&error)
     })?;
     let snapshot: Snapshot = serde_json::from_str(&text).map_err(|error| {
-        Failure::usage(format!("`{shown}` is no snapshot of `plan --save-snapshot`")).caused_by(&error)
+        Failure::usage(format!("`{shown}` is no snapshot of `plan --save-snapshot`"))
+            .caused_by(&error)
     })?;
     if snapshot.version != snapshot::VERSION {
         return Err(Failure::usage(format!(
@@ -76,8 +77,10 @@ fn read(path: &Path) -> Result<Snapshot, Failure> {
 
 fn write(path: &Path, snapshot: Snapshot) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| {
-        Failure::failed(format!("failed to save the snapshot in `{}`", path.display())).caused_by(error)
+        Failure::failed(format!("failed to save the snapshot in `{}`", path.display()))
+            .caused_by(error)
     };
-    let text = serde_json::to_string_pretty(&snapshot.redacted()).map_err(|error| failed(&error))?;
+    let text =
+        serde_json::to_string_pretty(&snapshot.redacted()).map_err(|error| failed(&error))?;
     std::fs::write(path, text + "\n").map_err(|error| failed(&error))
 }

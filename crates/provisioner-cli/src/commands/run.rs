@@ -19,18 +19,21 @@ mod with_aws {
     use std::time::Duration;
 
     use jiff::Timestamp;
-    use provisioner::daemon::{Absent, Daemon, RoundEnd};
-    use provisioner::engine::NoteKind;
+    use provisioner::daemon::{self, Absent, Daemon, RoundEnd};
+    use provisioner::engine::{Executed, ExecutedResult, NoteKind, Report};
     use provisioner::queue::HttpQueue;
+    use provisioner::refusal::{Refusal, RefusalClass};
     use provisioner::settings::Settings;
-    use tokio::sync::Notify;
+    use tokio::sync::{Notify, watch};
+    use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
 
     use super::{Context, ExitStatus, Failure, RunArgs};
+    use crate::args::OutputFormat;
     use crate::connect::{self, Connection, NotConnected};
     use crate::render::PlanView;
-    use crate::server::Server;
-    use crate::{load, signals};
+    use crate::server::Health;
+    use crate::{load, server, signals};
 
     /// Between tries to learn which account this is, while AWS does not answer.
     const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -45,7 +48,11 @@ mod with_aws {
             return Ok(ExitStatus::DONE);
         };
         let daemon = open(&settings, connection, args)?;
-        if args.once { once(daemon, context, &stop).await } else { forever(daemon, &settings, &stop).await }
+        if args.once {
+            once(daemon, context, args, &stop).await
+        } else {
+            forever(daemon, &settings, &stop).await
+        }
     }
 
     /// `None`: stopped before AWS answered.
@@ -65,7 +72,7 @@ mod with_aws {
                 Ok(connection) => return Ok(Some(connection)),
                 // A daemon outlives an outage at its start as well as a later one.
                 Err(NotConnected::Unanswered(failure)) if !once => {
-                    tracing::error!("{}; trying again in {}s", failure.message(), pause.as_secs());
+                    tracing::error!("{failure}; trying again in {}s", pause.as_secs());
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => return Ok(None),
@@ -100,6 +107,7 @@ mod with_aws {
     async fn once(
         mut daemon: Daemon<HttpQueue>,
         mut context: Context,
+        args: RunArgs,
         stop: &CancellationToken,
     ) -> Result<ExitStatus, Failure> {
         let (view, plan, incomplete) = match daemon.round(stop).await {
@@ -108,15 +116,20 @@ mod with_aws {
                 return Err(Failure::from_error(ExitStatus::FAILED, &error)
                     .with_hint(error.hint().unwrap_or_default()));
             }
-            RoundEnd::Planned(plan) => {
-                (PlanView::of_plan(&plan, Timestamp::now()), plan, false)
-            }
+            RoundEnd::Planned(plan) => (PlanView::of_plan(&plan, Timestamp::now()), plan, false),
             RoundEnd::Done(report) => {
                 let view = PlanView::of_report(&report, Timestamp::now());
+                if let Some(refusal) = all_forbidden(&report) {
+                    context.output.report(&view)?;
+                    return Err(Failure::failed(format!("AWS refuses everything: {refusal}")));
+                }
                 (view, report.plan, report.incomplete)
             }
         };
-        context.output.report(&view)?;
+        // As text, the log has told it already; a dry run did nothing but this.
+        if args.dry_run || context.globals.output == OutputFormat::Json {
+            context.output.report(&view)?;
+        }
         if let Some(note) = plan.notes.iter().find(|note| note.kind == NoteKind::DemandUnknown) {
             return Err(Failure::failed(note.text.clone()));
         }
@@ -127,15 +140,56 @@ mod with_aws {
         })
     }
 
+    /// What AWS says, if it forbade all that was tried.
+    fn all_forbidden(report: &Report) -> Option<&Refusal> {
+        let forbidden = |executed: &Executed| match executed {
+            Executed { result: ExecutedResult::Refused(refusal), .. }
+                if refusal.class == RefusalClass::Unauthorized =>
+            {
+                Some(refusal)
+            }
+            _ => None,
+        };
+        let refusals: Option<Vec<_>> = report.executed.iter().map(forbidden).collect();
+        refusals?.first().copied()
+    }
+
     async fn forever(
         mut daemon: Daemon<HttpQueue>,
         settings: &Settings,
         stop: &CancellationToken,
     ) -> Result<ExitStatus, Failure> {
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            queue = settings.queue.base_url,
+            worker_types = settings.worker_types.len(),
+            "started: {} worker types, tasks from {}",
+            settings.worker_types.len(),
+            settings.queue.base_url
+        );
         let wake = Arc::new(Notify::new());
-        let server = Server::start(settings, Arc::clone(&wake)).await?;
-        let ended = daemon.run(stop, &wake, |health| server.tell(health)).await;
-        server.stop().await;
+        let (tell, health) = watch::channel(Health::starting());
+        let interval = settings.provisioner.interval;
+        let links = server::Links { wake: Arc::clone(&wake), health, interval };
+        let listening = CancellationToken::new();
+        let server = server::start(&settings.server, links, listening.clone()).await?;
+        let ended = daemon
+            .run(stop, &wake, |round| {
+                let daemon::Health { last_round, last_success, failed_rounds, next } = round;
+                // Until the next round is due, nothing turns on purpose.
+                let turned = Instant::now() + next;
+                tell.send_replace(Health {
+                    turned,
+                    last_round: Some(last_round),
+                    last_success,
+                    failed_rounds,
+                });
+            })
+            .await;
+        listening.cancel();
+        if let Some(server) = server {
+            server.ended().await;
+        }
         match ended {
             Ok(()) => {
                 tracing::info!("stopped; instances and requests go on as they are");

@@ -3,8 +3,6 @@
 //! One id that EC2 does not know, or may not terminate, fails the whole call: it is repeated at
 //! once without that id.
 
-use std::future::Future;
-
 use super::{Client, Error};
 use crate::ids::{InstanceId, SpotRequestId};
 
@@ -29,46 +27,19 @@ pub(crate) struct Bulk<Id> {
 impl Client {
     /// Cancels spot instance requests. Their instances go on.
     pub(crate) async fn cancel(&self, ids: &[SpotRequestId]) -> Bulk<SpotRequestId> {
-        bulk(ids, SpotRequestId::as_str, async |ids: Vec<String>| {
-            let resource = resource(&ids, "spot request");
-            self.ec2
-                .cancel_spot_instance_requests()
-                .set_spot_instance_request_ids(Some(ids))
-                .send()
-                .await
-                .map(|_| ())
-                .map_err(|error| Error::new("CancelSpotInstanceRequests", resource, error))
-        })
-        .await
+        bulk(ids, SpotRequestId::as_str, async |ids| self.cancel_all(ids).await).await
     }
 
     /// Terminates instances, in any state.
     pub(crate) async fn terminate(&self, ids: &[InstanceId]) -> Bulk<InstanceId> {
-        bulk(ids, InstanceId::as_str, async |ids: Vec<String>| {
-            let resource = resource(&ids, "instance");
-            self.ec2
-                .terminate_instances()
-                .set_instance_ids(Some(ids))
-                .send()
-                .await
-                .map(|_| ())
-                .map_err(|error| Error::new("TerminateInstances", resource, error))
-        })
-        .await
+        bulk(ids, InstanceId::as_str, async |ids| self.terminate_all(ids).await).await
     }
 }
 
-fn resource(ids: &[String], what: &str) -> String {
-    match ids {
-        [id] => format!("{what} {id}"),
-        ids => format!("{} {what}s", ids.len()),
-    }
-}
-
-async fn bulk<Id: Clone, F: Future<Output = Result<(), Error>>>(
+async fn bulk<Id: Clone>(
     ids: &[Id],
     text: fn(&Id) -> &str,
-    call: impl Fn(Vec<String>) -> F,
+    call: impl AsyncFn(&[Id]) -> Result<(), Error>,
 ) -> Bulk<Id> {
     let mut result =
         Bulk { done: Vec::new(), absent: Vec::new(), protected: Vec::new(), error: None };
@@ -78,7 +49,7 @@ async fn bulk<Id: Clone, F: Future<Output = Result<(), Error>>>(
             if rest.is_empty() {
                 break;
             }
-            let Err(error) = call(rest.iter().map(|id| text(id).to_owned()).collect()).await else {
+            let Err(error) = call(&rest).await else {
                 result.done.append(&mut rest);
                 break;
             };
@@ -149,13 +120,13 @@ mod tests {
     async fn wrong_ids_are_left_out_and_the_rest_is_done() {
         let ids = ["i-1", "i-11", "i-2", "i-3"].map(InstanceId::from);
         let calls = RefCell::new(0);
-        let result = bulk(&ids, InstanceId::as_str, async |ids: Vec<String>| {
+        let result = bulk(&ids, InstanceId::as_str, async |ids| {
             *calls.borrow_mut() += 1;
-            if ids.contains(&"i-1".to_owned()) {
+            if ids.contains(&"i-1".into()) {
                 let message = "The instance IDs 'i-1, i-3' do not exist";
                 return Err(refused("InvalidInstanceID.NotFound", message));
             }
-            if ids.contains(&"i-2".to_owned()) {
+            if ids.contains(&"i-2".into()) {
                 let message = "The instance 'i-2' may not be terminated. Modify its \
                                'disableApiTermination' instance attribute and try again.";
                 return Err(refused("OperationNotPermitted", message));

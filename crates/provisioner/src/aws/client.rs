@@ -9,6 +9,7 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use super::Error;
 use super::whole::WholeAnswers;
 use crate::refusal::RefusalClass;
+use crate::settings;
 
 /// The SDK itself has no limit but one for connecting; a loop must not hang on a lost packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +29,17 @@ pub struct ConnectOptions {
     pub profile: Option<String>,
     /// The endpoint for every service.
     pub endpoint_url: Option<String>,
+}
+
+impl From<&settings::Aws> for ConnectOptions {
+    fn from(aws: &settings::Aws) -> Self {
+        let settings::Aws { region, saved_region: _, profile, endpoint_url, account_id: _ } = aws;
+        Self {
+            region: region.clone(),
+            profile: profile.clone(),
+            endpoint_url: endpoint_url.clone(),
+        }
+    }
 }
 
 /// Nothing says which region to use.
@@ -129,9 +141,9 @@ impl Client {
         let error = match self.sts.get_caller_identity().send().await {
             Ok(answer) => match answer.account {
                 Some(account) => return Ok(account),
-                None => Error::incomplete("GetCallerIdentity", "the credentials", "no account id"),
+                None => Error::incomplete("GetCallerIdentity", "the account", "no account id"),
             },
-            Err(error) => Error::new("GetCallerIdentity", "the credentials", error),
+            Err(error) => Error::new("GetCallerIdentity", "the account", error),
         };
         if error.refusal.class != RefusalClass::Transient {
             return Err(error);

@@ -35,6 +35,7 @@ pub struct Error {
 
 impl Error {
     /// Lifts what is worth knowing out of an SDK error.
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
     pub fn new<E>(
         operation: &'static str,
         resource: impl Into<String>,
@@ -96,13 +97,14 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operation, resource, refusal } = self;
-        let verb = match refusal.code.as_str() {
-            TIMEOUT | NO_ANSWER => "got no answer",
-            NO_CREDENTIALS => "was not tried",
-            UNRESOLVED => "found nothing to use",
-            _ => "was refused",
-        };
-        write!(f, "{operation} for {resource} {verb}: {refusal}")
+        write!(f, "{operation} for {resource} ")?;
+        match refusal.code.as_str() {
+            TIMEOUT => write!(f, "got no answer in time: {}", refusal.message),
+            NO_ANSWER => write!(f, "got no answer: {}", refusal.message),
+            UNRESOLVED => write!(f, "found nothing to use: {}", refusal.message),
+            NO_CREDENTIALS => write!(f, "was not tried: {}", refusal.message),
+            _ => write!(f, "was refused: {refusal}"),
+        }
     }
 }
 
@@ -162,16 +164,23 @@ fn chain<'a>(
 }
 
 fn is_credentials(error: &(dyn StdError + 'static)) -> bool {
-    chain(error).any(|cause| cause.is::<CredentialsError>())
+    chain(error).any(<dyn StdError>::is::<CredentialsError>)
 }
 
 /// The texts of what is behind an SDK error (its own says nothing), each once.
 fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for cause in chain(error).skip(1) {
-        let text = cause.to_string();
-        // Some layers repeat the text of the one beneath.
-        if !texts.iter().any(|known| known.contains(&text)) {
+        // On one line: the list of tried credentials providers has one for each.
+        let text = cause
+            .to_string()
+            .lines()
+            .map(str::trim)
+            .collect::<Vec<_>>()
+            .join("; ")
+            .replace(":; ", ": ");
+        // Some layers repeat the text of the one beneath, and one says nothing but `other`.
+        if text != "other" && !texts.iter().any(|known| known.contains(&text)) {
             texts.push(text);
         }
     }

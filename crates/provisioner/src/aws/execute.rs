@@ -51,7 +51,7 @@ impl Client {
         }
     }
 
-    async fn cancel_all(&self, ids: &[SpotRequestId]) -> Result<(), Error> {
+    pub(super) async fn cancel_all(&self, ids: &[SpotRequestId]) -> Result<(), Error> {
         self.ec2
             .cancel_spot_instance_requests()
             .set_spot_instance_request_ids(Some(texts(ids, SpotRequestId::as_str)))
@@ -63,7 +63,7 @@ impl Client {
         Ok(())
     }
 
-    async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), Error> {
+    pub(super) async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), Error> {
         self.ec2
             .terminate_instances()
             .set_instance_ids(Some(texts(ids, InstanceId::as_str)))

@@ -1,14 +1,13 @@
 //! Everything under a key-name, for `setup-aws` and `cleanup-aws`: all pages, or an error.
 
-use aws_sdk_ec2::types::{Filter, FleetData, Instance, LaunchTemplate, SpotInstanceRequest};
+use aws_sdk_ec2::types::{FleetData, Instance, LaunchTemplate, SpotInstanceRequest, VolumeState};
 
+use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
 use super::state::{instance_state, spot_request_state};
 use super::{Client, Error, tags};
 use crate::ids::{InstanceId, KeyName, SpotRequestId};
 use crate::launch::TAG_KEY_NAME;
 use crate::observed::{InstanceState, SpotRequestState};
-
-const PAGE: i32 = 1000;
 
 /// A spot instance request that still stands or has an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +25,6 @@ pub(crate) struct FoundInstance {
     pub(crate) state: InstanceState,
     pub(crate) worker_type: Option<String>,
     pub(crate) instance_type: String,
-    pub(crate) zone: String,
     /// Volumes that stay when it is terminated.
     pub(crate) lasting_volumes: Vec<String>,
 }
@@ -42,8 +40,14 @@ fn under(name: &KeyName) -> String {
     format!("key-name `{name}`")
 }
 
-fn filter(name: impl Into<String>, value: &str) -> Filter {
-    Filter::builder().name(name).values(value).build()
+/// Goes on to the next page. A listing without an end is no listing.
+fn advance(
+    pages: &mut Pages,
+    token: Option<&str>,
+    operation: &'static str,
+    name: &KeyName,
+) -> Result<bool, Error> {
+    pages.advance(token).map_err(|what| Error::incomplete(operation, under(name), what))
 }
 
 impl Client {
@@ -52,56 +56,72 @@ impl Client {
         &self,
         name: &KeyName,
     ) -> Result<Vec<FoundRequest>, Error> {
-        let mut pages = self
-            .ec2
-            .describe_spot_instance_requests()
-            .filters(filter("launch.key-name", name.as_str()))
-            .into_paginator()
-            .page_size(PAGE)
-            .send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page =
-                page.map_err(|e| Error::new("DescribeSpotInstanceRequests", under(name), e))?;
-            found.extend(page.spot_instance_requests().iter().filter_map(request));
+        const OPERATION: &str = "DescribeSpotInstanceRequests";
+        let launches_with = |it: &&SpotInstanceRequest| {
+            it.launch_specification().and_then(|it| it.key_name()) == Some(name.as_str())
+        };
+        let (mut found, mut pages) = (Vec::new(), Pages::default());
+        loop {
+            let page = self
+                .ec2
+                .describe_spot_instance_requests()
+                .filters(exact("launch.key-name", [name.as_str()]))
+                .max_results(PAGE)
+                .set_next_token(pages.token())
+                .send()
+                .await
+                .map_err(|error| Error::new(OPERATION, under(name), error))?;
+            let requests = page.spot_instance_requests().iter().filter(launches_with);
+            found.extend(requests.filter_map(request));
+            if !advance(&mut pages, page.next_token(), OPERATION, name)? {
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
     /// Instances in any state but terminated.
     pub(crate) async fn instances(&self, name: &KeyName) -> Result<Vec<FoundInstance>, Error> {
-        let mut pages = self
-            .ec2
-            .describe_instances()
-            .filters(filter("key-name", name.as_str()))
-            .into_paginator()
-            .page_size(PAGE)
-            .send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| Error::new("DescribeInstances", under(name), e))?;
-            let instances = page.reservations().iter().flat_map(|it| it.instances());
-            found.extend(
-                instances.filter(|it| it.key_name() == Some(name.as_str())).filter_map(instance),
-            );
+        const OPERATION: &str = "DescribeInstances";
+        let (mut found, mut pages) = (Vec::new(), Pages::default());
+        loop {
+            let page = self
+                .ec2
+                .describe_instances()
+                .filters(exact("key-name", [name.as_str()]))
+                .max_results(PAGE)
+                .set_next_token(pages.token())
+                .send()
+                .await
+                .map_err(|error| Error::new(OPERATION, under(name), error))?;
+            let instances =
+                page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances);
+            let ours = instances.filter(|it| it.key_name() == Some(name.as_str()));
+            found.extend(ours.filter_map(instance));
+            if !advance(&mut pages, page.next_token(), OPERATION, name)? {
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
     /// Fleets with our tag that still stand. EC2 cannot filter fleets by tag.
     pub(crate) async fn fleets(&self, name: &KeyName) -> Result<Vec<String>, Error> {
-        let mut pages = self.ec2.describe_fleets().into_paginator().page_size(PAGE).send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| Error::new("DescribeFleets", under(name), e))?;
-            found.extend(
-                page.fleets()
-                    .iter()
-                    .filter(|it| fleet_stands(it, name))
-                    .filter_map(|it| it.fleet_id.clone()),
-            );
+        const OPERATION: &str = "DescribeFleets";
+        let (mut found, mut pages) = (Vec::new(), Pages::default());
+        loop {
+            let page = self
+                .ec2
+                .describe_fleets()
+                .max_results(PAGE)
+                .set_next_token(pages.token())
+                .send()
+                .await
+                .map_err(|error| Error::new(OPERATION, under(name), error))?;
+            let ours = page.fleets().iter().filter(|it| fleet_stands(it, name));
+            found.extend(ours.filter_map(|it| it.fleet_id.clone()));
+            if !advance(&mut pages, page.next_token(), OPERATION, name)? {
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
     /// Launch templates with our tag.
@@ -109,42 +129,58 @@ impl Client {
         &self,
         name: &KeyName,
     ) -> Result<Vec<FoundTemplate>, Error> {
-        // DescribeLaunchTemplates takes pages of 200 at most.
-        let mut pages = self
-            .ec2
-            .describe_launch_templates()
-            .filters(filter(format!("tag:{TAG_KEY_NAME}"), name.as_str()))
-            .into_paginator()
-            .page_size(200)
-            .send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| Error::new("DescribeLaunchTemplates", under(name), e))?;
+        const OPERATION: &str = "DescribeLaunchTemplates";
+        let tag = format!("tag:{TAG_KEY_NAME}");
+        let (mut found, mut pages) = (Vec::new(), Pages::default());
+        loop {
+            let page = self
+                .ec2
+                .describe_launch_templates()
+                .filters(exact(&tag, [name.as_str()]))
+                // 200 is the most this one takes.
+                .max_results(200)
+                .set_next_token(pages.token())
+                .send()
+                .await
+                .map_err(|error| Error::new(OPERATION, under(name), error))?;
             found.extend(page.launch_templates().iter().filter_map(|it| template(it, name)));
+            if !advance(&mut pages, page.next_token(), OPERATION, name)? {
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
-    /// Those of the volumes that exist (and are not just being deleted).
-    pub(crate) async fn existing_volumes(&self, ids: &[String]) -> Result<Vec<String>, Error> {
+    /// Those of the volumes, once a key-name's, that exist and are not just being deleted.
+    pub(crate) async fn existing_volumes(
+        &self,
+        name: &KeyName,
+        ids: &[String],
+    ) -> Result<Vec<String>, Error> {
+        const OPERATION: &str = "DescribeVolumes";
         let mut found = Vec::new();
-        // A filter, not `VolumeIds`: one that is gone would fail the call. A filter takes 200 values.
-        for chunk in ids.chunks(200) {
-            let ids = Filter::builder().name("volume-id").set_values(Some(chunk.to_vec())).build();
-            let mut pages =
-                self.ec2.describe_volumes().filters(ids).into_paginator().page_size(PAGE).send();
-            while let Some(page) = pages.next().await {
-                let page = page.map_err(|e| {
-                    Error::new("DescribeVolumes", format!("{} volumes", chunk.len()), e)
-                })?;
-                let stands = |state: &str| !matches!(state, "deleting" | "deleted");
+        // A filter, not `VolumeIds`: one that is gone would fail the call.
+        for chunk in ids.chunks(FILTER_VALUES) {
+            let mut pages = Pages::default();
+            loop {
+                let page = self
+                    .ec2
+                    .describe_volumes()
+                    .filters(exact("volume-id", chunk.iter().map(String::as_str)))
+                    .max_results(PAGE)
+                    .set_next_token(pages.token())
+                    .send()
+                    .await
+                    .map_err(|error| Error::new(OPERATION, under(name), error))?;
+                let stands = |state: &VolumeState| {
+                    !matches!(state, VolumeState::Deleting | VolumeState::Deleted)
+                };
+                let standing = page.volumes().iter().filter(|it| it.state().is_none_or(stands));
                 found.extend(
-                    page.volumes()
-                        .iter()
-                        .filter(|it| it.state().is_none_or(|state| stands(state.as_str())))
-                        .filter_map(|it| it.volume_id.clone())
-                        .filter(|id| chunk.contains(id)),
+                    standing.filter_map(|it| it.volume_id.clone()).filter(|id| chunk.contains(id)),
                 );
+                if !advance(&mut pages, page.next_token(), OPERATION, name)? {
+                    break;
+                }
             }
         }
         Ok(found)
@@ -215,11 +251,6 @@ fn instance(instance: &Instance) -> Option<FoundInstance> {
         state,
         worker_type: tags::own_tags(instance.tags()).worker_type.map(|it| it.to_string()),
         instance_type: instance.instance_type().map_or("", |it| it.as_str()).to_owned(),
-        zone: instance
-            .placement()
-            .and_then(|it| it.availability_zone())
-            .unwrap_or_default()
-            .to_owned(),
         lasting_volumes,
     })
 }
@@ -240,4 +271,61 @@ fn template(template: &LaunchTemplate, name: &KeyName) -> Option<FoundTemplate> 
         id: template.launch_template_id.clone()?,
         name: template.launch_template_name.clone().unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::{
+        EbsInstanceBlockDevice, FleetStateCode, InstanceBlockDeviceMapping,
+        InstanceState as SdkInstanceState, InstanceStateName, SpotInstanceState, Tag,
+    };
+
+    use super::*;
+
+    #[test]
+    fn ended_requests_are_left_out_and_unknown_states_are_not() {
+        let state = |state: &str| {
+            let request =
+                SpotInstanceRequest::builder().state(SpotInstanceState::from(state)).build();
+            request_stands(&request)
+        };
+        let request_states = ["open", "active", "disabled", "surprising"];
+        assert!(request_states.into_iter().all(state));
+        assert!(!["closed", "cancelled", "failed"].into_iter().any(state));
+    }
+
+    fn request_stands(request: &SpotInstanceRequest) -> bool {
+        super::request(request).is_some()
+    }
+
+    #[test]
+    fn terminated_instances_are_left_out_and_lasting_volumes_are_seen() {
+        let with_state = |name: InstanceStateName| {
+            let state = SdkInstanceState::builder().name(name).build();
+            let volume = |id: &str, goes: bool| {
+                let ebs = EbsInstanceBlockDevice::builder().volume_id(id);
+                let ebs = ebs.delete_on_termination(goes).build();
+                InstanceBlockDeviceMapping::builder().ebs(ebs).build()
+            };
+            let builder = Instance::builder().instance_id("i-1").state(state);
+            let builder = builder.block_device_mappings(volume("vol-root", true));
+            instance(&builder.block_device_mappings(volume("vol-data", false)).build())
+        };
+        assert_eq!(with_state(InstanceStateName::Terminated), None);
+        let stopped = with_state(InstanceStateName::Stopped).unwrap();
+        assert_eq!(stopped.lasting_volumes, ["vol-data"]);
+    }
+
+    #[test]
+    fn only_standing_fleets_with_our_tag_count() {
+        let name = KeyName::from("k");
+        let fleet = |state: &str, owner: &str| {
+            let tag = Tag::builder().key(TAG_KEY_NAME).value(owner).build();
+            let state = FleetStateCode::from(state);
+            fleet_stands(&FleetData::builder().fleet_state(state).tags(tag).build(), &name)
+        };
+        assert!(fleet("active", "k"));
+        assert!(!fleet("active", "other"));
+        assert!(!fleet("deleted_running", "k"));
+    }
 }

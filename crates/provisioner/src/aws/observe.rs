@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::{Filter, Reservation};
 use jiff::Timestamp;
 
 use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
@@ -107,7 +107,7 @@ impl Client {
                 .send()
                 .await
                 .map_err(|error| Error::new(OPERATION, seen.resource(), error))?;
-            for instance in page.reservations().iter().flat_map(|it| it.instances()) {
+            for instance in page.reservations().iter().flat_map(Reservation::instances) {
                 let launched_with = instance.key_name();
                 let converted = convert::instance(instance, seen.now, &mut seen.warnings);
                 let Some(instance) = converted else { continue };

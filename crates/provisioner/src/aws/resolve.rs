@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types;
-use aws_smithy_types::base64;
 
 use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
 use super::{Client, Error};
@@ -26,7 +25,8 @@ impl Client {
         Ok(ResolvedWorkerType {
             image_id: self.image_id(&worker_type.image_id).await?,
             security_group_ids,
-            user_data: worker_type.user_data.as_ref().map(base64::encode),
+            // Filled in by the driver: its template names the region and the queue.
+            user_data: None,
             placements,
         })
     }

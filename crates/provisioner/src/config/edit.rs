@@ -219,6 +219,11 @@ impl ConfigFile {
     }
 
     fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), EditError> {
+        // What is right already keeps its quotes, too.
+        let found = self.parse().and_then(|it| self.string(it.as_table(), section, key));
+        if found.is_ok_and(|found| found.as_deref() == Some(value)) {
+            return Ok(());
+        }
         let before = self.text.clone();
         let edited = self.text.set(section, key, value);
         let as_meant = edited.is_some()

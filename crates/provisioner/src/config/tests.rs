@@ -129,6 +129,18 @@ fn a_worker_type_has_defaults() {
 }
 
 #[test]
+fn a_text_is_read_like_a_file() {
+    let text = "[worker-types.linux]\nimage-id = 'ami-0123456789abcdef0'\n\
+                instance-types = ['c7g.large']\nuser-data-file = 'absent.sh'\n";
+    let error = parse(text, Path::new("/somewhere")).unwrap_err();
+    assert!(error.problems[0].message.contains("/somewhere/absent.sh"), "{error:?}");
+    let (text, _) = text.split_once("user-data-file").unwrap();
+    let loaded = parse(text, Path::new("/somewhere")).unwrap();
+    assert_eq!(loaded.settings, Scene::with(text).load().settings);
+    assert_eq!(loaded.files_read, [""; 0].map(PathBuf::from));
+}
+
+#[test]
 fn the_sample_loads_and_shows_the_defaults() {
     let sample = include_str!("../../../../examples/provisioner.toml");
     let loaded = Scene::with(sample).load();

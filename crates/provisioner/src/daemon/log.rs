@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::aws;
-use crate::engine::{Executed, ExecutedResult, Note, NoteKind, Report};
-use crate::ids::WorkerTypeName;
+use crate::engine::{Executed, ExecutedResult, Note, NoteKind, Plan, Report};
+use crate::ids::{SpotRequestId, WorkerTypeName};
 
 /// What tells one note from another.
 type Key = (Option<WorkerTypeName>, NoteKind, Option<String>);
@@ -27,12 +27,13 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn executed(&mut self, executed: &Executed) {
+    pub(super) fn executed(executed: &Executed) {
         let Executed { action, launch, result } = executed;
         let kind = action.kind.as_str();
         let count = action.kind.count();
         let ids = action.kind.ids().join(" ");
-        let worker_type = action.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default();
+        let worker_type =
+            action.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default();
         let reason = action.reason.kind.as_str();
         let (pool, token) = launch
             .as_ref()
@@ -42,10 +43,17 @@ impl Reporter {
         let what = if pool.is_empty() { ids.clone() } else { pool.clone() };
         match result {
             ExecutedResult::Done(requests) => {
-                let requests: Vec<_> = requests.iter().map(|id| id.as_str()).collect();
+                let requests: Vec<_> = requests.iter().map(SpotRequestId::as_str).collect();
                 tracing::info!(
-                    action.kind = kind, action.count = count, action.reason = reason, worker_type,
-                    pool, token, ids, requests = requests.join(" "), outcome = "done",
+                    action.kind = kind,
+                    action.count = count,
+                    action.reason = reason,
+                    worker_type,
+                    pool,
+                    token,
+                    ids,
+                    requests = requests.join(" "),
+                    outcome = "done",
                     "{kind} {count} ({what}): {text}"
                 );
             }
@@ -78,11 +86,32 @@ impl Reporter {
         }
     }
 
+    /// What a dry run would have done.
+    pub(super) fn planned(&mut self, plan: &Plan) {
+        for action in &plan.actions {
+            let kind = action.kind.as_str();
+            let count = action.kind.count();
+            tracing::info!(
+                action.kind = kind,
+                action.count = count,
+                action.reason = action.reason.kind.as_str(),
+                worker_type =
+                    action.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default(),
+                ids = action.kind.ids().join(" "),
+                outcome = "dry-run",
+                "would {kind} {count}: {}",
+                action.reason.text
+            );
+        }
+        self.notes(&plan.notes);
+    }
+
     pub(super) fn notes(&mut self, notes: &[Note]) {
         let mut seen = BTreeSet::new();
         for note in notes {
             let key = (note.worker_type.clone(), note.kind, note.subject.clone());
-            let forever = matches!(note.kind, NoteKind::UnknownWorkerType | NoteKind::RunningIgnored);
+            let forever =
+                matches!(note.kind, NoteKind::UnknownWorkerType | NoteKind::RunningIgnored);
             let new = if forever {
                 self.once.len() < MOST_REMEMBERED && self.once.insert(key)
             } else {
@@ -92,9 +121,12 @@ impl Reporter {
             if !new {
                 continue;
             }
-            let worker_type = note.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default();
+            let worker_type =
+                note.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default();
             let kind = note.kind.as_str();
-            if note.kind.withholds() || matches!(note.kind, NoteKind::DemandUnknown | NoteKind::StrayKept) {
+            if note.kind.withholds()
+                || matches!(note.kind, NoteKind::DemandUnknown | NoteKind::StrayKept)
+            {
                 tracing::warn!(note.kind = kind, worker_type, "{}", note.text);
             } else {
                 tracing::info!(note.kind = kind, worker_type, "{}", note.text);

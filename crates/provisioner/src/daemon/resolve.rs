@@ -1,75 +1,108 @@
 //! What worker types name in AWS (image parameters, security groups, subnets), looked up now and then.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use tokio::time::Instant;
+use aws_smithy_types::base64;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use crate::aws::Client;
-use crate::demand::Demand;
 use crate::ids::WorkerTypeName;
 use crate::launch::ResolvedWorkerType;
 use crate::settings::Settings;
 
 /// A public image parameter changes every few days; a new image need not be used within seconds.
 const REFRESH_AFTER: Duration = Duration::from_mins(10);
-/// A name that does not resolve may be about to be created.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// A name that does not resolve may be about to be created. Doubled with each failure.
+const FIRST_RETRY: Duration = Duration::from_secs(10);
+/// Look-ups at a time: well within the burst that EC2 allows describing calls.
+const AT_ONCE: usize = 8;
+/// What is not answered by then is looked up in a later round: no worker type waits for another's names.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// When each worker type is to be looked up next.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
-    next: BTreeMap<WorkerTypeName, Instant>,
+    known: BTreeMap<WorkerTypeName, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    next: Instant,
+    failures: u32,
     /// The last good answer, used on while a later look-up fails.
-    good: BTreeMap<WorkerTypeName, ResolvedWorkerType>,
+    good: Option<ResolvedWorkerType>,
 }
 
 type Answer = (WorkerTypeName, Result<ResolvedWorkerType, String>);
 
 impl Resolver {
-    /// Looks up the worker types that may launch and are due. A failure concerns that type alone.
-    pub(super) async fn run(
-        &mut self,
-        settings: &Settings,
-        client: &Client,
-        demand: Option<&Demand>,
-    ) -> Vec<Answer> {
-        let mut answers = Vec::new();
+    /// Looks up the worker types that are due. A failure concerns that type alone.
+    pub(super) async fn run(&mut self, settings: &Settings, client: &Client) -> Vec<Answer> {
+        let until = Instant::now() + PATIENCE;
+        let seats = Arc::new(Semaphore::new(AT_ONCE));
+        let mut looks = JoinSet::new();
         for (name, worker_type) in &settings.worker_types {
-            let pending = demand.is_some_and(|demand| demand.pending.contains_key(name));
-            let needed = pending || worker_type.min_instances > 0 || self.good.contains_key(name);
-            if !needed || self.next.get(name).is_some_and(|at| Instant::now() < *at) {
+            if self.known.get(name).is_some_and(|known| Instant::now() < known.next) {
                 continue;
             }
-            let user_data = match settings.render_user_data(name, client.region()) {
-                Ok(user_data) => user_data.map(|bytes| BASE64_STANDARD.encode(bytes)),
-                Err(error) => {
-                    answers.push((name.clone(), Err(super::chain(&error))));
-                    continue;
-                }
-            };
-            let (answer, pause) = match client.resolve(worker_type).await {
-                Ok(resolved) => {
-                    let resolved = ResolvedWorkerType { user_data, ..resolved };
-                    self.good.insert(name.clone(), resolved.clone());
-                    (Ok(resolved), REFRESH_AFTER)
-                }
-                Err(error) => {
-                    let text = super::chain(&error);
-                    match self.good.get(name) {
-                        Some(good) => {
-                            tracing::warn!(worker_type = %name, error = text, "the last known names are used on");
-                            (Ok(good.clone()), RETRY_AFTER)
-                        }
-                        None => (Err(text), RETRY_AFTER),
-                    }
-                }
-            };
-            self.next.insert(name.clone(), Instant::now() + pause);
-            answers.push((name.clone(), answer));
+            let user_data = settings
+                .render_user_data(name, client.region())
+                .map(|user_data| user_data.map(base64::encode))
+                .map_err(|error| super::chain(&error));
+            let (client, name, worker_type) = (client.clone(), name.clone(), worker_type.clone());
+            let seats = Arc::clone(&seats);
+            looks.spawn(async move {
+                let look = async {
+                    let user_data = user_data?;
+                    let _seat = seats.acquire().await;
+                    let resolved = client.resolve(&worker_type).await;
+                    resolved
+                        .map(|resolved| ResolvedWorkerType { user_data, ..resolved })
+                        .map_err(|error| super::chain(&error))
+                };
+                let late = || {
+                    Err(format!("its names in AWS were not known after {}s", PATIENCE.as_secs()))
+                };
+                let answer = timeout_at(until, look).await.unwrap_or_else(|_| late());
+                (name, answer)
+            });
         }
-        answers
+        let mut answers = looks.join_all().await;
+        answers.sort_by(|(a, _), (b, _)| a.cmp(b));
+        answers.into_iter().map(|(name, answer)| self.take_in(name, answer)).collect()
+    }
+
+    fn take_in(
+        &mut self,
+        name: WorkerTypeName,
+        answer: Result<ResolvedWorkerType, String>,
+    ) -> Answer {
+        let now = Instant::now();
+        let known =
+            self.known.entry(name.clone()).or_insert(Known { next: now, failures: 0, good: None });
+        let answer = match answer {
+            Ok(resolved) => {
+                *known =
+                    Known { next: now + REFRESH_AFTER, failures: 0, good: Some(resolved.clone()) };
+                Ok(resolved)
+            }
+            Err(why) => {
+                let pause = FIRST_RETRY.saturating_mul(1 << known.failures.min(6));
+                known.next = now + pause.min(REFRESH_AFTER);
+                known.failures = known.failures.saturating_add(1);
+                match &known.good {
+                    Some(good) => {
+                        tracing::warn!(worker_type = %name, error = why, "the last known names of `{name}` are used on: {why}");
+                        Ok(good.clone())
+                    }
+                    None => Err(why),
+                }
+            }
+        };
+        (name, answer)
     }
 }

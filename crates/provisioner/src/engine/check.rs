@@ -82,7 +82,13 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
                     }
                 }
             }
-            ActionKind::Tag(_) => {}
+            ActionKind::Tag(ids) => {
+                for id in ids {
+                    if machines.get(id).is_none_or(|(_, kept)| *kept == Kept::Stray) {
+                        say(format!("tags {id}, which is not ours"));
+                    }
+                }
+            }
             ActionKind::Request(_) => {
                 if reason != ReasonKind::UnansweredIntent && !demand_known {
                     say("launches for a demand that is not known".to_owned());
@@ -113,7 +119,7 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
             say(format!("launches `{name}` while the ledger is lost"));
         }
     }
-    for token in &decided.repeats {
+    for (token, _) in &decided.repeats {
         let Some(intent) = decide.ledger.intents.get(token) else { continue };
         let name = &intent.call.worker_type;
         let max = decide.settings.worker_types.get(name).map_or(0, |it| it.max_instances);
@@ -145,8 +151,8 @@ fn forbids_ending(
     reason: ReasonKind,
 ) -> Option<&'static str> {
     let demand_known = decide.demand.is_ok();
-    if matches!(machine.state, InstanceState::Unrecognised(_)) {
-        return Some("its state is not known");
+    if !machine.may_be_ended() {
+        return Some("its state is not known, or it is going already");
     }
     match reason {
         ReasonKind::Stopped => {
@@ -220,8 +226,7 @@ fn overdue_lifetimes(decide: &Decide<'_>, ends: &BTreeSet<&str>, say: &mut impl 
             decide.index.types.get(name).map_or(&[][..], |group: &Group| &group.machines);
         // The oldest come first.
         for machine in machines.iter().take_while(|machine| end_at(machine) <= decide.now) {
-            let known = !matches!(machine.state, InstanceState::Unrecognised(_));
-            if known && !ends.contains(machine.id.as_str()) {
+            if machine.may_be_ended() && !ends.contains(machine.id.as_str()) {
                 say(format!("leaves {} running past twice max-lifetime", machine.id));
             }
         }

@@ -49,7 +49,7 @@ pub(super) struct Decided {
     /// The launches, which find their pool only when they are made.
     pub(super) goals: Vec<Goal>,
     /// The launches whose answer is not known that are asked again.
-    pub(super) repeats: Vec<ClientToken>,
+    pub(super) repeats: Vec<(ClientToken, Reason)>,
 }
 
 /// A round being decided.
@@ -59,7 +59,7 @@ struct Draft<'a> {
     goals: Vec<Goal>,
     cancelled: BTreeSet<SpotRequestId>,
     ended: BTreeSet<InstanceId>,
-    repeats: Vec<ClientToken>,
+    repeats: Vec<(ClientToken, Reason)>,
     /// Whether `[limits]` are exceeded.
     over_limits: bool,
 }
@@ -160,8 +160,7 @@ impl<'a> Draft<'a> {
         for (name, tasks) in &skipped.unknown_worker_types {
             let text =
                 format!("{tasks} pending tasks of worker type `{name}`, which is not configured");
-            let note = Note::new(None, NoteKind::UnknownWorkerType, text);
-            self.plan.notes.push(Note { subject: Some(name.clone()), ..note });
+            self.plan.notes.push(Note::new(None, NoteKind::UnknownWorkerType, text).about(name));
         }
         if skipped.unknown_rest > 0 {
             let rest = skipped.unknown_rest;
@@ -216,7 +215,7 @@ impl<'a> Draft<'a> {
             booting: counts.booting + counts.overdue,
             idle: counts.idle,
             busy: counts.busy + counts.unknown + counts.aged,
-            stopping: counts.stopping,
+            stopping: counts.stopping + counts.leaving,
             wanted: wish.wanted.min(worker_type.max_instances),
             oldest_pending: pending.oldest,
         });
@@ -251,8 +250,8 @@ impl<'a> Draft<'a> {
                 )
             });
         }
-        self.over_maximum(name, worker_type, group, coming);
         if self.demand_known() {
+            self.over_maximum(name, worker_type, group, coming);
             let launch = wish.coming.saturating_sub(coming);
             self.launch(name, worker_type, launch, wish.for_minimum, group, coming, pending.count);
         }
@@ -319,7 +318,7 @@ impl<'a> Draft<'a> {
         let (movable, waiting): (Vec<_>, Vec<_>) = stuck.into_iter().partition(|request| {
             options.iter().any(|option| {
                 let pool = option.pool();
-                pool != request.pool && !options::is_cooling(&pool, decide.memory, now)
+                pool != request.pool && options::is_open(option, decide.memory, now)
             })
         });
         let codes: BTreeSet<_> =
@@ -368,10 +367,11 @@ impl<'a> Draft<'a> {
             return;
         }
         let known = self.demand_known();
-        let old = group.machines.iter().filter(|machine| is_known(machine)).filter(|machine| {
-            clock::after(machine.launched, lifetime.saturating_mul(2)) <= now
-                || (known && machine.class == Class::Aged && machine.positively_idle)
-        });
+        let old =
+            group.machines.iter().filter(|machine| machine.may_be_ended()).filter(|machine| {
+                clock::after(machine.launched, lifetime.saturating_mul(2)) <= now
+                    || (known && machine.class == Class::Aged && machine.positively_idle)
+            });
         self.end(Some(name), old, ReasonKind::MaxLifetime, |n| {
             format!(
                 "{n} instances are past max-lifetime ({}) and idle, or past twice that",
@@ -401,8 +401,7 @@ impl<'a> Draft<'a> {
             return;
         }
         let shed = Shed::new([group], &self.cancelled, &self.ended);
-        let machines_over =
-            if self.demand_known() { group.counts.live().saturating_sub(max) } else { 0 };
+        let machines_over = group.counts.live().saturating_sub(max);
         let (requests, machines) = shed.take(total - max, machines_over, |_| 1);
         let why = |what: &str, n: usize| {
             format!("{n} {what} over max-instances ({max}): there are {total} in all")
@@ -438,7 +437,7 @@ impl<'a> Draft<'a> {
             return;
         }
         let max = worker_type.max_instances;
-        let total = counts.live() + coming;
+        let total = counts.live() + counts.leaving + coming;
         let room = max.saturating_sub(total);
         if launch > room {
             let text = format!(
@@ -557,7 +556,7 @@ impl<'a> Draft<'a> {
             let old = group
                 .machines
                 .iter()
-                .filter(|machine| is_known(machine))
+                .filter(|machine| machine.may_be_ended())
                 .filter(|machine| clock::after(machine.launched, lifetime) <= decide.now);
             self.end(Some(name), old, ReasonKind::MaxLifetime, |n| {
                 format!(
@@ -578,7 +577,7 @@ impl<'a> Draft<'a> {
             self.cancel(None, &strays.open, ReasonKind::Stray, |n| {
                 format!("{n} open requests under our key-name carry none of our tags")
             });
-            let known = strays.machines.iter().filter(|machine| is_known(machine));
+            let known = strays.machines.iter().filter(|machine| machine.may_be_ended());
             self.end(None, known, ReasonKind::Stray, |n| {
                 format!("{n} instances under our key-name carry none of our tags and come from no request of ours")
             });
@@ -611,12 +610,12 @@ impl<'a> Draft<'a> {
                 index.disputed.len(),
                 some_ids(&index.disputed)
             );
-            self.note(None, NoteKind::StrayKept, text);
+            self.plan.notes.push(Note::new(None, NoteKind::StrayKept, text).about("disputed"));
         }
         for odd in &index.odd {
             let text =
                 format!("EC2 says {odd}, which this version does not know; counted, not touched");
-            self.note(None, NoteKind::UnknownState, text);
+            self.plan.notes.push(Note::new(None, NoteKind::UnknownState, text).about(odd));
         }
     }
 
@@ -634,16 +633,18 @@ impl<'a> Draft<'a> {
         let room =
             Room::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
         self.over_limits = room.is_exceeded();
-        let known = self.demand_known();
+        if !self.demand_known() {
+            return;
+        }
         let strays = self.may_end_strays().then_some(&index.strays);
         let ours = || index.types.values().chain(index.retired.values()).chain(strays);
+        // What is not ours to end leaves less room for launches, but ours do not make way for it.
         let live = || {
-            let sorted = index.groups().flat_map(|group| &group.machines);
-            sorted.chain(&index.unresolved).chain(&index.disputed)
+            let machines = ours().flat_map(|group| &group.machines);
+            machines.filter(|machine| machine.state != InstanceState::ShuttingDown)
         };
         if let Some((limit, over)) = room.instances_over() {
-            let machines_over =
-                if known { (live().count() as u64).saturating_sub(limit) } else { 0 };
+            let machines_over = (live().count() as u64).saturating_sub(limit);
             let shed = Shed::new(ours(), &self.cancelled, &self.ended);
             let (requests, machines) = shed.take(over, machines_over, |_| 1);
             let why = format!("over limits.max-instances ({limit}) by {over}");
@@ -655,7 +656,7 @@ impl<'a> Draft<'a> {
         if let Some((limit, over)) = room.usd_per_hour_over() {
             let weigh = |price: Option<UsdPerHour>| price.map_or(0, UsdPerHour::micros);
             let per_hour: u64 = live().map(|machine| weigh(machine.price)).sum();
-            let machines_over = if known { per_hour.saturating_sub(limit.micros()) } else { 0 };
+            let machines_over = per_hour.saturating_sub(limit.micros());
             let shed = Shed::new(ours(), &self.cancelled, &self.ended);
             let (requests, machines) = shed.take(over.micros(), machines_over, weigh);
             let why = format!("over limits.max-usd-per-hour ({limit}) by {over} USD per hour");
@@ -666,7 +667,8 @@ impl<'a> Draft<'a> {
         }
         if let Some((limit, over)) = room.usd_per_day_over() {
             let why = format!("over limits.max-usd-per-day ({limit}) by {over} USD");
-            let open: Vec<_> = ours().flat_map(|group| &group.open).collect();
+            let shed = Shed::new(ours(), &self.cancelled, &self.ended);
+            let (open, _) = shed.take(over.micros(), 0, |price| room.until_midnight(price));
             self.cancel(None, open, ReasonKind::OverLimit, |n| format!("{n} open requests, {why}"));
         }
     }
@@ -718,7 +720,7 @@ impl<'a> Draft<'a> {
     fn tags(&mut self) {
         let decide = self.decide;
         let groups = decide.index.types.iter().chain(&decide.index.retired);
-        for (name, group) in groups.filter(|(_, group)| group.untagged) {
+        for (name, group) in groups.filter(|(_, group)| group.counts.untagged > 0) {
             let untagged: Vec<_> = group
                 .machines
                 .iter()
@@ -756,7 +758,9 @@ impl<'a> Draft<'a> {
             return Some("because the worker type is no longer configured".to_owned());
         };
         let group = decide.index.types.get(name)?;
-        let total = group.counts.live() + group.open.len() as u64 + self.in_flight(name).count;
+        let counts = &group.counts;
+        let there = counts.live() + counts.leaving + group.open.len() as u64;
+        let total = there + self.in_flight(name).count;
         if total > worker_type.max_instances {
             let max = worker_type.max_instances;
             return Some(format!("because with it there are {total}, over max-instances ({max})"));
@@ -780,18 +784,19 @@ impl<'a> Draft<'a> {
                 self.note(Some(name), NoteKind::Unanswered, text);
                 continue;
             }
-            self.repeats.push(token.clone());
+            let reason = Reason {
+                kind: ReasonKind::UnansweredIntent,
+                text: format!(
+                    "the answer to a launch decided {} ago is not known; repeated with its token \
+                     {token}",
+                    clock::show(clock::age(intent.call.decided, decide.now))
+                ),
+            };
+            self.repeats.push((token.clone(), reason.clone()));
             self.plan.actions.push(Action {
                 kind: ActionKind::Request(u64::from(intent.call.count)),
                 worker_type: Some(name.clone()),
-                reason: Reason {
-                    kind: ReasonKind::UnansweredIntent,
-                    text: format!(
-                        "the answer to a launch decided {} ago is not known; repeated with its token \
-                         {token}",
-                        clock::show(clock::age(intent.call.decided, decide.now))
-                    ),
-                },
+                reason,
             });
         }
         for goal in &self.goals {
@@ -811,10 +816,6 @@ const TAG_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
 fn is_unfillable(request: &OpenRequest, now: Timestamp) -> bool {
     classify(&request.status_code) == Some(RefusalClass::NoCapacity)
         && clock::after(request.status_since, UNFILLABLE_AFTER) <= now
-}
-
-fn is_known(machine: &Machine) -> bool {
-    !matches!(machine.state, InstanceState::Unrecognised(_))
 }
 
 fn oldest_is_past(group: &Group, lifetime: std::time::Duration, now: Timestamp) -> bool {

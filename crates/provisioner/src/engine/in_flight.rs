@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::engine::memory::Memory;
 use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
 use crate::ledger::Ledger;
@@ -27,12 +29,14 @@ impl InFlight {
     }
 }
 
-/// Counts everything in flight, by worker type; `None` is what has no known one.
+/// Counts everything in flight, by worker type; `None` is what has no known one. What was fulfilled
+/// before a time that is `visible_by` now, and does not show, is not coming.
 pub(super) fn count(
     ledger: &Ledger,
     seen_by_intent: &BTreeMap<ClientToken, u32>,
     arrived: &BTreeSet<SpotRequestId>,
     memory: &Memory,
+    visible_by: impl Fn(Timestamp) -> bool,
 ) -> BTreeMap<Option<WorkerTypeName>, InFlight> {
     let mut all: BTreeMap<Option<WorkerTypeName>, InFlight> = BTreeMap::new();
     let mut add = |name: Option<&WorkerTypeName>, n: u64, price| {
@@ -50,7 +54,7 @@ pub(super) fn count(
             add(Some(&granted.worker_type), 1, granted.max_price);
         }
     }
-    for fulfilled in memory.fulfilled.values() {
+    for fulfilled in memory.fulfilled.values().filter(|it| !visible_by(it.since)) {
         add(fulfilled.worker_type.as_ref(), 1, fulfilled.max_price);
     }
     all

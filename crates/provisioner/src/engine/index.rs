@@ -45,8 +45,6 @@ pub(super) struct Group {
     pub(super) machines: Vec<Machine>,
     /// Open requests.
     pub(super) open: Vec<OpenRequest>,
-    /// Whether some machine lacks our tags: without looking at each of them in every round.
-    pub(super) untagged: bool,
     /// Counts of the machines, as of the last recount.
     pub(super) counts: Counts,
     /// When the counts change by the passing of time alone.
@@ -70,6 +68,13 @@ pub(super) struct Machine {
     pub(super) class: Class,
     /// Known to run no task, in two rounds running.
     pub(super) positively_idle: bool,
+}
+
+impl Machine {
+    /// Whether ending it makes sense: not if its state is not known, or it is going already.
+    pub(super) fn may_be_ended(&self) -> bool {
+        !matches!(self.state, InstanceState::Unrecognised(_) | InstanceState::ShuttingDown)
+    }
 }
 
 /// What a machine is good for.
@@ -117,8 +122,12 @@ pub(super) struct Counts {
     pub(super) overdue: u64,
     pub(super) aged: u64,
     pub(super) stopping: u64,
+    /// Shutting down: no cost and no capacity any more, but the maximum waits for them to be gone.
+    pub(super) leaving: u64,
     /// Tasks that machines up or booting can take beyond those they run.
     pub(super) free_slots: u64,
+    /// Machines without our tags.
+    pub(super) untagged: u64,
     /// The highest possible price of the machines and open requests that have one.
     pub(super) usd: UsdPerHour,
     /// How many have none.
@@ -135,9 +144,11 @@ impl Counts {
             overdue,
             aged,
             stopping,
+            leaving: _,
             free_slots: _,
             usd: _,
             unpriced: _,
+            untagged: _,
         } = *self;
         booting + idle + unknown + busy + overdue + aged + stopping
     }
@@ -204,7 +215,6 @@ impl Group {
     /// Puts machines in order after all were added.
     pub(super) fn finish(&mut self) {
         self.machines.sort_by(|a, b| (a.launched, &a.id).cmp(&(b.launched, &b.id)));
-        self.untagged = self.machines.iter().any(|machine| !machine.tagged);
         self.open.sort_by(|a, b| (a.asked, &a.id).cmp(&(b.asked, &b.id)));
         self.dirty = true;
     }
@@ -216,14 +226,15 @@ impl Group {
             || self.next_change.is_some_and(|at| at <= now)
     }
 
-    /// Classes every machine and counts them.
+    /// Classes every machine and counts them. Returns whether one was first seen with a task.
     pub(super) fn recount(
         &mut self,
         rules: Rules,
         claims: &Claims<'_>,
         lookup: &mut Lookup<'_>,
         now: Timestamp,
-    ) {
+    ) -> bool {
+        let mut first_claim = false;
         let mut deadline = Deadline { now, next: None };
         let mut counts = Counts::default();
         let per_machine = rules.tasks_per_instance.max(1);
@@ -240,7 +251,15 @@ impl Group {
         let mut excused = if stuck { 0 } else { rules.excused };
         let mut claimed_slots = 0;
         let mut capable = 0;
+        let mut n_presumed_busy = 0;
         for machine in &mut self.machines {
+            counts.untagged += u64::from(!machine.tagged);
+            if machine.state == InstanceState::ShuttingDown {
+                machine.class = Class::Stopping;
+                machine.positively_idle = false;
+                counts.leaving += 1;
+                continue;
+            }
             let Some((known, known_tasks)) = lookup.get(machine) else { continue };
             let up_since = machine.launched;
             let aged = rules.max_lifetime.is_some_and(|lifetime| {
@@ -253,7 +272,10 @@ impl Group {
             let tasks = match claims.running {
                 Running::ByInstance { .. } => {
                     let tasks = known_tasks;
-                    known.claimed |= tasks > 0;
+                    if tasks > 0 && !known.claimed {
+                        known.claimed = true;
+                        first_claim = true;
+                    }
                     if tasks > 0 {
                         known.idle_rounds = 0;
                     } else if claims.fresh {
@@ -285,6 +307,7 @@ impl Group {
                             if *busy > 0 && machine.state == InstanceState::Running =>
                         {
                             *busy -= 1;
+                            n_presumed_busy += 1;
                             Class::Busy
                         }
                         _ if aged => Class::Aged,
@@ -324,10 +347,14 @@ impl Group {
             }
         }
         if presumed_busy.is_some() {
-            claimed_slots = claims.tasks.unwrap_or(0);
+            // Tasks beyond what these machines can run are on none of ours: claims of machines that are
+            // gone, or other people's workers. They take no machine's credit.
+            claimed_slots = claims.tasks.unwrap_or(0).min(n_presumed_busy * per_machine);
         }
         counts.free_slots = capable.saturating_sub(claimed_slots);
-        let prices = self.machines.iter().map(|machine| machine.price);
+        let staying =
+            self.machines.iter().filter(|machine| machine.state != InstanceState::ShuttingDown);
+        let prices = staying.map(|machine| machine.price);
         for price in prices.chain(self.open.iter().map(|request| request.price)) {
             match price {
                 Some(price) => counts.usd = counts.usd.plus(price),
@@ -340,6 +367,7 @@ impl Group {
         self.counts = counts;
         self.next_change = deadline.next;
         self.dirty = false;
+        first_claim
     }
 }
 
@@ -371,7 +399,7 @@ impl Index {
         self.types.values().chain(self.retired.values()).chain([&self.strays])
     }
 
-    /// Recounts what is due.
+    /// Recounts what is due. Returns the worker types of which an instance was first seen with a task.
     pub(super) fn recount(
         &mut self,
         settings: &Settings,
@@ -379,7 +407,8 @@ impl Index {
         fresh: bool,
         memory: &mut Memory,
         now: Timestamp,
-    ) {
+    ) -> BTreeSet<WorkerTypeName> {
+        let mut claimed = BTreeSet::new();
         let due: usize = self
             .groups()
             .filter(|group| group.is_due(fresh, now))
@@ -391,16 +420,19 @@ impl Index {
             if group.is_due(fresh, now) {
                 let unclaimed_since = memory.unclaimed_since.get(name).copied();
                 let claims = Claims { running, tasks: running.tasks(name), fresh, unclaimed_since };
-                group.recount(Rules::of(worker_type), &claims, &mut lookup, now);
+                if group.recount(Rules::of(worker_type), &claims, &mut lookup, now) {
+                    claimed.insert(name.clone());
+                }
             }
         }
         let rules = Rules::retired(settings);
         for group in self.retired.values_mut().chain([&mut self.strays]) {
             if group.is_due(fresh, now) {
                 let claims = Claims { running, tasks: None, fresh, unclaimed_since: None };
-                group.recount(rules, &claims, &mut lookup, now);
+                let _ = group.recount(rules, &claims, &mut lookup, now);
             }
         }
+        claimed
     }
 }
 

@@ -108,6 +108,11 @@ impl Room {
         })
     }
 
+    /// What one more at `price` could spend until midnight, in micro-dollars.
+    pub(super) fn until_midnight(&self, price: Option<UsdPerHour>) -> u64 {
+        price.map_or(0, |price| price.over(self.to_midnight).micros())
+    }
+
     /// Whether any limit is exceeded.
     pub(super) fn is_exceeded(&self) -> bool {
         self.instances_over().is_some()

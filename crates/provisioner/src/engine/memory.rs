@@ -4,6 +4,7 @@
 //! losing it costs only some repeated tries. What money hangs on is in the [ledger](crate::ledger).
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use crate::clock;
 use crate::ids::{InstanceId, InstanceType, SpotRequestId, WorkerTypeName};
 use crate::launch::Pool;
 use crate::money::{Usd, UsdPerHour};
+use crate::settings::{Settings, WorkerType};
 
 /// The engine's soft state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,10 +22,12 @@ use crate::money::{Usd, UsdPerHour};
 pub struct Memory {
     /// Capacity pools that refused, by [`Pool`] as text.
     pub cool_downs: BTreeMap<String, CoolDown>,
-    /// Quotas that refused a single instance, by [`quota`].
+    /// Quotas that refused a single instance, by code and group of families.
     pub breakers: BTreeMap<String, CoolDown>,
     /// Launches that failed in a row, per worker type.
     pub failures: BTreeMap<WorkerTypeName, Failures>,
+    /// The configuration that those failures are about, as a hash per worker type.
+    pub configured: BTreeMap<WorkerTypeName, u64>,
     /// What is known of each instance.
     pub machines: BTreeMap<InstanceId, MachineMemory>,
     /// Requests that EC2 shows open.
@@ -103,6 +107,30 @@ pub struct Failures {
     pub text: String,
 }
 
+impl Memory {
+    /// Forgets the failures of worker types that are configured otherwise now: what was wrong may be
+    /// mended, and who mended it should not wait for a pause to end.
+    pub(super) fn reconcile(&mut self, settings: &Settings) {
+        let now: BTreeMap<_, _> = settings
+            .worker_types
+            .iter()
+            .map(|(name, worker_type)| (name.clone(), fingerprint(worker_type)))
+            .collect();
+        self.failures.retain(|name, _| self.configured.get(name) == now.get(name));
+        self.configured = now;
+    }
+}
+
+/// A number that changes with the worker type's configuration. Stable for one build of the program;
+/// another build forgets failures once, which does no harm.
+fn fingerprint(worker_type: &WorkerType) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{worker_type:?}").hash(&mut hasher);
+    // Its `Debug` does not show the content.
+    worker_type.user_data.as_ref().map(|user_data| &user_data.raw).hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Failures {
     /// This many in a row stop the worker type for a while.
     pub const TOO_MANY: u32 = 3;
@@ -126,6 +154,15 @@ pub struct MachineMemory {
     pub claimed: bool,
     /// In how many rounds running it was known to run none.
     pub idle_rounds: u32,
+    /// Whether it was ever seen running.
+    #[serde(default)]
+    pub ran: bool,
+    /// Its worker type, where known at first sight.
+    #[serde(default)]
+    pub worker_type: Option<WorkerTypeName>,
+    /// The highest price it may cost, where known at first sight.
+    #[serde(default)]
+    pub price: Option<UsdPerHour>,
 }
 
 /// A request seen open.

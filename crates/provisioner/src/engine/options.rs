@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::engine::memory::{CoolDown, Memory, quota};
 use crate::engine::plan::{NoteKind, Reason};
-use crate::ids::{InstanceType, WorkerTypeName};
+use crate::ids::{InstanceType, SubnetId, WorkerTypeName};
 use crate::launch::{LaunchCall, Pool, ResolvedPlacement, ResolvedWorkerType};
 use crate::settings::WorkerType;
 
@@ -20,6 +20,13 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The names that refusals there go by: the pool, and the pool seen from the subnet.
+    fn names(&self) -> Vec<String> {
+        let pool = self.pool();
+        let subnet = self.placement.subnet.as_ref().map(|subnet| in_subnet(&pool, subnet));
+        std::iter::once(pool.to_string()).chain(subnet).collect()
+    }
+
     /// Whether `call` asks for this.
     pub(super) fn is_of(&self, call: &LaunchCall) -> bool {
         self.instance_type == call.instance_type
@@ -40,7 +47,7 @@ pub(super) struct Goal {
     pub(super) remaining: u64,
     pub(super) reason: Reason,
     /// Pools that refused in this round: each is asked once.
-    pub(super) tried: BTreeSet<Pool>,
+    pub(super) tried: BTreeSet<String>,
     /// After a quota refused, ask for no more than this at once.
     pub(super) at_most: u64,
 }
@@ -100,9 +107,19 @@ pub(super) fn all(worker_type: &WorkerType, resolved: &ResolvedWorkerType) -> Ve
         .collect()
 }
 
-/// Whether `pool` refused so lately that others come first.
-pub(super) fn is_cooling(pool: &Pool, memory: &Memory, now: Timestamp) -> bool {
-    memory.cool_downs.get(&pool.to_string()).is_some_and(|penalty| now < penalty.until())
+/// Whether nothing speaks against asking there: no late refusal, and a quota with room.
+pub(super) fn is_open(place: &Place, memory: &Memory, now: Timestamp) -> bool {
+    breaker(&place.instance_type, memory, now).is_none()
+        && place
+            .names()
+            .iter()
+            .filter_map(|name| memory.cool_downs.get(name))
+            .all(|it| it.until() <= now)
+}
+
+/// The name of a pool seen from one subnet, for refusals that concern the subnet alone.
+pub(super) fn in_subnet(pool: &Pool, subnet: &SubnetId) -> String {
+    format!("{pool}, {subnet}")
 }
 
 fn breaker<'m>(
@@ -121,7 +138,7 @@ fn breaker<'m>(
 /// all the same, at growing pauses: a penalty must never starve the only option.
 pub(super) fn next(
     places: &[Place],
-    tried: &BTreeSet<Pool>,
+    tried: &BTreeSet<String>,
     memory: &Memory,
     interval: Duration,
     now: Timestamp,
@@ -129,15 +146,16 @@ pub(super) fn next(
     let mut nowhere = Nowhere::AllTried;
     let mut cooling: Option<(Timestamp, Timestamp, &Place, &CoolDown)> = None;
     for place in places {
-        let pool = place.pool();
-        if tried.contains(&pool) {
+        let names = place.names();
+        if names.iter().any(|name| tried.contains(name)) {
             continue;
         }
         if let Some((quota, breaker)) = breaker(&place.instance_type, memory, now) {
             nowhere = Nowhere::Quota { until: breaker.until(), quota: quota.clone() };
             continue;
         }
-        match memory.cool_downs.get(&pool.to_string()).filter(|penalty| now < penalty.until()) {
+        let penalties = names.iter().filter_map(|name| memory.cool_downs.get(name));
+        match penalties.filter(|it| now < it.until()).max_by_key(|it| it.until()) {
             None => return Ok(place.clone()),
             Some(penalty) => {
                 let at = penalty.only_option_at(interval);

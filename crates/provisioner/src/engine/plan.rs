@@ -175,6 +175,12 @@ pub struct Note {
 }
 
 impl Note {
+    /// The same note about something in particular.
+    #[must_use]
+    pub fn about(self, subject: impl Into<String>) -> Self {
+        Self { subject: Some(subject.into()), ..self }
+    }
+
     /// Makes a note without a subject.
     pub fn new(worker_type: Option<&WorkerTypeName>, kind: NoteKind, text: String) -> Self {
         Self { worker_type: worker_type.cloned(), kind, subject: None, text }
@@ -196,6 +202,8 @@ pub enum NoteKind {
     LedgerLost,
     /// The ledger could not be written: nothing is launched.
     LedgerNotWritten,
+    /// EC2 throttles launching calls.
+    Throttled,
     /// What was asked for is on its way.
     InFlight,
     /// A launch whose answer is not known is not asked again: there is no room for it any more.
@@ -244,6 +252,7 @@ impl NoteKind {
             Self::PriceUnknown => "price-unknown",
             Self::LedgerLost => "ledger-lost",
             Self::LedgerNotWritten => "ledger-not-written",
+            Self::Throttled => "throttled",
             Self::InFlight => "in-flight",
             Self::Unanswered => "unanswered",
             Self::CoolingDown => "cooling-down",
@@ -271,6 +280,7 @@ impl NoteKind {
             Self::PriceUnknown
             | Self::LedgerLost
             | Self::LedgerNotWritten
+            | Self::Throttled
             | Self::CoolingDown
             | Self::QuotaExceeded
             | Self::LaunchFailed

@@ -13,9 +13,9 @@ use crate::clock;
 use crate::engine::effect::{Effect, GrantedRequest, Outcome};
 use crate::engine::memory::{Cancelling, quota};
 use crate::engine::options::{self, Goal, Nowhere, Place};
-use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Plan, ReasonKind};
+use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind};
 use crate::engine::settle::{fail, strike};
-use crate::engine::{Decided, Engine};
+use crate::engine::{Decided, Engine, LONGEST_FAILURE_PAUSE, LONGEST_QUEUE_PAUSE};
 use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
 use crate::ledger::{Granted, Intent};
@@ -25,19 +25,26 @@ use crate::refusal::{Refusal, RefusalClass};
 /// instances in one `TerminateInstances` (API Reference).
 const BULK: usize = 1000;
 
+/// How often bulk calls are repeated without an id that failed them, in one round. EC2 may name one id
+/// at a time; a batch must not become hundreds of calls.
+const MAX_BULK_REPEATS: u32 = 20;
+
 /// A request outlives its timeout by this much at EC2, so that a dead daemon buys nothing later
 /// (interface 6).
 const VALID_BEYOND_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(2);
 
 /// A round under way.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "four facts about a round, none of which excludes another")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts about a round, none of which excludes another"
+)]
 pub(super) struct Round {
     pub(super) plan: Plan,
     started: Timestamp,
     cancels: VecDeque<Batch<SpotRequestId>>,
     ends: VecDeque<Batch<InstanceId>>,
-    repeats: VecDeque<ClientToken>,
+    repeats: VecDeque<(ClientToken, Reason)>,
     goals: VecDeque<Goal>,
     tags: VecDeque<Batch<InstanceId>>,
     /// The next launches, one per worker type, whose intents are in the ledger.
@@ -50,6 +57,10 @@ pub(super) struct Round {
     /// A refusal or a cancel frees the way for something else: the next round comes soon.
     soon: bool,
     throttled: bool,
+    /// Launching calls were.
+    launches_throttled: bool,
+    /// Bulk calls repeated without an id that failed them.
+    bulk_repeats: u32,
     /// The ledger could not be written: no launches in this round.
     ledger_broken: bool,
 }
@@ -66,7 +77,7 @@ enum Current {
     Persist,
     Cancel(Batch<SpotRequestId>),
     End(Batch<InstanceId>),
-    Repeat(ClientToken),
+    Repeat(ClientToken, Reason),
     Launch(ClientToken, Goal),
     Tag(Batch<InstanceId>),
 }
@@ -112,6 +123,8 @@ pub struct Report {
     pub incomplete: bool,
     /// Whether the demand was known.
     pub demand_known: bool,
+    /// Whether EC2 refused calls for being too many: then nothing makes the next round come sooner.
+    pub throttled: bool,
 }
 
 impl<I: Clone + Ord + fmt::Display> Batch<I> {
@@ -200,6 +213,8 @@ impl Round {
             notes: Vec::new(),
             soon: false,
             throttled: false,
+            launches_throttled: false,
+            bulk_repeats: 0,
             ledger_broken: false,
             plan,
         }
@@ -222,14 +237,14 @@ impl Engine {
                 round.current = Some(Current::End(batch));
                 return Some(Effect::Terminate(ids));
             }
-            if let Some(token) = round.repeats.pop_front() {
+            if let Some((token, reason)) = round.repeats.pop_front() {
                 let Some(intent) = self.ledger.intents.get(&token) else { continue };
                 let call = Box::new(intent.call.clone());
-                round.current = Some(Current::Repeat(token));
+                round.current = Some(Current::Repeat(token, reason));
                 return Some(Effect::Request(call));
             }
-            if round.throttled {
-                self.withdraw_all();
+            if round.launches_throttled {
+                self.withdraw_throttled();
             } else if round.prepared.is_empty() && !round.ledger_broken {
                 self.prepare(now);
             }
@@ -308,6 +323,21 @@ impl Engine {
     fn withdraw(&mut self, token: &ClientToken) {
         self.ledger.intents.remove(token);
         self.ledger_dirty = true;
+    }
+
+    /// Gives up the launches of this round that were not made, because EC2 wants fewer launching calls.
+    /// Other calls have budgets of their own (EC2 API Reference, "Request throttling").
+    fn withdraw_throttled(&mut self) {
+        let Some(round) = self.round.as_mut() else { return };
+        for goal in round.goals.iter().chain(round.prepared.iter().map(|(_, goal)| goal)) {
+            let text = format!(
+                "{} instances are still wanted, but EC2 throttles launching calls; asked again after a \
+                 pause",
+                goal.remaining
+            );
+            round.notes.push(Note::new(Some(&goal.worker_type), NoteKind::Throttled, text));
+        }
+        self.withdraw_all();
     }
 
     /// Gives up the launches of this round that were not made.
@@ -409,8 +439,12 @@ impl Engine {
                     self.tagged_lately.extend(batch.ids().into_iter().map(|id| (id, now)));
                 }
             }
-            Some(Current::Repeat(token)) => self.launched(&token, outcome, None, now),
-            Some(Current::Launch(token, goal)) => self.launched(&token, outcome, Some(goal), now),
+            Some(Current::Repeat(token, reason)) => {
+                self.launched(&token, outcome, reason, None, now);
+            }
+            Some(Current::Launch(token, goal)) => {
+                self.launched(&token, outcome, goal.reason.clone(), Some(goal), now);
+            }
         }
         self.round.as_ref().map_or_else(Vec::new, |round| round.executed[before..].to_vec())
     }
@@ -426,7 +460,11 @@ impl Engine {
         let text =
             format!("the in-flight ledger could not be written, so nothing is launched: {why}");
         round.notes.push(Note::new(None, NoteKind::LedgerNotWritten, text.clone()));
-        round.goals.clear();
+        for goal in std::mem::take(&mut round.goals) {
+            let text = format!("{} instances are still wanted; {text}", goal.remaining);
+            let name = Some(&goal.worker_type);
+            round.notes.push(Note::new(name, NoteKind::LedgerNotWritten, text));
+        }
         round.unsaved = false;
         // The calls were never made, and must not be: nobody could know of them after a crash.
         for (token, goal) in std::mem::take(&mut round.prepared) {
@@ -473,7 +511,8 @@ impl Engine {
                 round.throttled |= refusal.class == RefusalClass::Throttled;
                 let one_bad_id =
                     matches!(refusal.class, RefusalClass::NotFound | RefusalClass::Invalid);
-                let split = if one_bad_id { batch.without_named(&refusal.message) } else { None };
+                let bounded = one_bad_id && round.bulk_repeats < MAX_BULK_REPEATS;
+                let split = if bounded { batch.without_named(&refusal.message) } else { None };
                 match split {
                     Some((bad, rest)) => {
                         // An id EC2 does not know is gone already, or will be seen in a later look.
@@ -484,6 +523,7 @@ impl Engine {
                         };
                         record(round, &bad, &result);
                         if !rest.parts.is_empty() {
+                            round.bulk_repeats += 1;
                             repeat(round, rest);
                         }
                     }
@@ -531,6 +571,17 @@ impl Engine {
     fn ended(&mut self, batch: &Batch<InstanceId>, now: Timestamp) {
         let ids: BTreeSet<_> = batch.ids().into_iter().collect();
         self.memory.ended.extend(ids.iter().map(|id| (id.clone(), now)));
+        // Machines that never work are a failure of the worker type: replaced for ever, they cost for ever.
+        let mut idle_types = BTreeSet::new();
+        if let Some(round) = &self.round {
+            let actions = batch.parts.iter().filter_map(|(i, _)| round.plan.actions.get(*i));
+            let idle = actions.filter(|action| action.reason.kind == ReasonKind::NeverClaimed);
+            idle_types.extend(idle.filter_map(|action| action.worker_type.clone()));
+        }
+        for name in idle_types {
+            let text = "its instances never claimed a task within boot-timeout".to_owned();
+            fail(&mut self.memory.failures, &name, text, now);
+        }
         for group in self
             .index
             .types
@@ -564,6 +615,7 @@ impl Engine {
         &mut self,
         token: &ClientToken,
         outcome: Outcome,
+        reason: Reason,
         goal: Option<Goal>,
         now: Timestamp,
     ) {
@@ -574,16 +626,6 @@ impl Engine {
         let call = intent.call.clone();
         let pool = call.pool();
         let name = call.worker_type.clone();
-        let reason = if let Some(goal) = &goal {
-            Some(goal.reason.clone())
-        } else {
-            let unanswered = round.plan.actions.iter().find(|action| {
-                action.reason.kind == ReasonKind::UnansweredIntent
-                    && action.reason.text.contains(token.as_str())
-            });
-            unanswered.map(|action| action.reason.clone())
-        };
-        let Some(reason) = reason else { return };
         let executed = |result| Executed {
             action: Action {
                 kind: ActionKind::Request(u64::from(call.count)),
@@ -602,7 +644,7 @@ impl Engine {
                     goal.remaining = goal.remaining.saturating_sub(n);
                     // Asked = granted + refused: the rest is asked elsewhere.
                     if n < u64::from(call.count) {
-                        goal.tried.insert(pool);
+                        goal.tried.insert(pool.to_string());
                         round.soon = true;
                     }
                     round.goals.push_back(goal);
@@ -644,7 +686,13 @@ impl Engine {
     ) {
         let Some(round) = self.round.as_mut() else { return };
         let repeated = goal.is_none();
-        let pool = call.pool();
+        // A full subnet says nothing of another in the same zone.
+        let refused_where = match (refusal.code.as_str(), &call.subnet) {
+            ("InsufficientFreeAddressesInSubnet", Some(subnet)) => {
+                options::in_subnet(&call.pool(), subnet)
+            }
+            _ => call.pool().to_string(),
+        };
         let class = refusal.class;
         // Before the token is looked at, a repeated call may be refused for the moment only; that says
         // nothing of the first one.
@@ -666,13 +714,16 @@ impl Engine {
             self.ledger_dirty = true;
         }
         round.throttled |= class == RefusalClass::Throttled;
+        round.launches_throttled |= class == RefusalClass::Throttled;
         if class == RefusalClass::NoCapacity {
-            strike(&mut self.memory.cool_downs, pool.to_string(), &refusal.code, now);
+            strike(&mut self.memory.cool_downs, refused_where.clone(), &refusal.code, now);
         }
-        if matches!(
+        // A repeated call may be refused for its age alone, which says nothing of the worker type.
+        let wrong = matches!(
             class,
             RefusalClass::NotFound | RefusalClass::Invalid | RefusalClass::Unauthorized
-        ) {
+        );
+        if wrong && !repeated {
             fail(&mut self.memory.failures, &call.worker_type, refusal.to_string(), now);
         }
         let Some(mut goal) = goal else {
@@ -681,7 +732,7 @@ impl Engine {
         };
         match class {
             RefusalClass::NoCapacity => {
-                goal.tried.insert(pool);
+                goal.tried.insert(refused_where);
                 round.soon = true;
             }
             RefusalClass::Quota if call.count > 1 => goal.at_most = u64::from(call.count / 2),
@@ -711,9 +762,9 @@ impl Engine {
         self.throttled_rounds = if round.throttled { self.throttled_rounds + 1 } else { 0 };
         let earliest = clock::after(round.started, settings.provisioner.min_interval);
         let wake = if round.throttled {
-            self.pause(self.throttled_rounds + 1, now)
+            self.pause(self.throttled_rounds + 1, LONGEST_FAILURE_PAUSE, now)
         } else if !demand_known {
-            self.pause(self.failed_rounds, now)
+            self.pause(self.failed_rounds, LONGEST_QUEUE_PAUSE, now)
         } else if round.soon {
             earliest
         } else {
@@ -730,6 +781,7 @@ impl Engine {
             wake: wake.max(earliest),
             incomplete,
             demand_known,
+            throttled: round.throttled,
         })
     }
 }

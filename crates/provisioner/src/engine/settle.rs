@@ -16,7 +16,7 @@ use crate::engine::memory::{
 };
 use crate::engine::plan::{Note, NoteKind};
 use crate::engine::token;
-use crate::ids::{ClientToken, KeyName, SpotRequestId, WorkerTypeName};
+use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
 use crate::launch::Pool;
 use crate::ledger::{Granted, Intent, Ledger};
 use crate::money::{Usd, UsdPerHour};
@@ -32,6 +32,9 @@ pub(super) const REPEAT_FOR: Duration = Duration::from_mins(30);
 pub(super) fn is_repeated(intent: &Intent, now: Timestamp) -> bool {
     intent.accepted.is_none() && now < clock::after(intent.call.decided, REPEAT_FOR)
 }
+
+/// A request that ends with an instance this soon after it was granted had a machine that never came up.
+const DIED_AT_ONCE: Duration = Duration::from_mins(1);
 
 /// A cancelled request that EC2 still shows open is cancelled again after this long.
 const CANCEL_AGAIN_AFTER: Duration = Duration::from_mins(1);
@@ -52,6 +55,8 @@ pub(super) struct Settled {
     pub(super) seen_by_intent: BTreeMap<ClientToken, u32>,
     /// Whether the ledger changed and should be written with the next effect.
     pub(super) ledger_changed: bool,
+    /// Worker types of which an instance was seen running for the first time.
+    pub(super) came_up: BTreeSet<WorkerTypeName>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -78,6 +83,7 @@ impl Settle<'_> {
             },
             seen_by_intent: BTreeMap::new(),
             ledger_changed: false,
+            came_up: BTreeSet::new(),
             notes: Vec::new(),
         };
         for name in self.settings.worker_types.keys() {
@@ -85,8 +91,10 @@ impl Settle<'_> {
         }
 
         self.settle_requests(&join, &mut settled);
+        let counted_to = self.memory.spent.counted_to;
         self.count_spending(&join);
         let (now, window) = (self.now, self.settings.provisioner.visibility_window);
+        let ended_by_us: BTreeSet<InstanceId> = self.memory.ended.keys().cloned().collect();
         self.memory.ended.retain(|id, at| {
             now < clock::after(*at, window)
                 && join.instance(id).is_none_or(|instance| instance.state.is_live())
@@ -94,7 +102,6 @@ impl Settle<'_> {
         // The ledger tells whose an instance is whose request is not visible yet.
         self.sort_instances(&join, &mut settled);
         self.settle_ledger(&join, &mut settled);
-        self.remember_machines(&join);
         for group in settled.index.types.values_mut() {
             group.finish();
         }
@@ -102,6 +109,8 @@ impl Settle<'_> {
             group.finish();
         }
         settled.index.strays.finish();
+        settled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
+        self.remember_machines(&join, &ended_by_us, counted_to, &mut settled);
         settled
     }
 
@@ -120,28 +129,14 @@ impl Settle<'_> {
         }
     }
 
-    /// When `request` was asked for. EC2's own time, unless our token, which carries the time it was
-    /// made at, says later: then EC2's is not to be believed.
+    /// When `request` was asked for: EC2's own time, unless that lies more than a day before the time
+    /// our token was made at. Then it is not to be believed (some stand-ins for EC2 say 2015).
     fn asked(request: &SpotRequest) -> Timestamp {
         let ours = request.tags.intent.as_ref().and_then(token::made_at);
-        ours.map_or(request.created, |ours| ours.max(request.created))
-    }
-
-    /// Keeps what is known of each live instance, in the order and number of [`Machine::rank`].
-    fn remember_machines(&mut self, join: &Join<'_>) {
-        let now = self.now;
-        let mut before = std::mem::take(&mut self.memory.machines).into_iter().peekable();
-        let live = join.instances.iter().filter(|(instance, _)| instance.state.is_live());
-        // Both are sorted: one pass.
-        self.memory.machines = live
-            .map(|(instance, _)| {
-                while before.next_if(|(id, _)| *id < instance.id).is_some() {}
-                before.next_if(|(id, _)| *id == instance.id).unwrap_or_else(|| {
-                    let new = MachineMemory { first_seen: now, claimed: false, idle_rounds: 0 };
-                    (instance.id.clone(), new)
-                })
-            })
-            .collect();
+        match ours {
+            Some(ours) if clock::age(request.created, ours) > Duration::from_hours(24) => ours,
+            _ => request.created,
+        }
     }
 
     fn settle_requests(&mut self, join: &Join<'_>, settled: &mut Settled) {
@@ -240,13 +235,19 @@ impl Settle<'_> {
                 | SpotRequestState::Cancelled
                 | SpotRequestState::Failed => {
                     self.memory.cancelling.remove(&request.id);
-                    if request.instance.is_some() {
-                        if tracked
-                            && !fulfilled_before.contains_key(&request.id)
+                    if let Some(instance) = &request.instance {
+                        if tracked && !fulfilled_before.contains_key(&request.id) {
+                            self.memory.cool_downs.remove(&pool.to_string());
+                        }
+                        let at_once = granted
+                            .is_some_and(|granted| clock::age(granted.at, self.now) < DIED_AT_ONCE);
+                        if at_once
+                            && request.state == SpotRequestState::Closed
+                            && !self.memory.ended.contains_key(instance)
+                            && !is_no_fault(&request.status_code)
                             && let Some(name) = &type_name
                         {
-                            self.memory.failures.remove(name);
-                            self.memory.cool_downs.remove(&pool.to_string());
+                            ended.push((request, name.clone(), pool.clone()));
                         }
                         // Cancelled or active, it made an instance: counted once that is visible, and
                         // until then as one on its way, for as long as describe may lag.
@@ -265,6 +266,17 @@ impl Settle<'_> {
                             });
                             self.memory.fulfilled.insert(request.id.clone(), entry);
                         }
+                    } else if matches!(
+                        request.state,
+                        SpotRequestState::Active | SpotRequestState::Disabled
+                    ) {
+                        // Its instance is not named yet: on its way like one that is not visible.
+                        let entry = fulfilled_before.remove(&request.id).unwrap_or(Fulfilled {
+                            since: self.now,
+                            worker_type: type_name,
+                            max_price: price,
+                        });
+                        self.memory.fulfilled.insert(request.id.clone(), entry);
                     } else if tracked
                         && request.state != SpotRequestState::Cancelled
                         && let Some(name) = type_name
@@ -290,7 +302,10 @@ impl Settle<'_> {
             }
         }
         let now = self.now;
-        self.memory.fulfilled.retain(|_, entry| now < clock::after(entry.since, window));
+        // Those still shown keep their first sight, or their time would begin anew.
+        self.memory.fulfilled.retain(|id, entry| {
+            now < clock::after(entry.since, window) || join.request(id).is_some()
+        });
 
         // What became of a cancelled request is followed in the ledger.
         let open = &self.memory.open;
@@ -323,7 +338,8 @@ impl Settle<'_> {
             _ => {
                 fail(&mut self.memory.failures, name, text.clone(), self.now);
                 let text = format!("spot request {} ended without an instance: {text}", request.id);
-                settled.notes.push(Note::new(Some(name), NoteKind::LaunchFailed, text));
+                let note = Note::new(Some(name), NoteKind::LaunchFailed, text);
+                settled.notes.push(note.about(request.id.as_str()));
             }
         }
     }
@@ -364,7 +380,8 @@ impl Settle<'_> {
                 "spot request {id} was granted {} ago and is not seen; no longer counted",
                 clock::show(clock::age(granted.at, now))
             );
-            notes.push(Note::new(Some(&granted.worker_type), NoteKind::NeverSeen, text));
+            let note = Note::new(Some(&granted.worker_type), NoteKind::NeverSeen, text);
+            notes.push(note.about(id.as_str()));
             false
         });
         settled.ledger_changed |= before != self.ledger.granted.len();
@@ -395,7 +412,8 @@ impl Settle<'_> {
                         clock::show(clock::age(intent.call.decided, now)),
                     );
                     let name = Some(&intent.call.worker_type);
-                    settled.notes.push(Note::new(name, NoteKind::NeverSeen, text));
+                    let note = Note::new(name, NoteKind::NeverSeen, text);
+                    settled.notes.push(note.about(token.as_str()));
                 }
                 return false;
             }
@@ -409,11 +427,14 @@ impl Settle<'_> {
         let window = self.settings.provisioner.visibility_window;
         let Index { types, retired, strays, unresolved, disputed, odd, .. } = &mut settled.index;
         let mut types: HashMap<&WorkerTypeName, &mut Group> = types.iter_mut().collect();
-        let live = join.instances.iter().filter(|(instance, _)| instance.state.is_live());
-        for (rank, &(instance, request)) in live.enumerate() {
-            if self.memory.ended.contains_key(&instance.id) {
+        let mut n_live = 0;
+        for &(instance, request) in &join.instances {
+            if instance.state == InstanceState::Terminated {
                 continue;
             }
+            let leaving = !instance.state.is_live() || self.memory.ended.contains_key(&instance.id);
+            let rank = n_live;
+            n_live += usize::from(instance.state.is_live());
             if let InstanceState::Unrecognised(state) = &instance.state {
                 odd.push(format!("{} is `{state}`", instance.id));
             }
@@ -442,11 +463,15 @@ impl Settle<'_> {
             let price = request
                 .and_then(|request| request.max_price)
                 .or_else(|| granted.and_then(|granted| granted.max_price))
-                .or_else(|| self.price_of(worker_type.filter(|_| !disputes)));
+                // Not of our making: as dear as the dearest of ours.
+                .or_else(|| match worker_type.filter(|_| !disputes) {
+                    Some(name) => self.price_of(Some(name)),
+                    None => self.dearest(),
+                });
             let machine = Machine {
                 id: instance.id.clone(),
                 rank,
-                state: instance.state.clone(),
+                state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
                 launched: instance.launch_time,
                 price,
                 intent,
@@ -454,22 +479,104 @@ impl Settle<'_> {
                 class: Class::default(),
                 positively_idle: false,
             };
-            if disputes {
+            let configured = worker_type.filter(|_| !disputes).and_then(|name| types.get_mut(name));
+            if let Some(group) = configured {
+                group.machines.push(machine);
+            } else if leaving {
+                // No maximum waits for these to be gone.
+            } else if disputes {
                 disputed.push(machine);
             } else if let Some(name) = worker_type {
-                match types.get_mut(name) {
-                    Some(group) => group.machines.push(machine),
-                    None => retired.entry(name.clone()).or_default().machines.push(machine),
-                }
+                retired.entry(name.clone()).or_default().machines.push(machine);
             } else if instance.spot_request.is_some()
-                && request.is_none()
                 && self.now < clock::after(instance.launch_time, window)
             {
-                // Its request is not visible yet, or not any more: it is nobody's only after the window.
+                // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's
+                // only after the window.
                 unresolved.push(machine);
             } else {
                 strays.machines.push(machine);
             }
+        }
+    }
+
+    /// Forgets the machines that are gone, and remembers the new ones, in the order and number of
+    /// [`Machine::rank`].
+    fn remember_machines(
+        &mut self,
+        join: &Join<'_>,
+        ended_by_us: &BTreeSet<InstanceId>,
+        counted_to: Option<Timestamp>,
+        settled: &mut Settled,
+    ) {
+        let now = self.now;
+        let mut before = std::mem::take(&mut self.memory.machines).into_iter().peekable();
+        let mut kept = Vec::with_capacity(join.instances.len());
+        let mut gone = Vec::new();
+        // Both are sorted: one pass.
+        for &(instance, request) in join.instances.iter().filter(|(it, _)| it.state.is_live()) {
+            while let Some(entry) = before.next_if(|(id, _)| *id < instance.id) {
+                gone.push(entry);
+            }
+            let ran = instance.state == InstanceState::Running;
+            if let Some((id, mut machine)) = before.next_if(|(id, _)| *id == instance.id) {
+                if ran && !machine.ran {
+                    settled.came_up.extend(machine.worker_type.clone());
+                }
+                machine.ran |= ran;
+                kept.push((id, machine));
+                continue;
+            }
+            let worker_type = instance
+                .tags
+                .worker_type
+                .as_ref()
+                .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+            if ran {
+                settled.came_up.extend(worker_type.cloned());
+            }
+            let seen = MachineMemory {
+                first_seen: now,
+                claimed: false,
+                idle_rounds: 0,
+                ran,
+                worker_type: worker_type.cloned(),
+                price: request
+                    .and_then(|request| request.max_price)
+                    .or_else(|| self.price_of(worker_type)),
+            };
+            kept.push((instance.id.clone(), seen));
+        }
+        gone.extend(before);
+        self.memory.machines = kept.into_iter().collect();
+
+        let mut died: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
+        for (id, machine) in gone {
+            // It lived on for some of the time since the last look: counted as all of it.
+            let from = counted_to.unwrap_or(now).max(clock::last_midnight(now));
+            if let Some(price) = machine.price {
+                self.memory.spent.usd =
+                    self.memory.spent.usd.plus(price.over(clock::age(from, now)));
+            }
+            let request = join.request_of(&id);
+            let interrupted = request.is_some_and(|it| is_no_fault(&it.status_code));
+            if let Some(name) = machine.worker_type
+                && !machine.ran
+                && !interrupted
+                && !ended_by_us.contains(&id)
+                && self.settings.worker_types.contains_key(&name)
+            {
+                let text = match request {
+                    Some(it) => format!("{id} ended before it ran: {}", it.status_code),
+                    None => format!("{id} ended before it ran"),
+                };
+                died.insert(name, text);
+            }
+        }
+        for (name, text) in died {
+            fail(&mut self.memory.failures, &name, text.clone(), now);
+            let note = Note::new(Some(&name), NoteKind::LaunchFailed, text.clone());
+            settled.notes.push(note.about(text));
         }
     }
 
@@ -497,9 +604,20 @@ impl Settle<'_> {
         self.memory.spent = Spent { counted_to: Some(self.now), usd };
     }
 
+    fn dearest(&self) -> Option<UsdPerHour> {
+        self.settings.worker_types.values().filter_map(|worker_type| worker_type.max_price).max()
+    }
+
     fn price_of(&self, worker_type: Option<&WorkerTypeName>) -> Option<UsdPerHour> {
         self.settings.worker_types.get(worker_type?)?.max_price
     }
+}
+
+/// Whether EC2 took the instance back, or somebody ended it: no fault of the worker type.
+fn is_no_fault(status_code: &str) -> bool {
+    classify(status_code) == Some(RefusalClass::NoCapacity)
+        || status_code == "marked-for-termination"
+        || status_code == "instance-terminated-by-user"
 }
 
 /// Adds a strike under `name`.

@@ -27,7 +27,7 @@ impl<'a> Shed<'a> {
                 shed.requests.push((request, going));
             }
             for machine in &group.machines {
-                if !matches!(machine.state, InstanceState::Unrecognised(_)) {
+                if machine.may_be_ended() {
                     shed.machines.push((machine, ended.contains(&machine.id)));
                 }
             }

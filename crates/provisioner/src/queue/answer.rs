@@ -101,6 +101,9 @@ fn read<'a>(text: &'a [u8], at: u64, pointer: &[String]) -> Result<Seen<'a>, Fla
     // too deep a way to the worker type are "syntax" to it. Skipping minds the grammar alone.
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(IgnoredAny) => Ok(Seen::Malformed(text)),
+        Err(error) if error.is_eof() => {
+            Err(Flaw::syntax(at + text.len() as u64, "the value is not complete".to_owned()))
+        }
         Err(error) => {
             let at = at + position(text, &error);
             // The rest of the message is the place within the element.

@@ -1,7 +1,6 @@
 //! Whether the queue heeds `state`, from what its answers look like.
 //!
-//! It matters most when there is nothing to see: two empty answers of a queue that heeds `state` say that
-//! every machine is idle, and those of one that ignores it say nothing at all.
+//! Two empty answers tell nothing; a queue is taken to heed `state` until it shows otherwise.
 
 /// The judgement so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -196,13 +196,8 @@ impl<'f> RunningTally<'f> {
         if self.all_named {
             Running::ByInstance { tasks: self.tasks, instances: self.instances }
         } else {
-            self.counted()
+            Running::Counted { tasks: self.tasks }
         }
-    }
-
-    /// Returns the counts alone.
-    pub(super) fn counted(self) -> Running {
-        Running::Counted { tasks: self.tasks }
     }
 
     fn task(&mut self, task: &Task<'_>) {

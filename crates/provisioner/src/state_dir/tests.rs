@@ -3,6 +3,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
+use crate::launch::Pool;
 use crate::ledger::Granted;
 
 const CHILD_DIR: &str = "STATE_DIR_TEST_CHILD";
@@ -26,6 +27,7 @@ fn a_ledger() -> Ledger {
         Granted {
             worker_type: WorkerTypeName::new("linux"),
             token: ClientToken::new("t"),
+            pool: Pool { instance_type: "c7g.large".into(), zone: None },
             at: now(),
             last_seen: None,
             max_price: None,
@@ -182,11 +184,11 @@ fn a_failed_write_keeps_the_old_ledger() {
 
 #[test]
 fn a_full_disk_is_told_from_a_forbidden_one() {
-    let hint = |kind: std::io::ErrorKind| {
+    let hint = |kind: io::ErrorKind| {
         StateDirError::io("write", Path::new("/x"), kind.into()).hint().unwrap()
     };
-    assert!(hint(std::io::ErrorKind::StorageFull).starts_with("free some space"));
-    assert!(hint(std::io::ErrorKind::PermissionDenied).contains("writable"));
+    assert!(hint(io::ErrorKind::StorageFull).starts_with("free some space"));
+    assert!(hint(io::ErrorKind::PermissionDenied).contains("writable"));
 }
 
 #[test]
@@ -235,7 +237,7 @@ fn child_holds_the_lock() {
     let Some(root) = std::env::var_os(CHILD_DIR) else { return };
     let _locked = state_dir(Path::new(&root)).lock().unwrap();
     println!("\nlocked");
-    std::io::stdin().lines().next();
+    io::stdin().lines().next();
 }
 
 #[test]

@@ -1,0 +1,47 @@
+//! `cleanup-aws`.
+
+use std::time::Duration;
+
+use clap::Parser;
+use provisioner::config::duration;
+use provisioner::ids::KeyName;
+
+use super::GlobalArgs;
+
+/// Cancels, terminates and deletes everything tied to the key-name, and verifies that it is gone.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "cleanup-aws", version)]
+#[command(after_help = "\
+Examples:
+  cleanup-aws --dry-run
+  cleanup-aws --yes
+
+Lists what it will remove and asks first. Safe to run again.
+Exit codes: 0 nothing is left; 1 failed; 2 usage or configuration; 4 something is left")]
+pub struct CleanupAws {
+    /// Options of every program.
+    #[command(flatten)]
+    pub globals: GlobalArgs,
+
+    /// Clean up under this key-name too; may be given several times
+    #[arg(long = "key-name", value_name = "NAME", value_parser = KeyName::parse)]
+    pub key_names: Vec<KeyName>,
+
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+
+    /// Change nothing; only list what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// How long to wait for everything to be gone
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
+    pub timeout: Duration,
+}
+
+impl AsRef<GlobalArgs> for CleanupAws {
+    fn as_ref(&self) -> &GlobalArgs {
+        &self.globals
+    }
+}

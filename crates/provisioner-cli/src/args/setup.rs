@@ -1,0 +1,62 @@
+//! `setup-aws`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use provisioner::ids::KeyName;
+
+use super::GlobalArgs;
+
+/// The length of a UUID in text, which follows the prefix in a key-name.
+const UUID_LEN: usize = 36;
+
+/// Makes a unique key-name and its EC2 key pair, and saves both in the local configuration file.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "setup-aws", version)]
+#[command(after_help = "\
+Examples:
+  setup-aws --region us-west-2
+  setup-aws --public-key ~/.ssh/id_ed25519.pub
+
+Works on the file named with `--config`, else on `./provisioner.toml`, made if it is missing.
+`cleanup-aws` undoes it")]
+pub struct SetupAws {
+    /// Options of every program.
+    #[command(flatten)]
+    pub globals: GlobalArgs,
+
+    /// Import this OpenSSH public key instead of having EC2 make a key pair
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
+
+    /// What the key-name starts with; a UUID follows
+    #[arg(long, value_name = "TEXT", default_value = "provisioner-test-")]
+    #[arg(value_parser = parse_prefix)]
+    pub prefix: String,
+
+    /// Replace a key-name that is still in use; it is kept for `cleanup-aws`
+    #[arg(long)]
+    pub force: bool,
+
+    /// Change nothing; only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl AsRef<GlobalArgs> for SetupAws {
+    fn as_ref(&self) -> &GlobalArgs {
+        &self.globals
+    }
+}
+
+/// Checks that the prefix and a UUID make a key-name.
+fn parse_prefix(prefix: &str) -> Result<String, String> {
+    let key_name = format!("{prefix}{}", "0".repeat(UUID_LEN));
+    match KeyName::parse(&key_name) {
+        Ok(_) => Ok(prefix.to_owned()),
+        Err(_) => Err(format!(
+            "at most {} characters of A-Z a-z 0-9 + = , . @ _ -",
+            KeyName::MAX_LEN - UUID_LEN
+        )),
+    }
+}

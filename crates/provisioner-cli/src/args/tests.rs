@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser};
+
+use super::*;
+
+fn error<P: Parser>(args: &[&str]) -> clap::Error {
+    match P::try_parse_from(args) {
+        Ok(_) => panic!("{args:?} was taken"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn the_parsers_are_sound() {
+    Provisionerd::command().debug_assert();
+    SetupAws::command().debug_assert();
+    CleanupAws::command().debug_assert();
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let mut commands = vec![SetupAws::command(), CleanupAws::command(), Provisionerd::command()];
+    commands.extend(Provisionerd::command().get_subcommands().cloned());
+    for command in commands {
+        let help = command.get_after_help().unwrap().to_string();
+        assert!(help.starts_with("Example"), "{}", command.get_name());
+        assert!(command.get_about().is_some() || command.get_name() == "provisionerd");
+    }
+}
+
+#[test]
+fn options_may_stand_before_and_after_the_command() {
+    for args in [
+        ["provisionerd", "--region", "us-west-2", "--output", "json", "-v", "validate"],
+        ["provisionerd", "validate", "--region", "us-west-2", "--output", "json", "-v"],
+    ] {
+        let parsed = Provisionerd::try_parse_from(args).unwrap();
+        assert_eq!(parsed.globals.region.as_deref(), Some("us-west-2"));
+        assert_eq!(parsed.globals.output, OutputFormat::Json);
+        assert_eq!(parsed.globals.verbose, 1);
+    }
+}
+
+#[test]
+fn the_flags_of_run_and_plan() {
+    let args = ["provisionerd", "run", "--once", "--dry-run", "--assume-clean"];
+    let Command::Run(run) = Provisionerd::try_parse_from(args).unwrap().command else {
+        panic!("not run");
+    };
+    assert!(run.once && run.dry_run && run.assume_clean);
+    let args = ["provisionerd", "plan", "--exit-code", "--snapshot", "x.json"];
+    let Command::Plan(plan) = Provisionerd::try_parse_from(args).unwrap().command else {
+        panic!("not plan");
+    };
+    assert!(plan.exit_code && plan.snapshot.is_some() && plan.save_snapshot.is_none());
+    error::<Provisionerd>(&["provisionerd", "plan", "--snapshot", "x", "--save-snapshot", "y"]);
+}
+
+#[test]
+fn the_flags_of_setup_and_cleanup() {
+    let setup = SetupAws::try_parse_from(["setup-aws"]).unwrap();
+    assert_eq!(setup.prefix, "provisioner-test-");
+    assert!(!setup.force && !setup.dry_run && setup.public_key.is_none());
+
+    let cleanup = CleanupAws::try_parse_from(["cleanup-aws"]).unwrap();
+    assert_eq!(cleanup.timeout, Duration::from_mins(10));
+    assert!(!cleanup.yes && !cleanup.dry_run && cleanup.key_names.is_empty());
+    let args = ["cleanup-aws", "--key-name", "a", "--key-name", "b", "--timeout", "1m30s", "--yes"];
+    let cleanup = CleanupAws::try_parse_from(args).unwrap();
+    assert_eq!(cleanup.timeout, Duration::from_secs(90));
+    assert_eq!(cleanup.key_names.len(), 2);
+}
+
+#[test]
+fn usage_errors_end_with_2_and_help_with_0() {
+    for args in [
+        &["provisionerd", "runn"][..],
+        &["provisionerd"],
+        &["provisionerd", "run", "--twice"],
+        &["provisionerd", "validate", "--output", "xml"],
+    ] {
+        assert_eq!(error::<Provisionerd>(args).exit_code(), 2, "{args:?}");
+    }
+    for args in [
+        &["setup-aws", "--prefix", "a b"][..],
+        &["setup-aws", "--prefix", "a-prefix-that-is-one-too-long"],
+    ] {
+        assert!(error::<SetupAws>(args).to_string().contains("28 characters"), "{args:?}");
+    }
+    for args in [
+        &["cleanup-aws", "--timeout", "ten"][..],
+        &["cleanup-aws", "--timeout", "10"],
+        &["cleanup-aws", "--key-name", "a/b"],
+    ] {
+        assert_eq!(error::<CleanupAws>(args).exit_code(), 2, "{args:?}");
+    }
+    for flag in ["-h", "--help", "-V", "--version"] {
+        assert_eq!(error::<SetupAws>(&["setup-aws", flag]).exit_code(), 0);
+        assert_eq!(error::<Provisionerd>(&["provisionerd", flag]).exit_code(), 0);
+    }
+    let version = error::<CleanupAws>(&["cleanup-aws", "-V"]);
+    assert_eq!(version.kind(), ErrorKind::DisplayVersion);
+    assert_eq!(version.to_string(), format!("cleanup-aws {}\n", env!("CARGO_PKG_VERSION")));
+}

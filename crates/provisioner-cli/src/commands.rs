@@ -1,0 +1,46 @@
+//! The commands: each loads what it needs, calls the library, and reports.
+
+mod cleanup;
+mod config;
+#[cfg(feature = "aws")]
+mod local;
+mod plan;
+mod run;
+mod setup;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use crate::args::{CleanupAws, Command, Provisionerd, SetupAws};
+use crate::context::Context;
+use crate::exit::{ExitStatus, Failure};
+
+/// `provisionerd`.
+pub(crate) async fn provisionerd(
+    args: Provisionerd,
+    context: Context,
+) -> Result<ExitStatus, Failure> {
+    match args.command {
+        Command::Run(args) => run::run(args, context).await,
+        Command::Plan(args) => plan::plan(args, context).await,
+        Command::Validate => validate::validate(context),
+        Command::Config => config::config(context),
+    }
+}
+
+/// `setup-aws`.
+pub(crate) async fn setup_aws(args: SetupAws, context: Context) -> Result<ExitStatus, Failure> {
+    setup::setup(args, context).await
+}
+
+/// `cleanup-aws`.
+pub(crate) async fn cleanup_aws(args: CleanupAws, context: Context) -> Result<ExitStatus, Failure> {
+    cleanup::cleanup(args, context).await
+}
+
+/// What a build without AWS says where it matters.
+#[cfg(not(feature = "aws"))]
+fn needs_aws(what: &str) -> Failure {
+    Failure::usage(format!("{what} needs AWS, and this program was built without it"))
+        .with_hint("build it with `cargo build --release`, or `cargo install --path .`")
+}

@@ -1,0 +1,98 @@
+//! `cleanup-aws`.
+
+use crate::args::CleanupAws;
+use crate::context::Context;
+use crate::exit::{ExitStatus, Failure};
+
+/// Lists, asks, removes, and says what is left.
+#[cfg(feature = "aws")]
+pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<ExitStatus, Failure> {
+    use provisioner::cleanup::{self, Options, Outcome, Plan};
+
+    use super::local::{self, Local};
+    use crate::confirm::Confirm;
+
+    let CleanupAws { globals: _, key_names, yes, dry_run, timeout } = args;
+    let confirm = if yes { Confirm::AssumeYes } else { Confirm::Prompt };
+    if !dry_run {
+        confirm.check_terminal()?;
+    }
+    let interrupted = crate::signals::listen()?;
+    let untouched = || Failure::failed("interrupted; nothing was touched");
+
+    let look = async {
+        let Local { file, settings, client } = local::open(&mut context).await?;
+        let saved = file.saved().map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
+        let targets = cleanup::targets(&saved, &key_names, client.region()).map_err(failure)?;
+        let plan = Plan::survey(&client, targets).await.map_err(failure)?;
+        Ok::<_, Failure>((file, settings, client, plan))
+    };
+    let (file, settings, client, plan) = tokio::select! {
+        () = interrupted.cancelled() => return Err(untouched()),
+        looked = look => looked?,
+    };
+    if dry_run {
+        context.output.print(&plan)?;
+        return Ok(ExitStatus::DONE);
+    }
+
+    let notices = context.notices;
+    if confirm == Confirm::Prompt && !plan.is_empty() {
+        let listing = plan.to_string();
+        let asked =
+            tokio::task::spawn_blocking(move || confirm.ask(&listing, "Remove all of this?"));
+        let answer = tokio::select! {
+            () = interrupted.cancelled() => return Err(untouched()),
+            answer = asked => answer,
+        };
+        let answer =
+            answer.map_err(|error| Failure::failed("failed to ask").caused_by(&error))??;
+        if !answer {
+            return Err(Failure::failed("not confirmed; nothing was touched"));
+        }
+    } else {
+        notices.progress(&plan);
+    }
+
+    let state_dir = settings.provisioner.state_dir;
+    let options = Options { yes, timeout, state_dir, ..Options::default() };
+    let mut progress = |line: &str| notices.progress(line);
+    let report = tokio::select! {
+        () = interrupted.cancelled() => {
+            return Err(Failure::partly("interrupted; the configuration is unchanged")
+                .with_hint("run `cleanup-aws` again: it goes on where it was"));
+        }
+        report = cleanup::execute(&client, plan, file, &options, &mut progress) => {
+            report.map_err(failure)?
+        }
+    };
+    context.output.print(&report)?;
+    match report.outcome {
+        Outcome::Done => Ok(ExitStatus::DONE),
+        Outcome::Partly => Err(left(Failure::partly("not everything is gone"), &report)),
+        Outcome::Failed => Err(left(Failure::failed("nothing could be removed"), &report)),
+    }
+}
+
+#[cfg(feature = "aws")]
+fn left(failure: Failure, report: &provisioner::cleanup::Report) -> Failure {
+    let failure = failure.with_hint("see what is left and why, then run `cleanup-aws` again");
+    let left = report.key_names.iter().flat_map(|name| &name.left);
+    left.fold(failure, |failure, left| {
+        failure.and(Failure::partly(format!("{} is left: {}", left.what, left.why)))
+    })
+}
+
+#[cfg(feature = "aws")]
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn failure(error: provisioner::cleanup::CleanupError) -> Failure {
+    let status = if error.is_usage() { ExitStatus::USAGE } else { ExitStatus::FAILED };
+    Failure::from_error(status, &error).with_hint(error.hint().unwrap_or_default())
+}
+
+/// Says what is missing.
+#[cfg(not(feature = "aws"))]
+#[expect(clippy::unused_async, reason = "as with AWS")]
+pub(super) async fn cleanup(_args: CleanupAws, _context: Context) -> Result<ExitStatus, Failure> {
+    Err(super::needs_aws("`cleanup-aws`"))
+}

@@ -1,0 +1,200 @@
+//! `provisionerd config`: the effective configuration and where each value came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use provisioner::config::{Entry, Origin, duration};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::exit::{ExitStatus, Failure};
+use crate::load;
+use crate::output::Report;
+
+/// The last parts of the keys that hold durations. In JSON these are told in seconds too.
+const DURATIONS: [&str; 8] = [
+    "interval",
+    "min-interval",
+    "visibility-window",
+    "timeout",
+    "request-timeout",
+    "idle-timeout",
+    "boot-timeout",
+    "max-lifetime",
+];
+
+/// What the AWS SDK takes from the environment where the configuration says nothing
+/// (AWS SDKs and Tools Reference Guide, "Environment variables").
+const SDK_VARIABLES: [(&str, &[&str]); 3] = [
+    ("aws.region", &["AWS_REGION", "AWS_DEFAULT_REGION"]),
+    ("aws.profile", &["AWS_PROFILE"]),
+    ("aws.endpoint-url", &["AWS_ENDPOINT_URL"]),
+];
+
+/// Prints the effective configuration.
+pub(super) fn config(mut context: Context) -> Result<ExitStatus, Failure> {
+    let loaded = load::load_config(&context)?;
+    let values = loaded.entries.iter().map(|entry| row(entry, &context.environment)).collect();
+    context.output.report(&Effective { files: loaded.files_read, values })?;
+    Ok(ExitStatus::DONE)
+}
+
+#[derive(Serialize)]
+struct Effective {
+    /// Lowest first.
+    files: Vec<PathBuf>,
+    values: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    key: String,
+    /// As the configuration spells it; null is unset.
+    value: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+    origin: From,
+}
+
+/// Where a value came from.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum From {
+    File {
+        path: PathBuf,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<usize>,
+    },
+    Environment {
+        variable: String,
+    },
+    CommandLine {
+        flag: String,
+    },
+    Default,
+}
+
+fn row(entry: &Entry, environment: &BTreeMap<String, String>) -> Row {
+    let Entry { key, value, origin } = entry;
+    if value.is_null()
+        && let Some((variable, value)) = from_sdk(key, environment)
+    {
+        let origin = From::Environment { variable: variable.to_owned() };
+        return Row { key: key.clone(), value: value.into(), seconds: None, origin };
+    }
+    let origin = match origin {
+        Origin::File { path, line, column: _ } => {
+            From::File { path: path.to_path_buf(), line: *line }
+        }
+        Origin::Environment { variable } => From::Environment { variable: variable.clone() },
+        Origin::Flag { flag } => From::CommandLine { flag: flag.clone() },
+        Origin::Default => From::Default,
+    };
+    Row { key: key.clone(), value: value.clone(), seconds: seconds(key, value), origin }
+}
+
+fn from_sdk<'a>(
+    key: &str,
+    environment: &'a BTreeMap<String, String>,
+) -> Option<(&'static str, &'a str)> {
+    let (_, variables) = SDK_VARIABLES.iter().find(|(name, _)| *name == key)?;
+    variables.iter().find_map(|variable| {
+        let value = environment.get(*variable).filter(|value| !value.is_empty())?;
+        Some((*variable, value.as_str()))
+    })
+}
+
+fn seconds(key: &str, value: &Value) -> Option<f64> {
+    let mut parts = key.rsplit('.');
+    let name = parts.next()?;
+    // A tag may be called `timeout` and is text whatever it says.
+    if parts.next() == Some("tags") || !DURATIONS.contains(&name) {
+        return None;
+    }
+    duration::parse(value.as_str()?).ok().map(|duration| duration.as_secs_f64())
+}
+
+impl Report for Effective {
+    /// One `key = value  # origin` line each: readable, and close to TOML's dotted keys.
+    fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for file in &self.files {
+            writeln!(f, "# read {}", file.display())?;
+        }
+        for Row { key, value, seconds: _, origin } in &self.values {
+            match value {
+                Value::Null => writeln!(f, "# {key} is not set")?,
+                _ => writeln!(f, "{key} = {value}  # {origin}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for From {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
+            Self::File { path, line: None } => write!(f, "{}", path.display()),
+            Self::Environment { variable } => f.write_str(variable),
+            Self::CommandLine { flag } => f.write_str(flag),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::args::OutputFormat;
+    use crate::output::tests::printed;
+
+    fn entry(key: &str, value: Value, origin: Origin) -> Entry {
+        Entry { key: key.to_owned(), value, origin }
+    }
+
+    #[test]
+    fn values_are_told_with_their_origin() {
+        let file = Origin::File {
+            path: PathBuf::from("provisioner.toml").into(),
+            line: Some(3),
+            column: None,
+        };
+        let flag = Origin::Flag { flag: "--profile".to_owned() };
+        let environment = BTreeMap::from([("AWS_REGION".to_owned(), "us-west-2".to_owned())]);
+        let entries = [
+            entry("aws.account-id", Value::Null, Origin::Default),
+            entry("aws.profile", json!("ci"), flag),
+            entry("aws.region", Value::Null, Origin::Default),
+            entry("provisioner.interval", json!("1m"), file),
+            entry("worker-types.linux.tags.timeout", json!("1m"), Origin::Default),
+        ];
+        let values = entries.iter().map(|entry| row(entry, &environment)).collect();
+        let report = Effective { files: vec!["provisioner.toml".into()], values };
+        assert_eq!(
+            printed(OutputFormat::Text, &report),
+            "# read provisioner.toml\n\
+             # aws.account-id is not set\n\
+             aws.profile = \"ci\"  # --profile\n\
+             aws.region = \"us-west-2\"  # AWS_REGION\n\
+             provisioner.interval = \"1m\"  # provisioner.toml:3\n\
+             worker-types.linux.tags.timeout = \"1m\"  # default\n"
+        );
+        let json: Value = serde_json::from_str(&printed(OutputFormat::Json, &report)).unwrap();
+        assert_eq!(json["version"], 1);
+        assert_eq!(
+            json["values"][3],
+            json!({
+                "key": "provisioner.interval",
+                "value": "1m",
+                "seconds": 60.0,
+                "origin": {"kind": "file", "path": "provisioner.toml", "line": 3},
+            })
+        );
+        assert_eq!(json["values"][4]["seconds"], Value::Null);
+        assert_eq!(json["values"][2]["origin"]["variable"], "AWS_REGION");
+    }
+}

@@ -1,0 +1,57 @@
+//! What `setup-aws` and `cleanup-aws` start from: the local configuration file, and AWS.
+
+use std::path::Path;
+
+use provisioner::aws::{Client, ConnectOptions};
+use provisioner::config::edit::{ConfigFile, EditError};
+use provisioner::config::lookup;
+use provisioner::settings::Settings;
+
+use crate::context::Context;
+use crate::exit::{ExitStatus, Failure};
+use crate::load;
+
+/// Stands in for a configuration file that is yet to be made: reads as an empty one, and keeps the
+/// files out that `--config` replaces.
+const NO_FILE: &str = "/dev/null";
+
+/// The local configuration file, and AWS as the whole configuration says.
+pub(super) struct Local {
+    /// The file that is edited.
+    pub(super) file: ConfigFile,
+    /// What is in force.
+    pub(super) settings: Settings,
+    /// Not used yet.
+    pub(super) client: Client,
+}
+
+/// Loads the configuration, opens the local file and finds region and credentials.
+pub(super) async fn open(context: &mut Context) -> Result<Local, Failure> {
+    let explicit = context.globals.config.clone();
+    let path = lookup::local_file(explicit.as_deref(), &context.current_dir);
+    if explicit.is_none()
+        && let Some(warning) = lookup::skipped_local_file(&context.current_dir)
+    {
+        // What is saved there nobody would read, and what is in it may be somebody else's.
+        let message = format!(
+            "the local configuration file is not read, and so not edited: {}",
+            warning.message
+        );
+        return Err(Failure::usage(message).with_hint(warning.hint));
+    }
+    if explicit.is_some() && !path.exists() {
+        context.globals.config = Some(Path::new(NO_FILE).to_owned());
+    }
+    let settings = load::load_config(context)?.settings;
+    let file = ConfigFile::open(&path)
+        .map_err(|error: EditError| Failure::from_error(ExitStatus::USAGE, &error))?;
+    let options = ConnectOptions {
+        region: settings.aws.region.clone(),
+        profile: settings.aws.profile.clone(),
+        endpoint_url: settings.aws.endpoint_url.clone(),
+    };
+    let client = Client::connect(&options)
+        .await
+        .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
+    Ok(Local { file, settings, client })
+}

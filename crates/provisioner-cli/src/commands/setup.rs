@@ -1,0 +1,34 @@
+//! `setup-aws`.
+
+use crate::args::SetupAws;
+use crate::context::Context;
+use crate::exit::{ExitStatus, Failure};
+
+/// Makes a key-name and its key pair, and saves both.
+#[cfg(feature = "aws")]
+pub(super) async fn setup(args: SetupAws, mut context: Context) -> Result<ExitStatus, Failure> {
+    use provisioner::setup::{self, SetupOptions};
+
+    use super::local::{self, Local};
+
+    // An interrupt must not leave a key pair behind that no file names: the first one waits for the
+    // few bounded calls to end, or to be undone.
+    let _interrupted = crate::signals::listen()?;
+    let SetupAws { globals: _, public_key, prefix, force, dry_run } = args;
+    let Local { file, settings, client } = local::open(&mut context).await?;
+    let state_dir = settings.provisioner.state_dir;
+    let options = SetupOptions { prefix, public_key, force, dry_run, state_dir };
+    let report = setup::setup(&client, file, &options).await.map_err(|error| {
+        let status = if error.is_usage() { ExitStatus::USAGE } else { ExitStatus::FAILED };
+        Failure::from_error(status, &error).with_hint(error.hint().unwrap_or_default())
+    })?;
+    context.output.print(&report)?;
+    Ok(ExitStatus::DONE)
+}
+
+/// Says what is missing.
+#[cfg(not(feature = "aws"))]
+#[expect(clippy::unused_async, reason = "as with AWS")]
+pub(super) async fn setup(_args: SetupAws, _context: Context) -> Result<ExitStatus, Failure> {
+    Err(super::needs_aws("`setup-aws`"))
+}

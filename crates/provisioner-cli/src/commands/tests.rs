@@ -1,0 +1,127 @@
+//! Commands as a user sees them, up to the process boundary.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use clap::Parser as _;
+use serde_json::Value;
+
+use super::*;
+use crate::output::tests::Captured;
+use crate::output::{Notices, Output};
+use crate::style::Paint;
+
+const GOOD: &str = r#"
+[provisioner]
+key-name = "provisioner-test-1"
+[aws]
+region = "us-west-2"
+[worker-types.linux]
+image-id = "ami-12345678"
+instance-types = ["c7g.large", "c7a.large"]
+max-instances = 20
+max-price = 0.1
+"#;
+
+struct Ended {
+    code: u8,
+    stdout: String,
+    stderr: String,
+}
+
+async fn provisionerd_with(dir: &Path, config: &str, args: &[&str]) -> Ended {
+    fs::write(dir.join("provisioner.toml"), config).unwrap();
+    let line = ["provisionerd", "--config", "provisioner.toml"].iter().chain(args);
+    let args = Provisionerd::try_parse_from(line).unwrap();
+    let captured = Captured::default();
+    let context = Context {
+        globals: args.globals.clone(),
+        output: Output::to(args.globals.output, captured.clone()),
+        notices: Notices::new(Paint::Plain, true),
+        environment: BTreeMap::new(),
+        current_dir: dir.to_owned(),
+    };
+    let ended = provisionerd(args, context).await;
+    let stdout = captured.text();
+    match ended {
+        Ok(status) => Ended { code: status.code(), stdout, stderr: String::new() },
+        Err(failure) => {
+            Ended { code: failure.status().code(), stdout, stderr: failure.render(Paint::Plain) }
+        }
+    }
+}
+
+#[tokio::test]
+async fn validate_accepts_and_says_what_it_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = provisionerd_with(dir.path(), GOOD, &["validate"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let read = format!("read {}\n", dir.path().join("provisioner.toml").display());
+    assert!(ended.stdout.starts_with(&read), "{}", ended.stdout);
+    assert!(ended.stdout.ends_with("\nok\n"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("c7g.large c7a.large"));
+
+    let ended = provisionerd_with(dir.path(), GOOD, &["validate", "--output", "json"]).await;
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(json["version"], 1);
+    assert_eq!(json["ok"], true);
+    assert_eq!(json["worker_types"][0]["max_price_usd_per_hour"], 0.1);
+}
+
+#[tokio::test]
+async fn validate_names_every_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = "[provisioner]\nintervall = \"10s\"\n[queue]\nport = \"x\"\n";
+    let ended = provisionerd_with(dir.path(), bad, &["validate", "--output", "json"]).await;
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("error: provisioner.toml:2: `provisioner.intervall`: "));
+    assert!(ended.stderr.contains("error: provisioner.toml:4: `queue.port`: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("hint: "), "{}", ended.stderr);
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(json["ok"], false);
+    assert_eq!(json["problems"].as_array().unwrap().len(), 2);
+    assert_eq!(json["problems"][0]["origin"], "provisioner.toml:2");
+}
+
+#[tokio::test]
+async fn validate_refuses_what_run_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = provisionerd_with(dir.path(), "", &["validate"]).await;
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("`provisioner.key-name` is not set\nhint: run `setup-aws`"));
+    assert!(ended.stdout.contains("warning: no worker type is configured"), "{}", ended.stdout);
+
+    let args = ["validate", "--region", "eu-west-1"];
+    let ended = provisionerd_with(dir.path(), GOOD, &args).await;
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("`eu-west-1`") && ended.stderr.contains("`us-west-2`"));
+}
+
+#[tokio::test]
+async fn config_prints_values_with_origins() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["config", "--region", "eu-west-1"];
+    let ended = provisionerd_with(dir.path(), GOOD, &args).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    for line in [
+        "aws.region = \"eu-west-1\"  # --region",
+        "provisioner.key-name = \"provisioner-test-1\"  # provisioner.toml:3",
+        "provisioner.interval = \"10s\"  # default",
+    ] {
+        assert!(ended.stdout.lines().any(|printed| printed == line), "{line}\n{}", ended.stdout);
+    }
+    let ended = provisionerd_with(dir.path(), "x = 1", &["config"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
+}
+
+#[cfg(not(feature = "aws"))]
+#[tokio::test]
+async fn a_build_without_aws_says_how_to_get_one_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["run"][..], &["plan"]] {
+        let ended = provisionerd_with(dir.path(), GOOD, args).await;
+        assert_eq!(ended.code, 2);
+        assert!(ended.stderr.contains("cargo build --release"), "{}", ended.stderr);
+    }
+}

@@ -1,0 +1,182 @@
+//! `provisionerd validate`: would `provisionerd run` take this configuration? Asks nobody.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use provisioner::config::{ConfigError, Problem, Warning};
+use provisioner::ids::WorkerTypeName;
+use provisioner::money::UsdPerHour;
+use provisioner::settings::{Settings, WorkerType};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::exit::{ExitStatus, Failure};
+use crate::load;
+use crate::output::{self, Report};
+
+/// Checks the configuration and prints what it amounts to.
+pub(super) fn validate(mut context: Context) -> Result<ExitStatus, Failure> {
+    let (verdict, failure) = match load::load_quietly(&context) {
+        Ok(loaded) => {
+            let failure = refusals(&loaded.settings);
+            let mut warnings = loaded.warnings.iter().map(Finding::warning).collect::<Vec<_>>();
+            warnings.extend(doubts(&loaded.settings, &context));
+            let verdict = Verdict {
+                ok: failure.is_none(),
+                files: loaded.files_read,
+                worker_types: loaded.settings.worker_types.iter().map(Row::of).collect(),
+                warnings,
+                problems: failure.iter().flat_map(Finding::refusals).collect(),
+            };
+            (verdict, failure)
+        }
+        Err(error) => (Verdict::refused(&error), Some(load::failure(&error))),
+    };
+    context.output.report(&verdict)?;
+    failure.map_or(Ok(ExitStatus::DONE), Err)
+}
+
+/// What `run` refuses although every value is right.
+fn refusals(settings: &Settings) -> Option<Failure> {
+    let in_force = settings.aws.region.as_deref();
+    let region = in_force.map_or(Ok(()), |region| load::same_region(settings, region));
+    [load::key_name(settings).err(), region.err()].into_iter().flatten().reduce(Failure::and)
+}
+
+/// What is allowed, and seldom meant.
+fn doubts(settings: &Settings, context: &Context) -> Vec<Finding> {
+    let mut doubts = Vec::new();
+    if settings.worker_types.is_empty() {
+        doubts.push(Finding::new(
+            "no worker type is configured: nothing will be requested",
+            "add a section `[worker-types.NAME]`",
+        ));
+    }
+    let sdk_knows = ["AWS_REGION", "AWS_DEFAULT_REGION"]
+        .into_iter()
+        .any(|variable| context.environment.get(variable).is_some_and(|value| !value.is_empty()));
+    if settings.aws.region.is_none() && !sdk_knows {
+        doubts.push(Finding::new(
+            "no region is configured: the AWS SDK's own is used, if it has one",
+            "set `aws.region`, or let `setup-aws` save it",
+        ));
+    }
+    doubts
+}
+
+#[derive(Serialize)]
+struct Verdict {
+    ok: bool,
+    /// Lowest first.
+    files: Vec<PathBuf>,
+    worker_types: Vec<Row>,
+    warnings: Vec<Finding>,
+    /// In text these go to stderr, as errors do.
+    problems: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    image_id: String,
+    instance_types: Vec<String>,
+    min_instances: u64,
+    max_instances: u64,
+    /// Null is up to the on-demand price.
+    max_price_usd_per_hour: Option<f64>,
+}
+
+#[derive(Default, Serialize)]
+struct Finding {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    message: String,
+    hint: String,
+}
+
+impl Verdict {
+    fn refused(error: &ConfigError) -> Self {
+        let ConfigError { problems, warnings } = error;
+        Self {
+            ok: false,
+            files: Vec::new(),
+            worker_types: Vec::new(),
+            warnings: warnings.iter().map(Finding::warning).collect(),
+            problems: problems.iter().map(Finding::problem).collect(),
+        }
+    }
+}
+
+impl Finding {
+    fn new(message: &str, hint: &str) -> Self {
+        Self { message: message.to_owned(), hint: hint.to_owned(), ..Self::default() }
+    }
+
+    fn warning(warning: &Warning) -> Self {
+        let Warning { message, hint } = warning;
+        Self::new(message, hint)
+    }
+
+    fn problem(problem: &Problem) -> Self {
+        let Problem { origin, key, message, hint } = problem;
+        Self {
+            origin: Some(origin.to_string()),
+            key: Some(key.clone()).filter(|key| !key.is_empty()),
+            ..Self::new(message, hint)
+        }
+    }
+
+    fn refusals(failure: &Failure) -> impl Iterator<Item = Self> {
+        failure.messages().map(|(message, hint)| Self::new(message, hint.unwrap_or_default()))
+    }
+}
+
+impl Row {
+    fn of((name, worker_type): (&WorkerTypeName, &WorkerType)) -> Self {
+        Self {
+            name: name.to_string(),
+            image_id: worker_type.image_id.clone(),
+            instance_types: worker_type.instance_types.iter().map(ToString::to_string).collect(),
+            min_instances: worker_type.min_instances,
+            max_instances: worker_type.max_instances,
+            max_price_usd_per_hour: worker_type.max_price.map(UsdPerHour::dollars),
+        }
+    }
+
+    fn cells(&self) -> [String; 6] {
+        [
+            self.name.clone(),
+            self.image_id.clone(),
+            self.instance_types.join(" "),
+            self.min_instances.to_string(),
+            self.max_instances.to_string(),
+            self.max_price_usd_per_hour
+                .map_or_else(|| "on-demand".to_owned(), |price| price.to_string()),
+        ]
+    }
+}
+
+impl Report for Verdict {
+    fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for file in &self.files {
+            writeln!(f, "read {}", file.display())?;
+        }
+        if !self.worker_types.is_empty() {
+            let header = ["WORKER TYPE", "IMAGE", "INSTANCE TYPES", "MIN", "MAX", "USD/HOUR"];
+            output::write_table(f, header, self.worker_types.iter().map(Row::cells))?;
+        }
+        for Finding { message, hint, .. } in &self.warnings {
+            writeln!(f, "warning: {message}")?;
+            if !hint.is_empty() {
+                writeln!(f, "hint: {hint}")?;
+            }
+        }
+        match self.problems.len() {
+            0 => writeln!(f, "ok"),
+            1 => writeln!(f, "1 problem"),
+            n => writeln!(f, "{n} problems"),
+        }
+    }
+}

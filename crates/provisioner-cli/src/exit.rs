@@ -1,0 +1,203 @@
+//! How a program ends: exit codes, and failures printed once.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::style::{Paint, Role};
+
+/// A documented exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitStatus(u8);
+
+impl ExitStatus {
+    /// Done. Also after the first SIGINT or SIGTERM of `run`.
+    pub const DONE: Self = Self(0);
+    /// Failed. `run --once`: nothing could be decided.
+    pub const FAILED: Self = Self(1);
+    /// Wrong usage or configuration, or the wrong account or region.
+    pub const USAGE: Self = Self(2);
+    /// `plan --exit-code` found actions.
+    pub const ACTIONS: Self = Self(3);
+    /// Partly done. `cleanup-aws` left something; `run --once` had failed or withheld actions.
+    pub const PARTLY: Self = Self(4);
+    /// The second interrupt.
+    pub const INTERRUPTED: Self = Self(130);
+
+    /// Returns the number.
+    pub const fn code(self) -> u8 {
+        self.0
+    }
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status.0)
+    }
+}
+
+/// Why a program could not do what it was asked to: what is printed, and its exit code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    status: ExitStatus,
+    complaints: Vec<Complaint>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Complaint {
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// The work failed (1).
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(ExitStatus::FAILED, message)
+    }
+
+    /// What was asked, or the configuration, is wrong (2).
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ExitStatus::USAGE, message)
+    }
+
+    /// Some of it was done, the rest failed or was left (4).
+    pub fn partly(message: impl Into<String>) -> Self {
+        Self::new(ExitStatus::PARTLY, message)
+    }
+
+    /// An error with its chain of sources.
+    pub fn from_error(status: ExitStatus, error: &dyn Error) -> Self {
+        let mut failure = Self::new(status, error.to_string());
+        if let Some(source) = error.source() {
+            failure = failure.caused_by(source);
+        }
+        failure
+    }
+
+    fn new(status: ExitStatus, message: impl Into<String>) -> Self {
+        let complaint = Complaint { message: message.into(), causes: Vec::new(), hint: None };
+        Self { status, complaints: vec![complaint] }
+    }
+
+    /// Adds a cause, and the causes of that.
+    #[must_use]
+    pub fn caused_by(mut self, cause: &dyn Error) -> Self {
+        if let Some(complaint) = self.complaints.last_mut() {
+            let mut next = Some(cause);
+            while let Some(error) = next {
+                complaint.causes.push(error.to_string());
+                next = error.source();
+            }
+        }
+        self
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        let hint = hint.into();
+        if let Some(complaint) = self.complaints.last_mut() {
+            complaint.hint = Some(hint).filter(|hint| !hint.is_empty());
+        }
+        self
+    }
+
+    /// Adds the complaints of another failure. The exit code stays.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.complaints.extend(other.complaints);
+        self
+    }
+
+    /// Returns the exit code.
+    pub fn status(&self) -> ExitStatus {
+        self.status
+    }
+
+    /// Returns each message with its hint.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.complaints
+            .iter()
+            .map(|complaint| (complaint.message.as_str(), complaint.hint.as_deref()))
+    }
+
+    /// Renders `error: …`, `  caused by: …` and `hint: …` lines.
+    pub(crate) fn render(&self, paint: Paint) -> String {
+        let mut lines = Vec::new();
+        for Complaint { message, causes, hint } in &self.complaints {
+            lines.push(format!("{} {message}", paint.role(Role::Error, "error:")));
+            let mut said = message;
+            // Some libraries repeat their source in their own message.
+            for cause in causes {
+                if cause != said {
+                    lines.push(format!("  caused by: {cause}"));
+                }
+                said = cause;
+            }
+            if let Some(hint) = hint {
+                lines.push(format!("{} {hint}", paint.role(Role::Hint, "hint:")));
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+impl fmt::Display for Failure {
+    /// On one line, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.complaints.iter().map(|complaint| {
+            let causes = complaint.causes.iter().filter(|cause| **cause != complaint.message);
+            std::iter::once(&complaint.message)
+                .chain(causes)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(": ")
+        });
+        f.write_str(&lines.collect::<Vec<_>>().join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("failed to list instances")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("connection refused")]
+    struct Inner;
+
+    #[test]
+    fn a_failure_prints_its_chain_and_hint_once() {
+        let failure = Failure::from_error(ExitStatus::FAILED, &Outer(Inner)).with_hint("try again");
+        assert_eq!(
+            failure.render(Paint::Plain),
+            "error: failed to list instances\n  caused by: connection refused\nhint: try again"
+        );
+        assert_eq!(failure.status().code(), 1);
+    }
+
+    #[test]
+    fn all_problems_are_printed() {
+        let failure = Failure::usage("one").with_hint("").and(Failure::failed("two"));
+        assert_eq!(failure.render(Paint::Plain), "error: one\nerror: two");
+        assert_eq!(failure.status(), ExitStatus::USAGE);
+    }
+
+    #[test]
+    fn a_cause_that_repeats_the_message_is_left_out() {
+        let failure = Failure::failed("connection refused").caused_by(&Inner);
+        assert_eq!(failure.render(Paint::Plain), "error: connection refused");
+    }
+
+    #[test]
+    fn colour_changes_no_words() {
+        let painted = Failure::usage("no").with_hint("yes").render(Paint::Coloured);
+        assert!(painted.contains("\u{1b}["));
+        assert!(painted.contains("error:") && painted.contains(" no\n"));
+    }
+}

@@ -1,0 +1,118 @@
+//! The configuration, as every command loads it.
+
+use provisioner::config::{self, ConfigError, Loaded, Override, Sources, Warning};
+use provisioner::ids::KeyName;
+use provisioner::settings::Settings;
+
+use crate::args::GlobalArgs;
+use crate::context::Context;
+use crate::exit::Failure;
+
+/// Loads the configuration and says on stderr what is doubtful about it.
+pub(crate) fn load_config(context: &Context) -> Result<Loaded, Failure> {
+    let loaded = load_quietly(context).map_err(|error| {
+        warn(context, &error.warnings);
+        failure(&error)
+    })?;
+    warn(context, &loaded.warnings);
+    for file in &loaded.files_read {
+        tracing::debug!(file = %file.display(), "read configuration from `{}`", file.display());
+    }
+    Ok(loaded)
+}
+
+/// Loads the configuration; warnings are the caller's.
+pub(crate) fn load_quietly(context: &Context) -> Result<Loaded, ConfigError> {
+    let mut sources = Sources::new(context.current_dir.clone());
+    sources.explicit_file.clone_from(&context.globals.config);
+    sources.environment.clone_from(&context.environment);
+    sources.overrides = overrides(&context.globals);
+    config::load(&sources)
+}
+
+fn warn(context: &Context, warnings: &[Warning]) {
+    for Warning { message, hint } in warnings {
+        context.notices.warning(message, hint);
+    }
+}
+
+fn overrides(globals: &GlobalArgs) -> Vec<Override> {
+    [
+        ("aws.region", "--region", &globals.region),
+        ("aws.profile", "--profile", &globals.profile),
+        ("aws.endpoint-url", "--endpoint-url", &globals.endpoint_url),
+    ]
+    .into_iter()
+    .filter_map(|(key, flag, value)| {
+        let value = value.clone()?;
+        Some(Override { key: key.to_owned(), value, flag: flag.to_owned() })
+    })
+    .collect()
+}
+
+/// All problems of a configuration, each with its place and fix.
+pub(crate) fn failure(error: &ConfigError) -> Failure {
+    error
+        .problems
+        .iter()
+        .map(|problem| {
+            let config::Problem { origin, key, message, hint } = problem;
+            let key = if key.is_empty() { String::new() } else { format!("`{key}`: ") };
+            Failure::usage(format!("{origin}: {key}{message}")).with_hint(hint.clone())
+        })
+        .reduce(Failure::and)
+        .unwrap_or_else(|| Failure::usage("the configuration cannot be used"))
+}
+
+/// Returns the key-name, without which nothing in AWS is ours.
+pub(crate) fn key_name(settings: &Settings) -> Result<&KeyName, Failure> {
+    settings.provisioner.key_name.as_ref().ok_or_else(|| {
+        Failure::usage("`provisioner.key-name` is not set")
+            .with_hint("run `setup-aws`: it makes a key-name and saves it")
+    })
+}
+
+/// Refuses a region other than the one `setup-aws` saved: what is ours is there.
+pub(crate) fn same_region(settings: &Settings, in_force: &str) -> Result<(), Failure> {
+    match &settings.aws.saved_region {
+        Some(saved) if saved != in_force => Err(Failure::usage(format!(
+            "the region in force is `{in_force}`, but the key-name was made in `{saved}`; nothing was changed"
+        ))
+        .with_hint(format!(
+            "use `--region {saved}`, or another configuration file with a key-name of its own"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::style::Paint;
+
+    #[test]
+    fn flags_become_overrides() {
+        let globals = GlobalArgs { region: Some("eu-west-1".to_owned()), ..GlobalArgs::default() };
+        let overrides = overrides(&globals);
+        assert_eq!(overrides.len(), 1);
+        assert_eq!(overrides[0].key, "aws.region");
+        assert_eq!(overrides[0].flag, "--region");
+        assert_eq!(overrides[0].value, "eu-west-1");
+    }
+
+    #[test]
+    fn every_problem_is_told() {
+        let mut sources = Sources::new("/nowhere");
+        sources.overrides = ["a.b", "c.d"]
+            .map(|key| Override {
+                key: key.to_owned(),
+                value: "1".to_owned(),
+                flag: "--x".to_owned(),
+            })
+            .to_vec();
+        sources.system_file = "/nowhere/x".into();
+        let failure = failure(&config::load(&sources).unwrap_err());
+        assert_eq!(failure.status().code(), 2);
+        assert!(failure.render(Paint::Plain).matches("error: --x: ").count() >= 2);
+    }
+}

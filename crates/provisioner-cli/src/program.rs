@@ -1,0 +1,78 @@
+//! From arguments to an exit code: the same for every program.
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::args::{CONFIG_VARIABLE, GlobalArgs};
+use crate::context::{self, Context};
+use crate::exit::{ExitStatus, Failure};
+use crate::output::{self, Notices, Output};
+use crate::style::Paint;
+use crate::telemetry;
+
+/// How long tasks that are still running when a command has ended (a read from the terminal, a
+/// connection) may hold up the program.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(500);
+
+/// Parses the arguments, runs `command` and prints what went wrong.
+pub(crate) fn run<A, F>(command: F) -> ExitCode
+where
+    A: Parser + AsRef<GlobalArgs>,
+    F: AsyncFnOnce(A, Context) -> Result<ExitStatus, Failure>,
+{
+    let args = match A::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version go to stdout, which may be closed.
+            drop(error.print());
+            let usage = error.use_stderr();
+            return if usage { ExitStatus::USAGE } else { ExitStatus::DONE }.into();
+        }
+    };
+    let mut globals = args.as_ref().clone();
+    globals.config = globals.config.or_else(|| {
+        let file = std::env::var_os(CONFIG_VARIABLE).filter(|file| !file.is_empty())?;
+        Some(file.into())
+    });
+    let no_color = std::env::var_os("NO_COLOR");
+    let paint = Paint::decide(globals.color, no_color.as_deref(), output::stderr_is_terminal());
+    let notices = Notices::new(paint, globals.quiet > globals.verbose);
+    let ended = start(args, globals, paint, notices, command);
+    match ended {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            notices.failure(&failure);
+            failure.status().into()
+        }
+    }
+}
+
+fn start<A, F>(
+    args: A,
+    globals: GlobalArgs,
+    paint: Paint,
+    notices: Notices,
+    command: F,
+) -> Result<ExitStatus, Failure>
+where
+    F: AsyncFnOnce(A, Context) -> Result<ExitStatus, Failure>,
+{
+    let environment = context::text_environment(std::env::vars_os())?;
+    telemetry::start(&globals, &environment, paint, io::stderr().is_terminal())?;
+    let current_dir = std::env::current_dir().map_err(|error| {
+        Failure::failed("failed to find the current directory").caused_by(&error)
+    })?;
+    let output = Output::stdout(globals.output);
+    let context = Context { globals, output, notices, environment, current_dir };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2) // the work is waiting; one round is computed at a time
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("failed to start the runtime").caused_by(&error))?;
+    let ended = runtime.block_on(command(args, context));
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    ended
+}

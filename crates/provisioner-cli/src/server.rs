@@ -1,0 +1,328 @@
+//! The daemon's small HTTP server: wake-ups in, health out.
+//!
+//! A wake-up carries nothing: the next round looks at everything anyway.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use jiff::Timestamp;
+use provisioner::settings;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Failure;
+
+/// The largest body taken. No request needs one; senders of web hooks have one all the same.
+const MAX_BODY: usize = 64 * 1024;
+
+/// How long a client may take to send it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long open connections may hold up the end of the daemon.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+/// A loop that has not turned for this long, or for three intervals, is stuck. A round may well take
+/// longer than a short interval: it waits for the queue and for pages of EC2.
+const STALL_FLOOR: Duration = Duration::from_mins(1);
+
+/// How the loop is doing, as the loop tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct Health {
+    /// When the loop last turned; while it waits on purpose, this may be when it will turn next.
+    pub(crate) turned: Instant,
+    /// When the last round ended.
+    pub(crate) last_round: Option<Timestamp>,
+    /// When the last round ended that could be decided.
+    pub(crate) last_success: Option<Timestamp>,
+    /// Rounds in a row that failed.
+    pub(crate) failed_rounds: u32,
+}
+
+impl Health {
+    /// A loop that starts now.
+    pub(crate) fn starting() -> Self {
+        Self { turned: Instant::now(), last_round: None, last_success: None, failed_rounds: 0 }
+    }
+}
+
+/// What the server needs of the daemon.
+#[derive(Clone, Debug)]
+pub(crate) struct Links {
+    /// Brings the next round.
+    pub(crate) wake: Arc<Notify>,
+    /// How the loop is doing.
+    pub(crate) health: watch::Receiver<Health>,
+    /// Between rounds.
+    pub(crate) interval: Duration,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+/// Starts the server, if one is configured. It ends when `shutdown` is cancelled.
+///
+/// # Errors
+/// The address is taken or not ours, and the user asked for it. A default that is taken is a warning.
+pub(crate) async fn start(
+    settings: &settings::Server,
+    links: Links,
+    shutdown: CancellationToken,
+) -> Result<Option<Server>, Failure> {
+    let Some(listen) = settings.listen else { return Ok(None) };
+    let bound = match TcpListener::bind(listen).await {
+        Ok(listener) => listener.local_addr().map(|address| (listener, address)),
+        Err(error) => Err(error),
+    };
+    match bound {
+        Ok((listener, address)) => {
+            tracing::info!(%address, "listening on http://{address}");
+            let task = tokio::spawn(serve(listener, links, shutdown));
+            Ok(Some(Server { address, task }))
+        }
+        Err(error) if settings.listen_configured => {
+            Err(Failure::failed(format!("failed to listen on `{listen}`"))
+                .caused_by(&error)
+                .with_hint("set `server.listen` to a free address, or to \"\" for no server"))
+        }
+        Err(error) => {
+            tracing::warn!(
+                address = %listen,
+                error = %error,
+                "no wake-ups and no health checks: cannot listen on `{listen}`: {error} (set `server.listen`)"
+            );
+            Ok(None)
+        }
+    }
+}
+
+impl Server {
+    /// Returns where it listens.
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until it has ended, at most two seconds after its token was cancelled.
+    pub(crate) async fn ended(self) {
+        let Self { address, task } = self;
+        match task.await {
+            Ok(()) => tracing::debug!(%address, "no longer listening on http://{address}"),
+            Err(error) => tracing::error!(error = %error, "the server broke: {error}"),
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, links: Links, shutdown: CancellationToken) {
+    let serving = axum::serve(listener, router(links))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let patience = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(SHUTDOWN_GRACE).await;
+    };
+    tokio::select! {
+        served = serving => {
+            if let Err(error) = served {
+                tracing::error!(error = %error, "the server ended: {error}");
+            }
+        }
+        () = patience => tracing::debug!("ending although connections are open"),
+    }
+}
+
+fn router(links: Links) -> Router {
+    Router::new()
+        .route("/wake", post(wake))
+        .route("/healthz", get(healthz))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
+        .method_not_allowed_fallback(|| async {
+            (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
+        })
+        .with_state(links)
+}
+
+/// Wake-ups coalesce: [`Notify`] keeps one permit. The body is read, so that the connection can be
+/// used again, and forgotten.
+async fn wake(State(links): State<Links>, body: Body) -> StatusCode {
+    match timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(_)) => {
+            links.wake.notify_one();
+            StatusCode::ACCEPTED
+        }
+        Ok(Err(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+        Err(_) => StatusCode::REQUEST_TIMEOUT,
+    }
+}
+
+#[derive(Serialize)]
+struct Healthz {
+    status: &'static str,
+    /// The program's.
+    version: &'static str,
+    last_round: Option<Timestamp>,
+    last_success: Option<Timestamp>,
+    failed_rounds: u32,
+}
+
+async fn healthz(State(links): State<Links>) -> (StatusCode, Json<Healthz>) {
+    let Health { turned, last_round, last_success, failed_rounds } = links.health.borrow().clone();
+    let (code, status) = if turned.elapsed() > stall_after(links.interval) {
+        (StatusCode::SERVICE_UNAVAILABLE, "stalled")
+    } else {
+        (StatusCode::OK, "ok")
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    (code, Json(Healthz { status, version, last_round, last_success, failed_rounds }))
+}
+
+fn stall_after(interval: Duration) -> Duration {
+    interval.saturating_mul(3).max(STALL_FLOOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    struct Running {
+        server: Server,
+        wake: Arc<Notify>,
+        health: watch::Sender<Health>,
+        shutdown: CancellationToken,
+    }
+
+    fn listen(address: &str) -> settings::Server {
+        settings::Server { listen: Some(address.parse().unwrap()), listen_configured: true }
+    }
+
+    fn links() -> (Links, watch::Sender<Health>) {
+        let (sender, health) = watch::channel(Health::starting());
+        (Links { wake: Arc::default(), health, interval: Duration::from_secs(10) }, sender)
+    }
+
+    async fn running() -> Running {
+        let (links, health) = links();
+        let shutdown = CancellationToken::new();
+        let wake = Arc::clone(&links.wake);
+        let server = start(&listen("127.0.0.1:0"), links, shutdown.clone()).await.unwrap().unwrap();
+        Running { server, wake, health, shutdown }
+    }
+
+    impl Running {
+        async fn ask(&self, head: &str, body: &[u8]) -> String {
+            let mut stream = TcpStream::connect(self.server.address()).await.unwrap();
+            let length = body.len();
+            let request = format!(
+                "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.unwrap();
+            // The server may answer and hang up before it has read all.
+            drop(stream.write_all(body).await);
+            let mut answer = Vec::new();
+            drop(stream.read_to_end(&mut answer).await);
+            String::from_utf8(answer).unwrap()
+        }
+    }
+
+    fn woken(wake: &Notify) -> bool {
+        let mut waiting = std::pin::pin!(wake.notified());
+        waiting.as_mut().enable()
+    }
+
+    #[tokio::test]
+    async fn wake_ups_coalesce() {
+        let running = running().await;
+        assert!(!woken(&running.wake));
+        for body in [&b""[..], b"{\"taskId\":\"1\"}", &vec![b'x'; MAX_BODY]] {
+            let answer = running.ask("POST /wake", body).await;
+            assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+        }
+        assert!(woken(&running.wake));
+        assert!(!woken(&running.wake), "three wake-ups are one");
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_refused() {
+        let running = running().await;
+        for (head, body, code) in [
+            ("GET /wake", &b""[..], "405"),
+            ("POST /healthz", b"", "405"),
+            ("GET /", b"", "404"),
+            ("POST /wake/up", b"", "404"),
+            ("POST /wake", &vec![b'x'; MAX_BODY + 1], "413"),
+        ] {
+            let answer = running.ask(head, body).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{head}: {answer}");
+        }
+        assert!(!woken(&running.wake));
+    }
+
+    #[tokio::test]
+    async fn health_is_told_until_the_loop_stalls() {
+        let running = running().await;
+        let answer = running.ask("GET /healthz", b"").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("\"status\":\"ok\"") && answer.contains("\"last_round\":null"));
+
+        let turned = Instant::now().checked_sub(Duration::from_secs(61)).unwrap();
+        let last_round = Some("2026-01-02T03:04:05Z".parse().unwrap());
+        let stalled = Health { turned, last_round, last_success: None, failed_rounds: 2 };
+        running.health.send_replace(stalled);
+        let answer = running.ask("GET /healthz", b"").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["status"], "stalled");
+        assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(body["last_round"], "2026-01-02T03:04:05Z");
+        assert_eq!(body["last_success"], serde_json::Value::Null);
+        assert_eq!(body["failed_rounds"], 2);
+    }
+
+    #[test]
+    fn a_loop_has_a_minute_at_least() {
+        assert_eq!(stall_after(Duration::from_secs(10)), Duration::from_mins(1));
+        assert_eq!(stall_after(Duration::from_mins(1)), Duration::from_mins(3));
+        assert_eq!(stall_after(Duration::MAX), Duration::MAX);
+    }
+
+    #[tokio::test]
+    async fn an_open_connection_does_not_hold_up_the_end() {
+        let running = running().await;
+        let mut idle = TcpStream::connect(running.server.address()).await.unwrap();
+        idle.write_all(b"POST /wake HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
+            .await
+            .unwrap();
+        running.ask("GET /healthz", b"").await;
+        running.shutdown.cancel();
+        timeout(Duration::from_secs(2), running.server.ended()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_taken_address_is_an_error_only_if_it_was_asked_for() {
+        let running = running().await;
+        let mut settings = listen(&running.server.address().to_string());
+        let failure = start(&settings, links().0, CancellationToken::new()).await.unwrap_err();
+        assert_eq!(failure.status().code(), 1);
+        settings.listen_configured = false;
+        assert!(start(&settings, links().0, CancellationToken::new()).await.unwrap().is_none());
+        settings.listen = None;
+        assert!(start(&settings, links().0, CancellationToken::new()).await.unwrap().is_none());
+    }
+}

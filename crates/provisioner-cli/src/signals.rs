@@ -1,0 +1,86 @@
+//! SIGINT and SIGTERM: the first asks, the second ends.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{ExitStatus, Failure};
+
+/// Returns a token that the first SIGINT or SIGTERM cancels. The second ends the process with 130.
+///
+/// Signals count from the moment this returns.
+pub(crate) fn listen() -> Result<CancellationToken, Failure> {
+    let take = |kind| {
+        signal(kind)
+            .map_err(|error| Failure::failed("failed to listen for signals").caused_by(&error))
+    };
+    let (interrupt, terminate) = (take(SignalKind::interrupt())?, take(SignalKind::terminate())?);
+    let token = CancellationToken::new();
+    tokio::spawn(escalate(interrupt, terminate, token.clone()));
+    Ok(token)
+}
+
+async fn escalate(mut interrupt: Signal, mut terminate: Signal, token: CancellationToken) {
+    let name = next(&mut interrupt, &mut terminate).await;
+    tracing::info!(
+        signal = name,
+        "{name}: ending after the action in flight; once more ends at once"
+    );
+    token.cancel();
+    let name = next(&mut interrupt, &mut terminate).await;
+    tracing::warn!(
+        signal = name,
+        "{name} again: ending at once; an action in flight is settled at the next start"
+    );
+    #[expect(clippy::exit, reason = "at once, whatever is in flight")]
+    std::process::exit(i32::from(ExitStatus::INTERRUPTED.code()));
+}
+
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    const CHILD: &str = "SIGNALS_TEST_CHILD";
+
+    /// Not a test of its own: what the next test runs as another process.
+    #[tokio::test]
+    async fn child_waits_for_signals() {
+        if std::env::var_os(CHILD).is_none() {
+            return;
+        }
+        let token = listen().unwrap();
+        println!("\nlistening");
+        token.cancelled().await;
+        println!("\ncancelled");
+        std::future::pending::<()>().await;
+    }
+
+    #[test]
+    fn the_first_signal_asks_and_the_second_ends() {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "signals::tests::child_waits_for_signals", "--nocapture"])
+            .env(CHILD, "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let kill = |signal: &str| {
+            let pid = child.id().to_string();
+            assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        };
+        assert!(lines.any(|line| line == "listening"));
+        kill("-TERM");
+        assert!(lines.any(|line| line == "cancelled"));
+        kill("-INT");
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+    }
+}

@@ -1,0 +1,121 @@
+//! What there is under one key-name.
+
+use serde::Serialize;
+
+use super::Target;
+use crate::aws::{Client, Error, FoundInstance, FoundRequest};
+use crate::observed::{InstanceState, KeyPair, SpotRequestState};
+
+/// What there is under one key-name.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inventory {
+    /// The key-name and where it lives.
+    #[serde(flatten)]
+    pub target: Target,
+    /// Whose key pair it is.
+    pub key_pair: KeyPair,
+    /// Spot instance requests that are open, active or disabled.
+    pub spot_requests: Vec<Item>,
+    /// Instances that are not terminated.
+    pub instances: Vec<Item>,
+    /// Fleets with our tag.
+    pub fleets: Vec<String>,
+    /// Launch templates with our tag, by id.
+    pub launch_templates: Vec<String>,
+    /// Volumes that stay when their instances are terminated.
+    pub lasting_volumes: Vec<String>,
+}
+
+/// A spot instance request or an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// Its id.
+    pub id: String,
+    /// Its state, as EC2 spells it.
+    pub state: String,
+    /// Its worker type, if its tags say.
+    pub worker_type: Option<String>,
+    /// Its instance type.
+    pub instance_type: String,
+}
+
+impl Inventory {
+    /// Looks, without changing anything.
+    pub(super) async fn take(client: &Client, target: Target) -> Result<Self, Error> {
+        let key_name = &target.key_name;
+        let key_pair = client.key_pair(key_name).await?;
+        let spot_requests = client.standing_requests(key_name).await?;
+        let instances = client.instances(key_name).await?;
+        let fleets = client.fleets(key_name).await?;
+        let launch_templates = client.launch_templates(key_name).await?;
+        Ok(Self {
+            key_pair,
+            spot_requests: spot_requests.into_iter().map(Item::from).collect(),
+            lasting_volumes: lasting_volumes(&instances),
+            instances: instances.into_iter().map(Item::from).collect(),
+            fleets,
+            launch_templates: launch_templates.into_iter().map(|it| it.id).collect(),
+            target,
+        })
+    }
+
+    /// Whether nothing of it is there that this program would remove.
+    pub fn is_empty(&self) -> bool {
+        self.n_running() == 0 && self.launch_templates.is_empty() && self.key_pair != KeyPair::Ours
+    }
+
+    /// Whether it is somebody's own key pair with something under it, which takes `--yes` and
+    /// `--key-name` to end.
+    pub fn needs_spelling_out(&self) -> bool {
+        self.key_pair == KeyPair::Foreign && self.n_running() > 0
+    }
+
+    /// Everything that costs money or is about to.
+    fn n_running(&self) -> usize {
+        self.spot_requests.len() + self.instances.len() + self.fleets.len()
+    }
+}
+
+pub(super) fn lasting_volumes(instances: &[FoundInstance]) -> Vec<String> {
+    instances.iter().flat_map(|it| it.lasting_volumes.iter().cloned()).collect()
+}
+
+impl From<FoundRequest> for Item {
+    fn from(found: FoundRequest) -> Self {
+        let FoundRequest { id, state, worker_type, instance_type } = found;
+        Self { id: id.to_string(), state: request_state(&state), worker_type, instance_type }
+    }
+}
+
+impl From<FoundInstance> for Item {
+    fn from(found: FoundInstance) -> Self {
+        let FoundInstance { id, state, worker_type, instance_type, lasting_volumes: _ } = found;
+        Self { id: id.to_string(), state: instance_state(&state), worker_type, instance_type }
+    }
+}
+
+pub(super) fn request_state(state: &SpotRequestState) -> String {
+    match state {
+        SpotRequestState::Open => "open",
+        SpotRequestState::Active => "active",
+        SpotRequestState::Disabled => "disabled",
+        SpotRequestState::Closed => "closed",
+        SpotRequestState::Cancelled => "cancelled",
+        SpotRequestState::Failed => "failed",
+        SpotRequestState::Unrecognised(other) => other,
+    }
+    .to_owned()
+}
+
+pub(super) fn instance_state(state: &InstanceState) -> String {
+    match state {
+        InstanceState::Pending => "pending",
+        InstanceState::Running => "running",
+        InstanceState::ShuttingDown => "shutting-down",
+        InstanceState::Terminated => "terminated",
+        InstanceState::Stopping => "stopping",
+        InstanceState::Stopped => "stopped",
+        InstanceState::Unrecognised(other) => other,
+    }
+    .to_owned()
+}

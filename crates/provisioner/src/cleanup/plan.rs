@@ -1,0 +1,166 @@
+//! What would be removed, to be shown before anything is.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{CleanupError, Inventory, Target};
+use crate::aws::Client;
+use crate::observed::KeyPair;
+
+/// What would be removed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Of this form; 1.
+    pub version: u32,
+    /// The account it is all in.
+    pub account_id: String,
+    /// Key-name by key-name.
+    pub key_names: Vec<Inventory>,
+}
+
+impl Plan {
+    /// Looks at each key-name in its own region. Changes nothing.
+    ///
+    /// # Errors
+    /// Another account than a key-name's own is an error, before anything is looked at; and so is
+    /// anything that cannot be looked at.
+    pub async fn survey(client: &Client, targets: Vec<Target>) -> Result<Self, CleanupError> {
+        let account_id = client.account_id().await?;
+        for target in &targets {
+            if let Some(saved) = target.saved_account.as_ref().filter(|it| **it != account_id) {
+                return Err(CleanupError::WrongAccount {
+                    key_name: target.key_name.to_string(),
+                    saved: saved.clone(),
+                    in_force: account_id,
+                });
+            }
+        }
+        let mut key_names = Vec::with_capacity(targets.len());
+        for target in targets {
+            let client = client.in_region(&target.region);
+            key_names.push(Inventory::take(&client, target).await?);
+        }
+        Ok(Self { version: 1, account_id, key_names })
+    }
+
+    /// Whether nothing is there to be removed in AWS, and so nothing to be asked.
+    pub fn is_empty(&self) -> bool {
+        self.key_names.iter().all(Inventory::is_empty)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key_names.is_empty() {
+            return writeln!(f, "No key-name to clean up.");
+        }
+        for inventory in &self.key_names {
+            write_inventory(f, inventory, &self.account_id)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_inventory(
+    f: &mut fmt::Formatter<'_>,
+    inventory: &Inventory,
+    account_id: &str,
+) -> fmt::Result {
+    let Inventory {
+        target,
+        key_pair,
+        spot_requests,
+        instances,
+        fleets,
+        launch_templates,
+        lasting_volumes,
+    } = inventory;
+    writeln!(f, "{} in {}, account {account_id}:", target.key_name, target.region)?;
+    for (what, items) in [("spot request", spot_requests), ("instance", instances)] {
+        for item in items {
+            let worker_type = item.worker_type.as_deref().unwrap_or("-");
+            let (id, state, instance_type) = (&item.id, &item.state, &item.instance_type);
+            writeln!(f, "  {what} {id}  {state}  {instance_type}  {worker_type}")?;
+        }
+    }
+    for (what, ids) in [("fleet", fleets), ("launch template", launch_templates)] {
+        for id in ids {
+            writeln!(f, "  {what} {id}")?;
+        }
+    }
+    match key_pair {
+        KeyPair::Ours => writeln!(f, "  key pair {}", target.key_name)?,
+        KeyPair::Foreign => {
+            writeln!(
+                f,
+                "  (the key pair carries no tag of ours: it is somebody's own and is kept)"
+            )?;
+        }
+        KeyPair::Absent | KeyPair::Unknown => {}
+    }
+    for id in lasting_volumes {
+        writeln!(f, "  (volume {id} stays when its instance is terminated)")?;
+    }
+    if inventory.is_empty() {
+        writeln!(f, "  nothing")?;
+    }
+    if inventory.needs_spelling_out() {
+        writeln!(
+            f,
+            "  To end what runs under somebody's own key pair: --yes --key-name {}",
+            target.key_name
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cleanup::{Item, Named};
+    use crate::ids::KeyName;
+
+    fn plan(key_pair: KeyPair) -> Plan {
+        let target = Target {
+            key_name: KeyName::from("k"),
+            region: "us-west-2".to_owned(),
+            saved_account: None,
+            named: Named::InFile,
+        };
+        let instance = Item {
+            id: "i-1".to_owned(),
+            state: "running".to_owned(),
+            worker_type: None,
+            instance_type: "c7g.large".to_owned(),
+        };
+        let inventory = Inventory {
+            target,
+            key_pair,
+            spot_requests: Vec::new(),
+            instances: vec![instance],
+            fleets: Vec::new(),
+            launch_templates: Vec::new(),
+            lasting_volumes: Vec::new(),
+        };
+        Plan { version: 1, account_id: "1".to_owned(), key_names: vec![inventory] }
+    }
+
+    #[test]
+    fn the_list_names_everything() {
+        assert_eq!(
+            plan(KeyPair::Ours).to_string(),
+            "k in us-west-2, account 1:\n  instance i-1  running  c7g.large  -\n  key pair k\n"
+        );
+        let json = serde_json::to_value(plan(KeyPair::Ours)).unwrap();
+        assert_eq!(json["key_names"][0]["key_name"], "k");
+        assert_eq!(json["key_names"][0]["key_pair"], "ours");
+    }
+
+    #[test]
+    fn somebodys_own_key_pair_takes_more_than_a_yes() {
+        let plan = plan(KeyPair::Foreign);
+        assert!(plan.key_names[0].needs_spelling_out());
+        assert!(plan.to_string().contains("--yes --key-name k"), "{plan}");
+    }
+}

@@ -1,0 +1,282 @@
+//! Removes what a plan lists, and then the key-names from the configuration file.
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::passes::Passes;
+use super::{CleanupError, Inventory, Named, Options, Plan, Report, TargetReport};
+use crate::aws::Client;
+use crate::config::edit::{ConfigFile, EditError};
+use crate::ledger::Ledger;
+use crate::observed::KeyPair;
+use crate::private_key;
+use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
+
+const SOMEBODYS_OWN: &str =
+    "the key pair carries no tag of ours: this takes --yes and --key-name spelled out";
+
+/// Removes everything a plan lists and whatever else turns up under its key-names, then the key-names
+/// from `config`. `progress` is told what happens, in lines for a person to read.
+///
+/// It can be dropped at any point and run again.
+///
+/// # Errors
+/// Nothing was touched. What fails later is in the report.
+pub async fn execute(
+    client: &Client,
+    plan: Plan,
+    mut config: ConfigFile,
+    options: &Options,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<Report, CleanupError> {
+    let deadline = Instant::now() + options.timeout;
+    let in_file = plan.key_names.iter().any(|it| it.target.named != Named::OnCommandLine);
+    if in_file {
+        config.ensure_writable()?;
+    }
+    // All locks before the first call: a daemon at work on one of them is reason not to begin.
+    let mut ledgers = Vec::with_capacity(plan.key_names.len());
+    for inventory in &plan.key_names {
+        ledgers.push(KeptLedger::open(inventory, &plan.account_id, options, progress)?);
+    }
+
+    let mut reports = Vec::with_capacity(plan.key_names.len());
+    for (inventory, ledger) in plan.key_names.into_iter().zip(ledgers) {
+        let client = client.in_region(&inventory.target.region);
+        let task = Removal { client, inventory, ledger, deadline, options };
+        reports.push(task.run(&config, progress).await);
+    }
+
+    if !in_file || !reports.iter().all(TargetReport::is_clean) {
+        return Ok(Report::new(reports, None, None));
+    }
+    let saved = config.remove_key_name(None).and_then(|()| config.save());
+    Ok(match saved {
+        Ok(()) => Report::new(reports, Some(config.path().to_owned()), None),
+        Err(error) => Report::new(reports, None, Some(with_source(&error))),
+    })
+}
+
+fn with_source(error: &EditError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// The ledger of one key-name, under its lock.
+struct KeptLedger {
+    /// `None` where the key-name cannot name a directory, and so never had one.
+    locked: Option<LockedStateDir>,
+    ledger: Ledger,
+}
+
+impl KeptLedger {
+    fn open(
+        inventory: &Inventory,
+        account_id: &str,
+        options: &Options,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Self, StateDirError> {
+        let target = &inventory.target;
+        let root = options.state_dir.as_deref();
+        let dir = match StateDir::locate(root, account_id, &target.region, &target.key_name) {
+            Ok(dir) => dir,
+            Err(StateDirError::BadName { .. }) => {
+                return Ok(Self { locked: None, ledger: Ledger::default() });
+            }
+            Err(error) => return Err(error),
+        };
+        let locked = dir.lock()?;
+        let ledger = match locked.read_ledger(Timestamp::now())? {
+            LedgerState::Known(ledger) => ledger,
+            LedgerState::Lost { why } => {
+                // Normal for a key-name from elsewhere: the looks have to do.
+                if target.named != Named::OnCommandLine {
+                    progress(&format!(
+                        "no ledger of launching calls for {}: {why}",
+                        target.key_name
+                    ));
+                }
+                Ledger::default()
+            }
+        };
+        Ok(Self { locked: Some(locked), ledger })
+    }
+
+    /// Forgets everything: nothing of the key-name is left for it to be about.
+    fn forget(&self) -> Result<(), StateDirError> {
+        self.locked.as_ref().map_or(Ok(()), LockedStateDir::forget)
+    }
+}
+
+/// The removal of one key-name.
+struct Removal<'a> {
+    client: Client,
+    inventory: Inventory,
+    ledger: KeptLedger,
+    deadline: Instant,
+    options: &'a Options,
+}
+
+impl Removal<'_> {
+    async fn run(
+        self,
+        config: &ConfigFile,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) -> TargetReport {
+        let target = &self.inventory.target;
+        let mut report = TargetReport::new(target.key_name.clone(), target.region.clone());
+        let mut progress = |line: &str| progress(&format!("{}: {line}", target.key_name));
+
+        let allowed = self.inventory.key_pair != KeyPair::Foreign
+            || self.options.yes && target.is_spelled_out();
+        if allowed {
+            // Before the instances: a fleet that maintains its size would replace them.
+            self.delete_fleets(&mut report, &mut progress).await;
+        }
+        let passes = Passes {
+            client: &self.client,
+            key_name: &target.key_name,
+            deadline: self.deadline,
+            pauses: &self.options.pauses,
+            hands_off: (!allowed).then_some(SOMEBODYS_OWN),
+            seen: self.inventory.spot_requests.iter().map(|it| it.id.as_str().into()).collect(),
+        };
+        let mut volumes = passes.run(&self.ledger.ledger, &mut report, &mut progress).await;
+        // Those of a deleted fleet's instances may be gone from view before the first pass.
+        volumes.extend(self.inventory.lasting_volumes.iter().cloned());
+        volumes.sort();
+        volumes.dedup();
+        if !report.is_clean() {
+            return report;
+        }
+        self.check_fleets(&mut report).await;
+        self.check_volumes(&volumes, &mut report).await;
+        // From here on nothing runs under the key-name: what it stands on can go.
+        self.delete_launch_templates(&mut report, &mut progress).await;
+        self.delete_key_pair(config, &mut report, &mut progress).await;
+        if report.is_clean()
+            && let Err(error) = self.ledger.forget()
+        {
+            report.leave("the state directory", error.to_string());
+        }
+        report
+    }
+
+    async fn delete_fleets(
+        &self,
+        report: &mut TargetReport,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) {
+        let fleets = match self.client.fleets(&self.inventory.target.key_name).await {
+            Ok(fleets) => fleets,
+            Err(error) => return report.leave("fleets", error.to_string()),
+        };
+        for id in fleets {
+            match self.client.delete_fleet(&id).await {
+                Ok(()) => {
+                    progress(&format!("deleted fleet {id}"));
+                    report.deleted.push(format!("fleet {id}"));
+                }
+                Err(error) => report.leave(format!("fleet {id}"), error.to_string()),
+            }
+        }
+    }
+
+    async fn check_fleets(&self, report: &mut TargetReport) {
+        match self.client.fleets(&self.inventory.target.key_name).await {
+            Ok(fleets) => {
+                for id in fleets {
+                    report.leave(format!("fleet {id}"), "it is still there");
+                }
+            }
+            Err(error) => report.leave("fleets", error.to_string()),
+        }
+    }
+
+    async fn check_volumes(&self, volumes: &[String], report: &mut TargetReport) {
+        if volumes.is_empty() {
+            return;
+        }
+        match self.client.existing_volumes(&self.inventory.target.key_name, volumes).await {
+            Ok(volumes) => {
+                for id in volumes {
+                    report.leave(
+                        format!("volume {id}"),
+                        format!(
+                            "it was to outlive its instance (DeleteOnTermination is false); if \
+                             nobody needs it: aws ec2 delete-volume --region {} --volume-id {id}",
+                            self.client.region()
+                        ),
+                    );
+                }
+            }
+            Err(error) => report.leave("volumes", error.to_string()),
+        }
+    }
+
+    async fn delete_launch_templates(
+        &self,
+        report: &mut TargetReport,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) {
+        let templates = match self.client.launch_templates(&self.inventory.target.key_name).await {
+            Ok(templates) => templates,
+            Err(error) => return report.leave("launch templates", error.to_string()),
+        };
+        for template in templates {
+            let what = format!("launch template {} ({})", template.id, template.name);
+            match self.client.delete_launch_template(&template.id).await {
+                Ok(()) => {
+                    progress(&format!("deleted {what}"));
+                    report.deleted.push(what);
+                }
+                Err(error) => report.leave(what, error.to_string()),
+            }
+        }
+    }
+
+    async fn delete_key_pair(
+        &self,
+        config: &ConfigFile,
+        report: &mut TargetReport,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) {
+        let target = &self.inventory.target;
+        let what = format!("key pair `{}`", target.key_name);
+        let found = match self.client.key_pair(&target.key_name).await {
+            Ok(found) => found,
+            Err(error) => return report.leave(what, error.to_string()),
+        };
+        match found {
+            KeyPair::Ours => {
+                if let Err(error) = self.client.delete_key_pair(&target.key_name).await {
+                    return report.leave(what, error.to_string());
+                }
+                match self.client.key_pair(&target.key_name).await {
+                    Ok(KeyPair::Ours) => return report.leave(what, "EC2 still shows it"),
+                    Ok(KeyPair::Absent | KeyPair::Foreign | KeyPair::Unknown) => {}
+                    Err(error) => return report.leave(what, error.to_string()),
+                }
+                progress(&format!("deleted {what}"));
+                report.deleted.push(what);
+            }
+            KeyPair::Foreign | KeyPair::Unknown => {
+                report.kept.push(format!("{what}: it carries no tag of ours"));
+                return;
+            }
+            // A name that only the command line gives says nothing about a file beside.
+            KeyPair::Absent if target.named == Named::OnCommandLine => return,
+            KeyPair::Absent => {}
+        }
+        let path = private_key::path(config.path(), &target.key_name);
+        match private_key::remove(&path) {
+            Ok(true) => report.deleted.push(format!("private key `{}`", path.display())),
+            Ok(false) => {}
+            Err(error) => {
+                report.leave(format!("private key `{}`", path.display()), error.to_string());
+            }
+        }
+    }
+}

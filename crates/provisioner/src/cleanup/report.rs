@@ -1,0 +1,202 @@
+//! What was removed, and what is left.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::ids::KeyName;
+
+/// What was removed, and what is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Of this form; 1.
+    pub version: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Key-name by key-name.
+    pub key_names: Vec<TargetReport>,
+    /// The configuration file, if the key-names were removed from it.
+    pub removed_from: Option<PathBuf>,
+    /// Why they were not, if that is what failed.
+    pub config_problem: Option<String>,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Nothing is left (exit code 0).
+    Done,
+    /// Something was done, and something is left (exit code 4).
+    Partly,
+    /// Nothing was done, and something is left (exit code 1).
+    Failed,
+}
+
+/// What became of one key-name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TargetReport {
+    /// The key-name.
+    pub key_name: KeyName,
+    /// Its region.
+    pub region: String,
+    /// Launching calls without an answer that were repeated and answered.
+    pub settled_intents: usize,
+    /// Spot instance requests that were cancelled.
+    pub cancelled: Vec<String>,
+    /// Instances that were terminated.
+    pub terminated: Vec<String>,
+    /// What else was deleted, in words.
+    pub deleted: Vec<String>,
+    /// What was kept because it is not ours, in words.
+    pub kept: Vec<String>,
+    /// What is left.
+    pub left: Vec<Left>,
+}
+
+/// Something that is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// What it is, with its id.
+    pub what: String,
+    /// Why it is left.
+    pub why: String,
+}
+
+impl TargetReport {
+    pub(super) fn new(key_name: KeyName, region: String) -> Self {
+        Self {
+            key_name,
+            region,
+            settled_intents: 0,
+            cancelled: Vec::new(),
+            terminated: Vec::new(),
+            deleted: Vec::new(),
+            kept: Vec::new(),
+            left: Vec::new(),
+        }
+    }
+
+    pub(super) fn leave(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.left.push(Left { what: what.into(), why: why.into() });
+    }
+
+    /// Whether nothing of it is left.
+    pub fn is_clean(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn did_something(&self) -> bool {
+        self.settled_intents > 0
+            || !self.cancelled.is_empty()
+            || !self.terminated.is_empty()
+            || !self.deleted.is_empty()
+    }
+}
+
+impl Report {
+    pub(super) fn new(
+        key_names: Vec<TargetReport>,
+        removed_from: Option<PathBuf>,
+        config_problem: Option<String>,
+    ) -> Self {
+        let clean = config_problem.is_none() && key_names.iter().all(TargetReport::is_clean);
+        let outcome = if clean {
+            Outcome::Done
+        } else if key_names.iter().any(TargetReport::did_something) {
+            Outcome::Partly
+        } else {
+            Outcome::Failed
+        };
+        Self { version: 1, outcome, key_names, removed_from, config_problem }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for report in &self.key_names {
+            write_target(f, report)?;
+        }
+        if let Some(file) = &self.removed_from {
+            writeln!(f, "Removed from {}: the key-name and what belongs to it.", file.display())?;
+        }
+        if let Some(problem) = &self.config_problem {
+            writeln!(f, "The configuration file still names what is gone: {problem}")?;
+        }
+        if self.outcome != Outcome::Done {
+            writeln!(f, "The configuration is unchanged; it is safe to run this again.")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_target(f: &mut fmt::Formatter<'_>, report: &TargetReport) -> fmt::Result {
+    let TargetReport {
+        key_name,
+        region,
+        settled_intents,
+        cancelled,
+        terminated,
+        deleted,
+        kept,
+        left,
+    } = report;
+    writeln!(f, "{key_name} in {region}:")?;
+    for (verb, n, what) in [
+        ("settled", *settled_intents, "unanswered launching call"),
+        ("cancelled", cancelled.len(), "spot request"),
+        ("terminated", terminated.len(), "instance"),
+    ] {
+        if n > 0 {
+            writeln!(f, "  {verb} {n} {what}{}", if n == 1 { "" } else { "s" })?;
+        }
+    }
+    for what in deleted {
+        writeln!(f, "  deleted {what}")?;
+    }
+    for what in kept {
+        writeln!(f, "  kept {what}")?;
+    }
+    for Left { what, why } in left {
+        writeln!(f, "  left: {what}: {why}")?;
+    }
+    if left.is_empty() {
+        writeln!(f, "  nothing is left")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> TargetReport {
+        TargetReport::new(KeyName::from("k"), "us-west-2".to_owned())
+    }
+
+    #[test]
+    fn the_outcome_tells_done_partly_and_failed_apart() {
+        let outcome = |targets| Report::new(targets, None, None).outcome;
+        assert_eq!(outcome(vec![]), Outcome::Done);
+        assert_eq!(outcome(vec![target()]), Outcome::Done);
+
+        let mut left = target();
+        left.leave("instance i-1", "protected");
+        assert_eq!(outcome(vec![left.clone()]), Outcome::Failed);
+        left.terminated.push("i-2".to_owned());
+        assert_eq!(outcome(vec![target(), left]), Outcome::Partly);
+    }
+
+    #[test]
+    fn what_is_left_is_said_with_its_reason() {
+        let mut left = target();
+        left.cancelled.push("sir-1".to_owned());
+        left.leave("instance i-1", "it is protected from termination");
+        assert_eq!(
+            Report::new(vec![left], None, None).to_string(),
+            "k in us-west-2:\n  cancelled 1 spot request\n  left: instance i-1: it is protected from \
+             termination\nThe configuration is unchanged; it is safe to run this again.\n"
+        );
+    }
+}

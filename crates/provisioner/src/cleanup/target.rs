@@ -1,0 +1,141 @@
+//! Which key-names to clean up, and where each lives.
+
+use serde::Serialize;
+
+use super::CleanupError;
+use crate::config::edit::Saved;
+use crate::ids::KeyName;
+
+/// A key-name to clean up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// The key-name.
+    pub key_name: KeyName,
+    /// Its region.
+    pub region: String,
+    /// Its account, if the configuration file says.
+    #[serde(skip)]
+    pub saved_account: Option<String>,
+    /// Who names it.
+    pub named: Named,
+}
+
+/// Who names a key-name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Named {
+    /// `provisioner.key-name` or `provisioner.retired`.
+    InFile,
+    /// `--key-name`, and not the file.
+    OnCommandLine,
+    /// Both.
+    InBoth,
+}
+
+impl Target {
+    /// Whether `--key-name` spells it out.
+    pub fn is_spelled_out(&self) -> bool {
+        matches!(self.named, Named::OnCommandLine | Named::InBoth)
+    }
+}
+
+/// Lists the key-names of the configuration file and of `--key-name`, each in its own region.
+///
+/// # Errors
+/// The file's key-name lives in another region than `region`, the one in force.
+pub fn targets(
+    saved: &Saved,
+    spelled_out: &[KeyName],
+    region: &str,
+) -> Result<Vec<Target>, CleanupError> {
+    let mut targets: Vec<Target> = Vec::new();
+    if let Some(key_name) = &saved.key_name {
+        if let Some(saved_region) = saved.region.as_deref().filter(|it| *it != region) {
+            return Err(CleanupError::WrongRegion {
+                key_name: key_name.to_string(),
+                saved: saved_region.to_owned(),
+                in_force: region.to_owned(),
+            });
+        }
+        targets.push(Target {
+            key_name: key_name.clone(),
+            region: region.to_owned(),
+            saved_account: saved.account_id.clone(),
+            named: Named::InFile,
+        });
+    }
+    for retired in &saved.retired {
+        let same = |it: &Target| it.key_name == retired.key_name && it.region == retired.region;
+        if !targets.iter().any(same) {
+            targets.push(Target {
+                key_name: retired.key_name.clone(),
+                region: retired.region.clone(),
+                saved_account: retired.account_id.clone(),
+                named: Named::InFile,
+            });
+        }
+    }
+    for key_name in spelled_out {
+        let same = |it: &&mut Target| it.key_name == *key_name && it.region == region;
+        match targets.iter_mut().find(same) {
+            Some(target) if target.named == Named::InFile => target.named = Named::InBoth,
+            Some(_) => {}
+            None => targets.push(Target {
+                key_name: key_name.clone(),
+                region: region.to_owned(),
+                saved_account: None,
+                named: Named::OnCommandLine,
+            }),
+        }
+    }
+    Ok(targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::RetiredKeyName;
+
+    fn saved() -> Saved {
+        Saved {
+            key_name: Some(KeyName::from("now")),
+            region: Some("us-west-2".to_owned()),
+            account_id: Some("1".to_owned()),
+            retired: vec![RetiredKeyName {
+                key_name: KeyName::from("old"),
+                region: "eu-west-1".to_owned(),
+                account_id: Some("1".to_owned()),
+            }],
+            iam_instance_profile: None,
+        }
+    }
+
+    #[test]
+    fn each_key_name_is_covered_once_in_its_own_region() {
+        let spelled_out = ["now", "mine", "mine"].map(KeyName::from);
+        let targets = targets(&saved(), &spelled_out, "us-west-2").unwrap();
+        let shown: Vec<_> =
+            targets.iter().map(|it| (it.key_name.as_str(), it.region.as_str(), it.named)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("now", "us-west-2", Named::InBoth),
+                ("old", "eu-west-1", Named::InFile),
+                ("mine", "us-west-2", Named::OnCommandLine),
+            ]
+        );
+    }
+
+    #[test]
+    fn another_region_in_force_is_an_error_that_names_both() {
+        let error = targets(&saved(), &[], "eu-west-1").unwrap_err();
+        assert!(error.is_usage());
+        let text = error.to_string();
+        assert!(text.contains("us-west-2") && text.contains("eu-west-1"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_file_names_nothing() {
+        assert_eq!(targets(&Saved::default(), &[], "us-west-2").unwrap(), []);
+    }
+}

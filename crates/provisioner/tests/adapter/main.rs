@@ -1,0 +1,13 @@
+//! The EC2 adapter against scripted answers: what is sent, how often, and what is made of the answer.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "all of it is test code; clippy's own exception knows test functions only"
+)]
+
+mod execute;
+mod observe;
+mod request;
+mod resolve;
+mod transport;
+mod xml;

@@ -1,0 +1,150 @@
+//! An AWS account of a test's own.
+
+use serde_json::{Value, json};
+
+use super::REGION;
+use super::moto::{BotoError, MotoServer};
+use super::world::{Call, World};
+
+/// A fresh account on the stand-in: nobody else sees it, and it sees nobody else.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    pub(crate) number: String,
+    keys: Value,
+}
+
+impl Account {
+    /// Opens an account.
+    pub(crate) fn new() -> Self {
+        Self::from_keys(MotoServer::get().ask("accounts", Some(&json!({}))))
+    }
+
+    fn from_keys(keys: Value) -> Self {
+        let number = keys["account"].as_str().expect("an account number").to_owned();
+        Self { number, keys }
+    }
+
+    /// Changes the access key to one that nobody knows.
+    pub(crate) fn forge_keys(&mut self) {
+        self.keys["access_key_id"] = json!("AKIANOBODYKNOWSTHIS0");
+    }
+
+    /// The environment that leads a program into this account, and nowhere else.
+    pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
+        let endpoint = MotoServer::get().endpoint();
+        assert!(endpoint.starts_with("http://127.0.0.1:"), "not this machine: {endpoint}");
+        let key = |name: &str| self.keys[name].as_str().expect("a key").to_owned();
+        vec![
+            ("AWS_ACCESS_KEY_ID", key("access_key_id")),
+            ("AWS_SECRET_ACCESS_KEY", key("secret_access_key")),
+            ("AWS_SESSION_TOKEN", key("session_token")),
+            ("AWS_ENDPOINT_URL", endpoint),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
+        ]
+    }
+
+    #[track_caller]
+    fn ask(&self, region: &str, verb: &str, body: Option<&Value>) -> Value {
+        MotoServer::get().ask(&format!("{}/{verb}?region={region}", self.number), body)
+    }
+
+    /// Changes how EC2 behaves here; see `Rules` in `tests/moto/worlds.py`.
+    #[track_caller]
+    pub(crate) fn rules(&self, rules: &Value) {
+        self.ask(REGION, "rules", Some(rules));
+    }
+
+    /// Makes calls go wrong; see `Fault` in `tests/moto/worlds.py`.
+    #[track_caller]
+    pub(crate) fn fault(&self, fault: &Value) {
+        self.ask(REGION, "faults", Some(&json!([fault])));
+    }
+
+    /// Ends all faults, and lets go of calls that hang.
+    pub(crate) fn clear_faults(&self) {
+        self.ask(REGION, "clear", Some(&json!({})));
+    }
+
+    /// All there is in [`REGION`].
+    pub(crate) fn world(&self) -> World {
+        self.world_in(REGION)
+    }
+
+    /// All there is in another region.
+    pub(crate) fn world_in(&self, region: &str) -> World {
+        serde_json::from_value(self.ask(region, "world", None)).expect("a world")
+    }
+
+    /// All API calls so far, in order.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        serde_json::from_value(self.ask(REGION, "calls", None)).expect("calls")
+    }
+
+    /// The calls of one action so far.
+    pub(crate) fn calls_of(&self, action: &str) -> Vec<Call> {
+        self.calls().into_iter().filter(|call| call.action == action).collect()
+    }
+
+    /// The calls so far that could have changed something.
+    pub(crate) fn changes(&self) -> Vec<Call> {
+        let looks = |call: &Call| {
+            ["Describe", "Get", "List", "AssumeRole"]
+                .iter()
+                .any(|verb| call.action.starts_with(verb))
+                || call.param("DryRun") == "true"
+        };
+        self.calls().into_iter().filter(|call| !looks(call)).collect()
+    }
+
+    /// Puts somebody's instances here: `key_name`, `count`, `tags`, `instance_type`, `zone`,
+    /// `lifecycle`, `spot_request_id`, `age_s`. Returns their ids.
+    #[track_caller]
+    pub(crate) fn add_instances(&self, what: &Value) -> Vec<String> {
+        ids(self.ask(REGION, "add-instance", Some(what)))
+    }
+
+    /// Puts somebody's spot requests here: `key_name`, `count`, `tags`, `instance_type`, `zone`,
+    /// `price`, `age_s`. Returns their ids.
+    #[track_caller]
+    pub(crate) fn add_requests(&self, what: &Value) -> Vec<String> {
+        ids(self.ask(REGION, "add-request", Some(what)))
+    }
+
+    /// Does something to instances, chosen by `ids` or `key_name`, at most `limit`; `do` is
+    /// `terminate`, `interrupt`, `stop`, `run`, `state`, `age`, `forget` or `protect`.
+    #[track_caller]
+    pub(crate) fn to_instances(&self, what: &Value) -> Vec<String> {
+        ids(self.ask(REGION, "instances", Some(what)))
+    }
+
+    /// Does something to spot requests, chosen likewise; `do` is `fulfil`, `hold`, `status`,
+    /// `fail`, `close`, `state` or `age`.
+    #[track_caller]
+    pub(crate) fn to_requests(&self, what: &Value) -> Vec<String> {
+        ids(self.ask(REGION, "requests", Some(what)))
+    }
+
+    /// Calls an AWS API through boto3 with this account's keys.
+    #[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
+    pub(crate) fn boto3(&self, service: &str, call: &str, with: Value) -> Result<Value, BotoError> {
+        MotoServer::get().boto3(&self.keys, REGION, service, call, &with)
+    }
+
+    /// Calls EC2 through boto3; the call must succeed.
+    #[track_caller]
+    pub(crate) fn ec2(&self, call: &str, with: Value) -> Value {
+        self.boto3("ec2", call, with).unwrap_or_else(|error| panic!("{call}: {error:?}"))
+    }
+
+    /// Makes a key pair that is not of our making, through boto3.
+    #[track_caller]
+    pub(crate) fn make_key_pair(&self, name: &str) {
+        self.ec2("create_key_pair", json!({ "KeyName": name, "KeyType": "ed25519" }));
+    }
+}
+
+fn ids(answer: Value) -> Vec<String> {
+    serde_json::from_value(answer).expect("a list of ids")
+}

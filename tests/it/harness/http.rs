@@ -1,0 +1,68 @@
+//! A very small HTTP client, for loopback only.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// GETs `path` from a server on this machine.
+pub(crate) fn get(port: u16, path: &str) -> io::Result<Response> {
+    call("GET", port, path, "")
+}
+
+/// POSTs `body` to a server on this machine.
+pub(crate) fn post(port: u16, path: &str, body: &str) -> io::Result<Response> {
+    call("POST", port, path, body)
+}
+
+fn call(method: &str, port: u16, path: &str, body: &str) -> io::Result<Response> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len(),
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| broken(&answer))?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.ok_or_else(|| broken(&answer))?;
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        unchunk(body).ok_or_else(|| broken(&answer))?
+    } else {
+        body.to_owned()
+    };
+    Ok(Response { status, body })
+}
+
+fn unchunk(mut rest: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (size, tail) = rest.split_once("\r\n")?;
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.push_str(tail.get(..size)?);
+        rest = tail.get(size + 2..)?;
+    }
+}
+
+fn broken(answer: &str) -> io::Error {
+    io::Error::other(format!("not an HTTP answer: {answer:?}"))
+}
+
+/// A port that nobody listens on, at least just now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}

@@ -1,0 +1,21 @@
+//! Process tests: the three programs over loopback against moto, looked at from outside.
+//!
+//! `harness` knows moto, the fake queue and processes, and nothing of the product's code. Each
+//! other module is a theme. A test takes an account of its own, so all of them run in parallel.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod harness;
+
+mod cleanup;
+mod config_errors;
+mod crash;
+mod harness_itself;
+mod lifecycle;
+mod limits;
+mod queue_faults;
+mod readme;
+mod run_rounds;
+mod running;
+mod setup;
+mod strays;

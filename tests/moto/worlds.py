@@ -1,0 +1,168 @@
+"""What a test may settle about its own AWS account: one `World` per account, nothing shared."""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+
+def now() -> datetime:
+    """The time as moto keeps it: UTC without a zone."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+def ago(seconds: float) -> datetime:
+    return now() - timedelta(seconds=seconds)
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong with a call. See `server.Faulty` for when which field counts."""
+
+    action: str  # an API action, or "*"
+    code: str | None = None  # AWS's error code
+    message: str = "injected by the test"
+    status: int = 400
+    times: int | None = 1  # None: for ever
+    skip: int = 0  # let so many matching calls pass first
+    after: str = "before"  # "before": never done; "applied": done, but the answer is lost
+    hang_ms: int = 0
+    drop: bool = False  # close the connection without an answer
+    body: str | None = None  # answer 200 with this text instead
+    match: dict[str, str] = field(default_factory=dict)  # parameter (or "tag:KEY") -> pattern
+
+    def wants(self, action: str, params: dict[str, str]) -> bool:
+        """Whether this fault befalls the call; uses up one `skip` or `times` if so."""
+        if self.action not in ("*", action) or self.times == 0:
+            return False
+        seen = {**params, **requested_tags(params)}
+        if not all(fnmatch.fnmatchcase(seen.get(k, ""), p) for k, p in self.match.items()):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+def requested_tags(params: dict[str, str]) -> dict[str, str]:
+    """The tags that a call asks for, as `tag:KEY`."""
+    tags = {}
+    for name, value in params.items():
+        if name.startswith("Tag") and name.endswith(".Key"):
+            tags[f"tag:{value}"] = params.get(name.removesuffix("Key") + "Value", "")
+    return tags
+
+
+@dataclass
+class Rules:
+    """How EC2 behaves in this account. A test changes any of them at any time."""
+
+    # What becomes of a spot request: "at-once", "held", or {"after": n} looks at it.
+    spot: Any = "at-once"
+    # The status of requests that are held, and how long ago they got it.
+    held_code: str = "pending-evaluation"
+    held_age_s: float = 0
+    # "ZONE/TYPE" (patterns) -> machines left; what is not named is plentiful.
+    capacity: dict[str, int] = field(default_factory=dict)
+    # "ZONE/TYPE" (patterns) -> status code with which requests there fail at once.
+    doomed: dict[str, str] = field(default_factory=dict)
+    # Without capacity: "hold" the request open, or "refuse" the call.
+    no_capacity: str = "hold"
+    # A page never holds more than this, whatever MaxResults says.
+    page_size: int | None = None
+    # So many looks see a new instance `pending`, a terminated one `shutting-down`.
+    pending_looks: int = 0
+    shutting_down_looks: int = 0
+    # So many looks do not see a new instance or request at all.
+    lag_looks: int = 0
+    # The next n cancels find that the request was fulfilled just before.
+    fulfil_on_cancel: int = 0
+    # Every look at the spot requests finds one more of somebody's, under this key-name.
+    arrivals_key_name: str | None = None
+    # action -> [refill per second, burst]
+    throttle: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Bucket:
+    """A token bucket, as EC2 throttles by.
+
+    https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+    """
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self.rate, self.burst = rate, burst
+        self.left, self.at = burst, time.monotonic()
+
+    def take(self) -> bool:
+        moment = time.monotonic()
+        self.left = min(self.burst, self.left + (moment - self.at) * self.rate)
+        self.at = moment
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
+class World:
+    """One account: its rules, faults to come, and the calls it has seen."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        # Held while moto works on the account: moto itself is not made for threads.
+        self.lock = threading.RLock()
+        self.rules = Rules()
+        self.faults: list[Fault] = []
+        self.calls: list[dict[str, Any]] = []
+        self.released = threading.Event()  # ends every hang
+        self._buckets: dict[str, Bucket] = {}
+
+    def settle(self, rules: dict[str, Any]) -> None:
+        with self.lock:
+            for name, value in rules.items():
+                if not hasattr(self.rules, name):
+                    raise ValueError(f"no such rule: {name}")
+                setattr(self.rules, name, value)
+                if name == "throttle":
+                    self._buckets.clear()
+
+    def fault_for(self, action: str, params: dict[str, str]) -> Fault | None:
+        with self.lock:
+            for fault in self.faults:
+                if fault.wants(action, params):
+                    return fault
+            if action in self.rules.throttle:
+                rate, burst = self.rules.throttle[action]
+                bucket = self._buckets.setdefault(action, Bucket(rate, burst))
+                if not bucket.take():
+                    return Fault(action, "RequestLimitExceeded", "Request limit exceeded.", 503)
+        return None
+
+    def capacity_key(self, zone: str, instance_type: str) -> str | None:
+        """The capacity rule that applies to this pool, if any."""
+        return next(iter(self._rules_of(self.rules.capacity, zone, instance_type)), None)
+
+    def doom(self, zone: str, instance_type: str) -> str | None:
+        """The status code with which requests to this pool fail, if they do."""
+        found = self._rules_of(self.rules.doomed, zone, instance_type)
+        return self.rules.doomed[found[0]] if found else None
+
+    @staticmethod
+    def _rules_of(rules: dict[str, Any], zone: str, instance_type: str) -> list[str]:
+        return [p for p in rules if fnmatch.fnmatchcase(f"{zone}/{instance_type}", p)]
+
+
+_worlds: dict[str, World] = {}
+_worlds_lock = threading.Lock()
+
+
+def of(account: str) -> World:
+    with _worlds_lock:
+        if account not in _worlds:
+            _worlds[account] = World(account)
+        return _worlds[account]
