@@ -21,9 +21,13 @@ const SEEDS: u64 = 400;
 
 const ZONES: [&str; 2] = ["us-west-2a", "us-west-2b"];
 
+#[expect(clippy::disallowed_methods, reason = "for people who replay or raise the number")]
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
 #[test]
 fn random_worlds_stay_within_their_fences_and_converge() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     if let Some(seed) = number("PROVISIONER_SEED") {
         let driver = play(seed);
         println!("{}", driver.story.join("\n"));
