@@ -97,6 +97,8 @@ pub struct Engine {
     resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
     tagged_lately: BTreeMap<InstanceId, Timestamp>,
     settle_notes: Vec<Note>,
+    /// Worker types of which an instance came up since the demand was last known.
+    came_up: BTreeSet<WorkerTypeName>,
     tokens: Tokens,
     round: Option<Round>,
     throttled_rounds: u32,
@@ -129,6 +131,7 @@ impl Engine {
             resolved: BTreeMap::new(),
             tagged_lately: BTreeMap::new(),
             settle_notes: Vec::new(),
+            came_up: BTreeSet::new(),
             tokens: Tokens::new(start.nonce),
             round: None,
             throttled_rounds: 0,
@@ -188,6 +191,7 @@ impl Engine {
         self.seen_by_intent = settled.seen_by_intent;
         self.ledger_dirty |= settled.ledger_changed;
         self.settle_notes = settled.notes;
+        self.came_up.extend(settled.came_up);
         self.tagged_lately.retain(|_, at| clock::age(*at, now) < Duration::from_mins(1));
     }
 
@@ -248,8 +252,25 @@ impl Engine {
         let unknown = Running::Unknown;
         let running = self.demand.as_ref().map_or(&unknown, |demand| &demand.running);
         let settings = &self.settings;
-        self.index.recount(settings, running, self.fresh_demand, &mut self.memory, now);
+        let claimed =
+            self.index.recount(settings, running, self.fresh_demand, &mut self.memory, now);
         self.fresh_demand = false;
+
+        // A launch that worked ends a row of failures. Where it is known who works, that is the first
+        // task, for an instance that never claims one is a failure too; else, that it came up.
+        let worked = match running {
+            Running::ByInstance { .. } => {
+                self.came_up.clear();
+                claimed
+            }
+            Running::Unknown | Running::Counted { .. } if self.demand.is_ok() => {
+                std::mem::take(&mut self.came_up)
+            }
+            Running::Unknown | Running::Counted { .. } => BTreeSet::new(),
+        };
+        for name in worked {
+            self.memory.failures.remove(&name);
+        }
 
         // Machines that look free beside waiting tasks for long are not free.
         let mut changed = false;
@@ -276,7 +297,7 @@ impl Engine {
             }
         }
         if changed {
-            self.index.recount(settings, running, false, &mut self.memory, now);
+            let _ = self.index.recount(settings, running, false, &mut self.memory, now);
         }
         let long_ago =
             |penalty: &CoolDown| clock::age(penalty.until(), now) > Duration::from_mins(10);

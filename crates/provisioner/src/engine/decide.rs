@@ -720,7 +720,7 @@ impl<'a> Draft<'a> {
     fn tags(&mut self) {
         let decide = self.decide;
         let groups = decide.index.types.iter().chain(&decide.index.retired);
-        for (name, group) in groups.filter(|(_, group)| group.untagged) {
+        for (name, group) in groups.filter(|(_, group)| group.counts.untagged > 0) {
             let untagged: Vec<_> = group
                 .machines
                 .iter()

@@ -45,8 +45,6 @@ pub(super) struct Group {
     pub(super) machines: Vec<Machine>,
     /// Open requests.
     pub(super) open: Vec<OpenRequest>,
-    /// Whether some machine lacks our tags: without looking at each of them in every round.
-    pub(super) untagged: bool,
     /// Counts of the machines, as of the last recount.
     pub(super) counts: Counts,
     /// When the counts change by the passing of time alone.
@@ -214,7 +212,6 @@ impl Group {
     /// Puts machines in order after all were added.
     pub(super) fn finish(&mut self) {
         self.machines.sort_by(|a, b| (a.launched, &a.id).cmp(&(b.launched, &b.id)));
-        self.untagged = self.machines.iter().any(|machine| !machine.tagged);
         self.open.sort_by(|a, b| (a.asked, &a.id).cmp(&(b.asked, &b.id)));
         self.dirty = true;
     }
@@ -226,14 +223,15 @@ impl Group {
             || self.next_change.is_some_and(|at| at <= now)
     }
 
-    /// Classes every machine and counts them.
+    /// Classes every machine and counts them. Returns whether one was first seen with a task.
     pub(super) fn recount(
         &mut self,
         rules: Rules,
         claims: &Claims<'_>,
         lookup: &mut Lookup<'_>,
         now: Timestamp,
-    ) {
+    ) -> bool {
+        let mut first_claim = false;
         let mut deadline = Deadline { now, next: None };
         let mut counts = Counts::default();
         let per_machine = rules.tasks_per_instance.max(1);
@@ -252,6 +250,7 @@ impl Group {
         let mut capable = 0;
         let mut n_presumed_busy = 0;
         for machine in &mut self.machines {
+            counts.untagged += u64::from(!machine.tagged);
             if machine.state == InstanceState::ShuttingDown {
                 machine.class = Class::Stopping;
                 machine.positively_idle = false;
@@ -270,7 +269,10 @@ impl Group {
             let tasks = match claims.running {
                 Running::ByInstance { .. } => {
                     let tasks = known_tasks;
-                    known.claimed |= tasks > 0;
+                    if tasks > 0 && !known.claimed {
+                        known.claimed = true;
+                        first_claim = true;
+                    }
                     if tasks > 0 {
                         known.idle_rounds = 0;
                     } else if claims.fresh {
@@ -362,6 +364,7 @@ impl Group {
         self.counts = counts;
         self.next_change = deadline.next;
         self.dirty = false;
+        first_claim
     }
 }
 
@@ -393,7 +396,7 @@ impl Index {
         self.types.values().chain(self.retired.values()).chain([&self.strays])
     }
 
-    /// Recounts what is due.
+    /// Recounts what is due. Returns the worker types of which an instance was first seen with a task.
     pub(super) fn recount(
         &mut self,
         settings: &Settings,
@@ -401,7 +404,8 @@ impl Index {
         fresh: bool,
         memory: &mut Memory,
         now: Timestamp,
-    ) {
+    ) -> BTreeSet<WorkerTypeName> {
+        let mut claimed = BTreeSet::new();
         let due: usize = self
             .groups()
             .filter(|group| group.is_due(fresh, now))
@@ -413,16 +417,19 @@ impl Index {
             if group.is_due(fresh, now) {
                 let unclaimed_since = memory.unclaimed_since.get(name).copied();
                 let claims = Claims { running, tasks: running.tasks(name), fresh, unclaimed_since };
-                group.recount(Rules::of(worker_type), &claims, &mut lookup, now);
+                if group.recount(Rules::of(worker_type), &claims, &mut lookup, now) {
+                    claimed.insert(name.clone());
+                }
             }
         }
         let rules = Rules::retired(settings);
         for group in self.retired.values_mut().chain([&mut self.strays]) {
             if group.is_due(fresh, now) {
                 let claims = Claims { running, tasks: None, fresh, unclaimed_since: None };
-                group.recount(rules, &claims, &mut lookup, now);
+                let _ = group.recount(rules, &claims, &mut lookup, now);
             }
         }
+        claimed
     }
 }
 

@@ -80,6 +80,18 @@ impl<'o> Join<'o> {
         }
     }
 
+    /// The request of an instance, by the instance's id; where that is not shown, the one that names it.
+    pub(super) fn request_of(&self, id: &InstanceId) -> Option<&'o SpotRequest> {
+        match self.instances.binary_search_by(|(it, _)| it.id.cmp(id)) {
+            Ok(at) => self.instances[at].1,
+            Err(_) => {
+                let names =
+                    |(request, _): &&(&SpotRequest, bool)| request.instance.as_ref() == Some(id);
+                self.requests.iter().find(names).map(|(request, _)| *request)
+            }
+        }
+    }
+
     /// An instance by id.
     pub(super) fn instance(&self, id: &InstanceId) -> Option<&'o Instance> {
         let at = self.instances.binary_search_by(|(it, _)| it.id.cmp(id)).ok()?;

@@ -35,6 +35,10 @@ const VALID_BEYOND_TIMEOUT: std::time::Duration = std::time::Duration::from_mins
 
 /// A round under way.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts about a round, none of which excludes another"
+)]
 pub(super) struct Round {
     pub(super) plan: Plan,
     started: Timestamp,

@@ -59,6 +59,8 @@ pub(super) struct Settled {
     pub(super) seen_by_intent: BTreeMap<ClientToken, u32>,
     /// Whether the ledger changed and should be written with the next effect.
     pub(super) ledger_changed: bool,
+    /// Worker types of which an instance was seen running for the first time.
+    pub(super) came_up: BTreeSet<WorkerTypeName>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -85,14 +87,15 @@ impl Settle<'_> {
             },
             seen_by_intent: BTreeMap::new(),
             ledger_changed: false,
+            came_up: BTreeSet::new(),
             notes: Vec::new(),
         };
         for name in self.settings.worker_types.keys() {
             settled.index.types.insert(name.clone(), Group::default());
         }
 
-        let counted_to = self.memory.spent.counted_to;
         self.settle_requests(&join, &mut settled);
+        let counted_to = self.memory.spent.counted_to;
         self.count_spending(&join);
         let (now, window) = (self.now, self.settings.provisioner.visibility_window);
         let ended_by_us: BTreeSet<InstanceId> = self.memory.ended.keys().cloned().collect();
@@ -103,7 +106,6 @@ impl Settle<'_> {
         // The ledger tells whose an instance is whose request is not visible yet.
         self.sort_instances(&join, &mut settled);
         self.settle_ledger(&join, &mut settled);
-        self.remember_machines(&join, &ended_by_us, counted_to, &mut settled);
         for group in settled.index.types.values_mut() {
             group.finish();
         }
@@ -111,6 +113,8 @@ impl Settle<'_> {
             group.finish();
         }
         settled.index.strays.finish();
+        settled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
+        self.remember_machines(&join, &ended_by_us, counted_to, &mut settled);
         settled
     }
 
@@ -429,12 +433,12 @@ impl Settle<'_> {
         let mut types: HashMap<&WorkerTypeName, &mut Group> = types.iter_mut().collect();
         let mut n_live = 0;
         for &(instance, request) in &join.instances {
-            let rank = n_live;
-            n_live += usize::from(instance.state.is_live());
             if instance.state == InstanceState::Terminated {
                 continue;
             }
             let leaving = !instance.state.is_live() || self.memory.ended.contains_key(&instance.id);
+            let rank = n_live;
+            n_live += usize::from(instance.state.is_live());
             if let InstanceState::Unrecognised(state) = &instance.state {
                 odd.push(format!("{} is `{state}`", instance.id));
             }
@@ -463,9 +467,11 @@ impl Settle<'_> {
             let price = request
                 .and_then(|request| request.max_price)
                 .or_else(|| granted.and_then(|granted| granted.max_price))
-                .or_else(|| self.price_of(worker_type.filter(|_| !disputes)))
                 // Not of our making: as dear as the dearest of ours.
-                .or_else(|| if disputes || worker_type.is_none() { self.dearest() } else { None });
+                .or_else(|| match worker_type.filter(|_| !disputes) {
+                    Some(name) => self.price_of(Some(name)),
+                    None => self.dearest(),
+                });
             let machine = Machine {
                 id: instance.id.clone(),
                 rank,
@@ -477,20 +483,20 @@ impl Settle<'_> {
                 class: Class::default(),
                 positively_idle: false,
             };
-            if disputes {
+            let configured = worker_type.filter(|_| !disputes).and_then(|name| types.get_mut(name));
+            if let Some(group) = configured {
+                group.machines.push(machine);
+            } else if leaving {
+                // No maximum waits for these to be gone.
+            } else if disputes {
                 disputed.push(machine);
             } else if let Some(name) = worker_type {
-                match types.get_mut(name) {
-                    Some(group) => group.machines.push(machine),
-                    None => retired.entry(name.clone()).or_default().machines.push(machine),
-                }
-            } else if leaving {
-                // No maximum waits for it to be gone.
+                retired.entry(name.clone()).or_default().machines.push(machine);
             } else if instance.spot_request.is_some()
                 && self.now < clock::after(instance.launch_time, window)
             {
-                // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's only
-                // after the window.
+                // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's
+                // only after the window.
                 unresolved.push(machine);
             } else {
                 strays.machines.push(machine);
@@ -498,8 +504,8 @@ impl Settle<'_> {
         }
     }
 
-    /// Keeps what is known of each live instance, in the order and number of [`Machine::rank`], and
-    /// settles with those that are gone.
+    /// Forgets the machines that are gone, and remembers the new ones, in the order and number of
+    /// [`Machine::rank`].
     fn remember_machines(
         &mut self,
         join: &Join<'_>,
@@ -508,31 +514,45 @@ impl Settle<'_> {
         settled: &mut Settled,
     ) {
         let now = self.now;
-        let mut gone = Vec::new();
         let mut before = std::mem::take(&mut self.memory.machines).into_iter().peekable();
-        let mut machines = BTreeMap::new();
-        let live = join.instances.iter().filter(|(instance, _)| instance.state.is_live());
+        let mut kept = Vec::with_capacity(join.instances.len());
+        let mut gone = Vec::new();
         // Both are sorted: one pass.
-        for &(instance, request) in live {
-            while let Some(dead) = before.next_if(|(id, _)| *id < instance.id) {
-                gone.push(dead);
+        for &(instance, request) in join.instances.iter().filter(|(it, _)| it.state.is_live()) {
+            while let Some(entry) = before.next_if(|(id, _)| *id < instance.id) {
+                gone.push(entry);
             }
-            let known = before.next_if(|(id, _)| *id == instance.id);
-            let (id, mut machine) =
-                known.unwrap_or_else(|| (instance.id.clone(), self.first_sight(instance, request)));
-            machine.ran |= instance.state == InstanceState::Running;
-            // It works, as far as can be told: what failed before it was launched is mended.
-            let works = if self.knows_claims { machine.claimed } else { machine.ran };
-            if works
-                && let Some(name) = &machine.worker_type
-                && self.memory.failures.get(name).is_some_and(|it| it.last < instance.launch_time)
-            {
-                self.memory.failures.remove(name);
+            let ran = instance.state == InstanceState::Running;
+            if let Some((id, mut machine)) = before.next_if(|(id, _)| *id == instance.id) {
+                if ran && !machine.ran {
+                    settled.came_up.extend(machine.worker_type.clone());
+                }
+                machine.ran |= ran;
+                kept.push((id, machine));
+                continue;
             }
-            machines.insert(id, machine);
+            let worker_type = instance
+                .tags
+                .worker_type
+                .as_ref()
+                .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+            if ran {
+                settled.came_up.extend(worker_type.cloned());
+            }
+            let seen = MachineMemory {
+                first_seen: now,
+                claimed: false,
+                idle_rounds: 0,
+                ran,
+                worker_type: worker_type.cloned(),
+                price: request
+                    .and_then(|request| request.max_price)
+                    .or_else(|| self.price_of(worker_type)),
+            };
+            kept.push((instance.id.clone(), seen));
         }
         gone.extend(before);
-        self.memory.machines = machines;
+        self.memory.machines = kept.into_iter().collect();
 
         let mut died: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
         for (id, machine) in gone {
@@ -543,7 +563,7 @@ impl Settle<'_> {
                     self.memory.spent.usd.plus(price.over(clock::age(from, now)));
             }
             let request = join.request_of(&id);
-            let no_fault = request.is_some_and(|it| is_no_fault(&it.status_code));
+            let interrupted = request.is_some_and(|it| is_no_fault(&it.status_code));
             if let Some(name) = machine.worker_type
                 && !machine.ran
                 && !no_fault

@@ -10,13 +10,15 @@ use crate::queue::Knowledge;
 use crate::scenario::{at, mins, name, secs, settings, start, worker_type};
 use crate::world::World;
 
+/// What happens when, in seconds.
+type Script = &'static [(u64, fn(&mut World))];
+
 /// A life of a few minutes, the same each time but for the crash.
 struct Life {
     what: &'static str,
     max: u64,
     set_up: fn(&mut World),
-    /// What happens when.
-    script: &'static [(u64, fn(&mut World))],
+    script: Script,
     /// How many tasks of `linux` run at the end.
     tasks: u64,
     /// How many requests EC2 makes in all; `None` where a crash may change that.

@@ -86,16 +86,16 @@ impl Driver {
         self.restarts += 1;
         self.engine = start(&settings, &self.disk, self.restarts, self.world.now);
         self.settings = settings;
-        self.tell("restart".to_owned());
+        self.tell("restart");
     }
 
-    fn tell(&mut self, line: String) {
+    fn tell(&mut self, line: &str) {
         let at = clock::show(clock::age(crate::scenario::start(), self.world.now));
         self.story.push(format!("{at:>9} {line}"));
     }
 
     pub(crate) fn fail(&mut self, what: String) {
-        self.tell(format!("VIOLATION {what}"));
+        self.tell(&format!("VIOLATION {what}"));
         self.world.violations.push(what);
     }
 
@@ -123,7 +123,7 @@ impl Driver {
                 let kind = action.kind.as_str();
                 let ids = action.kind.ids().join(" ");
                 let count = action.kind.count();
-                self.tell(format!("plan {kind} {count} [{ids}]: {}", action.reason.text));
+                self.tell(&format!("plan {kind} {count} [{ids}]: {}", action.reason.text));
             }
         }
         self.plan = plan;
@@ -155,7 +155,7 @@ impl Driver {
         self.steps += 1;
         let crashes = self.crash_at == Some(self.steps);
         if crashes {
-            self.tell(format!("CRASH at step {}", self.steps));
+            self.tell(&format!("CRASH at step {}", self.steps));
         }
         crashes
     }
@@ -180,14 +180,14 @@ impl Driver {
         let (total, usd) = self.world.total();
         let outcome = self.world.execute(effect);
         if let Effect::Request(call) = effect {
-            self.tell(format!(
+            self.tell(&format!(
                 "request {} {} of {}: {outcome:?}",
                 call.count,
                 call.pool(),
                 call.worker_type
             ));
         } else {
-            self.tell(format!("{effect:?}: {outcome:?}"));
+            self.tell(&format!("{effect:?}: {outcome:?}"));
         }
         self.fences(&before, total, usd);
         outcome
@@ -344,13 +344,13 @@ impl Driver {
 
     /// Fails the test with the story, if something forbidden happened.
     pub(crate) fn assert_sound(&self, what: &str) {
-        if !self.world.violations.is_empty() {
-            panic!(
-                "{what}: {:#?}\n{}",
-                self.world.violations,
-                self.story.iter().rev().take(60).rev().cloned().collect::<Vec<_>>().join("\n")
-            );
-        }
+        let last = self.story.len().saturating_sub(60);
+        assert!(
+            self.world.violations.is_empty(),
+            "{what}: {:#?}\n{}",
+            self.world.violations,
+            self.story[last..].join("\n")
+        );
     }
 }
 

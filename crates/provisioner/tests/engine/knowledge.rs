@@ -120,7 +120,7 @@ fn past_max_lifetime_idle_machines_are_ended_and_busy_ones_at_twice_that() {
         driver.assert_sound("lifetime");
         let left: Vec<_> = driver.world.live().map(|(id, _)| id.clone()).collect();
         match knowledge {
-            Knowledge::ByInstance => assert_eq!(left, [busy.clone()]),
+            Knowledge::ByInstance => assert_eq!(left, std::slice::from_ref(&busy)),
             Knowledge::Unknown | Knowledge::Counted => assert_eq!(left.len(), 2),
         }
         driver.run(at(59 * 60));

@@ -4,6 +4,8 @@
 //! `PROVISIONER_SEEDS=n` plays n random worlds instead of the usual number; `PROVISIONER_SEED=s` plays
 //! that one alone, and tells its story.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
 mod crashes;
 mod driver;
 mod knowledge;

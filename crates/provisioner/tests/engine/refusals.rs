@@ -326,3 +326,38 @@ fn a_request_that_cannot_be_filled_waits_where_there_is_nothing_else() {
     rounds(&mut driver, 6 * 60);
     assert_eq!(driver.world.live().count(), 2);
 }
+
+#[test]
+fn failures_are_counted_in_a_row_and_a_launch_that_worked_ends_the_row() {
+    for knowledge in [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance] {
+        let mut linux = worker_type(&["c7g.large"], 50);
+        linux.boot_timeout = mins(3);
+        let mut driver = calm(linux, knowledge);
+        for time in 0..5 {
+            // Two failures, then it works.
+            driver.world.refused.insert(name("linux"), "InvalidAMIID.NotFound");
+            driver.world.add_tasks(&name("linux"), 1, mins(600));
+            let begun = driver.world.calls.len();
+            while driver.world.calls.len() < begun + 2 {
+                let report = round(&mut driver);
+                driver.wait(report.wake);
+            }
+            driver.world.refused.clear();
+            rounds(&mut driver, (time + 1) * 1200);
+            assert!(driver.engine.memory().failures.is_empty(), "{knowledge:?}");
+            assert_eq!(driver.world.queue.pending(&name("linux")), 0, "{knowledge:?}, {time}");
+        }
+    }
+}
+
+#[test]
+fn instances_that_come_up_and_never_claim_are_failures_in_a_row() {
+    let mut linux = worker_type(&["c7g.large"], 1);
+    linux.boot_timeout = mins(5);
+    let mut driver = calm(linux, Knowledge::ByInstance);
+    driver.world.faults.never_claims = 100;
+    driver.world.add_tasks(&name("linux"), 1, mins(600));
+    let reports = rounds(&mut driver, 4 * 3600);
+    assert!((4..=12).contains(&driver.world.calls.len()), "{} launches", driver.world.calls.len());
+    assert!(reports.iter().any(|report| has_note(&report.plan, NoteKind::Paused)));
+}
