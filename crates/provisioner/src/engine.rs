@@ -180,10 +180,6 @@ impl Engine {
             key_name: &self.key_name,
             ledger: &mut self.ledger,
             memory: &mut self.memory,
-            knows_claims: matches!(
-                self.demand,
-                Ok(Demand { running: Running::ByInstance { .. }, .. })
-            ),
             now,
         };
         let settled = settle.run(observation, self.index.key_pair);

@@ -126,6 +126,8 @@ pub(super) struct Counts {
     pub(super) leaving: u64,
     /// Tasks that machines up or booting can take beyond those they run.
     pub(super) free_slots: u64,
+    /// Machines without our tags.
+    pub(super) untagged: u64,
     /// The highest possible price of the machines and open requests that have one.
     pub(super) usd: UsdPerHour,
     /// How many have none.
@@ -146,6 +148,7 @@ impl Counts {
             free_slots: _,
             usd: _,
             unpriced: _,
+            untagged: _,
         } = *self;
         booting + idle + unknown + busy + overdue + aged + stopping
     }

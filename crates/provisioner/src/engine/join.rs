@@ -66,12 +66,6 @@ impl<'o> Join<'o> {
         self.positions.get(id).map(|&position| self.requests[position].0)
     }
 
-    /// The request of an instance.
-    pub(super) fn request_of(&self, id: &InstanceId) -> Option<&'o SpotRequest> {
-        let at = self.instances.binary_search_by(|(it, _)| it.id.cmp(id)).ok()?;
-        self.instances[at].1
-    }
-
     /// Whether the instance of a request is shown, be the request shown or not.
     pub(super) fn has_instance(&self, id: &SpotRequestId) -> bool {
         match self.positions.get(id) {

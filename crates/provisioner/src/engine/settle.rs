@@ -20,9 +20,7 @@ use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName
 use crate::launch::Pool;
 use crate::ledger::{Granted, Intent, Ledger};
 use crate::money::{Usd, UsdPerHour};
-use crate::observed::{
-    Instance, InstanceState, KeyPair, Observation, SpotRequest, SpotRequestState,
-};
+use crate::observed::{InstanceState, KeyPair, Observation, SpotRequest, SpotRequestState};
 use crate::refusal::{RefusalClass, classify};
 use crate::settings::Settings;
 
@@ -47,8 +45,6 @@ pub(super) struct Settle<'a> {
     pub(super) key_name: &'a KeyName,
     pub(super) ledger: &'a mut Ledger,
     pub(super) memory: &'a mut Memory,
-    /// Whether the queue tells which machine runs what.
-    pub(super) knows_claims: bool,
     pub(super) now: Timestamp,
 }
 
@@ -566,7 +562,7 @@ impl Settle<'_> {
             let interrupted = request.is_some_and(|it| is_no_fault(&it.status_code));
             if let Some(name) = machine.worker_type
                 && !machine.ran
-                && !no_fault
+                && !interrupted
                 && !ended_by_us.contains(&id)
                 && self.settings.worker_types.contains_key(&name)
             {
@@ -581,24 +577,6 @@ impl Settle<'_> {
             fail(&mut self.memory.failures, &name, text.clone(), now);
             let note = Note::new(Some(&name), NoteKind::LaunchFailed, text.clone());
             settled.notes.push(note.about(text));
-        }
-    }
-
-    fn first_sight(&self, instance: &Instance, request: Option<&SpotRequest>) -> MachineMemory {
-        let worker_type = instance
-            .tags
-            .worker_type
-            .as_ref()
-            .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
-        let price =
-            request.and_then(|request| request.max_price).or_else(|| self.price_of(worker_type));
-        MachineMemory {
-            first_seen: self.now,
-            claimed: false,
-            idle_rounds: 0,
-            ran: false,
-            worker_type: worker_type.cloned(),
-            price,
         }
     }
 
