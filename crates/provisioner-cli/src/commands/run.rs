@@ -20,7 +20,7 @@ mod with_aws {
 
     use jiff::Timestamp;
     use provisioner::daemon::{self, Absent, Daemon, RoundEnd};
-    use provisioner::engine::{Executed, ExecutedResult, NoteKind, Report};
+    use provisioner::engine::{ExecutedResult, NoteKind, Report};
     use provisioner::queue::HttpQueue;
     use provisioner::refusal::{Refusal, RefusalClass};
     use provisioner::settings::Settings;
@@ -142,16 +142,16 @@ mod with_aws {
 
     /// What AWS says, if it forbade all that was tried.
     fn all_forbidden(report: &Report) -> Option<&Refusal> {
-        let forbidden = |executed: &Executed| match executed {
-            Executed { result: ExecutedResult::Refused(refusal), .. }
-                if refusal.class == RefusalClass::Unauthorized =>
-            {
-                Some(refusal)
+        let mut first = None;
+        for executed in &report.executed {
+            match &executed.result {
+                ExecutedResult::Refused(refusal) if refusal.class == RefusalClass::Unauthorized => {
+                    first = first.or(Some(refusal));
+                }
+                _ => return None,
             }
-            _ => None,
-        };
-        let refusals: Option<Vec<_>> = report.executed.iter().map(forbidden).collect();
-        refusals?.first().copied()
+        }
+        first
     }
 
     async fn forever(
