@@ -697,3 +697,34 @@ fn values_unknown_to_this_release_are_no_end() {
     let windows = world.spot_requests.iter().filter(|r| r.worker_type() == Some("windows")).count();
     assert_eq!(windows, 1, "the others go on");
 }
+
+/// The figures of `BENCHMARKS.md`: what a large scale-up and a steady round cost in calls.
+#[test]
+fn a_scale_up_by_500_is_one_call_and_a_steady_round_only_looks() {
+    let project = Project::set_up();
+    project.set("worker-types.linux.max-instances", 1000);
+    project.account.rules(&json!({ "spot": "held", "page_size": 100 }));
+    project.queue.pending(&[("linux", 500)]);
+    let before = project.account.changes().len();
+    project.round().ok();
+    assert_eq!(project.live_and_open(), (0, 500));
+    assert_eq!(project.account.changes().len(), before + 1, "one call that changes something");
+
+    let before = project.account.calls().len();
+    project.round().ok();
+    let mut calls: Vec<_> =
+        project.account.calls().into_iter().skip(before).map(|call| call.action).collect();
+    calls.sort();
+    let pages = calls.iter().filter(|it| *it == "DescribeSpotInstanceRequests").count();
+    assert_eq!(pages, 5, "{calls:?}");
+    calls.dedup();
+    assert_eq!(
+        calls,
+        [
+            "DescribeInstances",
+            "DescribeKeyPairs",
+            "DescribeSpotInstanceRequests",
+            "GetCallerIdentity"
+        ]
+    );
+}

@@ -20,9 +20,8 @@ mod with_aws {
 
     use jiff::Timestamp;
     use provisioner::daemon::{self, Absent, Daemon, RoundEnd};
-    use provisioner::engine::{ExecutedResult, NoteKind, Report};
+    use provisioner::engine::NoteKind;
     use provisioner::queue::HttpQueue;
-    use provisioner::refusal::{Refusal, RefusalClass};
     use provisioner::settings::Settings;
     use tokio::sync::{Notify, watch};
     use tokio::time::Instant;
@@ -119,10 +118,6 @@ mod with_aws {
             RoundEnd::Planned(plan) => (PlanView::of_plan(&plan, Timestamp::now()), plan, false),
             RoundEnd::Done(report) => {
                 let view = PlanView::of_report(&report, Timestamp::now());
-                if let Some(refusal) = all_forbidden(&report) {
-                    context.output.report(&view)?;
-                    return Err(Failure::failed(format!("AWS refuses everything: {refusal}")));
-                }
                 (view, report.plan, report.incomplete)
             }
         };
@@ -138,20 +133,6 @@ mod with_aws {
         } else {
             ExitStatus::DONE
         })
-    }
-
-    /// What AWS says, if it forbade all that was tried.
-    fn all_forbidden(report: &Report) -> Option<&Refusal> {
-        let mut first = None;
-        for executed in &report.executed {
-            match &executed.result {
-                ExecutedResult::Refused(refusal) if refusal.class == RefusalClass::Unauthorized => {
-                    first = first.or(Some(refusal));
-                }
-                _ => return None,
-            }
-        }
-        first
     }
 
     async fn forever(
