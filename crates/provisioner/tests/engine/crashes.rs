@@ -159,25 +159,31 @@ fn assert_nothing_doubled_or_leaked(life: &Life, driver: &Driver, context: &str)
     }
 }
 
-#[test]
-fn a_crash_anywhere_doubles_and_leaks_nothing() {
-    for life in &LIVES {
-        for seed in 0..2 {
-            let whole = live(life, seed, None, true);
-            assert_nothing_doubled_or_leaked(life, &whole, "no crash");
-            assert!(whole.steps >= 9, "{}: only {} steps", life.what, whole.steps);
-            for step in 1..=whole.steps {
-                for saves_memory in [true, false] {
-                    let driver = live(life, seed, Some(step), saves_memory);
-                    let context = format!(
-                        "seed {seed}, a crash at step {step}, {} memory",
-                        if saves_memory { "with" } else { "without" }
-                    );
-                    assert_nothing_doubled_or_leaked(life, &driver, &context);
-                }
+fn crash_everywhere(life: &Life) {
+    for seed in 0..2 {
+        let whole = live(life, seed, None, true);
+        assert_nothing_doubled_or_leaked(life, &whole, "no crash");
+        assert!(whole.steps >= 9, "{}: only {} steps", life.what, whole.steps);
+        for step in 1..=whole.steps {
+            for saves_memory in [true, false] {
+                let driver = live(life, seed, Some(step), saves_memory);
+                let context = format!(
+                    "seed {seed}, a crash at step {step}, {} memory",
+                    if saves_memory { "with" } else { "without" }
+                );
+                assert_nothing_doubled_or_leaked(life, &driver, &context);
             }
         }
     }
+}
+
+#[test]
+fn a_crash_anywhere_doubles_and_leaks_nothing() {
+    std::thread::scope(|scope| {
+        for life in &LIVES {
+            scope.spawn(move || crash_everywhere(life));
+        }
+    });
 }
 
 #[test]

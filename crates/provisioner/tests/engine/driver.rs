@@ -104,6 +104,7 @@ impl Driver {
         let configured = |name: &WorkerTypeName| self.settings.worker_types.contains_key(name);
         let demand = self.world.queue.demand(configured);
         let observation = self.world.observe(&self.engine.tracked());
+        self.world.looked = self.world.now;
         for (name, resolved) in &self.resolved {
             self.engine.resolve(name, resolved.clone());
         }

@@ -17,7 +17,10 @@ use crate::scenario::{key, mins, secs, settings, worker_type};
 use crate::world::{Faults, World};
 
 /// How many worlds without `PROVISIONER_SEEDS`.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 300;
+
+/// They are shared among so many threads.
+const STRIPES: usize = 4;
 
 const ZONES: [&str; 2] = ["us-west-2a", "us-west-2b"];
 
@@ -33,15 +36,28 @@ fn random_worlds_stay_within_their_fences_and_converge() {
         println!("{}", driver.story.join("\n"));
         return;
     }
-    let mut launched = 0;
     let seeds = number("PROVISIONER_SEEDS").unwrap_or(SEEDS);
-    let mut failed = Vec::new();
-    for seed in 0..seeds {
-        match catch_unwind(AssertUnwindSafe(|| play(seed))) {
-            Ok(driver) => launched += driver.world.calls.len(),
-            Err(_) => failed.push(seed),
+    let stripe = |first: u64| {
+        let (mut launched, mut failed) = (0, Vec::new());
+        for seed in (first..seeds).step_by(STRIPES) {
+            match catch_unwind(AssertUnwindSafe(|| play(seed))) {
+                Ok(driver) => launched += driver.world.calls.len(),
+                Err(_) => failed.push(seed),
+            }
         }
-    }
+        (launched, failed)
+    };
+    let (mut launched, mut failed) = (0, Vec::new());
+    std::thread::scope(|scope| {
+        let stripes: Vec<_> =
+            (0..STRIPES as u64).map(|first| scope.spawn(move || stripe(first))).collect();
+        for one in stripes {
+            let (calls, seeds) = one.join().unwrap();
+            launched += calls;
+            failed.extend(seeds);
+        }
+    });
+    failed.sort_unstable();
     assert!(
         failed.is_empty(),
         "{} of {seeds} worlds failed: {failed:?}; replay one with\n    PROVISIONER_SEED={} cargo test -p \

@@ -82,6 +82,8 @@ enum Event {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) now: Timestamp,
+    /// When it was last looked at: what somebody made since, nobody can know of.
+    pub(crate) looked: Timestamp,
     pub(crate) settings: Arc<Settings>,
     pub(crate) queue: Queue,
     pub(crate) faults: Faults,
@@ -126,6 +128,7 @@ impl World {
     pub(crate) fn new(settings: Arc<Settings>, knowledge: Knowledge, seed: u64) -> Self {
         Self {
             now: start(),
+            looked: start(),
             settings,
             queue: Queue::new(knowledge),
             faults: Faults::default(),
@@ -485,7 +488,7 @@ impl World {
         }
         for (_, machine) in self.live() {
             let made_by_hand = machine.record.truth().unwrap().spot_request.is_none();
-            if !made_by_hand || machine.record.seen(self.now).is_some() {
+            if !made_by_hand || machine.record.seen(self.looked).is_some() {
                 n += 1;
                 usd = usd.plus(machine.price);
             }
