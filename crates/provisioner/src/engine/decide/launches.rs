@@ -1,0 +1,209 @@
+//! Launches: how many, whether at all, and what is asked again.
+
+use std::collections::BTreeSet;
+
+use super::Draft;
+
+use crate::clock;
+use crate::engine::index::Group;
+use crate::engine::options::{self, Goal};
+use crate::engine::plan::{Action, ActionKind, NoteKind, Reason, ReasonKind};
+use crate::engine::settle::is_repeated;
+use crate::ids::WorkerTypeName;
+use crate::observed::KeyPair;
+use crate::settings::WorkerType;
+
+impl<'a> Draft<'a> {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the numbers of one worker type, all of one place"
+    )]
+    pub(super) fn launch(
+        &mut self,
+        name: &WorkerTypeName,
+        worker_type: &'a WorkerType,
+        launch: u64,
+        for_minimum: u64,
+        group: &Group,
+        coming: u64,
+        pending: u64,
+    ) {
+        let counts = group.counts;
+        if launch == 0 {
+            if coming > 0 && pending > counts.free_slots {
+                let text = format!(
+                    "{coming} requests open or in flight cover the {} pending tasks that no instance \
+                     has room for",
+                    pending - counts.free_slots
+                );
+                self.note(Some(name), NoteKind::InFlight, text);
+            }
+            return;
+        }
+        let max = worker_type.max_instances;
+        let total = counts.live() + counts.leaving + coming;
+        let room = max.saturating_sub(total);
+        if launch > room {
+            let text = format!(
+                "{launch} more instances are wanted; max-instances ({max}) leaves room for {room}, \
+                 there are {total} in all"
+            );
+            self.note(Some(name), NoteKind::AtMaximum, text);
+        }
+        let launch = launch.min(room);
+        if launch == 0 || !self.may_launch(name, worker_type, launch) {
+            return;
+        }
+        let reason = if launch <= for_minimum {
+            Reason {
+                kind: ReasonKind::BelowMinimum,
+                text: format!(
+                    "{launch} more keep min-instances ({}): there are {total} in all",
+                    worker_type.min_instances
+                ),
+            }
+        } else {
+            Reason {
+                kind: ReasonKind::PendingTasks,
+                text: format!(
+                    "{pending} pending tasks, room for {} on instances up or booting, {coming} requests \
+                     open or in flight",
+                    counts.free_slots
+                ),
+            }
+        };
+        self.goals.push(Goal::new(name.clone(), launch, reason));
+    }
+
+    /// Whether `name` may launch at all this round; notes why not.
+    pub(super) fn may_launch(
+        &mut self,
+        name: &WorkerTypeName,
+        worker_type: &WorkerType,
+        launch: u64,
+    ) -> bool {
+        let decide = self.decide;
+        let now = decide.now;
+        if let Some(until) = decide.ledger.hold_until.filter(|until| now < *until) {
+            let text = format!(
+                "{launch} instances are wanted, but the in-flight ledger was lost: nothing is launched \
+                 before {until}, when EC2 shows all that was asked for (`--assume-clean` overrides)"
+            );
+            self.note(Some(name), NoteKind::LedgerLost, text);
+            return false;
+        }
+        if decide.index.key_pair == KeyPair::Absent {
+            let text = format!(
+                "{launch} instances are wanted, but EC2 has no key pair of our key-name; run `setup-aws`"
+            );
+            self.note(Some(name), NoteKind::KeyPairMissing, text);
+            return false;
+        }
+        if let Some(failures) = decide.memory.failures.get(name)
+            && let Some(until) = failures.paused_until().filter(|until| now < *until)
+        {
+            let text = format!(
+                "{launch} instances are wanted, but {} launches in a row failed: paused until {until}; \
+                 the last said {}",
+                failures.in_a_row, failures.text
+            );
+            self.note(Some(name), NoteKind::Paused, text);
+            return false;
+        }
+        let resolved = match decide.resolved.get(name) {
+            Some(Ok(resolved)) => resolved,
+            Some(Err(why)) => {
+                self.note(
+                    Some(name),
+                    NoteKind::Unresolved,
+                    format!("{launch} instances are wanted, but {why}"),
+                );
+                return false;
+            }
+            None => {
+                let text = format!(
+                    "{launch} instances are wanted, but what the worker type names in AWS is not known yet"
+                );
+                self.note(Some(name), NoteKind::Unresolved, text);
+                return false;
+            }
+        };
+        let interval = decide.settings.provisioner.interval;
+        let next = options::next(
+            &options::all(worker_type, resolved),
+            &BTreeSet::new(),
+            decide.memory,
+            interval,
+            now,
+        );
+        match next {
+            Ok(_) => true,
+            Err(why) => {
+                self.note(
+                    Some(name),
+                    why.kind(),
+                    format!("{launch} instances are wanted, but {why}"),
+                );
+                false
+            }
+        }
+    }
+
+    /// Why a launch that is counted already must not be asked again: asking may be what makes it, and
+    /// since it was decided a maximum was lowered, or others took the room.
+    pub(super) fn no_room_for(&self, name: &WorkerTypeName) -> Option<String> {
+        let decide = self.decide;
+        let Some(worker_type) = decide.settings.worker_types.get(name) else {
+            return Some("because the worker type is no longer configured".to_owned());
+        };
+        let group = decide.index.types.get(name)?;
+        let counts = &group.counts;
+        let there = counts.live() + counts.leaving + group.open.len() as u64;
+        let total = there + self.in_flight(name).count;
+        if total > worker_type.max_instances {
+            let max = worker_type.max_instances;
+            return Some(format!("because with it there are {total}, over max-instances ({max})"));
+        }
+        self.over_limits.then(|| "because [limits] are exceeded with it".to_owned())
+    }
+
+    pub(super) fn requests(&mut self) {
+        let decide = self.decide;
+        for (token, intent) in &decide.ledger.intents {
+            if !is_repeated(intent, decide.now) {
+                continue;
+            }
+            let name = &intent.call.worker_type;
+            if let Some(why) = self.no_room_for(name) {
+                let text = format!(
+                    "a launch of {} whose answer is not known is not asked again, {why}; EC2's list of \
+                     requests will tell",
+                    intent.call.count
+                );
+                self.note(Some(name), NoteKind::Unanswered, text);
+                continue;
+            }
+            let reason = Reason {
+                kind: ReasonKind::UnansweredIntent,
+                text: format!(
+                    "the answer to a launch decided {} ago is not known; repeated with its token \
+                     {token}",
+                    clock::show(clock::age(intent.call.decided, decide.now))
+                ),
+            };
+            self.repeats.push((token.clone(), reason.clone()));
+            self.plan.actions.push(Action {
+                kind: ActionKind::Request(u64::from(intent.call.count)),
+                worker_type: Some(name.clone()),
+                reason,
+            });
+        }
+        for goal in &self.goals {
+            self.plan.actions.push(Action {
+                kind: ActionKind::Request(goal.remaining),
+                worker_type: Some(goal.worker_type.clone()),
+                reason: goal.reason.clone(),
+            });
+        }
+    }
+}

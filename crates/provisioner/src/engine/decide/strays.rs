@@ -1,0 +1,107 @@
+//! What no configured worker type owns: retired types and strays.
+
+use super::Draft;
+
+use crate::clock;
+use crate::engine::index::{Group, Machine};
+use crate::engine::plan::{Note, NoteKind, ReasonKind};
+use crate::ids::WorkerTypeName;
+use crate::observed::KeyPair;
+use crate::settings::Strays;
+
+impl Draft<'_> {
+    pub(super) fn retired(&mut self, name: &WorkerTypeName, group: &Group) {
+        let decide = self.decide;
+        self.cancel(Some(name), &group.open, ReasonKind::Retired, |n| {
+            format!("{n} open requests of worker type `{name}`, which is no longer configured")
+        });
+        self.stopped(Some(name), group);
+        if self.demand_known() {
+            let idle = group.machines.iter().filter(|machine| machine.positively_idle);
+            self.end(Some(name), idle, ReasonKind::Retired, |n| {
+                format!("{n} idle instances of worker type `{name}`, which is no longer configured")
+            });
+        }
+        if let Some(lifetime) = decide.settings.retired_max_lifetime {
+            let old = group
+                .machines
+                .iter()
+                .filter(|machine| machine.may_be_ended())
+                .filter(|machine| clock::after(machine.launched, lifetime) <= decide.now);
+            self.end(Some(name), old, ReasonKind::MaxLifetime, |n| {
+                format!(
+                    "{n} instances of worker type `{name}`, which is no longer configured, past \
+                     max-lifetime ({})",
+                    clock::show(lifetime)
+                )
+            });
+        }
+    }
+
+    pub(super) fn strays(&mut self) {
+        let decide = self.decide;
+        let index = decide.index;
+        let strays = &index.strays;
+        let settings = &decide.settings.provisioner;
+        if self.may_end_strays() {
+            self.cancel(None, &strays.open, ReasonKind::Stray, |n| {
+                format!("{n} open requests under our key-name carry none of our tags")
+            });
+            let known = strays.machines.iter().filter(|machine| machine.may_be_ended());
+            self.end(None, known, ReasonKind::Stray, |n| {
+                format!("{n} instances under our key-name carry none of our tags and come from no request of ours")
+            });
+        } else if !strays.machines.is_empty() || !strays.open.is_empty() {
+            let why = if settings.strays == Strays::Keep {
+                "strays = \"keep\""
+            } else {
+                "the key pair does not carry our tag, so others may use it (adopt-key-name = true if not)"
+            };
+            let text = format!(
+                "{} instances and {} open requests under our key-name are not ours ({}); kept: {why}",
+                strays.machines.len(),
+                strays.open.len(),
+                some_ids(&strays.machines)
+            );
+            self.note(None, NoteKind::StrayKept, text);
+        }
+        if !index.unresolved.is_empty() {
+            let text = format!(
+                "{} instances whose spot request is not visible yet are left alone for the visibility \
+                 window ({})",
+                index.unresolved.len(),
+                some_ids(&index.unresolved)
+            );
+            self.note(None, NoteKind::UnresolvedInstance, text);
+        }
+        if !index.disputed.is_empty() {
+            let text = format!(
+                "{} instances under our key-name carry another key-name's tag; kept ({})",
+                index.disputed.len(),
+                some_ids(&index.disputed)
+            );
+            self.plan.notes.push(Note::new(None, NoteKind::StrayKept, text).about("disputed"));
+        }
+        for odd in &index.odd {
+            let text =
+                format!("EC2 says {odd}, which this version does not know; counted, not touched");
+            self.plan.notes.push(Note::new(None, NoteKind::UnknownState, text).about(odd));
+        }
+    }
+
+    /// Whether what carries none of our tags may be ended: the key pair is ours alone.
+    pub(super) fn may_end_strays(&self) -> bool {
+        let settings = &self.decide.settings.provisioner;
+        let ours = self.decide.index.key_pair == KeyPair::Ours || settings.adopt_key_name;
+        ours && settings.strays == Strays::Terminate
+    }
+}
+
+fn some_ids(machines: &[Machine]) -> String {
+    const SHOWN: usize = 5;
+    let mut ids: Vec<_> = machines.iter().take(SHOWN).map(|machine| machine.id.as_str()).collect();
+    if machines.len() > SHOWN {
+        ids.push("…");
+    }
+    ids.join(", ")
+}
