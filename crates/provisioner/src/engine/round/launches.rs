@@ -240,6 +240,8 @@ impl Engine {
             intent.accepted = Some(now);
             self.ledger_dirty = true;
         }
+        // A refusal brings the next round soon; only throttling asks for the opposite.
+        round.soon |= class.is_definite() && class != RefusalClass::Throttled;
         round.throttled |= class == RefusalClass::Throttled;
         round.launches_throttled |= class == RefusalClass::Throttled;
         if class == RefusalClass::NoCapacity {
@@ -253,14 +255,10 @@ impl Engine {
         if wrong && !repeated {
             fail(&mut self.memory.failures, &call.worker_type, refusal.to_string(), now);
         }
-        let Some(mut goal) = goal else {
-            round.soon |= closes;
-            return;
-        };
+        let Some(mut goal) = goal else { return };
         match class {
             RefusalClass::NoCapacity => {
                 goal.tried.insert(refused_where);
-                round.soon = true;
             }
             RefusalClass::Quota if call.count > 1 => goal.at_most = u64::from(call.count / 2),
             RefusalClass::Quota => {
