@@ -69,6 +69,15 @@ impl fmt::Display for RefusalClass {
     }
 }
 
+impl Refusal {
+    /// Whether the message names `id`: one bad id fails a whole bulk call. EC2 writes one or several
+    /// ("The instance IDs 'i-1, i-2' do not exist").
+    pub fn names(&self, id: &str) -> bool {
+        let mut words = self.message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        !id.is_empty() && words.any(|word| word == id)
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.code)?;
@@ -216,6 +225,18 @@ mod tests {
             assert_eq!(classify(code), Some(class), "{code}");
         }
         assert_eq!(classify("SomethingNew"), None);
+    }
+
+    #[test]
+    fn a_message_names_whole_ids() {
+        let refusal = Refusal {
+            class: RefusalClass::NotFound,
+            code: "InvalidInstanceID.NotFound".to_owned(),
+            message: "The instance IDs 'i-1, i-22' do not exist".to_owned(),
+            request_id: None,
+        };
+        assert!(refusal.names("i-1") && refusal.names("i-22"));
+        assert!(!refusal.names("i-2") && !refusal.names(""));
     }
 
     #[test]

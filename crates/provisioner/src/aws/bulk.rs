@@ -58,7 +58,7 @@ async fn bulk<Id: Clone>(
                 break;
             };
             let (named, others): (Vec<Id>, Vec<Id>) =
-                rest.into_iter().partition(|id| names(&error.refusal.message, text(id)));
+                rest.into_iter().partition(|id| error.refusal.names(text(id)));
             if named.is_empty() {
                 result.error = Some(error);
                 break;
@@ -88,12 +88,6 @@ fn fate(error: &Error) -> Option<Fate> {
         "OperationNotPermitted" => Some(Fate::Protected),
         _ => None,
     }
-}
-
-/// Whether a message names an id. EC2 writes one or several: "The instance IDs 'i-1, i-2' do not
-/// exist".
-fn names(message: &str, id: &str) -> bool {
-    message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == id)
 }
 
 #[cfg(test)]

@@ -260,7 +260,14 @@ impl Group {
                 counts.leaving += 1;
                 continue;
             }
-            let Some((known, known_tasks)) = lookup.get(machine) else { continue };
+            // Every live machine is remembered since the look that showed it. One that were not must still
+            // count to the maximum: what is left out is launched again.
+            let Some((known, known_tasks)) = lookup.get(machine) else {
+                machine.class = Class::Unknown;
+                machine.positively_idle = false;
+                counts.unknown += 1;
+                continue;
+            };
             let up_since = machine.launched;
             let aged = rules.max_lifetime.is_some_and(|lifetime| {
                 deadline.watch(clock::after(up_since, lifetime.saturating_mul(2)));
@@ -397,6 +404,12 @@ impl Index {
     /// Every group with its owner; strays last.
     pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.types.values().chain(self.retired.values()).chain([&self.strays])
+    }
+
+    /// The same, to change.
+    pub(super) fn groups_mut(&mut self) -> impl Iterator<Item = &mut Group> {
+        let Self { types, retired, strays, .. } = self;
+        types.values_mut().chain(retired.values_mut()).chain([strays])
     }
 
     /// Recounts what is due. Returns the worker types of which an instance was first seen with a task.

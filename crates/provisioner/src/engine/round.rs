@@ -338,7 +338,7 @@ impl Engine {
                 let one_bad_id =
                     matches!(refusal.class, RefusalClass::NotFound | RefusalClass::Invalid);
                 let bounded = one_bad_id && round.bulk_repeats < MAX_BULK_REPEATS;
-                let split = if bounded { batch.without_named(&refusal.message) } else { None };
+                let split = if bounded { batch.without_named(&refusal) } else { None };
                 match split {
                     Some((bad, rest)) => {
                         // An id EC2 does not know is gone already, or will be seen in a later look.
@@ -381,13 +381,7 @@ impl Engine {
             }
         }
         let ids: BTreeSet<_> = batch.ids().into_iter().collect();
-        for group in self
-            .index
-            .types
-            .values_mut()
-            .chain(self.index.retired.values_mut())
-            .chain([&mut self.index.strays])
-        {
+        for group in self.index.groups_mut() {
             for request in &mut group.open {
                 request.cancelled |= ids.contains(&request.id);
             }
@@ -408,13 +402,7 @@ impl Engine {
             let text = "its instances never claimed a task within boot-timeout".to_owned();
             fail(&mut self.memory.failures, &name, text, now);
         }
-        for group in self
-            .index
-            .types
-            .values_mut()
-            .chain(self.index.retired.values_mut())
-            .chain([&mut self.index.strays])
-        {
+        for group in self.index.groups_mut() {
             let before = group.machines.len();
             group.machines.retain(|machine| !ids.contains(&machine.id));
             if group.machines.len() != before {

@@ -102,13 +102,9 @@ impl Settle<'_> {
         // The ledger tells whose an instance is whose request is not visible yet.
         self.sort_instances(&join, &mut settled);
         self.settle_ledger(&join, &mut settled);
-        for group in settled.index.types.values_mut() {
+        for group in settled.index.groups_mut() {
             group.finish();
         }
-        for group in settled.index.retired.values_mut() {
-            group.finish();
-        }
-        settled.index.strays.finish();
         settled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
         self.remember_machines(&join, &ended_by_us, counted_to, &mut settled);
         settled

@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
+use crate::refusal::Refusal;
+
 /// How many ids go into one cancelling, terminating or tagging call. EC2 recommends at most 1000
 /// instances in one `TerminateInstances` (API Reference).
 const BULK: usize = 1000;
@@ -41,13 +43,9 @@ impl<I: Clone + Ord + fmt::Display> Batch<I> {
     }
 
     /// Splits off the ids that EC2's message names: one bad id fails a whole call.
-    pub(super) fn without_named(&self, message: &str) -> Option<(Self, Self)> {
-        let named: BTreeSet<I> = words(message)
-            .filter_map(|word| {
-                self.parts.iter().flat_map(|(_, ids)| ids).find(|id| id.to_string() == word)
-            })
-            .cloned()
-            .collect();
+    pub(super) fn without_named(&self, refusal: &Refusal) -> Option<(Self, Self)> {
+        let ids = self.parts.iter().flat_map(|(_, ids)| ids);
+        let named: BTreeSet<I> = ids.filter(|id| refusal.names(&id.to_string())).cloned().collect();
         if named.is_empty() {
             return None;
         }
@@ -64,8 +62,4 @@ impl<I: Clone + Ord + fmt::Display> Batch<I> {
         };
         Some((pick(true), pick(false)))
     }
-}
-
-fn words(message: &str) -> impl Iterator<Item = &str> {
-    message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').filter(|word| !word.is_empty())
 }
