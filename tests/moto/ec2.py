@@ -756,6 +756,53 @@ def cancel_spot_instance_requests(self: SpotInstances) -> ActionResult:
     )
 
 
+PRICE_FILTERS = {"availability-zone", "instance-type", "product-description"}
+
+
+def describe_spot_price_history(self: SpotInstances) -> ActionResult:
+    """Changes between the start and the end, and the last one before: the price at the start.
+
+    Each pool's price last changed an hour ago here, from twice as much a day ago.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotPriceHistory.html
+    """
+    self.error_on_dryrun()
+    world = worlds.of(self.current_account)
+    filters = filters_of(self, PRICE_FILTERS)
+    types = self._get_param("InstanceTypes", [])
+    products = self._get_param("ProductDescriptions", [])
+    start = self._get_param("StartTime")
+    since = datetime.fromisoformat(start.rstrip("Z")) if start else worlds.ago(90 * 86400)
+    changes = []
+    for offering in self.ec2_backend.describe_spot_price_history(types, {}):
+        zone, kind = offering["Location"], offering["InstanceType"]
+        price = world.spot_price(zone, kind)
+        for product, factor in (("Linux/UNIX", 1), ("Windows", 3)):
+            fields = {
+                "availability-zone": zone,
+                "instance-type": kind,
+                "product-description": product,
+            }
+            if price is None or not passes(filters, fields, {}):
+                continue
+            if products and product not in products:
+                continue
+            for age, times in ((3600, 1), (86400, 2)):
+                changes.append(
+                    {
+                        "InstanceType": kind,
+                        "ProductDescription": product,
+                        "SpotPrice": f"{price * factor * times:.6f}",
+                        "AvailabilityZone": zone,
+                        "Timestamp": stamp(worlds.ago(age)),
+                    }
+                )
+                if worlds.ago(age) <= since:
+                    break
+    numbered = list(enumerate(changes))
+    history, token = page(self, world, numbered)
+    return ActionResult({"SpotPriceHistory": history, "NextToken": token or ""})
+
+
 # --- all of it ---------------------------------------------------------------------------------
 
 REPLACED: list[tuple[type, str, Callable[..., Any]]] = [
@@ -768,6 +815,7 @@ REPLACED: list[tuple[type, str, Callable[..., Any]]] = [
     (SpotInstances, "request_spot_instances", request_spot_instances),
     (SpotInstances, "describe_spot_instance_requests", describe_spot_instance_requests),
     (SpotInstances, "cancel_spot_instance_requests", cancel_spot_instance_requests),
+    (SpotInstances, "describe_spot_price_history", describe_spot_price_history),
 ]
 
 

@@ -76,6 +76,8 @@ class Rules:
     no_capacity: str = "hold"
     # A page never holds more than this, whatever MaxResults says.
     page_size: int | None = None
+    # "ZONE/TYPE" (patterns) -> USD per hour, or None for no price; what is not named costs 0.01.
+    spot_prices: dict[str, float | None] = field(default_factory=dict)
     # So many looks see a new instance `pending`, a terminated one `shutting-down`.
     pending_looks: int = 0
     shutting_down_looks: int = 0
@@ -151,6 +153,11 @@ class World:
         """The status code with which requests to this pool fail, if they do."""
         found = self._rules_of(self.rules.doomed, zone, instance_type)
         return self.rules.doomed[found[0]] if found else None
+
+    def spot_price(self, zone: str, instance_type: str) -> float | None:
+        """What a machine in this pool costs per hour now."""
+        found = self._rules_of(self.rules.spot_prices, zone, instance_type)
+        return self.rules.spot_prices[found[0]] if found else 0.01
 
     @staticmethod
     def _rules_of(rules: dict[str, Any], zone: str, instance_type: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 mod cleanup;
 mod global;
+mod program;
 mod provisionerd;
 mod setup;
 #[cfg(test)]
@@ -10,5 +11,8 @@ mod tests;
 pub use cleanup::CleanupAws;
 pub(crate) use global::CONFIG_VARIABLE;
 pub use global::{Colour, GlobalArgs, LogFormat, OutputFormat};
-pub use provisionerd::{Command, PlanArgs, Provisionerd, RunArgs};
+pub use program::Program;
+pub use provisionerd::{
+    Command, CompletionsArgs, ManArgs, PlanArgs, Provisionerd, RunArgs, ValidateArgs,
+};
 pub use setup::SetupAws;

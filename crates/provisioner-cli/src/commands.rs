@@ -1,9 +1,11 @@
 //! The commands: each loads what it needs, calls the library, and reports.
 
 mod cleanup;
+mod completions;
 mod config;
 #[cfg(feature = "aws")]
 mod local;
+mod man;
 mod plan;
 mod run;
 mod setup;
@@ -21,10 +23,13 @@ pub(crate) async fn provisionerd(
     context: Context,
 ) -> Result<ExitStatus, Failure> {
     match args.command {
-        Command::Run(args) => run::run(args, context).await,
+        // On the heap: these are large.
+        Command::Run(args) => Box::pin(run::run(args, context)).await,
         Command::Plan(args) => plan::plan(args, context).await,
-        Command::Validate => validate::validate(context),
+        Command::Validate(args) => Box::pin(validate::validate(args, context)).await,
         Command::Config => config::config(context),
+        Command::Completions(args) => completions::completions(args, context),
+        Command::Man(args) => man::man(&args, context),
     }
 }
 

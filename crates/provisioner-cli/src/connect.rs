@@ -13,7 +13,7 @@ use crate::load;
 pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) key_name: KeyName,
-    account: String,
+    pub(crate) account: String,
 }
 
 /// Why there is no connection.

@@ -24,6 +24,29 @@ impl ExitStatus {
     /// The second interrupt.
     pub const INTERRUPTED: Self = Self(130);
 
+    /// Every exit code, with what it means to users.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::DONE, "done; also after the first SIGINT or SIGTERM of `provisionerd run`"),
+        (
+            Self::FAILED,
+            "failed; `provisionerd run --once`: nothing could be decided, because the queue is \
+             unusable, or AWS cannot be read or refuses everything; `provisionerd validate --aws`: AWS \
+             did not answer all that was asked",
+        ),
+        (
+            Self::USAGE,
+            "usage or configuration, or the wrong account or region; `provisionerd validate --aws`: \
+             launches would fail; nothing was changed",
+        ),
+        (Self::ACTIONS, "`provisionerd plan --exit-code` found something to do"),
+        (
+            Self::PARTLY,
+            "partly done: `cleanup-aws` left something, or `provisionerd run --once` had actions \
+             that failed or were withheld",
+        ),
+        (Self::INTERRUPTED, "ended at once by the second SIGINT or SIGTERM"),
+    ];
+
     /// Returns the number.
     pub const fn code(self) -> u8 {
         self.0

@@ -14,10 +14,21 @@ mod confirm;
 #[cfg(feature = "aws")]
 mod connect;
 mod context;
+#[cfg(test)]
+mod docs;
 pub mod exit;
+#[cfg(feature = "aws")]
+mod health;
 mod load;
+mod man;
+#[cfg(feature = "aws")]
+mod metrics;
+#[cfg(feature = "aws")]
+mod notify;
 mod output;
 mod program;
+#[cfg(feature = "aws")]
+mod reload;
 mod render;
 #[cfg(feature = "aws")]
 mod server;

@@ -50,7 +50,7 @@ impl Output {
         Self { format, out: Box::new(out) }
     }
 
-    /// Prints a report, in one write.
+    /// Prints a report, in one write. A reader that has gone away is no failure.
     pub(crate) fn report<R: Report>(&mut self, report: &R) -> Result<(), Failure> {
         let text = match self.format {
             OutputFormat::Text => AsText(report).to_string(),

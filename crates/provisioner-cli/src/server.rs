@@ -1,4 +1,4 @@
-//! The daemon's small HTTP server: wake-ups in, health out.
+//! The daemon's small HTTP server: wake-ups in; health, readiness and metrics out.
 //!
 //! A wake-up carries nothing: the next round looks at everything anyway.
 
@@ -11,6 +11,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
 use provisioner::settings;
@@ -18,10 +20,12 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Failure;
+use crate::health::Health;
+use crate::metrics::{self, Metrics};
 
 /// The largest body taken. No request needs one; senders of web hooks have one all the same.
 const MAX_BODY: usize = 64 * 1024;
@@ -32,30 +36,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long open connections may hold up the end of the daemon.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// A loop that has not turned for this long, or for three intervals, is stuck. A round may well take
-/// longer than a short interval: it waits for the queue and for pages of EC2.
-const STALL_FLOOR: Duration = Duration::from_mins(1);
-
-/// How the loop is doing, as the loop tells it.
-#[derive(Clone, Debug)]
-pub(crate) struct Health {
-    /// When the loop last turned; while it waits on purpose, this may be when it will turn next.
-    pub(crate) turned: Instant,
-    /// When the last round ended.
-    pub(crate) last_round: Option<Timestamp>,
-    /// When the last round ended that could be decided.
-    pub(crate) last_success: Option<Timestamp>,
-    /// Rounds in a row that failed.
-    pub(crate) failed_rounds: u32,
-}
-
-impl Health {
-    /// A loop that starts now.
-    pub(crate) fn starting() -> Self {
-        Self { turned: Instant::now(), last_round: None, last_success: None, failed_rounds: 0 }
-    }
-}
-
 /// What the server needs of the daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
@@ -63,8 +43,8 @@ pub(crate) struct Links {
     pub(crate) wake: Arc<Notify>,
     /// How the loop is doing.
     pub(crate) health: watch::Receiver<Health>,
-    /// Between rounds.
-    pub(crate) interval: Duration,
+    /// What is measured.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// A running server.
@@ -103,7 +83,7 @@ pub(crate) async fn start(
             tracing::warn!(
                 address = %listen,
                 error = %error,
-                "no wake-ups and no health checks: cannot listen on `{listen}`: {error} (set `server.listen`)"
+                "no wake-ups, health checks and metrics: cannot listen on `{listen}`: {error} (set `server.listen`)"
             );
             Ok(None)
         }
@@ -148,6 +128,8 @@ fn router(links: Links) -> Router {
     Router::new()
         .route("/wake", post(wake))
         .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
@@ -179,26 +161,60 @@ struct Healthz {
 }
 
 async fn healthz(State(links): State<Links>) -> (StatusCode, Json<Healthz>) {
-    let Health { turned, last_round, last_success, failed_rounds } = links.health.borrow().clone();
-    let (code, status) = if turned.elapsed() > stall_after(links.interval) {
+    let health = links.health.borrow().clone();
+    let (code, status) = if health.is_stalled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stalled")
     } else {
         (StatusCode::OK, "ok")
     };
+    let Health { last_round, last_success, failed_rounds, .. } = health;
     let version = env!("CARGO_PKG_VERSION");
     (code, Json(Healthz { status, version, last_round, last_success, failed_rounds }))
 }
 
-fn stall_after(interval: Duration) -> Duration {
-    interval.saturating_mul(3).max(STALL_FLOOR)
+#[derive(Serialize)]
+struct Readyz {
+    status: &'static str,
+    /// Why it is not ready.
+    reason: Option<String>,
+    last_success: Option<Timestamp>,
+    failed_rounds: u32,
+}
+
+async fn readyz(State(links): State<Links>) -> (StatusCode, Json<Readyz>) {
+    let health = links.health.borrow().clone();
+    let reason = health.not_ready();
+    let (code, status) = match reason {
+        None => (StatusCode::OK, "ready"),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
+    };
+    let Health { last_success, failed_rounds, .. } = health;
+    (code, Json(Readyz { status, reason, last_success, failed_rounds }))
+}
+
+async fn metrics(State(links): State<Links>) -> Response {
+    match links.metrics.render() {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written: {error}");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use provisioner::aws::Attempts;
+    use provisioner::config;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
+    use tokio::time::Instant;
 
     use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
 
     struct Running {
         server: Server,
@@ -212,8 +228,10 @@ mod tests {
     }
 
     fn links() -> (Links, watch::Sender<Health>) {
-        let (sender, health) = watch::channel(Health::starting());
-        (Links { wake: Arc::default(), health, interval: Duration::from_secs(10) }, sender)
+        let (sender, health) = watch::channel(Health::starting(INTERVAL));
+        let settings = config::parse("", Path::new("/")).unwrap().settings;
+        let metrics = Arc::new(Metrics::new(Attempts::default(), &settings));
+        (Links { wake: Arc::default(), health, metrics }, sender)
     }
 
     async fn running() -> Running {
@@ -263,6 +281,8 @@ mod tests {
         for (head, body, code) in [
             ("GET /wake", &b""[..], "405"),
             ("POST /healthz", b"", "405"),
+            ("POST /readyz", b"", "405"),
+            ("POST /metrics", b"", "405"),
             ("GET /", b"", "404"),
             ("POST /wake/up", b"", "404"),
             ("POST /wake", &vec![b'x'; MAX_BODY + 1], "413"),
@@ -282,7 +302,7 @@ mod tests {
 
         let turned = Instant::now().checked_sub(Duration::from_secs(61)).unwrap();
         let last_round = Some("2026-01-02T03:04:05Z".parse().unwrap());
-        let stalled = Health { turned, last_round, last_success: None, failed_rounds: 2 };
+        let stalled = Health { turned, last_round, failed_rounds: 2, ..Health::starting(INTERVAL) };
         running.health.send_replace(stalled);
         let answer = running.ask("GET /healthz", b"").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
@@ -295,11 +315,35 @@ mod tests {
         assert_eq!(body["failed_rounds"], 2);
     }
 
-    #[test]
-    fn a_loop_has_a_minute_at_least() {
-        assert_eq!(stall_after(Duration::from_secs(10)), Duration::from_mins(1));
-        assert_eq!(stall_after(Duration::from_mins(1)), Duration::from_mins(3));
-        assert_eq!(stall_after(Duration::MAX), Duration::MAX);
+    #[tokio::test]
+    async fn it_is_ready_after_a_round_that_ended_well() {
+        let running = running().await;
+        let answer = running.ask("GET /readyz", b"").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["status"], "not-ready");
+        assert!(body["reason"].as_str().unwrap().contains("no round"), "{body}");
+
+        let now = Instant::now();
+        let last_success = Some("2026-01-02T03:04:05Z".parse().unwrap());
+        running.health.send_replace(Health {
+            succeeded: Some(now),
+            last_success,
+            ..Health::starting(INTERVAL)
+        });
+        let answer = running.ask("GET /readyz", b"").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("\"status\":\"ready\",\"reason\":null"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn metrics_are_told_as_what_they_are() {
+        let running = running().await;
+        let answer = running.ask("GET /metrics", b"").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0"));
+        assert!(answer.ends_with("# EOF\n"), "{answer}");
     }
 
     #[tokio::test]

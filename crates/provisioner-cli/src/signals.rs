@@ -1,22 +1,45 @@
-//! SIGINT and SIGTERM: the first asks, the second ends.
+//! SIGINT and SIGTERM: the first asks, the second ends. SIGHUP: read the configuration again.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{ExitStatus, Failure};
+
+fn take(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::failed("failed to listen for signals").caused_by(&error))
+}
 
 /// Returns a token that the first SIGINT or SIGTERM cancels. The second ends the process with 130.
 ///
 /// Signals count from the moment this returns.
 pub(crate) fn listen() -> Result<CancellationToken, Failure> {
-    let take = |kind| {
-        signal(kind)
-            .map_err(|error| Failure::failed("failed to listen for signals").caused_by(&error))
-    };
     let (interrupt, terminate) = (take(SignalKind::interrupt())?, take(SignalKind::terminate())?);
     let token = CancellationToken::new();
     tokio::spawn(escalate(interrupt, terminate, token.clone()));
     Ok(token)
+}
+
+/// Returns what SIGHUP notifies; it no longer ends the process. But if the terminal went away, nobody is
+/// there who could have meant to reload: then `stop` is cancelled.
+pub(crate) fn hang_ups(stop: CancellationToken) -> Result<Arc<Notify>, Failure> {
+    let mut signals = take(SignalKind::hangup())?;
+    let on_terminal = std::io::stderr().is_terminal();
+    let hang_up = Arc::new(Notify::new());
+    let told = Arc::clone(&hang_up);
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            if on_terminal && !std::io::stderr().is_terminal() {
+                stop.cancel();
+            } else {
+                told.notify_one();
+            }
+        }
+    });
+    Ok(hang_up)
 }
 
 async fn escalate(mut interrupt: Signal, mut terminate: Signal, token: CancellationToken) {

@@ -143,6 +143,7 @@ fn observation(size: Size) -> Observation {
             zone: Some(Zone::from("us-west-2a")),
             launch_time: launched,
             spot_request: Some(request.clone()),
+            other_platform: None,
             tags: tags.clone(),
         });
         observation.spot_requests.push(SpotRequest {

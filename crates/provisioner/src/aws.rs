@@ -3,22 +3,30 @@
 //! Conversions and calls only: what to do is decided elsewhere. Every call is bounded in time, and
 //! only [`Error`] knows what the SDK's errors look like.
 
+mod attempts;
 mod bulk;
 mod client;
 mod convert;
+mod dry_run;
 mod error;
 mod execute;
 mod inventory;
 mod key_pair;
 mod observe;
+mod offerings;
+mod only_looks;
 mod pages;
+mod preflight;
+mod prices;
 mod request;
 mod resolve;
+mod roles;
 mod state;
 mod tags;
 mod time;
 mod whole;
 
+pub use attempts::{AttemptCounts, Attempts};
 pub use client::{Client, ConnectOptions, NoRegion};
 pub use error::Error;
 pub use execute::Call;

@@ -10,8 +10,10 @@
 //! Deliberately not here: the process's environment and arguments (the programs pass them in), and
 //! the AWS SDK's own region and profile.
 
+mod diff;
 pub mod duration;
 pub mod edit;
+mod key;
 mod layers;
 pub mod lookup;
 mod origin;
@@ -26,6 +28,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use diff::{Change, diff};
+pub use key::{Key, Kind};
 pub use origin::{ConfigError, Entry, Origin, Problem, Warning};
 
 use crate::settings::Settings;
@@ -111,6 +115,17 @@ pub fn parse(text: &str, dir: &Path) -> Result<Loaded, ConfigError> {
         tree::parse_file(&name, text).map_err(|problems| ConfigError::new(problems, Vec::new()))?;
     let saved_region = string_at(&tree, "aws", "region");
     check(dir, tree, saved_region, Vec::new(), Vec::new())
+}
+
+/// Returns every key there is, section by section, as the reader knows it. The keys of
+/// `[worker-defaults]` are those of a worker type and told only there.
+pub fn keys() -> Vec<Key> {
+    let reader = Reader::describing();
+    // What an empty table lacks is known already: it is what makes a key required.
+    read::settings(&reader, Table::new(), None);
+    let mut keys = reader.keys();
+    keys.retain(|key| !key.path.starts_with("worker-defaults."));
+    keys
 }
 
 fn check(

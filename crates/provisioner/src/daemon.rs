@@ -5,7 +5,10 @@
 //! never terminates instances.
 
 mod log;
+mod prices;
+mod reload;
 mod resolve;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +28,11 @@ use crate::source::DemandSource;
 use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
 
 use log::Reporter;
+use prices::PriceWatch;
+use reload::Next;
+pub use reload::{NeedsRestart, Reloader};
 use resolve::Resolver;
+pub use turn::{QueueRead, Turn};
 
 /// The driver of one key-name.
 #[derive(Debug)]
@@ -37,7 +44,11 @@ pub struct Daemon<S> {
     engine: Engine,
     resolver: Resolver,
     reporter: Reporter,
+    prices: PriceWatch,
+    /// How the queue was read in the round under way.
+    read: QueueRead,
     state: State,
+    next: Arc<Next<S>>,
 }
 
 /// Where the ledger is.
@@ -65,19 +76,6 @@ pub enum RoundEnd {
     },
     /// Stopped before it was decided.
     Stopped,
-}
-
-/// What the daemon tells of itself after each round.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Health {
-    /// When the last round ended.
-    pub last_round: Timestamp,
-    /// When the last round ended that could be decided.
-    pub last_success: Option<Timestamp>,
-    /// Rounds in a row that failed.
-    pub failed_rounds: u32,
-    /// How long until the next is due.
-    pub next: Duration,
 }
 
 /// Too many rounds failed in a row (`provisioner.max-failed-rounds`).
@@ -148,12 +146,44 @@ impl<S: DemandSource> Daemon<S> {
         let engine = Engine::new(Arc::clone(&settings), key_name.clone(), start, Timestamp::now());
         let resolver = Resolver::default();
         let reporter = Reporter::default();
-        Self { settings, key_name, client, source, engine, resolver, reporter, state }
+        let prices = PriceWatch::default();
+        let next = Next::new();
+        let read = QueueRead::default();
+        Self {
+            settings,
+            key_name,
+            client,
+            source,
+            engine,
+            resolver,
+            reporter,
+            prices,
+            read,
+            state,
+            next,
+        }
+    }
+
+    /// Returns what hands this daemon another configuration while it runs.
+    pub fn reloader(&self) -> Reloader<S> {
+        Reloader::new(Arc::clone(&self.settings), Arc::clone(&self.next))
+    }
+
+    fn take_up_reload(&mut self) {
+        let Some((settings, source)) = self.next.take() else { return };
+        self.resolver.keep(|name| settings.starts_alike(&self.settings, name));
+        self.engine.reconfigure(Arc::clone(&settings));
+        self.settings = settings;
+        if let Some(source) = source {
+            self.source = source;
+        }
     }
 
     /// Runs one round. Reading is given up when `stop` is cancelled; of what changes something, the
     /// call in flight is finished, and no new one starts.
     pub async fn round(&mut self, stop: &CancellationToken) -> RoundEnd {
+        let began = Instant::now();
+        self.reporter.begin();
         let looked = tokio::select! {
             biased;
             () = stop.cancelled() => return RoundEnd::Stopped,
@@ -173,7 +203,7 @@ impl<S: DemandSource> Daemon<S> {
         while let Some(effect) = self.engine.next_effect(Timestamp::now()) {
             let outcome = self.carry_out(&effect).await;
             for executed in self.engine.outcome(outcome, Timestamp::now()) {
-                Reporter::executed(&executed);
+                self.reporter.executed(&executed);
             }
             if stop.is_cancelled() {
                 self.engine.stop_round();
@@ -182,7 +212,7 @@ impl<S: DemandSource> Daemon<S> {
         let Some(report) = self.engine.end_round(Timestamp::now()) else {
             return RoundEnd::Stopped;
         };
-        self.reporter.round(&report);
+        self.reporter.round(&report, began.elapsed());
         if let State::Locked(state) = &self.state
             && let Err(error) = state.write_memory(self.engine.memory())
         {
@@ -197,7 +227,8 @@ impl<S: DemandSource> Daemon<S> {
         for (name, resolved) in self.resolver.run(&self.settings, &self.client).await {
             self.engine.resolve(&name, resolved);
         }
-        let demand = self.source.demand(&self.engine.owned_instances()).await;
+        let mut demand = self.source.demand(&self.engine.owned_instances()).await;
+        self.read = QueueRead::of(&mut demand);
         let demand = demand.map_err(|error| chain(&error));
         let tracked = self.engine.tracked();
         let key_pair = self.engine.wants_key_pair();
@@ -230,18 +261,21 @@ impl<S: DemandSource> Daemon<S> {
     }
 
     /// Runs rounds until `stop` is cancelled: one at once, then one at each interval or `wake`, never
-    /// two at a time and never closer than `min-interval`.
+    /// two at a time and never closer than `min-interval`. `tell` hears of each.
     pub async fn run(
         &mut self,
         stop: &CancellationToken,
         wake: &Notify,
-        mut tell: impl FnMut(Health),
+        mut tell: impl FnMut(Turn<'_>),
     ) -> Result<(), GaveUp> {
         let mut last_success = None;
         loop {
+            self.take_up_reload();
+            self.read = QueueRead::default();
             let started = Instant::now();
             let mut earliest = started + self.settings.provisioner.min_interval;
-            let due = match self.round(stop).await {
+            let end = self.round(stop).await;
+            let due = match &end {
                 RoundEnd::Stopped => return Ok(()),
                 RoundEnd::Done(report) => {
                     if report.demand_known {
@@ -252,25 +286,42 @@ impl<S: DemandSource> Daemon<S> {
                     }
                     report.wake
                 }
-                RoundEnd::Planned(_) => {
-                    last_success = Some(Timestamp::now());
+                RoundEnd::Planned(plan) => {
+                    if plan.demand_known() {
+                        last_success = Some(Timestamp::now());
+                    }
                     clock::after(Timestamp::now(), self.settings.provisioner.interval)
                 }
                 // A wake-up does not make EC2 answer: the pause is kept.
                 RoundEnd::Failed { wake, .. } => {
-                    earliest = at(wake);
-                    wake
+                    earliest = at(*wake);
+                    *wake
                 }
             };
             let failed_rounds = self.engine.failed_rounds();
-            let last_round = Timestamp::now();
-            let pause = clock::age(last_round, due);
-            tell(Health { last_round, last_success, failed_rounds, next: pause });
+            let (ended, took) = (Timestamp::now(), started.elapsed());
+            let machines = self.engine.capacity();
+            let spare = clock::age(ended, due);
+            self.prices.refresh(&self.client, &machines, spare, stop, wake).await;
+            let pause = clock::age(Timestamp::now(), due);
+            tell(Turn {
+                settings: &self.settings,
+                end: &end,
+                read: &self.read,
+                ended,
+                took,
+                machines: &machines,
+                prices: self.prices.prices(),
+                last_success,
+                failed_rounds,
+                next: pause,
+            });
             let most = self.settings.provisioner.max_failed_rounds;
             if most > 0 && failed_rounds >= most {
                 return Err(GaveUp(most));
             }
-            if !wait(pause, earliest, stop, wake).await {
+            let reloaded = Arc::clone(&self.next);
+            if !wait(pause, earliest, stop, wake, &reloaded.there).await {
                 return Ok(());
             }
         }
@@ -324,12 +375,19 @@ pub enum Absent {
     IsClean,
 }
 
-/// Waits for `pause`, or until woken, but not before `earliest`. `false`: stop.
-async fn wait(pause: Duration, earliest: Instant, stop: &CancellationToken, wake: &Notify) -> bool {
+/// Waits for `pause`, or until woken or reloaded, but not before `earliest`. `false`: stop.
+async fn wait(
+    pause: Duration,
+    earliest: Instant,
+    stop: &CancellationToken,
+    wake: &Notify,
+    reloaded: &Notify,
+) -> bool {
     tokio::select! {
         biased;
         () = stop.cancelled() => return false,
         () = wake.notified() => {}
+        () = reloaded.notified() => {}
         () = tokio::time::sleep(pause) => {}
     }
     tokio::select! {

@@ -1,6 +1,7 @@
 //! What the queue wants: tasks counted per worker type while they are read.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,11 @@ pub struct Demand {
     /// What was skipped, and why.
     #[serde(default)]
     pub skipped: Skipped,
+    /// How long the tasks had waited that were started since the last look, per configured worker type.
+    ///
+    /// For measuring only: no decision depends on it, and snapshots do not hold it.
+    #[serde(skip)]
+    pub waits: BTreeMap<WorkerTypeName, TaskWaits>,
 }
 
 /// Pending tasks of one worker type.
@@ -85,4 +91,75 @@ pub struct Skipped {
 impl Skipped {
     /// How many unknown worker types are kept by name.
     pub const MAX_NAMES: usize = 100;
+}
+
+/// How long tasks waited, from being created to being started: counts by length, of a fixed size however
+/// many tasks there were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskWaits {
+    counts: [u64; TaskWaits::BOUNDS.len() + 1],
+    total: Duration,
+}
+
+impl TaskWaits {
+    /// The longest wait that counts in each class; the last class takes the rest. From a task that found
+    /// an idle machine, over the minutes that EC2 and booting take, to a backlog of two hours.
+    pub const BOUNDS: [Duration; 13] = [
+        Duration::from_secs(1),
+        Duration::from_secs(5),
+        Duration::from_secs(15),
+        Duration::from_secs(30),
+        Duration::from_mins(1),
+        Duration::from_mins(2),
+        Duration::from_mins(3),
+        Duration::from_mins(5),
+        Duration::from_mins(10),
+        Duration::from_mins(20),
+        Duration::from_mins(30),
+        Duration::from_hours(1),
+        Duration::from_hours(2),
+    ];
+
+    /// Counts one task.
+    pub fn record(&mut self, wait: Duration) {
+        let class = Self::BOUNDS.partition_point(|bound| *bound < wait);
+        self.counts[class] += 1;
+        self.total = self.total.saturating_add(wait);
+    }
+
+    /// Counts all tasks of `other` as well.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.total = self.total.saturating_add(other.total);
+    }
+
+    /// Tasks per class: one more than there are [`Self::BOUNDS`].
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// The sum of all waits.
+    pub fn total(&self) -> Duration {
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_counts_up_to_its_bound_and_the_longest_at_the_end() {
+        let mut waits = TaskWaits::default();
+        for seconds in [0, 1, 2, 60, 61, 100_000] {
+            waits.record(Duration::from_secs(seconds));
+        }
+        let mut twice = waits.clone();
+        twice.add(&waits);
+        assert_eq!(waits.counts(), [2, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(twice.counts().iter().sum::<u64>(), 12);
+        assert_eq!(twice.total(), Duration::from_secs(2 * 100_124));
+    }
 }

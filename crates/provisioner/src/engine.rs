@@ -11,6 +11,7 @@
 //!
 //! Not in here: anything that speaks to AWS, the queue or the disk, and any clock.
 
+mod capacity;
 mod check;
 mod decide;
 mod effect;
@@ -26,6 +27,7 @@ mod round;
 mod settle;
 mod shed;
 mod token;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,11 +43,14 @@ use crate::ledger::Ledger;
 use crate::observed::{KeyPair, Observation};
 use crate::settings::Settings;
 
+pub use capacity::{Machines, Usage};
 pub use effect::{Effect, GrantedRequest, Outcome};
 pub use memory::{
     Cancelling, CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent,
 };
 pub use plan::{Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus};
+#[cfg(feature = "aws")]
+pub(crate) use round::Launch;
 pub use round::{Executed, Report, Result as ExecutedResult};
 
 use decide::{Decide, Decided};
@@ -139,6 +144,15 @@ impl Engine {
         }
     }
 
+    /// Goes on under another configuration of the same key-name, from the next observation on. What is
+    /// known of machines, requests and launches stays; what changed worker types name in AWS is to be
+    /// told anew.
+    pub fn reconfigure(&mut self, settings: Arc<Settings>) {
+        self.memory.reconcile(&settings);
+        let before = std::mem::replace(&mut self.settings, settings);
+        self.resolved.retain(|name, _| self.settings.starts_alike(&before, name));
+    }
+
     /// Requests whose fate the next observation must tell, by a look-up by id where the pages do not.
     pub fn tracked(&self) -> BTreeSet<SpotRequestId> {
         let memory = &self.memory;
@@ -156,6 +170,11 @@ impl Engine {
     /// The instances known as ours: of running tasks, only theirs need be kept.
     pub fn owned_instances(&self) -> BTreeSet<InstanceId> {
         self.memory.machines.keys().cloned().collect()
+    }
+
+    /// Live instances by owner, use and capacity pool, as of the last round. Work proportional to them.
+    pub fn capacity(&self) -> Vec<Machines> {
+        capacity::count(&self.index)
     }
 
     /// The ledger, as it is to be on disk.

@@ -69,6 +69,8 @@ pub mod launch;
 pub mod ledger;
 pub mod money;
 pub mod observed;
+pub mod preflight;
+pub mod prices;
 #[cfg(feature = "aws")]
 mod private_key;
 pub mod queue;

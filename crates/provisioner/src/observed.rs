@@ -55,6 +55,9 @@ pub struct Instance {
     pub launch_time: Timestamp,
     /// The spot instance request it came from, where EC2 says so.
     pub spot_request: Option<SpotRequestId>,
+    /// EC2's platform details (`Windows`, `Red Hat Enterprise Linux`), unless it is plain Linux.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_platform: Option<String>,
     /// Our tags on it.
     #[serde(default)]
     pub tags: OwnTags,

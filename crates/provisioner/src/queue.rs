@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::demand::{Demand, Running};
+use crate::demand::Demand;
 use crate::ids::InstanceId;
 use crate::settings::{AskRunning, Queue, Settings};
 use crate::source::{DemandError, DemandSource};
@@ -18,6 +18,7 @@ mod endpoint;
 mod heed;
 mod sketch;
 mod split;
+mod started;
 mod tally;
 mod task;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod token;
 
 use endpoint::Endpoint;
 use heed::{Heeds, Judge, Look};
+use started::StartedWatch;
 use tally::{PendingTally, RunningTally};
 
 pub use answer::Flaw;
@@ -33,8 +35,8 @@ pub use tally::{PendingAnswer, TaskFilter};
 
 /// A [`DemandSource`] over HTTP.
 ///
-/// It remembers from round to round whether the queue has running tasks to show, and whether it heeds
-/// `state`.
+/// It remembers from round to round whether the queue has running tasks to show, whether it heeds
+/// `state`, and up to when tasks were seen to start.
 #[derive(Debug)]
 pub struct HttpQueue {
     endpoint: Endpoint,
@@ -42,6 +44,7 @@ pub struct HttpQueue {
     ask_running: AskRunning,
     running_seen: RunningSeen,
     judge: Judge,
+    seen_started: StartedWatch,
 }
 
 /// What became of asking for RUNNING so far.
@@ -67,19 +70,20 @@ impl HttpQueue {
             ask_running: queue.running,
             running_seen: RunningSeen::Not,
             judge: Judge::default(),
+            seen_started: StartedWatch::default(),
         })
     }
 }
 
 impl DemandSource for HttpQueue {
     async fn demand(&mut self, owned: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
-        let Self { endpoint, filter, ask_running, running_seen, judge } = self;
+        let Self { endpoint, filter, ask_running, running_seen, judge, seen_started } = self;
         // PENDING first: a task that starts in between is then counted twice for a round, and not missed.
         let pending = endpoint.read("PENDING", filter.pointer(), PendingTally::new(filter)).await?;
         let running = match ask_running {
             AskRunning::Never => None,
             AskRunning::Auto | AskRunning::Always => {
-                let tally = RunningTally::new(filter, owned);
+                let tally = RunningTally::new(filter, owned, seen_started);
                 match endpoint.read("RUNNING", filter.pointer(), tally).await {
                     Ok(running) => {
                         *running_seen = RunningSeen::Answered;
@@ -95,32 +99,39 @@ impl DemandSource for HttpQueue {
                 }
             }
         };
-        Ok(combine(pending, running, judge))
+        let (demand, seen) = combine(pending, running, judge);
+        if let Some(seen) = seen {
+            *seen_started = seen;
+        }
+        Ok(demand)
     }
 }
 
+/// Also returns up to when tasks were seen to start now, if that was to be seen.
 fn combine(
     pending: PendingTally<'_>,
     running: Option<RunningTally<'_>>,
     judge: &mut Judge,
-) -> Demand {
+) -> (Demand, Option<StartedWatch>) {
     let mut skipped = pending.skipped;
-    let running = match running {
-        None => Running::Unknown,
-        Some(running) => {
-            let heeds = judge.look(Look {
-                alike: pending.sketch.resembles(&running.sketch),
-                tells_apart: running.started && !pending.started,
-            });
-            if heeds == Heeds::No {
-                skipped.running_ignored = true;
-                Running::Unknown
-            } else {
-                skipped.malformed += running.malformed;
-                skipped.oversized += running.oversized;
-                running.running()
-            }
+    let mut demand = Demand { pending: pending.pending, ..Demand::default() };
+    let mut seen = None;
+    if let Some(running) = running {
+        let heeds = judge.look(Look {
+            alike: pending.sketch.resembles(&running.sketch),
+            tells_apart: running.started && !pending.started,
+        });
+        if heeds == Heeds::No {
+            skipped.running_ignored = true;
+        } else {
+            skipped.malformed += running.malformed;
+            skipped.oversized += running.oversized;
+            let (running, started) = running.running();
+            let (waits, watch) = started.finish();
+            demand.running = running;
+            demand.waits = waits;
+            seen = Some(watch);
         }
-    };
-    Demand { pending: pending.pending, running, skipped }
+    }
+    (Demand { skipped, ..demand }, seen)
 }

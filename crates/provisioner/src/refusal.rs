@@ -20,6 +20,9 @@ pub struct Refusal {
     pub request_id: Option<String>,
 }
 
+/// Our word where AWS answered, and what was looked for is not among it.
+pub(crate) const UNRESOLVED: &str = "unresolved";
+
 /// What kind of no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -70,6 +73,12 @@ impl fmt::Display for RefusalClass {
 }
 
 impl Refusal {
+    /// Whether this is what EC2 says to a call with `DryRun` that it would have carried out (Amazon EC2
+    /// API Reference, "Error codes").
+    pub fn would_have_succeeded(&self) -> bool {
+        self.code == "DryRunOperation"
+    }
+
     /// Whether the message names `id`: one bad id fails a whole bulk call. EC2 writes one or several
     /// ("The instance IDs 'i-1, i-2' do not exist").
     pub fn names(&self, id: &str) -> bool {
@@ -169,6 +178,7 @@ pub fn classify(code: &str) -> Option<RefusalClass> {
         | "ServiceUnavailable" | "Unavailable" | "RequestTimeout" | "system-error" => C::Transient,
 
         "bad-parameters" => C::Invalid,
+        "NoSuchEntity" => C::NotFound,
         // The API's not-found codes are about what the *call* names. For terminate and cancel that
         // is the id; for a launching call it is a wrong parameter, which the engine treats alike.
         _ if code.ends_with(".NotFound") || code.ends_with("NotFound") => C::NotFound,

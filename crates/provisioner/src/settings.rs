@@ -50,6 +50,12 @@ impl Settings {
         };
         user_data.render(&variables).map(Some)
     }
+
+    /// Whether what a worker type names in AWS, and its user data, are the same under `other`.
+    pub(crate) fn starts_alike(&self, other: &Self, name: &WorkerTypeName) -> bool {
+        let (mine, theirs) = (self.worker_types.get(name), other.worker_types.get(name));
+        mine.is_some() && mine == theirs && self.queue.base_url == other.queue.base_url
+    }
 }
 
 /// `[provisioner]`: how the daemon works.

@@ -160,3 +160,25 @@ pub enum DemandError {
     #[error("{0}")]
     Other(String),
 }
+
+impl DemandError {
+    /// A stable name for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Client(_) => "client",
+            Self::Address { .. } => "address",
+            Self::Unreachable { .. } => "unreachable",
+            Self::TooSlow { .. } => "too-slow",
+            Self::Status { .. } => "status",
+            Self::Redirect { .. } => "redirect",
+            Self::NotAnArray { .. } => "not-an-array",
+            Self::Syntax { .. } => "syntax",
+            Self::CutOff { .. } => "cut-off",
+            Self::TooLarge { .. } => "too-large",
+            Self::TokenFile { .. } => "token-file",
+            Self::Token { .. } => "token",
+            Self::TokenInTheClear { .. } => "token-in-the-clear",
+            Self::Other(_) => "other",
+        }
+    }
+}

@@ -233,6 +233,15 @@ max-instances = 20
         Daemon::spawn(&mut self.command("provisionerd", &["run"]))
     }
 
+    /// Starts a prepared command in the background.
+    #[expect(
+        clippy::unused_self,
+        reason = "it runs in the project's directory, which must outlive it"
+    )]
+    pub(crate) fn spawn(&self, command: &mut Command) -> Daemon {
+        Daemon::spawn(command)
+    }
+
     /// The names of the files beside the configuration, sorted.
     pub(crate) fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.work()).expect("the working directory");

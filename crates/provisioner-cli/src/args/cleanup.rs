@@ -9,15 +9,22 @@ use provisioner::ids::KeyName;
 use super::GlobalArgs;
 
 /// Cancels, terminates and deletes everything tied to the key-name, and verifies that it is gone.
+///
+/// It covers the key-name in the configuration, those it retired, and those named with `--key-name`, and
+/// lists what it will remove before it asks. It waits until two looks in a row find nothing, and only
+/// then deletes the key pair and takes the key-name out of the file. Stop `provisionerd` first.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "cleanup-aws", version)]
 #[command(after_help = "\
 Examples:
-  cleanup-aws --dry-run
-  cleanup-aws --yes
+  cleanup-aws --dry-run         list what there is
+  cleanup-aws                   list it, and ask
+  cleanup-aws --yes             do not ask
 
-Lists what it will remove and asks first. Safe to run again.
-Exit codes: 0 nothing is left; 1 failed; 2 usage or configuration; 4 something is left")]
+Safe to run again.
+
+Exit codes: 0 nothing is left; 1 failed; 2 usage or configuration;
+4 something is left")]
 pub struct CleanupAws {
     /// Options of every program.
     #[command(flatten)]

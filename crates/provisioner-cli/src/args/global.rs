@@ -15,6 +15,10 @@ pub(crate) const CONFIG_VARIABLE: &str = "PROVISIONER_CONFIG";
 #[derive(Args, Clone, Debug, Default)]
 pub struct GlobalArgs {
     /// Read this configuration file, and no other [env: `PROVISIONER_CONFIG`]
+    ///
+    /// Without it, ./provisioner.toml is laid over the user's file (`$XDG_CONFIG_HOME/provisioner`), and
+    /// that over /etc/provisioner/provisioner.toml. The environment (`PROVISIONER__SECTION__KEY`) wins
+    /// over all of them.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -41,6 +45,8 @@ pub struct GlobalArgs {
     pub log_format: LogFormat,
 
     /// Say more on stderr; twice for still more
+    ///
+    /// `PROVISIONER_LOG` says it more finely (`provisioner=debug`), and wins.
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
     pub verbose: u8,
 

@@ -2,21 +2,27 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
 
-use super::GlobalArgs;
+use super::{GlobalArgs, Program};
 
 /// Keeps the EC2 spot capacity that the tasks of a queue need.
+///
+/// It looks at the pending tasks of a queue and at what there is in EC2, per worker type, and requests,
+/// cancels and terminates until the one fits the other. What it may do is in provisioner.toml: start
+/// with `setup-aws`, which makes that file and the key-name that marks everything it owns, and end with
+/// `cleanup-aws`, which removes all of it.
 #[derive(Parser, Clone, Debug)]
 #[command(version, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
-  provisionerd validate         check the configuration
+  provisionerd validate --aws   check the configuration, and what it names
   provisionerd plan             see what a round would do
   provisionerd run              start the daemon
 
-Exit codes: 0 done; 1 failed; 2 usage, configuration, or wrong account or region;
-3 `plan --exit-code` found actions; 4 partly done; 130 second interrupt")]
+Exit codes: 0 done; 1 failed; 2 usage, configuration, or wrong account or
+region; 3 `plan --exit-code` found actions; 4 partly done; 130 second interrupt")]
 pub struct Provisionerd {
     /// Options of every command.
     #[command(flatten)]
@@ -37,26 +43,51 @@ impl AsRef<GlobalArgs> for Provisionerd {
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
     /// Run the loop: request, cancel and terminate as the tasks change
+    ///
+    /// A round looks at the queue and at EC2, decides, and acts. The first one comes at once, the
+    /// next ones every `provisioner.interval`, or sooner after a POST to /wake. What is decided and
+    /// why is logged. Nothing is decided on half a look: without the queue, nothing is launched,
+    /// cancelled or ended on its account. SIGHUP reads the configuration again.
     Run(RunArgs),
 
     /// Print what the next round would do and why, and change nothing
+    ///
+    /// Also says why something is not done: a maximum, a limit, no capacity, a launch on its way. A
+    /// permission to change anything is not needed. `--save-snapshot` saves what the plan was made
+    /// from, and `--snapshot` makes the plan again, on any machine and without AWS.
     Plan(PlanArgs),
 
-    /// Check the configuration without speaking to anyone
-    #[command(after_help = "\
-Example:
-  provisionerd --config ./provisioner.toml validate
-
-Ends with 2 and names every problem if `provisionerd run` would refuse the configuration")]
-    Validate,
+    /// Check the configuration, and with `--aws` what it names in AWS
+    ///
+    /// Every problem is named with its file, line and key, and how to mend it. `--aws` looks at the
+    /// key pair, images, instance types per zone, subnets, security groups and instance profiles,
+    /// and tries the calls of a round with EC2's `DryRun`. Nothing is changed. What cannot be known
+    /// without buying an instance is listed as not checkable.
+    Validate(ValidateArgs),
 
     /// Print the effective configuration and where each value came from
+    ///
+    /// Highest wins: command line, environment (`PROVISIONER__SECTION__KEY`), ./provisioner.toml, the
+    /// user's file, the machine's file, the AWS SDK's own region and profile, defaults. `--config`
+    /// replaces the three files.
     #[command(after_help = "\
-Example:
+Examples:
+  provisionerd config
   provisionerd config --output json
 
 Secrets are left out")]
     Config,
+
+    /// Print a script that completes command lines in a shell
+    ///
+    /// It goes to stdout; where the shell looks for it is the shell's matter. Each of the three
+    /// programs has its own.
+    Completions(CompletionsArgs),
+
+    /// Print a man page, or write all of them
+    ///
+    /// There is one per program and command, and provisioner.toml(5) about the configuration.
+    Man(ManArgs),
 }
 
 /// `provisionerd run`.
@@ -64,10 +95,11 @@ Secrets are left out")]
 #[command(after_help = "\
 Examples:
   provisionerd run
-  provisionerd run --once --dry-run
+  provisionerd run --once              one round, for cron or for trying
+  provisionerd run --once --dry-run    the same, but nothing is done
 
-The first SIGINT or SIGTERM ends it after the action in flight; the second at once.
-Ending the daemon never terminates instances: that is `cleanup-aws`")]
+The first SIGINT or SIGTERM ends it after the action in flight; the second at
+once. Ending the daemon never terminates instances: that is `cleanup-aws`")]
 pub struct RunArgs {
     /// Run one round and end
     #[arg(long)]
@@ -78,15 +110,34 @@ pub struct RunArgs {
     pub dry_run: bool,
 
     /// Launch at once although the ledger is lost: nothing was in flight
+    ///
+    /// Without the ledger nobody knows what was asked for and is not visible yet. So nothing is
+    /// launched until `provisioner.visibility-window` has passed, unless you say that nothing was.
     #[arg(long)]
     pub assume_clean: bool,
+}
+
+/// `provisionerd validate`.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(after_help = "\
+Examples:
+  provisionerd --config ./provisioner.toml validate
+  provisionerd validate --aws
+
+Ends with 2 if `provisionerd run` would refuse the configuration, or if launches
+would fail; with 1 if AWS did not answer")]
+pub struct ValidateArgs {
+    /// Also look in AWS, and change nothing there
+    #[arg(long)]
+    pub aws: bool,
 }
 
 /// `provisionerd plan`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  provisionerd plan --exit-code
+  provisionerd plan
+  provisionerd plan --exit-code        3 if there is something to do
   provisionerd plan --save-snapshot now.json
   provisionerd plan --snapshot now.json --output json")]
 pub struct PlanArgs {
@@ -101,4 +152,39 @@ pub struct PlanArgs {
     /// Save the observation the plan was made from; no credentials and no user data are in it
     #[arg(long, value_name = "FILE")]
     pub save_snapshot: Option<PathBuf>,
+}
+
+/// `provisionerd completions`.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(after_help = "\
+Examples:
+  provisionerd completions bash > /etc/bash_completion.d/provisionerd
+  provisionerd completions zsh > ~/.zfunc/_provisionerd
+  provisionerd completions fish --program cleanup-aws
+  source <(provisionerd completions bash)      for this shell only")]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub shell: Shell,
+
+    /// The program whose command lines are completed
+    #[arg(long, value_name = "PROGRAM", value_enum, default_value_t)]
+    pub program: Program,
+}
+
+/// `provisionerd man`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  provisionerd man run | man -l -
+  provisionerd man provisioner.toml | man -l -
+  provisionerd man --dir /usr/local/share/man    all pages, by section")]
+pub struct ManArgs {
+    /// The page: a program, a command of `provisionerd`, or `provisioner.toml`
+    #[arg(value_name = "PAGE", default_value = "provisionerd", conflicts_with = "dir")]
+    pub page: String,
+
+    /// Write all pages into `man1` and `man5` of this directory, made if missing
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
 }

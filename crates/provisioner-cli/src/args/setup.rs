@@ -11,15 +11,21 @@ use super::GlobalArgs;
 const UUID_LEN: usize = 36;
 
 /// Makes a unique key-name and its EC2 key pair, and saves both in the local configuration file.
+///
+/// The key-name marks everything that `provisionerd` makes: what launches under it, in the account and
+/// region that are saved with it, is ours. Without `--public-key`, EC2 makes the key pair and the
+/// private key is saved beside the file, named after the key-name, for you alone to read. If anything
+/// fails half-way, what was made is undone or named, and the file stays as it was.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "setup-aws", version)]
 #[command(after_help = "\
 Examples:
   setup-aws --region us-west-2
+  setup-aws --config /etc/provisioner/provisioner.toml --dry-run
   setup-aws --public-key ~/.ssh/id_ed25519.pub
 
-Works on the file named with `--config`, else on `./provisioner.toml`, made if it is missing.
-`cleanup-aws` undoes it")]
+Works on the file named with `--config`, else on `./provisioner.toml`, made if
+it is missing. `cleanup-aws` undoes it")]
 pub struct SetupAws {
     /// Options of every program.
     #[command(flatten)]

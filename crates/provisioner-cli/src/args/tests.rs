@@ -19,14 +19,80 @@ fn the_parsers_are_sound() {
     CleanupAws::command().debug_assert();
 }
 
+/// Every program and every command, as it stands in help, with what it takes to call it.
+fn commands() -> Vec<(Vec<String>, clap::Command)> {
+    let mut commands = Vec::new();
+    for program in Program::ALL {
+        let mut command = program.command().disable_help_subcommand(true);
+        command.build();
+        for inner in command.get_subcommands() {
+            let path = [program.name(), inner.get_name()].map(str::to_owned).to_vec();
+            commands.push((path, inner.clone()));
+        }
+        commands.push((vec![program.name().to_owned()], command));
+    }
+    commands
+}
+
+/// The command lines under "Examples:" in the help of a command, without remarks and what the shell
+/// does with them.
+fn examples(command: &clap::Command) -> Vec<String> {
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let lines = help.lines().skip(1).take_while(|line| !line.is_empty());
+    let line = |line: &str| {
+        let line = line.trim().trim_start_matches("source <(");
+        let ends = ["  ", " > ", " | ", ")"];
+        let end = ends.iter().filter_map(|end| line.find(end)).min().unwrap_or(line.len());
+        line[..end].to_owned()
+    };
+    lines.map(line).collect()
+}
+
+fn parse(line: &str) -> Result<(), clap::Error> {
+    let words = line.split_whitespace().collect::<Vec<_>>();
+    let program = Program::ALL.into_iter().find(|program| program.name() == words[0]);
+    let Some(program) = program else { panic!("no program of ours: {line}") };
+    program.command().try_get_matches_from(&words).map(|_| ())
+}
+
 #[test]
-fn every_command_has_an_example() {
-    let mut commands = vec![SetupAws::command(), CleanupAws::command(), Provisionerd::command()];
-    commands.extend(Provisionerd::command().get_subcommands().cloned());
-    for command in commands {
-        let help = command.get_after_help().unwrap().to_string();
-        assert!(help.starts_with("Example"), "{}", command.get_name());
-        assert!(command.get_about().is_some() || command.get_name() == "provisionerd");
+fn every_command_teaches_by_examples_that_work() {
+    for (path, command) in commands() {
+        let name = path.join(" ");
+        assert!(command.get_about().is_some(), "{name} has no about");
+        let help = command.get_after_help().unwrap_or_else(|| panic!("{name}")).to_string();
+        assert!(help.starts_with("Example"), "{name}: {help}");
+        let examples = examples(&command);
+        assert!(!examples.is_empty(), "{name}: {help}");
+        for line in examples {
+            let words = line.split_whitespace().collect::<Vec<_>>();
+            assert!(path.iter().all(|part| words.contains(&part.as_str())), "{name}: {line}");
+            parse(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn every_argument_says_what_it_is_for() {
+    for (name, command) in commands() {
+        for arg in command.get_arguments() {
+            assert!(arg.get_help().is_some(), "{name:?}: {}", arg.get_id());
+        }
+    }
+}
+
+#[test]
+fn help_fits_a_terminal() {
+    for (name, mut command) in commands() {
+        for (help, most) in [
+            (command.render_help(), 100),
+            (command.render_long_help(), 100),
+            (command.get_after_help().cloned().unwrap_or_default(), 80),
+        ] {
+            for line in help.to_string().lines() {
+                assert!(line.chars().count() <= most, "{name:?}: {line}");
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use provisioner::config::{Entry, Origin, duration};
+use provisioner::config::{Entry, Kind, Origin, duration};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -12,18 +12,6 @@ use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use crate::load;
 use crate::output::Report;
-
-/// The last parts of the keys that hold durations. In JSON these are told in seconds too.
-const DURATIONS: [&str; 8] = [
-    "interval",
-    "min-interval",
-    "visibility-window",
-    "timeout",
-    "request-timeout",
-    "idle-timeout",
-    "boot-timeout",
-    "max-lifetime",
-];
 
 /// What the AWS SDK takes from the environment where the configuration says nothing
 /// (AWS SDKs and Tools Reference Guide, "Environment variables").
@@ -77,7 +65,7 @@ enum From {
 }
 
 fn row(entry: &Entry, environment: &BTreeMap<String, String>) -> Row {
-    let Entry { key, value, origin } = entry;
+    let Entry { key, kind, value, origin } = entry;
     if value.is_null()
         && let Some((variable, value)) = from_sdk(key, environment)
     {
@@ -92,7 +80,7 @@ fn row(entry: &Entry, environment: &BTreeMap<String, String>) -> Row {
         Origin::Flag { flag } => From::CommandLine { flag: flag.clone() },
         Origin::Default => From::Default,
     };
-    Row { key: key.clone(), value: value.clone(), seconds: seconds(key, value), origin }
+    Row { key: key.clone(), value: value.clone(), seconds: seconds(kind, value), origin }
 }
 
 fn from_sdk<'a>(
@@ -106,14 +94,10 @@ fn from_sdk<'a>(
     })
 }
 
-fn seconds(key: &str, value: &Value) -> Option<f64> {
-    let mut parts = key.rsplit('.');
-    let name = parts.next()?;
-    // A tag may be called `timeout` and is text whatever it says.
-    if parts.next() == Some("tags") || !DURATIONS.contains(&name) {
-        return None;
-    }
-    duration::parse(value.as_str()?).ok().map(|duration| duration.as_secs_f64())
+/// Durations are told in seconds too.
+fn seconds(kind: &Kind, value: &Value) -> Option<f64> {
+    let text = value.as_str().filter(|_| *kind == Kind::Duration)?;
+    duration::parse(text).ok().map(|duration| duration.as_secs_f64())
 }
 
 impl Report for Effective {
@@ -152,8 +136,8 @@ mod tests {
     use crate::args::OutputFormat;
     use crate::output::tests::printed;
 
-    fn entry(key: &str, value: Value, origin: Origin) -> Entry {
-        Entry { key: key.to_owned(), value, origin }
+    fn entry(key: &str, kind: Kind, value: Value, origin: Origin) -> Entry {
+        Entry { key: key.to_owned(), kind, value, origin }
     }
 
     #[test]
@@ -166,11 +150,11 @@ mod tests {
         let flag = Origin::Flag { flag: "--profile".to_owned() };
         let environment = BTreeMap::from([("AWS_REGION".to_owned(), "us-west-2".to_owned())]);
         let entries = [
-            entry("aws.account-id", Value::Null, Origin::Default),
-            entry("aws.profile", json!("ci"), flag),
-            entry("aws.region", Value::Null, Origin::Default),
-            entry("provisioner.interval", json!("1m"), file),
-            entry("worker-types.linux.tags.timeout", json!("1m"), Origin::Default),
+            entry("aws.account-id", Kind::Text, Value::Null, Origin::Default),
+            entry("aws.profile", Kind::Text, json!("ci"), flag),
+            entry("aws.region", Kind::Text, Value::Null, Origin::Default),
+            entry("provisioner.interval", Kind::Duration, json!("1m"), file),
+            entry("worker-types.linux.tags.timeout", Kind::Text, json!("1m"), Origin::Default),
         ];
         let values = entries.iter().map(|entry| row(entry, &environment)).collect();
         let report = Effective { files: vec!["provisioner.toml".into()], values };

@@ -15,24 +15,29 @@ pub(crate) use with_aws::run;
 
 #[cfg(feature = "aws")]
 mod with_aws {
+    use std::convert::Infallible;
+    use std::pin::pin;
     use std::sync::Arc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use jiff::Timestamp;
-    use provisioner::daemon::{self, Absent, Daemon, RoundEnd};
+    use provisioner::config;
+    use provisioner::daemon::{Absent, Daemon, RoundEnd};
     use provisioner::engine::NoteKind;
     use provisioner::queue::HttpQueue;
     use provisioner::settings::Settings;
     use tokio::sync::{Notify, watch};
-    use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
 
     use super::{Context, ExitStatus, Failure, RunArgs};
     use crate::args::OutputFormat;
     use crate::connect::{self, Connection, NotConnected};
+    use crate::health::Health;
+    use crate::metrics::Metrics;
+    use crate::notify::Notifier;
+    use crate::reload::reload_at;
     use crate::render::PlanView;
-    use crate::server::Health;
-    use crate::{load, server, signals};
+    use crate::{load, notify, server, signals};
 
     /// Between tries to learn which account this is, while AWS does not answer.
     const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -40,18 +45,22 @@ mod with_aws {
 
     /// Runs rounds until stopped, or one.
     pub(crate) async fn run(args: RunArgs, context: Context) -> Result<ExitStatus, Failure> {
-        let settings = Arc::new(load::load_config(&context)?.settings);
+        let config::Loaded { settings, entries, .. } = load::load_config(&context)?;
+        let settings = Arc::new(settings);
         load::key_name(&settings)?;
         let stop = signals::listen()?;
-        let Some(connection) = connect(&settings, args.once, &stop).await? else {
+        let hang_ups = if args.once { None } else { Some(signals::hang_ups(stop.clone())?) };
+        let mut notifier = Notifier::default();
+        let Some(connection) = connect(&settings, args.once, &stop, &mut notifier).await? else {
             return Ok(ExitStatus::DONE);
         };
+        let metrics = Arc::new(Metrics::new(connection.client.attempts().clone(), &settings));
         let daemon = open(&settings, connection, args)?;
-        if args.once {
-            once(daemon, context, args, &stop).await
-        } else {
-            forever(daemon, &settings, &stop).await
-        }
+        let Some(hang_ups) = hang_ups else {
+            return once(daemon, context, args, &stop).await;
+        };
+        let reloading = reload_at(&hang_ups, &context, daemon.reloader(), entries);
+        forever(daemon, &settings, &stop, reloading, metrics, notifier).await
     }
 
     /// `None`: stopped before AWS answered.
@@ -59,6 +68,7 @@ mod with_aws {
         settings: &Settings,
         once: bool,
         stop: &CancellationToken,
+        notifier: &mut Notifier,
     ) -> Result<Option<Connection>, Failure> {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -72,6 +82,7 @@ mod with_aws {
                 // A daemon outlives an outage at its start as well as a later one.
                 Err(NotConnected::Unanswered(failure)) if !once => {
                     tracing::error!("{failure}; trying again in {}s", pause.as_secs());
+                    notifier.still_starting(&format!("waiting for AWS: {failure}"));
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => return Ok(None),
@@ -139,6 +150,9 @@ mod with_aws {
         mut daemon: Daemon<HttpQueue>,
         settings: &Settings,
         stop: &CancellationToken,
+        reloading: impl Future<Output = Infallible>,
+        metrics: Arc<Metrics>,
+        mut notifier: Notifier,
     ) -> Result<ExitStatus, Failure> {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -149,24 +163,29 @@ mod with_aws {
             settings.queue.base_url
         );
         let wake = Arc::new(Notify::new());
-        let (tell, health) = watch::channel(Health::starting());
-        let interval = settings.provisioner.interval;
-        let links = server::Links { wake: Arc::clone(&wake), health, interval };
+        let (tell, health) = watch::channel(Health::starting(settings.provisioner.interval));
+        let mut attending = pin!(notify::attend(health.clone(), stop));
+        let links =
+            server::Links { wake: Arc::clone(&wake), health, metrics: Arc::clone(&metrics) };
         let listening = CancellationToken::new();
         let server = server::start(&settings.server, links, listening.clone()).await?;
-        let ended = daemon
-            .run(stop, &wake, |round| {
-                let daemon::Health { last_round, last_success, failed_rounds, next } = round;
-                // Until the next round is due, nothing turns on purpose.
-                let turned = Instant::now() + next;
-                tell.send_replace(Health {
-                    turned,
-                    last_round: Some(last_round),
-                    last_success,
-                    failed_rounds,
-                });
-            })
-            .await;
+        let running = Box::pin(daemon.run(stop, &wake, |turn| {
+            metrics.tell(&turn, Instant::now());
+            tell.send_modify(|health| health.tell(&turn));
+            notifier.round(&turn);
+        }));
+        let ended = tokio::select! {
+            never = &mut attending => match never {},
+            ended = running => ended,
+            never = reloading => match never {},
+        };
+        // The loop can see the signal first: then it is for now to say that this is the end.
+        stop.cancel();
+        tokio::select! {
+            biased;
+            never = attending => match never {},
+            () = std::future::ready(()) => {}
+        }
         listening.cancel();
         if let Some(server) = server {
             server.ended().await;

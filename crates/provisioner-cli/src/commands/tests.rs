@@ -115,6 +115,54 @@ async fn config_prints_values_with_origins() {
     assert_eq!((ended.code, ended.stdout.as_str()), (2, ""));
 }
 
+#[tokio::test]
+async fn completions_and_pages_need_no_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = "[broken";
+    let ended = provisionerd_with(dir.path(), broken, &["completions", "bash"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stdout.contains("complete -F _provisionerd"), "{}", ended.stdout);
+    let args = ["completions", "zsh", "--program", "cleanup-aws", "--output", "json"];
+    let json: Value =
+        serde_json::from_str(&provisionerd_with(dir.path(), broken, &args).await.stdout).unwrap();
+    assert_eq!((&json["program"], &json["shell"]), (&"cleanup-aws".into(), &"zsh".into()));
+    assert!(json["script"].as_str().unwrap().starts_with("#compdef cleanup-aws"));
+
+    for (page, title) in [
+        (&["man"][..], ".TH provisionerd 1 "),
+        (&["man", "run"], ".TH provisionerd-run 1 "),
+        (&["man", "provisionerd-run"], ".TH provisionerd-run 1 "),
+        (&["man", "cleanup-aws.1"], ".TH cleanup-aws 1 "),
+        (&["man", "provisioner.toml"], ".TH provisioner.toml 5 "),
+    ] {
+        let ended = provisionerd_with(dir.path(), broken, page).await;
+        assert!(ended.code == 0 && ended.stdout.contains(title), "{page:?}: {}", ended.stderr);
+    }
+    let ended = provisionerd_with(dir.path(), broken, &["man", "nothing"]).await;
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("`nothing`") && ended.stderr.contains("provisionerd-plan"));
+}
+
+#[tokio::test]
+async fn all_pages_are_written_where_man_looks_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["man", "--dir", "share/man", "--output", "json"];
+    let ended = provisionerd_with(dir.path(), "", &args).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let written = json["written"].as_array().unwrap();
+    for file in ["man1/provisionerd-plan.1", "man1/setup-aws.1", "man5/provisioner.toml.5"] {
+        let path = dir.path().join("share/man").join(file);
+        assert!(fs::read_to_string(&path).unwrap().contains(".TH"), "{file}");
+        assert!(written.contains(&path.to_str().unwrap().into()), "{file}");
+    }
+    // A file where the directory should be.
+    let args = ["man", "--dir", "provisioner.toml"];
+    let ended = provisionerd_with(dir.path(), "", &args).await;
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("failed to write") && ended.stderr.contains("caused by"));
+}
+
 #[cfg(not(feature = "aws"))]
 #[tokio::test]
 async fn a_build_without_aws_says_how_to_get_one_with_it() {

@@ -1,4 +1,8 @@
-//! `provisionerd validate`: would `provisionerd run` take this configuration? Asks nobody.
+//! `provisionerd validate`: would `provisionerd run` take this configuration? With `--aws`, would what
+//! it names in AWS work? Without, nobody is asked.
+
+#[cfg(feature = "aws")]
+mod aws;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,26 +13,63 @@ use provisioner::money::UsdPerHour;
 use provisioner::settings::{Settings, WorkerType};
 use serde::Serialize;
 
+use crate::args::ValidateArgs;
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use crate::load;
 use crate::output::{self, Report};
 
+#[cfg(feature = "aws")]
+use aws::{Asked, ask_aws};
+
+/// Nobody who was asked.
+#[cfg(not(feature = "aws"))]
+#[derive(Serialize)]
+enum Asked {}
+
+#[cfg(not(feature = "aws"))]
+impl Asked {
+    fn failure(&self) -> Option<Failure> {
+        match *self {}
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+impl fmt::Display for Asked {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+#[expect(clippy::unused_async, reason = "with AWS it waits")]
+async fn ask_aws(_: Settings) -> Result<Asked, Failure> {
+    Err(super::needs_aws("`provisionerd validate --aws`"))
+}
+
 /// Checks the configuration and prints what it amounts to.
-pub(super) fn validate(mut context: Context) -> Result<ExitStatus, Failure> {
+pub(super) async fn validate(
+    args: ValidateArgs,
+    mut context: Context,
+) -> Result<ExitStatus, Failure> {
     let (verdict, failure) = match load::load_quietly(&context) {
         Ok(loaded) => {
-            let failure = refusals(&loaded.settings);
             let mut warnings = loaded.warnings.iter().map(Finding::warning).collect::<Vec<_>>();
             warnings.extend(doubts(&loaded.settings, &context));
-            let verdict = Verdict {
-                ok: failure.is_none(),
-                files: loaded.files_read,
-                worker_types: loaded.settings.worker_types.iter().map(Row::of).collect(),
-                warnings,
-                problems: failure.iter().flat_map(Finding::refusals).collect(),
-            };
-            (verdict, failure)
+            let files = loaded.files_read;
+            let worker_types = loaded.settings.worker_types.iter().map(Row::of).collect();
+            let mut failure = refusals(&loaded.settings);
+            let mut aws = None;
+            if failure.is_none() && args.aws {
+                match ask_aws(loaded.settings).await {
+                    Ok(asked) => aws = Some(asked),
+                    Err(not_asked) => failure = Some(not_asked),
+                }
+            }
+            let problems = failure.iter().flat_map(Finding::refusals).collect();
+            let failure = failure.or_else(|| aws.as_ref().and_then(Asked::failure));
+            let ok = failure.is_none();
+            (Verdict { ok, files, worker_types, warnings, problems, aws }, failure)
         }
         Err(error) => (Verdict::refused(&error), Some(load::failure(&error))),
     };
@@ -73,6 +114,9 @@ struct Verdict {
     warnings: Vec<Finding>,
     /// In text these go to stderr, as errors do.
     problems: Vec<Finding>,
+    /// With `--aws`: what was found there.
+    #[serde(flatten)]
+    aws: Option<Asked>,
 }
 
 #[derive(Serialize)]
@@ -105,6 +149,7 @@ impl Verdict {
             worker_types: Vec::new(),
             warnings: warnings.iter().map(Finding::warning).collect(),
             problems: problems.iter().map(Finding::problem).collect(),
+            aws: None,
         }
     }
 }
@@ -172,6 +217,9 @@ impl Report for Verdict {
             if !hint.is_empty() {
                 writeln!(f, "hint: {hint}")?;
             }
+        }
+        if let Some(asked) = &self.aws {
+            return write!(f, "{asked}");
         }
         match self.problems.len() {
             0 => writeln!(f, "ok"),

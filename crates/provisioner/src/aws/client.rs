@@ -7,6 +7,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 
 use super::Error;
+use super::attempts::Attempts;
+use super::only_looks::OnlyLooks;
 use super::whole::WholeAnswers;
 use crate::refusal::RefusalClass;
 use crate::settings;
@@ -58,10 +60,12 @@ pub struct Client {
     /// For calls that launch: the SDK would repeat `InsufficientInstanceCapacity` by itself, and
     /// what to try instead is not its decision.
     pub(crate) ec2_launch: aws_sdk_ec2::Client,
+    pub(crate) iam: aws_sdk_iam::Client,
     pub(crate) ssm: aws_sdk_ssm::Client,
     sts: aws_sdk_sts::Client,
     region: String,
     sdk_config: SdkConfig,
+    attempts: Attempts,
 }
 
 impl Client {
@@ -87,6 +91,10 @@ impl Client {
 
     /// Uses a configuration of the caller's own, with our timeouts and retries.
     pub fn new(sdk_config: &SdkConfig) -> Result<Self, NoRegion> {
+        Self::counting(sdk_config, Attempts::default())
+    }
+
+    fn counting(sdk_config: &SdkConfig, attempts: Attempts) -> Result<Self, NoRegion> {
         let region = sdk_config.region().ok_or(NoRegion)?.as_ref().to_owned();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -112,12 +120,20 @@ impl Client {
             )
             .build();
         Ok(Self {
-            ec2: ec2(&retrying),
-            ec2_launch: ec2(&once),
-            ssm: aws_sdk_ssm::Client::new(&retrying),
-            sts: aws_sdk_sts::Client::new(&account),
+            ec2: ec2(&retrying, &attempts),
+            ec2_launch: ec2(&once, &attempts),
+            ssm: aws_sdk_ssm::Client::from_conf(
+                aws_sdk_ssm::config::Builder::from(&retrying).interceptor(attempts.clone()).build(),
+            ),
+            sts: aws_sdk_sts::Client::from_conf(
+                aws_sdk_sts::config::Builder::from(&account).interceptor(attempts.clone()).build(),
+            ),
+            iam: aws_sdk_iam::Client::from_conf(
+                aws_sdk_iam::config::Builder::from(&retrying).interceptor(attempts.clone()).build(),
+            ),
             region,
             sdk_config: retrying,
+            attempts,
         })
     }
 
@@ -125,12 +141,26 @@ impl Client {
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         let config = self.sdk_config.to_builder().region(Region::new(region.to_owned())).build();
-        Self::new(&config).unwrap_or_else(|NoRegion| self.clone())
+        Self::counting(&config, self.attempts.clone()).unwrap_or_else(|NoRegion| self.clone())
+    }
+
+    /// The same, but whatever could change something in EC2 is stopped before it is sent.
+    pub(super) fn only_looking(&self) -> Self {
+        let only = |ec2: &aws_sdk_ec2::Client| {
+            let config = ec2.config().to_builder().interceptor(OnlyLooks).build();
+            aws_sdk_ec2::Client::from_conf(config)
+        };
+        Self { ec2: only(&self.ec2), ec2_launch: only(&self.ec2_launch), ..self.clone() }
     }
 
     /// The region in force.
     pub fn region(&self) -> &str {
         &self.region
+    }
+
+    /// What was asked of AWS through this client and its clones, counted.
+    pub fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// The account the credentials belong to.
@@ -164,7 +194,10 @@ impl Client {
     }
 }
 
-fn ec2(config: &SdkConfig) -> aws_sdk_ec2::Client {
-    let config = aws_sdk_ec2::config::Builder::from(config).interceptor(WholeAnswers).build();
+fn ec2(config: &SdkConfig, attempts: &Attempts) -> aws_sdk_ec2::Client {
+    let config = aws_sdk_ec2::config::Builder::from(config)
+        .interceptor(WholeAnswers)
+        .interceptor(attempts.clone())
+        .build();
     aws_sdk_ec2::Client::from_conf(config)
 }

@@ -12,6 +12,9 @@ use crate::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
 use crate::money::UsdPerHour;
 use crate::observed::{Instance, SpotRequest};
 
+/// Linux without a licence to be paid for.
+const PLAIN_LINUX: &str = "Linux/UNIX";
+
 /// Reads an instance. One without a usable id is none: nothing can be done about it.
 ///
 /// One without a launch time passes for launched `now`: taken for old it would be ended.
@@ -39,8 +42,17 @@ pub(crate) fn instance(
         zone: zone(found.placement().and_then(types::Placement::availability_zone)),
         launch_time: launch_time.unwrap_or(now),
         spot_request: usable_id(found.spot_instance_request_id()).map(SpotRequestId::from),
+        other_platform: other_platform(found),
         tags: tags::own_tags(found.tags()),
     })
+}
+
+/// What an instance runs, unless it is plain Linux (Amazon EC2 API Reference, `Instance`:
+/// `platformDetails`, and `platform`, which only Windows has).
+fn other_platform(found: &types::Instance) -> Option<String> {
+    let details = found.platform_details().filter(|details| !details.is_empty());
+    let platform = details.or_else(|| found.platform().map(types::PlatformValues::as_str))?;
+    (platform != PLAIN_LINUX).then(|| platform.to_owned())
 }
 
 /// Reads a spot instance request. One without a usable id is none.
@@ -139,6 +151,22 @@ mod tests {
         assert_eq!(instance.state, InstanceState::Unrecognised(String::new()));
         assert!(instance.state.is_live());
         assert_eq!(warnings.len(), 2, "{warnings:?}");
+    }
+
+    #[test]
+    fn only_plain_linux_has_no_other_platform() {
+        let platform = |details: Option<&str>, platform: Option<types::PlatformValues>| {
+            let found = types::Instance::builder().instance_id("i-1").set_platform(platform);
+            let found = found.set_platform_details(details.map(str::to_owned)).build();
+            instance(&found, now(), &mut Vec::new()).unwrap().other_platform
+        };
+        let windows = Some(types::PlatformValues::Windows);
+        assert_eq!(platform(Some("Linux/UNIX"), None), None);
+        assert_eq!(platform(None, None), None);
+        assert_eq!(platform(Some("Windows"), windows.clone()).as_deref(), Some("Windows"));
+        assert!(platform(None, windows).is_some());
+        let linux = "Red Hat Enterprise Linux";
+        assert_eq!(platform(Some(linux), None).as_deref(), Some(linux));
     }
 
     #[test]

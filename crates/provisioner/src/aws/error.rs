@@ -8,7 +8,7 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 
-use crate::refusal::{Refusal, RefusalClass, classify};
+use crate::refusal::{Refusal, RefusalClass, UNRESOLVED, classify};
 
 /// Our word where no credentials could be had.
 const NO_CREDENTIALS: &str = "no-credentials";
@@ -16,8 +16,6 @@ const NO_CREDENTIALS: &str = "no-credentials";
 const TIMEOUT: &str = "timeout";
 /// Our word where nothing, or nothing readable, came back.
 const NO_ANSWER: &str = "no-answer";
-/// Our word where AWS answered, and what was looked for is not among it.
-const UNRESOLVED: &str = "unresolved";
 
 /// A call to AWS that did not bring what it was made for.
 ///
@@ -129,9 +127,9 @@ where
             let Some(code) = metadata.code() else {
                 return own(by_status(status), &format!("http-{status}"), message);
             };
-            // EC2 puts its request id into the body, where only the metadata has it.
-            let request_id =
-                request_id.clone().or_else(|| metadata.request_id().map(str::to_owned));
+            // EC2 documents its request id in the body, where the SDK does not look.
+            let in_body = || element(answer.raw().body().bytes()?, "RequestID");
+            let request_id = request_id.clone().or_else(in_body);
             let class = classify(code).unwrap_or_else(|| by_status(status));
             Refusal { class, code: code.to_owned(), message, request_id }
         }
@@ -145,6 +143,24 @@ where
         }
         _ => own(RefusalClass::Transient, NO_ANSWER, causes(error)),
     }
+}
+
+/// The text of the first element called `name` in an XML answer.
+pub(super) fn element(body: &[u8], name: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    let (inside, _) = rest.split_once('<')?;
+    Some(inside.trim().to_owned())
+}
+
+/// The class of an error answer.
+pub(super) fn class_of_answer(status: u16, code: Option<&str>) -> RefusalClass {
+    code.and_then(classify).unwrap_or_else(|| by_status(status))
+}
+
+/// The class of an attempt that no answer came to.
+pub(super) fn class_of_no_answer(cause: &(dyn StdError + 'static)) -> RefusalClass {
+    if is_credentials(cause) { RefusalClass::Unauthorized } else { RefusalClass::Transient }
 }
 
 /// What an answer without a known code means: 4xx is definite, anything else may have been done.
@@ -259,6 +275,22 @@ mod tests {
             answered(400, Some("InvalidInstanceID.NotFound")).to_string(),
             "TerminateInstances for 2 instances was refused: InvalidInstanceID.NotFound: because"
         );
+    }
+
+    #[test]
+    fn the_request_id_is_taken_from_where_it_is() {
+        let error = || {
+            let metadata = ErrorMetadata::builder().code("X").build();
+            TerminateInstancesError::generic(metadata)
+        };
+        let body = "<Response><Errors/><RequestID>in-body</RequestID></Response>";
+        let mut raw = HttpResponse::new(400.try_into().unwrap(), SdkBody::from(body));
+        let in_body = lost(SdkError::service_error(error(), raw));
+        assert_eq!(in_body.refusal.request_id.as_deref(), Some("in-body"));
+        raw = HttpResponse::new(400.try_into().unwrap(), SdkBody::from(body));
+        raw.headers_mut().insert("x-amzn-requestid", "in-header");
+        let in_header = lost(SdkError::service_error(error(), raw));
+        assert_eq!(in_header.refusal.request_id.as_deref(), Some("in-header"));
     }
 
     fn lost(error: SdkError<TerminateInstancesError, HttpResponse>) -> Error {

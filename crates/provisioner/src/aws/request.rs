@@ -1,5 +1,6 @@
 //! `RequestSpotInstances`: one [`LaunchCall`] as it goes over the wire.
 
+use aws_sdk_ec2::operation::request_spot_instances::builders::RequestSpotInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, IamInstanceProfileSpecification,
     InstanceNetworkInterfaceSpecification, InstanceType, RequestSpotLaunchSpecification,
@@ -23,16 +24,7 @@ impl Client {
         call: &LaunchCall,
     ) -> Result<Vec<GrantedRequest>, Error> {
         let resource = || format!("worker type `{}`", call.worker_type);
-        let answer = self
-            .ec2_launch
-            .request_spot_instances()
-            .client_token(call.token.as_str())
-            .r#type(SpotInstanceType::OneTime)
-            .instance_count(i32::try_from(call.count).unwrap_or(i32::MAX))
-            .set_spot_price(call.max_price.map(|price| price.to_string()))
-            .valid_until(time::date_time(call.valid_until))
-            .tag_specifications(tags::specification(ResourceType::SpotInstancesRequest, &call.tags))
-            .launch_specification(specification(call))
+        let answer = rendered(&self.ec2_launch, call)
             .send()
             .await
             .map_err(|error| Error::new(OPERATION, resource(), error))?;
@@ -48,6 +40,21 @@ impl Client {
             })
             .collect()
     }
+}
+
+/// The call as it goes out, or is tried.
+pub(super) fn rendered(
+    ec2: &aws_sdk_ec2::Client,
+    call: &LaunchCall,
+) -> RequestSpotInstancesFluentBuilder {
+    ec2.request_spot_instances()
+        .client_token(call.token.as_str())
+        .r#type(SpotInstanceType::OneTime)
+        .instance_count(i32::try_from(call.count).unwrap_or(i32::MAX))
+        .set_spot_price(call.max_price.map(|price| price.to_string()))
+        .valid_until(time::date_time(call.valid_until))
+        .tag_specifications(tags::specification(ResourceType::SpotInstancesRequest, &call.tags))
+        .launch_specification(specification(call))
 }
 
 fn specification(call: &LaunchCall) -> RequestSpotLaunchSpecification {

@@ -8,12 +8,13 @@ use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
 use super::{Client, Error};
 use crate::ids::{SubnetId, Zone};
 use crate::launch::{ResolvedPlacement, ResolvedWorkerType};
+use crate::preflight::{Group, Subnet};
 use crate::settings::WorkerType;
 
 /// What an image id begins with when it names a parameter of SSM.
 const SSM: &str = "ssm:";
 /// What security group ids begin with; EC2 lets no name begin so.
-const GROUP_ID: &str = "sg-";
+pub(super) const GROUP_ID: &str = "sg-";
 
 impl Client {
     /// Resolves the names in a worker type. Calls nothing if there are none.
@@ -31,7 +32,7 @@ impl Client {
         })
     }
 
-    async fn image_id(&self, configured: &str) -> Result<String, Error> {
+    pub(super) async fn image_id(&self, configured: &str) -> Result<String, Error> {
         const OPERATION: &str = "GetParameter";
         let Some(name) = configured.strip_prefix(SSM) else { return Ok(configured.to_owned()) };
         let resource = || format!("image parameter `{name}`");
@@ -55,6 +56,21 @@ impl Client {
 
     /// The subnets by id. One that does not exist is an error.
     async fn subnets(&self, ids: &[SubnetId]) -> Result<BTreeMap<SubnetId, Subnet>, Error> {
+        let found = self.known_subnets(ids).await?;
+        let missing: Vec<_> =
+            ids.iter().filter(|id| !found.contains_key(*id)).map(SubnetId::as_str).collect();
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let why = format!("no such subnet in {}", self.region());
+        Err(Error::unresolved("DescribeSubnets", missing.join(", "), why))
+    }
+
+    /// Those of the subnets that exist.
+    pub(super) async fn known_subnets(
+        &self,
+        ids: &[SubnetId],
+    ) -> Result<BTreeMap<SubnetId, Subnet>, Error> {
         const OPERATION: &str = "DescribeSubnets";
         let mut found = BTreeMap::new();
         for chunk in ids.chunks(FILTER_VALUES) {
@@ -80,17 +96,11 @@ impl Client {
                 }
             }
         }
-        let missing: Vec<_> =
-            ids.iter().filter(|id| !found.contains_key(*id)).map(SubnetId::as_str).collect();
-        if missing.is_empty() {
-            return Ok(found);
-        }
-        let why = format!("no such subnet in {}", self.region());
-        Err(Error::unresolved(OPERATION, missing.join(", "), why))
+        Ok(found)
     }
 
     /// Ids of the groups, in their order, each once.
-    async fn security_group_ids(
+    pub(super) async fn security_group_ids(
         &self,
         groups: &[String],
         subnets: &BTreeMap<SubnetId, Subnet>,
@@ -132,27 +142,40 @@ impl Client {
                      subnets of each VPC a worker type of their own"
                 ),
             )),
-            (None, _) => self.default_vpc(names).await,
+            (None, _) => self.default_vpc().await?.ok_or_else(|| {
+                let why = format!(
+                    "{} has no default VPC to look the names up in: give `subnets`, or the groups' ids",
+                    self.region()
+                );
+                Error::unresolved("DescribeVpcs", groups_called(names), why)
+            }),
         }
     }
 
-    async fn default_vpc(&self, names: &BTreeSet<&str>) -> Result<String, Error> {
-        const OPERATION: &str = "DescribeVpcs";
+    /// The default VPC of the region, if it has one.
+    pub(super) async fn default_vpc(&self) -> Result<Option<String>, Error> {
         let answer = self
             .ec2
             .describe_vpcs()
             .filters(exact("is-default", ["true"]))
             .send()
             .await
-            .map_err(|error| Error::new(OPERATION, groups_called(names), error))?;
+            .map_err(|error| Error::new("DescribeVpcs", "the default VPC", error))?;
         let default = answer.vpcs().iter().find(|vpc| vpc.is_default() != Some(false));
-        default.and_then(|vpc| vpc.vpc_id.clone()).ok_or_else(|| {
-            let why = format!(
-                "{} has no default VPC to look the names up in: give `subnets`, or the groups' ids",
-                self.region()
-            );
-            Error::unresolved(OPERATION, groups_called(names), why)
-        })
+        Ok(default.and_then(|vpc| vpc.vpc_id.clone()))
+    }
+
+    /// A security group by id, if it exists.
+    pub(super) async fn group(&self, id: &str) -> Result<Option<Group>, Error> {
+        let answer = self
+            .ec2
+            .describe_security_groups()
+            .filters(exact("group-id", [id]))
+            .send()
+            .await
+            .map_err(|error| Error::new("DescribeSecurityGroups", id, error))?;
+        let found = answer.security_groups().iter().find(|group| group.group_id() == Some(id));
+        Ok(found.map(|group| Group { id: id.to_owned(), vpc: group.vpc_id.clone() }))
     }
 
     /// Ids by name, for all the names.
@@ -206,20 +229,14 @@ impl Client {
     }
 }
 
-/// What matters of a subnet.
-#[derive(Debug)]
-struct Subnet {
-    zone: Zone,
-    vpc: String,
-}
-
 fn subnet(found: &types::Subnet) -> Option<(SubnetId, Subnet)> {
     let zone = Zone::from(found.availability_zone()?);
     let vpc = found.vpc_id().unwrap_or_default().to_owned();
-    Some((SubnetId::from(found.subnet_id()?), Subnet { zone, vpc }))
+    let free_addresses = found.available_ip_address_count().and_then(|n| u32::try_from(n).ok());
+    Some((SubnetId::from(found.subnet_id()?), Subnet { zone, vpc, free_addresses }))
 }
 
-fn placements(
+pub(super) fn placements(
     worker_type: &WorkerType,
     subnets: &BTreeMap<SubnetId, Subnet>,
 ) -> Result<Vec<ResolvedPlacement>, Error> {

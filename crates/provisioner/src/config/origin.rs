@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::key::Kind;
+
 /// Where a value came from. Orders as the layers are read, then by place in the file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -52,6 +54,8 @@ impl fmt::Display for Origin {
 pub struct Entry {
     /// Dotted, from the top.
     pub key: String,
+    /// What the key takes.
+    pub kind: Kind,
     /// As the configuration spells it (durations `"15m"`); null is unset. Secrets are left out.
     pub value: serde_json::Value,
     /// Where it came from.

@@ -11,6 +11,7 @@ mod worker_type;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::key::Kind;
 use super::section::{Reader, Recording, Section};
 use super::setting::{Refusal, Setting};
 use super::tree::{Table, Value};
@@ -18,34 +19,57 @@ use crate::ids::{KeyName, WorkerTypeName};
 use crate::money::{Usd, UsdPerHour};
 use crate::settings::{Aws, Limits, Server, Settings, WorkerType};
 
+const DEFAULTS: &str = "Any key of a worker type, for all worker types that do not set it";
+const TYPE: &str =
+    "One worker type; its name is the one that tasks ask for, of `a-z`, `0-9` and `-`";
+const TYPES: &str = "What to launch for tasks of which worker type";
+
 /// Reads everything. The result means something only if the reader found no problems.
 pub(super) fn settings(reader: &Reader, tree: Table, saved_region: Option<String>) -> Settings {
     reader.root(tree, |root| {
-        let provisioner = root.section("provisioner", provisioner::read);
-        let limits = root.section("limits", limits);
-        let aws = root.section("aws", |section| aws(section, saved_region));
-        let queue = root.section("queue", queue::read);
-        let server = root.section("server", server);
+        let provisioner = root.section("provisioner", "How the daemon works", provisioner::read);
+        let limits = root.section(
+            "limits",
+            "Fences over all worker types together, whatever the demand; 0 is none",
+            limits,
+        );
+        let aws =
+            root.section("aws", "Where in AWS, and as whom", |section| aws(section, saved_region));
+        let queue = root.section("queue", "Where tasks wait", queue::read);
+        let server = root.section("server", "The daemon's own HTTP server", server);
         let context = worker_type::Context {
             key_name: provisioner.key_name.as_ref().map(KeyName::as_str),
             region: aws.region.as_deref(),
             queue_url: &queue.base_url,
         };
         let (defaults, retired_max_lifetime) =
-            root.section_recording("worker-defaults", Recording::WhatIsSet, |section| {
+            root.section_recording("worker-defaults", Recording::WhatIsSet, DEFAULTS, |section| {
                 let worker_type = worker_type::read(section, &context, worker_type::Part::Defaults);
                 (section.raw_table().clone(), worker_type.max_lifetime)
             });
-        let worker_types =
-            root.section("worker-types", |section| worker_types(section, &defaults, &context));
+        let worker_types = root
+            .section("worker-types", TYPES, |section| worker_types(section, &defaults, &context));
         Settings { provisioner, limits, aws, queue, server, worker_types, retired_max_lifetime }
     })
 }
 
 fn limits(section: &Section<'_>) -> Limits {
-    let max_instances = section.value("max-instances", 0);
-    let max_usd_per_hour = section.value("max-usd-per-hour", UsdPerHour::ZERO);
-    let max_usd_per_day = section.value("max-usd-per-day", Usd::ZERO);
+    let max_instances = section.value(
+        "max-instances",
+        0,
+        "Most instances, open requests and launches in flight together",
+    );
+    let max_usd_per_hour = section.value(
+        "max-usd-per-hour",
+        UsdPerHour::ZERO,
+        "Most these may cost at their highest possible price; every worker type then needs `max-price`",
+    );
+    let max_usd_per_day = section.value(
+        "max-usd-per-day",
+        Usd::ZERO,
+        "Most that is spent since midnight UTC and can still be spent until the next; every worker \
+         type then needs `max-price`",
+    );
     Limits {
         max_instances: (max_instances > 0).then_some(max_instances),
         max_usd_per_hour: (max_usd_per_hour > UsdPerHour::ZERO).then_some(max_usd_per_hour),
@@ -55,12 +79,27 @@ fn limits(section: &Section<'_>) -> Limits {
 
 fn aws(section: &Section<'_>, saved_region: Option<String>) -> Aws {
     Aws {
-        region: section.checked("region", region),
+        region: section.checked(
+            "region",
+            "The region; `setup-aws` saves it; without it, the AWS SDK's own",
+            region,
+        ),
         saved_region,
-        profile: section.text("profile"),
-        endpoint_url: section
-            .checked("endpoint-url", |text| url::parse(text).map(|_| text.to_owned())),
-        account_id: section.optional::<AccountId>("account-id").and_then(AccountId::text),
+        profile: section.text(
+            "profile",
+            "Profile in the shared AWS configuration; without it, the AWS SDK's own",
+        ),
+        endpoint_url: section.checked(
+            "endpoint-url",
+            "Endpoint of every AWS service, instead of AWS's own",
+            |text| url::parse(text).map(|_| text.to_owned()),
+        ),
+        account_id: section
+            .optional::<AccountId>(
+                "account-id",
+                "The account, 12 digits; `setup-aws` saves it; in another one nothing is done",
+            )
+            .and_then(AccountId::text),
     }
 }
 
@@ -89,6 +128,10 @@ impl AccountId {
 }
 
 impl Setting for AccountId {
+    fn kind() -> Kind {
+        Kind::Text
+    }
+
     fn read(value: &Value) -> Result<Self, Refusal> {
         let text = match value {
             // Without quotes it cannot have had zeros in front.
@@ -111,17 +154,18 @@ impl Setting for AccountId {
 
 fn server(section: &Section<'_>) -> Server {
     const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
+    let listen = section.checked_or(
+        "listen",
+        DEFAULT,
+        "Address and port of `POST /wake`, `GET /healthz`, `/readyz` and `/metrics`; `\"\"` is no server",
+        |text| {
+            text.parse::<SocketAddr>().map_err(|_| {
+                let message = format!("`{text}` is not an IP address with a port");
+                Refusal::new(message, format!("such as {DEFAULT} or [::1]:3000; \"\" is no server"))
+            })
+        },
+    );
     let listen_configured = section.is_set("listen");
-    if !listen_configured {
-        section.record("listen", DEFAULT.to_string().into());
-        return Server { listen: Some(DEFAULT), listen_configured };
-    }
-    let listen = section.checked("listen", |text| {
-        text.parse::<SocketAddr>().map_err(|_| {
-            let message = format!("`{text}` is not an IP address with a port");
-            Refusal::new(message, format!("such as {DEFAULT} or [::1]:3000; \"\" is no server"))
-        })
-    });
     Server { listen, listen_configured }
 }
 
@@ -132,7 +176,7 @@ fn worker_types(
 ) -> BTreeMap<WorkerTypeName, WorkerType> {
     let mut worker_types = BTreeMap::new();
     let mut names = names::Names::new(section.names());
-    section.children(defaults, |name, section| {
+    section.children(defaults, TYPE, |name, section| {
         let part = worker_type::Part::Type { name };
         let worker_type = worker_type::read(section, context, part);
         names.check_aliases(name, &worker_type.aliases, section);

@@ -1,15 +1,19 @@
 //! The typed reader: walks the tree, notes every value in force and every problem.
 //!
-//! A key is known because somebody asked for it. So there is no second list of keys to forget one in,
-//! and a section is read inside a closure, after which what nobody asked for is reported.
+//! A key is known because somebody asked for it, and who asks says what it means. So there is no second
+//! list of keys to forget one in: the reference is made by reading nothing ([`Reader::describing`]).
+//! A section is read inside a closure, after which what nobody asked for is reported.
+
+mod tables;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::key::{Key, Kind};
 use super::origin::{Entry, Origin, Problem};
 use super::setting::{Refusal, Setting};
 use super::suggest;
@@ -21,6 +25,8 @@ pub(super) struct Reader {
     current_dir: PathBuf,
     entries: RefCell<Vec<Entry>>,
     problems: RefCell<Vec<Problem>>,
+    /// What is known of each key, if that is what is wanted.
+    keys: Option<RefCell<Vec<Key>>>,
 }
 
 impl Reader {
@@ -30,12 +36,23 @@ impl Reader {
             current_dir: current_dir.to_owned(),
             entries: RefCell::default(),
             problems: RefCell::default(),
+            keys: None,
         }
+    }
+
+    /// Starts to collect the keys there are: every table is taken to be there, once and empty.
+    pub(super) fn describing() -> Self {
+        Self { keys: Some(RefCell::default()), ..Self::new(Path::new("")) }
+    }
+
+    /// Returns the keys, in the order they were asked for.
+    pub(super) fn keys(self) -> Vec<Key> {
+        self.keys.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// Returns the entries, sorted by key, and the problems.
     pub(super) fn finish(self) -> (Vec<Entry>, Vec<Problem>) {
-        let Self { current_dir: _, entries, problems } = self;
+        let Self { current_dir: _, entries, problems, keys: _ } = self;
         let mut entries = entries.into_inner();
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         (entries, problems.into_inner())
@@ -43,9 +60,7 @@ impl Reader {
 
     /// Reads the whole tree.
     pub(super) fn root<R>(&self, table: Table, read: impl FnOnce(&Section<'_>) -> R) -> R {
-        let node =
-            Node { key: String::new(), origin: Origin::Default, value: Value::Table(Table::new()) };
-        Section::new(self, String::new(), &node, table, Recording::All).run(read)
+        Section { table, ..Section::empty(self, String::new()) }.run(read)
     }
 }
 
@@ -91,6 +106,13 @@ impl<'a> Section<'a> {
             known: RefCell::default(),
             refused: RefCell::default(),
         }
+    }
+
+    /// A table that nobody wrote.
+    fn empty(reader: &'a Reader, path: String) -> Self {
+        let node =
+            Node { key: String::new(), origin: Origin::Default, value: Value::Table(Table::new()) };
+        Self::new(reader, path, &node, Table::new(), Recording::All)
     }
 
     fn run<R>(self, read: impl FnOnce(&Self) -> R) -> R {
@@ -154,12 +176,28 @@ impl<'a> Section<'a> {
         self.table.get(name).map_or(Origin::Default, |node| node.origin.clone())
     }
 
+    fn is_describing(&self) -> bool {
+        self.reader.keys.is_some()
+    }
+
+    /// Notes what is known of a key, if that is what is wanted.
+    fn describe(&self, name: &str, kind: &Kind, default: &Json, meaning: &'static str) {
+        let Some(keys) = &self.reader.keys else { return };
+        keys.borrow_mut().push(Key {
+            path: tree::join(&self.path, name),
+            kind: kind.clone(),
+            default: (!default.is_null()).then(|| default.clone()),
+            required: false,
+            meaning,
+        });
+    }
+
     /// Notes the value in force.
-    pub(super) fn record(&self, name: &str, value: Json) {
+    fn record(&self, name: &str, kind: Kind, value: Json) {
         let origin = self.origin_of(name);
         if self.recording == Recording::All || origin != Origin::Default {
             let key = tree::join(&self.path, name);
-            self.reader.entries.borrow_mut().push(Entry { key, value, origin });
+            self.reader.entries.borrow_mut().push(Entry { key, kind, value, origin });
         }
     }
 
@@ -175,16 +213,18 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a key that has a default.
-    pub(super) fn value<T: Setting>(&self, name: &str, default: T) -> T {
+    pub(super) fn value<T: Setting>(&self, name: &str, default: T, meaning: &'static str) -> T {
+        self.describe(name, &T::kind(), &default.show(), meaning);
         let value = self.read(name, T::read).unwrap_or(default);
-        self.record(name, value.show());
+        self.record(name, T::kind(), value.show());
         value
     }
 
     /// Reads a key that may be absent.
-    pub(super) fn optional<T: Setting>(&self, name: &str) -> Option<T> {
+    pub(super) fn optional<T: Setting>(&self, name: &str, meaning: &'static str) -> Option<T> {
+        self.describe(name, &T::kind(), &Json::Null, meaning);
         let value = self.read(name, T::read);
-        self.record(name, value.as_ref().map_or(Json::Null, Setting::show));
+        self.record(name, T::kind(), value.as_ref().map_or(Json::Null, Setting::show));
         value
     }
 
@@ -193,10 +233,51 @@ impl<'a> Section<'a> {
     pub(super) fn checked<T>(
         &self,
         name: &str,
+        meaning: &'static str,
         check: impl FnOnce(&str) -> Result<T, Refusal>,
     ) -> Option<T> {
+        self.checked_as(Kind::Text, name, meaning, check)
+    }
+
+    fn checked_as<T>(
+        &self,
+        kind: Kind,
+        name: &str,
+        meaning: &'static str,
+        check: impl FnOnce(&str) -> Result<T, Refusal>,
+    ) -> Option<T> {
+        self.describe(name, &kind, &Json::Null, meaning);
         let text = self.read(name, String::read);
-        self.record(name, text.as_ref().map_or(Json::Null, |text| json!(text)));
+        self.record(name, kind, text.as_ref().map_or(Json::Null, |text| json!(text)));
+        self.check(name, text, check)
+    }
+
+    /// Reads a text that has to pass a check. Empty is none; absent is the default.
+    pub(super) fn checked_or<T: ToString>(
+        &self,
+        name: &str,
+        default: T,
+        meaning: &'static str,
+        check: impl FnOnce(&str) -> Result<T, Refusal>,
+    ) -> Option<T> {
+        let shown = json!(default.to_string());
+        self.describe(name, &Kind::Text, &shown, meaning);
+        if !self.is_set(name) {
+            self.record(name, Kind::Text, shown);
+            return Some(default);
+        }
+        let text = self.read(name, String::read);
+        self.record(name, Kind::Text, text.as_ref().map_or(Json::Null, |text| json!(text)));
+        self.check(name, text, check)
+    }
+
+    /// Holds a text to a check, unless it is empty. A refusal is reported.
+    fn check<T>(
+        &self,
+        name: &str,
+        text: Option<String>,
+        check: impl FnOnce(&str) -> Result<T, Refusal>,
+    ) -> Option<T> {
         let text = text.filter(|text| !text.is_empty())?;
         match check(&text) {
             Ok(value) => Some(value),
@@ -208,8 +289,13 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a duration that must not be zero.
-    pub(super) fn positive_duration(&self, name: &str, default: Duration) -> Duration {
-        let duration = self.value(name, default);
+    pub(super) fn positive_duration(
+        &self,
+        name: &str,
+        default: Duration,
+        meaning: &'static str,
+    ) -> Duration {
+        let duration = self.value(name, default, meaning);
         if duration.is_zero() {
             self.problem(name, "must be longer than 0s", "");
         }
@@ -218,6 +304,13 @@ impl<'a> Section<'a> {
 
     /// Reports that a key must be there, unless it was there and refused.
     pub(super) fn required(&self, name: &str, hint: &str) {
+        if let Some(keys) = &self.reader.keys {
+            let path = tree::join(&self.path, name);
+            keys.borrow_mut()
+                .iter_mut()
+                .filter(|key| key.path == path)
+                .for_each(|key| key.required = true);
+        }
         self.contradiction(&[name], "is required", hint);
     }
 
@@ -234,20 +327,21 @@ impl<'a> Section<'a> {
     }
 
     /// Reads any text; empty is absent.
-    pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.checked(name, |text| Ok(text.to_owned()))
+    pub(super) fn text(&self, name: &str, meaning: &'static str) -> Option<String> {
+        self.checked(name, meaning, |text| Ok(text.to_owned()))
     }
 
     /// Reads a text that is not shown.
-    pub(super) fn secret_text(&self, name: &str) -> Option<String> {
+    pub(super) fn secret_text(&self, name: &str, meaning: &'static str) -> Option<String> {
+        self.describe(name, &Kind::Text, &Json::Null, meaning);
         let text = self.read(name, String::read).filter(|text| !text.is_empty());
         let length = text.as_ref().map(|text| format!("<{} bytes>", text.len()));
-        self.record(name, json!(length));
+        self.record(name, Kind::Text, json!(length));
         text
     }
 
     /// Reads a path, which is relative to the file it stands in; empty is absent.
-    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, name: &str, meaning: &'static str) -> Option<PathBuf> {
         let current_dir = &self.reader.current_dir;
         let base = match self.origin_of(name) {
             Origin::File { path, line: _, column: _ } => {
@@ -258,12 +352,20 @@ impl<'a> Section<'a> {
                 current_dir.clone()
             }
         };
-        self.text(name).map(|text| base.join(text))
+        self.checked_as(Kind::Path, name, meaning, |text| Ok(base.join(text)))
     }
 
     /// Reads one word of a few; the first is the default.
-    pub(super) fn choice<T: Copy>(&self, name: &str, options: &[(&str, T)], default: T) -> T {
+    pub(super) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        options: &[(&str, T)],
+        default: T,
+        meaning: &'static str,
+    ) -> T {
         let words = options.iter().map(|(word, _)| *word).collect::<Vec<_>>();
+        let kind = Kind::OneOf(words.iter().map(|word| json!(word).to_string()).collect());
+        self.describe(name, &kind, &json!(words.first()), meaning);
         let chosen = self.read(name, |value| {
             let text = String::read(value)?;
             let find = options.iter().find(|(word, _)| *word == text.trim());
@@ -272,14 +374,20 @@ impl<'a> Section<'a> {
             })
         });
         let word = chosen.map(|(word, _)| word).or(words.first().copied());
-        self.record(name, json!(word));
+        self.record(name, kind, json!(word));
         chosen.map_or(default, |(_, value)| value)
     }
 
     /// Reads an array of texts, each of which has to pass a check. Problems name the element.
-    pub(super) fn list<T>(&self, name: &str, check: impl Fn(&str) -> Result<T, Refusal>) -> Vec<T> {
+    pub(super) fn list<T>(
+        &self,
+        name: &str,
+        meaning: &'static str,
+        check: impl Fn(&str) -> Result<T, Refusal>,
+    ) -> Vec<T> {
+        self.describe(name, &Kind::Texts, &json!([]), meaning);
         let Some(node) = self.node(name) else {
-            self.record(name, json!([]));
+            self.record(name, Kind::Texts, json!([]));
             return Vec::new();
         };
         let elements = match elements(node) {
@@ -304,92 +412,8 @@ impl<'a> Section<'a> {
                 }
             }
         }
-        self.record(name, json!(texts));
+        self.record(name, Kind::Texts, json!(texts));
         values
-    }
-
-    /// Reads a table; absent is empty.
-    pub(super) fn section<R>(&self, name: &str, read: impl FnOnce(&Section<'_>) -> R) -> R {
-        self.section_recording(name, self.recording, read)
-    }
-
-    /// Reads a table of which only some keys are to be noted.
-    pub(super) fn section_recording<R>(
-        &self,
-        name: &str,
-        recording: Recording,
-        read: impl FnOnce(&Section<'_>) -> R,
-    ) -> R {
-        let absent = Node {
-            key: tree::join(&self.written, name),
-            origin: self.origin.clone(),
-            value: Value::Table(Table::new()),
-        };
-        let node = self.node(name).cloned().map_or(absent, tree::expand_inline_table);
-        let table = self.take_table(&node);
-        Section::new(self.reader, tree::join(&self.path, name), &node, table, recording).run(read)
-    }
-
-    /// Reads a table if it is there. Only what is set in it becomes an entry.
-    pub(super) fn optional_section<R>(
-        &self,
-        name: &str,
-        read: impl FnOnce(&Section<'_>) -> R,
-    ) -> Option<R> {
-        self.node(name)?;
-        Some(self.section_recording(name, Recording::WhatIsSet, read))
-    }
-
-    /// Reads every table in this one. `defaults` is laid beneath each.
-    pub(super) fn children(&self, defaults: &Table, mut read: impl FnMut(&str, &Section<'_>)) {
-        for (name, node) in &self.table {
-            self.known.borrow_mut().insert(name.clone());
-            let node = tree::expand_inline_table(node.clone());
-            let mut table = defaults.clone();
-            tree::overlay_worker_type(&mut table, self.take_table(&node));
-            let path = tree::join(&self.path, name);
-            Section::new(self.reader, path, &node, table, self.recording)
-                .run(|section| read(name, section));
-        }
-    }
-
-    /// Reads an array of tables; absent is empty. Only what is set in them becomes an entry.
-    pub(super) fn tables<R>(&self, name: &str, read: impl Fn(&Section<'_>) -> R) -> Vec<R> {
-        let Some(node) = self.node(name) else { return Vec::new() };
-        let elements = match elements(node) {
-            Ok(elements) => elements,
-            Err(Refusal { message: _, hint: _ }) => {
-                let refusal = Refusal::kind("an array of tables", &node.value);
-                self.problem(name, refusal.message, refusal.hint);
-                return Vec::new();
-            }
-        };
-        let path = tree::join(&self.path, name);
-        let section = |(index, node): (usize, &Node)| {
-            let table = self.take_table(node);
-            let path = format!("{path}[{index}]");
-            Section::new(self.reader, path, node, table, Recording::WhatIsSet).run(&read)
-        };
-        elements.iter().enumerate().map(section).collect()
-    }
-
-    /// Reads a table with free keys, such as tags. Each pair has to pass a check.
-    pub(super) fn free_texts(
-        &self,
-        check: impl Fn(&str, &str) -> Result<(), Refusal>,
-    ) -> BTreeMap<String, String> {
-        let mut pairs = BTreeMap::new();
-        for (name, node) in &self.table {
-            self.known.borrow_mut().insert(name.clone());
-            match String::read(&node.value).and_then(|text| check(name, &text).map(|()| text)) {
-                Ok(text) => {
-                    self.record(name, json!(text));
-                    pairs.insert(name.clone(), text);
-                }
-                Err(refusal) => self.refuse_node(node, refusal),
-            }
-        }
-        pairs
     }
 
     /// Returns the names of all keys in this table.
@@ -407,16 +431,6 @@ impl<'a> Section<'a> {
     /// Returns this table as it is, for laying under others.
     pub(super) fn raw_table(&self) -> &Table {
         &self.table
-    }
-
-    fn take_table(&self, node: &Node) -> Table {
-        match &node.value {
-            Value::Table(table) => table.clone(),
-            other => {
-                self.refuse_node(node, Refusal::kind("a table", other));
-                Table::new()
-            }
-        }
     }
 }
 

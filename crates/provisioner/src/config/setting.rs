@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::duration;
+use super::key::Kind;
 use super::tree::Value;
 use crate::money::{Usd, UsdPerHour};
 
@@ -28,6 +29,9 @@ impl Refusal {
 
 /// A type a key can have.
 pub(super) trait Setting: Sized {
+    /// What it is called to users.
+    fn kind() -> Kind;
+
     /// Reads it.
     fn read(value: &Value) -> Result<Self, Refusal>;
 
@@ -36,6 +40,10 @@ pub(super) trait Setting: Sized {
 }
 
 impl Setting for String {
+    fn kind() -> Kind {
+        Kind::Text
+    }
+
     fn read(value: &Value) -> Result<Self, Refusal> {
         match value {
             Value::String(text) | Value::Raw(text) => Ok(text.clone()),
@@ -52,6 +60,10 @@ impl Setting for String {
 }
 
 impl Setting for bool {
+    fn kind() -> Kind {
+        Kind::Boolean
+    }
+
     fn read(value: &Value) -> Result<Self, Refusal> {
         match value {
             Value::Boolean(boolean) => Ok(*boolean),
@@ -81,6 +93,10 @@ fn integer(value: &Value) -> Result<i128, Refusal> {
 macro_rules! integer_setting {
     ($($target:ty),*) => {$(
         impl Setting for $target {
+            fn kind() -> Kind {
+                Kind::WholeNumber
+            }
+
             fn read(value: &Value) -> Result<Self, Refusal> {
                 let integer = integer(value)?;
                 Self::try_from(integer).map_err(|_| {
@@ -115,6 +131,10 @@ fn dollars(value: &Value) -> Result<f64, Refusal> {
 }
 
 impl Setting for UsdPerHour {
+    fn kind() -> Kind {
+        Kind::UsdPerHour
+    }
+
     fn read(value: &Value) -> Result<Self, Refusal> {
         Self::from_dollars(dollars(value)?).map_err(|error| Refusal::new(error.to_string(), ""))
     }
@@ -125,6 +145,10 @@ impl Setting for UsdPerHour {
 }
 
 impl Setting for Usd {
+    fn kind() -> Kind {
+        Kind::Usd
+    }
+
     fn read(value: &Value) -> Result<Self, Refusal> {
         Self::from_dollars(dollars(value)?).map_err(|error| Refusal::new(error.to_string(), ""))
     }
@@ -135,6 +159,10 @@ impl Setting for Usd {
 }
 
 impl Setting for Duration {
+    fn kind() -> Kind {
+        Kind::Duration
+    }
+
     fn read(value: &Value) -> Result<Self, Refusal> {
         const HINT: &str = "a number and a unit, such as \"45s\", \"15m\", \"1h30m\", or \"7d\"";
         let (Value::String(text) | Value::Raw(text)) = value else {

@@ -784,3 +784,86 @@ fn the_launch_specification_is_spelled_as_in_ec2() {
     });
     assert_eq!(read, expected);
 }
+
+#[test]
+fn every_key_is_told_with_what_it_takes() {
+    let keys = keys();
+    let key = |path: &str| {
+        keys.iter().find(|key| key.path == path).unwrap_or_else(|| panic!("no key {path}"))
+    };
+    let interval = key("provisioner.interval");
+    assert_eq!((&interval.kind, &interval.default), (&Kind::Duration, &Some("10s".into())));
+    assert_eq!(interval.variable().as_deref(), Some("PROVISIONER__PROVISIONER__INTERVAL"));
+    let variable = key("worker-types.NAME.max-price").variable();
+    assert_eq!(variable.as_deref(), Some("PROVISIONER__WORKER_TYPES__NAME__MAX_PRICE"));
+    for required in ["worker-types.NAME.image-id", "provisioner.retired[].region"] {
+        assert!(key(required).required, "{required}");
+    }
+    assert!(!key("worker-types.NAME.max-price").required);
+    let size = key("worker-types.NAME.launch-specification.BlockDeviceMappings[].Ebs.VolumeSize");
+    assert_eq!((&size.kind, size.variable()), (&Kind::WholeNumber, None));
+    assert_eq!(key("queue.running").kind.to_string(), "\"auto\" or true or false");
+    let mut paths = keys.iter().map(|key| &key.path).collect::<Vec<_>>();
+    paths.sort();
+    assert!(paths.windows(2).all(|pair| pair[0] != pair[1]), "twice: {paths:?}");
+    for Key { path, meaning, .. } in &keys {
+        assert!(!meaning.is_empty() && !meaning.ends_with('.'), "{path}: {meaning}");
+    }
+}
+
+#[test]
+fn every_value_in_force_is_a_key_that_is_told() {
+    let keys = keys();
+    let everything = format!(
+        "{TYPE}[provisioner]\nretired = [{{ key-name = 'k', region = 'r', account-id = '' }}]\n\
+         [worker-defaults]\nmax-price = 1\n"
+    );
+    for Entry { key: path, kind, value, .. } in Scene::with(&everything).load().entries {
+        let told = path
+            .replace(".linux", ".NAME")
+            .replace("[0]", "[]")
+            .replace("worker-defaults", "worker-types.NAME");
+        let key = keys.iter().find(|key| key.path == told);
+        let key = key.unwrap_or_else(|| panic!("{path} is not told"));
+        assert_eq!(key.kind, kind, "{path}");
+        if let Some(default) = &key.default
+            && !everything.contains(key.path.rsplit('.').next().unwrap())
+        {
+            assert_eq!(default, &value, "{path}");
+        }
+    }
+}
+
+/// The variables that are told are the ones that are read.
+#[test]
+fn the_variables_set_their_keys() {
+    let named = TYPE.replace("linux", "name");
+    let mut set = 0;
+    for key in keys() {
+        let Some(variable) = key.variable() else { continue };
+        let value = match &key.kind {
+            Kind::OneOf(words) => words.last().unwrap().trim_matches('"').to_owned(),
+            Kind::Boolean => "true".to_owned(),
+            Kind::WholeNumber | Kind::UsdPerHour | Kind::Usd => "7".to_owned(),
+            Kind::Duration => "7s".to_owned(),
+            Kind::Texts => "m5.large,subnet-1".to_owned(),
+            Kind::Text | Kind::Path => "/x".to_owned(),
+            Kind::Table => "{}".to_owned(),
+            Kind::Tables => "[]".to_owned(),
+        };
+        // Whether the value is any good is another matter: somebody asked for the key.
+        let error = match load(&Scene::with(&named).env(&variable, &value).sources) {
+            Ok(_) if matches!(key.kind, Kind::Table | Kind::Tables) => continue,
+            Ok(loaded) => {
+                let path = key.path.replace("NAME", "name");
+                let origin = entry(&loaded, &path).1;
+                assert_eq!(origin, variable);
+                set += 1;
+                continue;
+            }
+            Err(error) => error.to_string(),
+        };
+        assert!(!error.contains("unknown key"), "{variable}: {error}");
+    }
+    assert!(set > 20, "{set} keys could be set");
+}

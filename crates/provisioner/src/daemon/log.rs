@@ -1,12 +1,13 @@
 //! What the daemon says: one line per action, one per round that did something, and each note once.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::aws;
-use crate::engine::{Executed, ExecutedResult, Note, NoteKind, Plan, Report};
-use crate::ids::{SpotRequestId, WorkerTypeName};
+use crate::engine::{ActionKind, Executed, ExecutedResult, Note, NoteKind, Plan, Report};
+use crate::ids::{SpotRequestId, WorkerTypeName, Zone};
 
 /// What tells one note from another.
 type Key = (Option<WorkerTypeName>, NoteKind, Option<String>);
@@ -27,62 +28,90 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn executed(executed: &Executed) {
+    /// A round begins.
+    pub(super) fn begin(&mut self) {
+        self.rounds += 1;
+    }
+
+    pub(super) fn executed(&self, executed: &Executed) {
         let Executed { action, launch, result } = executed;
         let kind = action.kind.as_str();
         let count = action.kind.count();
         let ids = action.kind.ids().join(" ");
-        let worker_type =
-            action.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default();
-        let reason = action.reason.kind.as_str();
-        let (pool, token) = launch
-            .as_ref()
-            .map(|(pool, token)| (pool.to_string(), token.to_string()))
-            .unwrap_or_default();
+        let (instances, requests) = match &action.kind {
+            ActionKind::Cancel(_) => (None, Some(ids.clone())),
+            ActionKind::Terminate(_) | ActionKind::Tag(_) => (Some(ids.clone()), None),
+            ActionKind::Request(_) => (None, None),
+        };
+        let made = match result {
+            ExecutedResult::Done(made) if !made.is_empty() => {
+                Some(made.iter().map(SpotRequestId::as_str).collect::<Vec<_>>().join(" "))
+            }
+            _ => None,
+        };
+        let pool = launch.as_ref().map(|(pool, _)| pool);
+        let what = pool.map_or(ids, ToString::to_string);
+        let refusal = match result {
+            ExecutedResult::Done(_) => None,
+            ExecutedResult::Refused(refusal) | ExecutedResult::Unknown(refusal) => Some(refusal),
+        };
         let text = &action.reason.text;
-        let what = if pool.is_empty() { ids.clone() } else { pool.clone() };
-        match result {
-            ExecutedResult::Done(requests) => {
-                let requests: Vec<_> = requests.iter().map(SpotRequestId::as_str).collect();
-                tracing::info!(
+        // One list of fields for all; those that are `None` are left out.
+        macro_rules! tell {
+            ($level:ident, $($message:tt)+) => {
+                tracing::$level!(
+                    reconcile.iteration = self.rounds,
                     action.kind = kind,
                     action.count = count,
-                    action.reason = reason,
-                    worker_type,
-                    pool,
-                    token,
-                    ids,
-                    requests = requests.join(" "),
-                    outcome = "done",
-                    "{kind} {count} ({what}): {text}"
+                    action.reason = action.reason.kind.as_str(),
+                    outcome = result.as_str(),
+                    worker_type = action.worker_type.as_ref().map(WorkerTypeName::as_str),
+                    instance.r#type = pool.map(|pool| pool.instance_type.as_str()),
+                    zone = pool.and_then(|pool| pool.zone.as_ref()).map(Zone::as_str),
+                    token = launch.as_ref().map(|(_, token)| token.as_str()),
+                    instance.id = instances,
+                    spot_request.id = made.or(requests),
+                    error.kind = refusal.map(|refusal| refusal.class.as_str()),
+                    error.code = refusal.map(|refusal| refusal.code.as_str()),
+                    aws.operation = operation(&action.kind),
+                    aws.request_id = refusal.and_then(|refusal| refusal.request_id.as_deref()),
+                    $($message)+
+                )
+            };
+        }
+        match result {
+            ExecutedResult::Done(_) => tell!(info, "{kind} {count} ({what}): {text}"),
+            ExecutedResult::Refused(refusal) => {
+                tell!(
+                    warn,
+                    "{kind} {count} ({what}) was refused: {refusal}; wanted because {text}"
                 );
             }
-            ExecutedResult::Refused(refusal) => tracing::warn!(
-                action.kind = kind, action.count = count, action.reason = reason, worker_type,
-                pool, token, ids, outcome = "refused", error.kind = %refusal.class,
-                error.code = refusal.code, aws.request_id = refusal.request_id,
-                "{kind} {count} ({what}) was refused: {refusal}; wanted because {text}"
-            ),
-            ExecutedResult::Unknown(refusal) => tracing::warn!(
-                action.kind = kind, action.count = count, action.reason = reason, worker_type,
-                pool, token, ids, outcome = "unknown", error.kind = %refusal.class,
-                error.code = refusal.code, aws.request_id = refusal.request_id,
+            ExecutedResult::Unknown(refusal) => tell!(
+                warn,
                 "{kind} {count} ({what}) got no clear answer: {refusal}; wanted because {text}"
             ),
         }
     }
 
-    pub(super) fn round(&mut self, report: &Report) {
-        self.rounds += 1;
+    pub(super) fn round(&mut self, report: &Report, took: Duration) {
         if self.failing.take().is_some() {
-            tracing::info!("EC2 can be observed again");
+            tracing::info!(reconcile.iteration = self.rounds, "EC2 can be observed again");
         }
         self.notes(&report.plan.notes);
-        let done = report.executed.len();
-        if done > 0 {
-            tracing::info!(round = self.rounds, actions = done, next = %report.wake, "round {} ended: {done} actions", self.rounds);
+        let (round, actions) = (self.rounds, report.executed.len());
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let next = report.wake;
+        if actions > 0 {
+            tracing::info!(
+                reconcile.iteration = round, actions, duration_ms, %next,
+                "round {round} ended: {actions} actions"
+            );
         } else {
-            tracing::debug!(round = self.rounds, next = %report.wake, "round {} ended: nothing to do", self.rounds);
+            tracing::debug!(
+                reconcile.iteration = round, actions, duration_ms, %next,
+                "round {round} ended: nothing to do"
+            );
         }
     }
 
@@ -91,14 +120,21 @@ impl Reporter {
         for action in &plan.actions {
             let kind = action.kind.as_str();
             let count = action.kind.count();
+            let ids = Some(action.kind.ids().join(" ")).filter(|ids| !ids.is_empty());
+            let (instances, requests) = match &action.kind {
+                ActionKind::Cancel(_) => (None, ids),
+                ActionKind::Terminate(_) | ActionKind::Tag(_) => (ids, None),
+                ActionKind::Request(_) => (None, None),
+            };
             tracing::info!(
+                reconcile.iteration = self.rounds,
                 action.kind = kind,
                 action.count = count,
                 action.reason = action.reason.kind.as_str(),
-                worker_type =
-                    action.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default(),
-                ids = action.kind.ids().join(" "),
                 outcome = "dry-run",
+                worker_type = action.worker_type.as_ref().map(WorkerTypeName::as_str),
+                instance.id = instances,
+                spot_request.id = requests,
                 "would {kind} {count}: {}",
                 action.reason.text
             );
@@ -121,15 +157,27 @@ impl Reporter {
             if !new {
                 continue;
             }
-            let worker_type =
-                note.worker_type.as_ref().map(WorkerTypeName::as_str).unwrap_or_default();
+            let worker_type = note.worker_type.as_ref().map(WorkerTypeName::as_str);
             let kind = note.kind.as_str();
+            let round = self.rounds;
             if note.kind.withholds()
                 || matches!(note.kind, NoteKind::DemandUnknown | NoteKind::StrayKept)
             {
-                tracing::warn!(note.kind = kind, worker_type, "{}", note.text);
+                tracing::warn!(
+                    reconcile.iteration = round,
+                    note.kind = kind,
+                    worker_type,
+                    "{}",
+                    note.text
+                );
             } else {
-                tracing::info!(note.kind = kind, worker_type, "{}", note.text);
+                tracing::info!(
+                    reconcile.iteration = round,
+                    note.kind = kind,
+                    worker_type,
+                    "{}",
+                    note.text
+                );
             }
         }
         self.last = seen;
@@ -142,19 +190,31 @@ impl Reporter {
     }
 
     pub(super) fn failed(&mut self, error: &aws::Error, wake: Timestamp) {
-        self.rounds += 1;
         let text = error.to_string();
         let code = error.code().to_owned();
         // The same failure again is no news.
         if self.failing.as_ref() == Some(&code) {
-            tracing::debug!(error = text, next = %wake, "EC2 still cannot be observed");
+            tracing::debug!(
+                reconcile.iteration = self.rounds, error = text, next = %wake,
+                "EC2 still cannot be observed"
+            );
             return;
         }
         tracing::error!(
-            error.kind = %error.class(), error.code = code, aws.operation = error.operation,
+            reconcile.iteration = self.rounds, error.kind = %error.class(), error.code = code, aws.operation = error.operation,
             aws.request_id = error.refusal.request_id, next = %wake,
             "EC2 cannot be observed, so nothing is done: {text}"
         );
         self.failing = Some(code);
+    }
+}
+
+/// The call that an action is made with.
+fn operation(kind: &ActionKind) -> &'static str {
+    match kind {
+        ActionKind::Request(_) => "RequestSpotInstances",
+        ActionKind::Cancel(_) => "CancelSpotInstanceRequests",
+        ActionKind::Terminate(_) => "TerminateInstances",
+        ActionKind::Tag(_) => "CreateTags",
     }
 }

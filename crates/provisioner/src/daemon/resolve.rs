@@ -40,6 +40,11 @@ struct Known {
 type Answer = (WorkerTypeName, Result<ResolvedWorkerType, String>);
 
 impl Resolver {
+    /// Forgets the worker types that `keep` does not name: they are looked up at once.
+    pub(super) fn keep(&mut self, keep: impl Fn(&WorkerTypeName) -> bool) {
+        self.known.retain(|name, _| keep(name));
+    }
+
     /// Looks up the worker types that are due. A failure concerns that type alone.
     pub(super) async fn run(&mut self, settings: &Settings, client: &Client) -> Vec<Answer> {
         let until = Instant::now() + PATIENCE;

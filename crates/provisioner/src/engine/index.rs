@@ -36,6 +36,8 @@ pub(super) struct Index {
     pub(super) key_pair: KeyPair,
     /// States this version does not know.
     pub(super) odd: Vec<String>,
+    /// The spot capacity pools that instances run in, each once: [`Machine::pool`] is a place in it.
+    pub(super) pools: Vec<Pool>,
 }
 
 /// The instances and open requests of one owner.
@@ -60,6 +62,8 @@ pub(super) struct Machine {
     /// Its place among the [`Memory::machines`] as of the last look.
     pub(super) rank: usize,
     pub(super) state: InstanceState,
+    /// Which of [`Index::pools`] it runs in, if a spot request made it and it is plain Linux.
+    pub(super) pool: Option<usize>,
     pub(super) launched: Timestamp,
     pub(super) price: Option<UsdPerHour>,
     pub(super) intent: Option<ClientToken>,

@@ -18,6 +18,18 @@ pub struct Plan {
     pub notes: Vec<Note>,
 }
 
+impl Plan {
+    /// Whether the demand was known.
+    pub fn demand_known(&self) -> bool {
+        self.demand_unknown().is_none()
+    }
+
+    /// The note that the demand was not known, and why.
+    pub fn demand_unknown(&self) -> Option<&Note> {
+        self.notes.iter().find(|note| note.kind == NoteKind::DemandUnknown)
+    }
+}
+
 /// One worker type as a round found it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorkerTypeStatus {

@@ -24,6 +24,8 @@ use crate::launch::{Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
 use crate::refusal::{Refusal, RefusalClass};
 
 use batch::Batch;
+#[cfg(feature = "aws")]
+pub(crate) use launches::Launch;
 
 /// How often bulk calls are repeated without an id that failed them, in one round. EC2 may name one id
 /// at a time; a batch must not become hundreds of calls.
@@ -95,6 +97,15 @@ pub enum Result {
 }
 
 impl Result {
+    /// A stable name for logs and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Refused(_) => "refused",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
     fn of(refusal: Refusal) -> Self {
         if refusal.class.is_definite() { Self::Refused(refusal) } else { Self::Unknown(refusal) }
     }

@@ -421,7 +421,9 @@ impl Settle<'_> {
 
     fn sort_instances(&self, join: &Join<'_>, settled: &mut Settled) {
         let window = self.settings.provisioner.visibility_window;
-        let Index { types, retired, strays, unresolved, disputed, odd, .. } = &mut settled.index;
+        let Index { types, retired, strays, unresolved, disputed, odd, pools, .. } =
+            &mut settled.index;
+        let mut places = HashMap::new();
         let mut types: HashMap<&WorkerTypeName, &mut Group> = types.iter_mut().collect();
         let mut n_live = 0;
         for &(instance, request) in &join.instances {
@@ -464,9 +466,20 @@ impl Settle<'_> {
                     Some(name) => self.price_of(Some(name)),
                     None => self.dearest(),
                 });
+            // A pool has a price for each platform; ours are those of plain Linux.
+            let priced = instance.spot_request.is_some() && instance.other_platform.is_none();
+            let pool = priced.then(|| {
+                let key = (&instance.instance_type, &instance.zone);
+                *places.entry(key).or_insert_with(|| {
+                    let (instance_type, zone) = key;
+                    pools.push(Pool { instance_type: instance_type.clone(), zone: zone.clone() });
+                    pools.len() - 1
+                })
+            });
             let machine = Machine {
                 id: instance.id.clone(),
                 rank,
+                pool,
                 state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
                 launched: instance.launch_time,
                 price,

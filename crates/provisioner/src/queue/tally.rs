@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::answer::{Answer, Flaw, Seen, Tally};
 use super::sketch::Sketch;
+use super::started::{StartedTally, StartedWatch};
 use super::task::Task;
 use crate::demand::{PendingTasks, Running, Skipped};
 use crate::ids::{InstanceId, WorkerTypeName};
@@ -169,6 +170,8 @@ pub(super) struct RunningTally<'f> {
     pub(super) sketch: Sketch,
     /// Some task has a worker or was started.
     pub(super) started: bool,
+    /// Which tasks are new, and how long they had waited.
+    pub(super) waits: StartedTally<'f>,
 }
 
 /// Machines kept that are not (yet) known as ours. Many more than one account runs; without a bound, a
@@ -176,7 +179,11 @@ pub(super) struct RunningTally<'f> {
 const MAX_STRANGERS: usize = 16_384;
 
 impl<'f> RunningTally<'f> {
-    pub(super) fn new(filter: &'f TaskFilter, owned: &'f BTreeSet<InstanceId>) -> Self {
+    pub(super) fn new(
+        filter: &'f TaskFilter,
+        owned: &'f BTreeSet<InstanceId>,
+        seen_started: &'f StartedWatch,
+    ) -> Self {
         Self {
             filter,
             owned,
@@ -188,16 +195,18 @@ impl<'f> RunningTally<'f> {
             oversized: 0,
             sketch: Sketch::default(),
             started: false,
+            waits: StartedTally::new(seen_started),
         }
     }
 
-    /// Returns what is known of running tasks.
-    pub(super) fn running(self) -> Running {
-        if self.all_named {
+    /// Returns what is known of running tasks, and which of them are new.
+    pub(super) fn running(self) -> (Running, StartedTally<'f>) {
+        let running = if self.all_named {
             Running::ByInstance { tasks: self.tasks, instances: self.instances }
         } else {
             Running::Counted { tasks: self.tasks }
-        }
+        };
+        (running, self.waits)
     }
 
     fn task(&mut self, task: &Task<'_>) {
@@ -205,6 +214,7 @@ impl<'f> RunningTally<'f> {
         let ours = if self.filter.is_others(task) { None } else { self.filter.worker_type(task) };
         if let Some(name) = ours {
             update(&mut self.tasks, name, |count| *count += 1);
+            self.waits.task(name, task);
         }
         // The machine is busy whosever task it is, but a machine of others is of no interest.
         match task.worker_id.as_deref().filter(|id| is_instance_id(id)) {
@@ -262,7 +272,7 @@ fn is_instance_id(id: &str) -> bool {
 }
 
 /// `entry`, without a copy of the name for every task.
-fn update<V: Default>(
+pub(super) fn update<V: Default>(
     map: &mut BTreeMap<WorkerTypeName, V>,
     name: &WorkerTypeName,
     change: impl FnOnce(&mut V),

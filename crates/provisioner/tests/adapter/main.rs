@@ -7,6 +7,7 @@
 
 mod execute;
 mod observe;
+mod prices;
 mod request;
 mod resolve;
 mod transport;

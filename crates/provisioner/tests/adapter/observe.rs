@@ -139,6 +139,7 @@ async fn everything_of_use_is_read() {
         zone: Some(Zone::from("us-west-2a")),
         launch_time: time("2026-11-23T11:00:00Z"),
         spot_request: Some(SpotRequestId::from("sir-2")),
+        other_platform: None,
         tags,
     };
     let observation = Observation {

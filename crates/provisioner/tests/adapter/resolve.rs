@@ -250,5 +250,5 @@ async fn a_refusal_says_what_was_looked_for() {
     let ec2 = Ec2::new(|_| Reply::error(403, "UnauthorizedOperation"));
     let error = ec2.client().resolve(&named).await.unwrap_err();
     assert_eq!(error.class(), RefusalClass::Unauthorized);
-    assert!(error.to_string().contains("`default`"), "{error}");
+    assert!(error.to_string().contains("the default VPC"), "{error}");
 }

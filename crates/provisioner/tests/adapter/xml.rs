@@ -85,3 +85,22 @@ pub(crate) fn spot_request(id: &str, state: &str, more: &str) -> String {
 pub(crate) fn from_request(id: &str) -> String {
     format!("<spotInstanceRequestId>{id}</spotInstanceRequestId>")
 }
+
+/// A page of `DescribeSpotPriceHistory`.
+pub(crate) fn spot_prices(prices: &[String], token: &str) -> String {
+    let set = items(prices);
+    answer(
+        "DescribeSpotPriceHistory",
+        // EC2 writes an empty token on the last page of this one.
+        &format!("<spotPriceHistorySet>{set}</spotPriceHistorySet><nextToken>{token}</nextToken>"),
+    )
+}
+
+/// A price, and since when it is in force.
+pub(crate) fn spot_price(kind: &str, zone: &str, product: &str, price: &str, at: &str) -> String {
+    format!(
+        "<instanceType>{kind}</instanceType><productDescription>{product}</productDescription>\
+         <spotPrice>{price}</spotPrice><timestamp>{at}</timestamp>\
+         <availabilityZone>{zone}</availabilityZone>"
+    )
+}

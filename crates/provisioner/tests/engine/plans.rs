@@ -70,6 +70,7 @@ fn instance(i: u64) -> impl Strategy<Value = Instance> {
             zone: Some(Zone::from("us-west-2a")),
             launch_time: at(NOW - age),
             spot_request: request.map(|request| SpotRequestId::new(format!("sir-{request:02}"))),
+            other_platform: None,
             tags,
         },
     )

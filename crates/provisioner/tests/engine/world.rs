@@ -397,6 +397,7 @@ impl World {
             zone,
             launch_time: self.now,
             spot_request: request,
+            other_platform: None,
             tags,
         };
         let machine = Machine {

@@ -8,39 +8,49 @@ use crate::launch::{
 
 pub(super) fn read(section: &Section<'_>) -> LaunchSpecification {
     LaunchSpecification {
-        block_device_mappings: section.tables("BlockDeviceMappings", block_device_mapping),
-        ebs_optimized: section.optional("EbsOptimized"),
-        monitoring: section.optional_section("Monitoring", monitoring),
-        placement: section.optional_section("Placement", placement),
-        network_interfaces: section.tables("NetworkInterfaces", network_interface),
+        block_device_mappings: section.tables(
+            "BlockDeviceMappings",
+            "The machine's volumes",
+            block_device_mapping,
+        ),
+        ebs_optimized: section.optional("EbsOptimized", "Dedicated throughput to EBS"),
+        monitoring: section.optional_section("Monitoring", "CloudWatch", monitoring),
+        placement: section.optional_section("Placement", "Where the instance runs", placement),
+        network_interfaces: section.tables(
+            "NetworkInterfaces",
+            "The machine's network interfaces",
+            network_interface,
+        ),
     }
 }
 
 fn block_device_mapping(section: &Section<'_>) -> BlockDeviceMapping {
     BlockDeviceMapping {
-        device_name: section.optional("DeviceName"),
-        virtual_name: section.optional("VirtualName"),
+        device_name: section.optional("DeviceName", "Such as `/dev/xvda`"),
+        virtual_name: section
+            .optional("VirtualName", "Instance store volume, such as `ephemeral0`"),
         // Empty means "yes" to EC2, so it is not the same as absent.
-        no_device: section.optional("NoDevice"),
-        ebs: section.optional_section("Ebs", ebs),
+        no_device: section
+            .optional("NoDevice", "Leave out this device of the image; `\"\"` does it"),
+        ebs: section.optional_section("Ebs", "A volume of EBS", ebs),
     }
 }
 
 fn ebs(section: &Section<'_>) -> Ebs {
     Ebs {
-        delete_on_termination: section.optional("DeleteOnTermination"),
-        encrypted: section.optional("Encrypted"),
-        iops: section.optional("Iops"),
-        throughput: section.optional("Throughput"),
-        kms_key_id: section.optional("KmsKeyId"),
-        snapshot_id: section.optional("SnapshotId"),
-        volume_size: section.optional("VolumeSize"),
-        volume_type: section.optional("VolumeType"),
+        delete_on_termination: section.optional("DeleteOnTermination", "Goes with the instance"),
+        encrypted: section.optional("Encrypted", "Encrypt the volume"),
+        iops: section.optional("Iops", "I/O operations per second"),
+        throughput: section.optional("Throughput", "MiB per second, for gp3"),
+        kms_key_id: section.optional("KmsKeyId", "Key to encrypt the volume with"),
+        snapshot_id: section.optional("SnapshotId", "Snapshot to make the volume from"),
+        volume_size: section.optional("VolumeSize", "GiB"),
+        volume_type: section.optional("VolumeType", "Such as `gp3`"),
     }
 }
 
 fn monitoring(section: &Section<'_>) -> Monitoring {
-    let enabled = section.optional("Enabled");
+    let enabled = section.optional("Enabled", "True is detailed monitoring, which costs");
     if enabled.is_none() {
         section.required("Enabled", "Monitoring = { Enabled = true }");
     }
@@ -48,7 +58,7 @@ fn monitoring(section: &Section<'_>) -> Monitoring {
 }
 
 fn placement(section: &Section<'_>) -> Placement {
-    let tenancy = section.checked("Tenancy", |text| match text {
+    let tenancy = section.checked("Tenancy", "`default` or `dedicated`", |text| match text {
         "default" | "dedicated" => Ok(text.to_owned()),
         _ => Err(Refusal::new(
             format!("`{text}` is no tenancy for spot instances"),
@@ -63,19 +73,20 @@ fn placement(section: &Section<'_>) -> Placement {
 
 fn network_interface(section: &Section<'_>) -> NetworkInterface {
     NetworkInterface {
-        device_index: section.value("DeviceIndex", 0),
-        associate_public_ip_address: section.optional("AssociatePublicIpAddress"),
-        delete_on_termination: section.optional("DeleteOnTermination"),
-        description: section.optional("Description"),
-        groups: section.list("Groups", |text| {
+        device_index: section.value("DeviceIndex", 0, "Its position among the interfaces"),
+        associate_public_ip_address: section
+            .optional("AssociatePublicIpAddress", "Give the instance a public IPv4 address"),
+        delete_on_termination: section.optional("DeleteOnTermination", "Goes with the instance"),
+        description: section.optional("Description", "Description of the interface"),
+        groups: section.list("Groups", "Security groups, `sg-…`", |text| {
             if text.starts_with("sg-") {
                 Ok(text.to_owned())
             } else {
                 Err(Refusal::new(format!("`{text}` is not a security group id"), "sg-…"))
             }
         }),
-        ipv6_address_count: section.optional("Ipv6AddressCount"),
-        subnet_id: section.optional("SubnetId"),
-        interface_type: section.optional("InterfaceType"),
+        ipv6_address_count: section.optional("Ipv6AddressCount", "IPv6 addresses to assign"),
+        subnet_id: section.optional("SubnetId", "Subnet of the interface"),
+        interface_type: section.optional("InterfaceType", "Such as `efa`"),
     }
 }

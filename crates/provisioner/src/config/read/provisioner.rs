@@ -11,16 +11,55 @@ const STRAYS: [(&str, Strays); 2] = [("terminate", Strays::Terminate), ("keep", 
 
 pub(super) fn read(section: &Section<'_>) -> Provisioner {
     let provisioner = Provisioner {
-        key_name: section.checked("key-name", key_name),
-        retired: section.tables("retired", retired),
-        provisioner_id: section.text("provisioner-id"),
-        interval: section.positive_duration("interval", Duration::from_secs(10)),
-        min_interval: section.positive_duration("min-interval", Duration::from_secs(1)),
-        strays: section.choice("strays", &STRAYS, Strays::Terminate),
-        adopt_key_name: section.value("adopt-key-name", false),
-        visibility_window: section.value("visibility-window", Duration::from_mins(5)),
-        max_failed_rounds: section.value("max-failed-rounds", 0),
-        state_dir: section.path("state-dir"),
+        key_name: section.checked(
+            "key-name",
+            "What marks everything that is ours in EC2; `setup-aws` makes and saves it; needed to run",
+            key_name,
+        ),
+        retired: section.tables(
+            "retired",
+            "Key-names given up with `setup-aws --force`, for `cleanup-aws` to cover",
+            retired,
+        ),
+        provisioner_id: section.text(
+            "provisioner-id",
+            "If set, only tasks with this `provisionerId`, or with none, count",
+        ),
+        interval: section.positive_duration(
+            "interval",
+            Duration::from_secs(10),
+            "Between rounds; a wake-up makes the next one come sooner",
+        ),
+        min_interval: section.positive_duration(
+            "min-interval",
+            Duration::from_secs(1),
+            "No two rounds are closer than this; at most `interval`",
+        ),
+        strays: section.choice(
+            "strays",
+            &STRAYS,
+            Strays::Terminate,
+            "What becomes of instances under our key-name that are not ours, if the key pair is",
+        ),
+        adopt_key_name: section.value(
+            "adopt-key-name",
+            false,
+            "True: a key-name made by hand is ours alone, as if `setup-aws` had made it",
+        ),
+        visibility_window: section.value(
+            "visibility-window",
+            Duration::from_mins(5),
+            "How long EC2's describe calls are trusted to lag behind what was done",
+        ),
+        max_failed_rounds: section.value(
+            "max-failed-rounds",
+            0,
+            "End with 1 after so many failed rounds in a row; 0 is never",
+        ),
+        state_dir: section.path(
+            "state-dir",
+            "Where the ledger lives; without it, the user's state directory",
+        ),
     };
     if provisioner.interval < provisioner.min_interval {
         section.contradiction(
@@ -37,8 +76,8 @@ pub(super) fn read(section: &Section<'_>) -> Provisioner {
 }
 
 fn retired(section: &Section<'_>) -> RetiredKeyName {
-    let key_name = section.checked("key-name", key_name);
-    let region = section.checked("region", region);
+    let key_name = section.checked("key-name", "The key-name", key_name);
+    let region = section.checked("region", "The region it lives in", region);
     let missing = "an entry is { key-name = \"…\", region = \"…\", account-id = \"…\" }";
     if key_name.is_none() {
         section.required("key-name", missing);
@@ -50,6 +89,8 @@ fn retired(section: &Section<'_>) -> RetiredKeyName {
         // Stands in only where the problem above ends the reading.
         key_name: key_name.unwrap_or_else(|| KeyName::new("")),
         region: region.unwrap_or_default(),
-        account_id: section.optional::<AccountId>("account-id").and_then(AccountId::text),
+        account_id: section
+            .optional::<AccountId>("account-id", "The account it lives in, where known")
+            .and_then(AccountId::text),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::url;
+use crate::config::key::Kind;
 use crate::config::section::Section;
 use crate::config::setting::{Refusal, Setting};
 use crate::config::tree::Value;
@@ -18,15 +19,26 @@ const DEFAULT_POINTER: &str = "/workerType";
 
 pub(super) fn read(section: &Section<'_>) -> Queue {
     let url = base_url(section);
-    let token_file = section.path("token-file");
+    let token_file = section.path(
+        "token-file",
+        "File with a bearer token to send; only over https or to this machine, never after a redirect",
+    );
     if let Some(url) = &url {
         check_transport(section, url, token_file.is_some());
     }
     Queue {
         base_url: url.map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
-        running: section.value("running", AskRunning::Auto),
+        running: section.value(
+            "running",
+            AskRunning::Auto,
+            "Whether `…/jobs?state=RUNNING` is asked for too; `\"auto\"`: if the queue has it",
+        ),
         worker_type_pointer: pointer(section),
-        timeout: section.positive_duration("timeout", Duration::from_secs(10)),
+        timeout: section.positive_duration(
+            "timeout",
+            Duration::from_secs(10),
+            "For one whole answer",
+        ),
         token_file,
     }
 }
@@ -35,7 +47,11 @@ fn base_url(section: &Section<'_>) -> Option<Url> {
     let parts = ["host", "port", "version"];
     let set = parts.iter().filter(|name| section.is_set(name)).copied().collect::<Vec<_>>();
     // Empty is unset; and what is refused is set.
-    let url = section.checked("url", |text| Ok(url::parse(text)));
+    let url = section.checked(
+        "url",
+        "Instead of `host`, `port` and `version`: `<url>/jobs?state=PENDING`",
+        |text| Ok(url::parse(text)),
+    );
     let Some(url) = url else { return from_parts(section) };
     if !set.is_empty() {
         section.contradiction(
@@ -48,9 +64,14 @@ fn base_url(section: &Section<'_>) -> Option<Url> {
 }
 
 fn from_parts(section: &Section<'_>) -> Option<Url> {
-    let host = section.value("host", DEFAULT_HOST.to_owned());
-    let port = section.value("port", DEFAULT_PORT);
-    let version = section.value("version", DEFAULT_VERSION.to_owned());
+    let host = section.value(
+        "host",
+        DEFAULT_HOST.to_owned(),
+        "Host of `http://<host>:<port>/<version>/jobs?state=PENDING`",
+    );
+    let port = section.value("port", DEFAULT_PORT, "Its port");
+    let version =
+        section.value("version", DEFAULT_VERSION.to_owned(), "Its version, a part of the path");
     if port == 0 {
         section.problem("port", "port 0 is no port to ask at", "1 to 65535");
     }
@@ -97,7 +118,11 @@ fn check_transport(section: &Section<'_>, url: &Url, has_token: bool) {
 }
 
 fn pointer(section: &Section<'_>) -> Vec<String> {
-    let text = section.value("worker-type-pointer", DEFAULT_POINTER.to_owned());
+    let text = section.value(
+        "worker-type-pointer",
+        DEFAULT_POINTER.to_owned(),
+        "JSON pointer (RFC 6901) to the worker type in a task",
+    );
     match parse_pointer(&text) {
         Some(segments) => segments,
         None => {
@@ -121,6 +146,10 @@ fn parse_pointer(text: &str) -> Option<Vec<String>> {
 }
 
 impl Setting for AskRunning {
+    fn kind() -> Kind {
+        Kind::OneOf(["\"auto\"", "true", "false"].map(str::to_owned).to_vec())
+    }
+
     fn read(value: &Value) -> Result<Self, Refusal> {
         match value {
             Value::Boolean(true) => Ok(Self::Always),

@@ -32,31 +32,102 @@ pub(super) enum Part<'a> {
 
 pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>) -> WorkerType {
     let worker_type = WorkerType {
-        aliases: section.list("aliases", |text| not_blank(text, "alias").map(str::to_owned)),
-        image_id: section.checked("image-id", image_id).unwrap_or_default(),
-        instance_types: section.list("instance-types", instance_type),
-        availability_zones: section
-            .list("availability-zones", |text| not_blank(text, "zone").map(Zone::new)),
-        subnets: section.list("subnets", subnet),
-        security_groups: section
-            .list("security-groups", |text| not_blank(text, "security group").map(str::to_owned)),
-        iam_instance_profile: section.text("iam-instance-profile"),
+        aliases: section.list(
+            "aliases",
+            "Other values of the pointer that mean this worker type",
+            |text| not_blank(text, "alias").map(str::to_owned),
+        ),
+        image_id: section
+            .checked(
+                "image-id",
+                "`ami-…`, or `ssm:/…` for a parameter of Systems Manager that holds one",
+                image_id,
+            )
+            .unwrap_or_default(),
+        instance_types: section.list(
+            "instance-types",
+            "Instance types, in order of preference",
+            instance_type,
+        ),
+        availability_zones: section.list(
+            "availability-zones",
+            "Zones to launch in; none: all of the region; with `subnets`, filters these",
+            |text| not_blank(text, "zone").map(Zone::new),
+        ),
+        subnets: section.list(
+            "subnets",
+            "Subnets to launch in, `subnet-…`; none: EC2's choice in the default VPC",
+            subnet,
+        ),
+        security_groups: section.list(
+            "security-groups",
+            "Ids (`sg-…`), or names in the subnets' VPC; none: the VPC's default group",
+            |text| not_blank(text, "security group").map(str::to_owned),
+        ),
+        iam_instance_profile: section.text(
+            "iam-instance-profile",
+            "Name or ARN of the profile whose role the workers have",
+        ),
         user_data: user_data(section),
-        max_price: section.optional("max-price"),
-        launch: section.choice("launch", &LAUNCHES, Launch::SpotRequest),
-        policy: section.choice("policy", &POLICIES, Policy::Basic),
-        request_timeout: section.positive_duration("request-timeout", Duration::from_mins(10)),
-        min_instances: section.value("min-instances", 0),
-        max_instances: section.value("max-instances", 20),
-        tasks_per_instance: section.value("tasks-per-instance", 1),
-        idle_timeout: section.value("idle-timeout", Duration::from_mins(15)),
-        boot_timeout: section.positive_duration("boot-timeout", Duration::from_mins(15)),
-        max_lifetime: Some(section.value("max-lifetime", Duration::from_hours(24)))
+        max_price: section.optional(
+            "max-price",
+            "Highest price, per instance-hour; without it, up to the on-demand price",
+        ),
+        launch: section.choice(
+            "launch",
+            &LAUNCHES,
+            Launch::SpotRequest,
+            "How capacity is asked for",
+        ),
+        policy: section.choice(
+            "policy",
+            &POLICIES,
+            Policy::Basic,
+            "What decides how much capacity is wanted",
+        ),
+        request_timeout: section.positive_duration(
+            "request-timeout",
+            Duration::from_mins(10),
+            "An open request older than this is cancelled and asked for elsewhere",
+        ),
+        min_instances: section.value("min-instances", 0, "Instances kept up without tasks"),
+        max_instances: section.value(
+            "max-instances",
+            20,
+            "Most instances, open requests and launches in flight, for any number of tasks",
+        ),
+        tasks_per_instance: section.value(
+            "tasks-per-instance",
+            1,
+            "Tasks that one instance runs at a time",
+        ),
+        idle_timeout: section.value(
+            "idle-timeout",
+            Duration::from_mins(15),
+            "How long workers stay up idle before they end themselves; they are told by `user-data`",
+        ),
+        boot_timeout: section.positive_duration(
+            "boot-timeout",
+            Duration::from_mins(15),
+            "How long until an instance claims its first task; then it is ended, or, where the queue \
+             does not tell who runs what, no longer counted",
+        ),
+        max_lifetime: Some(section.value(
+            "max-lifetime",
+            Duration::from_hours(24),
+            "An older instance is no longer counted and ended when idle, at twice this also when \
+             busy; `\"0s\"` is off",
+        ))
             .filter(|lifetime| !lifetime.is_zero()),
-        tags: section.section("tags", tags::read),
+        tags: section.section(
+            "tags",
+            "Tags on everything we make, beside our own: any name, and a text",
+            tags::read,
+        ),
         launch_specification: section.section_recording(
             "launch-specification",
             Recording::WhatIsSet,
+            "Further fields of EC2's launch specification, as EC2 spells them",
             launch_specification::read,
         ),
     };
@@ -134,9 +205,18 @@ fn check_template(
 }
 
 fn user_data(section: &Section<'_>) -> Option<UserData> {
-    let template = section.value("user-data-template", false);
-    let written = section.secret_text("user-data");
-    let file = section.path("user-data-file");
+    let template = section.value(
+        "user-data-template",
+        false,
+        "Fill in `${{ key_name }}`, `${{ worker_type }}`, `${{ region }}`, `${{ queue_url }}` and \
+         `${{ idle_timeout }}`",
+    );
+    let written = section.secret_text(
+        "user-data",
+        "What the machine starts with, sent as written; 16 KiB at most; anyone on the machine can \
+         read it",
+    );
+    let file = section.path("user-data-file", "Or this file");
     if written.is_some() && file.is_some() {
         let message = "user-data and user-data-file are both set";
         section.contradiction(&["user-data", "user-data-file"], message, "keep one of them");

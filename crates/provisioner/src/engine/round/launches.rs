@@ -11,10 +11,11 @@ use crate::engine::memory::quota;
 use crate::engine::options::{self, Goal, Nowhere, Place};
 use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Reason};
 use crate::engine::settle::{fail, strike};
-use crate::ids::{ClientToken, WorkerTypeName};
-use crate::launch::LaunchCall;
+use crate::ids::{ClientToken, InstanceType, KeyName, WorkerTypeName};
+use crate::launch::{LaunchCall, ResolvedPlacement, ResolvedWorkerType};
 use crate::ledger::{Granted, Intent};
 use crate::refusal::{Refusal, RefusalClass};
+use crate::settings::WorkerType;
 
 /// A request outlives its timeout by this much at EC2, so that a dead daemon buys nothing later
 /// (interface 6).
@@ -105,31 +106,15 @@ impl Engine {
         now: Timestamp,
     ) -> LaunchCall {
         let token = self.tokens.next(now);
-        let settings = &self.settings;
-        let worker_type = &settings.worker_types[name];
-        let resolved = self.resolved.get(name).and_then(|resolved| resolved.as_ref().ok());
-        let mut tags = worker_type.tags.clone();
-        tags.extend(own_tags(self.key_name.as_str(), name, Some(&token)));
-        LaunchCall {
-            worker_type: name.clone(),
-            decided: now,
-            count,
-            key_name: self.key_name.clone(),
-            image_id: resolved.map(|resolved| resolved.image_id.clone()).unwrap_or_default(),
-            instance_type: place.instance_type.clone(),
-            zone: place.placement.zone.clone(),
-            subnet: place.placement.subnet.clone(),
-            security_group_ids: resolved
-                .map(|resolved| resolved.security_group_ids.clone())
-                .unwrap_or_default(),
-            iam_instance_profile: worker_type.iam_instance_profile.clone(),
-            user_data: resolved.and_then(|resolved| resolved.user_data.clone()),
-            max_price: worker_type.max_price,
-            valid_until: clock::after(now, worker_type.request_timeout + VALID_BEYOND_TIMEOUT),
-            tags,
-            launch_specification: worker_type.launch_specification.clone(),
-            token,
-        }
+        let launch = Launch {
+            key_name: &self.key_name,
+            name,
+            worker_type: &self.settings.worker_types[name],
+            resolved: self.resolved.get(name).and_then(|resolved| resolved.as_ref().ok()),
+            instance_type: &place.instance_type,
+            placement: &place.placement,
+        };
+        launch.call(token, count, now)
     }
 
     /// What the answer to a launching call, first or repeated, means.
@@ -276,5 +261,44 @@ impl Engine {
             | RefusalClass::Transient => return,
         }
         round.goals.push_back(goal);
+    }
+}
+
+/// What a launching call is made from: `validate --aws` asks about the very calls that a round makes.
+pub(crate) struct Launch<'a> {
+    pub(crate) key_name: &'a KeyName,
+    pub(crate) name: &'a WorkerTypeName,
+    pub(crate) worker_type: &'a WorkerType,
+    pub(crate) resolved: Option<&'a ResolvedWorkerType>,
+    pub(crate) instance_type: &'a InstanceType,
+    pub(crate) placement: &'a ResolvedPlacement,
+}
+
+impl Launch<'_> {
+    /// The whole call.
+    pub(crate) fn call(&self, token: ClientToken, count: u32, now: Timestamp) -> LaunchCall {
+        let Self { key_name, name, worker_type, resolved, instance_type, placement } = self;
+        let mut tags = worker_type.tags.clone();
+        tags.extend(own_tags(key_name.as_str(), name, Some(&token)));
+        LaunchCall {
+            worker_type: (*name).clone(),
+            decided: now,
+            count,
+            key_name: (*key_name).clone(),
+            image_id: resolved.map(|resolved| resolved.image_id.clone()).unwrap_or_default(),
+            instance_type: (*instance_type).clone(),
+            zone: placement.zone.clone(),
+            subnet: placement.subnet.clone(),
+            security_group_ids: resolved
+                .map(|resolved| resolved.security_group_ids.clone())
+                .unwrap_or_default(),
+            iam_instance_profile: worker_type.iam_instance_profile.clone(),
+            user_data: resolved.and_then(|resolved| resolved.user_data.clone()),
+            max_price: worker_type.max_price,
+            valid_until: clock::after(now, worker_type.request_timeout + VALID_BEYOND_TIMEOUT),
+            tags,
+            launch_specification: worker_type.launch_specification.clone(),
+            token,
+        }
     }
 }

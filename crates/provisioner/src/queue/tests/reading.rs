@@ -8,6 +8,7 @@ use crate::demand::{PendingTasks, Running, Skipped};
 use crate::ids::{InstanceId, WorkerTypeName};
 use crate::queue::answer::{Answer, Flaw, MAX_ELEMENT};
 use crate::queue::split::{Element, Splitter};
+use crate::queue::started::StartedWatch;
 use crate::queue::tally::{PendingAnswer, RunningTally, TaskFilter};
 
 type Pending = (BTreeMap<WorkerTypeName, PendingTasks>, Skipped);
@@ -39,9 +40,11 @@ fn running(owned: &[&str], text: &str) -> Running {
 
 fn running_for(filter: &TaskFilter, owned: &[&str], text: &str) -> Running {
     let owned: BTreeSet<InstanceId> = owned.iter().map(|&id| InstanceId::from(id)).collect();
-    let mut answer = Answer::new(filter.pointer(), RunningTally::new(filter, &owned));
+    let watch = StartedWatch::default();
+    let tally = RunningTally::new(filter, &owned, &watch);
+    let mut answer = Answer::new(filter.pointer(), tally);
     answer.feed(text.as_bytes()).unwrap();
-    answer.finish().unwrap().running()
+    answer.finish().unwrap().running().0
 }
 
 fn by_instance(linux: u64, instances: &[(&str, u32)]) -> Running {

@@ -1,0 +1,124 @@
+//! `provisionerd validate --aws`: what AWS says to the configuration.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use provisioner::ids::WorkerTypeName;
+use provisioner::preflight::{self, Checked, Finding, Severity, Verdict};
+use provisioner::settings::Settings;
+use serde::Serialize;
+
+use crate::connect::{Connection, connect};
+use crate::exit::Failure;
+
+/// The width of the column that says how a finding is meant.
+const COLUMN: usize = "not checkable".len() + 2;
+
+/// What AWS was asked, and what came of it.
+#[derive(Serialize)]
+pub(super) struct Asked {
+    account_id: String,
+    region: String,
+    #[serde(flatten)]
+    verdict: Verdict,
+    /// Those that were looked at, in order.
+    #[serde(skip)]
+    worker_types: Vec<WorkerTypeName>,
+}
+
+/// Asks AWS. Fails if it is not the account and region that `setup-aws` saved, or cannot be asked.
+pub(super) async fn ask_aws(settings: Settings) -> Result<Asked, Failure> {
+    let settings = Arc::new(settings);
+    let Connection { client, key_name, account, .. } = connect(&settings).await?;
+    let now = Timestamp::now();
+    // On the heap: many calls at a time make a large future.
+    let facts = Box::pin(client.preflight(&settings, &key_name, now)).await;
+    Ok(Asked {
+        account_id: account,
+        region: client.region().to_owned(),
+        verdict: preflight::judge(&settings, &facts, now),
+        worker_types: settings.worker_types.keys().cloned().collect(),
+    })
+}
+
+impl Asked {
+    /// Why this ends with something else than 0, if it does.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let unanswered = self.verdict.unanswered;
+        match self.verdict.count(Severity::Error) {
+            0 if unanswered > 0 => {
+                let what = count(unanswered, "look-up", "look-ups");
+                let text = format!("AWS did not answer {what}: not all could be checked");
+                Some(Failure::failed(text).with_hint("try again later"))
+            }
+            0 => None,
+            n => Some(Failure::usage(format!(
+                "{} in what the configuration names in AWS",
+                count(n, "error", "errors")
+            ))),
+        }
+    }
+
+    fn write_group(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        worker_type: Option<&WorkerTypeName>,
+    ) -> fmt::Result {
+        let mut findings: Vec<&Finding> = self
+            .verdict
+            .findings
+            .iter()
+            .filter(|finding| finding.worker_type.as_ref() == worker_type)
+            .collect();
+        findings.sort_by_key(|finding| finding.severity);
+        let first = findings.partition_point(|it| it.severity < Severity::NotCheckable);
+        let (findings, not_checkable) = findings.split_at(first);
+        for finding in findings {
+            write_finding(f, finding)?;
+        }
+        for Checked { kind, subject, text, .. } in
+            self.verdict.checked.iter().filter(|it| it.worker_type.as_ref() == worker_type)
+        {
+            write_line(f, "ok", &format!("{kind} {subject}"), text)?;
+        }
+        for finding in not_checkable {
+            write_finding(f, finding)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_finding(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
+    let Finding { severity, worker_type: _, kind, subject, text, fix } = finding;
+    write_line(f, severity.as_str(), &format!("{kind} {subject}"), text)?;
+    if fix.is_empty() { Ok(()) } else { writeln!(f, "  {:COLUMN$}fix: {fix}", "") }
+}
+
+fn write_line(f: &mut fmt::Formatter<'_>, word: &str, what: &str, text: &str) -> fmt::Result {
+    writeln!(f, "  {word:COLUMN$}{}: {text}", what.trim_end())
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\naccount {} in {}", self.account_id, self.region)?;
+        self.write_group(f, None)?;
+        for name in &self.worker_types {
+            writeln!(f, "\nworker type {name}")?;
+            self.write_group(f, Some(name))?;
+        }
+        let of = |severity| self.verdict.count(severity);
+        let mut counts = vec![
+            count(of(Severity::Error), "error", "errors"),
+            count(of(Severity::Warning), "warning", "warnings"),
+        ];
+        if of(Severity::NotCheckable) > 0 {
+            counts.push(format!("{} not checkable", of(Severity::NotCheckable)));
+        }
+        writeln!(f, "\n{}", counts.join(", "))
+    }
+}
+
+fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}

@@ -1,0 +1,132 @@
+//! Whether the loop turns, and whether it works.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::daemon::{RoundEnd, Turn};
+use tokio::time::Instant;
+
+/// A loop that has not turned for this long, or for three intervals, is stuck. A round may well take
+/// longer than a short interval: it waits for the queue and for pages of EC2.
+const STALL_FLOOR: Duration = Duration::from_mins(1);
+
+/// How the loop is doing, as the loop tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct Health {
+    /// When the loop last turned; while it waits on purpose, this may be when it will turn next.
+    pub(crate) turned: Instant,
+    /// When the last round ended that could be decided on a known demand.
+    pub(crate) succeeded: Option<Instant>,
+    /// The same by the clock on the wall.
+    pub(crate) last_success: Option<Timestamp>,
+    /// When the last round ended.
+    pub(crate) last_round: Option<Timestamp>,
+    /// Rounds in a row that failed.
+    pub(crate) failed_rounds: u32,
+    /// Why the last round failed, if it did.
+    pub(crate) failure: Option<String>,
+    /// Between rounds.
+    pub(crate) interval: Duration,
+}
+
+impl Health {
+    /// A loop that starts now, to turn at each `interval`.
+    pub(crate) fn starting(interval: Duration) -> Self {
+        Self {
+            turned: Instant::now(),
+            succeeded: None,
+            last_success: None,
+            last_round: None,
+            failed_rounds: 0,
+            failure: None,
+            interval,
+        }
+    }
+
+    /// Takes in a round that ended just now.
+    pub(crate) fn tell(&mut self, turn: &Turn<'_>) {
+        let failure = failure(turn.end);
+        let now = Instant::now();
+        if failure.is_none() {
+            self.succeeded = Some(now);
+        }
+        // Until the next round is due, nothing turns on purpose.
+        self.turned = now + turn.next;
+        self.last_success = turn.last_success;
+        self.last_round = Some(turn.ended);
+        self.failed_rounds = turn.failed_rounds;
+        self.failure = failure;
+        self.interval = turn.settings.provisioner.interval;
+    }
+
+    /// Whether the loop hangs.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.turned.elapsed() > stall_after(self.interval)
+    }
+
+    /// Why it is not ready, if so.
+    ///
+    /// Ready is what saw EC2 and the queue and decided. A long round takes nothing from that; when rounds
+    /// fail, three intervals are granted, for single failures are normal.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        if self.is_stalled() {
+            let seconds = self.turned.elapsed().as_secs();
+            return Some(format!("the loop has not turned for {seconds}s"));
+        }
+        let Some(succeeded) = self.succeeded else {
+            return Some(match &self.failure {
+                Some(failure) => format!("no round has ended well yet: {failure}"),
+                None => "no round has ended yet".to_owned(),
+            });
+        };
+        let failure = self.failure.as_ref()?;
+        let late = succeeded.elapsed() > self.interval.saturating_mul(3);
+        late.then(|| format!("the last {} rounds failed: {failure}", self.failed_rounds))
+    }
+}
+
+fn stall_after(interval: Duration) -> Duration {
+    interval.saturating_mul(3).max(STALL_FLOOR)
+}
+
+/// Why a round could not be decided on a known demand.
+fn failure(end: &RoundEnd) -> Option<String> {
+    let plan = match end {
+        RoundEnd::Done(report) => &report.plan,
+        RoundEnd::Planned(plan) => plan,
+        RoundEnd::Failed { error, .. } => return Some(format!("EC2 cannot be observed: {error}")),
+        RoundEnd::Stopped => return None,
+    };
+    plan.demand_unknown().map(|note| note.text.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ago(seconds: u64) -> Instant {
+        Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap()
+    }
+
+    #[test]
+    fn a_loop_has_a_minute_at_least() {
+        assert_eq!(stall_after(Duration::from_secs(10)), Duration::from_mins(1));
+        assert_eq!(stall_after(Duration::from_mins(1)), Duration::from_mins(3));
+        assert_eq!(stall_after(Duration::MAX), Duration::MAX);
+    }
+
+    #[test]
+    fn failures_take_readiness_after_three_intervals_and_long_rounds_do_not() {
+        let interval = Duration::from_secs(10);
+        let well = Health { succeeded: Some(ago(50)), ..Health::starting(interval) };
+        assert_eq!(well.not_ready(), None, "a round of 50 seconds is under way");
+        let failure = Some("EC2 cannot be observed: x".to_owned());
+        let failing = Health { failure, failed_rounds: 4, ..well.clone() };
+        let reason = failing.not_ready().unwrap();
+        assert_eq!(reason, "the last 4 rounds failed: EC2 cannot be observed: x");
+        let lately = Health { succeeded: Some(ago(20)), ..failing };
+        assert_eq!(lately.not_ready(), None);
+        let stalled = Health { turned: ago(75), ..well };
+        assert_eq!(stalled.not_ready().unwrap(), "the loop has not turned for 75s");
+    }
+}

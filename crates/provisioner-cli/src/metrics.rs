@@ -1,0 +1,249 @@
+//! What `GET /metrics` tells: counted after each round, rendered when asked.
+//!
+//! The library gives facts ([`Turn`]); what they are called for Prometheus is decided here. Labels come
+//! from closed sets only: configured worker types, states, kinds, and API operations; never ids. All of it
+//! is a picture that the loop replaces after each round, so that no scrape ever waits for a round, nor a
+//! round for a scrape.
+
+mod histogram;
+mod process;
+mod render;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use provisioner::aws::Attempts;
+use provisioner::daemon::{RoundEnd, Turn};
+use provisioner::demand::TaskWaits;
+use provisioner::engine::{ActionKind, Executed, ExecutedResult, Plan, Usage, WorkerTypeStatus};
+use provisioner::ids::WorkerTypeName;
+use provisioner::prices::{self, Cost};
+use provisioner::settings::{Limits, Settings};
+
+use histogram::Histogram;
+pub(crate) use render::CONTENT_TYPE;
+
+/// Stands for instances of no configured worker type: of one that was removed, strays, and those that are
+/// not known yet. It is no worker type's name: those have no `_`.
+const OTHER: &str = "_other";
+
+/// The bounds of a round's duration in seconds: a quiet one takes milliseconds, one that waits for
+/// timeouts over a minute.
+const ROUND_BOUNDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
+
+/// Everything measured.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    picture: Mutex<Arc<Picture>>,
+    attempts: Attempts,
+    started: Timestamp,
+}
+
+/// What was known at the end of the last round.
+#[derive(Clone, Debug)]
+struct Picture {
+    /// Rounds by how they ended.
+    rounds: BTreeMap<&'static str, u64>,
+    durations: Histogram,
+    /// Instances and requests by what was done with them and how that went.
+    actions: BTreeMap<(&'static str, &'static str), u64>,
+    queue_reads: BTreeMap<&'static str, u64>,
+    /// Per configured worker type.
+    waits: BTreeMap<WorkerTypeName, TaskWaits>,
+    /// Task-seconds per configured worker type.
+    waited_while_allowed: BTreeMap<WorkerTypeName, f64>,
+    /// Pending tasks that nothing explains, since when; `None` while that is not known.
+    waiting_since: Option<(Instant, BTreeMap<WorkerTypeName, u64>)>,
+    /// As the last decided round found them.
+    worker_types: Vec<WorkerTypeStatus>,
+    demand_known: bool,
+    /// Kinds of notes of the last decided round.
+    notes: BTreeMap<&'static str, u64>,
+    instances: BTreeMap<(String, Usage), u64>,
+    costs: BTreeMap<(String, Usage), Cost>,
+    maximums: BTreeMap<WorkerTypeName, u64>,
+    limits: Limits,
+    ended: Option<Timestamp>,
+    last_success: Option<Timestamp>,
+    failed_rounds: u32,
+}
+
+impl Metrics {
+    /// Nothing measured yet. `attempts` are the calls to AWS, counted as they are made.
+    pub(crate) fn new(attempts: Attempts, settings: &Settings) -> Self {
+        let picture = Mutex::new(Arc::new(Picture::new(settings)));
+        Self { picture, attempts, started: Timestamp::now() }
+    }
+
+    /// Takes in a round. `now` is the time by a clock that is never set.
+    pub(crate) fn tell(&self, turn: &Turn<'_>, now: Instant) {
+        let mut picture = self.picture.lock().unwrap_or_else(PoisonError::into_inner);
+        // Copied only if it is being rendered just now.
+        Arc::make_mut(&mut picture).take_in(turn, now);
+    }
+
+    fn picture(&self) -> Arc<Picture> {
+        Arc::clone(&self.picture.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Picture {
+    fn new(settings: &Settings) -> Self {
+        // Counters that start at zero: a first failure is then an increase.
+        let kinds = ["request", "cancel", "terminate", "tag"];
+        let results = ["done", "refused", "unknown"];
+        let outcomes = ["done", "incomplete", "demand-unknown", "failed", "dry-run"];
+        let mut picture = Self {
+            rounds: outcomes.map(|outcome| (outcome, 0)).into(),
+            durations: Histogram::new(ROUND_BOUNDS),
+            actions: kinds.iter().flat_map(|kind| results.map(|it| ((*kind, it), 0))).collect(),
+            queue_reads: [("ok", 0)].into(),
+            waits: BTreeMap::new(),
+            waited_while_allowed: BTreeMap::new(),
+            waiting_since: None,
+            worker_types: Vec::new(),
+            demand_known: false,
+            notes: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            costs: BTreeMap::new(),
+            maximums: BTreeMap::new(),
+            limits: Limits::default(),
+            ended: None,
+            last_success: None,
+            failed_rounds: 0,
+        };
+        picture.configured(settings);
+        picture
+    }
+
+    fn take_in(&mut self, turn: &Turn<'_>, now: Instant) {
+        let Turn { settings, read, end, ended, took, last_success, failed_rounds, .. } = *turn;
+        *self.rounds.entry(outcome(end)).or_default() += 1;
+        self.durations.observe(took.as_secs_f64());
+        self.ended = Some(ended);
+        self.last_success = last_success;
+        self.failed_rounds = failed_rounds;
+        self.configured(settings);
+
+        match read.outcome {
+            Some(Ok(())) => *self.queue_reads.entry("ok").or_default() += 1,
+            Some(Err(kind)) => *self.queue_reads.entry(kind).or_default() += 1,
+            None => {}
+        }
+        for (name, waits) in &read.waits {
+            if let Some(sum) = self.waits.get_mut(name) {
+                sum.add(waits);
+            }
+        }
+        let plan = match end {
+            RoundEnd::Done(report) => {
+                self.carried_out(&report.executed);
+                Some(&report.plan)
+            }
+            RoundEnd::Planned(plan) => Some(plan),
+            RoundEnd::Failed { .. } | RoundEnd::Stopped => None,
+        };
+        self.wait(plan, settings, now);
+        if let Some(plan) = plan {
+            self.decided(plan);
+        }
+        self.count_machines(turn);
+    }
+
+    /// Worker types that were added or removed, and their fences.
+    fn configured(&mut self, settings: &Settings) {
+        let types = &settings.worker_types;
+        self.waits.retain(|name, _| types.contains_key(name));
+        self.waited_while_allowed.retain(|name, _| types.contains_key(name));
+        self.worker_types.retain(|status| types.contains_key(status.name.as_str()));
+        for name in types.keys() {
+            self.waits.entry(name.clone()).or_default();
+            self.waited_while_allowed.entry(name.clone()).or_default();
+        }
+        self.maximums = types.iter().map(|(name, it)| (name.clone(), it.max_instances)).collect();
+        self.limits = settings.limits.clone();
+    }
+
+    fn carried_out(&mut self, executed: &[Executed]) {
+        for Executed { action, result, .. } in executed {
+            let count = match (&action.kind, result) {
+                // EC2 may grant fewer than were asked for.
+                (ActionKind::Request(_), ExecutedResult::Done(made)) => made.len() as u64,
+                _ => action.kind.count(),
+            };
+            *self.actions.entry((action.kind.as_str(), result.as_str())).or_default() += count;
+        }
+    }
+
+    /// Adds up how long tasks waited while capacity was allowed: those pending at the end of the last
+    /// round, from then until now. Time in which a round could not be decided is not counted, for what
+    /// then happened to tasks is not known.
+    fn wait(&mut self, plan: Option<&Plan>, settings: &Settings, now: Instant) {
+        let known = plan.filter(|plan| plan.demand_known());
+        let before = self.waiting_since.take();
+        let Some(plan) = known else { return };
+        if let Some((since, tasks)) = before {
+            let seconds = now.saturating_duration_since(since).as_secs_f64();
+            for (name, tasks) in tasks {
+                if let Some(sum) = self.waited_while_allowed.get_mut(&name) {
+                    #[expect(clippy::cast_precision_loss, reason = "there are not that many tasks")]
+                    let tasks = tasks as f64;
+                    *sum += tasks * seconds;
+                }
+            }
+        }
+        self.waiting_since = Some((now, plan.waiting_while_allowed(settings)));
+    }
+
+    fn decided(&mut self, plan: &Plan) {
+        self.demand_known = plan.demand_known();
+        self.worker_types.clone_from(&plan.worker_types);
+        self.notes.clear();
+        for note in &plan.notes {
+            *self.notes.entry(note.kind.as_str()).or_default() += 1;
+        }
+    }
+
+    fn count_machines(&mut self, turn: &Turn<'_>) {
+        let label = |name: Option<&WorkerTypeName>| {
+            let name = name.filter(|name| turn.settings.worker_types.contains_key(*name));
+            name.map_or(OTHER, WorkerTypeName::as_str).to_owned()
+        };
+        let configured = || turn.settings.worker_types.keys().map(ToString::to_string);
+        self.instances = configured()
+            .flat_map(|name| Usage::ALL.map(|usage| ((name.clone(), usage), 0)))
+            .collect();
+        for machines in turn.machines {
+            let name = label(machines.worker_type.as_ref());
+            *self.instances.entry((name, machines.usage)).or_default() += machines.count;
+        }
+        self.costs = configured()
+            .flat_map(|name| Usage::ALL.map(|usage| ((name.clone(), usage), Cost::default())))
+            .collect();
+        for ((name, usage), cost) in prices::usd_per_hour(turn.machines, turn.prices, turn.ended) {
+            let sum = self.costs.entry((label(name.as_ref()), usage)).or_default();
+            *sum = sum.plus(cost);
+        }
+    }
+}
+
+/// How a round ended, in one word.
+fn outcome(end: &RoundEnd) -> &'static str {
+    match end {
+        RoundEnd::Done(report) if !report.demand_known => "demand-unknown",
+        RoundEnd::Done(report) if report.incomplete => "incomplete",
+        RoundEnd::Done(_) => "done",
+        RoundEnd::Planned(_) => "dry-run",
+        RoundEnd::Failed { .. } | RoundEnd::Stopped => "failed",
+    }
+}
+
+/// A duration, as Prometheus counts them.
+fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! The text of `GET /metrics`, in the `OpenMetrics` format.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet as NoLabels};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use provisioner::aws::AttemptCounts;
+use provisioner::demand::TaskWaits;
+use provisioner::engine::Usage;
+use provisioner::refusal::RefusalClass;
+
+use super::{Metrics, Picture, process, seconds};
+
+/// What the text is, as HTTP says it.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The commit it was built from, where the build says so.
+const REVISION: Option<&str> = option_env!("PROVISIONER_REVISION");
+
+impl Metrics {
+    /// Returns the whole text as of now.
+    pub(crate) fn render(&self) -> Result<String, fmt::Error> {
+        let scrape = Scrape {
+            picture: self.picture(),
+            attempts: self.attempts.counts(),
+            started: self.started,
+        };
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(scrape));
+        let mut body = String::new();
+        text::encode(&mut body, &registry)?;
+        Ok(body)
+    }
+}
+
+/// One scrape: all of it from one moment.
+#[derive(Debug)]
+struct Scrape {
+    picture: Arc<Picture>,
+    attempts: AttemptCounts,
+    started: Timestamp,
+}
+
+type Labels<'a> = [(&'static str, &'a str)];
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut to = Families(encoder);
+        self.loop_and_calls(&mut to)?;
+        self.tasks(&mut to)?;
+        self.capacity(&mut to)?;
+        self.process(&mut to)
+    }
+}
+
+impl Scrape {
+    fn loop_and_calls(&self, to: &mut Families<'_>) -> fmt::Result {
+        let Picture { rounds, durations, actions, queue_reads, notes, .. } = &*self.picture;
+        let mut family = to.counter("provisioner_reconcile", "Rounds by how they ended")?;
+        for (outcome, count) in rounds {
+            family.count(&[("outcome", outcome)], *count)?;
+        }
+        let mut family = to.histogram(
+            "provisioner_reconcile_duration_seconds",
+            "How long rounds took, waiting for EC2 and the queue included",
+        )?;
+        family.spread(&[], durations.sum(), durations.bounds(), durations.counts())?;
+        let mut family = to.gauge(
+            "provisioner_last_success_timestamp_seconds",
+            "When the last round ended that saw EC2 and the queue and was decided",
+        )?;
+        if let Some(at) = self.picture.last_success {
+            family.value(&[], unix(at))?;
+        }
+        let mut family = to.gauge("provisioner_failed_rounds", "Rounds in a row that failed")?;
+        family.whole(&[], self.picture.failed_rounds.into())?;
+        let mut family = to.counter(
+            "provisioner_actions",
+            "Instances and spot requests by what was done with them and how that went",
+        )?;
+        for ((kind, outcome), count) in actions {
+            family.count(&[("kind", kind), ("outcome", outcome)], *count)?;
+        }
+        let mut family =
+            to.gauge("provisioner_notes", "What the last decided round withheld or reports")?;
+        for (kind, count) in notes {
+            family.whole(&[("kind", kind)], *count)?;
+        }
+        let mut family =
+            to.counter("provisioner_aws_requests", "HTTP requests to AWS, repetitions included")?;
+        for ((operation, class), count) in &self.attempts {
+            let outcome = class.map_or("ok", RefusalClass::as_str);
+            family.count(&[("operation", operation), ("outcome", outcome)], *count)?;
+        }
+        let mut family =
+            to.counter("provisioner_queue_reads", "Looks at the queue, one per round")?;
+        for (outcome, count) in queue_reads {
+            family.count(&[("outcome", outcome)], *count)?;
+        }
+        Ok(())
+    }
+
+    fn tasks(&self, to: &mut Families<'_>) -> fmt::Result {
+        let Picture { worker_types, demand_known, ended, .. } = &*self.picture;
+        // What is not known is not told: a zero would look like an empty queue.
+        let known = if *demand_known { worker_types.as_slice() } else { &[] };
+        let mut family = to.gauge("provisioner_pending_tasks", "Tasks that wait")?;
+        for status in known {
+            family.whole(&[("worker_type", &status.name)], status.pending)?;
+        }
+        let mut family = to.gauge(
+            "provisioner_oldest_pending_seconds",
+            "Age of the oldest task that waits, 0 if none does",
+        )?;
+        for status in known {
+            let age = match (status.pending, status.oldest_pending, ended) {
+                (0, _, _) => Some(0.0),
+                (_, Some(oldest), Some(ended)) => {
+                    Some(seconds((*ended - oldest).try_into().unwrap_or_default()))
+                }
+                _ => None,
+            };
+            if let Some(age) = age {
+                family.value(&[("worker_type", &status.name)], age)?;
+            }
+        }
+        let mut family =
+            to.gauge("provisioner_desired_instances", "Instances that the policy wants in all")?;
+        for status in known {
+            family.whole(&[("worker_type", &status.name)], status.wanted)?;
+        }
+        let mut family = to.histogram(
+            "provisioner_task_wait_seconds",
+            "How long tasks waited, from being created to being started",
+        )?;
+        for (name, waits) in &self.picture.waits {
+            let bounds = TaskWaits::BOUNDS.into_iter().map(seconds);
+            let labels = [("worker_type", name.as_str())];
+            family.spread(&labels, seconds(waits.total()), bounds, waits.counts())?;
+        }
+        let mut family = to.counter(
+            "provisioner_task_waiting_while_allowed_seconds",
+            "Task-seconds waited while no maximum, limit or hold explained it",
+        )?;
+        for (name, sum) in &self.picture.waited_while_allowed {
+            family.sum(&[("worker_type", name.as_str())], *sum)?;
+        }
+        Ok(())
+    }
+
+    fn capacity(&self, to: &mut Families<'_>) -> fmt::Result {
+        let Picture { worker_types, instances, costs, maximums, limits, .. } = &*self.picture;
+        let mut family = to.gauge("provisioner_instances", "Instances by what they do")?;
+        for ((name, usage), count) in instances {
+            family.whole(&[("worker_type", name), ("state", usage.as_str())], *count)?;
+        }
+        let mut family = to.gauge(
+            "provisioner_spot_requests",
+            "Spot requests that are open, and launches whose answer is not known",
+        )?;
+        for status in worker_types {
+            let labels = [("worker_type", status.name.as_str()), ("state", "open")];
+            family.whole(&labels, status.open_requests)?;
+        }
+        let costing = || costs.iter().filter(|((_, usage), _)| *usage != Usage::Stopping);
+        let mut family = to.gauge(
+            "provisioner_hourly_cost_dollars",
+            "What instances cost per hour at the spot prices in force, as far as these are known",
+        )?;
+        for ((name, usage), cost) in costing() {
+            let labels = [("worker_type", name.as_str()), ("state", usage.as_str())];
+            family.value(&labels, cost.usd_per_hour.dollars())?;
+        }
+        let mut family = to.gauge(
+            "provisioner_unpriced_instances",
+            "Instances whose price is not known, and which the hourly cost leaves out",
+        )?;
+        for ((name, usage), cost) in costing() {
+            let labels = [("worker_type", name.as_str()), ("state", usage.as_str())];
+            family.whole(&labels, cost.unknown_price_machines)?;
+        }
+        let mut family =
+            to.gauge("provisioner_max_instances", "max-instances of the worker type")?;
+        for (name, maximum) in maximums {
+            family.whole(&[("worker_type", name.as_str())], *maximum)?;
+        }
+        let mut family = to.gauge("provisioner_limit_instances", "limits.max-instances, if set")?;
+        if let Some(limit) = limits.max_instances {
+            family.whole(&[], limit)?;
+        }
+        let mut family =
+            to.gauge("provisioner_limit_hourly_dollars", "limits.max-usd-per-hour, if set")?;
+        if let Some(limit) = limits.max_usd_per_hour {
+            family.value(&[], limit.dollars())?;
+        }
+        let mut family =
+            to.gauge("provisioner_limit_daily_dollars", "limits.max-usd-per-day, if set")?;
+        if let Some(limit) = limits.max_usd_per_day {
+            family.value(&[], limit.dollars())?;
+        }
+        Ok(())
+    }
+
+    fn process(&self, to: &mut Families<'_>) -> fmt::Result {
+        let mut family = to.gauge("provisioner_build_info", "1, with the version that runs")?;
+        let version = env!("CARGO_PKG_VERSION");
+        let revision = REVISION.unwrap_or_default();
+        family.whole(&[("version", version), ("revision", revision)], 1)?;
+        let mut family =
+            to.gauge("process_start_time_seconds", "When the process began its work")?;
+        family.value(&[], unix(self.started))?;
+        let mut family = to.gauge("process_resident_memory_bytes", "Resident memory")?;
+        if let Some(bytes) = process::resident_memory_bytes() {
+            family.whole(&[], bytes)?;
+        }
+        let mut family = to.gauge("process_open_fds", "Open file descriptors")?;
+        if let Some(count) = process::open_fds() {
+            family.whole(&[], count)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where families of metrics are written to.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn counter(&mut self, name: &'static str, help: &str) -> Result<Family<'_>, fmt::Error> {
+        self.family(name, help, MetricType::Counter)
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &str) -> Result<Family<'_>, fmt::Error> {
+        self.family(name, help, MetricType::Gauge)
+    }
+
+    fn histogram(&mut self, name: &'static str, help: &str) -> Result<Family<'_>, fmt::Error> {
+        self.family(name, help, MetricType::Histogram)
+    }
+
+    fn family(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<Family<'_>, fmt::Error> {
+        Ok(Family(self.0.encode_descriptor(name, help, None, kind)?))
+    }
+}
+
+/// One family, whose samples follow.
+struct Family<'a>(MetricEncoder<'a>);
+
+impl Family<'_> {
+    fn count(&mut self, labels: &Labels<'_>, count: u64) -> fmt::Result {
+        self.labelled(labels, |to| to.encode_counter::<NoLabels, _, f64>(&count, None))
+    }
+
+    fn sum(&mut self, labels: &Labels<'_>, sum: f64) -> fmt::Result {
+        self.labelled(labels, |to| to.encode_counter::<NoLabels, _, f64>(&sum, None))
+    }
+
+    fn whole(&mut self, labels: &Labels<'_>, value: u64) -> fmt::Result {
+        self.labelled(labels, |to| to.encode_gauge(&value))
+    }
+
+    fn value(&mut self, labels: &Labels<'_>, value: f64) -> fmt::Result {
+        self.labelled(labels, |to| to.encode_gauge(&value))
+    }
+
+    /// Counts between bounds, one more than there are of these.
+    fn spread(
+        &mut self,
+        labels: &Labels<'_>,
+        sum: f64,
+        bounds: impl Iterator<Item = f64>,
+        counts: &[u64],
+    ) -> fmt::Result {
+        let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
+        let count = counts.iter().sum();
+        self.labelled(labels, |to| to.encode_histogram::<NoLabels>(sum, count, &buckets, None))
+    }
+
+    fn labelled(
+        &mut self,
+        labels: &Labels<'_>,
+        sample: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        // An empty set would be written as `{}`.
+        if labels.is_empty() {
+            sample(&mut self.0)
+        } else {
+            sample(&mut self.0.encode_family(&labels)?)
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds are exact for 100,000 years")]
+fn unix(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}

@@ -1,0 +1,94 @@
+//! Reading the configuration again on SIGHUP: checked first, and the old one is kept if it is not good.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use provisioner::config::{self, Entry};
+use provisioner::daemon::Reloader;
+use provisioner::queue::HttpQueue;
+use provisioner::settings::{Queue, Settings};
+use tokio::sync::Notify;
+
+use crate::context::Context;
+use crate::exit::{ExitStatus, Failure};
+use crate::load;
+
+/// Reloads at each of `hang_ups`. Goes on until it is dropped.
+pub(crate) async fn reload_at(
+    hang_ups: &Notify,
+    context: &Context,
+    mut reloader: Reloader<HttpQueue>,
+    mut in_force: Vec<Entry>,
+) -> Infallible {
+    loop {
+        hang_ups.notified().await;
+        match reload(context, &mut reloader, &in_force) {
+            Ok(entries) => in_force = entries,
+            Err(failure) => {
+                for (message, hint) in failure.messages() {
+                    let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+                    tracing::error!(
+                        "the configuration is not reloaded, the old one stays in force: {message}{hint}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn reload(
+    context: &Context,
+    reloader: &mut Reloader<HttpQueue>,
+    in_force: &[Entry],
+) -> Result<Vec<Entry>, Failure> {
+    let loaded = load::load_quietly(context).map_err(|error| load::failure(&error))?;
+    let before = Arc::clone(reloader.current());
+    let now = Arc::new(loaded.settings);
+    let source = if asks_alike(&before, &now) {
+        None
+    } else {
+        let source = HttpQueue::new(&now);
+        Some(source.map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?)
+    };
+    reloader.reload(Arc::clone(&now), source).map_err(|error| {
+        Failure::from_error(ExitStatus::USAGE, &error)
+            .with_hint("restart the daemon for that; instances and requests go on meanwhile")
+    })?;
+    for config::Warning { message, hint } in &loaded.warnings {
+        tracing::warn!("{message} ({hint})");
+    }
+    let changes = config::diff(in_force, &loaded.entries);
+    for change in &changes {
+        tracing::info!(key = change.key, "configuration: {change}");
+    }
+    // The content of a file changes without its key.
+    for (name, worker_type) in &now.worker_types {
+        let old = before.worker_types.get(name);
+        if old.is_some_and(|old| old.user_data != worker_type.user_data) {
+            let key = format!("worker-types.{name}.user-data");
+            tracing::info!(key, "configuration: the user data of `{name}` changed");
+        }
+    }
+    match changes.len() {
+        1 => tracing::info!(changes = 1, "configuration reloaded: 1 key changed"),
+        n => tracing::info!(changes = n, "configuration reloaded: {n} keys changed"),
+    }
+    Ok(loaded.entries)
+}
+
+/// Whether a queue client made from one works for the other: a new one has to learn anew what its queue
+/// can do.
+fn asks_alike(before: &Settings, now: &Settings) -> bool {
+    let Queue { base_url, running, worker_type_pointer, timeout, token_file } = &before.queue;
+    let names = |settings: &Settings| -> Vec<_> {
+        let named = settings.worker_types.iter();
+        named.map(|(name, worker_type)| (name.clone(), worker_type.aliases.clone())).collect()
+    };
+    *base_url == now.queue.base_url
+        && *running == now.queue.running
+        && *worker_type_pointer == now.queue.worker_type_pointer
+        && *timeout == now.queue.timeout
+        && *token_file == now.queue.token_file
+        && before.provisioner.provisioner_id == now.provisioner.provisioner_id
+        && names(before) == names(now)
+}

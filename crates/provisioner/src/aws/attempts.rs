@@ -1,0 +1,90 @@
+//! Counts what was asked of AWS: every attempt, the SDK's own repetitions too.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_ec2::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_ec2::error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+
+use super::error;
+use crate::refusal::RefusalClass;
+
+/// Attempts by API operation and by what came of them; `None` is the wanted answer.
+pub type AttemptCounts = BTreeMap<(String, Option<RefusalClass>), u64>;
+
+/// Counts the attempts of all clones of a [`Client`](super::Client).
+///
+/// Calls that fetch credentials are the SDK's own and not among them.
+#[derive(Clone, Debug, Default)]
+pub struct Attempts(Arc<Mutex<AttemptCounts>>);
+
+impl Attempts {
+    /// Returns the counts so far.
+    pub fn counts(&self) -> AttemptCounts {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts one attempt.
+    pub fn add(&self, operation: &str, class: Option<RefusalClass>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry((operation.to_owned(), class)).or_default() += 1;
+    }
+}
+
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "Attempts"
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(metadata) = config.load::<Metadata>() else { return Ok(()) };
+        let class = match context.output_or_error() {
+            Some(Ok(_)) => None,
+            Some(Err(cause)) => Some(match context.response() {
+                Some(answer) => error::class_of_answer(
+                    answer.status().as_u16(),
+                    code(answer.body().bytes().unwrap_or_default()).as_deref(),
+                ),
+                None => error::class_of_no_answer(cause),
+            }),
+            None => Some(RefusalClass::Transient),
+        };
+        self.add(metadata.name(), class);
+        Ok(())
+    }
+}
+
+/// The error code in an answer: XML (EC2, STS, IAM) or JSON (SSM). The SDK knows it too, but only behind
+/// a type of its own for each operation.
+fn code(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    if text.trim_start().starts_with('{') {
+        let body: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let name = body.get("__type").or_else(|| body.get("code"))?.as_str()?;
+        return Some(name.rsplit('#').next().unwrap_or(name).to_owned());
+    }
+    error::element(body, "Code")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_found_in_both_protocols() {
+        let xml = b"<Response><Errors><Error><Code> RequestLimitExceeded</Code><Message/></Error>";
+        assert_eq!(code(xml).as_deref(), Some("RequestLimitExceeded"));
+        let json = br#"{"__type":"com.amazonaws.ssm#ThrottlingException","message":"slow"}"#;
+        assert_eq!(code(json).as_deref(), Some("ThrottlingException"));
+        for other in [&b""[..], b"<html>", b"{", b"{}", b"\xff<Code>", b"[]"] {
+            assert_eq!(code(other), None, "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A connection that cannot change anything in EC2.
+
+use aws_sdk_ec2::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_ec2::error::BoxError;
+
+/// Stops every call that neither describes nor is a dry run, before it is sent.
+#[derive(Debug)]
+pub(crate) struct OnlyLooks;
+
+#[derive(Debug, thiserror::Error)]
+#[error("this call could change something, and is not sent")]
+struct NotALook;
+
+impl Intercept for OnlyLooks {
+    fn name(&self) -> &'static str {
+        "OnlyLooks"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        match context.request().body().bytes() {
+            Some(body) if is_look(body) => Ok(()),
+            _ => Err(NotALook.into()),
+        }
+    }
+}
+
+/// Whether EC2 changes nothing on this call, which goes out as a form (Amazon EC2 API Reference,
+/// "Query requests").
+fn is_look(body: &[u8]) -> bool {
+    body.split(|byte| *byte == b'&')
+        .any(|pair| pair == b"DryRun=true" || pair.starts_with(b"Action=Describe"))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::{Region, SdkConfig};
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::SharedCredentialsProvider;
+
+    use super::*;
+    use crate::aws::{Client, Error};
+    use crate::ids::InstanceId;
+
+    #[tokio::test]
+    async fn the_looking_connection_sends_no_change() {
+        let credentials = Credentials::new("AKIDTEST", "secret", None, None, "test");
+        let config = SdkConfig::builder()
+            .region(Region::new("us-west-2"))
+            // Nobody listens there: what is sent fails in another way.
+            .endpoint_url("http://127.0.0.1:1")
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        let client = Client::new(&config).unwrap().only_looking();
+        let stopped = |error: &Error| error.to_string().contains("is not sent");
+        let id = InstanceId::from("i-1");
+        let error = client.terminate_all(std::slice::from_ref(&id)).await.unwrap_err();
+        assert!(stopped(&error), "{error}");
+        let sent = client.ec2_launch.request_spot_instances().send().await;
+        let error = Error::new("RequestSpotInstances", "", sent.unwrap_err());
+        assert!(stopped(&error), "{error}");
+        let sent = client.ec2_launch.request_spot_instances().dry_run(true).send().await;
+        let error = Error::new("RequestSpotInstances", "", sent.unwrap_err());
+        assert!(!stopped(&error), "{error}");
+    }
+
+    #[test]
+    fn only_what_describes_or_is_dry_goes_out() {
+        for look in [
+            "Action=DescribeInstances&Version=2016-11-15",
+            "Action=RequestSpotInstances&Version=2016-11-15&DryRun=true&InstanceCount=1",
+            "Action=TerminateInstances&Version=2016-11-15&InstanceId.1=i-1&DryRun=true",
+        ] {
+            assert!(is_look(look.as_bytes()), "{look}");
+        }
+        for change in [
+            "",
+            "Action=RequestSpotInstances&Version=2016-11-15&InstanceCount=1",
+            "Action=RequestSpotInstances&DryRun=false",
+            "Action=CreateTags&Tag.1.Value=DryRun%3Dtrue",
+            "Action=CreateTags&XDryRun=true",
+        ] {
+            assert!(!is_look(change.as_bytes()), "{change}");
+        }
+    }
+}

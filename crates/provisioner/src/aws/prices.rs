@@ -1,0 +1,107 @@
+//! Spot prices in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::types::{InstanceType as SdkInstanceType, SpotPrice};
+use jiff::Timestamp;
+
+use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
+use super::{Client, Error, time};
+use crate::ids::{InstanceType, Zone};
+use crate::launch::Pool;
+use crate::money::UsdPerHour;
+
+const OPERATION: &str = "DescribeSpotPriceHistory";
+
+/// Plain Linux. The second spelling is that of accounts that once had EC2-Classic
+/// (Amazon EC2 API Reference, `SpotPrice`).
+const LINUX: [&str; 2] = ["Linux/UNIX", "Linux/UNIX (Amazon VPC)"];
+
+/// The newest price of each pool seen so far.
+type Newest = BTreeMap<Pool, (Option<Timestamp>, UsdPerHour)>;
+
+impl Client {
+    /// The spot prices of plain Linux in force at `now`. A pool that EC2 names no price for, or without
+    /// a zone, is not in the answer.
+    pub async fn spot_prices(
+        &self,
+        pools: &BTreeSet<Pool>,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Pool, UsdPerHour>, Error> {
+        let zoned: Vec<_> = pools
+            .iter()
+            .filter_map(|pool| Some((&pool.instance_type, pool.zone.as_ref()?)))
+            .collect();
+        let instance_types: BTreeSet<_> =
+            zoned.iter().map(|(instance_type, _)| *instance_type).collect();
+        let instance_types: Vec<_> = instance_types.into_iter().collect();
+        let mut newest = Newest::new();
+        for some_types in instance_types.chunks(FILTER_VALUES) {
+            // No region has anywhere near 200 zones.
+            let zones: BTreeSet<_> = zoned
+                .iter()
+                .filter(|(instance_type, _)| some_types.contains(instance_type))
+                .map(|(_, zone)| *zone)
+                .collect();
+            self.list_spot_prices(some_types, &zones, now, &mut newest).await?;
+        }
+        newest.retain(|pool, _| pools.contains(pool));
+        Ok(newest.into_iter().map(|(pool, (_, price))| (pool, price)).collect())
+    }
+
+    async fn list_spot_prices(
+        &self,
+        instance_types: &[&InstanceType],
+        zones: &BTreeSet<&Zone>,
+        now: Timestamp,
+        newest: &mut Newest,
+    ) -> Result<(), Error> {
+        let resource = || format!("{} instance types", instance_types.len());
+        let mut pages = Pages::default();
+        loop {
+            // From now until now: the price in force, which is the last change before.
+            let page = self
+                .ec2
+                .describe_spot_price_history()
+                .set_instance_types(Some(
+                    instance_types.iter().map(|it| SdkInstanceType::from(it.as_str())).collect(),
+                ))
+                .set_product_descriptions(Some(LINUX.map(str::to_owned).to_vec()))
+                .filters(exact("availability-zone", zones.iter().map(|zone| zone.as_str())))
+                .start_time(time::date_time(now))
+                .end_time(time::date_time(now))
+                .max_results(PAGE)
+                .set_next_token(pages.token())
+                .send()
+                .await
+                .map_err(|error| Error::new(OPERATION, resource(), error))?;
+            for found in page.spot_price_history() {
+                if let Some((pool, at, price)) = read(found) {
+                    let known = newest.entry(pool).or_insert((at, price));
+                    if at >= known.0 {
+                        *known = (at, price);
+                    }
+                }
+            }
+            let more = pages.advance(page.next_token());
+            if !more.map_err(|what| Error::incomplete(OPERATION, resource(), what))? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// One entry, with when the price changed to it. One that is not a price of plain Linux in a zone says
+/// nothing about ours.
+fn read(found: &SpotPrice) -> Option<(Pool, Option<Timestamp>, UsdPerHour)> {
+    let product = found.product_description().map(AsRef::as_ref);
+    if product.is_some_and(|product| !LINUX.contains(&product)) {
+        return None;
+    }
+    let price = UsdPerHour::parse(found.spot_price()?).ok()?;
+    let pool = Pool {
+        instance_type: InstanceType::from(found.instance_type()?.as_str()),
+        zone: Some(Zone::from(found.availability_zone()?)),
+    };
+    Some((pool, found.timestamp().and_then(time::timestamp), price))
+}

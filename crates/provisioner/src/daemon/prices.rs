@@ -1,0 +1,138 @@
+//! Keeping spot prices fresh beside the rounds, which never wait for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::{self, Client};
+use crate::clock;
+use crate::engine::Machines;
+use crate::launch::Pool;
+use crate::money::UsdPerHour;
+use crate::prices::{self, MAX_AGE, SpotPrices};
+
+/// Fetched again this long before prices count as unknown: rounds are apart, and an answer may fail.
+const MARGIN: Duration = Duration::from_mins(1);
+/// Not asked more often than this, whatever appears or fails: a scale-up brings a new pool with every
+/// refusal.
+const PAUSE: Duration = Duration::from_secs(30);
+/// How long a round's end waits for the answer, which mostly takes a fraction of a second. Later ones
+/// are there at the next round's end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+type Answer = (BTreeSet<Pool>, Timestamp, Result<BTreeMap<Pool, UsdPerHour>, aws::Error>);
+
+/// The prices of the pools in use.
+#[derive(Debug, Default)]
+pub(super) struct PriceWatch {
+    prices: SpotPrices,
+    /// The call under way, if any; it ends with this.
+    calls: JoinSet<Answer>,
+    asked: Option<Timestamp>,
+    failing: bool,
+}
+
+impl PriceWatch {
+    pub(super) fn prices(&self) -> &SpotPrices {
+        &self.prices
+    }
+
+    /// Asks for the prices of `machines` if they are due, and takes in the answer if it comes before the
+    /// next round is due, or wished for.
+    pub(super) async fn refresh(
+        &mut self,
+        client: &Client,
+        machines: &[Machines],
+        spare: Duration,
+        stop: &CancellationToken,
+        wake: &Notify,
+    ) {
+        let now = Timestamp::now();
+        let pools = prices::pools_in_use(machines);
+        if self.calls.is_empty() && self.is_due(&pools, now) {
+            self.asked = Some(now);
+            let client = client.clone();
+            self.calls.spawn(async move {
+                let answer = client.spot_prices(&pools, now).await;
+                (pools, now, answer)
+            });
+        }
+        let answer = tokio::select! {
+            biased;
+            answer = self.calls.join_next() => answer,
+            () = stop.cancelled() => None,
+            () = wake.notified() => {
+                // It is the next round that it is for.
+                wake.notify_one();
+                None
+            }
+            () = tokio::time::sleep(spare.min(PATIENCE)) => None,
+        };
+        match answer {
+            Some(Ok((pools, at, Ok(found)))) => {
+                self.prices.learn(&pools, &found, at);
+                self.failing = false;
+            }
+            Some(Ok((_, _, Err(error)))) => self.failed(&error),
+            Some(Err(error)) => tracing::error!(%error, "asking for spot prices broke: {error}"),
+            None => {}
+        }
+    }
+
+    fn is_due(&self, pools: &BTreeSet<Pool>, now: Timestamp) -> bool {
+        let old = |pool: &Pool| match self.prices.asked(pool) {
+            Some(at) => clock::age(at, now) >= MAX_AGE.saturating_sub(MARGIN),
+            None => true,
+        };
+        let rested = self.asked.is_none_or(|at| clock::age(at, now) >= PAUSE);
+        rested && pools.iter().any(old)
+    }
+
+    fn failed(&mut self, error: &aws::Error) {
+        // The same failure again is no news.
+        if self.failing {
+            tracing::debug!(%error, "spot prices are still unknown");
+            return;
+        }
+        self.failing = true;
+        tracing::warn!(
+            error.kind = %error.class(), error.code = error.code(), aws.operation = error.operation,
+            aws.request_id = error.refusal.request_id,
+            "spot prices are unknown, so costs are: {error}{}",
+            error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{InstanceType, Zone};
+
+    fn pool(zone: &str) -> Pool {
+        Pool { instance_type: InstanceType::from("c7g.large"), zone: Some(Zone::from(zone)) }
+    }
+
+    #[test]
+    fn prices_are_due_when_old_or_new_and_not_too_often() {
+        let start: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+        let at = |seconds| clock::after(start, Duration::from_secs(seconds));
+        let (one, two) = (BTreeSet::from([pool("a")]), BTreeSet::from([pool("a"), pool("b")]));
+        let mut watch = PriceWatch::default();
+        assert!(!watch.is_due(&BTreeSet::new(), start), "nothing is in use");
+        assert!(watch.is_due(&one, start));
+        watch.asked = Some(start);
+        assert!(!watch.is_due(&one, at(29)), "it was asked, without an answer");
+        assert!(watch.is_due(&one, at(30)));
+        // EC2 named no price: that is an answer too.
+        watch.prices.learn(&one, &BTreeMap::new(), start);
+        assert!(!watch.is_due(&one, at(239)));
+        assert!(watch.is_due(&one, at(240)));
+        assert!(!watch.is_due(&two, at(29)), "a new pool waits a little");
+        assert!(watch.is_due(&two, at(30)));
+    }
+}

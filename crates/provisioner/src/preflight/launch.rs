@@ -1,0 +1,101 @@
+//! The launching calls of a worker type, as EC2 took their dry runs.
+
+use super::facts::{DryRunAnswer, Facts, Place, WorkerTypeFacts};
+use super::verdict::{About, Kind, Needed, Severity, said};
+use crate::refusal::{Refusal, RefusalClass};
+
+const OPERATION: &str = "RequestSpotInstances";
+
+pub(super) fn judge(found: &WorkerTypeFacts, facts: &Facts, about: &mut About<'_>) {
+    if found.launches.is_empty() {
+        about.find(
+            Severity::NotCheckable,
+            Kind::Launch,
+            OPERATION,
+            "what the call would say is not known",
+            "mend what is named above first",
+        );
+        return;
+    }
+    let mut said_already: Vec<(&DryRunAnswer, Vec<&Place>)> = Vec::new();
+    for (place, answer) in &found.launches {
+        let same = said_already.iter_mut().find(|(known, _)| alike(known, answer));
+        match same {
+            Some((_, places)) => places.push(place),
+            None => said_already.push((answer, vec![place])),
+        }
+    }
+    for (answer, places) in said_already {
+        let subject = places.iter().map(|place| shown(place)).collect::<Vec<_>>().join("; ");
+        match answer {
+            DryRunAnswer::Allowed => {
+                about.good(Kind::Launch, subject, format!("{OPERATION} allowed"));
+            }
+            DryRunAnswer::Done => about.error(
+                Kind::Launch,
+                subject,
+                "was launched although it was a dry run: what answers at this endpoint is not EC2",
+                "`cleanup-aws` removes it; check `aws.endpoint-url`",
+            ),
+            DryRunAnswer::Refused(refusal) => refused(refusal, subject, facts, about),
+        }
+    }
+}
+
+fn refused(refusal: &Refusal, subject: String, facts: &Facts, about: &mut About<'_>) {
+    match refusal.class {
+        RefusalClass::Unauthorized => about.error(
+            Kind::Permission,
+            subject,
+            format!("{OPERATION} is refused: {}", said(refusal)),
+            "allow what it names: `provisionerd iam-policy` prints what is needed",
+        ),
+        RefusalClass::NoCapacity | RefusalClass::Quota => about.find(
+            Severity::Warning,
+            Kind::Launch,
+            subject,
+            format!("EC2 would refuse it now: {}", said(refusal)),
+            if refusal.class == RefusalClass::Quota {
+                "ask AWS Service Quotas for more, or lower `max-instances`"
+            } else {
+                "name other instance types, zones or subnets as well"
+            },
+        ),
+        // A wrong image fails the whole call: it is named where the image was looked at.
+        RefusalClass::NotFound | RefusalClass::Invalid if about.has_errors() => about.find(
+            Severity::NotCheckable,
+            Kind::Launch,
+            subject,
+            format!("EC2 refuses it as it is: {}", said(refusal)),
+            "mend what is named above first",
+        ),
+        RefusalClass::NotFound
+        | RefusalClass::Invalid
+        | RefusalClass::IdempotentMismatch
+        | RefusalClass::Transient
+        | RefusalClass::Throttled => about.unknown(
+            Kind::Launch,
+            subject,
+            OPERATION,
+            Needed::ByRun,
+            refusal,
+            &format!("correct the setting it names; launches in {} fail with it", facts.region),
+        ),
+    }
+}
+
+/// The same to the reader: request ids and encoded messages differ from call to call.
+fn alike(one: &DryRunAnswer, other: &DryRunAnswer) -> bool {
+    match (one, other) {
+        (DryRunAnswer::Refused(one), DryRunAnswer::Refused(other)) => said(one) == said(other),
+        (one, other) => one == other,
+    }
+}
+
+fn shown(Place { instance_type, placement }: &Place) -> String {
+    match (&placement.subnet, &placement.zone) {
+        (Some(subnet), _) => format!("{instance_type} in {subnet}"),
+        (None, Some(zone)) => format!("{instance_type} in {zone}"),
+        (None, None) => instance_type.to_string(),
+    }
+}

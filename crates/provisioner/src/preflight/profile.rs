@@ -1,0 +1,44 @@
+//! The instance profile and the user data: what a worker starts with.
+
+use super::facts::{InstanceProfile, WorkerTypeFacts};
+use super::verdict::{About, Kind, Needed, Severity};
+use crate::settings::WorkerType;
+
+pub(super) fn judge(worker_type: &WorkerType, found: &WorkerTypeFacts, about: &mut About<'_>) {
+    if let (Some(name), Some(profile)) = (&worker_type.iam_instance_profile, &found.profile) {
+        match profile {
+            Ok(Some(InstanceProfile { has_role: true })) => {
+                about.good(Kind::InstanceProfile, name, "exists and has a role");
+            }
+            Ok(Some(InstanceProfile { has_role: false })) => about.find(
+                Severity::Warning,
+                Kind::InstanceProfile,
+                name,
+                "has no role in it: workers get no credentials",
+                "aws iam add-role-to-instance-profile",
+            ),
+            Ok(None) => about.error(
+                Kind::InstanceProfile,
+                name,
+                "does not exist in this account",
+                "correct `iam-instance-profile` (a profile's name is not always its role's), or make one: \
+                 `setup-aws --with-worker-profile`",
+            ),
+            Err(refusal) => about.unknown(
+                Kind::InstanceProfile,
+                name,
+                "iam:GetInstanceProfile",
+                Needed::Optional,
+                refusal,
+                "correct `iam-instance-profile`",
+            ),
+        }
+    }
+    match &found.user_data {
+        Ok(()) if worker_type.user_data.is_some() => {
+            about.good(Kind::UserData, "", "can be sent");
+        }
+        Ok(()) => {}
+        Err(why) => about.error(Kind::UserData, "", why, "correct the user data"),
+    }
+}

@@ -1,0 +1,323 @@
+//! Judgements, fact by fact.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::*;
+use crate::config;
+use crate::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
+use crate::launch::ResolvedPlacement;
+use crate::observed::KeyPair;
+use crate::refusal::{Refusal, RefusalClass, classify};
+
+fn settings(more: &str) -> Settings {
+    let text = format!(
+        "[worker-types.linux]\nimage-id = 'ami-1'\ninstance-types = ['m5.large']\nmax-instances = 3\n{more}"
+    );
+    let mut settings = config::parse(&text, Path::new("/")).unwrap().settings;
+    settings.provisioner.key_name = Some(KeyName::from("k"));
+    settings
+}
+
+fn zones(names: &[&str]) -> BTreeSet<Zone> {
+    names.iter().map(|name| Zone::from(*name)).collect()
+}
+
+fn place() -> Place {
+    Place { instance_type: InstanceType::from("m5.large"), placement: ResolvedPlacement::default() }
+}
+
+/// Everything is as it should be.
+fn good() -> Facts {
+    let m5 = InstanceType::from("m5.large");
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let facts = InstanceTypeFacts {
+        architectures: texts(&["x86_64"]),
+        virtualization_types: texts(&["hvm"]),
+        usage_classes: texts(&["on-demand", "spot"]),
+        ena_required: true,
+        vcpus: Some(2),
+    };
+    let image = Image {
+        state: Some("available".to_owned()),
+        architecture: Some("x86_64".to_owned()),
+        virtualization_type: Some("hvm".to_owned()),
+        ena: Some(true),
+        deprecated: None,
+    };
+    let linux = WorkerTypeFacts {
+        image_id: Ok("ami-1".to_owned()),
+        subnets: Ok(BTreeMap::new()),
+        placements: Ok(vec![ResolvedPlacement::default()]),
+        groups: Vec::new(),
+        profile: None,
+        user_data: Ok(()),
+        launches: vec![(place(), DryRunAnswer::Allowed)],
+    };
+    let call =
+        |operation| DryRun { operation, target: Target::Ours, answer: DryRunAnswer::Allowed };
+    Facts {
+        region: "r-1".to_owned(),
+        key_pair: Ok(KeyPair::Ours),
+        listing: Ok(()),
+        zones: Ok(zones(&["r-1a", "r-1b", "r-1-city-1a"])),
+        default_vpc: Some(Ok(Some("vpc-1".to_owned()))),
+        images: Ok(BTreeMap::from([("ami-1".to_owned(), image)])),
+        instance_types: Ok(BTreeMap::from([(m5.clone(), facts)])),
+        offerings: Ok(BTreeMap::from([(m5, zones(&["r-1a", "r-1b"]))])),
+        spot_role: Ok(true),
+        calls: vec![call("TerminateInstances"), call("CreateTags")],
+        worker_types: BTreeMap::from([(WorkerTypeName::from("linux"), linux)]),
+    }
+}
+
+fn linux(facts: &mut Facts) -> &mut WorkerTypeFacts {
+    facts.worker_types.get_mut("linux").unwrap()
+}
+
+fn image(facts: &mut Facts) -> &mut Image {
+    facts.images.as_mut().unwrap().get_mut("ami-1").unwrap()
+}
+
+fn m5(facts: &mut Facts) -> &mut InstanceTypeFacts {
+    facts.instance_types.as_mut().unwrap().get_mut("m5.large").unwrap()
+}
+
+fn refusal(code: &str) -> Refusal {
+    Refusal {
+        class: classify(code).unwrap_or(RefusalClass::Invalid),
+        code: code.to_owned(),
+        message: "because. Encoded authorization failure message: xyz".to_owned(),
+        request_id: Some("1".to_owned()),
+    }
+}
+
+/// Changes one thing and returns the findings but those that are always there.
+fn findings(change: impl FnOnce(&mut Facts)) -> Vec<(Severity, Kind, String)> {
+    judged("", change).0
+}
+
+fn judged(more: &str, change: impl FnOnce(&mut Facts)) -> (Vec<(Severity, Kind, String)>, Verdict) {
+    let mut facts = good();
+    change(&mut facts);
+    let now = "2026-11-23T12:00:00Z".parse().unwrap();
+    let verdict = judge(&settings(more), &facts, now);
+    let told =
+        verdict.findings.iter().filter(|it| !matches!(it.kind, Kind::Quota | Kind::Capacity));
+    let told = told.map(|it| (it.severity, it.kind, it.text.clone())).collect();
+    (told, verdict)
+}
+
+#[track_caller]
+fn only(severity: Severity, kind: Kind, word: &str, change: impl FnOnce(&mut Facts)) {
+    let found = findings(change);
+    let [(s, k, text)] = found.as_slice() else { panic!("not one finding: {found:?}") };
+    assert_eq!((*s, *k), (severity, kind), "{text}");
+    assert!(text.contains(word), "{text}");
+}
+
+#[test]
+fn what_is_good_is_said_to_be_and_what_nobody_knows_is_not() {
+    let (found, verdict) = judged("", |_| {});
+    assert!(found.is_empty(), "{found:?}");
+    assert_eq!(verdict.count(Severity::NotCheckable), 2);
+    assert_eq!(verdict.unanswered, 0);
+    let kinds: BTreeSet<Kind> = verdict.checked.iter().map(|it| it.kind).collect();
+    let expected = [
+        Kind::KeyPair,
+        Kind::Permission,
+        Kind::Image,
+        Kind::InstanceType,
+        Kind::Launch,
+        Kind::SpotRole,
+    ];
+    assert_eq!(kinds, BTreeSet::from(expected));
+    let quota = verdict.findings.iter().find(|it| it.kind == Kind::Quota).unwrap();
+    assert!(quota.text.contains("need 6 vCPUs"), "{}", quota.text);
+}
+
+#[test]
+fn the_key_pair() {
+    only(Severity::Error, Kind::KeyPair, "does not exist", |it| it.key_pair = Ok(KeyPair::Absent));
+    only(Severity::Warning, Kind::KeyPair, "our tag", |it| it.key_pair = Ok(KeyPair::Foreign));
+    only(Severity::Error, Kind::KeyPair, "`run` needs", |it| {
+        it.key_pair = Err(refusal("UnauthorizedOperation"));
+    });
+}
+
+#[test]
+fn the_image() {
+    only(Severity::Error, Kind::Image, "deregistered", |it| {
+        image(it).state = Some("deregistered".to_owned());
+    });
+    only(Severity::Warning, Kind::Image, "deprecated", |it| {
+        image(it).deprecated = Some("2026-11-01T00:00:00Z".parse().unwrap());
+    });
+    assert!(
+        findings(|it| image(it).deprecated = Some("2027-01-01T00:00:00Z".parse().unwrap()))
+            .is_empty()
+    );
+    only(Severity::Error, Kind::Image, "does not exist", |it| it.images = Ok(BTreeMap::new()));
+    only(Severity::NotCheckable, Kind::Image, "may not call", |it| {
+        it.images = Err(refusal("UnauthorizedOperation"));
+    });
+}
+
+#[test]
+fn image_and_instance_type_must_go_together() {
+    only(Severity::Error, Kind::InstanceType, "arm64", |it| {
+        image(it).architecture = Some("arm64".to_owned());
+    });
+    only(Severity::Error, Kind::InstanceType, "paravirtual", |it| {
+        image(it).virtualization_type = Some("paravirtual".to_owned());
+    });
+    only(Severity::Error, Kind::InstanceType, "ENA", |it| image(it).ena = Some(false));
+    assert!(findings(|it| *image(it) = Image::default()).is_empty(), "not said is not wrong");
+    assert!(
+        findings(|it| {
+            image(it).ena = Some(false);
+            m5(it).ena_required = false;
+        })
+        .is_empty()
+    );
+    only(Severity::Error, Kind::InstanceType, "on-demand only", |it| {
+        m5(it).usage_classes = vec!["on-demand".to_owned()];
+    });
+}
+
+#[test]
+fn an_instance_type_is_offered_everywhere_somewhere_or_nowhere() {
+    let offered = |names: &'static [&'static str]| {
+        move |it: &mut Facts| {
+            let offerings = it.offerings.as_mut().unwrap();
+            offerings.insert(InstanceType::from("m5.large"), zones(names));
+        }
+    };
+    only(Severity::Note, Kind::InstanceType, "not in r-1b", offered(&["r-1a"]));
+    only(Severity::Error, Kind::InstanceType, "nowhere", offered(&[]));
+    let placed = |zone: &'static str| {
+        move |it: &mut Facts| {
+            let placement = ResolvedPlacement { zone: Some(Zone::from(zone)), subnet: None };
+            linux(it).placements = Ok(vec![placement]);
+        }
+    };
+    assert!(findings(placed("r-1a")).is_empty());
+    only(Severity::Error, Kind::InstanceType, "r-1a, r-1b only", placed("r-1-city-1a"));
+    only(Severity::Error, Kind::InstanceType, "does not exist", |it| {
+        it.instance_types = Ok(BTreeMap::new());
+        it.offerings = Ok(BTreeMap::new());
+    });
+}
+
+#[test]
+fn networks() {
+    only(Severity::Error, Kind::Subnet, "no default VPC", |it| it.default_vpc = Some(Ok(None)));
+    let more = "subnets = ['subnet-1']\nsecurity-groups = ['sg-1', 'web']\n";
+    let in_vpc = |vpc: Option<&str>| Group { id: "sg-1".to_owned(), vpc: vpc.map(str::to_owned) };
+    let network = |free, group: Looked<Option<Group>>| {
+        move |it: &mut Facts| {
+            let (zone, vpc) = (Zone::from("r-1a"), "vpc-2".to_owned());
+            let subnet = Subnet { zone, vpc, free_addresses: Some(free) };
+            linux(it).subnets = Ok(BTreeMap::from([(SubnetId::from("subnet-1"), subnet)]));
+            linux(it).groups = vec![("sg-1".to_owned(), group)];
+        }
+    };
+    let told = |change| judged(more, change).0;
+    assert_eq!(told(network(5, Ok(Some(in_vpc(Some("vpc-2")))))), []);
+    let found = judged(more, network(0, Ok(Some(in_vpc(None))))).0;
+    assert!(matches!(found.as_slice(), [(Severity::Warning, Kind::Subnet, _)]), "{found:?}");
+    let found = judged(more, network(5, Ok(Some(in_vpc(Some("vpc-1")))))).0;
+    assert!(matches!(found.as_slice(), [(Severity::Error, Kind::SecurityGroup, _)]), "{found:?}");
+    let found = judged(more, network(5, Ok(None))).0;
+    assert!(matches!(found.as_slice(), [(Severity::Error, Kind::SecurityGroup, _)]), "{found:?}");
+    let found = judged(more, network(5, Err(refusal("UnauthorizedOperation")))).0;
+    assert!(
+        matches!(found.as_slice(), [(Severity::NotCheckable, Kind::SecurityGroup, _)]),
+        "{found:?}"
+    );
+    // No such subnet.
+    let found = judged(more, |_| {}).0;
+    assert!(matches!(found.as_slice(), [(Severity::Error, Kind::Subnet, _)]), "{found:?}");
+    // No such zone.
+    let found = judged("availability-zones = ['r-1x']\n", |_| {}).0;
+    assert!(matches!(found.as_slice(), [(Severity::Error, Kind::Zone, _)]), "{found:?}");
+}
+
+#[test]
+fn instance_profiles_and_user_data() {
+    let more = "iam-instance-profile = 'p'\n";
+    let with = |profile: Looked<Option<InstanceProfile>>| {
+        judged(more, |it| linux(it).profile = Some(profile))
+    };
+    assert!(with(Ok(Some(InstanceProfile { has_role: true }))).0.is_empty());
+    let severity = |found: &[(Severity, Kind, String)]| found[0].0;
+    assert_eq!(severity(&with(Ok(Some(InstanceProfile { has_role: false }))).0), Severity::Warning);
+    assert_eq!(severity(&with(Ok(None)).0), Severity::Error);
+    assert_eq!(severity(&with(Err(refusal("AccessDenied"))).0), Severity::NotCheckable);
+    let (found, verdict) = with(Err(refusal("RequestTimeout")));
+    assert_eq!((severity(&found), verdict.unanswered), (Severity::NotCheckable, 0));
+    only(Severity::Error, Kind::UserData, "too long", |it| {
+        linux(it).user_data = Err("too long".to_owned());
+    });
+}
+
+fn tried(target: Target, code: &'static str) -> impl FnOnce(&mut Facts) {
+    move |it| {
+        it.calls[0].target = target;
+        it.calls[0].answer = Looked::Err(refusal(code)).into();
+    }
+}
+
+#[test]
+fn a_dry_run_is_a_yes_a_no_or_no_answer() {
+    assert!(findings(tried(Target::Nobodys, "DryRunOperation")).is_empty());
+    only(
+        Severity::Error,
+        Kind::Permission,
+        "TerminateInstances",
+        tried(Target::Ours, "UnauthorizedOperation"),
+    );
+    for code in ["UnauthorizedOperation", "InvalidInstanceID.NotFound"] {
+        only(Severity::NotCheckable, Kind::Permission, code, tried(Target::Nobodys, code));
+    }
+    // It went away between the look and the try.
+    let gone = tried(Target::Ours, "InvalidInstanceID.NotFound");
+    only(Severity::NotCheckable, Kind::Permission, "NotFound", gone);
+    let (found, verdict) = judged("", tried(Target::Ours, "RequestLimitExceeded"));
+    assert_eq!((found[0].0, verdict.unanswered), (Severity::NotCheckable, 1));
+    only(Severity::Error, Kind::Permission, "dry run", |it| {
+        it.calls[0].answer = Looked::Ok(()).into();
+    });
+}
+
+#[test]
+fn launches() {
+    let answered = |code: &'static str| {
+        move |it: &mut Facts| {
+            let answer = DryRunAnswer::Refused(refusal(code));
+            linux(it).launches = vec![(place(), answer.clone()), (place(), answer)];
+        }
+    };
+    // The same answer twice is said once.
+    only(Severity::Error, Kind::Permission, "because.", answered("UnauthorizedOperation"));
+    only(Severity::Error, Kind::Launch, "InvalidParameterValue", answered("InvalidParameterValue"));
+    only(Severity::Warning, Kind::Launch, "now", answered("MaxSpotInstanceCountExceeded"));
+    only(Severity::Error, Kind::Launch, "dry run", |it| {
+        linux(it).launches[0].1 = DryRunAnswer::Done;
+    });
+    only(Severity::NotCheckable, Kind::Launch, "not known", |it| linux(it).launches.clear());
+    // What is wrong was named already.
+    let found = findings(|it| {
+        it.images = Ok(BTreeMap::new());
+        answered("InvalidAMIID.NotFound")(it);
+    });
+    let severities: Vec<Severity> = found.iter().map(|(severity, ..)| *severity).collect();
+    assert_eq!(severities, [Severity::Error, Severity::NotCheckable]);
+}
+
+#[test]
+fn no_machine_talk_in_texts() {
+    let (_, verdict) = judged("", tried(Target::Ours, "UnauthorizedOperation"));
+    let text = &verdict.findings.iter().find(|it| it.severity == Severity::Error).unwrap().text;
+    assert!(text.ends_with("because."), "{text}");
+}

@@ -1,0 +1,201 @@
+//! Spot prices as EC2 told them, and what machines cost at them.
+//!
+//! The highest price of a request is no price: it is what may be paid, not what is paid. Where no spot
+//! price is known, the cost is unknown, and the machines are counted as such.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock;
+use crate::engine::{Machines, Usage};
+use crate::ids::WorkerTypeName;
+use crate::launch::Pool;
+use crate::money::UsdPerHour;
+
+/// How long a price may be used. Spot prices change a few times a day at most (EC2 User Guide, "Spot
+/// Instance pricing history"), but a number that is shown as the present one must not be an old one.
+pub const MAX_AGE: Duration = Duration::from_mins(5);
+
+/// Spot prices of capacity pools, and when each was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpotPrices {
+    quotes: BTreeMap<Pool, Quote>,
+}
+
+/// What EC2 said about one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quote {
+    /// `None`: it was asked and named no price.
+    price: Option<UsdPerHour>,
+    fetched: Timestamp,
+}
+
+impl SpotPrices {
+    /// Takes in an answer: `found` of the pools `asked` for at `at`. Pools not asked for are forgotten.
+    pub fn learn(
+        &mut self,
+        asked: &BTreeSet<Pool>,
+        found: &BTreeMap<Pool, UsdPerHour>,
+        at: Timestamp,
+    ) {
+        self.quotes = asked
+            .iter()
+            .map(|pool| (pool.clone(), Quote { price: found.get(pool).copied(), fetched: at }))
+            .collect();
+    }
+
+    /// The spot price in force, unless it is unknown or older than [`MAX_AGE`].
+    pub fn price(&self, pool: &Pool, now: Timestamp) -> Option<UsdPerHour> {
+        let quote = self.quotes.get(pool)?;
+        (clock::age(quote.fetched, now) <= MAX_AGE).then_some(quote.price)?
+    }
+
+    /// When the pool was last asked for.
+    pub fn asked(&self, pool: &Pool) -> Option<Timestamp> {
+        self.quotes.get(pool).map(|quote| quote.fetched)
+    }
+}
+
+/// The pools of machines that cost something: those whose prices are worth asking for.
+pub fn pools_in_use(machines: &[Machines]) -> BTreeSet<Pool> {
+    let costing = machines.iter().filter(|machines| machines.usage != Usage::Stopping);
+    // A price is of a zone: one that EC2 does not name has none.
+    costing.filter_map(|it| it.pool.clone()).filter(|pool| pool.zone.is_some()).collect()
+}
+
+/// What machines cost per hour, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// The sum of the known prices.
+    pub usd_per_hour: UsdPerHour,
+    /// How many machines of unknown price come on top.
+    pub unknown_price_machines: u64,
+}
+
+impl Cost {
+    /// The sum of two costs.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            usd_per_hour: self.usd_per_hour.plus(other.usd_per_hour),
+            unknown_price_machines: self
+                .unknown_price_machines
+                .saturating_add(other.unknown_price_machines),
+        }
+    }
+
+    /// The whole cost; `None` if part of it is unknown.
+    pub fn known(self) -> Option<UsdPerHour> {
+        (self.unknown_price_machines == 0).then_some(self.usd_per_hour)
+    }
+}
+
+/// What costs: a worker type (`None`: of none that is known) and what its machines do.
+pub type CostKey = (Option<WorkerTypeName>, Usage);
+
+/// What machines cost per hour at the prices in force, per worker type and usage.
+///
+/// Machines stopping or stopped cost nothing. Those without a spot pool (no spot request made them, or
+/// they run another platform than plain Linux) have an unknown price.
+pub fn usd_per_hour(
+    machines: &[Machines],
+    prices: &SpotPrices,
+    now: Timestamp,
+) -> BTreeMap<CostKey, Cost> {
+    let mut costs = BTreeMap::<CostKey, Cost>::new();
+    for Machines { worker_type, usage, pool, count } in machines {
+        let price = match usage {
+            Usage::Stopping => Some(UsdPerHour::ZERO),
+            Usage::Booting | Usage::Busy | Usage::Idle => {
+                pool.as_ref().and_then(|pool| prices.price(pool, now))
+            }
+        };
+        let cost = match price {
+            Some(price) => Cost { usd_per_hour: price.times(*count), unknown_price_machines: 0 },
+            None => Cost { usd_per_hour: UsdPerHour::ZERO, unknown_price_machines: *count },
+        };
+        let sum = costs.entry((worker_type.clone(), *usage)).or_default();
+        *sum = sum.plus(cost);
+    }
+    costs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{InstanceType, Zone};
+
+    fn now() -> Timestamp {
+        "2026-11-23T12:00:00Z".parse().unwrap()
+    }
+
+    fn pool(instance_type: &str, zone: Option<&str>) -> Pool {
+        Pool { instance_type: InstanceType::from(instance_type), zone: zone.map(Zone::from) }
+    }
+
+    fn machines(name: &str, usage: Usage, pool: Option<Pool>, count: u64) -> Machines {
+        let worker_type = (!name.is_empty()).then(|| WorkerTypeName::from(name));
+        Machines { worker_type, usage, pool, count }
+    }
+
+    /// `c7g.large` in zone a at 0.03, asked for at `now` together with zone b, which has no price.
+    fn prices() -> (SpotPrices, Pool, Pool) {
+        let (a, b) = (pool("c7g.large", Some("us-west-2a")), pool("c7g.large", Some("us-west-2b")));
+        let mut prices = SpotPrices::default();
+        let found = BTreeMap::from([(a.clone(), UsdPerHour::from_micros(30_000))]);
+        prices.learn(&BTreeSet::from([a.clone(), b.clone()]), &found, now());
+        (prices, a, b)
+    }
+
+    #[test]
+    fn machines_cost_by_type_and_usage_and_unknown_ones_are_counted() {
+        let (prices, a, b) = prices();
+        let costs = usd_per_hour(
+            &[
+                machines("linux", Usage::Busy, Some(a.clone()), 3),
+                machines("linux", Usage::Busy, Some(b), 2),
+                machines("linux", Usage::Busy, None, 1),
+                machines("linux", Usage::Idle, Some(a.clone()), 1),
+                machines("linux", Usage::Stopping, None, 5),
+                machines("", Usage::Busy, Some(a), 1),
+            ],
+            &prices,
+            now(),
+        );
+        let cost = |name: &str, usage| {
+            let worker_type = (!name.is_empty()).then(|| WorkerTypeName::from(name));
+            let cost = costs[&(worker_type, usage)];
+            (cost.usd_per_hour.micros(), cost.unknown_price_machines)
+        };
+        assert_eq!(cost("linux", Usage::Busy), (90_000, 3));
+        assert_eq!(cost("linux", Usage::Idle), (30_000, 0));
+        assert_eq!(cost("linux", Usage::Stopping), (0, 0));
+        assert_eq!(cost("", Usage::Busy), (30_000, 0));
+        assert_eq!(costs.len(), 4);
+        assert_eq!(costs[&(Some("linux".into()), Usage::Busy)].known(), None);
+    }
+
+    #[test]
+    fn an_old_price_is_none() {
+        let (prices, a, b) = prices();
+        assert!(prices.price(&a, clock::after(now(), MAX_AGE)).is_some());
+        let later = clock::after(now(), MAX_AGE + Duration::from_secs(1));
+        assert_eq!(prices.price(&a, later), None);
+        assert_eq!(prices.price(&b, now()), None);
+        assert_eq!(prices.asked(&b), Some(now()));
+    }
+
+    #[test]
+    fn only_pools_that_cost_are_asked_for() {
+        let (_, a, b) = prices();
+        let pools = pools_in_use(&[
+            machines("linux", Usage::Booting, Some(a.clone()), 1),
+            machines("linux", Usage::Stopping, Some(b), 1),
+            machines("linux", Usage::Idle, None, 1),
+            machines("linux", Usage::Idle, Some(pool("c7g.large", None)), 1),
+        ]);
+        assert_eq!(pools, BTreeSet::from([a]));
+    }
+}
