@@ -8,7 +8,7 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 
-use crate::refusal::{Refusal, RefusalClass, UNRESOLVED, classify};
+use crate::refusal::{Refusal, RefusalClass, UNRESOLVED, classify_answer};
 
 /// Our word where no credentials could be had.
 const NO_CREDENTIALS: &str = "no-credentials";
@@ -130,7 +130,7 @@ where
             // EC2 documents its request id in the body, where the SDK does not look.
             let in_body = || element(answer.raw().body().bytes()?, "RequestID");
             let request_id = request_id.clone().or_else(in_body);
-            let class = classify(code).unwrap_or_else(|| by_status(status));
+            let class = classify_answer(code, &message).unwrap_or_else(|| by_status(status));
             Refusal { class, code: code.to_owned(), message, request_id }
         }
         _ if is_credentials(error) => {
@@ -154,8 +154,8 @@ pub(super) fn element(body: &[u8], name: &str) -> Option<String> {
 }
 
 /// The class of an error answer.
-pub(super) fn class_of_answer(status: u16, code: Option<&str>) -> RefusalClass {
-    code.and_then(classify).unwrap_or_else(|| by_status(status))
+pub(super) fn class_of_answer(status: u16, code: Option<&str>, message: &str) -> RefusalClass {
+    code.and_then(|code| classify_answer(code, message)).unwrap_or_else(|| by_status(status))
 }
 
 /// The class of an attempt that no answer came to.
