@@ -14,6 +14,8 @@ use crate::refusal::{Refusal, RefusalClass, UNRESOLVED, classify_answer};
 const NO_CREDENTIALS: &str = "no-credentials";
 /// Our word where the time was up.
 const TIMEOUT: &str = "timeout";
+/// Our word where the call could not be put together.
+const NOT_SENT: &str = "not-sent";
 /// Our word where nothing, or nothing readable, came back.
 const NO_ANSWER: &str = "no-answer";
 
@@ -55,6 +57,21 @@ impl Error {
             class: RefusalClass::Transient,
             code: NO_ANSWER.to_owned(),
             message: what.to_owned(),
+            request_id: None,
+        };
+        Self { operation, resource: resource.into(), refusal }
+    }
+
+    /// A call that could not be put together. Nothing was sent.
+    pub(crate) fn not_sent(
+        operation: &'static str,
+        resource: impl Into<String>,
+        error: &dyn StdError,
+    ) -> Self {
+        let refusal = Refusal {
+            class: RefusalClass::Invalid,
+            code: NOT_SENT.to_owned(),
+            message: error.to_string(),
             request_id: None,
         };
         Self { operation, resource: resource.into(), refusal }
@@ -136,7 +153,7 @@ where
         _ if is_credentials(error) => {
             own(RefusalClass::Unauthorized, NO_CREDENTIALS, causes(error))
         }
-        SdkError::ConstructionFailure(_) => own(RefusalClass::Invalid, "not-sent", causes(error)),
+        SdkError::ConstructionFailure(_) => own(RefusalClass::Invalid, NOT_SENT, causes(error)),
         SdkError::TimeoutError(_) => own(RefusalClass::Transient, TIMEOUT, causes(error)),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             own(RefusalClass::Transient, TIMEOUT, causes(error))
@@ -224,6 +241,7 @@ fn hint(code: &str) -> Option<&'static str> {
         }
         "ExpiredToken" | "ExpiredTokenException" => "the session has expired: log in again",
         "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
+        "LimitExceeded" => "delete what nobody needs, or ask for a higher quota in the Service Quotas console",
         "OptInRequired" => "the account is not subscribed to this service, image or region yet",
         "PendingVerification" => "AWS is still verifying the account; try again later",
         "InvalidKeyPair.NotFound" => "`setup-aws` makes a key pair and saves its name",
