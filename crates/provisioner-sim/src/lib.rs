@@ -1,0 +1,6 @@
+//! A simulated EC2 and task queue in virtual time.
+//!
+//! Deterministic: all chance comes from one seed, a stream per purpose ([`chance`]). Nothing in here
+//! speaks to a network or reads a clock.
+
+pub mod chance;
