@@ -22,6 +22,7 @@
 //! ```
 
 pub mod chance;
+pub mod demo;
 pub mod deployment;
 pub mod driver;
 pub mod faults;
