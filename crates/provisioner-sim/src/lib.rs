@@ -29,4 +29,5 @@ pub mod faults;
 pub mod judge;
 pub mod lagged;
 pub mod queue;
+pub mod script;
 pub mod world;
