@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use provisioner::ids::KeyName;
 
 use super::{GlobalArgs, Program};
 
@@ -77,6 +78,13 @@ Examples:
 
 Secrets are left out")]
     Config,
+
+    /// Print the least-privilege IAM policy for this configuration
+    ///
+    /// One for `provisionerd` itself (`--for run`: all its commands), one for `setup-aws` and one for
+    /// `cleanup-aws`, as IAM takes it. It allows what the configuration names and nothing else; where
+    /// EC2 allows no narrower policy, a warning on stderr says so and why. Nobody in AWS is asked.
+    IamPolicy(IamPolicyArgs),
 
     /// Print a script that completes command lines in a shell
     ///
@@ -152,6 +160,64 @@ pub struct PlanArgs {
     /// Save the observation the plan was made from; no credentials and no user data are in it
     #[arg(long, value_name = "FILE")]
     pub save_snapshot: Option<PathBuf>,
+}
+
+/// `provisionerd iam-policy`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  provisionerd iam-policy > run.json
+  provisionerd iam-policy --for setup --with-worker-profile > setup.json
+  provisionerd iam-policy --for cleanup > cleanup.json
+
+`aws iam create-policy --policy-name NAME --policy-document file://run.json`
+takes it. Make it again when the configuration changes")]
+pub struct IamPolicyArgs {
+    /// The program that is to have the policy
+    #[arg(long = "for", value_name = "PROGRAM", value_enum, default_value_t)]
+    pub program: PolicyFor,
+
+    /// With `--for setup`: what the key-name starts with, as given to `setup-aws`
+    #[arg(long, value_name = "TEXT", value_parser = super::setup::parse_prefix)]
+    pub prefix: Option<String>,
+
+    /// With `--for setup`: also what `setup-aws --with-worker-profile` needs
+    #[arg(long)]
+    pub with_worker_profile: bool,
+
+    /// With `--for cleanup`: a key-name that the configuration does not hold, as given to `cleanup-aws`
+    #[arg(long = "key-name", value_name = "NAME", value_parser = KeyName::parse)]
+    pub key_names: Vec<KeyName>,
+
+    /// The role behind a configured instance profile, by name or ARN [default: named like the profile]
+    #[arg(long = "worker-role", value_name = "ROLE", value_parser = parse_role)]
+    pub worker_roles: Vec<String>,
+}
+
+/// `iam-policy --for`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PolicyFor {
+    /// `provisionerd`.
+    #[default]
+    Run,
+    /// `setup-aws`.
+    Setup,
+    /// `cleanup-aws`.
+    Cleanup,
+}
+
+/// A role's name or ARN (IAM User Guide, "IAM identifiers").
+fn parse_role(text: &str) -> Result<String, String> {
+    let name = match text.strip_prefix("arn:") {
+        Some(rest) => rest.split_once(":role/").map_or("", |(_, path)| path),
+        None => text,
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
+    let allowed = |c: char| allowed(c) || c == '/' && text.starts_with("arn:");
+    if name.is_empty() || !name.chars().all(allowed) {
+        return Err("a role's name, or its ARN (arn:aws:iam::ACCOUNT:role/NAME)".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// `provisionerd completions`.
