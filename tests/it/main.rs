@@ -14,6 +14,7 @@ mod harness_itself;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod profile;
 mod queue_faults;
 mod readme;
 mod reload;

@@ -610,19 +610,35 @@ def check_launch(response: Any, spec: dict[str, Any]) -> None:
     groups_of(backend, spec)
     user_data(spec)
     if profile := spec.get("IamInstanceProfile"):
-        try:
-            filter_iam_instance_profiles(
-                response.current_account,
-                partition=response.partition,
-                iam_instance_profile_arn=profile.get("Arn"),
-                iam_instance_profile_name=profile.get("Name"),
-            )
-        except Exception:
-            name = profile.get("Name") or profile.get("Arn")
-            refuse(
-                "InvalidParameterValue",
-                f"Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
-            )
+        check_profile(response, profile)
+
+
+def check_profile(response: Any, profile: dict[str, str]) -> None:
+    """A launch needs a profile with a role, and what IAM made reaches EC2 later.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+    """
+    by = "arn" if "Arn" in profile else "name"
+    text = profile.get("Arn") or profile.get("Name")
+    try:
+        found = filter_iam_instance_profiles(
+            response.current_account,
+            partition=response.partition,
+            iam_instance_profile_arn=profile.get("Arn"),
+            iam_instance_profile_name=profile.get("Name"),
+        )
+    except Exception:
+        found = None
+    if found is None or worlds.of(response.current_account).rules.profiles_lag:
+        refuse(
+            "InvalidParameterValue",
+            f"Value ({text}) for parameter iamInstanceProfile.{by} is invalid. "
+            f"Invalid IAM Instance Profile {'ARN' if by == 'arn' else 'name'}",
+        )
+    if not found.roles:
+        refuse(
+            "InvalidParameterValue", f'IAM Instance Profile "{found.arn}" has no associated IAM Roles'
+        )
 
 
 def request_spot_instances(self: SpotInstances) -> ActionResult:
@@ -819,8 +835,9 @@ REPLACED: list[tuple[type, str, Callable[..., Any]]] = [
 ]
 
 
-def install() -> None:
-    for owner, name, ours in REPLACED:
+def install(replaced: list[tuple[type, str, Callable[..., Any]]]) -> None:
+    """Puts methods in place of moto's."""
+    for owner, name, ours in replaced:
         if not hasattr(owner, name):
             raise RuntimeError(f"this moto has no {owner.__name__}.{name}: wrong version?")
         setattr(owner, name, ours)

@@ -43,6 +43,7 @@ for _name in list(os.environ):
         del os.environ[_name]
 
 import ec2  # noqa: E402
+import iam  # noqa: E402
 import policies  # noqa: E402
 import worlds  # noqa: E402
 from moto.ec2.models import ec2_backends  # noqa: E402
@@ -478,7 +479,7 @@ class Quiet(MotoRequestHandler):
 
 
 def main() -> None:
-    ec2.install()
+    ec2.install(ec2.REPLACED + iam.REPLACED)
     app = Faulty(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     os.environ["MOTO_PORT"] = str(server.port)

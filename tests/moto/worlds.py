@@ -85,6 +85,8 @@ class Rules:
     lag_looks: int = 0
     # The next n cancels find that the request was fulfilled just before.
     fulfil_on_cancel: int = 0
+    # EC2 does not know any instance profile yet.
+    profiles_lag: bool = False
     # Every look at the spot requests finds one more of somebody's, under this key-name.
     arrivals_key_name: str | None = None
     # action -> [refill per second, burst]

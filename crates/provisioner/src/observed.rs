@@ -39,6 +39,22 @@ pub enum KeyPair {
     Ours,
 }
 
+/// Whose something in IAM is that is named after the key-name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Whose {
+    /// There is none.
+    Absent,
+    /// It carries the tag `provisioner:key-name` with its own name.
+    Ours,
+    /// The same, but it was made for another region: IAM has one for all.
+    OtherRegion,
+    /// It exists without our tag: somebody's own.
+    Foreign,
+    /// It could not be looked at.
+    Unknown,
+}
+
 /// An EC2 instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -37,6 +37,9 @@ pub enum RefusalClass {
     NotFound,
     /// Not allowed, or the credentials are no good.
     Unauthorized,
+    /// EC2 does not know the instance profile: it was just made in IAM, or it is not there. The answer is
+    /// the same, and definitely nothing was done.
+    UnknownProfile,
     /// The call is wrong: it fails the same way every time.
     Invalid,
     /// The token was used before with other parameters: the first call was accepted.
@@ -59,6 +62,7 @@ impl RefusalClass {
             Self::Quota => "quota",
             Self::NotFound => "not-found",
             Self::Unauthorized => "unauthorized",
+            Self::UnknownProfile => "unknown-profile",
             Self::Invalid => "invalid",
             Self::IdempotentMismatch => "idempotent-mismatch",
             Self::Transient => "transient",
@@ -98,6 +102,23 @@ impl fmt::Display for Refusal {
         }
         Ok(())
     }
+}
+
+/// What EC2 says of an instance profile that it does not know (by name, by ARN), and of one whose role it
+/// does not know yet.
+const UNKNOWN_PROFILE: [&str; 2] = ["Invalid IAM Instance Profile", "has no associated IAM Roles"];
+
+/// Classes an answer by its code and, where one code stands for many mistakes, by its message.
+///
+/// EC2 has no code of its own for an instance profile that it does not know. IAM User Guide,
+/// "Troubleshoot IAM: Changes that I make are not always immediately visible"; the texts are what EC2
+/// answers to RequestSpotInstances and RunInstances.
+pub fn classify_answer(code: &str, message: &str) -> Option<RefusalClass> {
+    let of_a_parameter = matches!(code, "InvalidParameterValue" | "bad-parameters");
+    if of_a_parameter && UNKNOWN_PROFILE.iter().any(|text| message.contains(text)) {
+        return Some(RefusalClass::UnknownProfile);
+    }
+    classify(code)
 }
 
 /// Classes an EC2 error code or a spot request status code. One table for both.
@@ -151,6 +172,7 @@ pub fn classify(code: &str) -> Option<RefusalClass> {
         | "ResourceCountExceeded"
         | "AddressLimitExceeded"
         | "NetworkInterfaceLimitExceeded"
+        | "LimitExceeded" // IAM's
         | "limit-exceeded" => C::Quota,
 
         "UnauthorizedOperation"
@@ -235,6 +257,23 @@ mod tests {
             assert_eq!(classify(code), Some(class), "{code}");
         }
         assert_eq!(classify("SomethingNew"), None);
+    }
+
+    #[test]
+    fn an_unknown_instance_profile_is_told_from_other_bad_parameters() {
+        let class = |message: &str| classify_answer("InvalidParameterValue", message);
+        for message in [
+            "Value (p) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
+            "Value (arn:aws:iam::1:instance-profile/p) for parameter iamInstanceProfile.arn is invalid. \
+             Invalid IAM Instance Profile ARN",
+            "IAM Instance Profile \"arn:aws:iam::1:instance-profile/p\" has no associated IAM Roles",
+        ] {
+            assert_eq!(class(message), Some(RefusalClass::UnknownProfile), "{message}");
+            let other = classify_answer("UnauthorizedOperation", message);
+            assert_eq!(other, Some(RefusalClass::Unauthorized), "{message}");
+        }
+        assert_eq!(class("Invalid availability zone: [x]"), Some(RefusalClass::Invalid));
+        assert!(RefusalClass::UnknownProfile.is_definite());
     }
 
     #[test]

@@ -8,11 +8,14 @@
 mod error;
 mod public_key;
 mod report;
+mod spot_role;
+mod worker_profile;
 
 use std::path::{Path, PathBuf};
 
 pub use error::{Cause, SetupError};
-pub use report::SetupReport;
+pub use report::{SetupReport, SpotRole, Warning};
+pub use worker_profile::wait_for_worker_profile;
 
 use crate::aws::{self, Client};
 use crate::config::edit::{ConfigFile, Saved};
@@ -21,6 +24,7 @@ use crate::observed::KeyPair;
 use crate::private_key;
 use crate::settings::RetiredKeyName;
 use crate::state_dir::StateDir;
+use worker_profile::MadeProfile;
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub struct SetupOptions {
     pub prefix: String,
     /// An OpenSSH public key to import. `None`: EC2 makes a pair.
     pub public_key: Option<PathBuf>,
+    /// Make an IAM role and an instance profile for the workers, too.
+    pub with_worker_profile: bool,
     /// Retire a key-name that is still in use, rather than refuse.
     pub force: bool,
     /// Only look, and say what would be done.
@@ -47,6 +53,7 @@ impl Default for SetupOptions {
         Self {
             prefix: Self::DEFAULT_PREFIX.to_owned(),
             public_key: None,
+            with_worker_profile: false,
             force: false,
             dry_run: false,
             state_dir: None,
@@ -69,7 +76,9 @@ pub struct InUse {
     pub n_instances: usize,
 }
 
-/// Makes a key-name and its key pair and saves them in `config`.
+/// Makes a key-name and its key pair, and what else is asked for, and saves them in `config`. Then makes
+/// sure that the account has the service-linked role for spot requests; where that is not possible, the
+/// report warns.
 ///
 /// Must not be dropped half-way: what it had made would stay. It takes a few bounded calls.
 ///
@@ -88,6 +97,12 @@ pub async fn setup(
             saved: region.to_owned(),
             in_force: client.region().to_owned(),
         });
+    }
+    if options.with_worker_profile
+        && let Some(profile) = &saved.iam_instance_profile
+        && !saved.made_profile(profile)
+    {
+        return Err(SetupError::OwnProfile { profile: profile.clone() });
     }
     let key_name = new_key_name(&options.prefix)?;
     let public_key = options.public_key.as_deref().map(public_key::read).transpose()?;
@@ -116,32 +131,39 @@ pub async fn setup(
         })?;
     }
     config.set_key_name(&key_name, client.region(), &account_id)?;
+    if options.with_worker_profile {
+        config.set_iam_instance_profile(key_name.as_str())?;
+    }
 
-    let report = SetupReport {
+    let mut report = SetupReport {
         version: 1,
         dry_run: options.dry_run,
-        key_name,
         region: client.region().to_owned(),
         account_id,
         config_file: config.path().to_owned(),
         private_key,
         public_key: options.public_key.clone(),
+        iam_instance_profile: options.with_worker_profile.then(|| key_name.clone()),
+        key_name,
+        spot_role: SpotRole::Unknown,
         state_dir: state_dir.path().to_owned(),
         replaced: earlier.replaced,
         retired: earlier.retired,
+        warnings: Vec::new(),
     };
-    if options.dry_run {
-        return Ok(report);
-    }
-    let mut made = Made::default();
-    match make(client, &mut config, &report, public_key.as_deref(), &state_dir, &mut made).await {
-        Ok(()) => Ok(report),
-        Err((attempt, source)) => {
+    if !options.dry_run {
+        let mut made = Made::default();
+        let result =
+            make(client, &mut config, &report, public_key.as_deref(), &state_dir, &mut made).await;
+        if let Err((attempt, source)) = result {
             tracing::debug!(error = %source, "undoing what was made");
             let left = made.undo(client, &report.key_name).await;
-            Err(SetupError::Failed { attempt, source, left })
+            return Err(SetupError::Failed { attempt, source, left });
         }
     }
+    // At the end: it is the account's and not undone, and without it all the rest is of use.
+    spot_role::ensure(client, &mut report).await;
+    Ok(report)
 }
 
 fn new_key_name(prefix: &str) -> Result<KeyName, InvalidName> {
@@ -168,6 +190,10 @@ async fn earlier_key_name(client: &Client, saved: &Saved) -> Result<Earlier, Set
         key_name: key_name.clone(),
     };
     if !in_use.key_pair && in_use.n_spot_requests == 0 && in_use.n_instances == 0 {
+        // No reason to refuse, but `cleanup-aws` must not forget it.
+        if worker_profile::is_left(client, &key_name, saved).await {
+            return Ok(Earlier { retired: Some(key_name), ..Earlier::default() });
+        }
         return Ok(Earlier { replaced: Some(key_name), ..Earlier::default() });
     }
     Ok(Earlier { in_use: Some(in_use), retired: Some(key_name), ..Earlier::default() })
@@ -200,6 +226,9 @@ async fn make(
         })?;
         made.private_key = Some(path.clone());
     }
+    if report.iam_instance_profile.is_some() {
+        worker_profile::make(client, key_name, &mut made.worker_profile).await?;
+    }
     let was_there =
         state_dir.create_empty().map_err(|error| ("make an empty ledger", Cause::State(error)))?;
     made.state_dir = (!was_there).then(|| state_dir.path().to_owned());
@@ -211,6 +240,7 @@ async fn make(
 struct Made {
     key_pair: bool,
     private_key: Option<PathBuf>,
+    worker_profile: MadeProfile,
     state_dir: Option<PathBuf>,
 }
 
@@ -229,6 +259,7 @@ impl Made {
         if let Some(path) = &self.private_key {
             file(path, private_key::remove(path).map(|_| ()));
         }
+        left.extend(self.worker_profile.undo(client, key_name).await);
         if self.key_pair
             && let Err(error) = client.delete_key_pair(key_name).await
         {

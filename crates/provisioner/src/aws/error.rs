@@ -8,12 +8,14 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 
-use crate::refusal::{Refusal, RefusalClass, UNRESOLVED, classify};
+use crate::refusal::{Refusal, RefusalClass, UNRESOLVED, classify_answer};
 
 /// Our word where no credentials could be had.
 const NO_CREDENTIALS: &str = "no-credentials";
 /// Our word where the time was up.
 const TIMEOUT: &str = "timeout";
+/// Our word where the call could not be put together.
+const NOT_SENT: &str = "not-sent";
 /// Our word where nothing, or nothing readable, came back.
 const NO_ANSWER: &str = "no-answer";
 
@@ -55,6 +57,21 @@ impl Error {
             class: RefusalClass::Transient,
             code: NO_ANSWER.to_owned(),
             message: what.to_owned(),
+            request_id: None,
+        };
+        Self { operation, resource: resource.into(), refusal }
+    }
+
+    /// A call that could not be put together. Nothing was sent.
+    pub(crate) fn not_sent(
+        operation: &'static str,
+        resource: impl Into<String>,
+        error: &dyn StdError,
+    ) -> Self {
+        let refusal = Refusal {
+            class: RefusalClass::Invalid,
+            code: NOT_SENT.to_owned(),
+            message: error.to_string(),
             request_id: None,
         };
         Self { operation, resource: resource.into(), refusal }
@@ -130,13 +147,13 @@ where
             // EC2 documents its request id in the body, where the SDK does not look.
             let in_body = || element(answer.raw().body().bytes()?, "RequestID");
             let request_id = request_id.clone().or_else(in_body);
-            let class = classify(code).unwrap_or_else(|| by_status(status));
+            let class = classify_answer(code, &message).unwrap_or_else(|| by_status(status));
             Refusal { class, code: code.to_owned(), message, request_id }
         }
         _ if is_credentials(error) => {
             own(RefusalClass::Unauthorized, NO_CREDENTIALS, causes(error))
         }
-        SdkError::ConstructionFailure(_) => own(RefusalClass::Invalid, "not-sent", causes(error)),
+        SdkError::ConstructionFailure(_) => own(RefusalClass::Invalid, NOT_SENT, causes(error)),
         SdkError::TimeoutError(_) => own(RefusalClass::Transient, TIMEOUT, causes(error)),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             own(RefusalClass::Transient, TIMEOUT, causes(error))
@@ -154,8 +171,8 @@ pub(super) fn element(body: &[u8], name: &str) -> Option<String> {
 }
 
 /// The class of an error answer.
-pub(super) fn class_of_answer(status: u16, code: Option<&str>) -> RefusalClass {
-    code.and_then(classify).unwrap_or_else(|| by_status(status))
+pub(super) fn class_of_answer(status: u16, code: Option<&str>, message: &str) -> RefusalClass {
+    code.and_then(|code| classify_answer(code, message)).unwrap_or_else(|| by_status(status))
 }
 
 /// The class of an attempt that no answer came to.
@@ -224,6 +241,7 @@ fn hint(code: &str) -> Option<&'static str> {
         }
         "ExpiredToken" | "ExpiredTokenException" => "the session has expired: log in again",
         "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
+        "LimitExceeded" => "delete what nobody needs, or ask for a higher quota in the Service Quotas console",
         "OptInRequired" => "the account is not subscribed to this service, image or region yet",
         "PendingVerification" => "AWS is still verifying the account; try again later",
         "InvalidKeyPair.NotFound" => "`setup-aws` makes a key pair and saves its name",

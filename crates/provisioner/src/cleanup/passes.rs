@@ -201,6 +201,7 @@ impl Passes<'_> {
                         | RefusalClass::NoCapacity
                         | RefusalClass::Quota
                         | RefusalClass::NotFound
+                        | RefusalClass::UnknownProfile
                         | RefusalClass::Invalid => report.settled_intents += 1,
                     }
                 }

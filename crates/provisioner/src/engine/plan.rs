@@ -224,6 +224,8 @@ pub enum NoteKind {
     CoolingDown,
     /// A quota is used up.
     QuotaExceeded,
+    /// EC2 does not know an instance profile that may be a fresh one.
+    ProfileNotVisible,
     /// A request of ours ended without an instance.
     LaunchFailed,
     /// Launches failed in a row.
@@ -269,6 +271,7 @@ impl NoteKind {
             Self::Unanswered => "unanswered",
             Self::CoolingDown => "cooling-down",
             Self::QuotaExceeded => "quota-exceeded",
+            Self::ProfileNotVisible => "profile-not-visible",
             Self::LaunchFailed => "launch-failed",
             Self::Paused => "paused",
             Self::Unresolved => "unresolved",
@@ -295,6 +298,7 @@ impl NoteKind {
             | Self::Throttled
             | Self::CoolingDown
             | Self::QuotaExceeded
+            | Self::ProfileNotVisible
             | Self::LaunchFailed
             | Self::Paused
             | Self::Unresolved

@@ -18,7 +18,7 @@ use provisioner::money::UsdPerHour;
 use provisioner::observed::{
     Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
 };
-use provisioner::refusal::{Refusal, RefusalClass, classify};
+use provisioner::refusal::{Refusal, RefusalClass, classify_answer};
 use provisioner::settings::Settings;
 
 use crate::lagged::Lagged;
@@ -100,6 +100,10 @@ pub(crate) struct World {
     pub(crate) refused: BTreeMap<WorkerTypeName, &'static str>,
     /// Worker types whose every request fails with `bad-parameters`.
     pub(crate) bad: BTreeSet<WorkerTypeName>,
+    /// What EC2 says of requests that fail with `bad-parameters`.
+    pub(crate) bad_because: String,
+    /// Instance profiles that EC2 does not know.
+    pub(crate) unknown_profiles: BTreeSet<String>,
     /// How long a worker takes to boot.
     pub(crate) boot: (Duration, Duration),
     /// What must never happen, and did.
@@ -115,13 +119,16 @@ pub(crate) struct World {
 }
 
 fn refusal(code: &str, message: impl Into<String>) -> Outcome {
-    let class = classify(code).unwrap_or(RefusalClass::Transient);
-    Outcome::Refused(Refusal {
-        class,
-        code: code.to_owned(),
-        message: message.into(),
-        request_id: None,
-    })
+    let message = message.into();
+    let class = classify_answer(code, &message).unwrap_or(RefusalClass::Transient);
+    Outcome::Refused(Refusal { class, code: code.to_owned(), message, request_id: None })
+}
+
+/// What EC2 says of an instance profile that it does not know.
+pub(crate) fn unknown_profile(name: &str) -> String {
+    format!(
+        "Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
+    )
 }
 
 impl World {
@@ -140,6 +147,8 @@ impl World {
             quotas: BTreeMap::new(),
             refused: BTreeMap::new(),
             bad: BTreeSet::new(),
+            bad_because: "bad-parameters it is".to_owned(),
+            unknown_profiles: BTreeSet::new(),
             boot: (secs(20), secs(90)),
             violations: Vec::new(),
             calls: Vec::new(),
@@ -175,7 +184,11 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Fill(id) => self.fill(&id),
-            Event::Fail(id) => self.end_request(&id, SpotRequestState::Failed, "bad-parameters"),
+            Event::Fail(id) => {
+                self.end_request(&id, SpotRequestState::Failed, "bad-parameters");
+                let said = self.bad_because.clone();
+                self.change_request(&id, |request| request.status_message = said);
+            }
             Event::Expire(id) => {
                 self.end_request(&id, SpotRequestState::Closed, "schedule-expired");
             }
@@ -594,6 +607,10 @@ impl World {
         }
         if call.valid_until <= self.now {
             return refusal("InvalidParameterValue", "ValidUntil is in the past");
+        }
+        let profile = call.iam_instance_profile.as_ref();
+        if let Some(profile) = profile.filter(|it| self.unknown_profiles.contains(*it)) {
+            return refusal("InvalidParameterValue", unknown_profile(profile));
         }
         let group = call.instance_type.as_str().chars().next().unwrap();
         if let Some(most) = self.quotas.get(&group) {

@@ -34,8 +34,11 @@ impl Engine {
         else {
             return Err(Nowhere::AllTried);
         };
-        let places = options::all(worker_type, resolved);
         let interval = self.settings.provisioner.interval;
+        if let Some(held) = options::held_profile(worker_type, &self.memory, interval, now) {
+            return Err(held);
+        }
+        let places = options::all(worker_type, resolved);
         options::next(&places, &goal.tried, &self.memory, interval, now)
     }
 
@@ -209,7 +212,9 @@ impl Engine {
         // Before the token is looked at, a repeated call may be refused for the moment only; that says
         // nothing of the first one.
         let closes = match class {
-            RefusalClass::Throttled | RefusalClass::Unauthorized => !repeated,
+            RefusalClass::Throttled
+            | RefusalClass::Unauthorized
+            | RefusalClass::UnknownProfile => !repeated,
             RefusalClass::Transient | RefusalClass::IdempotentMismatch => false,
             RefusalClass::NoCapacity
             | RefusalClass::Quota
@@ -240,6 +245,14 @@ impl Engine {
         if wrong && !repeated {
             fail(&mut self.memory.failures, &call.worker_type, refusal.to_string(), now);
         }
+        let may_be_fresh = class == RefusalClass::UnknownProfile
+            && !repeated
+            && self.memory.profile_unknown(
+                call.iam_instance_profile.as_deref(),
+                &call.worker_type,
+                &refusal.to_string(),
+                now,
+            );
         let Some(mut goal) = goal else { return };
         match class {
             RefusalClass::NoCapacity => {
@@ -253,9 +266,12 @@ impl Engine {
                 // over those that are not.
                 goal.at_most = u64::MAX;
             }
+            // Asked for again, it says why it is held.
+            RefusalClass::UnknownProfile if may_be_fresh => {}
             RefusalClass::Throttled
             | RefusalClass::NotFound
             | RefusalClass::Unauthorized
+            | RefusalClass::UnknownProfile
             | RefusalClass::Invalid
             | RefusalClass::IdempotentMismatch
             | RefusalClass::Transient => return,
