@@ -159,7 +159,8 @@ fn workers_start_with_it_as_soon_as_ec2_knows_it() {
     project.account.rules(&json!({ "profiles_lag": false }));
     daemon.until("two instances", || project.live_and_open() == (2, 0));
     daemon.stop();
-    let arn = format!("arn:aws:iam::{}:instance-profile/{}", project.account.number, project.key_name());
+    let arn =
+        format!("arn:aws:iam::{}:instance-profile/{}", project.account.number, project.key_name());
     let world = project.world();
     for machine in world.live(&project.key_name()) {
         assert_eq!(machine.profile_arn.as_ref(), Some(&arn));

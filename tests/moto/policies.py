@@ -327,12 +327,39 @@ def on_iam(kind: str, parameter: str) -> Callable[[Asked], Iterator[Check]]:
 def existing_iam(asked: Asked, kind: str, name: str, action: str) -> Check:
     there = asked.iam.roles if kind == "role" else asked.iam.instance_profiles
     found = next((item for item in there.values() if item.name == name), None)
-    if found is None:
-        path = "aws-service-role/spot.amazonaws.com/" if name == "AWSServiceRoleForEC2Spot" else ""
-        return Check(f"iam:{action}", f"arn:aws:iam::{asked.account}:{kind}/{path}{name}")
+    if found is None:  # and so nobody knows a path
+        return Check(f"iam:{action}", f"arn:aws:iam::{asked.account}:{kind}/{name}")
     tags = found.tags.values() if isinstance(found.tags, dict) else found.tags
     tags = {f"aws:resourcetag/{tag['Key']}".lower(): tag["Value"] for tag in tags}
     return Check(f"iam:{action}", found.arn, tags)
+
+
+def make_iam(kind: str, parameter: str, tag_action: str) -> Callable[[Asked], Iterator[Check]]:
+    """Making a role or an instance profile: with tags, tagging it is checked too."""
+
+    def checks(asked: Asked) -> Iterator[Check]:
+        arn = f"arn:aws:iam::{asked.account}:{kind}/{asked.params[parameter]}"
+        tags = asked.tags("Tags.member")
+        yield tagging(Check(f"iam:{asked.action}", arn), tags)
+        if tags:
+            yield tagging(Check(f"iam:{tag_action}", arn), tags)
+
+    return checks
+
+
+def create_service_linked_role(asked: Asked) -> Iterator[Check]:
+    service = asked.params["AWSServiceName"]
+    name = {"spot.amazonaws.com": "AWSServiceRoleForEC2Spot"}[service]
+    arn = f"arn:aws:iam::{asked.account}:role/aws-service-role/{service}/{name}"
+    yield Check("iam:CreateServiceLinkedRole", arn, {"iam:awsservicename": service})
+
+
+def add_role_to_instance_profile(asked: Asked) -> Iterator[Check]:
+    """https://docs.aws.amazon.com/IAM/latest/APIReference/API_AddRoleToInstanceProfile.html"""
+    name = asked.params["InstanceProfileName"]
+    yield existing_iam(asked, "instance-profile", name, asked.action)
+    role = existing_iam(asked, "role", asked.params["RoleName"], "PassRole")
+    yield passing(role.resource)
 
 
 CHECKS: dict[str, Callable[[Asked], Iterator[Check]]] = {
@@ -348,7 +375,18 @@ CHECKS: dict[str, Callable[[Asked], Iterator[Check]]] = {
     "ssm:GetParameter": get_parameter,
     "sts:GetCallerIdentity": lambda asked: iter([Check("sts:GetCallerIdentity", "*")]),
     "iam:GetRole": on_iam("role", "RoleName"),
+    "iam:ListAttachedRolePolicies": on_iam("role", "RoleName"),
+    "iam:ListRolePolicies": on_iam("role", "RoleName"),
+    "iam:CreateRole": make_iam("role", "RoleName", "TagRole"),
+    "iam:DeleteRole": on_iam("role", "RoleName"),
+    "iam:CreateServiceLinkedRole": create_service_linked_role,
     "iam:GetInstanceProfile": on_iam("instance-profile", "InstanceProfileName"),
+    "iam:CreateInstanceProfile": make_iam(
+        "instance-profile", "InstanceProfileName", "TagInstanceProfile"
+    ),
+    "iam:AddRoleToInstanceProfile": add_role_to_instance_profile,
+    "iam:RemoveRoleFromInstanceProfile": on_iam("instance-profile", "InstanceProfileName"),
+    "iam:DeleteInstanceProfile": on_iam("instance-profile", "InstanceProfileName"),
 }
 
 

@@ -13,9 +13,13 @@ use crate::load;
 use crate::output::Report;
 
 /// Prints the policy, and on stderr what it allows beyond what is needed.
-pub(super) fn iam_policy(args: &IamPolicyArgs, mut context: Context) -> Result<ExitStatus, Failure> {
+pub(super) fn iam_policy(
+    args: &IamPolicyArgs,
+    mut context: Context,
+) -> Result<ExitStatus, Failure> {
     let IamPolicyArgs { program, prefix, with_worker_profile, key_names, worker_roles } = args;
-    let for_setup = [("--prefix", prefix.is_some()), ("--with-worker-profile", *with_worker_profile)];
+    let for_setup =
+        [("--prefix", prefix.is_some()), ("--with-worker-profile", *with_worker_profile)];
     let for_cleanup = [("--key-name", !key_names.is_empty())];
     only_with(*program, PolicyFor::Setup, &for_setup)?;
     only_with(*program, PolicyFor::Cleanup, &for_cleanup)?;

@@ -241,7 +241,9 @@ fn hint(code: &str) -> Option<&'static str> {
         }
         "ExpiredToken" | "ExpiredTokenException" => "the session has expired: log in again",
         "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
-        "LimitExceeded" => "delete what nobody needs, or ask for a higher quota in the Service Quotas console",
+        "LimitExceeded" => {
+            "delete what nobody needs, or ask for a higher quota in the Service Quotas console"
+        }
         "OptInRequired" => "the account is not subscribed to this service, image or region yet",
         "PendingVerification" => "AWS is still verifying the account; try again later",
         "InvalidKeyPair.NotFound" => "`setup-aws` makes a key pair and saves its name",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{For, NoKeyName, Request};
 use crate::ids::SubnetId;
-use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
+use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE, profile_name};
 use crate::settings::{Settings, Strays, WorkerType};
 
 /// A version 4 UUID in text, each random digit any character.
@@ -23,6 +23,8 @@ pub(super) struct Scope {
     pub(super) launch: LaunchScope,
     /// [`For::Setup`]: a worker profile is made too.
     pub(super) worker_profile: bool,
+    /// [`For::Setup`]: the key-name that the configuration holds.
+    pub(super) earlier: Option<String>,
     pub(super) ends_strays: bool,
 }
 
@@ -134,11 +136,8 @@ impl Scope {
         let Request { program, settings, region, prefix, worker_profile, key_names, worker_roles } =
             *request;
         let account = settings.aws.account_id.as_deref();
-        let place = |key_name: String| Place {
-            region: or_any(region),
-            account: or_any(account),
-            key_name,
-        };
+        let place =
+            |key_name: String| Place { region: or_any(region), account: or_any(account), key_name };
         let own = &settings.provisioner.key_name;
         let mut places: BTreeSet<Place> = BTreeSet::new();
         let names = if program == For::Setup {
@@ -169,6 +168,7 @@ impl Scope {
             places: places.into_iter().collect(),
             launch: LaunchScope::new(settings, own, worker_roles),
             worker_profile,
+            earlier: own.filter(|_| program == For::Setup).map(literal),
             ends_strays: settings.provisioner.strays == Strays::Terminate,
         })
     }
@@ -186,7 +186,8 @@ impl Scope {
         let of_nobody = ["image", "snapshot"].contains(&kind);
         let arns = self.places.iter().flat_map(|place| {
             let account = if of_nobody { "" } else { &place.account };
-            ids.iter().map(move |id| self.arn("ec2", &place.region, account, &format!("{kind}/{id}")))
+            ids.iter()
+                .map(move |id| self.arn("ec2", &place.region, account, &format!("{kind}/{id}")))
         });
         unique(arns)
     }
@@ -199,8 +200,24 @@ impl Scope {
         }))
     }
 
-    /// The ARNs of IAM's resources of a kind that are named after the key-names.
+    /// The ARNs of IAM's resources of a kind that are named after the key-names; for `setup-aws` also
+    /// after the one before.
     pub(super) fn own_iam(&self, kind: &str) -> Vec<String> {
+        let accounts = self.places.iter().map(|place| &place.account);
+        let earlier = accounts
+            .zip(self.earlier.iter().cycle())
+            .map(|(account, name)| self.arn("iam", "", account, &format!("{kind}/{name}")));
+        let named =
+            if self.program == For::Setup { self.new_iam(kind) } else { self.named_iam(kind) };
+        unique(earlier.chain(named))
+    }
+
+    /// The same, where one is being made.
+    pub(super) fn new_iam(&self, kind: &str) -> Vec<String> {
+        if self.worker_profile { self.named_iam(kind) } else { Vec::new() }
+    }
+
+    fn named_iam(&self, kind: &str) -> Vec<String> {
         unique(self.places.iter().map(|place| {
             self.arn("iam", "", &place.account, &format!("{kind}/{}", place.key_name))
         }))
@@ -262,7 +279,7 @@ impl LaunchScope {
         }
         for profile in &scope.profiles {
             // The one that `setup-aws` made has a role of the same name.
-            let ours = key_name == Some(profile.as_str());
+            let ours = key_name == Some(profile_name(profile));
             if ours || worker_roles.is_empty() {
                 scope.roles.insert(role_like(profile));
             } else {
@@ -358,11 +375,9 @@ impl LaunchScope {
 
 /// The role of the same name as an instance profile. `setup-aws` and AWS's console make it so.
 fn role_like(profile: &str) -> String {
-    // arn:aws:iam::ACCOUNT:instance-profile/PATH/NAME
+    let name = profile_name(profile);
     match profile.split_once(":instance-profile/") {
-        Some((arn, path)) => {
-            format!("{arn}:role/{}", path.rsplit('/').next().unwrap_or_default())
-        }
-        None => profile.to_owned(),
+        Some((arn, _)) => format!("{arn}:role/{name}"),
+        None => name.to_owned(),
     }
 }

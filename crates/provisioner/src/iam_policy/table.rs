@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::For;
 use super::document::{Document, Statement, Values};
 use super::scope::{Names, Scope};
-use crate::launch::TAG_KEY_NAME;
+use crate::launch::{SPOT_ROLE, TAG_KEY_NAME, TAG_REGION};
 
 /// One statement, as far as a configuration has something to fill it with.
 struct Grant {
@@ -35,12 +35,21 @@ enum On {
     LaunchTemplates,
     /// Those that name images.
     Parameters,
-    /// Those of the configuration.
+    /// The instance profiles of the configuration.
     WorkerProfiles,
     /// The roles behind those.
     WorkerRoles,
-    /// AWS's own, for spot requests.
-    SpotServiceRole,
+    /// The instance profiles named after the key-names.
+    OwnProfiles,
+    /// The roles named after the key-names.
+    OwnRoles,
+    /// The same as the last two, where one is being made.
+    NewProfile,
+    NewRole,
+    /// AWS's own role, for spot requests.
+    SpotRole,
+    /// The same by a name that may be of nothing: what is not there has no path.
+    SpotRoleIfAny,
 }
 
 /// A condition.
@@ -52,8 +61,8 @@ enum When {
     TaggingAsOurs,
     /// The call's tags have no other keys than those a launch has.
     OnlyKeysOfLaunches,
-    /// The call's tags have no other key than that of the key-name.
-    OnlyKeyOfOwner,
+    /// The call's tags have no other keys than those of what `setup-aws` makes.
+    OnlyKeysOfSetup,
     /// It carries our key-name as its tag.
     Ours,
     /// It carries our key-name as its tag, or none.
@@ -62,12 +71,15 @@ enum When {
     MadeBy(&'static [&'static str]),
     /// The role goes to EC2, and nowhere else.
     PassedToEc2,
+    /// The service-linked role is that for spot requests.
+    ForSpot,
 }
 
 const RUN: &[For] = &[For::Run];
 const SETUP: &[For] = &[For::Setup];
 const CLEANUP: &[For] = &[For::Cleanup];
 const RUN_SETUP: &[For] = &[For::Run, For::Setup];
+const SETUP_CLEANUP: &[For] = &[For::Setup, For::Cleanup];
 const RUN_CLEANUP: &[For] = &[For::Run, For::Cleanup];
 const ALL: &[For] = &[For::Run, For::Setup, For::Cleanup];
 
@@ -111,7 +123,24 @@ const TABLE: &[Grant] = &[
     Grant {
         sid: "LookAtSpotRole",
         actions: &[("iam:GetRole", RUN_SETUP)],
-        on: &[On::SpotServiceRole],
+        on: &[On::SpotRole, On::SpotRoleIfAny],
+        when: &[],
+    },
+    // What `setup-aws` finds under an earlier key-name, and `cleanup-aws` under all of them.
+    Grant {
+        sid: "LookAtOwnProfile",
+        actions: &[("iam:GetInstanceProfile", SETUP_CLEANUP)],
+        on: &[On::OwnProfiles],
+        when: &[],
+    },
+    Grant {
+        sid: "LookAtOwnRole",
+        actions: &[
+            ("iam:GetRole", SETUP_CLEANUP),
+            ("iam:ListAttachedRolePolicies", SETUP_CLEANUP),
+            ("iam:ListRolePolicies", SETUP_CLEANUP),
+        ],
+        on: &[On::OwnRoles],
         when: &[],
     },
     // Allowed without a permission, unless something denies it.
@@ -188,7 +217,7 @@ const TABLE: &[Grant] = &[
         sid: "MakeKeyPair",
         actions: &[("ec2:CreateKeyPair", SETUP), ("ec2:ImportKeyPair", SETUP)],
         on: &[On::KeyPairs],
-        when: &[When::TaggingAsOurs, When::OnlyKeyOfOwner],
+        when: &[When::TaggingAsOurs, When::OnlyKeysOfSetup],
     },
     Grant {
         sid: "TagKeyPair",
@@ -197,7 +226,7 @@ const TABLE: &[Grant] = &[
         when: &[
             When::MadeBy(&["CreateKeyPair", "ImportKeyPair"]),
             When::TaggingAsOurs,
-            When::OnlyKeyOfOwner,
+            When::OnlyKeysOfSetup,
         ],
     },
     // Not `Ours`: after a lost answer the key pair may not be there, and then has no tags.
@@ -205,6 +234,48 @@ const TABLE: &[Grant] = &[
         sid: "UndoKeyPair",
         actions: &[("ec2:DeleteKeyPair", SETUP)],
         on: &[On::KeyPairs],
+        when: &[When::NotSomebodyElses],
+    },
+    Grant {
+        sid: "MakeSpotRole",
+        actions: &[("iam:CreateServiceLinkedRole", SETUP)],
+        on: &[On::SpotRole],
+        when: &[When::ForSpot],
+    },
+    Grant {
+        sid: "MakeRole",
+        actions: &[("iam:CreateRole", SETUP), ("iam:TagRole", SETUP)],
+        on: &[On::NewRole],
+        when: &[When::TaggingAsOurs, When::OnlyKeysOfSetup],
+    },
+    Grant {
+        sid: "MakeProfile",
+        actions: &[("iam:CreateInstanceProfile", SETUP), ("iam:TagInstanceProfile", SETUP)],
+        on: &[On::NewProfile],
+        when: &[When::TaggingAsOurs, When::OnlyKeysOfSetup],
+    },
+    // Putting a role into a profile is passing it on.
+    Grant {
+        sid: "PassNewRole",
+        actions: &[("iam:PassRole", SETUP)],
+        on: &[On::NewRole],
+        when: &[When::PassedToEc2],
+    },
+    // Not `Ours`: IAM may not show yet what was just made.
+    Grant {
+        sid: "FillOrUndoProfile",
+        actions: &[
+            ("iam:AddRoleToInstanceProfile", SETUP),
+            ("iam:RemoveRoleFromInstanceProfile", SETUP),
+            ("iam:DeleteInstanceProfile", SETUP),
+        ],
+        on: &[On::NewProfile],
+        when: &[When::NotSomebodyElses],
+    },
+    Grant {
+        sid: "UndoRole",
+        actions: &[("iam:DeleteRole", SETUP)],
+        on: &[On::NewRole],
         when: &[When::NotSomebodyElses],
     },
     Grant {
@@ -225,11 +296,26 @@ const TABLE: &[Grant] = &[
         on: &[On::LaunchTemplates],
         when: &[When::Ours],
     },
+    Grant {
+        sid: "DeleteProfile",
+        actions: &[
+            ("iam:RemoveRoleFromInstanceProfile", CLEANUP),
+            ("iam:DeleteInstanceProfile", CLEANUP),
+        ],
+        on: &[On::OwnProfiles],
+        when: &[When::Ours],
+    },
+    Grant {
+        sid: "DeleteRole",
+        actions: &[("iam:DeleteRole", CLEANUP)],
+        on: &[On::OwnRoles],
+        when: &[When::Ours],
+    },
 ];
 
-/// Made by AWS for the account's first spot request (EC2 User Guide, "Service-linked role for Spot
+/// Where the service-linked role for spot requests is (EC2 User Guide, "Service-linked role for Spot
 /// Instance requests").
-const SPOT_SERVICE_ROLE: &str = "aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot";
+const SPOT_ROLE_PATH: &str = "aws-service-role/spot.amazonaws.com/";
 
 /// The statements that a program needs in this scope.
 pub(super) fn document(scope: &Scope) -> Document {
@@ -261,9 +347,7 @@ impl On {
             Self::Images => scope.ec2("image", &launch.images.patterns()),
             Self::Snapshots => scope.ec2("snapshot", &launch.snapshots.patterns()),
             Self::Subnets => scope.ec2("subnet", &launch.subnets.patterns()),
-            Self::SecurityGroups => {
-                scope.ec2("security-group", &launch.security_groups.patterns())
-            }
+            Self::SecurityGroups => scope.ec2("security-group", &launch.security_groups.patterns()),
             Self::NetworkInterfaces if launch.interfaces => scope.ec2("network-interface", &["*"]),
             Self::NetworkInterfaces => Vec::new(),
             Self::KeyPairs => scope.key_pairs(),
@@ -274,7 +358,12 @@ impl On {
             Self::Parameters => scope.parameters(),
             Self::WorkerProfiles => scope.iam("instance-profile", &launch.profiles),
             Self::WorkerRoles => scope.iam("role", &launch.roles),
-            Self::SpotServiceRole => scope.iam("role", [&SPOT_SERVICE_ROLE.to_owned()]),
+            Self::OwnProfiles => scope.own_iam("instance-profile"),
+            Self::OwnRoles => scope.own_iam("role"),
+            Self::NewProfile => scope.new_iam("instance-profile"),
+            Self::NewRole => scope.new_iam("role"),
+            Self::SpotRole => scope.iam("role", [&format!("{SPOT_ROLE_PATH}{SPOT_ROLE}")]),
+            Self::SpotRoleIfAny => scope.iam("role", [&SPOT_ROLE.to_owned()]),
         }
     }
 }
@@ -289,9 +378,11 @@ impl When {
         };
         let names = || names.iter().copied().collect::<Values>();
         let (operator, key, values) = match self {
-            Self::InRegion => {
-                ("StringEquals".to_owned(), "ec2:Region".to_owned(), scope.regions().into_iter().collect())
-            }
+            Self::InRegion => (
+                "StringEquals".to_owned(),
+                "ec2:Region".to_owned(),
+                scope.regions().into_iter().collect(),
+            ),
             Self::TaggingAsOurs => {
                 (operator.to_owned(), format!("aws:RequestTag/{TAG_KEY_NAME}"), names())
             }
@@ -300,10 +391,10 @@ impl When {
                 "aws:TagKeys".to_owned(),
                 scope.launch.tag_keys.iter().collect(),
             ),
-            Self::OnlyKeyOfOwner => (
+            Self::OnlyKeysOfSetup => (
                 "ForAllValues:StringEquals".to_owned(),
                 "aws:TagKeys".to_owned(),
-                [TAG_KEY_NAME].into_iter().collect(),
+                [TAG_KEY_NAME, TAG_REGION].into_iter().collect(),
             ),
             Self::Ours => (operator.to_owned(), format!("aws:ResourceTag/{TAG_KEY_NAME}"), names()),
             Self::NotSomebodyElses => {
@@ -313,6 +404,11 @@ impl When {
                 "StringEquals".to_owned(),
                 "ec2:CreateAction".to_owned(),
                 calls.iter().copied().collect(),
+            ),
+            Self::ForSpot => (
+                "StringEquals".to_owned(),
+                "iam:AWSServiceName".to_owned(),
+                ["spot.amazonaws.com"].into_iter().collect(),
             ),
             Self::PassedToEc2 => {
                 let china = (scope.partition == "aws-cn").then_some("ec2.amazonaws.com.cn");

@@ -128,7 +128,8 @@ pub(super) fn all(scope: &Scope, document: &Document) -> Vec<Warning> {
         warn(
             Breadth::Size,
             format!("it has {size} of the {limit} characters of a managed policy"),
-            "with more worker types, all images, subnets and security groups will be allowed".to_owned(),
+            "with more worker types, all images, subnets and security groups will be allowed"
+                .to_owned(),
         );
     }
     warnings

@@ -24,7 +24,8 @@ impl Client {
             Err(error) if error.class() == RefusalClass::Unauthorized => {}
             Err(error) => return Err(error),
         }
-        let sent = self.iam.create_service_linked_role().aws_service_name(SPOT_SERVICE).send().await;
+        let sent =
+            self.iam.create_service_linked_role().aws_service_name(SPOT_SERVICE).send().await;
         let named = || format!("role `{SPOT_ROLE}`");
         match sent.map_err(|error| Error::new("CreateServiceLinkedRole", named(), error)) {
             Ok(_) => Ok(Ensured::Created),

@@ -42,7 +42,8 @@ fn the_profile(name: &KeyName) -> String {
 /// Who may assume the role. China has an EC2 of its own (IAM User Guide for China, "AWS JSON policy
 /// elements: Principal").
 fn trust_policy(region: &str) -> String {
-    let service = if region.starts_with("cn-") { "ec2.amazonaws.com.cn" } else { "ec2.amazonaws.com" };
+    let service =
+        if region.starts_with("cn-") { "ec2.amazonaws.com.cn" } else { "ec2.amazonaws.com" };
     format!(
         r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"Service":"{service}"}},"Action":"sts:AssumeRole"}}]}}"#
     )
@@ -53,8 +54,7 @@ impl Client {
     pub(crate) async fn worker_profile(&self, name: &KeyName) -> Result<FoundWorkerProfile, Error> {
         let (instance_profile, roles_in_profile) = self.profile_of(name).await?;
         let role = self.role_of(name).await?;
-        let policies =
-            if role == Whose::Ours { self.policies_of(name).await? } else { Vec::new() };
+        let policies = if role == Whose::Ours { self.policies_of(name).await? } else { Vec::new() };
         Ok(FoundWorkerProfile { role, policies, instance_profile, roles_in_profile })
     }
 
@@ -89,7 +89,8 @@ impl Client {
         let attached = attached
             .map_err(|error| Error::new("ListAttachedRolePolicies", the_role(name), error))?;
         let inline = self.iam.list_role_policies().role_name(name.as_str()).send().await;
-        let inline = inline.map_err(|error| Error::new("ListRolePolicies", the_role(name), error))?;
+        let inline =
+            inline.map_err(|error| Error::new("ListRolePolicies", the_role(name), error))?;
         let arns = attached.attached_policies().iter().filter_map(|it| it.policy_arn.clone());
         let names = inline.policy_names().iter().cloned();
         Ok(arns.map(FoundPolicy::Attached).chain(names.map(FoundPolicy::Inline)).collect())

@@ -212,9 +212,9 @@ impl Engine {
         // Before the token is looked at, a repeated call may be refused for the moment only; that says
         // nothing of the first one.
         let closes = match class {
-            RefusalClass::Throttled
-            | RefusalClass::Unauthorized
-            | RefusalClass::UnknownProfile => !repeated,
+            RefusalClass::Throttled | RefusalClass::Unauthorized | RefusalClass::UnknownProfile => {
+                !repeated
+            }
             RefusalClass::Transient | RefusalClass::IdempotentMismatch => false,
             RefusalClass::NoCapacity
             | RefusalClass::Quota
