@@ -200,9 +200,7 @@ fn set_up_under_policy(project: &mut Project) -> Vec<(Account, Value)> {
     project.set("provisioner.state-dir", state_dir.as_str());
     fs::remove_file(file).unwrap();
 
-    // Where STS cannot be reached, EC2 tells the account.
-    admin
-        .fault(&json!({ "action": "GetCallerIdentity", "code": "InternalFailure", "status": 500 }));
+    no_sts(&admin);
     project.setup_aws(&["--with-worker-profile"]).ok();
     let earlier = project.key_name();
     admin.ec2("delete_key_pair", json!({ "KeyName": earlier }));
@@ -212,6 +210,12 @@ fn set_up_under_policy(project: &mut Project) -> Vec<(Account, Value)> {
     assert_ne!(project.key_name(), earlier);
     project.account = admin;
     done
+}
+
+/// Makes STS unreachable for one call: EC2 tells the account, too.
+fn no_sts(account: &Account) {
+    let fault = json!({ "action": "GetCallerIdentity", "code": "InternalFailure", "status": 500 });
+    account.fault(&fault);
 }
 
 /// Rounds that request, tag, cancel and terminate, and a look at the configuration.
@@ -284,25 +288,40 @@ fn a_whole_life_under_nothing_but_the_policies() {
     assert_eq!(denied(&admin).into_iter().filter(|it| tried(it)).collect::<Vec<_>>(), [""; 0]);
     all_is_needed(&[(project.account.clone(), run)]);
 
-    // A call that nobody heard the answer of, a fleet, a template, and a disk that stays.
+    project.account = admin.clone();
+    leave_all_kinds(&project);
+    let cleanup = policy(&project, "cleanup", WORKER_ROLE);
+    project.account = admin.under(&cleanup);
+    project.cleanup_aws(&["--yes"]).code(4).says(&["volume vol-", "DeleteOnTermination"]);
+    for volume in admin.world().volumes {
+        admin.ec2("delete_volume", json!({ "VolumeId": volume.id }));
+    }
+    no_sts(&admin);
+    project.cleanup_aws(&["--yes"]).ok();
+    assert_eq!(denied(&admin), [""; 0]);
+    assert_eq!(admin.world().key_pairs, []);
+    all_is_needed(&[(project.account.clone(), cleanup)]);
+}
+
+/// A call that nobody heard the answer of, a disk that outlives its machine, a fleet and a template.
+fn leave_all_kinds(project: &Project) {
+    let account = &project.account;
     let device = toml::toml! { DeviceName = "/dev/sdb"
     Ebs = { VolumeSize = 10, DeleteOnTermination = false } };
     let linux = "worker-types.linux.launch-specification";
-    project.account = admin.clone();
     project.set(&format!("{linux}.BlockDeviceMappings"), vec![toml::Value::from(device)]);
-    admin.rules(&json!({ "spot": "at-once" }));
+    account.rules(&json!({ "spot": "at-once" }));
     project.queue.pending(&[("linux", 4)]);
     project.round().ok();
-    let volume = admin.world().volumes.iter().find(|it| it.instance_id.is_some()).cloned();
     project.queue.pending(&[("windows", 4)]);
-    admin.fault(&json!({ "action": "RequestSpotInstances", "drop": true }));
+    account.fault(&json!({ "action": "RequestSpotInstances", "drop": true }));
     project.round().fails();
     let tags = |kind: &str| {
         json!([{ "ResourceType": kind, "Tags": [
-        { "Key": "provisioner:key-name", "Value": project.key_name() },
-    ] }])
+            { "Key": "provisioner:key-name", "Value": project.key_name() },
+        ] }])
     };
-    let template = admin.ec2(
+    let template = account.ec2(
         "create_launch_template",
         json!({
             "LaunchTemplateName": "ours", "TagSpecifications": tags("launch-template"),
@@ -310,27 +329,194 @@ fn a_whole_life_under_nothing_but_the_policies() {
         }),
     );
     let template = &template["LaunchTemplate"]["LaunchTemplateId"];
-    admin.ec2(
+    account.ec2(
         "create_fleet",
         json!({
             "Type": "maintain", "TagSpecifications": tags("fleet"),
             "TargetCapacitySpecification": {
-                "TotalTargetCapacity": 1, "DefaultTargetCapacityType": "spot",
+                "TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand",
             },
             "LaunchTemplateConfigs": [{
                 "LaunchTemplateSpecification": { "LaunchTemplateId": template, "Version": "1" },
             }],
         }),
     );
-    let cleanup = policy(&project, "cleanup", WORKER_ROLE);
-    project.account = admin.under(&cleanup);
-    let volume = volume.expect("a volume").id;
-    project.cleanup_aws(&["--yes"]).code(4).says(&[&volume]);
-    for volume in admin.world().volumes {
-        admin.ec2("delete_volume", json!({ "VolumeId": volume.id }));
+}
+
+/// What EC2 and IAM say to a call through a restricted key: nothing, or that it is not allowed.
+#[track_caller]
+fn may(account: &Account, service: &str, call: &str, with: Value) -> bool {
+    match account.boto3(service, call, with) {
+        Ok(_) => true,
+        Err(error) if is_denial(Some(&error.code)) => false,
+        Err(error) => panic!("{call}: {error:?}"),
     }
-    project.cleanup_aws(&["--yes"]).ok();
-    assert_eq!(denied(&admin).into_iter().filter(|it| tried(it)).collect::<Vec<_>>(), [""; 0]);
-    assert_eq!(admin.world().key_pairs, []);
-    all_is_needed(&[(project.account.clone(), cleanup)]);
+}
+
+#[test]
+fn the_policy_of_the_daemon_allows_nothing_of_others() {
+    let project = Project::set_up();
+    full_configuration(&project);
+    let key_name = project.key_name();
+    let admin = project.account.clone();
+    admin.make_key_pair("theirs");
+    let account = admin.under(&policy(&project, "run", WORKER_ROLE));
+    let ec2 = |call: &str, with: Value| may(&account, "ec2", call, with);
+    let ours = |name: &str| json!([{ "Key": "provisioner:key-name", "Value": name }]);
+
+    // Launches: our key pair, our tags, no other keys, no other image, no other role.
+    let launch = |change: &dyn Fn(&mut Value)| {
+        let mut with = json!({
+            "LaunchSpecification": {
+                "ImageId": IMAGE, "InstanceType": "m5.large", "KeyName": key_name,
+                "IamInstanceProfile": { "Name": "theirs" },
+            },
+            "TagSpecifications": [{ "ResourceType": "spot-instances-request", "Tags": ours(&key_name) }],
+        });
+        change(&mut with);
+        ec2("request_spot_instances", with)
+    };
+    assert!(launch(&|_| ()));
+    let spec = "LaunchSpecification";
+    assert!(!launch(&|it| it[spec]["KeyName"] = json!("theirs")));
+    assert!(!launch(&|it| it[spec]["IamInstanceProfile"] = json!({ "Name": "another" })));
+    assert!(!launch(&|it| drop(it.as_object_mut().unwrap().remove("TagSpecifications"))));
+    assert!(!launch(&|it| it["TagSpecifications"][0]["Tags"] = ours("theirs")));
+    let more = json!([ours(&key_name)[0], { "Key": "Owner", "Value": "me" }]);
+    assert!(!launch(&|it| it["TagSpecifications"][0]["Tags"] = more.clone()));
+
+    // Tags: on instances that are nobody else's, and never on requests.
+    let theirs = json!({ "provisioner:key-name": "theirs" });
+    let untagged = admin.add_instances(&json!({ "key_name": key_name })).remove(0);
+    let tagged = admin.add_instances(&json!({ "tags": theirs })).remove(0);
+    let tag =
+        |id: &str, tags: Value| ec2("create_tags", json!({ "Resources": [id], "Tags": tags }));
+    assert!(tag(&untagged, ours(&key_name)));
+    assert!(!tag(&tagged, ours(&key_name)), "a foreign key-name is not written over");
+    assert!(!tag(&untagged, ours("theirs")));
+    assert!(!tag(&untagged, more));
+    assert!(!tag(&untagged, json!([{ "Key": "Name", "Value": "x" }])));
+
+    // Requests are cancelled by their tag, and terminating leaves those of others.
+    admin.rules(&json!({ "spot": "held" }));
+    let request = |tags: &Value| admin.add_requests(&json!({ "tags": tags })).remove(0);
+    let cancel =
+        |id: &str| ec2("cancel_spot_instance_requests", json!({ "SpotInstanceRequestIds": [id] }));
+    assert!(cancel(&request(&json!({ "provisioner:key-name": key_name }))));
+    assert!(!cancel(&request(&theirs)));
+    let unclaimed = request(&json!({}));
+    assert!(!cancel(&unclaimed));
+    assert!(!tag(&unclaimed, ours(&key_name)), "it cannot be made ours to be cancelled then");
+    let terminate = |ids: &[&str]| ec2("terminate_instances", json!({ "InstanceIds": ids }));
+    assert!(!terminate(&[&untagged, &tagged]), "one that is not allowed fails the call");
+    assert!(terminate(&[&untagged]));
+    assert!(!terminate(&[&tagged]));
+
+    // The rest of the account, the rest of the world.
+    assert!(!ec2("create_key_pair", json!({ "KeyName": "new" })));
+    assert!(!ec2("delete_key_pair", json!({ "KeyName": key_name })));
+    let iam = |call: &str, with: Value| may(&account, "iam", call, with);
+    assert!(iam("get_instance_profile", json!({ "InstanceProfileName": "theirs" })));
+    assert!(!iam("get_instance_profile", json!({ "InstanceProfileName": "another" })));
+    assert!(!iam("get_role", json!({ "RoleName": "their-role" })));
+    let read = |name: &str| may(&account, "ssm", "get_parameter", json!({ "Name": name }));
+    assert!(read("/ours/image"));
+    assert!(!read("/ours/secret"));
+    let mut command = project.command("provisionerd", &["iam-policy", "--region", "eu-west-1"]);
+    Project::finish(&mut command).code(2);
+}
+
+#[test]
+fn the_policies_of_setup_and_cleanup_allow_nothing_of_others() {
+    let project = Project::set_up();
+    let key_name = project.key_name();
+    let admin = project.account.clone();
+    admin.make_key_pair("theirs");
+    let setup = admin.under(&policy(&project, "setup", &["--with-worker-profile"]));
+    let cleanup = admin.under(&policy(&project, "cleanup", &[]));
+    let tagged = |name: &str, as_name: &str| {
+        let tags = [json!({ "Key": "provisioner:key-name", "Value": as_name })];
+        json!({ "KeyName": name, "TagSpecifications": [{ "ResourceType": "key-pair", "Tags": tags }] })
+    };
+    let new = "provisioner-test-01234567-89ab-4def-8123-456789abcdef";
+    let make = |with: Value| may(&setup, "ec2", "create_key_pair", with);
+    assert!(make(tagged(new, new)));
+    assert!(!make(json!({ "KeyName": new })), "without the tag");
+    assert!(!make(tagged("provisioner-test-mine", new)), "the name is no UUID");
+    assert!(!make(tagged(new, "theirs")));
+    let role = |name: &str, tags: Value| {
+        let trust = "{\"Version\":\"2012-10-17\",\"Statement\":[]}";
+        let with = json!({ "RoleName": name, "AssumeRolePolicyDocument": trust, "Tags": tags });
+        may(&setup, "iam", "create_role", with)
+    };
+    let own = |name: &str| json!([{ "Key": "provisioner:key-name", "Value": name }]);
+    assert!(role(new, own(new)));
+    assert!(!role(new, json!([])));
+    assert!(!role("admin", own(new)));
+    let delete = |account: &Account, name: &str| {
+        may(account, "ec2", "delete_key_pair", json!({ "KeyName": name }))
+    };
+    assert!(!delete(&setup, "theirs"));
+    assert!(!delete(&cleanup, "theirs"));
+    assert!(!delete(&cleanup, new), "another deployment's");
+    assert!(delete(&cleanup, &key_name));
+    let delete = |account: &Account, name: &str| {
+        may(account, "iam", "delete_role", json!({ "RoleName": name }))
+    };
+    assert!(!delete(&cleanup, new));
+    assert!(!delete(&setup, "admin"));
+    assert!(delete(&setup, new));
+}
+
+/// Nothing can be taken from the daemon's policy without its being missed, and said.
+#[test]
+fn without_any_statement_something_is_denied() {
+    let mut project = Project::new();
+    full_configuration(&project);
+    project.setup_aws(&[]).ok();
+    let whole = policy(&project, "run", WORKER_ROLE);
+    assert_eq!(complaint(&mut project, &whole), None);
+    for i in 0..whole["Statement"].as_array().unwrap().len() {
+        let mut part = whole.clone();
+        let taken = part["Statement"].as_array_mut().unwrap().remove(i);
+        assert!(complaint(&mut project, &part).is_some(), "nobody misses {taken:#}");
+    }
+}
+
+/// What is said to be not allowed under a policy: by a round that requests, one that tags and ends a
+/// stray, one that cancels, or `validate --aws`.
+fn complaint(project: &mut Project, policy: &Value) -> Option<String> {
+    let admin = project.account.clone();
+    project.account = admin.under(policy);
+    admin.rules(&json!({ "spot": "at-once" }));
+    project.queue.pending(&[("linux", 1), ("windows", 1)]);
+    let mut said = None;
+    for step in 0..4 {
+        let done = match step {
+            3 => project.provisionerd(&["validate", "--aws"]),
+            _ => project.round(),
+        };
+        let texts = [done.stdout, done.stderr];
+        let codes = ["UnauthorizedOperation", "AccessDenied"];
+        said = texts.into_iter().find(|text| codes.iter().any(|code| text.contains(code)));
+        if said.is_some() {
+            break;
+        }
+        match step {
+            0 => {
+                admin.add_instances(&json!({ "key_name": project.key_name() }));
+                admin.rules(&json!({ "spot": "held" }));
+                project.queue.pending(&[("linux", 9)]);
+            }
+            _ => project.queue.pending(&[]),
+        }
+    }
+    for machine in admin.world().instances.iter().filter(|it| it.is_live()) {
+        admin.to_instances(&json!({ "do": "terminate", "ids": [machine.id] }));
+    }
+    for request in admin.world().spot_requests.iter().filter(|it| it.state == "open") {
+        admin.to_requests(&json!({ "do": "close", "ids": [request.id] }));
+    }
+    project.account = admin;
+    said
 }
