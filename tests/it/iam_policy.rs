@@ -497,7 +497,7 @@ fn complaint(project: &mut Project, policy: &Value) -> Option<String> {
             _ => project.round(),
         };
         let texts = [done.stdout, done.stderr];
-        let codes = ["UnauthorizedOperation", "AccessDenied"];
+        let codes = ["UnauthorizedOperation", "AccessDenied", "may not call"];
         said = texts.into_iter().find(|text| codes.iter().any(|code| text.contains(code)));
         if said.is_some() {
             break;
