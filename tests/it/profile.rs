@@ -7,11 +7,6 @@ use crate::harness::{Account, IMAGE, Project, REGION};
 const FLAG: &str = "--with-worker-profile";
 const SPOT_ROLE: &str = "AWSServiceRoleForEC2Spot";
 
-#[track_caller]
-fn iam(account: &Account, call: &str, with: Value) -> Value {
-    account.boto3("iam", call, with).unwrap_or_else(|error| panic!("{call}: {error:?}"))
-}
-
 /// The names of roles (but AWS's own) and of instance profiles.
 fn there(account: &Account) -> (Vec<String>, Vec<String>) {
     let names = |listed: &Value, key: &str| -> Vec<String> {
@@ -19,8 +14,8 @@ fn there(account: &Account) -> (Vec<String>, Vec<String>) {
         let items = items.filter(|item| item["Path"] == "/");
         items.map(|item| item[key].as_str().expect("a name").to_owned()).collect()
     };
-    let roles = iam(account, "list_roles", json!({}));
-    let profiles = iam(account, "list_instance_profiles", json!({}));
+    let roles = account.iam("list_roles", json!({}));
+    let profiles = account.iam("list_instance_profiles", json!({}));
     (
         names(&roles["Roles"], "RoleName"),
         names(&profiles["InstanceProfiles"], "InstanceProfileName"),
@@ -29,19 +24,6 @@ fn there(account: &Account) -> (Vec<String>, Vec<String>) {
 
 fn has_spot_role(account: &Account) -> bool {
     account.boto3("iam", "get_role", json!({ "RoleName": SPOT_ROLE })).is_ok()
-}
-
-/// Makes a role and a profile with it, tagged so.
-fn make_by_hand(account: &Account, name: &str, tags: &[(&str, &str)]) {
-    let tags: Vec<Value> =
-        tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
-    let trust = r#"{"Version":"2012-10-17","Statement":[]}"#;
-    let role = json!({ "RoleName": name, "AssumeRolePolicyDocument": trust, "Tags": tags });
-    iam(account, "create_role", role);
-    let profile = json!({ "InstanceProfileName": name, "Tags": tags });
-    iam(account, "create_instance_profile", profile);
-    let both = json!({ "InstanceProfileName": name, "RoleName": name });
-    iam(account, "add_role_to_instance_profile", both);
 }
 
 /// Every call of `actions` is denied until the faults are cleared.
@@ -89,7 +71,7 @@ fn makes_a_role_without_permissions_and_a_profile_with_it() {
         { "Key": "provisioner:key-name", "Value": key_name },
         { "Key": "provisioner:region", "Value": REGION },
     ]);
-    let role = &iam(&project.account, "get_role", json!({ "RoleName": key_name }))["Role"];
+    let role = &project.account.iam("get_role", json!({ "RoleName": key_name }))["Role"];
     assert_eq!(role["Tags"], tags);
     assert!(!role["Description"].as_str().unwrap().is_empty());
     let trust = &role["AssumeRolePolicyDocument"]["Statement"];
@@ -102,11 +84,11 @@ fn makes_a_role_without_permissions_and_a_profile_with_it() {
         }])
     );
     let of_role = || json!({ "RoleName": key_name });
-    let attached = iam(&project.account, "list_attached_role_policies", of_role());
+    let attached = project.account.iam("list_attached_role_policies", of_role());
     assert_eq!(attached["AttachedPolicies"], json!([]));
-    assert_eq!(iam(&project.account, "list_role_policies", of_role())["PolicyNames"], json!([]));
+    assert_eq!(project.account.iam("list_role_policies", of_role())["PolicyNames"], json!([]));
     let with = json!({ "InstanceProfileName": key_name });
-    let profile = &iam(&project.account, "get_instance_profile", with)["InstanceProfile"];
+    let profile = &project.account.iam("get_instance_profile", with)["InstanceProfile"];
     assert_eq!(profile["Tags"], tags);
     assert_eq!(profile["Roles"][0]["RoleName"], key_name.as_str());
 
@@ -274,7 +256,7 @@ fn a_file_that_cannot_be_saved_leaves_no_role() {
 #[test]
 fn a_profile_of_the_users_own_is_not_replaced() {
     let project = Project::new();
-    make_by_hand(&project.account, "own", &[]);
+    project.account.make_profile("own", &[]);
     project.set("worker-defaults.iam-instance-profile", "own");
     let (before, changes) = (project.config(), project.account.changes().len());
     project.setup_aws(&[FLAG]).code(2).says(&["`own`", FLAG]);
@@ -325,12 +307,23 @@ fn a_profile_without_a_key_pair_is_not_forgotten() {
     project.setup_aws(&[]).ok().prints(&[&first, "retired"]);
     project.cleanup_aws(&["--yes"]).ok();
     assert_eq!(there(&project.account), (vec![], vec![]));
+
+    // All of it gone by hand: the file names a profile that is not there.
+    project.setup_aws(&[FLAG]).ok();
+    let third = project.key_name();
+    project.account.ec2("delete_key_pair", json!({ "KeyName": third }));
+    let both = json!({ "InstanceProfileName": third, "RoleName": third });
+    project.account.iam("remove_role_from_instance_profile", both);
+    project.account.iam("delete_instance_profile", json!({ "InstanceProfileName": third }));
+    project.account.iam("delete_role", json!({ "RoleName": third }));
+    project.setup_aws(&[]).ok().says(&["is gone", "worker-defaults.iam-instance-profile"]);
+    assert!(project.value("provisioner.retired").is_none());
 }
 
 #[test]
 fn somebodys_own_role_of_the_same_name_is_kept() {
     let project = Project::with_key_pair_by_hand("mine");
-    make_by_hand(&project.account, "mine", &[("team", "ci")]);
+    project.account.make_profile("mine", &[("team", "ci")]);
     project.set("worker-defaults.iam-instance-profile", "mine");
     project
         .cleanup_aws(&["--yes"])
@@ -359,11 +352,11 @@ fn policies_on_the_role_are_named_and_nothing_of_it_is_deleted() {
     let (key_name, before) = (project.key_name(), project.config());
     let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sqs:*","Resource":"*"}]}"#;
     let inline = json!({ "RoleName": key_name, "PolicyName": "queue", "PolicyDocument": policy });
-    iam(&project.account, "put_role_policy", inline);
+    project.account.iam("put_role_policy", inline);
     let made = json!({ "PolicyName": "more", "PolicyDocument": policy });
-    let arn = iam(&project.account, "create_policy", made)["Policy"]["Arn"].clone();
+    let arn = project.account.iam("create_policy", made)["Policy"]["Arn"].clone();
     let attach = json!({ "RoleName": key_name, "PolicyArn": arn });
-    iam(&project.account, "attach_role_policy", attach.clone());
+    project.account.iam("attach_role_policy", attach.clone());
 
     project.cleanup_aws(&["--dry-run"]).ok().prints(&["queue", arn.as_str().unwrap()]);
     project.cleanup_aws(&["--yes"]).code(4).says(&[
@@ -374,8 +367,8 @@ fn policies_on_the_role_are_named_and_nothing_of_it_is_deleted() {
     assert_eq!(project.config(), before);
 
     let inline = json!({ "RoleName": key_name, "PolicyName": "queue" });
-    iam(&project.account, "delete_role_policy", inline);
-    iam(&project.account, "detach_role_policy", attach);
+    project.account.iam("delete_role_policy", inline);
+    project.account.iam("detach_role_policy", attach);
     project.cleanup_aws(&["--yes"]).ok();
     assert_eq!(there(&project.account), (vec![], vec![]));
     assert!(project.value("worker-defaults.iam-instance-profile").is_none());
@@ -403,7 +396,7 @@ fn a_profile_that_iam_does_not_let_go_is_left() {
         deny(&project.account, denied);
         let done = project.cleanup_aws(&["--yes"]).fails();
         done.says(&["AccessDenied", &format!("IAM role and instance profile `{key_name}`")]);
-        assert_eq!(there(&project.account).0, [key_name.clone()], "{denied:?}");
+        assert_eq!(there(&project.account).0, std::slice::from_ref(&key_name), "{denied:?}");
         assert_eq!(project.config(), before, "{denied:?}");
         project.account.clear_faults();
     }

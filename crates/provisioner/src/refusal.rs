@@ -112,7 +112,7 @@ const UNKNOWN_PROFILE: [&str; 2] = ["Invalid IAM Instance Profile", "has no asso
 ///
 /// EC2 has no code of its own for an instance profile that it does not know. IAM User Guide,
 /// "Troubleshoot IAM: Changes that I make are not always immediately visible"; the texts are what EC2
-/// answers to RequestSpotInstances and RunInstances.
+/// answers to `RequestSpotInstances` and `RunInstances`.
 pub fn classify_answer(code: &str, message: &str) -> Option<RefusalClass> {
     let of_a_parameter = matches!(code, "InvalidParameterValue" | "bad-parameters");
     if of_a_parameter && UNKNOWN_PROFILE.iter().any(|text| message.contains(text)) {

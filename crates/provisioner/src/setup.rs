@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 
 pub use error::{Cause, SetupError};
 pub use report::{SetupReport, SpotRole, Warning};
-pub use worker_profile::wait_for_worker_profile;
 
 use crate::aws::{self, Client};
 use crate::config::edit::{ConfigFile, Saved};
 use crate::ids::{InvalidName, KeyName};
+use crate::launch::profile_name;
 use crate::observed::KeyPair;
 use crate::private_key;
 use crate::settings::RetiredKeyName;
@@ -76,9 +76,8 @@ pub struct InUse {
     pub n_instances: usize,
 }
 
-/// Makes a key-name and its key pair, and what else is asked for, and saves them in `config`. Then makes
-/// sure that the account has the service-linked role for spot requests; where that is not possible, the
-/// report warns.
+/// Makes a key-name and its key pair, and what else is asked for, and saves them in `config`.
+/// [`finish`] comes next.
 ///
 /// Must not be dropped half-way: what it had made would stay. It takes a few bounded calls.
 ///
@@ -151,6 +150,7 @@ pub async fn setup(
         retired: earlier.retired,
         warnings: Vec::new(),
     };
+    report.warnings.extend(dangling_profile(&saved, &report));
     if !options.dry_run {
         let mut made = Made::default();
         let result =
@@ -161,9 +161,20 @@ pub async fn setup(
             return Err(SetupError::Failed { attempt, source, left });
         }
     }
-    // At the end: it is the account's and not undone, and without it all the rest is of use.
-    spot_role::ensure(client, &mut report).await;
     Ok(report)
+}
+
+/// What comes after [`setup`], and is never undone: makes sure that the account has the service-linked role
+/// for spot requests, and waits until IAM shows the worker profile. In a dry run only looks.
+///
+/// Cannot fail: what could not be done or seen is a warning in `report`. May be dropped at any time.
+pub async fn finish(
+    client: &Client,
+    report: &mut SetupReport,
+    progress: &mut (dyn FnMut(&str) + Send),
+) {
+    spot_role::ensure(client, report).await;
+    worker_profile::wait(client, report, progress).await;
 }
 
 fn new_key_name(prefix: &str) -> Result<KeyName, InvalidName> {
@@ -197,6 +208,19 @@ async fn earlier_key_name(client: &Client, saved: &Saved) -> Result<Earlier, Set
         return Ok(Earlier { replaced: Some(key_name), ..Earlier::default() });
     }
     Ok(Earlier { in_use: Some(in_use), retired: Some(key_name), ..Earlier::default() })
+}
+
+/// The file goes on naming a worker profile of ours that is gone.
+fn dangling_profile(saved: &Saved, report: &SetupReport) -> Option<Warning> {
+    let profile = saved.iam_instance_profile.as_deref()?;
+    let is_gone = report.replaced.as_ref().is_some_and(|it| it.as_str() == profile_name(profile));
+    (is_gone && report.iam_instance_profile.is_none()).then(|| Warning {
+        message: format!(
+            "worker-defaults.iam-instance-profile is still `{profile}`, which is gone; launches fail with it"
+        ),
+        hint: "remove that key from the file, or make another profile with --with-worker-profile"
+            .to_owned(),
+    })
 }
 
 fn looking(error: aws::Error) -> SetupError {

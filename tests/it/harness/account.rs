@@ -157,6 +157,27 @@ impl Account {
         self.boto3("ec2", call, with).unwrap_or_else(|error| panic!("{call}: {error:?}"))
     }
 
+    /// Calls IAM through boto3; the call must succeed.
+    #[track_caller]
+    pub(crate) fn iam(&self, call: &str, with: Value) -> Value {
+        self.boto3("iam", call, with).unwrap_or_else(|error| panic!("{call}: {error:?}"))
+    }
+
+    /// Makes a role and an instance profile with it, not of our making, through boto3.
+    #[track_caller]
+    pub(crate) fn make_profile(&self, name: &str, tags: &[(&str, &str)]) {
+        let tag = |(key, value): &(&str, &str)| json!({ "Key": key, "Value": value });
+        let tags: Vec<Value> = tags.iter().map(tag).collect();
+        let trust = r#"{"Version":"2012-10-17","Statement":[]}"#;
+        self.iam(
+            "create_role",
+            json!({ "RoleName": name, "AssumeRolePolicyDocument": trust, "Tags": tags }),
+        );
+        self.iam("create_instance_profile", json!({ "InstanceProfileName": name, "Tags": tags }));
+        let both = json!({ "InstanceProfileName": name, "RoleName": name });
+        self.iam("add_role_to_instance_profile", both);
+    }
+
     /// Makes a key pair that is not of our making, through boto3.
     #[track_caller]
     pub(crate) fn make_key_pair(&self, name: &str) {

@@ -25,12 +25,12 @@ pub(super) async fn setup(args: SetupAws, mut context: Context) -> Result<ExitSt
     })?;
     let notices = context.notices;
     let mut progress = |line: &str| notices.progress(line);
-    let waited = tokio::select! {
+    let finished = tokio::select! {
         () = interrupted.cancelled() => false,
-        () = setup::wait_for_worker_profile(&client, &mut report, &mut progress) => true,
+        () = setup::finish(&client, &mut report, &mut progress) => true,
     };
-    if !waited {
-        notices.progress("not waited for IAM any longer; all is made and saved");
+    if !finished {
+        notices.progress("interrupted: not waiting for IAM any longer; the rest is done");
     }
     for warning in &report.warnings {
         notices.warning(&warning.message, &warning.hint);

@@ -251,7 +251,7 @@ fn instance_profiles_and_user_data() {
     };
     assert!(with(Ok(Some(InstanceProfile { has_role: true }))).0.is_empty());
     let severity = |found: &[(Severity, Kind, String)]| found[0].0;
-    assert_eq!(severity(&with(Ok(Some(InstanceProfile { has_role: false }))).0), Severity::Warning);
+    assert_eq!(severity(&with(Ok(Some(InstanceProfile { has_role: false }))).0), Severity::Error);
     assert_eq!(severity(&with(Ok(None)).0), Severity::Error);
     assert_eq!(severity(&with(Err(refusal("AccessDenied"))).0), Severity::NotCheckable);
     let (found, verdict) = with(Err(refusal("RequestTimeout")));

@@ -93,10 +93,11 @@ pub(super) async fn is_left(client: &Client, key_name: &KeyName, saved: &Saved) 
 }
 
 /// Waits until IAM shows the worker profile that `report` tells of, if any, with the role in it: half a
-/// minute at most, after which the report warns. Changes nothing, and may be dropped at any time.
+/// minute at most, after which the report warns. Changes nothing.
 ///
-/// EC2 may hear of it still later, and only a launch would tell: the engine waits for that.
-pub async fn wait_for_worker_profile(
+/// EC2 may hear of it still later, and only a launch would tell, for which an image is needed and more
+/// permissions than setup has: the engine waits for that.
+pub(super) async fn wait(
     client: &Client,
     report: &mut SetupReport,
     progress: &mut (dyn FnMut(&str) + Send),

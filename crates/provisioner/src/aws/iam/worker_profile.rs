@@ -218,3 +218,25 @@ fn was_there<T>(sent: Result<T, Error>) -> Result<bool, Error> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ec2_alone_may_assume_the_role() {
+        for (region, service) in [
+            ("us-west-2", "ec2.amazonaws.com"),
+            ("us-gov-west-1", "ec2.amazonaws.com"),
+            ("cn-north-1", "ec2.amazonaws.com.cn"),
+        ] {
+            let policy: serde_json::Value = serde_json::from_str(&trust_policy(region)).unwrap();
+            let expected = serde_json::json!([{
+                "Effect": "Allow",
+                "Principal": { "Service": service },
+                "Action": "sts:AssumeRole",
+            }]);
+            assert_eq!(policy["Statement"], expected, "{region}");
+        }
+    }
+}
