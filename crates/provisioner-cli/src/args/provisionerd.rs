@@ -1,12 +1,14 @@
 //! `provisionerd` and its commands.
 
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use provisioner::ids::KeyName;
+use provisioner::config::duration;
 
-use super::{GlobalArgs, Program};
+use super::{GlobalArgs, IamPolicyArgs, Program};
 
 /// Keeps the EC2 spot capacity that the tasks of a queue need.
 ///
@@ -18,6 +20,7 @@ use super::{GlobalArgs, Program};
 #[command(version, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
+  provisionerd demo             watch it work, without an AWS account
   provisionerd validate --aws   check the configuration, and what it names
   provisionerd plan             see what a round would do
   provisionerd run              start the daemon
@@ -78,6 +81,14 @@ Examples:
 
 Secrets are left out")]
     Config,
+
+    /// Watch the whole thing work, on a simulated EC2 and without an AWS account
+    ///
+    /// The engine of `run`, unchanged, with a queue, workers and an EC2 that are all inside this
+    /// program: six hours of CI in two minutes, with prices that move, a zone that runs empty and
+    /// instances that are taken back. On a terminal a live table, else a line per action with its
+    /// reason; in the end what it cost and how long tasks waited. Nothing is read, nothing is sent.
+    Demo(DemoArgs),
 
     /// Print the least-privilege IAM policy for this configuration
     ///
@@ -162,62 +173,62 @@ pub struct PlanArgs {
     pub save_snapshot: Option<PathBuf>,
 }
 
-/// `provisionerd iam-policy`.
-#[derive(Args, Clone, Debug)]
+/// `provisionerd demo`.
+#[derive(Args, Clone, Copy, Debug)]
 #[command(after_help = "\
 Examples:
-  provisionerd iam-policy > run.json
-  provisionerd iam-policy --for setup --with-worker-profile > setup.json
-  provisionerd iam-policy --for cleanup > cleanup.json
+  provisionerd demo
+  provisionerd demo --speed 30 --for 1h      slowly
+  provisionerd demo --speed max --for 24h    a day at once, and its summary
+  provisionerd demo --seed 2 --output json | jq .cost_usd
 
-`aws iam create-policy --policy-name NAME --policy-document file://run.json`
-takes it. Make it again when the configuration changes")]
-pub struct IamPolicyArgs {
-    /// The program that is to have the policy
-    #[arg(long = "for", value_name = "PROGRAM", value_enum, default_value_t)]
-    pub program: PolicyFor,
+The same seed is the same day. Ctrl-C ends it with its summary")]
+pub struct DemoArgs {
+    /// How many times as fast as a clock; `max` does not wait at all
+    #[arg(long, value_name = "N", default_value = "180", allow_negative_numbers = true)]
+    pub speed: Speed,
 
-    /// With `--for setup`: what the key-name starts with, as given to `setup-aws`
-    #[arg(long, value_name = "TEXT", value_parser = super::setup::parse_prefix)]
-    pub prefix: Option<String>,
+    /// How long it lasts, on the simulated clock
+    #[arg(long = "for", value_name = "TIME", default_value = "6h", value_parser = length)]
+    pub length: Duration,
 
-    /// With `--for setup`: also what `setup-aws --with-worker-profile` needs
-    #[arg(long)]
-    pub with_worker_profile: bool,
-
-    /// With `--for cleanup`: a key-name that the configuration does not hold, as given to `cleanup-aws`
-    #[arg(long = "key-name", value_name = "NAME", value_parser = KeyName::parse)]
-    pub key_names: Vec<KeyName>,
-
-    /// The role behind a configured instance profile, by name or ARN [default: named like the profile]
-    #[arg(long = "worker-role", value_name = "ROLE", value_parser = parse_role)]
-    pub worker_roles: Vec<String>,
+    /// Which day it is: all chance comes from this number
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    pub seed: u64,
 }
 
-/// `iam-policy --for`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum PolicyFor {
-    /// `provisionerd`.
-    #[default]
-    Run,
-    /// `setup-aws`.
-    Setup,
-    /// `cleanup-aws`.
-    Cleanup,
+/// How fast simulated time passes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times as fast as a clock.
+    Times(f64),
+    /// As fast as it can be computed.
+    Max,
 }
 
-/// A role's name or ARN (IAM User Guide, "IAM identifiers").
-fn parse_role(text: &str) -> Result<String, String> {
-    let name = match text.strip_prefix("arn:") {
-        Some(rest) => rest.split_once(":role/").map_or("", |(_, path)| path),
-        None => text,
-    };
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
-    let allowed = |c: char| allowed(c) || c == '/' && text.starts_with("arn:");
-    if name.is_empty() || !name.chars().all(allowed) {
-        return Err("a role's name, or its ARN (arn:aws:iam::ACCOUNT:role/NAME)".to_owned());
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        match text.parse::<f64>() {
+            Ok(times) if (0.1..=100_000.0).contains(&times) => Ok(Self::Times(times)),
+            _ => Err("a number from 0.1 to 100000, or `max`, is expected".to_owned()),
+        }
     }
-    Ok(text.to_owned())
+}
+
+/// The longest demonstration: memory grows with it.
+const LONGEST: Duration = Duration::from_hours(24 * 31);
+
+fn length(text: &str) -> Result<Duration, String> {
+    let length = duration::parse(text).map_err(|error| error.to_string())?;
+    if length < Duration::from_mins(1) || length > LONGEST {
+        return Err("from 1m to 744h (31 days) is possible".to_owned());
+    }
+    Ok(length)
 }
 
 /// `provisionerd completions`.

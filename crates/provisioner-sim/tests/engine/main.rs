@@ -11,4 +11,5 @@ mod knowledge;
 mod plans;
 mod random_worlds;
 mod refusals;
+mod scenarios;
 mod stories;
