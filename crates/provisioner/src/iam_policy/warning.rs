@@ -88,9 +88,14 @@ pub(super) fn all(scope: &Scope, document: &Document) -> Vec<Warning> {
         }
     }
     if let Names::Pattern(pattern) = &scope.names {
+        let what = if scope.worker_profile {
+            "key pairs, roles and instance profiles"
+        } else {
+            "key pairs"
+        };
         warn(
             Breadth::Undo,
-            format!("key pairs named like `{pattern}` can be deleted, those of other deployments too"),
+            format!("{what} named like `{pattern}` can be deleted, those of other deployments too"),
             "to undo a set-up that failed; its key-name is not known before it is made: give deployments \
              a --prefix each"
                 .to_owned(),
