@@ -492,3 +492,33 @@ fn requests_that_are_taken_and_fail_for_a_fresh_profile_are_waited_for_too() {
     let paused = reports.last().unwrap().plan.notes.iter().find(paused).expect("a pause");
     assert!(paused.text.contains("iam-instance-profile"), "{}", paused.text);
 }
+
+#[test]
+fn a_lost_launch_with_a_fresh_profile_stays_open_and_is_not_hammered() {
+    let mut driver = with_profile();
+    driver.world.faults.lost_before = 100;
+    round(&mut driver);
+    driver.world.faults.lost_before = 0;
+    assert_eq!(driver.engine.ledger().intents.len(), 2);
+    rounds(&mut driver, 2 * 60);
+    let calls = driver.world.calls.len();
+    assert!((10..=40).contains(&calls), "{calls} calls");
+    assert_eq!(driver.engine.ledger().intents.len(), 2);
+    driver.world.unknown_profiles.clear();
+    rounds(&mut driver, 3 * 60);
+    assert_eq!(driver.world.requests.len(), 6);
+    assert!(driver.engine.ledger().intents.is_empty());
+}
+
+/// However short the interval is, one refusal is one call.
+#[test]
+fn a_round_ends_when_a_profile_is_unknown() {
+    let mut driver = with_profile();
+    let mut settings = (*driver.world.settings).clone();
+    settings.provisioner.interval = std::time::Duration::from_nanos(1);
+    settings.provisioner.min_interval = settings.provisioner.interval;
+    driver.restart(std::sync::Arc::new(settings));
+    driver.world.faults.slow = secs(2);
+    round(&mut driver);
+    assert!(driver.world.calls.len() <= 2, "{:?}", asked(&driver, 0));
+}
