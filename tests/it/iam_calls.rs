@@ -43,8 +43,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A file's code: without its tests, comments and white space (but one space after each word that has
-/// one, or `fn name` would be a word).
+/// A file's code on one line, without its tests and comments.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("a file");
     let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());

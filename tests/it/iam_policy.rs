@@ -426,6 +426,37 @@ fn the_policy_of_the_daemon_allows_nothing_of_others() {
     Project::finish(&mut command).code(2);
 }
 
+/// Somebody's untagged request under our key pair is beyond the policies; what is ours is not held up.
+#[test]
+fn a_request_that_may_not_be_cancelled_holds_up_no_other() {
+    let mut project = Project::set_up();
+    let (admin, key_name) = (project.account.clone(), project.key_name());
+    admin.rules(&json!({ "spot": "held" }));
+    let open = || {
+        let world = admin.world();
+        world.open(&key_name).iter().map(|it| it.id.clone()).collect::<Vec<_>>()
+    };
+    let run = policy(&project, "run", &[]);
+    let cleanup = policy(&project, "cleanup", &[]);
+    project.account = admin.under(&run);
+    project.queue.pending(&[("linux", 3)]);
+    project.round().ok();
+    let stray = admin.add_requests(&json!({ "key_name": key_name }));
+    assert_eq!(open().len(), 4);
+    project.queue.pending(&[]);
+    project.round().code(4).says(&["UnauthorizedOperation", &stray[0]]);
+    assert_eq!(open(), stray);
+
+    project.queue.pending(&[("linux", 2)]);
+    project.round();
+    project.account = admin.under(&cleanup);
+    project.cleanup_aws(&["--yes"]).code(4).says(&["UnauthorizedOperation", &stray[0]]);
+    assert_eq!(open(), stray);
+    project.account = admin.clone();
+    project.cleanup_aws(&["--yes"]).ok();
+    assert_eq!(open(), [""; 0]);
+}
+
 #[test]
 fn the_policies_of_setup_and_cleanup_allow_nothing_of_others() {
     let project = Project::set_up();

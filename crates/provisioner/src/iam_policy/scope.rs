@@ -200,19 +200,20 @@ impl Scope {
         }))
     }
 
-    /// The ARNs of IAM's resources of a kind that are named after the key-names; for `setup-aws` also
-    /// after the one before.
+    /// The ARNs of IAM's resources of a kind that are named after the key-names; for `setup-aws` after the
+    /// one before, and the one to come if it gets a worker profile.
     pub(super) fn own_iam(&self, kind: &str) -> Vec<String> {
-        let accounts = self.places.iter().map(|place| &place.account);
-        let earlier = accounts
-            .zip(self.earlier.iter().cycle())
-            .map(|(account, name)| self.arn("iam", "", account, &format!("{kind}/{name}")));
-        let named =
-            if self.program == For::Setup { self.new_iam(kind) } else { self.named_iam(kind) };
-        unique(earlier.chain(named))
+        if self.program != For::Setup {
+            return self.named_iam(kind);
+        }
+        let earlier = self.earlier.iter().flat_map(|name| {
+            let accounts = self.places.iter().map(|place| &place.account);
+            accounts.map(move |account| self.arn("iam", "", account, &format!("{kind}/{name}")))
+        });
+        unique(earlier.chain(self.new_iam(kind)))
     }
 
-    /// The same, where one is being made.
+    /// The same, of what is to be made.
     pub(super) fn new_iam(&self, kind: &str) -> Vec<String> {
         if self.worker_profile { self.named_iam(kind) } else { Vec::new() }
     }

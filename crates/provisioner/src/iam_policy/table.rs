@@ -43,8 +43,9 @@ enum On {
     OwnProfiles,
     /// The roles named after the key-names.
     OwnRoles,
-    /// The same as the last two, where one is being made.
+    /// The instance profile that is to be made.
     NewProfile,
+    /// The role that is to be made.
     NewRole,
     /// AWS's own role, for spot requests.
     SpotRole,
