@@ -313,7 +313,7 @@ fn what_a_policy_denies_does_not_stop_a_bulk_call() {
     driver.world.queue.withdraw(&name("linux"), 0);
     driver.look();
     driver.engine.begin_round(driver.world.now);
-    let second = driver.world.requests.keys().nth(1).unwrap().clone();
+    let second = driver.world.requests.iter().nth(1).unwrap().truth().id.clone();
     while let Some(effect) = driver.engine.next_effect(driver.world.now) {
         let outcome = match &effect {
             Effect::Cancel(ids) if ids.contains(&second) => Outcome::Refused(Refusal {
