@@ -11,6 +11,8 @@ mod cleanup;
 mod config_errors;
 mod crash;
 mod harness_itself;
+mod iam_calls;
+mod iam_policy;
 mod lifecycle;
 mod limits;
 mod metrics;

@@ -787,7 +787,7 @@ def describe_spot_price_history(self: SpotInstances) -> ActionResult:
     types = self._get_param("InstanceTypes", [])
     products = self._get_param("ProductDescriptions", [])
     start = self._get_param("StartTime")
-    since = datetime.fromisoformat(start.rstrip("Z")) if start else worlds.ago(90 * 86400)
+    since = plain(start) if start else worlds.ago(90 * 86400)
     changes = []
     for offering in self.ec2_backend.describe_spot_price_history(types, {}):
         zone, kind = offering["Location"], offering["InstanceType"]

@@ -44,6 +44,7 @@ for _name in list(os.environ):
 
 import ec2  # noqa: E402
 import iam  # noqa: E402
+import policies  # noqa: E402
 import worlds  # noqa: E402
 from moto.ec2.models import ec2_backends  # noqa: E402
 from moto.iam.models import get_account_id_from  # noqa: E402
@@ -71,7 +72,8 @@ class Call:
         self.key_id, self.region, self.service = credential.groups() if credential else ("", "", "")
         target = environ.get("HTTP_X_AMZ_TARGET")
         if target:
-            self.params = {"Action": target.rpartition(".")[2]}
+            self.params = {k: v for k, v in json.loads(body).items() if isinstance(v, str)}
+            self.params["Action"] = target.rpartition(".")[2]
         else:
             self.params = dict(
                 urllib.parse.parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
@@ -107,6 +109,9 @@ class Faulty:
         with world.lock:
             entry["n"] = len(world.calls)
             world.calls.append(entry)
+        if denied := self.denied(world, call):
+            entry["status"], entry["error"] = denied[2], denied[0]
+            return answer_error(call, start_response, *denied)
         fault = world.fault_for(call.action, call.params)
 
         def started(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
@@ -136,6 +141,20 @@ class Faulty:
             started(*withheld[0])
             return done
         return self.ordinary(world, entry, environ, started)
+
+    def denied(self, world: worlds.World, call: Call) -> tuple[str, str, int] | None:
+        """What the key's policy says against the call, if it has one."""
+        policy = world.policies.get(call.key_id)
+        if policy is None:
+            return None
+        asked = policies.Asked(world.account, call.service, call.region, call.action, call.params)
+        with world.lock:
+            try:
+                check = policy.denied(asked.checks())
+            except policies.NotModelled as error:
+                world.not_modelled.append(str(error))
+                return "NotModelled", f"tests/moto/policies.py does not know {error}", 400
+        return policies.refusal(check, call.service) if check else None
 
     def ordinary(
         self,
@@ -194,6 +213,8 @@ class Control:
     POST /_ext/ACCOUNT/faults              [{...}], see `worlds.Fault`; they queue up
     POST /_ext/ACCOUNT/clear               no more faults; what hangs goes on
     POST /_ext/ACCOUNT/keys                another key for the same account
+    POST /_ext/ACCOUNT/policy              {"key", "policy"}: that key may do this and no more
+    GET  /_ext/ACCOUNT/policies            what was allowed by what, and calls not modelled
     POST /_ext/ACCOUNT/requests            {"ids"|"key_name", "do", ...} on spot requests
     POST /_ext/ACCOUNT/add-request         somebody's spot request
     POST /_ext/ACCOUNT/instances           {"ids"|"key_name", "do", ...} on instances
@@ -243,6 +264,14 @@ class Control:
                     return {}
                 case "keys":
                     return self.new_key(account)
+                case "policy":
+                    world.policies[body["key"]] = policies.Policy(body["policy"])
+                    return {}
+                case "policies":
+                    return {
+                        "used": {key: sorted(p.used) for key, p in world.policies.items()},
+                        "not_modelled": world.not_modelled,
+                    }
                 case "requests":
                     return [
                         on_request(r, body)

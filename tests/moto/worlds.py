@@ -124,6 +124,9 @@ class World:
         self.faults: list[Fault] = []
         self.calls: list[dict[str, Any]] = []
         self.released = threading.Event()  # ends every hang
+        # By access key: what it may do. A key without a policy may do everything.
+        self.policies: dict[str, Any] = {}
+        self.not_modelled: list[str] = []
         self._buckets: dict[str, Bucket] = {}
 
     def settle(self, rules: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 mod cleanup;
 mod global;
+mod iam_policy;
 mod program;
 mod provisionerd;
 mod setup;
@@ -11,6 +12,7 @@ mod tests;
 pub use cleanup::CleanupAws;
 pub(crate) use global::CONFIG_VARIABLE;
 pub use global::{Colour, GlobalArgs, LogFormat, OutputFormat};
+pub use iam_policy::{IamPolicyArgs, PolicyFor};
 pub use program::Program;
 pub use provisionerd::{
     Command, CompletionsArgs, DemoArgs, ManArgs, PlanArgs, Provisionerd, RunArgs, Speed,

@@ -64,6 +64,7 @@ pub mod config;
 pub mod daemon;
 pub mod demand;
 pub mod engine;
+pub mod iam_policy;
 pub mod ids;
 pub mod launch;
 pub mod ledger;

@@ -45,7 +45,7 @@ pub struct SetupOptions {
 
 impl SetupOptions {
     /// What key-names start with unless the user says otherwise.
-    pub const DEFAULT_PREFIX: &str = "provisioner-test-";
+    pub const DEFAULT_PREFIX: &str = KeyName::DEFAULT_PREFIX;
 }
 
 impl Default for SetupOptions {

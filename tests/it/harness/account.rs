@@ -29,6 +29,25 @@ impl Account {
         self.keys["access_key_id"] = json!("AKIANOBODYKNOWSTHIS0");
     }
 
+    /// The same account through another key, which may do what a policy allows and no more.
+    #[track_caller]
+    pub(crate) fn under(&self, policy: &Value) -> Self {
+        let keys = self.ask(REGION, "keys", Some(&json!({})));
+        let set = json!({ "key": keys["access_key_id"], "policy": policy });
+        self.ask(REGION, "policy", Some(&set));
+        Self::from_keys(keys)
+    }
+
+    /// What this key's policy was good for: actions that were checked, each with the names of the
+    /// statements that allowed it.
+    #[track_caller]
+    pub(crate) fn allowed(&self) -> Vec<(String, Vec<String>)> {
+        let policies = self.ask(REGION, "policies", None);
+        assert_eq!(policies["not_modelled"], json!([]), "see CHECKS in tests/moto/policies.py");
+        let key = self.keys["access_key_id"].as_str().expect("a key");
+        serde_json::from_value(policies["used"][key].clone()).expect("a key with a policy")
+    }
+
     /// The environment that leads a program into this account, and nowhere else.
     pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
         let endpoint = MotoServer::get().endpoint();

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use provisioner::config::duration;
 
-use super::{GlobalArgs, Program};
+use super::{GlobalArgs, IamPolicyArgs, Program};
 
 /// Keeps the EC2 spot capacity that the tasks of a queue need.
 ///
@@ -89,6 +89,13 @@ Secrets are left out")]
     /// instances that are taken back. On a terminal a live table, else a line per action with its
     /// reason; in the end what it cost and how long tasks waited. Nothing is read, nothing is sent.
     Demo(DemoArgs),
+
+    /// Print the least-privilege IAM policy for this configuration
+    ///
+    /// One for `provisionerd` itself (`--for run`: all its commands), one for `setup-aws` and one for
+    /// `cleanup-aws`, as IAM takes it. It allows what the configuration names and nothing else; where
+    /// EC2 allows no narrower policy, a warning on stderr says so and why. Nobody in AWS is asked.
+    IamPolicy(IamPolicyArgs),
 
     /// Print a script that completes command lines in a shell
     ///

@@ -65,7 +65,7 @@ impl AsRef<GlobalArgs> for SetupAws {
 }
 
 /// Checks that the prefix and a UUID make a key-name.
-fn parse_prefix(prefix: &str) -> Result<String, String> {
+pub(super) fn parse_prefix(prefix: &str) -> Result<String, String> {
     let key_name = format!("{prefix}{}", "0".repeat(UUID_LEN));
     match KeyName::parse(&key_name) {
         Ok(_) => Ok(prefix.to_owned()),

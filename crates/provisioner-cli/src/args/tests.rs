@@ -140,6 +140,20 @@ fn the_flags_of_setup_and_cleanup() {
 }
 
 #[test]
+fn a_role_is_named_or_given_by_arn() {
+    let taken = |role: &str| {
+        let args = ["provisionerd", "iam-policy", "--worker-role", role];
+        Provisionerd::try_parse_from(args).is_ok()
+    };
+    for role in ["worker", "a+=,.@_-9", "arn:aws:iam::1:role/worker", "arn:aws:iam::1:role/a/b"] {
+        assert!(taken(role), "{role}");
+    }
+    for role in ["", "a/b", "a*", "arn:aws:iam::1:instance-profile/x", "arn:aws:iam::1:role/a*"] {
+        assert!(!taken(role), "{role}");
+    }
+}
+
+#[test]
 fn usage_errors_end_with_2_and_help_with_0() {
     for args in [
         &["provisionerd", "runn"][..],

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use provisioner::clock;
-use provisioner::engine::{Note, NoteKind, Report};
+use provisioner::engine::{Effect, Note, NoteKind, Outcome, Report};
+use provisioner::refusal::{Refusal, RefusalClass};
 
 use crate::stories::{ZONES, calm, has_note, round, with};
 use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};
@@ -293,12 +294,42 @@ fn one_bad_id_does_not_stop_a_bulk_call() {
     let mut calls = 0;
     while let Some(effect) = driver.engine.next_effect(driver.world.now) {
         let outcome = driver.world.execute(&effect);
-        calls += u32::from(matches!(effect, provisioner::engine::Effect::Cancel(_)));
+        calls += u32::from(matches!(effect, Effect::Cancel(_)));
         driver.engine.outcome(outcome, driver.world.now);
     }
     let report = driver.engine.end_round(driver.world.now).unwrap();
     assert_eq!((calls, driver.world.open().count()), (2, 0));
     assert!(!report.incomplete);
+}
+
+/// A policy that goes by tags denies somebody's untagged request, and EC2 then the whole call.
+#[test]
+fn what_a_policy_denies_does_not_stop_a_bulk_call() {
+    let mut driver = calm(worker_type(&["c7g.large"], 50), Knowledge::ByInstance);
+    driver.world.faults.never_filled = 100;
+    driver.world.add_tasks(&name("linux"), 5, mins(600));
+    round(&mut driver);
+    driver.world.advance(at(10));
+    driver.world.queue.withdraw(&name("linux"), 0);
+    driver.look();
+    driver.engine.begin_round(driver.world.now);
+    let second = driver.world.requests.iter().nth(1).unwrap().truth().id.clone();
+    while let Some(effect) = driver.engine.next_effect(driver.world.now) {
+        let outcome = match &effect {
+            Effect::Cancel(ids) if ids.contains(&second) => Outcome::Refused(Refusal {
+                class: RefusalClass::Unauthorized,
+                code: "UnauthorizedOperation".to_owned(),
+                message: format!("not authorized on arn:aws:ec2:::spot-instances-request/{second}"),
+                request_id: None,
+            }),
+            _ => driver.world.execute(&effect),
+        };
+        driver.engine.outcome(outcome, driver.world.now);
+    }
+    let report = driver.engine.end_round(driver.world.now).unwrap();
+    let open: Vec<_> = driver.world.open().map(|request| request.id.clone()).collect();
+    assert_eq!(open, [second]);
+    assert!(report.incomplete);
 }
 
 #[test]
