@@ -160,9 +160,7 @@ impl Reporter {
             let worker_type = note.worker_type.as_ref().map(WorkerTypeName::as_str);
             let kind = note.kind.as_str();
             let round = self.rounds;
-            if note.kind.withholds()
-                || matches!(note.kind, NoteKind::DemandUnknown | NoteKind::StrayKept)
-            {
+            if note.kind.is_problem() {
                 tracing::warn!(
                     reconcile.iteration = round,
                     note.kind = kind,
