@@ -131,7 +131,7 @@ impl Status {
     /// Says that nothing is known, because of this.
     pub fn unknown(source: Source, why: Seen, now: Timestamp) -> Self {
         let mut picture = Picture::new(std::iter::empty::<WorkerTypeName>());
-        picture.meet(why, now);
+        picture.looked(vec![why], now);
         picture.status(source, now)
     }
 

@@ -90,6 +90,16 @@ impl ActionKind {
         }
     }
 
+    /// The call of the EC2 API that it is made with.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "RequestSpotInstances",
+            Self::Cancel(_) => "CancelSpotInstanceRequests",
+            Self::Terminate(_) => "TerminateInstances",
+            Self::Tag(_) => "CreateTags",
+        }
+    }
+
     /// How many things it is about.
     pub fn count(&self) -> u64 {
         match self {

@@ -62,9 +62,9 @@ impl Picture {
         self.record.clone_from(record);
     }
 
-    /// Takes in that something went wrong just now.
-    pub fn meet(&mut self, problem: Seen, now: Timestamp) {
-        self.record.meet(problem, now);
+    /// Takes in what went wrong in a look at all of it just now, and with it that the rest did not.
+    pub fn looked(&mut self, wrong: Vec<Seen>, now: Timestamp) {
+        self.record.look(wrong, self.observed.is_some(), self.demand_known, now);
     }
 
     /// Says it all, as of `now`.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, Problems, Scope, Seen};
+use crate::engine::NoteKind;
 
 /// The last round, and the last few things that went wrong. A daemon keeps it beside its ledger.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -128,8 +129,14 @@ impl Record {
         self.problems.take_in(problem.into_iter().collect(), now, |scope, _| scope == Scope::Prices);
     }
 
-    /// Takes in what goes wrong besides.
-    pub fn meet(&mut self, seen: Seen, now: Timestamp) {
-        self.problems.take_in(vec![seen], now, |_, _| false);
+    /// Takes in a look that somebody else took: what went wrong in it, and what did not.
+    pub(super) fn look(&mut self, seen: Vec<Seen>, looked: bool, demand_known: bool, now: Timestamp) {
+        let demand_unknown = NoteKind::DemandUnknown.as_str();
+        self.problems.take_in(seen, now, |scope, problem| match scope {
+            Scope::Look => looked,
+            Scope::Round => demand_known && problem.code == demand_unknown,
+            // A look tries no launch, and may have had no need to ask for prices.
+            Scope::Prices | Scope::Launch => false,
+        });
     }
 }
