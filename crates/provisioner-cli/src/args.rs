@@ -5,6 +5,7 @@ mod global;
 mod program;
 mod provisionerd;
 mod setup;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -16,3 +17,4 @@ pub use provisionerd::{
     Command, CompletionsArgs, ManArgs, PlanArgs, Provisionerd, RunArgs, ValidateArgs,
 };
 pub use setup::SetupAws;
+pub use status::StatusArgs;

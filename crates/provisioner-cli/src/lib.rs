@@ -32,7 +32,6 @@ mod reload;
 mod render;
 #[cfg(feature = "aws")]
 mod server;
-#[cfg(feature = "aws")]
 mod signals;
 mod style;
 mod telemetry;

@@ -357,7 +357,8 @@ mod tests {
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!((&body["version"], &body["source"]), (&1.into(), &"daemon".into()));
         assert_eq!(body["worker_types"][0]["name"], "linux");
-        let unknown = [&body["worker_types"][0], &body["other"], &body].map(|it| &it["usd_per_hour"]);
+        let unknown =
+            [&body["worker_types"][0], &body["other"], &body].map(|it| &it["usd_per_hour"]);
         assert!(unknown.iter().all(|cost| cost.is_null()), "{body}");
         assert!(body["worker_types"][0]["busy"].is_null() && body["last_round"].is_null());
     }

@@ -1,13 +1,18 @@
 //! SIGINT and SIGTERM: the first asks, the second ends. SIGHUP: read the configuration again.
 
+#[cfg(feature = "aws")]
 use std::io::IsTerminal as _;
+#[cfg(feature = "aws")]
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+#[cfg(feature = "aws")]
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::{ExitStatus, Failure};
+#[cfg(feature = "aws")]
+use crate::exit::ExitStatus;
+use crate::exit::Failure;
 
 fn take(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::failed("failed to listen for signals").caused_by(&error))
@@ -16,6 +21,7 @@ fn take(kind: SignalKind) -> Result<Signal, Failure> {
 /// Returns a token that the first SIGINT or SIGTERM cancels. The second ends the process with 130.
 ///
 /// Signals count from the moment this returns.
+#[cfg(feature = "aws")]
 pub(crate) fn listen() -> Result<CancellationToken, Failure> {
     let (interrupt, terminate) = (take(SignalKind::interrupt())?, take(SignalKind::terminate())?);
     let token = CancellationToken::new();
@@ -23,8 +29,22 @@ pub(crate) fn listen() -> Result<CancellationToken, Failure> {
     Ok(token)
 }
 
+/// Returns a token that SIGINT or SIGTERM cancels, for what may end at any time.
+pub(crate) fn ending() -> Result<CancellationToken, Failure> {
+    let (mut interrupt, mut terminate) =
+        (take(SignalKind::interrupt())?, take(SignalKind::terminate())?);
+    let token = CancellationToken::new();
+    let ended = token.clone();
+    tokio::spawn(async move {
+        next(&mut interrupt, &mut terminate).await;
+        ended.cancel();
+    });
+    Ok(token)
+}
+
 /// Returns what SIGHUP notifies; it no longer ends the process. But if the terminal went away, nobody is
 /// there who could have meant to reload: then `stop` is cancelled.
+#[cfg(feature = "aws")]
 pub(crate) fn hang_ups(stop: CancellationToken) -> Result<Arc<Notify>, Failure> {
     let mut signals = take(SignalKind::hangup())?;
     let on_terminal = std::io::stderr().is_terminal();
@@ -42,6 +62,7 @@ pub(crate) fn hang_ups(stop: CancellationToken) -> Result<Arc<Notify>, Failure> 
     Ok(hang_up)
 }
 
+#[cfg(feature = "aws")]
 async fn escalate(mut interrupt: Signal, mut terminate: Signal, token: CancellationToken) {
     let name = next(&mut interrupt, &mut terminate).await;
     tracing::info!(
@@ -65,7 +86,7 @@ async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "aws"))]
 mod tests {
     use std::io::{BufRead as _, BufReader};
     use std::process::{Command, Stdio};

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::WorkerTypeName;
+use crate::money::UsdPerHour;
 use crate::prices::Cost;
 
 pub use ask::{AskError, ROUTE, ask};
@@ -120,7 +121,7 @@ pub struct HourlyCost {
 impl From<Cost> for HourlyCost {
     fn from(cost: Cost) -> Self {
         Self {
-            usd_per_hour: cost.known().map(|price| price.dollars()),
+            usd_per_hour: cost.known().map(UsdPerHour::dollars),
             known_usd_per_hour: Some(cost.usd_per_hour.dollars()),
             unknown_price_machines: Some(cost.unknown_price_machines),
         }

@@ -89,7 +89,9 @@ impl AskError {
     /// What the user can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Address { .. } => "name the daemon's `server.listen`, as in http://127.0.0.1:3000",
+            Self::Address { .. } => {
+                "name the daemon's `server.listen`, as in http://127.0.0.1:3000"
+            }
             Self::NoTls { .. } => "build with `--features tls`, or use http",
             Self::Unreachable { .. } | Self::TooSlow { .. } => {
                 "is the daemon running, and is this its `server.listen`?"
@@ -200,7 +202,10 @@ mod tests {
             ("http://127.0.0.1:3000", "http://127.0.0.1:3000/v1/status"),
             ("http://127.0.0.1:3000/", "http://127.0.0.1:3000/v1/status"),
             ("http://[::1]:3000/v1/status", "http://[::1]:3000/v1/status"),
-            ("http://ci.example.com/provisioner/?x=1#y", "http://ci.example.com/provisioner/v1/status"),
+            (
+                "http://ci.example.com/provisioner/?x=1#y",
+                "http://ci.example.com/provisioner/v1/status",
+            ),
         ] {
             assert_eq!(route_under(given).unwrap().as_str(), asked);
         }

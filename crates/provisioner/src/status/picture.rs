@@ -26,7 +26,8 @@ pub struct Picture {
 impl Picture {
     /// These worker types are configured, and nothing is known.
     pub fn new(names: impl IntoIterator<Item = impl ToString>) -> Self {
-        let named = |name: &dyn ToString| WorkerType { name: name.to_string(), ..WorkerType::default() };
+        let named =
+            |name: &dyn ToString| WorkerType { name: name.to_string(), ..WorkerType::default() };
         let worker_types = names.into_iter().map(|name| named(&name)).collect();
         Self { worker_types, ..Self::default() }
     }
@@ -101,7 +102,8 @@ impl Picture {
     }
 
     fn other(&self, cost: HourlyCost) -> Other {
-        let configured: BTreeSet<_> = self.worker_types.iter().map(|row| row.name.as_str()).collect();
+        let configured: BTreeSet<_> =
+            self.worker_types.iter().map(|row| row.name.as_str()).collect();
         let count = |usage| {
             let others = self.machines.iter().filter(|machines| {
                 let name = machines.worker_type.as_ref().map(WorkerTypeName::as_str);

@@ -197,8 +197,12 @@ impl Problems {
         // What goes on first, and of either kind the latest.
         self.0.sort_by(|Kept { problem: a, .. }, Kept { problem: b, .. }| {
             let last = |problem: &Problem| problem.ended.unwrap_or(problem.time);
-            (a.ended.is_some(), last(b), &a.worker_type, a.since)
-                .cmp(&(b.ended.is_some(), last(a), &b.worker_type, b.since))
+            (a.ended.is_some(), last(b), &a.worker_type, a.since).cmp(&(
+                b.ended.is_some(),
+                last(a),
+                &b.worker_type,
+                b.since,
+            ))
         });
         self.0.truncate(MOST);
     }

@@ -126,11 +126,18 @@ impl Record {
 
     /// Takes in that prices were asked for: why there are none, or that there are.
     pub fn prices(&mut self, problem: Option<Seen>, now: Timestamp) {
-        self.problems.take_in(problem.into_iter().collect(), now, |scope, _| scope == Scope::Prices);
+        self.problems
+            .take_in(problem.into_iter().collect(), now, |scope, _| scope == Scope::Prices);
     }
 
     /// Takes in a look that somebody else took: what went wrong in it, and what did not.
-    pub(super) fn look(&mut self, seen: Vec<Seen>, looked: bool, demand_known: bool, now: Timestamp) {
+    pub(super) fn look(
+        &mut self,
+        seen: Vec<Seen>,
+        looked: bool,
+        demand_known: bool,
+        now: Timestamp,
+    ) {
         let demand_unknown = NoteKind::DemandUnknown.as_str();
         self.problems.take_in(seen, now, |scope, problem| match scope {
             Scope::Look => looked,

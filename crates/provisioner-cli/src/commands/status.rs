@@ -1,0 +1,115 @@
+//! `provisionerd status`: how the deployment is doing, once or again and again.
+
+#[cfg(feature = "aws")]
+mod direct;
+mod look;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::config::duration;
+use provisioner::status::{Source, Status};
+
+use crate::args::{OutputFormat, StatusArgs};
+use crate::context::Context;
+use crate::exit::{ExitStatus, Failure};
+use crate::output;
+use crate::render::{StatusView, USUAL_WIDTH};
+use crate::signals;
+use crate::style::Paint;
+
+use look::{Looker, NotSeen};
+
+/// Looks and tells.
+pub(super) async fn status(args: StatusArgs, mut context: Context) -> Result<ExitStatus, Failure> {
+    let StatusArgs { url, watch, interval } = args;
+    let mut looker = Looker::new(url, &context)?;
+    let mut show = Show::new(&context);
+    if watch {
+        return again_and_again(&mut looker, interval, &mut show, &mut context).await;
+    }
+    let status = looker.look().await.map_err(NotSeen::failure)?;
+    show.once(&status, &mut context)?;
+    if status.source == Source::Direct && status.knows_nothing() {
+        return Err(Failure::failed("neither EC2 nor the queue could be read"));
+    }
+    Ok(ExitStatus::DONE)
+}
+
+async fn again_and_again(
+    looker: &mut Looker,
+    interval: Duration,
+    show: &mut Show,
+    context: &mut Context,
+) -> Result<ExitStatus, Failure> {
+    let end = signals::ending()?;
+    while !context.output.is_closed() {
+        // Nothing is lost with a look that is given up: it changes nothing.
+        let looked = tokio::select! {
+            biased;
+            () = end.cancelled() => return Ok(ExitStatus::DONE),
+            looked = looker.look() => looked,
+        };
+        let status = match looked {
+            Ok(status) => status,
+            Err(NotSeen::Now(_, why)) => Status::unknown(looker.source(), *why, Timestamp::now()),
+            Err(NotSeen::Ever(failure)) => return Err(failure),
+        };
+        show.again(&status, &looker.place(), interval, context)?;
+        tokio::select! {
+            biased;
+            () = end.cancelled() => return Ok(ExitStatus::DONE),
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+    Ok(ExitStatus::DONE)
+}
+
+/// How a status is shown.
+struct Show {
+    paint: Paint,
+    drawn: bool,
+}
+
+impl Show {
+    fn new(context: &Context) -> Self {
+        let no_color = context.environment.get("NO_COLOR").map(String::as_ref);
+        let is_terminal = output::stdout_terminal().is_some();
+        Self { paint: Paint::decide(context.globals.color, no_color, is_terminal), drawn: false }
+    }
+
+    fn view<'a>(&self, status: &'a Status) -> StatusView<'a> {
+        let width = output::stdout_terminal().map_or(USUAL_WIDTH, |(columns, _)| columns);
+        StatusView { status, paint: self.paint, width: width.max(USUAL_WIDTH) }
+    }
+
+    fn once(&self, status: &Status, context: &mut Context) -> Result<(), Failure> {
+        context.output.print(&self.view(status))
+    }
+
+    /// One after the other; on a terminal, one over the other.
+    fn again(
+        &mut self,
+        status: &Status,
+        place: &str,
+        interval: Duration,
+        context: &mut Context,
+    ) -> Result<(), Failure> {
+        if context.globals.output == OutputFormat::Json {
+            return self.once(status, context);
+        }
+        let lines = self.view(status).lines();
+        let Some((_, height)) = output::stdout_terminal() else {
+            let gap = if std::mem::replace(&mut self.drawn, true) { "\n" } else { "" };
+            let text = format!("{gap}{:.0}\n{}", status.time, lines.join("\n"));
+            return context.output.text(text);
+        };
+        if !std::mem::replace(&mut self.drawn, true) {
+            context.output.clear()?;
+        }
+        let every = duration::format(interval);
+        let head = format!("{place}, every {every}, {:.0}; Ctrl-C ends", status.time);
+        let frame: Vec<_> = [head, String::new()].into_iter().chain(lines).collect();
+        context.output.redraw(&frame, height)
+    }
+}
