@@ -225,6 +225,11 @@ impl Daemon {
         self.until(&format!("{count} more rounds"), || queue.rounds() >= goal);
     }
 
+    /// What it has printed so far.
+    pub(crate) fn printed(&self) -> String {
+        self.stdout.text()
+    }
+
     /// Waits until standard error mentions `word`.
     #[track_caller]
     pub(crate) fn until_it_says(&mut self, word: &str) {
