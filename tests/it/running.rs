@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Account, Answer, Project, always, eventually, free_port, get, post};
+use crate::harness::{Account, Answer, Project, always, eventually, get, post};
 
 #[test]
 fn rounds_come_at_once_and_then_in_intervals() {

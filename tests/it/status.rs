@@ -74,7 +74,10 @@ fn tasks_machines_and_what_they_cost() {
     assert!(linux["oldest_pending_seconds"].as_u64().unwrap() > 0);
     assert_eq!(linux["usd_per_hour"], 0.02, "a cent each, though ten may be paid");
     assert_eq!(status["worker_types"][1]["usd_per_hour"], 0.0);
-    assert_eq!((&status["usd_per_hour"], &status["unknown_price_machines"]), (&0.02.into(), &0.into()));
+    assert_eq!(
+        (&status["usd_per_hour"], &status["unknown_price_machines"]),
+        (&0.02.into(), &0.into())
+    );
     assert_eq!((&status["source"], &status["demand_known"]), (&"direct".into(), &true.into()));
     assert_eq!(status["last_round"]["outcome"], "done");
     assert_eq!(status["last_round"]["actions"]["done"], 1);
@@ -86,8 +89,11 @@ fn tasks_machines_and_what_they_cost() {
         assert_eq!(&linux[key], value, "{key} is told as `plan` tells it");
     }
     let text = project.provisionerd(&["status"]).ok().prints(&[
-        "worker type", "pending", "oldest", "wanted", "open", "booting", "busy", "idle",
-        "stopping", "total", "cost per hour: 0.0200 usd", "1 action done", "next round:",
+        "worker type pending oldest wanted open booting busy idle stopping",
+        "total",
+        "cost per hour: 0.0200 usd",
+        "1 action done",
+        "next round:",
     ]);
     assert!(!text.stdout.contains('\u{1b}'), "not coloured: {}", text.stdout);
     let coloured = project.provisionerd(&["status", "--color", "always"]).ok();
@@ -131,6 +137,7 @@ fn a_price_that_ec2_does_not_name_is_unknown() {
         assert_eq!(whose["usd_per_hour"], Value::Null);
         assert_eq!(whose["unknown_price_machines"], 2);
     }
+    assert_eq!(status["errors"], json!([]), "it was asked and answered");
     project
         .provisionerd(&["status"])
         .ok()
@@ -250,7 +257,8 @@ fn an_error_is_told_until_it_has_ended_and_then_as_ended() {
     project.queue.pending(&[("linux", 1)]);
     let mut daemon = project.daemon();
     let code = "InsufficientInstanceCapacity";
-    let only = |status: &Value| errors(status, code).first().map_or(Value::Null, |it| (*it).clone());
+    let only =
+        |status: &Value| errors(status, code).first().map_or(Value::Null, |it| (*it).clone());
     daemon.until("it is told", || only(&told(port)).is_object());
     let error = only(&told(port));
     assert_eq!(error["worker_type"], "linux");
@@ -315,7 +323,9 @@ fn a_watch_goes_on_until_it_is_interrupted() {
     project.account.fault(&json!({
         "action": "DescribeInstances", "code": "UnauthorizedOperation", "status": 403, "times": null,
     }));
-    watch_until(&mut watch, "nothing is known", |watch| last(watch)["errors"].as_array().is_some_and(|it| it.len() == 2));
+    watch_until(&mut watch, "nothing is known", |watch| {
+        last(watch)["errors"].as_array().is_some_and(|it| it.len() == 2)
+    });
     project.account.clear_faults();
     project.queue.answer_pending(Answer::Tasks(vec![task("t", "linux")]));
     watch_until(&mut watch, "one pends", |watch| last(watch)["worker_types"][0]["pending"] == 1);

@@ -770,8 +770,9 @@ def describe_spot_price_history(self: SpotInstances) -> ActionResult:
     filters = filters_of(self, PRICE_FILTERS)
     types = self._get_param("InstanceTypes", [])
     products = self._get_param("ProductDescriptions", [])
-    start = self._get_param("StartTime")
-    since = datetime.fromisoformat(start.rstrip("Z")) if start else worlds.ago(90 * 86400)
+    # moto has parsed it: UTC, with the zone.
+    start: datetime | None = self._get_param("StartTime")
+    since = start.replace(tzinfo=None) if start else worlds.ago(90 * 86400)
     changes = []
     for offering in self.ec2_backend.describe_spot_price_history(types, {}):
         zone, kind = offering["Location"], offering["InstanceType"]

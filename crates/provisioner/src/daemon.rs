@@ -123,7 +123,8 @@ impl<S: DemandSource> Daemon<S> {
             memory: state_dir.read_memory().unwrap_or_default(),
             nonce: nonce(),
         };
-        let record = state_dir.read_record()?.unwrap_or_default();
+        // Nothing depends on it: one that cannot be read is begun anew.
+        let record = state_dir.read_record().ok().flatten().unwrap_or_default();
         Ok(Self::new(settings, key_name, client, source, start, State::Locked(locked), record))
     }
 

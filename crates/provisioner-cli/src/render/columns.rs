@@ -1,4 +1,4 @@
-//! A table that makes do with the width there is: headings shorten first, then gaps, then names.
+//! A table that makes do with the width there is: gaps shrink first, then headings, then names.
 
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ pub(super) fn lay_out<const N: usize>(
     let wide = |headings: &[&str; N], gap| -> usize {
         columns(headings, rows).iter().map(|column| column + gap).sum()
     };
-    let choices = [(full, 2), (short, 2), (short, 1)];
+    let choices = [(full, 2), (full, 1), (short, 1)];
     let fits = |(headings, gap): &([&str; N], usize)| longest + wide(headings, *gap) <= width;
     let (headings, gap) = choices.into_iter().find(fits).unwrap_or((short, 1));
     let left = width.saturating_sub(wide(&headings, gap)).max(SHORTEST_NAME).min(longest);
@@ -67,14 +67,14 @@ mod tests {
     }
 
     #[test]
-    fn headings_shorten_first_then_gaps_then_names() {
+    fn gaps_shrink_first_then_headings_then_names() {
         assert_eq!(
             laid_out("a-name", 25),
             ["NAME    STOPPING     COST", "a-name        12      1.5", "b              0  unknown"]
         );
         assert_eq!(
             laid_out("a-name", 24),
-            ["NAME    STOP     COST", "a-name    12      1.5", "b          0  unknown"]
+            ["NAME   STOPPING    COST", "a-name       12     1.5", "b             0 unknown"]
         );
         assert_eq!(
             laid_out("a-name", 20),

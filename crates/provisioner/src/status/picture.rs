@@ -151,3 +151,121 @@ fn row_of(status: &WorkerTypeStatus, demand_known: bool) -> WorkerType {
         cost: HourlyCost::default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::demand::PendingTasks;
+    use crate::engine::{Note, NoteKind};
+    use crate::ids::{InstanceType, Zone};
+    use crate::launch::Pool;
+    use crate::money::UsdPerHour;
+    use crate::prices::MAX_AGE;
+
+    fn noon() -> Timestamp {
+        "2026-11-23T12:00:00Z".parse().unwrap()
+    }
+
+    fn pool() -> Pool {
+        let zone = Some(Zone::from("us-west-2a"));
+        Pool { instance_type: InstanceType::from("c7g.large"), zone }
+    }
+
+    fn machines(name: Option<&str>, usage: Usage, pool: Option<Pool>, count: u64) -> Machines {
+        Machines { worker_type: name.map(WorkerTypeName::from), usage, pool, count }
+    }
+
+    /// Two busy machines of `linux` at 3 cents, one of a type that was removed, and a stray.
+    fn picture() -> Picture {
+        let row = WorkerTypeStatus {
+            name: "linux".to_owned(),
+            pending: 4,
+            busy: 2,
+            wanted: 6,
+            oldest_pending: Some(noon()),
+            ..WorkerTypeStatus::default()
+        };
+        let plan = Plan { worker_types: vec![row], ..Plan::default() };
+        let mut prices = SpotPrices::default();
+        let found = BTreeMap::from([(pool(), UsdPerHour::from_micros(30_000))]);
+        prices.learn(&BTreeSet::from([pool()]), &found, noon());
+        let mut picture = Picture::new(["linux"]);
+        let machines = [
+            machines(Some("linux"), Usage::Busy, Some(pool()), 2),
+            machines(Some("removed"), Usage::Idle, Some(pool()), 1),
+            machines(None, Usage::Busy, None, 1),
+        ];
+        picture.plan(&plan, &machines, noon());
+        picture.prices(&prices);
+        picture
+    }
+
+    #[test]
+    fn costs_are_told_per_type_for_the_others_and_in_all() {
+        let status =
+            picture().status(Source::Daemon, clock::after(noon(), Duration::from_secs(90)));
+        let [linux] = &status.worker_types[..] else { panic!("{status:?}") };
+        assert_eq!(linux.cost.usd_per_hour, Some(0.06));
+        assert_eq!(linux.oldest_pending_seconds, Some(90));
+        assert_eq!((status.other.busy, status.other.idle), (Some(1), Some(1)));
+        assert_eq!(status.other.cost.known_usd_per_hour, Some(0.03));
+        let HourlyCost { usd_per_hour, known_usd_per_hour, unknown_price_machines } = status.cost;
+        assert_eq!((usd_per_hour, known_usd_per_hour), (None, Some(0.09)));
+        assert_eq!(unknown_price_machines, Some(1));
+    }
+
+    #[test]
+    fn prices_grow_old_between_rounds() {
+        let late = clock::after(noon(), MAX_AGE + Duration::from_secs(1));
+        let status = picture().status(Source::Daemon, late);
+        assert_eq!(status.worker_types[0].cost.usd_per_hour, None);
+        assert_eq!(status.cost.unknown_price_machines, Some(4));
+        assert_eq!(status.observed, Some(noon()));
+    }
+
+    #[test]
+    fn a_plan_without_demand_tells_no_tasks() {
+        let mut picture = picture();
+        let note = Note::new(None, NoteKind::DemandUnknown, "down".to_owned());
+        let row =
+            WorkerTypeStatus { name: "linux".to_owned(), busy: 2, ..WorkerTypeStatus::default() };
+        let plan = Plan { worker_types: vec![row], notes: vec![note], ..Plan::default() };
+        picture.plan(&plan, &[], noon());
+        let status = picture.status(Source::Daemon, noon());
+        let WorkerType { pending, running, wanted, busy, oldest_pending_seconds, .. } =
+            status.worker_types[0];
+        assert_eq!((pending, running, wanted, oldest_pending_seconds), (None, None, None, None));
+        assert_eq!((busy, status.demand_known), (Some(2), false));
+        assert!(!status.knows_nothing());
+    }
+
+    #[test]
+    fn a_queue_alone_tells_no_machines() {
+        let mut picture = Picture::new(["linux", "windows"]);
+        let mut demand = Demand::default();
+        let three = PendingTasks { count: 3, oldest: None };
+        demand.pending.insert("linux".into(), three);
+        picture.demand(&demand);
+        let status = picture.status(Source::Direct, noon());
+        let pending: Vec<_> = status.worker_types.iter().map(|row| row.pending).collect();
+        assert_eq!(pending, [Some(3), Some(0)]);
+        assert_eq!((status.worker_types[0].busy, status.other.busy), (None, None));
+        assert_eq!(status.cost, HourlyCost::default(), "not zero: nobody looked");
+        assert!(!status.knows_nothing());
+        assert!(Picture::new(["linux"]).status(Source::Direct, noon()).knows_nothing());
+    }
+
+    #[test]
+    fn the_document_is_flat_and_is_read_back_by_those_that_know_less() {
+        let status = picture().status(Source::Daemon, noon());
+        let mut value = serde_json::to_value(&status).unwrap();
+        assert_eq!(value["version"], 1);
+        assert_eq!(value["worker_types"][0]["usd_per_hour"], 0.06);
+        assert_eq!(value["unknown_price_machines"], 1);
+        assert!(value["last_round"].is_null() && value["errors"].is_array());
+        value["worker_types"][0]["colour"] = "green".into();
+        assert_eq!(serde_json::from_value::<Status>(value).unwrap(), status);
+    }
+}

@@ -147,3 +147,160 @@ impl Record {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+    use crate::refusal::{Refusal, RefusalClass};
+
+    fn at(seconds: u64) -> Timestamp {
+        clock::after("2026-11-23T12:00:00Z".parse().unwrap(), Duration::from_secs(seconds))
+    }
+
+    fn round(seconds: u64, outcome: RoundOutcome) -> LastRound {
+        LastRound {
+            time: at(seconds),
+            outcome,
+            trigger: Trigger::Due,
+            iteration: 1,
+            duration_seconds: 0.5,
+            actions: ActionCounts::default(),
+            next: at(seconds + 10),
+        }
+    }
+
+    fn refused(scope: Scope, worker_type: &str, code: &str) -> Seen {
+        let refusal = Refusal {
+            class: RefusalClass::NoCapacity,
+            code: code.to_owned(),
+            message: "no".to_owned(),
+            request_id: Some("r-1".to_owned()),
+        };
+        let worker_type = (!worker_type.is_empty()).then(|| worker_type.into());
+        Seen { worker_type, ..Seen::refusal(scope, "Call", &refusal) }
+    }
+
+    fn withheld(worker_type: &str) -> Seen {
+        let seen = Seen::own(Scope::Round, "cooling-down", "all refused");
+        Seen { worker_type: Some(worker_type.into()), ..seen }
+    }
+
+    /// Code and whether it has ended, in the order in which they are told.
+    fn told(record: &Record) -> Vec<(String, bool)> {
+        let problems = record.problems().into_iter();
+        problems.map(|problem| (problem.code, problem.ended.is_some())).collect()
+    }
+
+    #[test]
+    fn a_problem_is_told_once_with_its_beginning_and_its_latest_words() {
+        let mut record = Record::default();
+        for (n, seconds) in [0, 10, 20].into_iter().enumerate() {
+            let again = [1, 2].map(|_| Seen {
+                message: format!("for the {n}th time"),
+                ..refused(Scope::Launch, "linux", "InsufficientInstanceCapacity")
+            });
+            record.round(round(seconds, RoundOutcome::Incomplete), again.to_vec(), true);
+        }
+        let [problem] = &record.problems()[..] else { panic!("{record:?}") };
+        assert_eq!((problem.since, problem.time, problem.rounds), (at(0), at(20), 3));
+        assert_eq!(problem.message, "for the 2th time");
+        assert!(problem.fix.as_deref().unwrap().contains("instance-types"));
+    }
+
+    #[test]
+    fn a_refused_launch_has_not_ended_while_the_type_waits_for_its_turn() {
+        let mut record = Record::default();
+        let refusal = || refused(Scope::Launch, "linux", "Refused");
+        record.round(round(0, RoundOutcome::Incomplete), vec![refusal()], true);
+        record.round(round(10, RoundOutcome::Incomplete), vec![withheld("linux")], true);
+        record.round(round(20, RoundOutcome::DemandUnknown), Vec::new(), false);
+        assert_eq!(
+            told(&record),
+            [("cooling-down".to_owned(), false), ("Refused".to_owned(), false)]
+        );
+        record.round(round(30, RoundOutcome::Incomplete), vec![withheld("windows")], true);
+        assert_eq!(
+            told(&record)[1..],
+            ["Refused", "cooling-down"].map(|code| (code.to_owned(), true))
+        );
+        assert_eq!(record.problems()[1].ended, Some(at(30)));
+        // It begins anew.
+        record.round(round(40, RoundOutcome::Incomplete), vec![refusal()], true);
+        assert_eq!((record.problems()[0].since, record.problems()[0].rounds), (at(40), 1));
+    }
+
+    #[test]
+    fn a_look_that_failed_ends_nothing_but_with_the_next_look() {
+        let mut record = Record::default();
+        let stray = Seen::own(Scope::Round, "stray-kept", "kept");
+        record.round(round(0, RoundOutcome::Done), vec![stray.clone()], true);
+        let failed = vec![refused(Scope::Look, "", "RequestLimitExceeded")];
+        record.round(round(10, RoundOutcome::Failed), failed, false);
+        assert!(record.problems().iter().all(|problem| problem.ended.is_none()));
+        record.round(round(20, RoundOutcome::DemandUnknown), Vec::new(), false);
+        assert_eq!(told(&record)[1], ("RequestLimitExceeded".to_owned(), true));
+        assert_eq!(told(&record)[0], ("stray-kept".to_owned(), false));
+        assert_eq!(record.last_round().unwrap().time, at(20));
+    }
+
+    #[test]
+    fn prices_end_with_an_answer() {
+        let mut record = Record::default();
+        record.prices(Some(refused(Scope::Prices, "", "UnauthorizedOperation")), at(0));
+        record.round(round(10, RoundOutcome::Done), Vec::new(), true);
+        assert_eq!(told(&record), [("UnauthorizedOperation".to_owned(), false)]);
+        record.prices(None, at(20));
+        assert_eq!(told(&record), [("UnauthorizedOperation".to_owned(), true)]);
+    }
+
+    #[test]
+    fn somebody_elses_look_ends_what_it_disproves() {
+        let mut record = Record::default();
+        let unknown = Seen::own(Scope::Round, NoteKind::DemandUnknown.as_str(), "down");
+        let seen = vec![unknown, withheld("linux"), refused(Scope::Look, "", "Throttling")];
+        record.round(round(0, RoundOutcome::Failed), seen, false);
+        record.look(Vec::new(), true, true, at(10));
+        let ended = told(&record).into_iter().filter(|(_, ended)| *ended).map(|(code, _)| code);
+        assert_eq!(ended.collect::<Vec<_>>(), ["demand-unknown", "Throttling"]);
+    }
+
+    #[test]
+    fn what_has_ended_goes_first_and_after_a_while() {
+        let mut record = Record::default();
+        let many: Vec<_> =
+            (0..30).map(|n| refused(Scope::Round, "", &format!("code-{n:02}"))).collect();
+        record.round(round(0, RoundOutcome::Done), many[..1].to_vec(), true);
+        record.round(round(10, RoundOutcome::Done), many[1..5].to_vec(), true);
+        record.round(round(20, RoundOutcome::Done), many[1..].to_vec(), true);
+        assert_eq!(told(&record).len(), 10);
+        assert!(told(&record).iter().all(|(_, ended)| !ended), "{record:?}");
+        record.round(round(30, RoundOutcome::Done), Vec::new(), true);
+        assert!(told(&record).iter().all(|(_, ended)| *ended));
+        record.round(round(30 + 15 * 60, RoundOutcome::Done), Vec::new(), true);
+        assert!(told(&record).is_empty());
+    }
+
+    #[test]
+    fn a_message_without_an_end_gets_one() {
+        let mut record = Record::default();
+        let endless = Seen::own(Scope::Round, "long", &"ä".repeat(5000));
+        record.round(round(0, RoundOutcome::Done), vec![endless], true);
+        assert_eq!(record.problems()[0].message.chars().count(), 2001);
+    }
+
+    #[test]
+    fn it_is_read_back_as_it_was_written() {
+        let mut record = Record::default();
+        let seen = vec![withheld("linux"), refused(Scope::Launch, "linux", "Refused")];
+        record.round(round(0, RoundOutcome::Incomplete), seen, true);
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        let newer = text.replace("\"due\"", "\"whim\"").replace("\"incomplete\"", "\"odd\"");
+        let read: Record = serde_json::from_str(&newer).unwrap();
+        assert_eq!(read.last_round().unwrap().trigger, Trigger::Unrecognised);
+        assert_eq!(read.last_round().unwrap().outcome, RoundOutcome::Unrecognised);
+    }
+}
