@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, Project, free_port, get, post, task};
+use crate::harness::{Answer, Project, free_port, get, post, task};
 
 /// A project with a round behind it, after which two machines of `linux` boot.
 fn two_boot() -> Project {
@@ -303,11 +303,11 @@ fn a_failed_round_leaves_what_was_seen_and_says_since_when() {
     daemon.stop();
 }
 
-/// The documents that a watch has printed so far.
-fn documents(watch: &Daemon) -> Vec<Value> {
-    let printed = watch.printed();
+/// The last document that a watch has printed.
+fn last(printed: &str) -> Value {
     let whole = printed.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole.lines().map(|line| serde_json::from_str(line).expect("one object per line")).collect()
+    let documents = whole.lines().map(|line| serde_json::from_str(line));
+    documents.map(|document| document.expect("one object per line")).last().unwrap_or_default()
 }
 
 #[test]
@@ -315,33 +315,24 @@ fn a_watch_goes_on_until_it_is_interrupted() {
     let project = two_boot();
     let args = ["status", "--watch", "--interval", "1s", "--output", "json"];
     let mut watch = project.spawn(&mut project.command("provisionerd", &args));
-    let last = |watch: &Daemon| documents(watch).pop().unwrap_or_default();
-    watch_until(&mut watch, "two pend", |watch| last(watch)["worker_types"][0]["pending"] == 2);
+    let pending = |count| move |printed: &str| last(printed)["worker_types"][0]["pending"] == count;
+    watch.until_it_prints("two pend", pending(2));
     project.queue.pending(&[("linux", 7)]);
-    watch_until(&mut watch, "seven pend", |watch| last(watch)["worker_types"][0]["pending"] == 7);
-    project.queue.answer_pending(Answer::Hang);
+    watch.until_it_prints("seven pend", pending(7));
+    project.queue.answer_pending(Answer::Close);
     project.account.fault(&json!({
         "action": "DescribeInstances", "code": "UnauthorizedOperation", "status": 403, "times": null,
     }));
-    watch_until(&mut watch, "nothing is known", |watch| {
-        last(watch)["errors"].as_array().is_some_and(|it| it.len() == 2)
+    watch.until_it_prints("nothing is known", |printed| {
+        last(printed)["errors"].as_array().is_some_and(|errors| errors.len() == 2)
     });
     project.account.clear_faults();
     project.queue.answer_pending(Answer::Tasks(vec![task("t", "linux")]));
-    watch_until(&mut watch, "one pends", |watch| last(watch)["worker_types"][0]["pending"] == 1);
+    watch.until_it_prints("one pends", pending(1));
     let prices = project.account.calls_of("DescribeSpotPriceHistory").len();
     assert_eq!(prices, 1, "prices are used for minutes");
     watch.signal("INT");
     watch.wait().ok();
-}
-
-#[track_caller]
-fn watch_until(watch: &mut Daemon, what: &str, holds: impl Fn(&Daemon) -> bool) {
-    let start = std::time::Instant::now();
-    while !holds(watch) {
-        assert!(start.elapsed() < crate::harness::SOON, "{what}: {}", watch.printed());
-        thread::sleep(std::time::Duration::from_millis(25));
-    }
 }
 
 #[test]
@@ -350,9 +341,9 @@ fn a_watch_waits_for_a_daemon() {
     let url = format!("http://127.0.0.1:{port}");
     let args = ["status", "--url", &url, "--watch", "--interval", "1s"];
     let mut watch = project.spawn(&mut project.command("provisionerd", &args));
-    watch_until(&mut watch, "it says why", |watch| watch.printed().contains("(unreachable)"));
+    watch.until_it_prints("it says why", |printed| printed.contains("(unreachable)"));
     let daemon = project.daemon();
-    watch_until(&mut watch, "it tells", |watch| watch.printed().contains("Cost per hour: 0 USD"));
+    watch.until_it_prints("it tells", |printed| printed.contains("Cost per hour: 0 USD"));
     watch.signal("TERM");
     let watched = watch.wait().ok();
     assert!(!watched.stdout.contains('\u{1b}'), "nothing is redrawn: {}", watched.stdout);
@@ -362,16 +353,11 @@ fn a_watch_waits_for_a_daemon() {
 #[test]
 fn a_watch_ends_with_its_reader() {
     let project = Project::set_up();
-    let command = project.command("provisionerd", &[]);
-    let mut shell = project.command("provisionerd", &[]);
-    drop(shell);
-    shell = Command::new("sh");
-    let program = command.get_program().to_str().unwrap().to_owned();
-    shell.args(["-c", &format!("{program} status --watch --interval 1s | head -n 1")]);
-    for (name, value) in command.get_envs() {
-        shell.env(name, value.unwrap());
-    }
-    shell.current_dir(project.work());
+    let ours = project.command("provisionerd", &[]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "\"$0\" status --watch --interval 1s | head -n 1"]).arg(ours.get_program());
+    shell.current_dir(project.work()).env_clear();
+    shell.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
     Project::finish(&mut shell).ok();
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Output {
 
 /// ANSI control sequences (ECMA-48; autowrap is DEC's, which every terminal of today knows).
 const WRAP_OFF_AND_HOME: &str = "\u{1b}[?7l\u{1b}[H";
-const CLEAR_LINE_AND_NEXT: &str = "\u{1b}[K\r\n";
+const CLEAR_LINE_AND_NEXT: &str = "\u{1b}[K\n";
 const CLEAR_BELOW_AND_WRAP_ON: &str = "\u{1b}[J\u{1b}[?7h";
 const CLEAR_ALL: &str = "\u{1b}[2J";
 
@@ -282,8 +282,8 @@ pub(crate) mod tests {
             Output::to(OutputFormat::Text, captured.clone()).redraw(&lines, height).unwrap();
             captured.text().replace('\u{1b}', "")
         };
-        assert_eq!(drawn(4), "[?7l[Ha[K\r\nb[K\r\nc[K\r\n[J[?7h");
-        assert_eq!(drawn(3), "[?7l[Ha[K\r\n… 2 more lines[K\r\n[J[?7h");
-        assert_eq!(drawn(1), "[?7l[H… 3 more lines[K\r\n[J[?7h");
+        assert_eq!(drawn(4), "[?7l[Ha[K\nb[K\nc[K\n[J[?7h");
+        assert_eq!(drawn(3), "[?7l[Ha[K\n… 2 more lines[K\n[J[?7h");
+        assert_eq!(drawn(1), "[?7l[H… 3 more lines[K\n[J[?7h");
     }
 }

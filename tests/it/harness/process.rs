@@ -225,9 +225,11 @@ impl Daemon {
         self.until(&format!("{count} more rounds"), || queue.rounds() >= goal);
     }
 
-    /// What it has printed so far.
-    pub(crate) fn printed(&self) -> String {
-        self.stdout.text()
+    /// Waits until what it has printed so far is as it should be.
+    #[track_caller]
+    pub(crate) fn until_it_prints(&mut self, what: &str, mut holds: impl FnMut(&str) -> bool) {
+        let stdout = self.stdout.clone();
+        self.until(what, || holds(&stdout.text()));
     }
 
     /// Waits until standard error mentions `word`.

@@ -45,23 +45,18 @@ async fn again_and_again(
     let end = signals::ending()?;
     while !context.output.is_closed() {
         // Nothing is lost with a look that is given up: it changes nothing.
-        let looked = tokio::select! {
-            biased;
-            () = end.cancelled() => return Ok(ExitStatus::DONE),
-            looked = looker.look() => looked,
-        };
+        let Some(looked) = end.run_until_cancelled(looker.look()).await else { break };
         let status = match looked {
             Ok(status) => status,
             Err(NotSeen::Now(_, why)) => Status::unknown(looker.source(), *why, Timestamp::now()),
             Err(NotSeen::Ever(failure)) => return Err(failure),
         };
         show.again(&status, &looker.place(), interval, context)?;
-        tokio::select! {
-            biased;
-            () = end.cancelled() => return Ok(ExitStatus::DONE),
-            () = tokio::time::sleep(interval) => {}
+        if end.run_until_cancelled(tokio::time::sleep(interval)).await.is_none() {
+            break;
         }
     }
+    show.end(context)?;
     Ok(ExitStatus::DONE)
 }
 
@@ -111,5 +106,13 @@ impl Show {
         let head = format!("{place}, every {every}, {:.0}; Ctrl-C ends", status.time);
         let frame: Vec<_> = [head, String::new()].into_iter().chain(lines).collect();
         context.output.redraw(&frame, height)
+    }
+
+    /// A terminal shows the `^C` that ended it: what comes next begins on a line of its own.
+    fn end(&self, context: &mut Context) -> Result<(), Failure> {
+        if self.drawn && output::stdout_terminal().is_some() {
+            return context.output.text("\n".to_owned());
+        }
+        Ok(())
     }
 }

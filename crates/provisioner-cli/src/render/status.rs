@@ -27,7 +27,8 @@ const HEADINGS: [Heading; 9] = [
     ("BUSY", "BUSY"),
     ("IDLE", "IDLE"),
     ("STOPPING", "STOP"),
-    ("USD/H", "USD/H"),
+    // As wide as "unknown", so that nothing moves when a price becomes known.
+    ("  USD/H", "  USD/H"),
 ];
 
 /// The row of instances of no configured worker type. No worker type's name has parentheses.
@@ -236,7 +237,11 @@ impl StatusView<'_> {
         let late = clock::age(round.next, now);
         if late <= LATE {
             let left = clock::age(now, round.next);
-            return if left.is_zero() { "due".to_owned() } else { format!("in {}", age(left)) };
+            return if left.as_secs() == 0 {
+                "due".to_owned()
+            } else {
+                format!("in {}", age(left))
+            };
         }
         let why = match self.status.source {
             Source::Daemon => "the loop hangs, or its round takes long",
@@ -354,6 +359,7 @@ fn decimals(total: &HourlyCost) -> usize {
 fn ended(round: &LastRound, now: Timestamp) -> String {
     let LastRound { time, outcome, trigger, iteration, duration_seconds, actions, .. } = round;
     let actions = match (actions.done, actions.failed) {
+        (0, 0) if *outcome == RoundOutcome::Incomplete => "something is withheld".to_owned(),
         (0, 0) => "nothing to do".to_owned(),
         (done, 0) => format!("{} done", actions_of(done)),
         (done, failed) => format!("{} done, {failed} failed", actions_of(done)),
