@@ -116,8 +116,8 @@ fn a_quiet_deployment_takes_few_lines() {
     assert_eq!(
         shown(&status, USUAL_WIDTH),
         "\
-WORKER TYPE PENDING OLDEST WANTED OPEN BOOTING BUSY IDLE STOPPING  USD/H
-linux            12  4m12s     15    1       5    3    0        0 0.0600
+WORKER TYPE PENDING OLDEST WANTED OPEN BOOTING BUSY IDLE STOPPING   USD/H
+linux            12  4m12s     15    1       5    3    0        0  0.0600
 
 Cost per hour: 0.0600 USD
 Last round:    12s ago, done in 340ms: 2 actions done (round 37)
@@ -132,7 +132,7 @@ fn several_types_have_a_total_and_others_a_row() {
     status.cost = cost(80_000);
     assert_says(
         &status,
-        &["TOTAL            12  4m12s     16    2      10    4    0        0 0.0800"],
+        &["TOTAL            12  4m12s     16    2      10    4    0        0  0.0800"],
     );
     status.other.idle = Some(2);
     status.other.cost =
@@ -167,7 +167,7 @@ fn many_types_of_long_names_stay_in_their_columns() {
         let columns = line.replace("WORKER TYPE", "NAME").split_whitespace().count();
         assert_eq!(columns, 10, "{line}");
     }
-    assert!(table[4].starts_with("a-name-much-…ant-to-type "), "{}", table[4]);
+    assert!(table[4].starts_with("a-name-much…ant-to-type "), "{}", table[4]);
     let wide = shown(&status, 140);
     assert!(wide.contains("a-name-much-longer-than-anybody-would-want-to-type "), "{wide}");
 }
@@ -175,7 +175,7 @@ fn many_types_of_long_names_stay_in_their_columns() {
 #[test]
 fn what_is_not_known_is_no_zero() {
     let no_age = WorkerType { oldest_pending_seconds: None, ..worker_type("linux", 3, 0) };
-    assert_says(&status(vec![no_age]), &["linux              3       ?       3"]);
+    assert_says(&status(vec![no_age]), &["linux             3      ?      3"]);
     let mut status = nothing_known(Source::Direct);
     assert_says(
         &status,
