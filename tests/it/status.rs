@@ -207,6 +207,20 @@ fn without_credentials_the_queue_and_the_last_round_are_known() {
 }
 
 #[test]
+fn a_record_that_cannot_be_read_harms_nobody() {
+    let project = Project::set_up();
+    std::fs::create_dir(project.ledger_dir().join("last-round.json")).unwrap();
+    project.queue.pending(&[("linux", 1)]);
+    project.round().ok();
+    let status = direct(&project);
+    assert_eq!(status["worker_types"][0]["booting"], 1);
+    assert_eq!(status["last_round"], Value::Null);
+    let [error] = errors(&status, "state-unreadable")[..] else { panic!("{status}") };
+    assert!(error["message"].as_str().unwrap().contains("last-round.json"), "{error}");
+    assert!(error["fix"].as_str().unwrap().contains("readable"), "{error}");
+}
+
+#[test]
 fn another_account_is_refused() {
     let project = Project::set_up();
     project.set("aws.account-id", "000000000001");
