@@ -3,6 +3,7 @@
 mod cleanup;
 mod completions;
 mod config;
+mod demo;
 #[cfg(feature = "aws")]
 mod local;
 mod man;
@@ -30,6 +31,7 @@ pub(crate) async fn provisionerd(
         Command::Status(args) => Box::pin(status::status(args, context)).await,
         Command::Validate(args) => Box::pin(validate::validate(args, context)).await,
         Command::Config => config::config(context),
+        Command::Demo(args) => Box::pin(demo::demo(args, context)).await,
         Command::Completions(args) => completions::completions(args, context),
         Command::Man(args) => man::man(&args, context),
     }

@@ -14,6 +14,7 @@ mod confirm;
 #[cfg(feature = "aws")]
 mod connect;
 mod context;
+mod demo;
 #[cfg(test)]
 mod docs;
 pub mod exit;
@@ -30,6 +31,7 @@ mod program;
 #[cfg(feature = "aws")]
 mod reload;
 mod render;
+mod screen;
 #[cfg(feature = "aws")]
 mod server;
 mod signals;

@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal as _, Write};
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
-use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::args::OutputFormat;
 use crate::exit::Failure;
@@ -20,16 +19,10 @@ pub(crate) trait Report: Serialize {
 /// Writes reports to stdout in the form asked for.
 pub(crate) struct Output {
     format: OutputFormat,
-    out: Box<dyn Write + Send>,
     /// The reader has gone away.
     closed: bool,
+    out: Box<dyn Write + Send>,
 }
-
-/// ANSI control sequences (ECMA-48; autowrap is DEC's, which every terminal of today knows).
-const WRAP_OFF_AND_HOME: &str = "\u{1b}[?7l\u{1b}[H";
-const CLEAR_LINE_AND_NEXT: &str = "\u{1b}[K\n";
-const CLEAR_BELOW_AND_WRAP_ON: &str = "\u{1b}[J\u{1b}[?7h";
-const CLEAR_ALL: &str = "\u{1b}[2J";
 
 /// `{"version": 1, …}`, the version of the output's shape.
 #[derive(Serialize)]
@@ -77,31 +70,9 @@ impl Output {
         self.write(text)
     }
 
-    /// Prints text as it is.
-    pub(crate) fn text(&mut self, text: String) -> Result<(), Failure> {
-        self.write(text)
-    }
-
-    /// Draws lines over what was drawn before, on a terminal of `height` lines: one that scrolls cannot be
-    /// drawn over. What is wider than the terminal is cut by it.
-    pub(crate) fn redraw(&mut self, lines: &[String], height: usize) -> Result<(), Failure> {
-        // The cursor stands on a line of its own, and so does what is said of the rest.
-        let room = height.saturating_sub(1);
-        let shown = if lines.len() > room { room.saturating_sub(1) } else { lines.len() };
-        let rest = format!("… {} more lines", lines.len() - shown);
-        let rest = (shown < lines.len()).then_some(&rest);
-        let mut text = String::from(WRAP_OFF_AND_HOME);
-        for line in lines.iter().take(shown).chain(rest) {
-            text.push_str(line);
-            text.push_str(CLEAR_LINE_AND_NEXT);
-        }
-        text.push_str(CLEAR_BELOW_AND_WRAP_ON);
-        self.write_all(&text)
-    }
-
-    /// Clears the terminal, to draw on it.
-    pub(crate) fn clear(&mut self) -> Result<(), Failure> {
-        self.write_all(CLEAR_ALL)
+    /// Prints text as it is, outside of any report: what is for people to watch.
+    pub(crate) fn show(&mut self, text: &str) -> Result<(), Failure> {
+        self.write(text.to_owned())
     }
 
     /// Whether the reader has gone away: then there is no use in going on.
@@ -113,10 +84,6 @@ impl Output {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
-        self.write_all(&text)
-    }
-
-    fn write_all(&mut self, text: &str) -> Result<(), Failure> {
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
             // The reader has seen enough (`| head`): no failure of ours.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -190,12 +157,6 @@ fn to_stderr(line: &str) {
 /// Whether somebody reads stderr as it is written.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
-}
-
-/// The columns and lines of the terminal that stdout is, if it is one.
-pub(crate) fn stdout_terminal() -> Option<(usize, usize)> {
-    let (Width(columns), Height(lines)) = terminal_size_of(io::stdout())?;
-    Some((columns.into(), lines.into()))
 }
 
 #[cfg(test)]
@@ -272,18 +233,5 @@ pub(crate) mod tests {
         };
         assert_eq!(report(io::ErrorKind::BrokenPipe), (Ok(()), true));
         assert!(report(io::ErrorKind::StorageFull).0.is_err());
-    }
-
-    #[test]
-    fn a_drawing_never_scrolls() {
-        let lines = ["a", "b", "c"].map(str::to_owned);
-        let drawn = |height| {
-            let captured = Captured::default();
-            Output::to(OutputFormat::Text, captured.clone()).redraw(&lines, height).unwrap();
-            captured.text().replace('\u{1b}', "")
-        };
-        assert_eq!(drawn(4), "[?7l[Ha[K\nb[K\nc[K\n[J[?7h");
-        assert_eq!(drawn(3), "[?7l[Ha[K\n… 2 more lines[K\n[J[?7h");
-        assert_eq!(drawn(1), "[?7l[H… 3 more lines[K\n[J[?7h");
     }
 }

@@ -10,9 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-#[cfg(feature = "aws")]
-use crate::exit::ExitStatus;
-use crate::exit::Failure;
+use crate::exit::{ExitStatus, Failure};
 
 fn take(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::failed("failed to listen for signals").caused_by(&error))
@@ -21,7 +19,6 @@ fn take(kind: SignalKind) -> Result<Signal, Failure> {
 /// Returns a token that the first SIGINT or SIGTERM cancels. The second ends the process with 130.
 ///
 /// Signals count from the moment this returns.
-#[cfg(feature = "aws")]
 pub(crate) fn listen() -> Result<CancellationToken, Failure> {
     let (interrupt, terminate) = (take(SignalKind::interrupt())?, take(SignalKind::terminate())?);
     let token = CancellationToken::new();
@@ -62,7 +59,6 @@ pub(crate) fn hang_ups(stop: CancellationToken) -> Result<Arc<Notify>, Failure> 
     Ok(hang_up)
 }
 
-#[cfg(feature = "aws")]
 async fn escalate(mut interrupt: Signal, mut terminate: Signal, token: CancellationToken) {
     let name = next(&mut interrupt, &mut terminate).await;
     tracing::info!(
@@ -86,7 +82,7 @@ async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
     }
 }
 
-#[cfg(all(test, feature = "aws"))]
+#[cfg(test)]
 mod tests {
     use std::io::{BufRead as _, BufReader};
     use std::process::{Command, Stdio};

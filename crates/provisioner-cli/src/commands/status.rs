@@ -13,8 +13,8 @@ use provisioner::status::{Source, Status};
 use crate::args::{OutputFormat, StatusArgs};
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
-use crate::output;
 use crate::render::{StatusView, USUAL_WIDTH};
+use crate::screen::{Screen, Size, cut, fit};
 use crate::signals;
 use crate::style::Paint;
 
@@ -63,26 +63,29 @@ async fn again_and_again(
 /// How a status is shown.
 struct Show {
     paint: Paint,
-    drawn: bool,
+    screen: Screen,
+    /// Something has been shown.
+    begun: bool,
 }
 
 impl Show {
     fn new(context: &Context) -> Self {
         let no_color = context.environment.get("NO_COLOR").map(String::as_ref);
-        let is_terminal = output::stdout_terminal().is_some();
-        Self { paint: Paint::decide(context.globals.color, no_color, is_terminal), drawn: false }
+        let is_terminal = Size::of_stdout().is_some();
+        let paint = Paint::decide(context.globals.color, no_color, is_terminal);
+        Self { paint, screen: Screen::default(), begun: false }
     }
 
     fn view<'a>(&self, status: &'a Status) -> StatusView<'a> {
-        let width = output::stdout_terminal().map_or(USUAL_WIDTH, |(columns, _)| columns);
-        StatusView { status, paint: self.paint, width: width.max(USUAL_WIDTH) }
+        let width = Size::of_stdout().map_or(USUAL_WIDTH, |size| size.columns);
+        StatusView { status, paint: self.paint, width }
     }
 
     fn once(&self, status: &Status, context: &mut Context) -> Result<(), Failure> {
         context.output.print(&self.view(status))
     }
 
-    /// One after the other; on a terminal, one over the other.
+    /// One after the other; on a terminal, one in the place of the other.
     fn again(
         &mut self,
         status: &Status,
@@ -93,25 +96,31 @@ impl Show {
         if context.globals.output == OutputFormat::Json {
             return self.once(status, context);
         }
-        let lines = self.view(status).lines();
-        let Some((_, height)) = output::stdout_terminal() else {
-            let gap = if std::mem::replace(&mut self.drawn, true) { "\n" } else { "" };
-            let text = format!("{gap}{:.0}\n{}", status.time, lines.join("\n"));
-            return context.output.text(text);
+        let begun = std::mem::replace(&mut self.begun, true);
+        // Terminals change their size.
+        let Some(Size { columns, rows }) = Size::of_stdout() else {
+            let gap = if begun { "\n" } else { "" };
+            return context.output.show(&format!("{gap}{:.0}\n{}", status.time, self.view(status)));
         };
-        if !std::mem::replace(&mut self.drawn, true) {
-            context.output.clear()?;
+        let mut view = self.view(status);
+        let narrow = columns < USUAL_WIDTH;
+        if narrow {
+            // The table does not get this narrow, and a colour would be cut in two.
+            view.paint = Paint::Plain;
         }
         let every = duration::format(interval);
-        let head = format!("{place}, every {every}, {:.0}; Ctrl-C ends", status.time);
-        let frame: Vec<_> = [head, String::new()].into_iter().chain(lines).collect();
-        context.output.redraw(&frame, height)
+        let head = format!("{:.0}  every {every}, Ctrl-C ends  {place}", status.time);
+        let mut lines = vec![cut(&head, columns), String::new()];
+        lines.extend(
+            view.lines().into_iter().map(|line| if narrow { cut(&line, columns) } else { line }),
+        );
+        context.output.show(&self.screen.replace(&fit(lines, rows)))
     }
 
     /// A terminal shows the `^C` that ended it: what comes next begins on a line of its own.
     fn end(&self, context: &mut Context) -> Result<(), Failure> {
-        if self.drawn && output::stdout_terminal().is_some() {
-            return context.output.text("\n".to_owned());
+        if self.begun && Size::of_stdout().is_some() {
+            return context.output.show("\n");
         }
         Ok(())
     }
