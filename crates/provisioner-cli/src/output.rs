@@ -58,7 +58,7 @@ impl Output {
             OutputFormat::Text => AsText(report).to_string(),
             OutputFormat::Json => encode(&Versioned { version: 1, report })?,
         };
-        self.write(text)
+        self.show(&whole_lines(text))
     }
 
     /// Prints a report of the library's, which carries its version itself.
@@ -67,23 +67,12 @@ impl Output {
             OutputFormat::Text => report.to_string(),
             OutputFormat::Json => encode(report)?,
         };
-        self.write(text)
+        self.show(&whole_lines(text))
     }
 
-    /// Prints text as it is, outside of any report: what is for people to watch.
+    /// Prints text as it is, outside of any report: what is for people to watch. Not so much as a line's
+    /// end is added, which would move what is drawn over it.
     pub(crate) fn show(&mut self, text: &str) -> Result<(), Failure> {
-        self.write(text.to_owned())
-    }
-
-    /// Whether the reader has gone away: then there is no use in going on.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    fn write(&mut self, mut text: String) -> Result<(), Failure> {
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
             // The reader has seen enough (`| head`): no failure of ours.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -94,6 +83,18 @@ impl Output {
             Ok(()) => Ok(()),
         }
     }
+
+    /// Whether the reader has gone away: then there is no use in going on.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+fn whole_lines(mut text: String) -> String {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
 }
 
 fn encode(report: &impl Serialize) -> Result<String, Failure> {
@@ -223,6 +224,13 @@ pub(crate) mod tests {
             printed(OutputFormat::Json, &Pools { pools: 2 }),
             "{\"version\":1,\"pools\":2}\n"
         );
+    }
+
+    #[test]
+    fn what_is_watched_is_written_as_it_is() {
+        let captured = Captured::default();
+        Output::to(OutputFormat::Json, captured.clone()).show("a\n\u{1b}[J").unwrap();
+        assert_eq!(captured.text(), "a\n\u{1b}[J");
     }
 
     #[test]
