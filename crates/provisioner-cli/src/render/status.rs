@@ -290,7 +290,7 @@ impl StatusView<'_> {
             }
             None if rounds.is_empty() => ago(*time, now),
             None => {
-                format!("for {}{rounds}, last {}", age(clock::age(*since, now)), ago(*time, now))
+                format!("for {}{rounds}, last {}", age(clock::age(*since, *time)), ago(*time, now))
             }
         };
         let mut lines = self.indented(&what, 2, 4);

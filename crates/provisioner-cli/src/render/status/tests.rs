@@ -252,7 +252,7 @@ Errors:
   linux: RequestSpotInstances: InsufficientInstanceCapacity: There is no Spot
     capacity available that matches your request. (request
     5c2b1f3a-0000-4000-8000-1234567890ab)
-    for 4m12s, 12 times, last 10s ago
+    for 4m2s, 12 times, last 10s ago
     fix: name more `instance-types`, or narrow `availability-zones` and
          `subnets` less
 
