@@ -23,5 +23,6 @@ mod reload;
 mod run_rounds;
 mod running;
 mod setup;
+mod status;
 mod strays;
 mod validate_aws;

@@ -6,6 +6,7 @@ mod iam_policy;
 mod program;
 mod provisionerd;
 mod setup;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -19,3 +20,4 @@ pub use provisionerd::{
     ValidateArgs,
 };
 pub use setup::SetupAws;
+pub use status::StatusArgs;

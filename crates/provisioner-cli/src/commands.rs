@@ -11,6 +11,7 @@ mod man;
 mod plan;
 mod run;
 mod setup;
+mod status;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -28,6 +29,7 @@ pub(crate) async fn provisionerd(
         // On the heap: these are large.
         Command::Run(args) => Box::pin(run::run(args, context)).await,
         Command::Plan(args) => plan::plan(args, context).await,
+        Command::Status(args) => Box::pin(status::status(args, context)).await,
         Command::Validate(args) => Box::pin(validate::validate(args, context)).await,
         Command::Config => config::config(context),
         Command::IamPolicy(args) => iam_policy::iam_policy(&args, context),

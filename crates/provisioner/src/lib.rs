@@ -82,4 +82,5 @@ pub mod setup;
 pub mod snapshot;
 pub mod source;
 pub mod state_dir;
+pub mod status;
 pub mod user_data;

@@ -22,6 +22,12 @@ pub struct Refusal {
 
 /// Our word where AWS answered, and what was looked for is not among it.
 pub(crate) const UNRESOLVED: &str = "unresolved";
+/// Our word where no credentials could be had.
+pub(crate) const NO_CREDENTIALS: &str = "no-credentials";
+/// Our word where the time was up.
+pub(crate) const TIMEOUT: &str = "timeout";
+/// Our word where nothing, or nothing readable, came back.
+pub(crate) const NO_ANSWER: &str = "no-answer";
 
 /// What kind of no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,6 +94,11 @@ impl Refusal {
     pub fn names(&self, id: &str) -> bool {
         let mut words = self.message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
         !id.is_empty() && words.any(|word| word == id)
+    }
+
+    /// What the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        hint(&self.code)
     }
 }
 
@@ -226,6 +237,58 @@ pub fn classify(code: &str) -> Option<RefusalClass> {
         _ => return None,
     };
     Some(class)
+}
+
+fn hint(code: &str) -> Option<&'static str> {
+    let hint = match code {
+        NO_CREDENTIALS => {
+            "log in (`aws sso login`, `aws configure`), name a profile with --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        }
+        TIMEOUT | NO_ANSWER => "check the network, the region's name and the endpoint URL",
+        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
+            "`provisionerd iam-policy` prints the permissions that are needed"
+        }
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
+            "an administrator runs once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+        }
+        "AuthFailure"
+        | "InvalidClientTokenId"
+        | "SignatureDoesNotMatch"
+        | "InvalidAccessKeyId"
+        | "UnrecognizedClientException" => {
+            "AWS does not accept these credentials: are they for this partition, and complete?"
+        }
+        "ExpiredToken" | "ExpiredTokenException" => "the session has expired: log in again",
+        "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
+        "LimitExceeded" => {
+            "delete what nobody needs, or ask for a higher quota in the Service Quotas console"
+        }
+        "OptInRequired" => "the account is not subscribed to this service, image or region yet",
+        "PendingVerification" => "AWS is still verifying the account; try again later",
+        "InvalidKeyPair.NotFound" => "`setup-aws` makes a key pair and saves its name",
+        "InvalidAMIID.NotFound" | "InvalidAMIID.Unavailable" => {
+            "image ids differ from region to region: check `image-id` and the region"
+        }
+        "MaxSpotInstanceCountExceeded" | "SpotInstanceCountExceeded" | "VcpuLimitExceeded" => {
+            "ask AWS Service Quotas for more, or lower `max-instances`"
+        }
+        "RequestLimitExceeded" | "Throttling" => {
+            "something calls the API of this account and region very often"
+        }
+        "InsufficientInstanceCapacity"
+        | "InsufficientCapacity"
+        | "UnfulfillableCapacity"
+        | "capacity-not-available"
+        | "capacity-oversubscribed"
+        | "constraint-not-fulfillable" => {
+            "name more `instance-types`, or narrow `availability-zones` and `subnets` less"
+        }
+        "SpotMaxPriceTooLow" | "price-too-low" => {
+            "raise `max-price`, or leave it out to pay up to the on-demand price"
+        }
+        _ => return None,
+    };
+    Some(hint)
 }
 
 #[cfg(test)]

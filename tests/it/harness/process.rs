@@ -225,6 +225,13 @@ impl Daemon {
         self.until(&format!("{count} more rounds"), || queue.rounds() >= goal);
     }
 
+    /// Waits until what it has printed so far is as it should be.
+    #[track_caller]
+    pub(crate) fn until_it_prints(&mut self, what: &str, mut holds: impl FnMut(&str) -> bool) {
+        let stdout = self.stdout.clone();
+        self.until(what, || holds(&stdout.text()));
+    }
+
     /// Waits until standard error mentions `word`.
     #[track_caller]
     pub(crate) fn until_it_says(&mut self, word: &str) {

@@ -8,16 +8,12 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 
-use crate::refusal::{Refusal, RefusalClass, UNRESOLVED, classify_answer};
+use crate::refusal::{
+    NO_ANSWER, NO_CREDENTIALS, Refusal, RefusalClass, TIMEOUT, UNRESOLVED, classify_answer,
+};
 
-/// Our word where no credentials could be had.
-const NO_CREDENTIALS: &str = "no-credentials";
-/// Our word where the time was up.
-const TIMEOUT: &str = "timeout";
 /// Our word where the call could not be put together.
 const NOT_SENT: &str = "not-sent";
-/// Our word where nothing, or nothing readable, came back.
-const NO_ANSWER: &str = "no-answer";
 
 /// A call to AWS that did not bring what it was made for.
 ///
@@ -105,7 +101,7 @@ impl Error {
 
     /// What the user can do about it, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
-        hint(self.code())
+        self.refusal.hint()
     }
 }
 
@@ -218,47 +214,6 @@ fn causes(error: &(dyn StdError + 'static)) -> String {
         }
     }
     texts.join(": ")
-}
-
-fn hint(code: &str) -> Option<&'static str> {
-    let hint = match code {
-        NO_CREDENTIALS => {
-            "log in (`aws sso login`, `aws configure`), name a profile with --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        }
-        TIMEOUT | NO_ANSWER => "check the network, the region's name and the endpoint URL",
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
-            "`provisionerd iam-policy` prints the permissions that are needed"
-        }
-        "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
-            "an administrator runs once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
-        }
-        "AuthFailure"
-        | "InvalidClientTokenId"
-        | "SignatureDoesNotMatch"
-        | "InvalidAccessKeyId"
-        | "UnrecognizedClientException" => {
-            "AWS does not accept these credentials: are they for this partition, and complete?"
-        }
-        "ExpiredToken" | "ExpiredTokenException" => "the session has expired: log in again",
-        "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
-        "LimitExceeded" => {
-            "delete what nobody needs, or ask for a higher quota in the Service Quotas console"
-        }
-        "OptInRequired" => "the account is not subscribed to this service, image or region yet",
-        "PendingVerification" => "AWS is still verifying the account; try again later",
-        "InvalidKeyPair.NotFound" => "`setup-aws` makes a key pair and saves its name",
-        "InvalidAMIID.NotFound" | "InvalidAMIID.Unavailable" => {
-            "image ids differ from region to region: check `image-id` and the region"
-        }
-        "MaxSpotInstanceCountExceeded" | "SpotInstanceCountExceeded" | "VcpuLimitExceeded" => {
-            "ask AWS Service Quotas for more, or lower `max-instances`"
-        }
-        "RequestLimitExceeded" | "Throttling" => {
-            "something calls the API of this account and region very often"
-        }
-        _ => return None,
-    };
-    Some(hint)
 }
 
 #[cfg(test)]
