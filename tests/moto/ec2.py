@@ -184,8 +184,35 @@ def instance_init(self: Instance, *args: Any, **kwargs: Any) -> None:
     dress(self)
 
 
+def forget_the_ended(backend: Any) -> None:
+    """EC2 shows terminated instances and ended requests for a while, then no more."""
+    age = worlds.of(backend.account_id).rules.forget_after_s
+    if age is None:
+        return
+    then = worlds.ago(age)
+    for reservation in list(backend.reservations.values()):
+        kept = [
+            i
+            for i in reservation.instances
+            if i._state.name != "terminated" or getattr(i, "ended", then) >= then
+        ]
+        if not kept:
+            backend.reservations.pop(reservation.id)
+        reservation.instances = kept
+    for request in list(backend.spot_instance_requests.values()):
+        if request.state not in ("open", "active") and request.status_time < then:
+            if request.instance is None or not is_live(request.instance):
+                backend.spot_instance_requests.pop(request.id)
+                backend.tags.pop(request.id, None)
+
+
+def is_live(instance: Instance) -> bool:
+    return instance._state.name not in ("terminated", "shutting-down")
+
+
 def look_at_instances(backend: Any) -> None:
     """One look passes: lag runs out, `pending` becomes `running`, `shutting-down` `terminated`."""
+    forget_the_ended(backend)
     for instance in all_instances(backend):
         if instance.hidden_looks:
             instance.hidden_looks -= 1
@@ -280,6 +307,7 @@ def end_instance(instance: Instance, status_code: str = "instance-terminated-by-
     if before in ("terminated", "shutting-down"):
         return before
     instance.terminate()
+    instance.ended = worlds.now()
     looks = worlds.of(instance.owner_id).rules.shutting_down_looks
     if looks:
         instance.state_looks = looks
@@ -679,9 +707,20 @@ def request_spot_instances(self: SpotInstances) -> ActionResult:
     if price := self._get_param("SpotPrice"):
         ask["SpotPrice"] = f"{float(price):.6f}"
     requests = [make_request(backend, spec, ask, tags) for _ in range(count)]
+    note_peaks(backend, world)
     if token is not None:
         tokens[token] = (asked, requests)
     return ActionResult({"SpotInstanceRequests": [r.answer() for r in requests]})
+
+
+def note_peaks(backend: Any, world: worlds.World) -> None:
+    world.note_peaks(
+        [
+            tags_of(backend, r.id).get("provisioner:worker-type", "")
+            for r in backend.spot_instance_requests.values()
+            if r.state == "open" or (r.instance is not None and is_live(r.instance))
+        ]
+    )
 
 
 def make_request(
