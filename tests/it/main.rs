@@ -20,5 +20,6 @@ mod reload;
 mod run_rounds;
 mod running;
 mod setup;
+mod soak;
 mod strays;
 mod validate_aws;

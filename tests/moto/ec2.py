@@ -714,13 +714,13 @@ def request_spot_instances(self: SpotInstances) -> ActionResult:
 
 
 def note_peaks(backend: Any, world: worlds.World) -> None:
-    world.note_peaks(
-        [
-            tags_of(backend, r.id).get("provisioner:worker-type", "")
-            for r in backend.spot_instance_requests.values()
-            if r.state == "open" or (r.instance is not None and is_live(r.instance))
-        ]
+    """Counts what was asked for under a worker type, and is open or lives."""
+    standing = (
+        tags_of(backend, r.id).get("provisioner:worker-type")
+        for r in backend.spot_instance_requests.values()
+        if r.state == "open" or (r.instance is not None and is_live(r.instance))
     )
+    world.note_peaks([name for name in standing if name is not None])
 
 
 def make_request(

@@ -105,8 +105,10 @@ class Faulty:
         }
         with world.lock:
             entry["n"] = len(world.calls)
+            fault = world.fault_for(call.service, call.action, call.params)
+            if fault is not None:
+                entry["fault"] = fault.name or fault.code or fault.after
             world.calls.append(entry)
-        fault = world.fault_for(call.service, call.action, call.params)
 
         def started(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             entry["status"] = int(status.split()[0])
@@ -114,7 +116,6 @@ class Faulty:
 
         if fault is None:
             return self.ordinary(world, entry, environ, started)
-        entry["fault"] = fault.name or fault.code or fault.after
         withheld: list[Any] = []
         if fault.after == "applied":
             done = self.ordinary(world, entry, environ, lambda *args: withheld.append(args))
