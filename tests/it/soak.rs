@@ -52,6 +52,7 @@ fn the_daemon_lasts() {
     let said = soak.last_words();
     let project = &soak.project;
     project.account.clear_faults();
+    project.account.rules(&json!({ "shutting_down_looks": 0 }));
     project.cleanup_aws(&["--yes"]).ok();
     nothing_is_left(&project.account, &soak.key_name);
     soak.others.are_untouched(&project.account);
@@ -128,6 +129,7 @@ impl Soak {
             "per_cent": self.length.per_cent(),
             "slow_ms": 1_000,
             "hang_ms": self.length.hang().as_millis(),
+            "outlast": if self.length.is_long() { 0.2 } else { 1.0 },
         } });
         self.project.account.rules(&rules);
     }

@@ -62,11 +62,14 @@ class Dice:
         per_cent: float = 1.0,
         slow_ms: int = 1_000,
         hang_ms: int = 40_000,
+        outlast: float = 1.0,
         without: Iterable[str] = (),
     ) -> None:
         self.random = random.Random(seed)
         self.per_cent = per_cent
-        self.waits = {"slow": slow_ms, "hang": hang_ms}
+        self.slow_ms, self.hang_ms = slow_ms, hang_ms
+        # Not every call that hangs hangs for so long: an hour would pass with waiting.
+        self.outlast = outlast
         self.without = set(without)
         self.decks: dict[str, list[str]] = {}
 
@@ -82,5 +85,6 @@ class Dice:
         name = deck.pop()
         how = dict(ways[name])
         if wait := how.pop("hang", None):
-            how["hang_ms"] = self.waits[wait]
+            outlasts = wait == "hang" and self.random.random() < self.outlast
+            how["hang_ms"] = self.hang_ms if outlasts else self.slow_ms
         return {"action": action, "name": name, **how}

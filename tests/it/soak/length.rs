@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Without `PROVISIONER_SOAK`: what every test run can afford.
-const SHORT: Duration = Duration::from_secs(25);
+const SHORT: Duration = Duration::from_secs(20);
 
 /// From this length on there is time for calls that hang longer than the daemon waits for them, and for
 /// figures that hold for a day.

@@ -36,12 +36,13 @@ pub(super) struct Trouble {
 impl Trouble {
     /// All restarts are early, so that the last process lives for most of the time.
     pub(super) fn new(seed: u64, length: Length) -> Self {
-        let early = [
-            (3, Event::Kill),
-            (6, Event::KillInLaunch { after: "before" }),
-            (9, Event::KillInLaunch { after: "applied" }),
-            (12, Event::Stop),
-        ];
+        let (before, applied) =
+            (Event::KillInLaunch { after: "before" }, Event::KillInLaunch { after: "applied" });
+        let mut early = vec![(3, Event::Kill), (6, before), (9, applied), (12, Event::Stop)];
+        if length.is_long() {
+            let more = [1, 2, 4, 5, 7, 8, 10, 11];
+            early.extend(more.into_iter().zip([Event::Kill, applied, before].into_iter().cycle()));
+        }
         let late = [20, 30, 40, 50, 60, 70, 80, 90].map(|at| (at, Event::Reload));
         let stray = [(45, Event::Stray)];
         let mut events: Vec<_> = early
