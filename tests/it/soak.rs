@@ -43,7 +43,7 @@ fn the_daemon_lasts() {
     let length = Length::from_env();
     let mut soak = Soak::start(length);
     let end = Instant::now() + length.whole;
-    while Instant::now() < end || !soak.trouble.is_over() {
+    while Instant::now() < end || !soak.trouble.is_over() || !soak.shape.is_telling() {
         soak.step();
         soak.trouble();
     }
@@ -142,7 +142,7 @@ impl Soak {
         let account = &self.project.account;
         let world = account.world();
         self.audit.look(account, &world);
-        let mut ended = self.load.step(&world, &self.key_name);
+        let ended = self.load.step(&world, &self.key_name);
         let (pending, running) = self.load.lists();
         let odd = self.trouble.queue(&pending);
         self.project.queue.answer_pending(odd.unwrap_or(Answer::Tasks(pending)));
@@ -154,7 +154,6 @@ impl Soak {
             account.to_instances(&json!({ "ids": [id], "do": "interrupt" }));
         }
         if !ended.is_empty() {
-            ended.retain(|id| world.instance(id).is_live());
             account.to_instances(&json!({ "ids": ended, "do": "terminate" }));
         }
         // A process that is about to listen, or hangs, does not answer: that is no matter here.

@@ -33,7 +33,7 @@ impl Length {
     /// So many calls in a hundred go wrong. A short soak makes too few calls to meet every way of failing
     /// at one in a hundred.
     pub(super) fn per_cent(self) -> f64 {
-        if self.is_long() { 1.0 } else { 4.0 }
+        if self.is_long() { 1.0 } else { 8.0 }
     }
 
     /// How long a hanging call hangs. The daemon waits 30 s for an answer.

@@ -63,10 +63,14 @@ impl Shape {
         });
     }
 
+    /// Whether there are samples enough to tell growth from chance.
+    pub(super) fn is_telling(&self) -> bool {
+        self.samples.len() >= 50
+    }
+
     /// Holds the second fifth of the life, after the warm-up, against the last.
     pub(super) fn growth(&self) -> Growth {
         let n = self.samples.len();
-        assert!(n >= 20, "too few samples to tell: {n}");
         Growth {
             lived: self.since.elapsed(),
             early: Window::of(&self.samples[n / 5..2 * n / 5]),
