@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::load::{KINDS, MOST, standing};
 use crate::harness::{Account, World};
 
-/// A launching call, by its token.
+/// A launching call, by the intent in its tags: one purchase, whatever token it went out with.
 #[derive(Debug)]
 struct Asked {
     params: BTreeMap<String, String>,
@@ -44,12 +44,12 @@ impl Audit {
             }
         }
         for request in world.spot_requests.iter().filter(|it| it.worker_type().is_some()) {
-            let token = request.client_token.as_deref().expect("launches have a token");
-            // Read a moment later than the calls.
-            let Some(asked) = self.asked.get_mut(token) else { continue };
+            let intent = &request.tags["provisioner:intent"];
+            // The world was read a moment before the calls.
+            let asked = self.asked.get_mut(intent).expect("every request was asked for");
             asked.granted.insert(request.id.clone());
             let n = asked.granted.len();
-            assert!(n <= asked.count, "{n} for {} under the token {token}", asked.count);
+            assert!(n <= asked.count, "{n} for {} under the intent {intent}", asked.count);
         }
         let now: BTreeMap<_, _> =
             standing(world).into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
@@ -59,9 +59,14 @@ impl Audit {
     }
 
     fn launch(&mut self, params: BTreeMap<String, String>) {
-        let token = params.get("ClientToken").expect("launches have a token").clone();
+        let intent = params
+            .iter()
+            .find(|(_, value)| *value == "provisioner:intent")
+            .and_then(|(key, _)| params.get(&format!("{}Value", key.strip_suffix("Key")?)))
+            .expect("launches have an intent")
+            .clone();
         let count = params.get("InstanceCount").map_or(1, |count| count.parse().unwrap());
-        let asked = self.asked.entry(token).or_insert_with(|| Asked {
+        let asked = self.asked.entry(intent).or_insert_with(|| Asked {
             params: params.clone(),
             count,
             calls: 0,
