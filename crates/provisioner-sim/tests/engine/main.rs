@@ -7,14 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod crashes;
-mod driver;
 mod knowledge;
-mod lagged;
 mod plans;
-mod queue;
 mod random_worlds;
 mod refusals;
-mod rng;
-mod scenario;
 mod stories;
-mod world;

@@ -19,7 +19,7 @@ use provisioner::observed::{
 };
 use provisioner::settings::{Limits, Settings};
 
-use crate::scenario::{at, key, mins, name, secs, settings, worker_type};
+use provisioner_sim::deployment::{at, key, mins, name, secs, settings, worker_type};
 
 /// Everything a plan depends on.
 #[derive(Clone, Debug)]
@@ -184,7 +184,7 @@ impl Case {
         };
         let mut engine = Engine::new(Arc::new(self.settings.clone()), key(), start, at(NOW - 60));
         for worker_type in ["alpha", "beta"] {
-            let resolved = crate::scenario::resolved(&["us-west-2a", "us-west-2b"]);
+            let resolved = provisioner_sim::deployment::resolved(&["us-west-2a", "us-west-2b"]);
             engine.resolve(&name(worker_type), Ok(resolved));
         }
         if let Some(before) = &self.before {
@@ -235,7 +235,7 @@ proptest! {
     #[test]
     fn the_order_of_the_answer_changes_nothing(case in case(), seed in any::<u64>()) {
         let mut other = case.clone();
-        let mut rng = crate::rng::Rng::stream(seed, 0);
+        let mut rng = provisioner_sim::chance::Chance::stream(seed, "order");
         let mut observations = vec![&mut other.observation];
         observations.extend(other.before.as_mut());
         for observation in observations {
@@ -357,7 +357,7 @@ proptest! {
     }
 }
 
-fn shuffle<T>(items: &mut [T], rng: &mut crate::rng::Rng) {
+fn shuffle<T>(items: &mut [T], rng: &mut provisioner_sim::chance::Chance) {
     for i in (1..items.len()).rev() {
         items.swap(i, usize::try_from(rng.below(i as u64 + 1)).unwrap());
     }

@@ -7,10 +7,10 @@ use provisioner::ids::{InstanceId, InstanceType};
 use provisioner::observed::{InstanceState, OwnTags, SpotRequestState};
 use provisioner::settings::{Settings, WorkerType};
 
-use crate::driver::{Driver, End};
-use crate::queue::Knowledge;
-use crate::scenario::{at, key, mins, name, secs, settings, worker_type};
-use crate::world::World;
+use provisioner_sim::deployment::{at, key, mins, name, secs, settings, start, worker_type};
+use provisioner_sim::driver::{Driver, End};
+use provisioner_sim::queue::Knowledge;
+use provisioner_sim::world::{Boot, World};
 
 pub(crate) const ZONES: [&str; 2] = ["us-west-2a", "us-west-2b"];
 
@@ -19,7 +19,7 @@ pub(crate) fn calm(linux: WorkerType, knowledge: Knowledge) -> Driver {
 }
 
 pub(crate) fn with(settings: Settings, knowledge: Knowledge) -> Driver {
-    Driver::new(World::new(Arc::new(settings), knowledge, 1), &ZONES)
+    Driver::new(World::new(Arc::new(settings), knowledge, 1, start()), &ZONES)
 }
 
 /// Looks and decides, and carries nothing out.
@@ -31,7 +31,7 @@ pub(crate) fn plan(driver: &mut Driver) -> Plan {
 pub(crate) fn round(driver: &mut Driver) -> provisioner::engine::Report {
     let End::Round(report) = driver.round() else { unreachable!("nothing crashes here") };
     driver.assert_sound("a story");
-    report
+    *report
 }
 
 fn requested(plan: &Plan) -> u64 {
@@ -53,13 +53,13 @@ pub(crate) fn has_note(plan: &Plan, kind: NoteKind) -> bool {
 fn machine(driver: &mut Driver) -> InstanceId {
     let tags = OwnTags { key_name: Some(key()), worker_type: Some(name("linux")), intent: None };
     let instance_type = InstanceType::from("c7g.large");
-    driver.world.launch(&key(), Some(name("linux")), instance_type, None, tags, false)
+    driver.world.launch(&key(), Some(name("linux")), instance_type, tags, false)
 }
 
 #[test]
 fn five_pending_and_five_booting_launch_none() {
     let mut driver = calm(worker_type(&["c7g.large"], 100), Knowledge::ByInstance);
-    driver.world.boot = (mins(3), mins(3));
+    driver.world.boot = Boot::Between(mins(3), mins(3));
     driver.world.add_tasks(&name("linux"), 5, mins(600));
     driver.run(at(60));
     assert_eq!(driver.world.live().count(), 5);
@@ -72,7 +72,7 @@ fn five_pending_and_five_booting_launch_none() {
 fn twenty_five_pending_and_ten_booting_launch_fifteen() {
     for knowledge in [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance] {
         let mut driver = calm(worker_type(&["c7g.large"], 100), knowledge);
-        driver.world.boot = (mins(3), mins(3));
+        driver.world.boot = Boot::Between(mins(3), mins(3));
         for _ in 0..10 {
             machine(&mut driver);
         }
@@ -107,10 +107,10 @@ fn a_request_past_its_time_is_seen_cancelled_before_it_is_replaced_elsewhere() {
     // Its cancelling shows late.
     driver.world.faults.lag = mins(4);
     driver.run(at(121));
-    let request = driver.world.requests.values().next().unwrap().clone();
-    assert_eq!(request.record.truth().unwrap().state, SpotRequestState::Cancelled);
+    let request = driver.world.requests.iter().next().unwrap().clone();
+    assert_eq!(request.truth().state, SpotRequestState::Cancelled);
     let shown = |driver: &Driver| {
-        let request = driver.world.requests.values().next().unwrap();
+        let request = driver.world.requests.iter().next().unwrap();
         request.record.seen(driver.world.now).unwrap().state != SpotRequestState::Open
     };
     driver.world.faults.lag = secs(0);
@@ -122,7 +122,10 @@ fn a_request_past_its_time_is_seen_cancelled_before_it_is_replaced_elsewhere() {
     }
     round(&mut driver);
     assert_eq!(driver.world.calls.len(), 2);
-    assert_ne!(driver.world.calls[0].1, driver.world.calls[1].1, "asked for in the same pool");
+    assert_ne!(
+        driver.world.calls[0].pool, driver.world.calls[1].pool,
+        "asked for in the same pool"
+    );
     assert_eq!(driver.world.count(&name("linux")), 1);
 }
 
@@ -143,14 +146,14 @@ fn a_request_fulfilled_between_look_and_cancel_counts_once() {
             driver.look();
             let begun = driver.engine.begin_round(driver.world.now).clone();
             assert_eq!(named(&begun, ReasonKind::NoDemand).len(), 1);
-            let id = driver.world.requests.keys().next().unwrap().clone();
+            let id = driver.world.requests.iter().next().unwrap().truth().id.clone();
             driver.world.fulfil(&id);
             while let Some(effect) = driver.engine.next_effect(driver.world.now) {
                 let outcome = driver.world.execute(&effect);
                 driver.engine.outcome(outcome, driver.world.now);
             }
             driver.engine.end_round(driver.world.now);
-            let request = driver.world.requests[&id].record.truth().unwrap();
+            let request = driver.world.requests.get(&id).unwrap().truth();
             assert_eq!(request.state, SpotRequestState::Cancelled);
             assert!(request.instance.is_some());
             if !saves_memory {
@@ -170,7 +173,7 @@ fn a_request_fulfilled_between_look_and_cancel_counts_once() {
 #[test]
 fn when_demand_falls_only_open_requests_go_and_in_the_same_round() {
     let mut driver = calm(worker_type(&["c7g.large"], 100), Knowledge::ByInstance);
-    driver.world.boot = (mins(5), mins(5));
+    driver.world.boot = Boot::Between(mins(5), mins(5));
     driver.world.add_tasks(&name("linux"), 4, mins(600));
     driver.run(at(60));
     driver.world.faults.never_filled = 100;
@@ -189,7 +192,7 @@ fn when_demand_falls_only_open_requests_go_and_in_the_same_round() {
 #[test]
 fn over_a_maximum_requests_go_first_then_booting_then_idle_then_the_youngest_busy() {
     let mut driver = calm(worker_type(&["c7g.large"], 100), Knowledge::ByInstance);
-    driver.world.boot = (secs(20), secs(20));
+    driver.world.boot = Boot::Between(secs(20), secs(20));
     let older = machine(&mut driver);
     driver.world.advance(at(30));
     let younger = machine(&mut driver);
@@ -203,7 +206,7 @@ fn over_a_maximum_requests_go_first_then_booting_then_idle_then_the_youngest_bus
     driver.world.queue.withdraw(&name("linux"), 0);
     driver.world.advance(at(160));
     round(&mut driver);
-    driver.world.boot = (mins(10), mins(10));
+    driver.world.boot = Boot::Between(mins(10), mins(10));
     driver.world.faults.never_filled = 100;
     driver.world.add_tasks(&name("linux"), 0, mins(600));
     let booting = machine(&mut driver);
@@ -276,9 +279,9 @@ fn strays_and_others_are_kept_where_the_key_pair_is_not_ours() {
         let mut driver = with(configured, Knowledge::ByInstance);
         driver.world.key_pair = key_pair;
         let c7g = InstanceType::from("c7g.large");
-        let stray = driver.world.launch(&key(), None, c7g.clone(), None, OwnTags::default(), true);
+        let stray = driver.world.launch(&key(), None, c7g.clone(), OwnTags::default(), true);
         let theirs = OwnTags { key_name: Some("theirs".into()), ..OwnTags::default() };
-        let disputed = driver.world.launch(&key(), None, c7g, None, theirs, true);
+        let disputed = driver.world.launch(&key(), None, c7g, theirs, true);
         driver.run(at(10 * 60));
         driver.assert_sound("strays");
         assert_eq!(driver.world.state(&disputed), Some(InstanceState::Running));
@@ -294,7 +297,7 @@ fn an_instance_whose_request_is_not_visible_is_nobodys_only_after_the_window() {
     round(&mut driver);
     // A process that knows nothing finds the instance of a request that EC2 shows to nobody.
     driver.world.hide_requests(mins(4));
-    driver.disk = crate::driver::Disk::default();
+    driver.disk = provisioner_sim::driver::Disk::default();
     let settings = Arc::clone(&driver.settings);
     driver.restart(settings);
     driver.run(at(3 * 60));
@@ -324,7 +327,7 @@ fn a_stopped_instance_counts_to_the_maximum_and_is_ended() {
 #[test]
 fn a_terminated_instance_that_still_shows_as_running_costs_no_other_its_life() {
     let mut driver = calm(worker_type(&["c7g.large"], 10), Knowledge::ByInstance);
-    driver.world.boot = (secs(20), secs(20));
+    driver.world.boot = Boot::Between(secs(20), secs(20));
     driver.world.add_tasks(&name("linux"), 6, mins(600));
     driver.run(at(5 * 60));
     assert_eq!(driver.world.live().count(), 6);

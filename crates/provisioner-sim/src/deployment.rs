@@ -1,4 +1,4 @@
-//! Settings and small helpers for tests.
+//! A simulated deployment: its key-name, its settings, and what they resolve to.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,31 +14,38 @@ use provisioner::settings::{
 };
 
 /// When every simulation starts.
-pub(crate) fn start() -> Timestamp {
-    "2026-11-23T08:00:00Z".parse().unwrap()
+pub fn start() -> Timestamp {
+    // 2026-11-23T08:00:00Z.
+    Timestamp::constant(1_795_420_800, 0)
 }
 
-pub(crate) fn at(seconds: u64) -> Timestamp {
+/// So many seconds after [`start`].
+pub fn at(seconds: u64) -> Timestamp {
     clock::after(start(), secs(seconds))
 }
 
-pub(crate) fn secs(n: u64) -> Duration {
+/// Seconds.
+pub fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-pub(crate) fn mins(n: u64) -> Duration {
+/// Minutes.
+pub fn mins(n: u64) -> Duration {
     Duration::from_mins(n)
 }
 
-pub(crate) fn key() -> KeyName {
+/// The key-name of everything that is ours.
+pub fn key() -> KeyName {
     KeyName::from("provisioner-test-sim")
 }
 
-pub(crate) fn name(name: &str) -> WorkerTypeName {
+/// A worker type by its name.
+pub fn name(name: &str) -> WorkerTypeName {
     WorkerTypeName::from(name)
 }
 
-pub(crate) fn worker_type(instance_types: &[&str], max: u64) -> WorkerType {
+/// A worker type with defaults, that launches `instance_types` in this order.
+pub fn worker_type(instance_types: &[&str], max: u64) -> WorkerType {
     WorkerType {
         aliases: Vec::new(),
         image_id: "ami-1".to_owned(),
@@ -63,7 +70,8 @@ pub(crate) fn worker_type(instance_types: &[&str], max: u64) -> WorkerType {
     }
 }
 
-pub(crate) fn settings(types: impl IntoIterator<Item = (&'static str, WorkerType)>) -> Settings {
+/// Settings with defaults and these worker types.
+pub fn settings(types: impl IntoIterator<Item = (&'static str, WorkerType)>) -> Settings {
     Settings {
         provisioner: Provisioner {
             key_name: Some(key()),
@@ -92,7 +100,8 @@ pub(crate) fn settings(types: impl IntoIterator<Item = (&'static str, WorkerType
     }
 }
 
-pub(crate) fn resolved(zones: &[&str]) -> ResolvedWorkerType {
+/// What a worker type resolves to where it may use these zones.
+pub fn resolved(zones: &[&str]) -> ResolvedWorkerType {
     ResolvedWorkerType {
         image_id: "ami-1".to_owned(),
         security_group_ids: vec!["sg-1".to_owned()],

@@ -10,11 +10,12 @@ use provisioner::money::UsdPerHour;
 use provisioner::observed::{InstanceState, KeyPair, OwnTags};
 use provisioner::settings::{Limits, Settings};
 
-use crate::driver::{Driver, End};
-use crate::queue::Knowledge;
-use crate::rng::Rng;
-use crate::scenario::{key, mins, secs, settings, worker_type};
-use crate::world::{Faults, World};
+use provisioner_sim::chance::Chance;
+use provisioner_sim::deployment::{key, mins, secs, settings, start, worker_type};
+use provisioner_sim::driver::{Driver, End};
+use provisioner_sim::faults::Faults;
+use provisioner_sim::queue::Knowledge;
+use provisioner_sim::world::World;
 
 /// How many worlds without `PROVISIONER_SEEDS`.
 const SEEDS: u64 = 300;
@@ -61,14 +62,14 @@ fn random_worlds_stay_within_their_fences_and_converge() {
     assert!(
         failed.is_empty(),
         "{} of {seeds} worlds failed: {failed:?}; replay one with\n    PROVISIONER_SEED={} cargo test -p \
-         provisioner --no-default-features --test engine random_worlds",
+         provisioner-sim --test engine random_worlds",
         failed.len(),
         failed[0]
     );
     assert!(launched as u64 > seeds * 10, "the worlds are too quiet: {launched} calls");
 }
 
-fn some_settings(rng: &mut Rng) -> Settings {
+fn some_settings(rng: &mut Chance) -> Settings {
     let kinds: [(&'static str, &[&str]); 3] = [
         ("alpha", &["c7g.large", "m7g.large"]),
         ("beta", &["c7a.large"]),
@@ -80,22 +81,22 @@ fn some_settings(rng: &mut Rng) -> Settings {
         worker_type.request_timeout = secs(60 + 30 * rng.below(10));
         worker_type.boot_timeout = secs(180 + 60 * rng.below(5));
         worker_type.idle_timeout = secs(60 + 30 * rng.below(5));
-        worker_type.tasks_per_instance = 1 + u32::from(rng.chance(25));
-        if rng.chance(8) {
+        worker_type.tasks_per_instance = 1 + u32::from(rng.percent(25));
+        if rng.percent(8) {
             worker_type.min_instances = (1 + rng.below(2)).min(max);
         }
-        if rng.chance(8) {
+        if rng.percent(8) {
             worker_type.max_lifetime = Some(secs(600 + rng.below(900)));
         }
         (name, worker_type)
     });
     let mut settings = settings(types);
     settings.provisioner.visibility_window = secs(60 + rng.below(241));
-    if rng.chance(40) {
+    if rng.percent(40) {
         settings.limits = Limits {
-            max_instances: rng.chance(60).then(|| 2 + rng.below(10)),
+            max_instances: rng.percent(60).then(|| 2 + rng.below(10)),
             max_usd_per_hour: rng
-                .chance(60)
+                .percent(60)
                 .then(|| UsdPerHour::from_micros(100_000 * (2 + rng.below(10)))),
             max_usd_per_day: None,
         };
@@ -103,8 +104,8 @@ fn some_settings(rng: &mut Rng) -> Settings {
     settings
 }
 
-fn some_faults(rng: &mut Rng, settings: &Settings) -> Faults {
-    let mut some = |most: u64| if rng.chance(50) { 0 } else { rng.below(most + 1) };
+fn some_faults(rng: &mut Chance, settings: &Settings) -> Faults {
+    let mut some = |most: u64| if rng.percent(50) { 0 } else { rng.below(most + 1) };
     Faults {
         lost_before: some(15),
         lost_after: some(15),
@@ -116,6 +117,10 @@ fn some_faults(rng: &mut Rng, settings: &Settings) -> Faults {
         never_claims: some(15),
         interrupted: some(20),
         disk: some(5),
+        duplicated: some(10),
+        blind: some(10),
+        shifted: some(20),
+        slow: secs(some(5)),
         lag: settings
             .provisioner
             .visibility_window
@@ -125,15 +130,13 @@ fn some_faults(rng: &mut Rng, settings: &Settings) -> Faults {
 }
 
 /// One thing that happens to the world between two rounds.
-fn meddle(driver: &mut Driver, rng: &mut Rng) {
+fn meddle(driver: &mut Driver, rng: &mut Chance) {
     let types: Vec<WorkerTypeName> = driver.world.settings.worker_types.keys().cloned().collect();
-    let some_type = rng.pick(&types).clone();
+    let some_type = rng.pick(&types).unwrap().clone();
     let running: Vec<_> = driver
         .world
         .live()
-        .filter(|(_, machine)| {
-            machine.record.truth().is_some_and(|instance| instance.state == InstanceState::Running)
-        })
+        .filter(|(_, machine)| machine.truth().state == InstanceState::Running)
         .map(|(id, _)| id.clone())
         .collect();
     match rng.below(100) {
@@ -146,19 +149,19 @@ fn meddle(driver: &mut Driver, rng: &mut Rng) {
             let keep = rng.below(2);
             driver.world.queue.withdraw(&some_type, keep);
         }
-        31..=32 if !running.is_empty() => driver.world.stop(&rng.pick(&running).clone()),
+        31..=32 if !running.is_empty() => driver.world.stop(&rng.pick(&running).unwrap().clone()),
         33..=34 if !running.is_empty() => {
-            let id = rng.pick(&running).clone();
+            let id = rng.pick(&running).unwrap().clone();
             driver.world.end(&id, "instance-terminated-no-capacity");
         }
         35 => {
             let stray = InstanceType::from("c7g.large");
-            driver.world.launch(&key(), None, stray, None, OwnTags::default(), true);
+            driver.world.launch(&key(), None, stray, OwnTags::default(), true);
         }
         36 => {
             let other = KeyName::from("somebody-else");
             let foreign = InstanceType::from("c7g.large");
-            driver.world.launch(&other, None, foreign, None, OwnTags::default(), true);
+            driver.world.launch(&other, None, foreign, OwnTags::default(), true);
         }
         37 => {
             let tags = OwnTags {
@@ -166,35 +169,35 @@ fn meddle(driver: &mut Driver, rng: &mut Rng) {
                 ..OwnTags::default()
             };
             let disputed = InstanceType::from("c7g.large");
-            driver.world.launch(&key(), None, disputed, None, tags, true);
+            driver.world.launch(&key(), None, disputed, tags, true);
         }
-        38..=40 => driver.world.queue.down = rng.chance(50),
+        38..=40 => driver.world.queue.down = rng.percent(50),
         41..=44 => {
             let pool = format!(
                 "{} in {}",
-                rng.pick(&["c7g.large", "m7g.large", "c7a.large", "g5.xlarge"]),
-                rng.pick(&ZONES)
+                rng.pick(&["c7g.large", "m7g.large", "c7a.large", "g5.xlarge"]).unwrap(),
+                rng.pick(&ZONES).unwrap()
             );
-            if !driver.world.dry.remove(&pool) {
-                driver.world.dry.insert(pool);
+            if !driver.world.pools.dry.remove(&pool) {
+                driver.world.pools.dry.insert(pool);
             }
         }
         45..=46 => {
-            let pool = format!("c7a.large in {}", rng.pick(&ZONES));
+            let pool = format!("c7a.large in {}", rng.pick(&ZONES).unwrap());
             let free = i64::try_from(rng.below(3)).unwrap();
-            driver.world.free.insert(pool, free);
+            driver.world.pools.free.insert(pool, free);
         }
         47 => drop(driver.world.quotas.insert('c', rng.below(6))),
         48..=50 => driver.crash_at = Some(driver.steps + 1 + rng.below(12)),
-        51 if rng.chance(30) => {
+        51 if rng.percent(30) => {
             // Losing the disk's state altogether.
-            driver.disk = crate::driver::Disk::default();
+            driver.disk = provisioner_sim::driver::Disk::default();
             let settings = Arc::clone(&driver.settings);
             driver.restart(settings);
         }
-        52 if rng.chance(50) => {
+        52 if rng.percent(50) => {
             let mut settings = Settings::clone(&driver.settings);
-            if rng.chance(30) && settings.worker_types.len() > 1 {
+            if rng.percent(30) && settings.worker_types.len() > 1 {
                 settings.worker_types.remove(&some_type);
             } else if let Some(worker_type) = settings.worker_types.get_mut(&some_type) {
                 worker_type.max_instances = 1 + rng.below(8);
@@ -205,26 +208,28 @@ fn meddle(driver: &mut Driver, rng: &mut Rng) {
         }
         53 => {
             let all = [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance];
-            driver.world.queue.knowledge = *rng.pick(&all);
+            driver.world.queue.knowledge = *rng.pick(&all).unwrap();
         }
         _ => {}
     }
 }
 
 fn play(seed: u64) -> Driver {
-    let mut rng = Rng::stream(seed, 100);
+    let mut rng = Chance::stream(seed, "what happens");
     let settings = Arc::new(some_settings(&mut rng));
-    let knowledge = *rng.pick(&[
-        Knowledge::Unknown,
-        Knowledge::Counted,
-        Knowledge::ByInstance,
-        Knowledge::ByInstance,
-    ]);
-    let mut world = World::new(Arc::clone(&settings), knowledge, seed);
+    let knowledge = *rng
+        .pick(&[
+            Knowledge::Unknown,
+            Knowledge::Counted,
+            Knowledge::ByInstance,
+            Knowledge::ByInstance,
+        ])
+        .unwrap();
+    let mut world = World::new(Arc::clone(&settings), knowledge, seed, start());
     world.faults = some_faults(&mut rng, &settings);
-    world.key_pair = *rng.pick(&[KeyPair::Ours, KeyPair::Ours, KeyPair::Foreign]);
+    world.key_pair = *rng.pick(&[KeyPair::Ours, KeyPair::Ours, KeyPair::Foreign]).unwrap();
     let mut driver = Driver::new(world, &ZONES);
-    driver.saves_memory = rng.chance(60);
+    driver.saves_memory = rng.percent(60);
     driver.pace = secs(rng.below(3));
 
     let chaos = clock::after(driver.world.now, mins(30));
@@ -232,6 +237,7 @@ fn play(seed: u64) -> Driver {
         meddle(&mut driver, &mut rng);
         let mut wake = match driver.round() {
             End::Round(report) => report.wake,
+            End::Blind(wake) => wake,
             End::Crashed => {
                 driver.crash_at = None;
                 let settings = Arc::clone(&driver.settings);
@@ -239,7 +245,7 @@ fn play(seed: u64) -> Driver {
                 clock::after(driver.world.now, secs(1))
             }
         };
-        if rng.chance(10) {
+        if rng.percent(10) {
             // Woken up from outside.
             wake = wake.min(clock::after(driver.world.now, secs(2)));
         }
@@ -255,8 +261,8 @@ fn play(seed: u64) -> Driver {
 fn heal(driver: &mut Driver) {
     let world = &mut driver.world;
     world.faults = Faults::default();
-    world.dry.clear();
-    world.free.clear();
+    world.pools.dry.clear();
+    world.pools.free.clear();
     world.quotas.clear();
     world.queue.down = false;
     driver.crash_at = None;
@@ -325,7 +331,7 @@ fn converge(driver: &mut Driver, seed: u64) {
                     "seed {seed}: {id} is left idle\n{}",
                     story()
                 );
-                let tags = &machine.record.truth().unwrap().tags;
+                let tags = &machine.truth().tags;
                 assert_eq!(
                     tags.worker_type.as_ref(),
                     Some(name),
@@ -341,9 +347,10 @@ fn converge(driver: &mut Driver, seed: u64) {
         "seed {seed}: {ledger:?}\n{}",
         story()
     );
-    let strays = driver.world.live().filter(|(_, m)| {
-        m.worker_type.is_none() && m.record.truth().unwrap().tags == OwnTags::default()
-    });
+    let strays = driver
+        .world
+        .live()
+        .filter(|(_, m)| m.worker_type.is_none() && m.truth().tags == OwnTags::default());
     if driver.world.key_pair == KeyPair::Ours {
         assert_eq!(strays.count(), 0, "seed {seed}: strays left\n{}", story());
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use provisioner::observed::SpotRequestState;
 
-use crate::driver::{Disk, Driver};
-use crate::queue::Knowledge;
-use crate::scenario::{at, mins, name, secs, settings, start, worker_type};
-use crate::world::World;
+use provisioner_sim::deployment::{at, mins, name, secs, settings, start, worker_type};
+use provisioner_sim::driver::{Disk, Driver};
+use provisioner_sim::queue::Knowledge;
+use provisioner_sim::world::{Boot, World};
 
 /// What happens when, in seconds.
 type Script = &'static [(u64, fn(&mut World))];
@@ -52,8 +52,8 @@ const LIVES: [Life; 7] = [
         what: "a walk past refusals",
         max: 20,
         set_up: |world| {
-            world.dry.insert("c7g.large in us-west-2a".to_owned());
-            world.dry.insert("c7g.large in us-west-2b".to_owned());
+            world.pools.dry.insert("c7g.large in us-west-2a".to_owned());
+            world.pools.dry.insert("c7g.large in us-west-2b".to_owned());
         },
         script: &[(0, |world| world.add_tasks(&name("linux"), 4, mins(600)))],
         tasks: 4,
@@ -85,6 +85,8 @@ const LIVES: [Life; 7] = [
         what: "a demand that falls while requests are being fulfilled",
         max: 6,
         set_up: |world| {
+            // No worker has a task yet when most are withdrawn.
+            world.boot = Boot::Between(secs(45), secs(90));
             world.faults.fill = mins(2);
             world.faults.lag = mins(3);
         },
@@ -101,7 +103,7 @@ const LIVES: [Life; 7] = [
         max: 5,
         set_up: |world| {
             world.faults.lag = secs(90);
-            world.free.insert("c7g.large in us-west-2a".to_owned(), 2);
+            world.pools.free.insert("c7g.large in us-west-2a".to_owned(), 2);
         },
         script: &[
             (0, |world| world.add_tasks(&name("linux"), 5, mins(600))),
@@ -122,7 +124,7 @@ fn live(life: &Life, seed: u64, crash_at: Option<u64>, saves_memory: bool) -> Dr
     linux.idle_timeout = mins(3);
     let mut settings = settings([("linux", linux)]);
     settings.provisioner.interval = secs(20);
-    let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, seed);
+    let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, seed, start());
     (life.set_up)(&mut world);
     let mut driver = Driver::new(world, &["us-west-2a", "us-west-2b"]);
     driver.crash_at = crash_at;
@@ -133,8 +135,8 @@ fn live(life: &Life, seed: u64, crash_at: Option<u64>, saves_memory: bool) -> Dr
         happen(&mut driver.world);
     }
     driver.run(at(9 * 60));
-    driver.world.faults = crate::world::Faults::default();
-    driver.world.free.clear();
+    driver.world.faults = provisioner_sim::faults::Faults::default();
+    driver.world.pools.free.clear();
     driver.run(at(18 * 60));
     driver
 }
@@ -154,7 +156,7 @@ fn assert_nothing_doubled_or_leaked(life: &Life, driver: &Driver, context: &str)
     let ledger = driver.engine.ledger();
     assert!(ledger.intents.is_empty() && ledger.granted.is_empty(), "{context}: {ledger:?}");
     for (id, machine) in world.live() {
-        let tags = &machine.record.truth().unwrap().tags;
+        let tags = &machine.truth().tags;
         assert_eq!(tags.worker_type, Some(name("linux")), "{context}: {id} is not tagged");
     }
 }
@@ -193,7 +195,7 @@ fn a_lost_ledger_launches_nothing_within_the_visibility_window() {
     linux.idle_timeout = mins(3);
     let settings = Arc::new(settings([("linux", linux)]));
     for seed in 0..20 {
-        let mut world = World::new(Arc::clone(&settings), Knowledge::ByInstance, seed);
+        let mut world = World::new(Arc::clone(&settings), Knowledge::ByInstance, seed, start());
         (life.set_up)(&mut world);
         let mut driver = Driver::new(world, &["us-west-2a"]);
         driver.world.add_tasks(&name("linux"), 6, mins(600));
@@ -219,12 +221,12 @@ fn a_lost_ledger_launches_nothing_within_the_visibility_window() {
 fn an_assumed_clean_ledger_launches_at_once() {
     use provisioner::engine::{Engine, LedgerFound, Memory, Start};
     let settings = Arc::new(settings([("linux", worker_type(&["c7g.large"], 5))]));
-    let mut world = World::new(Arc::clone(&settings), Knowledge::ByInstance, 1);
+    let mut world = World::new(Arc::clone(&settings), Knowledge::ByInstance, 1, start());
     world.add_tasks(&name("linux"), 2, mins(600));
     let mut driver = Driver::new(world, &["us-west-2a"]);
     driver.disk = Disk::default();
     let begin = Start { ledger: LedgerFound::AssumedClean, memory: Memory::default(), nonce: 9 };
-    driver.engine = Engine::new(settings, crate::scenario::key(), begin, start());
+    driver.engine = Engine::new(settings, provisioner_sim::deployment::key(), begin, start());
     driver.run(at(5));
     assert_eq!(driver.world.requests.len(), 2);
 }
@@ -232,7 +234,7 @@ fn an_assumed_clean_ledger_launches_at_once() {
 #[test]
 fn a_ledger_that_cannot_be_written_launches_nothing() {
     let settings = Arc::new(settings([("linux", worker_type(&["c7g.large"], 5))]));
-    let mut world = World::new(settings, Knowledge::ByInstance, 1);
+    let mut world = World::new(settings, Knowledge::ByInstance, 1, start());
     world.add_tasks(&name("linux"), 2, mins(600));
     world.faults.disk = 100;
     let mut driver = Driver::new(world, &["us-west-2a"]);
@@ -241,8 +243,8 @@ fn a_ledger_that_cannot_be_written_launches_nothing() {
     driver.world.faults.disk = 0;
     driver.run(at(120));
     assert_eq!(driver.world.requests.len(), 2);
-    let active = |request: &crate::world::Request| {
-        request.record.truth().is_some_and(|request| request.state == SpotRequestState::Active)
+    let active = |request: &provisioner_sim::world::Request| {
+        request.truth().state == SpotRequestState::Active
     };
-    assert!(driver.world.requests.values().all(active));
+    assert!(driver.world.requests.iter().all(active));
 }

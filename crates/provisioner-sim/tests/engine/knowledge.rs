@@ -7,10 +7,11 @@ use provisioner::engine::{NoteKind, ReasonKind};
 use provisioner::ids::InstanceId;
 use provisioner::settings::Settings;
 
-use crate::driver::Driver;
-use crate::queue::Knowledge;
-use crate::scenario::{at, mins, name, secs, settings, worker_type};
 use crate::stories::{calm, has_note, named, plan, round};
+use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};
+use provisioner_sim::driver::Driver;
+use provisioner_sim::queue::Knowledge;
+use provisioner_sim::world::Boot;
 
 const ALL: [Knowledge; 3] = [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance];
 
@@ -109,7 +110,7 @@ fn past_max_lifetime_idle_machines_are_ended_and_busy_ones_at_twice_that() {
         linux.max_lifetime = Some(mins(30));
         linux.idle_timeout = mins(600);
         let mut driver = calm(linux, knowledge);
-        driver.world.boot = (secs(20), secs(20));
+        driver.world.boot = Boot::Between(secs(20), secs(20));
         driver.world.add_tasks(&name("linux"), 1, mins(600));
         driver.world.add_tasks(&name("linux"), 1, mins(5));
         driver.run(at(29 * 60));

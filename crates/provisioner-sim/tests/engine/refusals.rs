@@ -6,20 +6,20 @@ use std::collections::BTreeSet;
 use provisioner::clock;
 use provisioner::engine::{NoteKind, Report};
 
-use crate::driver::Driver;
-use crate::queue::Knowledge;
-use crate::scenario::{at, mins, name, secs, settings, worker_type};
 use crate::stories::{ZONES, calm, has_note, round, with};
+use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};
+use provisioner_sim::driver::Driver;
+use provisioner_sim::queue::Knowledge;
 
 /// The pools asked since `from`, with the counts and answers.
 fn asked(driver: &Driver, from: usize) -> Vec<(String, u32, String)> {
     let calls = driver.world.calls[from..].iter();
-    calls.map(|(_, pool, _, count, said)| (pool.to_string(), *count, said.clone())).collect()
+    calls.map(|it| (it.pool.to_string(), it.count, it.said.clone())).collect()
 }
 
 fn times(driver: &Driver) -> Vec<u64> {
     let calls = driver.world.calls.iter();
-    calls.map(|(when, ..)| clock::age(crate::scenario::start(), *when).as_secs()).collect()
+    calls.map(|it| clock::age(provisioner_sim::deployment::start(), it.at).as_secs()).collect()
 }
 
 /// Rounds until `until`, as the engine wants them.
@@ -37,7 +37,7 @@ fn rounds(driver: &mut Driver, until: u64) -> Vec<Report> {
 fn each_pool_is_asked_once_in_a_round_in_order_of_preference() {
     let mut driver = calm(worker_type(&["c7g.large", "m7g.large"], 10), Knowledge::ByInstance);
     for pool in ["c7g.large in us-west-2a", "c7g.large in us-west-2b", "m7g.large in us-west-2a"] {
-        driver.world.dry.insert(pool.to_owned());
+        driver.world.pools.dry.insert(pool.to_owned());
     }
     driver.world.add_tasks(&name("linux"), 3, mins(600));
     let report = round(&mut driver);
@@ -79,8 +79,8 @@ fn what_a_pool_does_not_grant_is_asked_elsewhere() {
 fn all_pools_refuse_and_each_is_asked_at_most_once_a_round() {
     let mut driver = calm(worker_type(&["c7g.large", "m7g.large"], 10), Knowledge::ByInstance);
     for zone in ZONES {
-        driver.world.dry.insert(format!("c7g.large in {zone}"));
-        driver.world.dry.insert(format!("m7g.large in {zone}"));
+        driver.world.pools.dry.insert(format!("c7g.large in {zone}"));
+        driver.world.pools.dry.insert(format!("m7g.large in {zone}"));
     }
     driver.world.add_tasks(&name("linux"), 3, mins(600));
     let mut longest = 0;
@@ -96,7 +96,7 @@ fn all_pools_refuse_and_each_is_asked_at_most_once_a_round() {
             assert!(has_note(&report.plan, NoteKind::CoolingDown), "no reason: {:?}", report.plan);
             assert!(report.incomplete);
         } else {
-            let now = clock::age(crate::scenario::start(), driver.world.now).as_secs();
+            let now = clock::age(provisioner_sim::deployment::start(), driver.world.now).as_secs();
             longest = longest.max(now - last);
             last = now;
         }
@@ -114,8 +114,10 @@ fn all_pools_refuse_and_each_is_asked_at_most_once_a_round() {
 #[test]
 fn the_only_option_is_tried_again_within_a_minute_at_growing_pauses() {
     let mut driver = calm(worker_type(&["c7g.large"], 10), Knowledge::ByInstance);
-    driver.resolved.insert(name("linux"), Ok(crate::scenario::resolved(&["us-west-2a"])));
-    driver.world.dry.insert("c7g.large in us-west-2a".to_owned());
+    driver
+        .resolved
+        .insert(name("linux"), Ok(provisioner_sim::deployment::resolved(&["us-west-2a"])));
+    driver.world.pools.dry.insert("c7g.large in us-west-2a".to_owned());
     driver.world.add_tasks(&name("linux"), 1, mins(600));
     rounds(&mut driver, 30 * 60);
     let times = times(&driver);
@@ -123,7 +125,7 @@ fn the_only_option_is_tried_again_within_a_minute_at_growing_pauses() {
     assert!(pauses.iter().all(|pause| *pause <= 61), "starved: {pauses:?}");
     assert!(pauses.is_sorted_by(|a, b| a <= b || a.abs_diff(*b) <= 10), "{pauses:?}");
     assert!(pauses.last().unwrap() >= &50, "no growing: {pauses:?}");
-    driver.world.dry.clear();
+    driver.world.pools.dry.clear();
     rounds(&mut driver, 30 * 60 + 62);
     assert_eq!(driver.world.requests.len(), 1);
 }
@@ -131,7 +133,7 @@ fn the_only_option_is_tried_again_within_a_minute_at_growing_pauses() {
 #[test]
 fn a_pool_that_refused_is_passed_over_for_longer_each_time() {
     let mut driver = calm(worker_type(&["c7g.large"], 500), Knowledge::ByInstance);
-    driver.world.dry.insert("c7g.large in us-west-2a".to_owned());
+    driver.world.pools.dry.insert("c7g.large in us-west-2a".to_owned());
     // One more task every ten seconds: the second zone takes them, the first is tried now and then.
     for second in (0..3000).step_by(10) {
         driver.world.add_tasks(&name("linux"), 1, mins(600));
@@ -141,8 +143,8 @@ fn a_pool_that_refused_is_passed_over_for_longer_each_time() {
         .world
         .calls
         .iter()
-        .filter(|(_, pool, ..)| pool.to_string() == "c7g.large in us-west-2a")
-        .map(|(when, ..)| clock::age(crate::scenario::start(), *when).as_secs())
+        .filter(|it| it.pool.to_string() == "c7g.large in us-west-2a")
+        .map(|it| clock::age(provisioner_sim::deployment::start(), it.at).as_secs())
         .collect();
     let pauses: Vec<_> = refused.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(pauses.len() >= 4, "{refused:?}");
@@ -286,7 +288,7 @@ fn one_bad_id_does_not_stop_a_bulk_call() {
     driver.look();
     driver.engine.begin_round(driver.world.now);
     driver.world.faults.bulk_not_found = 100;
-    let second = driver.world.requests.keys().nth(1).unwrap().clone();
+    let second = driver.world.requests.iter().nth(1).unwrap().truth().id.clone();
     driver.world.forget_request(&second);
     let mut calls = 0;
     while let Some(effect) = driver.engine.next_effect(driver.world.now) {
@@ -302,13 +304,13 @@ fn one_bad_id_does_not_stop_a_bulk_call() {
 #[test]
 fn a_request_that_cannot_be_filled_is_moved_after_half_a_minute() {
     let mut driver = calm(worker_type(&["c7g.large"], 10), Knowledge::ByInstance);
-    driver.world.free.insert("c7g.large in us-west-2a".to_owned(), 0);
+    driver.world.pools.free.insert("c7g.large in us-west-2a".to_owned(), 0);
     driver.world.add_tasks(&name("linux"), 2, mins(600));
     rounds(&mut driver, 29);
     assert_eq!(driver.world.calls.len(), 1);
     rounds(&mut driver, 60);
     assert_eq!(driver.world.calls.len(), 2);
-    assert_eq!(driver.world.calls[1].1.to_string(), "c7g.large in us-west-2b");
+    assert_eq!(driver.world.calls[1].pool.to_string(), "c7g.large in us-west-2b");
     assert_eq!(driver.world.live().count(), 2);
     assert_eq!(driver.world.open().count(), 0);
 }
@@ -316,13 +318,15 @@ fn a_request_that_cannot_be_filled_is_moved_after_half_a_minute() {
 #[test]
 fn a_request_that_cannot_be_filled_waits_where_there_is_nothing_else() {
     let mut driver = calm(worker_type(&["c7g.large"], 10), Knowledge::ByInstance);
-    driver.resolved.insert(name("linux"), Ok(crate::scenario::resolved(&["us-west-2a"])));
-    driver.world.free.insert("c7g.large in us-west-2a".to_owned(), 0);
+    driver
+        .resolved
+        .insert(name("linux"), Ok(provisioner_sim::deployment::resolved(&["us-west-2a"])));
+    driver.world.pools.free.insert("c7g.large in us-west-2a".to_owned(), 0);
     driver.world.add_tasks(&name("linux"), 2, mins(600));
     let reports = rounds(&mut driver, 5 * 60);
     assert_eq!(driver.world.calls.len(), 1);
     assert!(has_note(&reports.last().unwrap().plan, NoteKind::WaitingForCapacity));
-    driver.world.free.clear();
+    driver.world.pools.free.clear();
     rounds(&mut driver, 6 * 60);
     assert_eq!(driver.world.live().count(), 2);
 }
