@@ -10,9 +10,6 @@
 mod audit;
 mod length;
 mod load;
-#[expect(dead_code, reason = "the simulated world draws more than the soak does")]
-#[path = "../../crates/provisioner/tests/engine/rng.rs"]
-mod rng;
 mod shape;
 mod trouble;
 
