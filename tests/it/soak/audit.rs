@@ -40,7 +40,7 @@ impl Audit {
                 self.pairs.insert((call.action.clone(), fault));
             }
             if call.action == "RequestSpotInstances" {
-                self.launch(call.params);
+                self.launch(&call.params);
             }
         }
         for request in world.spot_requests.iter().filter(|it| it.worker_type().is_some()) {
@@ -58,7 +58,7 @@ impl Audit {
         within_the_maxima(&peaks, peaks.get("*").copied().unwrap_or(0));
     }
 
-    fn launch(&mut self, params: BTreeMap<String, String>) {
+    fn launch(&mut self, params: &BTreeMap<String, String>) {
         let intent = params
             .iter()
             .find(|(_, value)| *value == "provisioner:intent")
@@ -73,7 +73,7 @@ impl Audit {
             granted: BTreeSet::new(),
         });
         asked.calls += 1;
-        assert_eq!(asked.params, params, "a repeated launch is the same to the byte");
+        assert_eq!(&asked.params, params, "a repeated launch is the same to the byte");
     }
 
     /// Launching calls so far.
@@ -93,7 +93,12 @@ impl Audit {
 fn within_the_maxima(counts: &BTreeMap<String, usize>, all: usize) {
     for kind in &KINDS {
         let count = counts.get(kind.name).copied().unwrap_or(0);
-        assert!(count <= kind.most, "{count} of `{}`, at most {}: {counts:?}", kind.name, kind.most);
+        assert!(
+            count <= kind.most,
+            "{count} of `{}`, at most {}: {counts:?}",
+            kind.name,
+            kind.most
+        );
     }
     assert!(all <= MOST, "{all} machines and open requests, at most {MOST}: {counts:?}");
 }

@@ -231,9 +231,10 @@ fn machines(world: &World, key_name: &str) -> BTreeMap<String, &'static Kind> {
         .iter()
         .filter_map(|request| Some((request.instance_id.as_deref()?, request.worker_type()?)))
         .collect();
-    let running = world.instances.iter().filter(|it| {
-        it.state == "running" && it.key_name.as_deref() == Some(key_name)
-    });
+    let running = world
+        .instances
+        .iter()
+        .filter(|it| it.state == "running" && it.key_name.as_deref() == Some(key_name));
     running
         .filter_map(|instance| {
             let name = asked.get(instance.id.as_str())?;

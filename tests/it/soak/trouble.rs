@@ -53,7 +53,12 @@ impl Trouble {
             .collect();
         events.sort_by_key(|(at, _)| *at);
         let now = Instant::now();
-        Self { chance: Chance::stream(seed, "trouble"), start: now, events: events.into(), mood_until: now }
+        Self {
+            chance: Chance::stream(seed, "trouble"),
+            start: now,
+            events: events.into(),
+            mood_until: now,
+        }
     }
 
     /// The next event, if it is due.
