@@ -116,6 +116,16 @@ def hidden_looks(world: worlds.World) -> int:
     return world.rules.lag_looks + 1 if world.rules.lag_looks else 0
 
 
+# Who seldom looks meets no longer a lag for that: EC2's is a matter of time.
+LONGEST_LAG_S = 60
+
+
+def come_to_light(item: Any, made: datetime) -> None:
+    """One look passes for something new that is not visible yet."""
+    if item.hidden_looks:
+        item.hidden_looks = item.hidden_looks - 1 if made > worlds.ago(LONGEST_LAG_S) else 0
+
+
 # --- tags --------------------------------------------------------------------------------------
 # moto finds an item's tags by going through everybody's: quadratic with many machines.
 
@@ -170,6 +180,7 @@ def dress(instance: Instance) -> None:
     backend = instance.ec2_backend
     backend._numbered = instance.number = getattr(backend, "_numbered", 0) + 1
     instance.hidden_looks = hidden_looks(world)
+    instance.made = worlds.now()
     instance.state_looks = world.rules.pending_looks
     instance.spot_instance_request_id = None
     if instance.state_looks:
@@ -214,8 +225,7 @@ def look_at_instances(backend: Any) -> None:
     """One look passes: lag runs out, `pending` becomes `running`, `shutting-down` `terminated`."""
     forget_the_ended(backend)
     for instance in all_instances(backend):
-        if instance.hidden_looks:
-            instance.hidden_looks -= 1
+        come_to_light(instance, instance.made)
         if instance.hidden_looks == 0 and instance._state.name in ("pending", "shutting-down"):
             if instance.state_looks:
                 instance.state_looks -= 1
@@ -396,6 +406,7 @@ class SpotRequest:
         self.looks = 0
         self.held_by_test = False
         self.hidden_looks = hidden_looks(worlds.of(backend.account_id))
+        self.made = worlds.now()
         self.settle("open", "pending-evaluation")
 
     def settle(self, state: str, code: str, age_s: float = 0) -> None:
@@ -443,8 +454,7 @@ class SpotRequest:
 
     def look(self) -> None:
         """One look passes: the request may expire, or be fulfilled as the rules have it."""
-        if self.hidden_looks:
-            self.hidden_looks -= 1
+        come_to_light(self, self.made)
         if self.state != "open":
             return
         if self.valid_until and plain(self.valid_until) < worlds.now():
@@ -810,7 +820,7 @@ def describe_spot_price_history(self: SpotInstances) -> ActionResult:
     types = self._get_param("InstanceTypes", [])
     products = self._get_param("ProductDescriptions", [])
     start = self._get_param("StartTime")
-    since = datetime.fromisoformat(start.rstrip("Z")) if start else worlds.ago(90 * 86400)
+    since = plain(start) if start else worlds.ago(90 * 86400)
     changes = []
     for offering in self.ec2_backend.describe_spot_price_history(types, {}):
         zone, kind = offering["Location"], offering["InstanceType"]
