@@ -22,10 +22,13 @@
 //! ```
 
 pub mod chance;
+pub mod demo;
 pub mod deployment;
 pub mod driver;
 pub mod faults;
 pub mod judge;
 pub mod lagged;
 pub mod queue;
+pub mod sabotage;
+pub mod script;
 pub mod world;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::clock;
-use provisioner::demand::{Demand, PendingTasks, Running, TaskWaits};
+use provisioner::demand::{Demand, PendingTasks, Running};
 use provisioner::ids::{InstanceId, WorkerTypeName};
 
 /// How much the queue tells of running tasks.
@@ -55,10 +55,36 @@ pub struct Served {
     pub finished: u64,
     /// Runs that were lost with their machine; the task waited again.
     pub lost_runs: u64,
-    /// From created to started, of each task that started, once per run.
-    pub waits: TaskWaits,
+    /// From created to started, once per run.
+    pub waits: Waits,
     /// The sum of the run times of finished tasks.
     pub busy: Duration,
+}
+
+/// How long tasks waited, each of them.
+#[derive(Clone, Debug, Default)]
+pub struct Waits(Vec<Duration>);
+
+impl Waits {
+    /// On average; zero if none did.
+    pub fn mean(&self) -> Duration {
+        let n = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        self.0.iter().sum::<Duration>().checked_div(n).unwrap_or_default()
+    }
+
+    /// This share of all tasks (0 to 1) waited no longer; 1 is the longest wait. Zero if none did.
+    pub fn quantile(&self, share: f64) -> Duration {
+        let Some(last) = self.0.len().checked_sub(1) else { return Duration::ZERO };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "a place among the waits: not negative, and cut to the last"
+        )]
+        let place = ((last as f64 * share.clamp(0.0, 1.0)).ceil() as usize).min(last);
+        let mut waits = self.0.clone();
+        *waits.select_nth_unstable(place).1
+    }
 }
 
 /// The queue.
@@ -127,6 +153,17 @@ impl Queue {
         self.running.values().sum()
     }
 
+    /// How long tasks that run now have run, in all.
+    pub fn run_so_far(&self, now: Timestamp) -> Duration {
+        let running = self.on.values().flatten();
+        running
+            .map(|no| match &self.tasks[*no].state {
+                TaskState::Running(_, since) => clock::age(*since, now),
+                TaskState::Waiting | TaskState::Finished | TaskState::Withdrawn => Duration::ZERO,
+            })
+            .sum()
+    }
+
     /// How long the oldest waiting task has waited.
     pub fn oldest_wait(&self, now: Timestamp) -> Option<Duration> {
         let oldest = self.waiting.values().filter_map(BTreeSet::first);
@@ -152,7 +189,7 @@ impl Queue {
         self.on.entry(instance.clone()).or_default().push(no);
         let task = &mut self.tasks[no];
         task.state = TaskState::Running(instance.clone(), now);
-        self.served.waits.record(clock::age(task.created, now));
+        self.served.waits.0.push(clock::age(task.created, now));
         Some((no, task.duration))
     }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::clock;
-use provisioner::ids::{ClientToken, WorkerTypeName};
+use provisioner::ids::{ClientToken, InstanceId, WorkerTypeName};
 use provisioner::launch::{LaunchCall, Pool};
 use provisioner::money::UsdPerHour;
 use provisioner::observed::KeyPair;
@@ -97,7 +97,7 @@ pub struct World {
     /// The most instances per first letter of the instance type.
     pub quotas: BTreeMap<char, u64>,
     /// Worker types whose every launch is refused with a code.
-    pub refused: BTreeMap<WorkerTypeName, &'static str>,
+    pub refused: BTreeMap<WorkerTypeName, String>,
     /// Worker types whose every request fails with `bad-parameters`.
     pub bad: BTreeSet<WorkerTypeName>,
     /// How long a worker takes to boot.
@@ -110,6 +110,8 @@ pub struct World {
     pub violations: Vec<String>,
     /// Every launching call, in order, with what EC2 said.
     pub calls: Vec<Asked>,
+    /// Instances that EC2 took back, when they were given notice.
+    pub taken_back: Vec<(Timestamp, InstanceId)>,
     tokens: HashMap<ClientToken, (LaunchCall, Vec<usize>)>,
     events: Events,
     /// Machines that are up and have room for a task, per worker type: idle since when, and the number.
@@ -145,6 +147,7 @@ impl World {
             throttle: None,
             violations: Vec::new(),
             calls: Vec::new(),
+            taken_back: Vec::new(),
             tokens: HashMap::new(),
             events: Events::default(),
             free_workers: BTreeMap::new(),

@@ -217,7 +217,9 @@ impl World {
             return;
         }
         machine.draining = true;
+        let id = machine.truth().id.clone();
         let request = machine.truth().spot_request.clone();
+        self.taken_back.push((self.now, id));
         self.leaves_the_free(no);
         if let Some(request) = request.and_then(|id| self.requests.number(&id)) {
             self.change_request(request, |request| {
