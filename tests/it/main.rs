@@ -23,6 +23,7 @@ mod reload;
 mod run_rounds;
 mod running;
 mod setup;
+mod soak;
 mod status;
 mod strays;
 mod validate_aws;

@@ -116,6 +116,16 @@ def hidden_looks(world: worlds.World) -> int:
     return world.rules.lag_looks + 1 if world.rules.lag_looks else 0
 
 
+# Who seldom looks meets no longer a lag for that: EC2's is a matter of time.
+LONGEST_LAG_S = 60
+
+
+def come_to_light(item: Any, made: datetime) -> None:
+    """One look passes for something new that is not visible yet."""
+    if item.hidden_looks:
+        item.hidden_looks = item.hidden_looks - 1 if made > worlds.ago(LONGEST_LAG_S) else 0
+
+
 # --- tags --------------------------------------------------------------------------------------
 # moto finds an item's tags by going through everybody's: quadratic with many machines.
 
@@ -170,6 +180,7 @@ def dress(instance: Instance) -> None:
     backend = instance.ec2_backend
     backend._numbered = instance.number = getattr(backend, "_numbered", 0) + 1
     instance.hidden_looks = hidden_looks(world)
+    instance.made = worlds.now()
     instance.state_looks = world.rules.pending_looks
     instance.spot_instance_request_id = None
     if instance.state_looks:
@@ -184,11 +195,37 @@ def instance_init(self: Instance, *args: Any, **kwargs: Any) -> None:
     dress(self)
 
 
+def forget_the_ended(backend: Any) -> None:
+    """EC2 shows terminated instances and ended requests for a while, then no more."""
+    age = worlds.of(backend.account_id).rules.forget_after_s
+    if age is None:
+        return
+    then = worlds.ago(age)
+    for reservation in list(backend.reservations.values()):
+        kept = [
+            i
+            for i in reservation.instances
+            if i._state.name != "terminated" or getattr(i, "ended", then) >= then
+        ]
+        if not kept:
+            backend.reservations.pop(reservation.id)
+        reservation.instances = kept
+    for request in list(backend.spot_instance_requests.values()):
+        if request.state not in ("open", "active") and request.status_time < then:
+            if request.instance is None or not is_live(request.instance):
+                backend.spot_instance_requests.pop(request.id)
+                backend.tags.pop(request.id, None)
+
+
+def is_live(instance: Instance) -> bool:
+    return instance._state.name not in ("terminated", "shutting-down")
+
+
 def look_at_instances(backend: Any) -> None:
     """One look passes: lag runs out, `pending` becomes `running`, `shutting-down` `terminated`."""
+    forget_the_ended(backend)
     for instance in all_instances(backend):
-        if instance.hidden_looks:
-            instance.hidden_looks -= 1
+        come_to_light(instance, instance.made)
         if instance.hidden_looks == 0 and instance._state.name in ("pending", "shutting-down"):
             if instance.state_looks:
                 instance.state_looks -= 1
@@ -280,6 +317,7 @@ def end_instance(instance: Instance, status_code: str = "instance-terminated-by-
     if before in ("terminated", "shutting-down"):
         return before
     instance.terminate()
+    instance.ended = worlds.now()
     looks = worlds.of(instance.owner_id).rules.shutting_down_looks
     if looks:
         instance.state_looks = looks
@@ -368,6 +406,7 @@ class SpotRequest:
         self.looks = 0
         self.held_by_test = False
         self.hidden_looks = hidden_looks(worlds.of(backend.account_id))
+        self.made = worlds.now()
         self.settle("open", "pending-evaluation")
 
     def settle(self, state: str, code: str, age_s: float = 0) -> None:
@@ -415,8 +454,7 @@ class SpotRequest:
 
     def look(self) -> None:
         """One look passes: the request may expire, or be fulfilled as the rules have it."""
-        if self.hidden_looks:
-            self.hidden_looks -= 1
+        come_to_light(self, self.made)
         if self.state != "open":
             return
         if self.valid_until and plain(self.valid_until) < worlds.now():
@@ -695,9 +733,20 @@ def request_spot_instances(self: SpotInstances) -> ActionResult:
     if price := self._get_param("SpotPrice"):
         ask["SpotPrice"] = f"{float(price):.6f}"
     requests = [make_request(backend, spec, ask, tags) for _ in range(count)]
+    note_peaks(backend, world)
     if token is not None:
         tokens[token] = (asked, requests)
     return ActionResult({"SpotInstanceRequests": [r.answer() for r in requests]})
+
+
+def note_peaks(backend: Any, world: worlds.World) -> None:
+    """Counts what was asked for under a worker type, and is open or lives."""
+    standing = (
+        tags_of(backend, r.id).get("provisioner:worker-type")
+        for r in backend.spot_instance_requests.values()
+        if r.state == "open" or (r.instance is not None and is_live(r.instance))
+    )
+    world.note_peaks([name for name in standing if name is not None])
 
 
 def make_request(

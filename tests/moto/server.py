@@ -106,13 +106,16 @@ class Faulty:
             "error": None,
             "at": ec2.stamp(worlds.now()),
         }
+        denied = self.denied(world, call)
         with world.lock:
             entry["n"] = len(world.calls)
+            fault = None if denied else world.fault_for(call.service, call.action, call.params)
+            if fault is not None:
+                entry["fault"] = fault.name or fault.code or fault.after
             world.calls.append(entry)
-        if denied := self.denied(world, call):
+        if denied:
             entry["status"], entry["error"] = denied[2], denied[0]
             return answer_error(call, start_response, *denied)
-        fault = world.fault_for(call.action, call.params)
 
         def started(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             entry["status"] = int(status.split()[0])
@@ -120,7 +123,6 @@ class Faulty:
 
         if fault is None:
             return self.ordinary(world, entry, environ, started)
-        entry["fault"] = fault.code or fault.after
         withheld: list[Any] = []
         if fault.after == "applied":
             done = self.ordinary(world, entry, environ, lambda *args: withheld.append(args))
@@ -138,8 +140,17 @@ class Faulty:
             entry["error"] = fault.code
             return answer_error(call, started, fault.code, fault.message, fault.status)
         if fault.after == "applied":
-            started(*withheld[0])
-            return done
+            status, headers = withheld[0][:2]
+            if fault.cut is None:
+                started(status, headers)
+                return done
+            part = b"".join(done)
+            part = part[: int(len(part) * fault.cut)]
+            if not fault.announced:
+                headers = [h for h in headers if h[0].lower() != "content-length"]
+                headers.append(("Content-Length", str(len(part))))
+            started(status, headers)
+            return [part]
         return self.ordinary(world, entry, environ, started)
 
     def denied(self, world: worlds.World, call: Call) -> tuple[str, str, int] | None:
@@ -208,7 +219,8 @@ class Control:
 
     POST /_ext/accounts                    a new account: its number and keys
     GET  /_ext/ACCOUNT/world               instances, spot requests, key pairs, volumes
-    GET  /_ext/ACCOUNT/calls               every call so far, in order
+    GET  /_ext/ACCOUNT/calls               every call so far, in order; `&since=N`: from the Nth on
+    GET  /_ext/ACCOUNT/peaks               most open requests and live machines, by worker type and "*"
     POST /_ext/ACCOUNT/rules               {rule: value}, see `worlds.Rules`
     POST /_ext/ACCOUNT/faults              [{...}], see `worlds.Fault`; they queue up
     POST /_ext/ACCOUNT/clear               no more faults; what hangs goes on
@@ -250,7 +262,9 @@ class Control:
                 case "world":
                     return picture(backend)
                 case "calls":
-                    return world.calls
+                    return world.calls[int(query.get("since", 0)) :]
+                case "peaks":
+                    return world.peaks
                 case "rules":
                     world.settle(body)
                     return asdict(world.rules)
@@ -259,8 +273,7 @@ class Control:
                     world.faults.extend(worlds.Fault(**f) for f in body)
                     return len(world.faults)
                 case "clear":
-                    world.faults.clear()
-                    world.released.set()
+                    world.clear()
                     return {}
                 case "keys":
                     return self.new_key(account)

@@ -1,5 +1,7 @@
 //! An AWS account of a test's own.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::REGION;
@@ -99,6 +101,18 @@ impl Account {
     /// All API calls so far, in order.
     pub(crate) fn calls(&self) -> Vec<Call> {
         serde_json::from_value(self.ask(REGION, "calls", None)).expect("calls")
+    }
+
+    /// The calls from the `n`th on.
+    pub(crate) fn calls_since(&self, n: usize) -> Vec<Call> {
+        let calls = self.ask(&format!("{REGION}&since={n}"), "calls", None);
+        serde_json::from_value(calls).expect("calls")
+    }
+
+    /// The most open requests and live machines that were ever there at once, by worker type; `*` is
+    /// all of them together. Counted whenever some are asked for.
+    pub(crate) fn peaks(&self) -> BTreeMap<String, usize> {
+        serde_json::from_value(self.ask(REGION, "peaks", None)).expect("counts")
     }
 
     /// The calls of one action so far.

@@ -140,6 +140,19 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Standard error so far.
+    pub(crate) fn said(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Asserts that it has not ended by itself.
+    #[track_caller]
+    pub(crate) fn still_runs(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("a child") {
+            panic!("{} ended with {status}; stderr ends:\n{}", self.what, tail(&self.said()));
+        }
+    }
+
     /// Waits until `holds`.
     ///
     /// # Panics
