@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{Filter, Reservation};
 use jiff::Timestamp;
 
 use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
-use super::{Client, Error, convert};
+use super::{Client, Error, convert, excerpt};
 use crate::ids::{InstanceId, KeyName, SpotRequestId};
 use crate::observed::{Instance, KeyPair, Observation, SpotRequest};
 
@@ -74,6 +74,8 @@ impl Client {
                 .set_filters(Some(filters.clone()))
                 .max_results(PAGE)
                 .set_next_token(pages.token())
+                .customize()
+                .interceptor(excerpt::SPOT_REQUESTS)
                 .send()
                 .await
                 .map_err(|error| Error::new(OPERATION, seen.resource(), error))?;
@@ -104,6 +106,8 @@ impl Client {
                 .filters(exact("key-name", [seen.key_name.as_str()]))
                 .max_results(PAGE)
                 .set_next_token(pages.token())
+                .customize()
+                .interceptor(excerpt::INSTANCES)
                 .send()
                 .await
                 .map_err(|error| Error::new(OPERATION, seen.resource(), error))?;
