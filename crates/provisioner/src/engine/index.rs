@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::clock;
 use crate::demand::Running;
 use crate::engine::memory::{MachineMemory, Memory};
-use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
+use crate::ids::{ClientToken, InstanceId, SpotRequestId, StatusText, WorkerTypeName};
 use crate::launch::Pool;
 use crate::money::UsdPerHour;
 use crate::observed::{InstanceState, KeyPair};
@@ -106,7 +106,7 @@ pub(super) enum Class {
 pub(super) struct OpenRequest {
     pub(super) id: SpotRequestId,
     pub(super) asked: Timestamp,
-    pub(super) status_code: String,
+    pub(super) status_code: StatusText,
     pub(super) status_since: Timestamp,
     pub(super) pool: Pool,
     pub(super) price: Option<UsdPerHour>,

@@ -240,7 +240,7 @@ impl Settle<'_> {
                         if at_once
                             && request.state == SpotRequestState::Closed
                             && !self.memory.ended.contains_key(instance)
-                            && !is_no_fault(&request.status_code)
+                            && !is_no_fault(request.status_code.as_str())
                             && let Some(name) = &type_name
                         {
                             ended.push((request, name.clone(), pool.clone()));
@@ -568,7 +568,7 @@ impl Settle<'_> {
                     self.memory.spent.usd.plus(price.over(clock::age(from, now)));
             }
             let request = join.request_of(&id);
-            let interrupted = request.is_some_and(|it| is_no_fault(&it.status_code));
+            let interrupted = request.is_some_and(|it| is_no_fault(it.status_code.as_str()));
             if let Some(name) = machine.worker_type
                 && !machine.ran
                 && !interrupted

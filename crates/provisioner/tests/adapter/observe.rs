@@ -118,8 +118,8 @@ async fn everything_of_use_is_read() {
     let open = SpotRequest {
         id: SpotRequestId::from("sir-1"),
         state: SpotRequestState::Open,
-        status_code: "pending-evaluation".to_owned(),
-        status_message: "Being evaluated.".to_owned(),
+        status_code: "pending-evaluation".into(),
+        status_message: "Being evaluated.".into(),
         status_time: Some(time("2026-11-23T11:30:05Z")),
         created: time("2026-11-23T11:30:00Z"),
         instance: None,

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use provisioner::clock;
 use provisioner::engine::{Effect, GrantedRequest, Outcome};
 use provisioner::ids::{
-    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName,
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, WorkerTypeName,
 };
 use provisioner::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use provisioner::money::UsdPerHour;
@@ -301,8 +301,8 @@ impl World {
         if open {
             self.change_request(id, |request| {
                 request.state = state;
-                code.clone_into(&mut request.status_code);
-                request.status_message = format!("{code} it is");
+                request.status_code = code.into();
+                request.status_message = StatusText::new(format!("{code} it is"));
             });
         }
     }
@@ -325,9 +325,9 @@ impl World {
         let pool = Pool { instance_type: truth.instance_type.clone(), zone: truth.zone.clone() };
         let pool = pool.to_string();
         if self.dry.contains(&pool) || self.free.get(&pool).is_some_and(|free| *free <= 0) {
-            if truth.status_code != "capacity-not-available" {
+            if truth.status_code.as_str() != "capacity-not-available" {
                 self.change_request(id, |request| {
-                    "capacity-not-available".clone_into(&mut request.status_code);
+                    request.status_code = "capacity-not-available".into();
                 });
             }
             self.schedule(secs(15), Event::Fill(id.clone()));
@@ -348,7 +348,7 @@ impl World {
         );
         self.change_request(id, |request| {
             request.state = SpotRequestState::Active;
-            "fulfilled".clone_into(&mut request.status_code);
+            request.status_code = "fulfilled".into();
             request.instance = Some(instance);
         });
     }
@@ -433,7 +433,7 @@ impl World {
             if active {
                 self.change_request(&request, |request| {
                     request.state = SpotRequestState::Closed;
-                    code.clone_into(&mut request.status_code);
+                    request.status_code = code.into();
                 });
             }
         }
@@ -636,8 +636,8 @@ impl World {
         let request = SpotRequest {
             id: id.clone(),
             state: SpotRequestState::Open,
-            status_code: "pending-evaluation".to_owned(),
-            status_message: String::new(),
+            status_code: "pending-evaluation".into(),
+            status_message: "".into(),
             status_time: Some(self.now),
             created: self.now,
             instance: None,
@@ -695,11 +695,11 @@ impl World {
             match request.record.truth().unwrap().state {
                 SpotRequestState::Open => self.change_request(id, |request| {
                     request.state = SpotRequestState::Cancelled;
-                    "canceled-before-fulfillment".clone_into(&mut request.status_code);
+                    request.status_code = "canceled-before-fulfillment".into();
                 }),
                 SpotRequestState::Active => self.change_request(id, |request| {
                     request.state = SpotRequestState::Cancelled;
-                    "request-canceled-and-instance-running".clone_into(&mut request.status_code);
+                    request.status_code = "request-canceled-and-instance-running".into();
                 }),
                 _ => {}
             }
