@@ -519,28 +519,33 @@ impl Settle<'_> {
         settled: &mut Settled,
     ) {
         let now = self.now;
-        let mut before = std::mem::take(&mut self.memory.machines).into_iter().peekable();
-        let mut kept = Vec::with_capacity(join.instances.len());
-        let mut gone = Vec::new();
-        // Both are sorted: one pass.
-        for &(instance, request) in join.instances.iter().filter(|(it, _)| it.state.is_live()) {
-            while let Some(entry) = before.next_if(|(id, _)| *id < instance.id) {
-                gone.push(entry);
+        let mut shown =
+            join.instances.iter().filter(|(instance, _)| instance.state.is_live()).peekable();
+        let mut new = Vec::new();
+        // Both are sorted: one pass, in place.
+        let is_gone = |id: &InstanceId, machine: &mut MachineMemory| {
+            while let Some(first_seen) = shown.next_if(|(instance, _)| instance.id < *id) {
+                new.push(first_seen);
             }
+            let Some((instance, _)) = shown.next_if(|(instance, _)| instance.id == *id) else {
+                return true;
+            };
             let ran = instance.state == InstanceState::Running;
-            if let Some((id, mut machine)) = before.next_if(|(id, _)| *id == instance.id) {
-                if ran && !machine.ran {
-                    settled.came_up.extend(machine.worker_type.clone());
-                }
-                machine.ran |= ran;
-                kept.push((id, machine));
-                continue;
+            if ran && !machine.ran {
+                settled.came_up.extend(machine.worker_type.clone());
             }
+            machine.ran |= ran;
+            false
+        };
+        let gone: Vec<_> = self.memory.machines.extract_if(.., is_gone).collect();
+        new.extend(shown);
+        let new = new.into_iter().map(|(instance, request)| {
             let worker_type = instance
                 .tags
                 .worker_type
                 .as_ref()
                 .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+            let ran = instance.state == InstanceState::Running;
             if ran {
                 settled.came_up.extend(worker_type.cloned());
             }
@@ -554,10 +559,10 @@ impl Settle<'_> {
                     .and_then(|request| request.max_price)
                     .or_else(|| self.price_of(worker_type)),
             };
-            kept.push((instance.id.clone(), seen));
-        }
-        gone.extend(before);
-        self.memory.machines = kept.into_iter().collect();
+            (instance.id.clone(), seen)
+        });
+        let mut new: BTreeMap<_, _> = new.collect();
+        self.memory.machines.append(&mut new);
 
         let mut died: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
         for (id, machine) in gone {
