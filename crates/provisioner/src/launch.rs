@@ -21,7 +21,7 @@ pub const TAG_INTENT: &str = "provisioner:intent";
 pub const TAG_NAME: &str = "Name";
 
 /// A capacity pool: EC2's capacity of one instance type in one zone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Pool {
     /// The instance type.

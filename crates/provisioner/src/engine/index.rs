@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::clock;
 use crate::demand::Running;
-use crate::engine::memory::{MachineMemory, Memory};
+use crate::engine::memory::{IDLE_ROUNDS, MachineMemory, Memory};
 use crate::ids::{ClientToken, InstanceId, SpotRequestId, StatusText, WorkerTypeName};
 use crate::launch::Pool;
 use crate::money::UsdPerHour;
@@ -206,9 +206,6 @@ pub(super) struct Claims<'a> {
     /// Since when tasks have been pending beside machines that look free.
     pub(super) unclaimed_since: Option<Timestamp>,
 }
-
-/// How many rounds running a machine must be known idle before it is ended for that.
-const IDLE_ROUNDS: u32 = 2;
 
 impl Group {
     /// Adds nothing, only says that a recount is due.
