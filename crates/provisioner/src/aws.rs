@@ -9,6 +9,7 @@ mod client;
 mod convert;
 mod dry_run;
 mod error;
+mod excerpt;
 mod execute;
 mod iam;
 mod inventory;

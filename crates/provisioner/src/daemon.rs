@@ -4,6 +4,7 @@
 //! one after another; between rounds it waits for the time the engine named or for a wake-up. Ending it
 //! never terminates instances.
 
+mod keep;
 mod log;
 mod prices;
 mod record;
@@ -30,6 +31,7 @@ use crate::source::DemandSource;
 use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
 use crate::status::{Record, Trigger};
 
+use keep::Keeper;
 use log::Reporter;
 use prices::PriceWatch;
 use reload::Next;
@@ -56,6 +58,7 @@ pub struct Daemon<S> {
     /// How the queue was read in it.
     read: QueueRead,
     state: State,
+    keeper: Keeper,
     next: Arc<Next<S>>,
 }
 
@@ -169,6 +172,7 @@ impl<S: DemandSource> Daemon<S> {
             trigger: Trigger::Start,
             read,
             state,
+            keeper: Keeper::default(),
             next,
         }
     }
@@ -189,7 +193,7 @@ impl<S: DemandSource> Daemon<S> {
     }
 
     /// Runs one round. Reading is given up when `stop` is cancelled; of what changes something, the
-    /// call in flight is finished, and no new one starts.
+    /// call in flight is finished, and no new one starts. What was learned in it is on disk when it ends.
     pub async fn round(&mut self, stop: &CancellationToken) -> RoundEnd {
         let began = Instant::now();
         self.reporter.begin();
@@ -228,10 +232,8 @@ impl<S: DemandSource> Daemon<S> {
             return RoundEnd::Stopped;
         };
         self.reporter.round(&report, began.elapsed());
-        if let State::Locked(state) = &self.state
-            && let Err(error) = state.write_memory(self.engine.memory())
-        {
-            tracing::warn!(error = %chain(&error), "the soft state could not be saved");
+        if let State::Locked(state) = &self.state {
+            self.keeper.keep(state, self.engine.memory());
         }
         RoundEnd::Done(report)
     }
@@ -278,6 +280,19 @@ impl<S: DemandSource> Daemon<S> {
     /// Runs rounds until `stop` is cancelled: one at once, then one at each interval or `wake`, never
     /// two at a time and never closer than `min-interval`. `tell` hears of each.
     pub async fn run(
+        &mut self,
+        stop: &CancellationToken,
+        wake: &Notify,
+        tell: impl FnMut(Turn<'_>),
+    ) -> Result<(), GaveUp> {
+        let ended = self.rounds(stop, wake, tell).await;
+        if let State::Locked(state) = &self.state {
+            self.keeper.leave(state, self.engine.memory());
+        }
+        ended
+    }
+
+    async fn rounds(
         &mut self,
         stop: &CancellationToken,
         wake: &Notify,

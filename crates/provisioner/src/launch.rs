@@ -33,7 +33,7 @@ pub fn profile_name(name_or_arn: &str) -> &str {
 }
 
 /// A capacity pool: EC2's capacity of one instance type in one zone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Pool {
     /// The instance type.

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "aws")]
+use crate::ids::SharedTexts;
 use crate::ids::{
-    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, WorkerTypeName, Zone,
 };
 use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use crate::money::UsdPerHour;
@@ -111,9 +113,9 @@ pub struct SpotRequest {
     /// Its state.
     pub state: SpotRequestState,
     /// EC2's status code (`pending-evaluation`, `capacity-not-available`, …).
-    pub status_code: String,
+    pub status_code: StatusText,
     /// EC2's message to the status code.
-    pub status_message: String,
+    pub status_message: StatusText,
     /// When the status last changed.
     pub status_time: Option<Timestamp>,
     /// When EC2 says it was made.
@@ -174,6 +176,17 @@ impl OwnTags {
             worker_type: tags.get(TAG_WORKER_TYPE).map(|name| WorkerTypeName::from(name.as_str())),
             intent: tags.get(TAG_INTENT).map(|token| ClientToken::from(token.as_str())),
         }
+    }
+}
+
+#[cfg(feature = "aws")]
+impl OwnTags {
+    /// Shares texts with what else was seen (see [`SharedTexts`]).
+    pub(crate) fn share(&mut self, texts: &mut SharedTexts) {
+        let Self { key_name, worker_type, intent } = self;
+        key_name.iter_mut().for_each(|name| texts.share(name));
+        worker_type.iter_mut().for_each(|name| texts.share(name));
+        intent.iter_mut().for_each(|token| texts.share(token));
     }
 }
 

@@ -200,7 +200,7 @@ impl World {
             };
             self.change_request(no, |request| {
                 request.state = SpotRequestState::Cancelled;
-                code.clone_into(&mut request.status_code);
+                request.status_code = code.into();
             });
         }
         Outcome::Done

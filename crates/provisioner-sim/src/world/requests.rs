@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::clock;
-use provisioner::ids::{KeyName, SpotRequestId};
+use provisioner::ids::{KeyName, SpotRequestId, StatusText};
 use provisioner::launch::{LaunchCall, Pool};
 use provisioner::observed::{OwnTags, SpotRequest, SpotRequestState};
 
@@ -83,8 +83,8 @@ impl World {
         let request = SpotRequest {
             id: SpotRequestId::new(format!("{PREFIX}{no:08x}")),
             state: SpotRequestState::Open,
-            status_code: "pending-evaluation".to_owned(),
-            status_message: String::new(),
+            status_code: "pending-evaluation".into(),
+            status_message: "".into(),
             status_time: Some(self.now),
             created: self.now,
             instance: None,
@@ -123,8 +123,8 @@ impl World {
         if self.requests.at(no).truth().state == SpotRequestState::Open {
             self.change_request(no, |request| {
                 request.state = state;
-                code.clone_into(&mut request.status_code);
-                request.status_message = message;
+                request.status_code = code.into();
+                request.status_message = StatusText::new(&message);
             });
         }
     }
@@ -161,8 +161,8 @@ impl World {
             None
         };
         if let Some(code) = held_up {
-            if truth.status_code != code {
-                self.change_request(no, |request| code.clone_into(&mut request.status_code));
+            if truth.status_code.as_str() != code {
+                self.change_request(no, |request| request.status_code = code.into());
             }
             self.schedule(EVALUATED_EVERY, Event::Fill(no));
             return;
@@ -183,7 +183,7 @@ impl World {
         let instance = self.machines.at(machine).truth().id.clone();
         self.change_request(no, |request| {
             request.state = SpotRequestState::Active;
-            "fulfilled".clone_into(&mut request.status_code);
+            request.status_code = "fulfilled".into();
             request.instance = Some(instance);
         });
     }

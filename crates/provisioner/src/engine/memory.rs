@@ -49,7 +49,7 @@ pub struct Memory {
 }
 
 /// A penalty that grows with each strike.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CoolDown {
     /// Refusals in a row.
@@ -59,6 +59,9 @@ pub struct CoolDown {
     /// What it said (`InsufficientInstanceCapacity`, …).
     pub code: String,
 }
+
+/// How many rounds running a machine must be known idle before it is ended for that.
+pub(super) const IDLE_ROUNDS: u32 = 2;
 
 /// The first pause after a pool refused. EC2's capacity changes within minutes; Karpenter's flat
 /// penalty is 3 min, half a minute doubling reaches it with the fourth refusal.
@@ -99,7 +102,7 @@ impl CoolDown {
 }
 
 /// An instance profile that EC2 does not know. It may be a fresh one: what IAM makes reaches EC2 later.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct UnknownProfile {
     /// The first time since an instance last started with it.
@@ -130,7 +133,7 @@ impl UnknownProfile {
 }
 
 /// Launches of a worker type that failed in a row.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Failures {
     /// How many.
@@ -184,6 +187,36 @@ impl Memory {
         fail(&mut self.failures, name, text, now);
         false
     }
+
+    /// A number that changes when something is learned, and not with what every round adds to: further
+    /// rounds of machines that are known to be idle, and dollars, which are counted on from the time that
+    /// was saved with them.
+    pub fn learned(&self) -> u64 {
+        let Self {
+            cool_downs,
+            breakers,
+            failures,
+            unknown_profiles,
+            configured,
+            machines,
+            open,
+            cancelling,
+            fulfilled,
+            ended,
+            unclaimed_since,
+            spent: _,
+        } = self;
+        let mut hasher = DefaultHasher::new();
+        (cool_downs, breakers, failures, unknown_profiles, configured).hash(&mut hasher);
+        (open, cancelling, fulfilled, ended, unclaimed_since).hash(&mut hasher);
+        for (id, machine) in machines {
+            let MachineMemory { first_seen, claimed, idle_rounds, ran, worker_type, price } =
+                machine;
+            let idle_rounds = idle_rounds.min(&IDLE_ROUNDS);
+            (id, first_seen, claimed, idle_rounds, ran, worker_type, price).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
 }
 
 /// A number that changes with the worker type's configuration. Stable for one build of the program;
@@ -231,7 +264,7 @@ pub struct MachineMemory {
 }
 
 /// A request seen open.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct OpenMemory {
     /// Its worker type.
@@ -243,7 +276,7 @@ pub struct OpenMemory {
 }
 
 /// A request seen fulfilled, without its instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Fulfilled {
     /// The first sight.
@@ -255,7 +288,7 @@ pub struct Fulfilled {
 }
 
 /// A request we cancelled. Whether it made an instance all the same is followed in the ledger.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Cancelling {
     /// When.
@@ -328,6 +361,28 @@ mod tests {
         assert_eq!(failed(3).paused_until(), Some(at(60)));
         assert_eq!(failed(4).paused_until(), Some(at(120)));
         assert_eq!(failed(60).paused_until(), Some(at(3600)));
+    }
+
+    #[test]
+    fn what_every_round_adds_is_nothing_learned() {
+        let machine = |idle_rounds| MachineMemory {
+            first_seen: at(0),
+            claimed: true,
+            idle_rounds,
+            ran: true,
+            worker_type: None,
+            price: None,
+        };
+        let memory = |idle_rounds, second| Memory {
+            machines: BTreeMap::from([(InstanceId::from("i-1"), machine(idle_rounds))]),
+            spent: Spent { counted_to: Some(at(second)), usd: Usd::ZERO },
+            ..Memory::default()
+        };
+        assert_eq!(memory(2, 0).learned(), memory(7, 10).learned());
+        assert_ne!(memory(1, 0).learned(), memory(2, 0).learned());
+        let mut refused = memory(2, 0);
+        refused.cool_downs.insert("pool".to_owned(), CoolDown::strike(None, "x", at(0)));
+        assert_ne!(refused.learned(), memory(2, 0).learned());
     }
 
     #[test]

@@ -363,6 +363,9 @@ impl NoteKind {
             Self::Unresolved => {
                 "mend what the worker type names in AWS; use ids where names are ambiguous"
             }
+            Self::ProfileNotVisible => {
+                "a new profile shows within minutes; else check `iam-instance-profile`"
+            }
             Self::BootTimeout => "look at the console output of a machine, or raise `boot-timeout`",
             Self::StrayKept => {
                 "end what is not needed by hand, and launch nothing under this key-name"

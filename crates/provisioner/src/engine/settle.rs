@@ -245,7 +245,7 @@ impl Settle<'_> {
                         if at_once
                             && request.state == SpotRequestState::Closed
                             && !self.memory.ended.contains_key(instance)
-                            && !is_no_fault(&request.status_code)
+                            && !is_no_fault(request.status_code.as_str())
                             && let Some(name) = &type_name
                         {
                             ended.push((request, name.clone(), pool.clone()));
@@ -326,7 +326,7 @@ impl Settle<'_> {
             "" => code.to_owned(),
             message => format!("{code}: {message}"),
         };
-        match classify_answer(code, &request.status_message) {
+        match classify_answer(code, request.status_message.as_str()) {
             Some(RefusalClass::NoCapacity | RefusalClass::Throttled | RefusalClass::Transient) => {
                 strike(&mut self.memory.cool_downs, pool.to_string(), code, self.now);
             }
@@ -529,28 +529,33 @@ impl Settle<'_> {
         settled: &mut Settled,
     ) {
         let now = self.now;
-        let mut before = std::mem::take(&mut self.memory.machines).into_iter().peekable();
-        let mut kept = Vec::with_capacity(join.instances.len());
-        let mut gone = Vec::new();
-        // Both are sorted: one pass.
-        for &(instance, request) in join.instances.iter().filter(|(it, _)| it.state.is_live()) {
-            while let Some(entry) = before.next_if(|(id, _)| *id < instance.id) {
-                gone.push(entry);
+        let mut shown =
+            join.instances.iter().filter(|(instance, _)| instance.state.is_live()).peekable();
+        let mut new = Vec::new();
+        // Both are sorted: one pass, in place.
+        let is_gone = |id: &InstanceId, machine: &mut MachineMemory| {
+            while let Some(first_seen) = shown.next_if(|(instance, _)| instance.id < *id) {
+                new.push(first_seen);
             }
+            let Some((instance, _)) = shown.next_if(|(instance, _)| instance.id == *id) else {
+                return true;
+            };
             let ran = instance.state == InstanceState::Running;
-            if let Some((id, mut machine)) = before.next_if(|(id, _)| *id == instance.id) {
-                if ran && !machine.ran {
-                    settled.came_up.extend(machine.worker_type.clone());
-                }
-                machine.ran |= ran;
-                kept.push((id, machine));
-                continue;
+            if ran && !machine.ran {
+                settled.came_up.extend(machine.worker_type.clone());
             }
+            machine.ran |= ran;
+            false
+        };
+        let gone: Vec<_> = self.memory.machines.extract_if(.., is_gone).collect();
+        new.extend(shown);
+        let new = new.into_iter().map(|(instance, request)| {
             let worker_type = instance
                 .tags
                 .worker_type
                 .as_ref()
                 .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+            let ran = instance.state == InstanceState::Running;
             if ran {
                 settled.came_up.extend(worker_type.cloned());
             }
@@ -564,10 +569,10 @@ impl Settle<'_> {
                     .and_then(|request| request.max_price)
                     .or_else(|| self.price_of(worker_type)),
             };
-            kept.push((instance.id.clone(), seen));
-        }
-        gone.extend(before);
-        self.memory.machines = kept.into_iter().collect();
+            (instance.id.clone(), seen)
+        });
+        let mut new: BTreeMap<_, _> = new.collect();
+        self.memory.machines.append(&mut new);
 
         let mut died: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
         for (id, machine) in gone {
@@ -578,7 +583,7 @@ impl Settle<'_> {
                     self.memory.spent.usd.plus(price.over(clock::age(from, now)));
             }
             let request = join.request_of(&id);
-            let interrupted = request.is_some_and(|it| is_no_fault(&it.status_code));
+            let interrupted = request.is_some_and(|it| is_no_fault(it.status_code.as_str()));
             if let Some(name) = machine.worker_type
                 && !machine.ran
                 && !interrupted
