@@ -29,5 +29,6 @@ pub mod faults;
 pub mod judge;
 pub mod lagged;
 pub mod queue;
+pub mod sabotage;
 pub mod script;
 pub mod world;
