@@ -156,13 +156,12 @@ impl StatusView<'_> {
         let Status { time, source, observed, last_round, cost, .. } = self.status;
         let mut facts = vec![("Cost per hour:", self.cost(cost))];
         let failed = last_round.as_ref().is_some_and(|it| it.outcome == RoundOutcome::Failed);
-        let old = observed.filter(|at| failed || clock::age(*at, *time) > OLD);
-        match (observed, old) {
-            (Some(_), Some(at)) if *source == Source::Daemon => {
-                facts.push(("As of:", format!("{}, when EC2 was last seen", ago(at, *time))));
-            }
-            _ => facts.extend(self.unknown().map(|why| ("? is unknown:", why.to_owned()))),
+        let is_old = |at: &Timestamp| failed || clock::age(*at, *time) > OLD;
+        // Whoever looks for themselves has looked just now.
+        if let Some(at) = observed.filter(|at| *source == Source::Daemon && is_old(at)) {
+            facts.push(("As of:", format!("{}, when EC2 was last seen", ago(at, *time))));
         }
+        facts.extend(self.unknown().map(|why| ("? is unknown:", why.to_owned())));
         facts.push((
             "Last round:",
             last_round
@@ -264,21 +263,14 @@ impl StatusView<'_> {
             fix,
         } = problem;
         let now = self.status.time;
-        let mut what = String::from("  ");
         let whom = worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-        what.push_str(&whom);
-        match operation {
-            Some(operation) => {
-                what.push_str(&[operation, ": ", code].concat());
-                if !message.is_empty() {
-                    what.push_str(&[": ", message].concat());
-                }
-            }
-            None => what.push_str(&[message, " (", code, ")"].concat()),
-        }
-        if let Some(id) = request_id {
-            what.push_str(&[" (request ", id, ")"].concat());
-        }
+        let what = match operation {
+            Some(operation) if message.is_empty() => format!("{operation}: {code}"),
+            Some(operation) => format!("{operation}: {code}: {message}"),
+            None => format!("{message} ({code})"),
+        };
+        let request = request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default();
+        let what = format!("{whom}{what}{request}");
         let rounds = match rounds {
             1 => String::new(),
             n => format!(", {n} times"),

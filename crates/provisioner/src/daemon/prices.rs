@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{self, Client};
@@ -24,6 +25,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// How long a round's end waits for the answer, which mostly takes a fraction of a second. Later ones
 /// are there at the next round's end.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one waits who wants to know it now.
+const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
 type Answer = (BTreeSet<Pool>, Timestamp, Result<BTreeMap<Pool, UsdPerHour>, aws::Error>);
 
@@ -85,11 +88,14 @@ impl PriceWatch {
         }
     }
 
-    /// Asks for the prices of `machines` if they are due, and waits for the answer.
+    /// Asks for the prices of `machines` if they are due, and waits for the answer: somebody wants to
+    /// know.
     pub(super) async fn ask_if_due(&mut self, client: &Client, machines: &[Machines]) {
         self.call_if_due(client, machines);
-        let answer = self.calls.join_next().await;
-        self.take_in(answer);
+        // A later answer is taken in by the next look, if there is one.
+        if let Ok(answer) = timeout(LONG_PATIENCE, self.calls.join_next()).await {
+            self.take_in(answer);
+        }
     }
 
     fn call_if_due(&mut self, client: &Client, machines: &[Machines]) {
