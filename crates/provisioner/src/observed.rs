@@ -184,9 +184,15 @@ impl OwnTags {
     /// Shares texts with what else was seen (see [`SharedTexts`]).
     pub(crate) fn share(&mut self, texts: &mut SharedTexts) {
         let Self { key_name, worker_type, intent } = self;
-        key_name.iter_mut().for_each(|name| texts.share(name));
-        worker_type.iter_mut().for_each(|name| texts.share(name));
-        intent.iter_mut().for_each(|token| texts.share(token));
+        if let Some(name) = key_name {
+            texts.share(name);
+        }
+        if let Some(name) = worker_type {
+            texts.share(name);
+        }
+        if let Some(token) = intent {
+            texts.share(token);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::clock;
-use provisioner::ids::{KeyName, SpotRequestId, StatusText};
+use provisioner::ids::{KeyName, SpotRequestId};
 use provisioner::launch::{LaunchCall, Pool};
 use provisioner::observed::{OwnTags, SpotRequest, SpotRequestState};
 
@@ -119,23 +119,23 @@ impl World {
         });
     }
 
-    fn end_request(&mut self, no: usize, state: SpotRequestState, code: &str, message: String) {
+    fn end_request(&mut self, no: usize, state: SpotRequestState, code: &str, message: &str) {
         if self.requests.at(no).truth().state == SpotRequestState::Open {
             self.change_request(no, |request| {
                 request.state = state;
                 request.status_code = code.into();
-                request.status_message = StatusText::new(&message);
+                request.status_message = message.into();
             });
         }
     }
 
     pub(super) fn fail_request(&mut self, no: usize) {
         let message = self.bad_because.clone();
-        self.end_request(no, SpotRequestState::Failed, "bad-parameters", message);
+        self.end_request(no, SpotRequestState::Failed, "bad-parameters", &message);
     }
 
     pub(super) fn expire(&mut self, no: usize) {
-        let message = "schedule-expired it is".to_owned();
+        let message = "schedule-expired it is";
         self.end_request(no, SpotRequestState::Closed, "schedule-expired", message);
     }
 
