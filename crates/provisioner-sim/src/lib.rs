@@ -2,5 +2,9 @@
 //!
 //! Deterministic: all chance comes from one seed, a stream per purpose ([`chance`]). Nothing in here
 //! speaks to a network or reads a clock.
+//!
+//! [`load`] has the tasks of a simulation.
+#![forbid(unsafe_code)]
 
 pub mod chance;
+pub mod load;
