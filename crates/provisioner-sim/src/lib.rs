@@ -7,4 +7,5 @@
 #![forbid(unsafe_code)]
 
 pub mod chance;
+pub mod fleet;
 pub mod load;
