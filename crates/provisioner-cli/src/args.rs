@@ -13,6 +13,7 @@ pub(crate) use global::CONFIG_VARIABLE;
 pub use global::{Colour, GlobalArgs, LogFormat, OutputFormat};
 pub use program::Program;
 pub use provisionerd::{
-    Command, CompletionsArgs, ManArgs, PlanArgs, Provisionerd, RunArgs, ValidateArgs,
+    Command, CompletionsArgs, DemoArgs, ManArgs, PlanArgs, Provisionerd, RunArgs, Speed,
+    ValidateArgs,
 };
 pub use setup::SetupAws;

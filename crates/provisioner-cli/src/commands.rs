@@ -3,6 +3,7 @@
 mod cleanup;
 mod completions;
 mod config;
+mod demo;
 #[cfg(feature = "aws")]
 mod local;
 mod man;
@@ -28,6 +29,7 @@ pub(crate) async fn provisionerd(
         Command::Plan(args) => plan::plan(args, context).await,
         Command::Validate(args) => Box::pin(validate::validate(args, context)).await,
         Command::Config => config::config(context),
+        Command::Demo(args) => Box::pin(demo::demo(args, context)).await,
         Command::Completions(args) => completions::completions(args, context),
         Command::Man(args) => man::man(&args, context),
     }

@@ -19,6 +19,7 @@ pub(crate) trait Report: Serialize {
 /// Writes reports to stdout in the form asked for.
 pub(crate) struct Output {
     format: OutputFormat,
+    closed: bool,
     out: Box<dyn Write + Send>,
 }
 
@@ -41,13 +42,13 @@ impl<R: Report> Display for AsText<'_, R> {
 impl Output {
     /// Writes to stdout.
     pub(crate) fn stdout(format: OutputFormat) -> Self {
-        Self { format, out: Box::new(io::stdout()) }
+        Self { format, closed: false, out: Box::new(io::stdout()) }
     }
 
     /// Writes to `out`.
     #[cfg(test)]
     pub(crate) fn to(format: OutputFormat, out: impl Write + Send + 'static) -> Self {
-        Self { format, out: Box::new(out) }
+        Self { format, closed: false, out: Box::new(out) }
     }
 
     /// Prints a report, in one write. A reader that has gone away is no failure.
@@ -72,13 +73,26 @@ impl Output {
         self.write(text)
     }
 
+    /// Prints text as it is, outside of any report: what is for people to watch.
+    pub(crate) fn show(&mut self, text: &str) -> Result<(), Failure> {
+        self.write(text.to_owned())
+    }
+
+    /// Whether the reader of stdout has gone away.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     fn write(&mut self, mut text: String) -> Result<(), Failure> {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
             // The reader has seen enough (`| head`): no failure of ours.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
             Err(error) => Err(Failure::failed("failed to write to stdout").caused_by(&error)),
             Ok(()) => Ok(()),
         }

@@ -38,6 +38,11 @@ impl Chance {
         share > 0.0 && self.0.random::<f64>() < share
     }
 
+    /// True in `percent` of a hundred cases.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
     /// A number from 0 (in) to 1 (out), evenly.
     pub fn unit(&mut self) -> f64 {
         self.0.random()
@@ -114,7 +119,7 @@ mod tests {
 
     #[test]
     fn boot_times_have_the_median_and_the_tail_asked_for() {
-        let (median, p99) = (Duration::from_secs(90), Duration::from_secs(240));
+        let (median, p99) = (Duration::from_secs(90), Duration::from_mins(4));
         let boots = Lognormal::new(median, p99);
         assert!((boots.mean().as_secs_f64() - 98.4).abs() < 0.1, "a mean of 98.4 s");
         let mut chance = Chance::stream(7, "boots");

@@ -3,12 +3,15 @@
 //! An [`Observation`] exists only if every page of every call arrived; planning on a smaller world
 //! than exists launches twice.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
+use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use crate::money::UsdPerHour;
 
 /// One complete look at everything under the key-name.
@@ -145,6 +148,17 @@ pub struct OwnTags {
     /// `provisioner:intent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<ClientToken>,
+}
+
+impl OwnTags {
+    /// Ours among all tags of a resource.
+    pub fn of(tags: &BTreeMap<String, String>) -> Self {
+        Self {
+            key_name: tags.get(TAG_KEY_NAME).map(|name| KeyName::from(name.as_str())),
+            worker_type: tags.get(TAG_WORKER_TYPE).map(|name| WorkerTypeName::from(name.as_str())),
+            intent: tags.get(TAG_INTENT).map(|token| ClientToken::from(token.as_str())),
+        }
+    }
 }
 
 impl InstanceState {
