@@ -5,6 +5,7 @@ mod global;
 mod program;
 mod provisionerd;
 mod setup;
+mod simulate;
 #[cfg(test)]
 mod tests;
 
@@ -17,3 +18,4 @@ pub use provisionerd::{
     ValidateArgs,
 };
 pub use setup::SetupAws;
+pub use simulate::{BootTime, KnowledgeArg, SimulateArgs, WorldArg};

@@ -10,6 +10,7 @@ mod man;
 mod plan;
 mod run;
 mod setup;
+mod simulate;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -23,13 +24,15 @@ pub(crate) async fn provisionerd(
     args: Provisionerd,
     context: Context,
 ) -> Result<ExitStatus, Failure> {
-    match args.command {
+    let Provisionerd { globals, command } = args;
+    match command {
         // On the heap: these are large.
         Command::Run(args) => Box::pin(run::run(args, context)).await,
         Command::Plan(args) => plan::plan(args, context).await,
         Command::Validate(args) => Box::pin(validate::validate(args, context)).await,
         Command::Config => config::config(context),
         Command::Demo(args) => Box::pin(demo::demo(args, context)).await,
+        Command::Simulate(args) => simulate::simulate(&args, &globals, context),
         Command::Completions(args) => completions::completions(args, context),
         Command::Man(args) => man::man(&args, context),
     }

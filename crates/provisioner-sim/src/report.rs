@@ -29,7 +29,7 @@ pub struct Contender {
 
 /// What became of one contender: the means over the seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Result {
+pub struct Standing {
     /// What it is called.
     pub policy: String,
     /// What it came to.
@@ -52,10 +52,10 @@ pub struct Comparison {
     #[serde(serialize_with = "bounds")]
     pub bounds: Bounds,
     /// In the order named.
-    pub policies: Vec<Result>,
+    pub policies: Vec<Standing>,
 }
 
-fn bounds<S: Serializer>(bounds: &Bounds, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn bounds<S: Serializer>(bounds: &Bounds, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Shown {
         busy_hours: f64,
@@ -128,7 +128,7 @@ pub fn compare(
     let outcomes = outcomes(load, contenders, seeds, progress);
     let policies = contenders.iter().zip(outcomes).map(|(contender, outcomes)| {
         let outcome = Outcome::mean(&outcomes);
-        Result {
+        Standing {
             policy: contender.name.clone(),
             cost_usd: outcome.instance_hours * contender.usd_per_hour,
             outcome,

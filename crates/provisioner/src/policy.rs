@@ -33,8 +33,6 @@ pub struct Situation {
     pub pending: u64,
     /// Tasks that run, where the queue tells.
     pub running: Option<u64>,
-    /// Tasks that were started since the last round, where the queue tells.
-    pub started: Option<u64>,
     /// Open requests and launches in flight: what is to become an instance.
     pub requested: u64,
     /// Instances that are expected to take tasks and never did. Where workers do not tell that they are
@@ -67,7 +65,6 @@ impl Situation {
             now,
             pending: 0,
             running: None,
-            started: None,
             requested: 0,
             booting: 0,
             idle: 0,
@@ -147,6 +144,9 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The 2014 rules, mended.
+    pub const BASIC: Self = Self { rule: Rule::Basic, idle_timeout: None };
+
     /// What it wishes in `situation`. To be asked once per round: `memory` learns from it.
     pub fn wish(&self, situation: &Situation, memory: &mut PolicyMemory) -> Wish {
         match &self.rule {
@@ -155,6 +155,11 @@ impl Policy {
             Rule::WorkerManager(it) => it.wish(situation),
             Rule::Adaptive(it) => it.wish(situation, memory),
         }
+    }
+
+    /// Whether it uses its memory.
+    pub fn learns(&self) -> bool {
+        matches!(self.rule, Rule::Adaptive(_))
     }
 
     /// Whether it says itself which idle workers stop, where they consent.

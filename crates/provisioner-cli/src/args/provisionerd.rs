@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use provisioner::config::duration;
 
-use super::{GlobalArgs, Program};
+use super::{GlobalArgs, Program, SimulateArgs};
 
 /// Keeps the EC2 spot capacity that the tasks of a queue need.
 ///
@@ -89,6 +89,15 @@ Secrets are left out")]
     /// instances that are taken back. On a terminal a live table, else a line per action with its
     /// reason; in the end what it cost and how long tasks waited. Nothing is read, nothing is sent.
     Demo(DemoArgs),
+
+    /// Replay a load in virtual time, and print what it costs and how long tasks wait
+    ///
+    /// Several capacity policies side by side, on a load of your own or a made-up one, in seconds and
+    /// without AWS. The policies are the daemon's own code. Without `--worker-type` and `--config` no
+    /// configuration file is read: at most 1,000 instances, startups of 90 s of which 1 % take over
+    /// 240 s, a round every 10 s. With a worker type: its policy, its limits, its prices and
+    /// `provisioner.interval`.
+    Simulate(SimulateArgs),
 
     /// Print a script that completes command lines in a shell
     ///

@@ -77,7 +77,6 @@ struct Look {
     busy: u64,
     young: u64,
     requested: u64,
-    started: u64,
     /// What was done before it, in all.
     asked: u64,
     cancelled: u64,
@@ -109,7 +108,6 @@ struct Fleet<'a> {
     startups: Chance,
     lives: Chance,
     wakes: Chance,
-    last_start: u64,
     waits: Vec<u64>,
     delays: Vec<u64>,
     first_starts: Vec<Option<u64>>,
@@ -149,7 +147,6 @@ impl<'a> Fleet<'a> {
             startups: Chance::stream(seed, "startups"),
             lives: Chance::stream(seed, "lives"),
             wakes: Chance::stream(seed, "wakes"),
-            last_start: 0,
             waits: Vec::with_capacity(load.tasks().len()),
             delays: Vec::with_capacity(load.tasks().len()),
             first_starts: vec![None; load.tasks().len()],
@@ -347,7 +344,6 @@ impl<'a> Fleet<'a> {
         it.worked = true;
         self.totals.idle -= 1;
         self.totals.busy += 1;
-        self.totals.started += 1;
         let created = self.load.tasks()[task].created;
         let wait = self.now - created;
         if self.first_starts[task].replace(self.now).is_none() {
@@ -455,13 +451,11 @@ impl<'a> Fleet<'a> {
     }
 
     /// What a round knows: the look, and what was done since.
-    fn situation(&mut self, look: &Look, now: Timestamp) -> Situation {
+    fn situation(&self, look: &Look, now: Timestamp) -> Situation {
         let asked = self.totals.asked - look.asked;
         let cancelled = self.totals.cancelled - look.cancelled;
         let stopped = self.totals.stopped - look.stopped;
         let requested = (look.requested + asked).saturating_sub(cancelled);
-        let started = look.started - self.last_start;
-        self.last_start = look.started;
         let up = (look.booting + look.idle + look.busy).saturating_sub(stopped);
         let known = Situation {
             pending: look.pending,
@@ -475,7 +469,6 @@ impl<'a> Fleet<'a> {
                 let idle = look.idle.saturating_sub(stopped);
                 Situation {
                     running: Some(look.busy),
-                    started: Some(started),
                     booting: look.booting,
                     idle,
                     busy: look.busy,

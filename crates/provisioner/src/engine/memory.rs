@@ -14,6 +14,7 @@ use crate::clock;
 use crate::ids::{InstanceId, InstanceType, SpotRequestId, WorkerTypeName};
 use crate::launch::Pool;
 use crate::money::{Usd, UsdPerHour};
+use crate::policy::PolicyMemory;
 use crate::settings::{Settings, WorkerType};
 
 /// The engine's soft state.
@@ -41,6 +42,8 @@ pub struct Memory {
     pub ended: BTreeMap<InstanceId, Timestamp>,
     /// Since when tasks have been pending beside machines that look free, per worker type.
     pub unclaimed_since: BTreeMap<WorkerTypeName, Timestamp>,
+    /// What the policies have learned, per worker type.
+    pub policies: BTreeMap<WorkerTypeName, PolicyMemory>,
     /// Dollars spent today.
     pub spent: Spent,
 }

@@ -33,7 +33,8 @@ impl Adaptive {
         let dt =
             m.last.map_or(10.0, |last| (now - last.as_millisecond()) as f64 / 1000.0).max(0.001);
         m.last = Some(s.now);
-        let started = s.started.unwrap_or(0);
+        let started = (s.busy).saturating_sub(m.busy);
+        m.busy = s.busy;
         let arrived = (s.pending + started).saturating_sub(m.pending);
         let a = 1.0 - (-dt / 900.0).exp();
         m.rate += a * (arrived as f64 / dt - m.rate);
