@@ -6,6 +6,7 @@ mod iam_policy;
 mod program;
 mod provisionerd;
 mod setup;
+mod simulate;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -20,4 +21,5 @@ pub use provisionerd::{
     ValidateArgs,
 };
 pub use setup::SetupAws;
+pub use simulate::{BootTime, KnowledgeArg, SimulateArgs, WorldArg};
 pub use status::StatusArgs;

@@ -11,6 +11,7 @@ mod man;
 mod plan;
 mod run;
 mod setup;
+mod simulate;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,8 @@ pub(crate) async fn provisionerd(
     args: Provisionerd,
     context: Context,
 ) -> Result<ExitStatus, Failure> {
-    match args.command {
+    let Provisionerd { globals, command } = args;
+    match command {
         // On the heap: these are large.
         Command::Run(args) => Box::pin(run::run(args, context)).await,
         Command::Plan(args) => plan::plan(args, context).await,
@@ -34,6 +36,7 @@ pub(crate) async fn provisionerd(
         Command::Config => config::config(context),
         Command::IamPolicy(args) => iam_policy::iam_policy(&args, context),
         Command::Demo(args) => Box::pin(demo::demo(args, context)).await,
+        Command::Simulate(args) => simulate::simulate(&args, &globals, context),
         Command::Completions(args) => completions::completions(args, context),
         Command::Man(args) => man::man(&args, context),
     }

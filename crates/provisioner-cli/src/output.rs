@@ -136,6 +136,17 @@ impl Notices {
         }
     }
 
+    /// Shows how much is done of what takes a while, on one line that goes away when all is. Nothing
+    /// where nobody watches.
+    pub(crate) fn meter(self, done: usize, of: usize, what: &str) {
+        if !self.quiet && stderr_is_terminal() {
+            const CLEAR_LINE: &str = "\r\u{1b}[K";
+            let text = if done < of { format!("{done} of {of} {what}") } else { String::new() };
+            let mut stderr = io::stderr().lock();
+            drop(write!(stderr, "{CLEAR_LINE}{text}").and_then(|()| stderr.flush()));
+        }
+    }
+
     /// Says what is wrong without being in the way.
     pub(crate) fn warning(self, message: impl Display, hint: &str) {
         to_stderr(&format!("{} {message}", self.paint.role(Role::Warning, "warning:")));

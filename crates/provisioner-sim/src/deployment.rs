@@ -8,9 +8,9 @@ use provisioner::clock;
 use provisioner::ids::{InstanceType, KeyName, WorkerTypeName, Zone};
 use provisioner::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
 use provisioner::money::UsdPerHour;
+use provisioner::policy::Policy;
 use provisioner::settings::{
-    AskRunning, Aws, Launch, Limits, Policy, Provisioner, Queue, Server, Settings, Strays,
-    WorkerType,
+    AskRunning, Aws, Launch, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerType,
 };
 
 /// When every simulation starts.
@@ -57,7 +57,7 @@ pub fn worker_type(instance_types: &[&str], max: u64) -> WorkerType {
         user_data: None,
         max_price: Some(UsdPerHour::from_micros(100_000)),
         launch: Launch::SpotRequest,
-        policy: Policy::Basic,
+        policy: Policy::BASIC,
         request_timeout: mins(10),
         min_instances: 0,
         max_instances: max,

@@ -4,6 +4,9 @@
 //! [`driver`] is the loop around an engine, with a disk and crashes; [`judge`] holds every step against
 //! what must hold. Same seed, same run, to the byte. Nothing in here speaks to a network or reads a clock.
 //!
+//! Beside it stands a smaller and much faster one, for measuring policies: a [`load`] is run by one
+//! worker type's [`fleet`], and [`report`] compares what it comes to.
+//!
 //! ```
 //! use std::sync::Arc;
 //!
@@ -26,9 +29,12 @@ pub mod demo;
 pub mod deployment;
 pub mod driver;
 pub mod faults;
+pub mod fleet;
 pub mod judge;
 pub mod lagged;
+pub mod load;
 pub mod queue;
+pub mod report;
 pub mod sabotage;
 pub mod script;
 pub mod world;

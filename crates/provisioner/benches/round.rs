@@ -27,9 +27,9 @@ use provisioner::money::UsdPerHour;
 use provisioner::observed::{
     Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
 };
+use provisioner::policy::Policy;
 use provisioner::settings::{
-    AskRunning, Aws, Launch, Limits, Policy, Provisioner, Queue, Server, Settings, Strays,
-    WorkerType,
+    AskRunning, Aws, Launch, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerType,
 };
 
 const RUNS: usize = 9;
@@ -78,7 +78,7 @@ fn settings(size: Size, max_instances: u64) -> Settings {
         user_data: None,
         max_price: Some(UsdPerHour::from_micros(100_000)),
         launch: Launch::SpotRequest,
-        policy: Policy::Basic,
+        policy: Policy::BASIC,
         request_timeout: Duration::from_mins(10),
         min_instances: 0,
         max_instances,

@@ -20,7 +20,7 @@ mod origin;
 mod read;
 mod section;
 mod setting;
-mod suggest;
+pub(crate) mod suggest;
 mod tree;
 mod trust;
 

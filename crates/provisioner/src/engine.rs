@@ -22,12 +22,12 @@ mod limits;
 mod memory;
 mod options;
 mod plan;
-mod policy;
 mod round;
 mod settle;
 mod shed;
 mod token;
 mod waiting;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -229,8 +229,17 @@ impl Engine {
             |since| clock::after(since, self.settings.provisioner.visibility_window) <= now,
         );
         let mut decided = {
+            let wishes = wishes::ask(
+                &self.settings,
+                &self.index,
+                &in_flight,
+                self.demand.as_ref().ok(),
+                &mut self.memory.policies,
+                now,
+            );
             let decide = Decide {
                 settings: &self.settings,
+                wishes: &wishes,
                 index: &self.index,
                 ledger: &self.ledger,
                 memory: &self.memory,

@@ -70,6 +70,7 @@ pub mod launch;
 pub mod ledger;
 pub mod money;
 pub mod observed;
+pub mod policy;
 pub mod preflight;
 pub mod prices;
 #[cfg(feature = "aws")]

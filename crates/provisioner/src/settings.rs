@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
 use crate::money::{Usd, UsdPerHour};
+use crate::policy::Policy;
 use crate::user_data::{UserData, UserDataError, Variables};
 
 /// The whole configuration.
@@ -214,11 +215,4 @@ pub struct WorkerType {
 pub enum Launch {
     /// `RequestSpotInstances`, one-time requests.
     SpotRequest,
-}
-
-/// `policy`, by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// The 2014 rules, mended.
-    Basic,
 }

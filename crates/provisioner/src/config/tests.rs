@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::ids::WorkerTypeName;
 use crate::launch::LaunchSpecification;
-use crate::settings::{AskRunning, Launch, Limits, Policy, Strays, WorkerType};
+use crate::policy::Policy;
+use crate::settings::{AskRunning, Launch, Limits, Strays, WorkerType};
 use crate::user_data::UserData;
 
 /// A directory that is current directory, home and machine in one.
@@ -114,7 +115,7 @@ fn a_worker_type_has_defaults() {
         user_data: None,
         max_price: None,
         launch: Launch::SpotRequest,
-        policy: Policy::Basic,
+        policy: Policy::BASIC,
         request_timeout: Duration::from_mins(10),
         min_instances: 0,
         max_instances: 20,

@@ -20,11 +20,11 @@ use crate::engine::options::{self, Goal};
 use crate::engine::plan::{
     Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
 };
-use crate::engine::policy::{self, Situation};
 use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::launch::ResolvedWorkerType;
 use crate::ledger::Ledger;
 use crate::observed::InstanceState;
+use crate::policy::Wish;
 use crate::refusal::{RefusalClass, classify};
 use crate::settings::{Settings, WorkerType};
 
@@ -36,6 +36,8 @@ pub(super) struct Decide<'a> {
     pub(super) memory: &'a Memory,
     pub(super) in_flight: &'a BTreeMap<Option<WorkerTypeName>, InFlight>,
     pub(super) demand: Result<&'a Demand, &'a str>,
+    /// What the policies wish.
+    pub(super) wishes: &'a BTreeMap<WorkerTypeName, Wish>,
     pub(super) resolved: &'a BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
     /// Instances tagged in the last minute, which EC2 may not show yet.
     pub(super) tagged_lately: &'a BTreeMap<InstanceId, Timestamp>,
@@ -198,15 +200,7 @@ impl<'a> Draft<'a> {
         let in_flight = self.in_flight(name).count;
         let open = group.open.len() as u64;
         let coming = open + in_flight;
-        let wish = policy::wish(
-            worker_type,
-            Situation {
-                pending: pending.count,
-                counts,
-                min: worker_type.min_instances,
-                tasks_per_instance: u64::from(worker_type.tasks_per_instance),
-            },
-        );
+        let Some(wish) = decide.wishes.get(name).copied() else { return };
         self.plan.worker_types.push(WorkerTypeStatus {
             name: name.to_string(),
             pending: pending.count,

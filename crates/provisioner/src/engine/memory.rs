@@ -15,6 +15,7 @@ use crate::engine::settle::fail;
 use crate::ids::{InstanceId, InstanceType, SpotRequestId, WorkerTypeName};
 use crate::launch::Pool;
 use crate::money::{Usd, UsdPerHour};
+use crate::policy::PolicyMemory;
 use crate::settings::{Settings, WorkerType};
 
 /// The engine's soft state.
@@ -44,6 +45,8 @@ pub struct Memory {
     pub ended: BTreeMap<InstanceId, Timestamp>,
     /// Since when tasks have been pending beside machines that look free, per worker type.
     pub unclaimed_since: BTreeMap<WorkerTypeName, Timestamp>,
+    /// What the policies have learned, per worker type.
+    pub policies: BTreeMap<WorkerTypeName, PolicyMemory>,
     /// Dollars spent today.
     pub spent: Spent,
 }
@@ -204,6 +207,8 @@ impl Memory {
             fulfilled,
             ended,
             unclaimed_since,
+            // Estimates that move a little in every round: saved with what else is learned.
+            policies: _,
             spent: _,
         } = self;
         let mut hasher = DefaultHasher::new();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use provisioner::aws::Error;
 use provisioner::ids::{InstanceType, SubnetId, Zone};
 use provisioner::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
+use provisioner::policy::Policy;
 use provisioner::refusal::RefusalClass;
-use provisioner::settings::{Launch, Policy, WorkerType};
+use provisioner::settings::{Launch, WorkerType};
 
 use crate::transport::{Ec2, Reply, Sent};
 use crate::xml;
@@ -24,7 +25,7 @@ fn worker_type() -> WorkerType {
         user_data: None,
         max_price: None,
         launch: Launch::SpotRequest,
-        policy: Policy::Basic,
+        policy: Policy::BASIC,
         request_timeout: Duration::from_mins(10),
         min_instances: 0,
         max_instances: 20,

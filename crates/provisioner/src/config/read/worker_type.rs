@@ -7,11 +7,11 @@ use crate::config::section::{Recording, Section};
 use crate::config::setting::Refusal;
 use crate::ids::{InstanceType, SubnetId, Zone};
 use crate::money::UsdPerHour;
-use crate::settings::{Launch, Policy, WorkerType};
+use crate::policy::Policy;
+use crate::settings::{Launch, WorkerType};
 use crate::user_data::{UserData, Variables};
 
 const LAUNCHES: [(&str, Launch); 1] = [("spot-request", Launch::SpotRequest)];
-const POLICIES: [(&str, Policy); 1] = [("basic", Policy::Basic)];
 
 /// What else is known, to check templates with.
 #[derive(Debug)]
@@ -79,12 +79,15 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
             Launch::SpotRequest,
             "How capacity is asked for",
         ),
-        policy: section.choice(
-            "policy",
-            &POLICIES,
-            Policy::Basic,
-            "What decides how much capacity is wanted",
-        ),
+        policy: section
+            .checked_or(
+                "policy",
+                Policy::BASIC,
+                "What decides how much capacity is wanted: `adaptive`, `basic`, `worker-manager` or \
+                 `worker-manager-deployed`; with settings, `adaptive:wait-cost=5`",
+                policy,
+            )
+            .unwrap_or_default(),
         request_timeout: section.positive_duration(
             "request-timeout",
             Duration::from_mins(10),
@@ -265,6 +268,11 @@ fn not_blank<'a>(text: &'a str, what: &str) -> Result<&'a str, Refusal> {
         return Err(Refusal::new(format!("`{text}` is not a {what}"), ""));
     }
     Ok(text)
+}
+
+fn policy(text: &str) -> Result<Policy, Refusal> {
+    let policy = text.parse::<Policy>().and_then(Policy::for_production);
+    policy.map_err(|error| Refusal::new(error.to_string(), error.hint()))
 }
 
 fn image_id(text: &str) -> Result<String, Refusal> {

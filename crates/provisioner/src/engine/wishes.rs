@@ -1,0 +1,71 @@
+//! Asks the policy of every worker type what it wishes.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::demand::Demand;
+use crate::engine::in_flight::InFlight;
+use crate::engine::index::{Group, Index};
+use crate::ids::WorkerTypeName;
+use crate::policy::{Policy, PolicyMemory, Situation, Wish};
+use crate::settings::{Settings, WorkerType};
+
+/// What the policies wish, once per round: they learn from it. Of an unknown demand nothing is learned,
+/// and what is wished then is for show.
+pub(super) fn ask(
+    settings: &Settings,
+    index: &Index,
+    in_flight: &BTreeMap<Option<WorkerTypeName>, InFlight>,
+    demand: Option<&Demand>,
+    memories: &mut BTreeMap<WorkerTypeName, PolicyMemory>,
+    now: Timestamp,
+) -> BTreeMap<WorkerTypeName, Wish> {
+    memories.retain(|name, _| settings.worker_types.contains_key(name));
+    let mut wishes = BTreeMap::new();
+    for (name, group) in &index.types {
+        let Some(worker_type) = settings.worker_types.get(name) else { continue };
+        let in_flight = in_flight.get(&Some(name.clone())).copied().unwrap_or_default();
+        let situation = situation(worker_type, name, group, in_flight, demand, now);
+        let wish = match (&worker_type.policy, demand) {
+            (policy, Some(_)) if policy.learns() => {
+                if !memories.contains_key(name) {
+                    memories.insert(name.clone(), PolicyMemory::default());
+                }
+                memories.get_mut(name).map(|memory| policy.wish(&situation, memory))
+            }
+            (policy, Some(_)) => Some(policy.wish(&situation, &mut PolicyMemory::default())),
+            (_, None) => Some(Policy::BASIC.wish(&situation, &mut PolicyMemory::default())),
+        };
+        wishes.extend(wish.map(|wish| (name.clone(), wish)));
+    }
+    wishes
+}
+
+fn situation(
+    worker_type: &WorkerType,
+    name: &WorkerTypeName,
+    group: &Group,
+    in_flight: InFlight,
+    demand: Option<&Demand>,
+    now: Timestamp,
+) -> Situation {
+    let counts = group.counts;
+    let pending = demand.and_then(|demand| demand.pending.get(name));
+    Situation {
+        now,
+        pending: pending.map_or(0, |pending| pending.count),
+        running: demand.and_then(|demand| demand.running.tasks(name)),
+        requested: group.open.len() as u64 + in_flight.count,
+        booting: counts.booting,
+        idle: counts.idle,
+        busy: counts.busy,
+        unknown: counts.unknown,
+        stopping: counts.stopping + counts.leaving,
+        free_slots: counts.free_slots,
+        min: worker_type.min_instances,
+        max: worker_type.max_instances,
+        tasks_per_instance: u64::from(worker_type.tasks_per_instance),
+        workers_consent: false,
+    }
+}

@@ -1,0 +1,43 @@
+//! The rules of 2014 as they were (mozilla/aws-provisioner). For comparison: they count every instance
+//! as busy and credit no booting one, so that tasks that wait for a boot are asked for again.
+
+use super::{Situation, Why, Wish};
+
+/// With P pending tasks, S open requests, R instances and a maximum M: cancel `max(0, S-P, S+R-M)`
+/// requests, ask for `min(max(0, P-S), M-S-R)`.
+pub(super) fn wish(situation: &Situation) -> Wish {
+    let Situation { pending, requested, max, .. } = *situation;
+    let instances = situation.booting + situation.up() + situation.stopping;
+    let there = requested + instances;
+    let cancelled = requested.saturating_sub(pending).max(there.saturating_sub(max));
+    let asked = pending.saturating_sub(requested).min(max.saturating_sub(there));
+    Wish {
+        coming: requested.saturating_sub(cancelled) + asked,
+        for_minimum: 0,
+        wanted: (instances + pending).min(max),
+        let_go: 0,
+        why: Why::Short,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_boots_is_not_credited_and_the_maximum_is_kept() {
+        let coming = |pending, requested, booting| {
+            let nothing = Situation::nothing(Timestamp::UNIX_EPOCH);
+            wish(&Situation { pending, requested, booting, max: 20, ..nothing }).coming
+        };
+        assert_eq!(coming(5, 0, 5), 5, "5 more, round after round");
+        assert_eq!(coming(5, 5, 5), 5);
+        assert_eq!(coming(5, 5, 15), 5);
+        assert_eq!(coming(5, 0, 18), 2);
+        assert_eq!(coming(2, 5, 0), 2, "three are cancelled");
+        assert_eq!(coming(9, 5, 18), 2, "over the maximum");
+        assert_eq!(coming(0, 0, 0), 0);
+    }
+}
