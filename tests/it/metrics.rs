@@ -258,6 +258,27 @@ fn a_service_manager_is_told() {
 }
 
 #[test]
+fn a_service_manager_is_told_of_a_reload_whatever_comes_of_it() {
+    let project = Project::set_up();
+    let path = project.work().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
+    let mut command = project.command("provisionerd", &["run"]);
+    let mut daemon = project.spawn(command.env("NOTIFY_SOCKET", &path));
+    let until = |what: &str| while !hear(&socket).contains(what) {};
+    until("READY=1");
+    project.set("provisioner.interval", "20s");
+    daemon.signal("HUP");
+    until("RELOADING=1\nMONOTONIC_USEC=");
+    until("READY=1");
+    project.set("provisioner.interval", "soon");
+    daemon.signal("HUP");
+    until("RELOADING=1");
+    until("READY=1");
+    daemon.stop().says(&["configuration reloaded", "the old one stays in force"]);
+}
+
+#[test]
 fn a_socket_that_is_gone_is_told_of_once_and_does_no_harm() {
     let project = Project::set_up();
     let mut command = project.command("provisionerd", &["run"]);

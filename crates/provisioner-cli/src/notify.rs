@@ -57,6 +57,22 @@ impl Notifier {
     }
 }
 
+/// Says that the configuration is being read again.
+pub(crate) fn reloading() {
+    let told = NotifyState::monotonic_usec_now()
+        .and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]));
+    if let Err(error) = told {
+        tracing::debug!(%error, "the service manager was not told of the reload: {error}");
+    }
+}
+
+/// Says that it has been read, and one is in force, the new one or the old.
+pub(crate) fn reloaded() {
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        tracing::debug!(%error, "the service manager was not told of the reload's end: {error}");
+    }
+}
+
 /// Says when the daemon begins to end, and feeds the service manager's watchdog, if it has one, for as long
 /// as the loop turns. Goes on until it is dropped.
 pub(crate) async fn attend(

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
-use crate::load;
+use crate::{load, notify};
 
 /// Reloads at each of `hang_ups`. Goes on until it is dropped.
 pub(crate) async fn reload_at(
@@ -22,6 +22,7 @@ pub(crate) async fn reload_at(
 ) -> Infallible {
     loop {
         hang_ups.notified().await;
+        notify::reloading();
         match reload(context, &mut reloader, &in_force) {
             Ok(entries) => in_force = entries,
             Err(failure) => {
@@ -33,6 +34,7 @@ pub(crate) async fn reload_at(
                 }
             }
         }
+        notify::reloaded();
     }
 }
 

@@ -33,11 +33,15 @@ use file::{Content, Format};
 use lock::Lock;
 
 /// The ledger's file.
-const LEDGER: Format = Format { name: "ledger.json", version: 1, field: "ledger" };
+const LEDGER: Format =
+    Format { name: "ledger.json", version: 1, field: "ledger", outlives_power: true };
 /// The soft state's file.
-const MEMORY: Format = Format { name: "memory.json", version: 1, field: "memory" };
+const MEMORY: Format =
+    Format { name: "memory.json", version: 1, field: "memory", outlives_power: true };
 /// The file of what is told of the last round.
-const RECORD: Format = Format { name: "last-round.json", version: 1, field: "record" };
+/// Written in every round, and only to be looked at: not worth waiting for the disk.
+const RECORD: Format =
+    Format { name: "last-round.json", version: 1, field: "record", outlives_power: false };
 
 /// The lock's file.
 const LOCK: &str = "lock";

@@ -19,6 +19,8 @@ pub(super) struct Format {
     pub(super) name: &'static str,
     pub(super) version: u64,
     pub(super) field: &'static str,
+    /// Whether it is on disk, and not only with the system, when it is called written.
+    pub(super) outlives_power: bool,
 }
 
 /// What a file holds.
@@ -66,21 +68,27 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], format: &Format) -> Result<T, String
 }
 
 /// Replaces a file: temporary file, sync, rename, sync of the directory. The caller holds the lock.
+/// Without syncs where it need not outlive a power cut; then it may be found damaged.
 pub(super) fn replace<T: Serialize>(
     path: &Path,
     format: &Format,
     value: &T,
 ) -> Result<(), StateDirError> {
     let temporary = path.with_file_name(format!("{}.new", format.name));
-    let written = write_synced(&temporary, &Versioned { format, value }).and_then(|()| {
-        fs::rename(&temporary, path).map_err(|source| StateDirError::io("replace", path, source))
-    });
+    let written =
+        write(&temporary, &Versioned { format, value }, format.outlives_power).and_then(|()| {
+            fs::rename(&temporary, path)
+                .map_err(|source| StateDirError::io("replace", path, source))
+        });
     if let Err(error) = written {
         // Of no use, and on a full disk in the way. If it stays, the next write removes it.
         drop(fs::remove_file(&temporary));
         return Err(error);
     }
-    path.parent().map_or(Ok(()), sync_directory)
+    match path.parent() {
+        Some(directory) if format.outlives_power => sync_directory(directory),
+        Some(_) | None => Ok(()),
+    }
 }
 
 struct Versioned<'a, T> {
@@ -97,7 +105,7 @@ impl<T: Serialize> Serialize for Versioned<'_, T> {
     }
 }
 
-fn write_synced(path: &Path, value: &impl Serialize) -> Result<(), StateDirError> {
+fn write(path: &Path, value: &impl Serialize, synced: bool) -> Result<(), StateDirError> {
     let failed = |source| StateDirError::io("write", path, source);
     // A rest of a crashed write may have other permissions; a link would lead elsewhere.
     match fs::remove_file(path) {
@@ -115,7 +123,7 @@ fn write_synced(path: &Path, value: &impl Serialize) -> Result<(), StateDirError
     })?;
     file.write_all(b"\n").map_err(failed)?;
     let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.sync_all().map_err(failed)
+    if synced { file.sync_all().map_err(failed) } else { Ok(()) }
 }
 
 /// Makes renames and new entries in a directory survive a power cut.
