@@ -1,7 +1,8 @@
 //! What `provisionerd run` takes at scale: memory, calls and time per round with up to 20,000 instances in
 //! 100 worker types, and how soon after `POST /wake` the launching call is on the wire.
 //!
-//! `cargo bench --bench scale`; with `-- --wakes N` for more or fewer wake-ups.
+//! `cargo bench --bench scale`; after `--`, `--wakes N` for more or fewer wake-ups, `--instances N` for one
+//! size only, and `--program FILE` for another build of the program.
 //!
 //! The program runs as it is shipped, against a stand-in for EC2, STS and the queue on loopback that
 //! answers as long-windedly as EC2 does. Everything shares the machine's cores.
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use fleet::Fleet;
 use http::Client;
-use program::{Daemon, PROGRAM, Pace};
+use program::{Daemon, Pace};
 use stand_in::{Calls, StandIn};
 
 /// Rounds until everything has been seen: user data, key pair, prices, machines known twice.
@@ -35,11 +36,14 @@ const HELPS: usize = 50;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let wakes = arguments.iter().position(|argument| argument == "--wakes").map_or(WAKES, |at| {
-        arguments.get(at + 1).and_then(|text| text.parse().ok()).expect("--wakes takes a number")
-    });
+    let value = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        Some(arguments.get(at + 1).expect("a value after each option"))
+    };
+    let number = |name| value(name).map(|text| text.parse::<usize>().expect("a number"));
+    let program = value("--program").map_or(program::BUILT, String::as_str);
     let client = Client::new();
-    program();
+    by_itself(program);
     println!("\nrounds with {PENDING} pending tasks, every worker type at its maximum:");
     println!(
         "{:>9} {:>10} {:>10} {:>8} {:>14} {:>9} {:>9} {:>10} {:>8} {:>7} {:>12}",
@@ -55,10 +59,14 @@ fn main() {
         "CPU ms",
         "memory.json"
     );
-    for machines in [1_000, 10_000, 20_000] {
-        rounds(&client, machines);
+    let sizes = number("--instances").map_or(vec![1_000, 10_000, 20_000], |size| vec![size]);
+    for machines in sizes {
+        rounds(program, &client, machines);
     }
-    wake_ups(&client, 1_000, wakes);
+    match number("--wakes").unwrap_or(WAKES) {
+        0 => {}
+        wakes => wake_ups(program, &client, 1_000, wakes),
+    }
 }
 
 fn verdict(met: bool) -> &'static str {
@@ -79,13 +87,13 @@ fn at(sorted: &[Duration], percent: usize) -> Duration {
 }
 
 /// The program by itself.
-fn program() {
-    let size = fs::metadata(PROGRAM).expect("the program is there").len();
+fn by_itself(program: &str) {
+    let size = fs::metadata(program).expect("the program is there").len();
     println!("stripped binary: {:.1} MiB", mib(size / 1024));
     let mut times: Vec<Duration> = (0..HELPS)
         .map(|_| {
             let began = Instant::now();
-            let status = Command::new(PROGRAM).arg("--help").stdout(Stdio::null()).status();
+            let status = Command::new(program).arg("--help").stdout(Stdio::null()).status();
             assert!(status.expect("the program starts").success());
             began.elapsed()
         })
@@ -101,7 +109,7 @@ fn program() {
 }
 
 /// Rounds in which there is nothing to do.
-fn rounds(client: &Client, machines: usize) {
+fn rounds(program: &str, client: &Client, machines: usize) {
     let stand_in = StandIn::start(Fleet::backlogged(machines, PENDING));
     let pages = 2 * stand_in.n_pages();
     let mut bare: Vec<(Duration, usize)> = (0..5).map(|_| client.fetch_all(&stand_in)).collect();
@@ -109,7 +117,7 @@ fn rounds(client: &Client, machines: usize) {
     let (bare, bytes) = bare[bare.len() / 2];
 
     let pace = Pace { interval: "1s", min_interval: "100ms" };
-    let mut daemon = Daemon::start(&stand_in, pace, 0);
+    let mut daemon = Daemon::start(program, &stand_in, pace, 0);
     // Those of the bare client are among them.
     let asked = stand_in.rounds().len();
     daemon.until("warms up", |_| (stand_in.rounds().len() > asked + WARM_UP).then_some(()));
@@ -152,12 +160,12 @@ fn n_calls(calls: &Calls) -> usize {
 }
 
 /// From a wake-up to the launching call that it brings.
-fn wake_ups(client: &Client, machines: usize, wakes: usize) {
+fn wake_ups(program: &str, client: &Client, machines: usize, wakes: usize) {
     let stand_in = StandIn::start(Fleet::busy(machines));
     let mut bare: Vec<_> = (0..9).map(|_| client.fetch_all(&stand_in).0).collect();
     bare.sort();
     let pace = Pace { interval: "10s", min_interval: "1s" };
-    let mut daemon = Daemon::start(&stand_in, pace, machines);
+    let mut daemon = Daemon::start(program, &stand_in, pace, machines);
     daemon.until("runs a round", |daemon| (daemon.rounds(client).count >= 1.0).then_some(()));
     let launches = stand_in.launches();
     let mut times: Vec<Duration> = (0..wakes)

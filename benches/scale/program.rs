@@ -14,7 +14,8 @@ use super::http::Client;
 use super::openmetrics;
 use super::stand_in::StandIn;
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_provisionerd");
+/// As it was built for this run.
+pub(crate) const BUILT: &str = env!("CARGO_BIN_EXE_provisionerd");
 
 /// Nothing here takes longer.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -56,12 +57,12 @@ pub(crate) struct Rounds {
 
 impl Daemon {
     /// Starts one on `stand_in`; there is room for `spare` more machines than there are.
-    pub(crate) fn start(stand_in: &StandIn, pace: Pace, spare: usize) -> Self {
+    pub(crate) fn start(program: &str, stand_in: &StandIn, pace: Pace, spare: usize) -> Self {
         let dir = TempDir::with_prefix("provisioner-scale-").expect("a temporary directory");
         let config = dir.path().join("provisioner.toml");
         fs::write(&config, configuration(stand_in, pace, spare, &dir)).expect("the configuration");
         let log = File::create(dir.path().join("log")).expect("the log");
-        let child = Command::new(PROGRAM)
+        let child = Command::new(program)
             .args(["run", "--assume-clean", "--config"])
             .arg(&config)
             .current_dir(dir.path())

@@ -218,13 +218,16 @@ impl<'a> Seen<'a> {
 /// Puts things in order of their ids, each once: pages shift while they are read, and the later one is
 /// the newer.
 fn each_once<T, I: Ord>(things: &mut Vec<T>, id: impl Fn(&T) -> &I) {
-    // Stable: of equals, the one read last comes last. `dedup_by` keeps the first.
-    things.sort_by(|a, b| id(a).cmp(id(b)));
-    things.dedup_by(|later, kept| {
-        let same = id(later) == id(kept);
-        if same {
-            std::mem::swap(later, kept);
+    // Not a stable sort of the things themselves: that takes their whole memory once more.
+    let mut order: Vec<usize> = (0..things.len()).collect();
+    order.sort_unstable_by(|&a, &b| id(&things[a]).cmp(id(&things[b])).then(b.cmp(&a)));
+    for place in 0..things.len() {
+        let mut from = order[place];
+        // What was there has moved to where this place's thing was taken from.
+        while from < place {
+            from = order[from];
         }
-        same
-    });
+        things.swap(place, from);
+    }
+    things.dedup_by(|older, newer| id(older) == id(newer));
 }
