@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::Clock;
 use crate::aws::{self, Client};
 use crate::clock;
 use crate::engine::Machines;
@@ -29,6 +30,7 @@ type Answer = (BTreeSet<Pool>, Timestamp, Result<BTreeMap<Pool, UsdPerHour>, aws
 /// The prices of the pools in use.
 #[derive(Debug, Default)]
 pub(super) struct PriceWatch {
+    clock: Clock,
     prices: SpotPrices,
     /// The call under way, if any; it ends with this.
     calls: JoinSet<Answer>,
@@ -37,6 +39,10 @@ pub(super) struct PriceWatch {
 }
 
 impl PriceWatch {
+    pub(super) fn beside(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     pub(super) fn prices(&self) -> &SpotPrices {
         &self.prices
     }
@@ -51,7 +57,7 @@ impl PriceWatch {
         stop: &CancellationToken,
         wake: &Notify,
     ) {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let pools = prices::pools_in_use(machines);
         if self.calls.is_empty() && self.is_due(&pools, now) {
             self.asked = Some(now);
