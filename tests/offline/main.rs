@@ -1,6 +1,6 @@
 //! What works without AWS, as processes: built with it or without it.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod demo;
 

@@ -77,7 +77,7 @@ pub fn worker_type(instance_types: &[&str], max: u64) -> WorkerType {
 }
 
 /// Settings with defaults and these worker types.
-pub fn settings(types: impl IntoIterator<Item = (&'static str, WorkerType)>) -> Settings {
+pub fn settings<'n>(types: impl IntoIterator<Item = (&'n str, WorkerType)>) -> Settings {
     Settings {
         provisioner: Provisioner {
             key_name: Some(key()),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use provisioner::config::duration;
+
 /// Percentages of cases, and longest delays. The default is a world without faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -37,4 +39,39 @@ pub struct Faults {
     pub fill: Duration,
     /// How long an answer takes at most.
     pub slow: Duration,
+}
+
+impl Faults {
+    /// Sets one by its name (`lost-after`), in percent or as a time (`45s`).
+    ///
+    /// # Errors
+    ///
+    /// There is no such fault, or this is no value for it.
+    pub fn set(&mut self, kind: &str, value: &str) -> Result<(), String> {
+        let percent = || match value.trim_end_matches('%').parse() {
+            Ok(percent @ 0..=100) => Ok(percent),
+            _ => Err(format!("`{value}` is not a percentage")),
+        };
+        let time = || duration::parse(value).map_err(|error| format!("`{value}`: {error}"));
+        match kind {
+            "lost-before" => self.lost_before = percent()?,
+            "lost-after" => self.lost_after = percent()?,
+            "duplicated" => self.duplicated = percent()?,
+            "throttled" => self.throttled = percent()?,
+            "blind" => self.blind = percent()?,
+            "shifted" => self.shifted = percent()?,
+            "no-capacity" => self.no_capacity = percent()?,
+            "partial" => self.partial = percent()?,
+            "never-filled" => self.never_filled = percent()?,
+            "bulk-not-found" => self.bulk_not_found = percent()?,
+            "never-claims" => self.never_claims = percent()?,
+            "interrupted" => self.interrupted = percent()?,
+            "disk" => self.disk = percent()?,
+            "lag" => self.lag = time()?,
+            "fill" => self.fill = time()?,
+            "slow" => self.slow = time()?,
+            _ => return Err(format!("`{kind}` is not a fault")),
+        }
+        Ok(())
+    }
 }

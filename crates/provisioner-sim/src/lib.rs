@@ -29,5 +29,7 @@ pub mod faults;
 pub mod judge;
 pub mod lagged;
 pub mod queue;
+pub mod sabotage;
+pub mod script;
 pub mod wire;
 pub mod world;

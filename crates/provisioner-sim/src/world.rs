@@ -98,7 +98,7 @@ pub struct World {
     /// The most instances per first letter of the instance type.
     pub quotas: BTreeMap<char, u64>,
     /// Worker types whose every launch is refused with a code.
-    pub refused: BTreeMap<WorkerTypeName, &'static str>,
+    pub refused: BTreeMap<WorkerTypeName, String>,
     /// Worker types whose every request fails with `bad-parameters`.
     pub bad: BTreeSet<WorkerTypeName>,
     /// How long a worker takes to boot.

@@ -9,6 +9,8 @@
 mod crashes;
 mod knowledge;
 mod plans;
+mod planted;
 mod random_worlds;
 mod refusals;
+mod scenarios;
 mod stories;

@@ -210,8 +210,8 @@ fn broken_worker_types_stop_no_other() {
         .map(|name| (name, worker_type(&["c7g.large"], 50)));
     let mut driver = with(settings(types), Knowledge::ByInstance);
     driver.world.bad.insert(name("bad"));
-    driver.world.refused.insert(name("broken"), "InvalidParameterValue");
-    driver.world.refused.insert(name("unauthorized"), "UnauthorizedOperation");
+    driver.world.refused.insert(name("broken"), "InvalidParameterValue".to_owned());
+    driver.world.refused.insert(name("unauthorized"), "UnauthorizedOperation".to_owned());
     driver.resolved.insert(name("unresolved"), Err("there is no parameter `/ami`".to_owned()));
     for worker_type in ["bad", "broken", "good", "unauthorized", "unresolved"] {
         driver.world.add_tasks(&name(worker_type), 2, mins(600));
@@ -244,7 +244,7 @@ fn three_failures_pause_and_the_pauses_double() {
         if spot_status {
             driver.world.bad.insert(name("linux"));
         } else {
-            driver.world.refused.insert(name("linux"), "InvalidAMIID.NotFound");
+            driver.world.refused.insert(name("linux"), "InvalidAMIID.NotFound".to_owned());
         }
         driver.world.add_tasks(&name("linux"), 3, mins(600));
         rounds(&mut driver, 70 * 60);
@@ -339,7 +339,7 @@ fn failures_are_counted_in_a_row_and_a_launch_that_worked_ends_the_row() {
         let mut driver = calm(linux, knowledge);
         for time in 0..5 {
             // Two failures, then it works.
-            driver.world.refused.insert(name("linux"), "InvalidAMIID.NotFound");
+            driver.world.refused.insert(name("linux"), "InvalidAMIID.NotFound".to_owned());
             driver.world.add_tasks(&name("linux"), 1, mins(600));
             let begun = driver.world.calls.len();
             while driver.world.calls.len() < begun + 2 {
