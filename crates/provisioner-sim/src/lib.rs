@@ -2,7 +2,8 @@
 //!
 //! [`world`] misbehaves as EC2 does, by chance from one seed ([`chance`]) or on demand ([`faults`]);
 //! [`driver`] is the loop around an engine, with a disk and crashes; [`judge`] holds every step against
-//! what must hold; [`wire`] is the same world in EC2's own protocol. Same seed, same run, to the byte. Nothing in here speaks to a network or reads a clock.
+//! what must hold, in worlds by chance ([`random`]) too; [`wire`] is the world in EC2's own protocol. Same
+//! seed, same run, to the byte. Nothing in here speaks to a network or reads a clock.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,6 +30,7 @@ pub mod faults;
 pub mod judge;
 pub mod lagged;
 pub mod queue;
+pub mod random;
 pub mod sabotage;
 pub mod script;
 pub mod wire;
