@@ -33,5 +33,7 @@ pub mod queue;
 pub mod random;
 pub mod sabotage;
 pub mod script;
+#[cfg(feature = "aws")]
+pub mod sdk_door;
 pub mod wire;
 pub mod world;

@@ -23,6 +23,7 @@ mod tags;
 mod tests;
 mod xml;
 
+use provisioner::engine::Effect;
 use provisioner::refusal::Refusal;
 
 use crate::world::throttle::Call;
@@ -80,11 +81,32 @@ fn changes(action: &str) -> bool {
     operation(action).is_some_and(|(_, call)| call != Call::Describe)
 }
 
-/// What EC2 (and for one call STS) answers to the body of a call.
-pub fn answer(world: &mut World, body: &str) -> Answer {
+/// What the body of a call asks EC2 to change; `None` if nothing, or if EC2 refuses it as it is.
+pub fn effect(world: &World, body: &str) -> Option<Effect> {
+    let (action, form) = read(body);
+    match action.as_str() {
+        "RequestSpotInstances" => {
+            spot_requests::to_request(world, form).map(|call| Effect::Request(Box::new(call)))
+        }
+        "CancelSpotInstanceRequests" => spot_requests::to_cancel(world, form).map(Effect::Cancel),
+        "TerminateInstances" => instances::to_terminate(world, form).map(Effect::Terminate),
+        "CreateTags" => tags::asked(world, form),
+        _ => return None,
+    }
+    .ok()
+}
+
+/// The action of a call, and its parameters.
+fn read(body: &str) -> (String, Form) {
     let mut form = Form::read(body);
     let action = form.text("Action").unwrap_or_default();
     form.text("Version");
+    (action, form)
+}
+
+/// What EC2 (and for one call STS) answers to the body of a call.
+pub fn answer(world: &mut World, body: &str) -> Answer {
+    let (action, form) = read(body);
     let request_id = world.next_request_id();
     if action == "GetCallerIdentity" {
         return Answer { status: 200, body: accounts::caller_identity(&request_id) };

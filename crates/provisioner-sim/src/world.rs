@@ -75,7 +75,7 @@ pub struct Asked {
 }
 
 /// The world.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     /// The present.
     pub now: Timestamp,

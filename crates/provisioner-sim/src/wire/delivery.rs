@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::form::Form;
-use super::{Answer, answer, changes, refused, throttled};
+use super::{Answer, answer, changes, read, refused, throttled};
 use crate::world::{World, refusal};
 
 /// What comes of a call.
@@ -17,7 +16,7 @@ pub enum Delivery {
 
 /// Sends the body of a call to EC2: what [`World::execute`] and [`World::look`] are to a plain driver.
 pub fn deliver(world: &mut World, body: &str) -> Delivery {
-    let action = Form::read(body).text("Action").unwrap_or_default();
+    let (action, _) = read(body);
     let at_once = |answer| Delivery::Answered(answer, Duration::ZERO);
     if !changes(&action) {
         if world.network.percent(world.faults.blind) {

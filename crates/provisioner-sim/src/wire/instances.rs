@@ -68,18 +68,8 @@ fn not_found<'a>(ids: impl IntoIterator<Item = &'a InstanceId>) -> Result<(), Re
 }
 
 /// `TerminateInstances`.
-pub(super) fn terminate(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
-    let dry_run = form.dry_run()?;
-    let ids: Vec<InstanceId> = form.list("InstanceId").into_iter().map(InstanceId::new).collect();
-    form.finish()?;
-    if ids.is_empty() {
-        return Err(refusal(
-            "MissingParameter",
-            "The request must contain the parameter InstanceId",
-        ));
-    }
-    only_tried(dry_run)?;
-    not_found(ids.iter().filter(|id| world.machines.known(id, world.now).is_none()))?;
+pub(super) fn terminate(world: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
+    let ids = to_terminate(world, form)?;
     let state = |world: &World, id: &InstanceId| world.state(id);
     let before: Vec<_> = ids.iter().map(|id| state(world, id)).collect();
     if let Outcome::Refused(refusal) = world.obey(&Effect::Terminate(ids.clone())) {
@@ -92,6 +82,22 @@ pub(super) fn terminate(world: &mut World, mut form: Form) -> Result<Vec<Node>, 
         change
     });
     Ok(vec![set("instancesSet", changes)])
+}
+
+/// What `TerminateInstances` is to end.
+pub(super) fn to_terminate(world: &World, mut form: Form) -> Result<Vec<InstanceId>, Refusal> {
+    let dry_run = form.dry_run()?;
+    let ids: Vec<InstanceId> = form.list("InstanceId").into_iter().map(InstanceId::new).collect();
+    form.finish()?;
+    if ids.is_empty() {
+        return Err(refusal(
+            "MissingParameter",
+            "The request must contain the parameter InstanceId",
+        ));
+    }
+    only_tried(dry_run)?;
+    not_found(ids.iter().filter(|id| world.machines.known(id, world.now).is_none()))?;
+    Ok(ids)
 }
 
 /// Code and name of a state (Amazon EC2 API Reference, `InstanceState`).

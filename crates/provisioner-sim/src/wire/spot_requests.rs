@@ -19,11 +19,8 @@ use crate::world::{Request, World, refusal};
 const PAGE: usize = 1000;
 
 /// `RequestSpotInstances`.
-pub(super) fn request(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
-    let dry_run = form.dry_run()?;
-    let call = launch::read(world, &mut form)?;
-    form.finish()?;
-    only_tried(dry_run)?;
+pub(super) fn request(world: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
+    let call = to_request(world, form)?;
     match world.obey(&Effect::Request(Box::new(call))) {
         Outcome::Requested(granted) => {
             let requests = granted.iter().filter_map(|granted| world.requests.get(&granted.id));
@@ -33,6 +30,15 @@ pub(super) fn request(world: &mut World, mut form: Form) -> Result<Vec<Node>, Re
         Outcome::Refused(refusal) => Err(refusal),
         other => Err(refusal("InternalError", format!("{other:?}"))),
     }
+}
+
+/// What `RequestSpotInstances` asks for.
+pub(super) fn to_request(world: &World, mut form: Form) -> Result<LaunchCall, Refusal> {
+    let dry_run = form.dry_run()?;
+    let call = launch::read(world, &mut form)?;
+    form.finish()?;
+    only_tried(dry_run)?;
+    Ok(call)
 }
 
 /// `DescribeSpotInstanceRequests`.
@@ -72,7 +78,22 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
 }
 
 /// `CancelSpotInstanceRequests`.
-pub(super) fn cancel(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
+pub(super) fn cancel(world: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
+    let ids = to_cancel(world, form)?;
+    if let Outcome::Refused(refusal) = world.obey(&Effect::Cancel(ids.clone())) {
+        return Err(refusal);
+    }
+    let cancelled = ids.iter().map(|id| {
+        let state = world.requests.get(id).map(|request| name(&request.truth().state));
+        let mut inside = vec![text("spotInstanceRequestId", id)];
+        inside.extend(state.map(|state| text("state", state)));
+        inside
+    });
+    Ok(vec![set("spotInstanceRequestSet", cancelled)])
+}
+
+/// What `CancelSpotInstanceRequests` is to cancel.
+pub(super) fn to_cancel(world: &World, mut form: Form) -> Result<Vec<SpotRequestId>, Refusal> {
     let dry_run = form.dry_run()?;
     let ids = form.list("SpotInstanceRequestId");
     let ids: Vec<SpotRequestId> = ids.into_iter().map(SpotRequestId::new).collect();
@@ -85,16 +106,7 @@ pub(super) fn cancel(world: &mut World, mut form: Form) -> Result<Vec<Node>, Ref
     if let Some(id) = ids.iter().find(|id| world.requests.get(id).is_none()) {
         return Err(not_found(id));
     }
-    if let Outcome::Refused(refusal) = world.obey(&Effect::Cancel(ids.clone())) {
-        return Err(refusal);
-    }
-    let cancelled = ids.iter().map(|id| {
-        let state = world.requests.get(id).map(|request| name(&request.truth().state));
-        let mut inside = vec![text("spotInstanceRequestId", id)];
-        inside.extend(state.map(|state| text("state", state)));
-        inside
-    });
-    Ok(vec![set("spotInstanceRequestSet", cancelled)])
+    Ok(ids)
 }
 
 /// What is shown of a request now, if it is.

@@ -25,7 +25,16 @@ pub(super) fn read(form: &mut Form) -> Result<BTreeMap<String, String>, Refusal>
 }
 
 /// `CreateTags`.
-pub(super) fn create(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
+pub(super) fn create(world: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
+    let effect = asked(world, form)?;
+    match world.obey(&effect) {
+        Outcome::Refused(refusal) => Err(refusal),
+        _ => Ok(vec![text("return", true)]),
+    }
+}
+
+/// What `CreateTags` is to do.
+pub(super) fn asked(world: &World, mut form: Form) -> Result<Effect, Refusal> {
     let dry_run = form.dry_run()?;
     let ids = form.list("ResourceId");
     let tags = read(&mut form)?;
@@ -39,10 +48,7 @@ pub(super) fn create(world: &mut World, mut form: Form) -> Result<Vec<Node>, Ref
         // Of all that AWS can tag, the simulation lets instances be tagged later.
         return Err(refusal("InvalidID", format!("The ID '{id}' is not valid")));
     }
-    match world.obey(&Effect::Tag { instances, tags }) {
-        Outcome::Refused(refusal) => Err(refusal),
-        _ => Ok(vec![text("return", true)]),
-    }
+    Ok(Effect::Tag { instances, tags })
 }
 
 /// `tagSet`.

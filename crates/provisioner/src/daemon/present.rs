@@ -50,7 +50,7 @@ mod tests {
     async fn it_goes_as_tokios_clock_does() {
         let start: Timestamp = "2026-11-23T08:00:00Z".parse().unwrap();
         let clock = Clock::showing(start);
-        let later = crate::clock::after(start, Duration::from_hours(1));
+        let later = clock::after(start, Duration::from_hours(1));
         tokio::time::sleep_until(clock.instant(later)).await;
         assert_eq!(clock.now(), later);
     }
