@@ -9,12 +9,11 @@ use std::task::Poll;
 use jiff::Timestamp;
 use provisioner::daemon::{Absent, Birth, Daemon, RoundEnd};
 use provisioner::engine::{Effect, ExecutedResult, Plan, Report};
-use provisioner::launch::LaunchCall;
 use provisioner::ledger::Ledger;
 use provisioner::observed::Observation;
 use provisioner::settings::Settings;
 use provisioner::state_dir::{LedgerState, StateDir};
-use provisioner_sim::deployment::key;
+use provisioner_sim::deployment::{key, secs};
 use provisioner_sim::judge::{Before, Judge};
 use provisioner_sim::random::ZONES;
 use provisioner_sim::sdk_door::{Moment, SdkDoor, WorldQueue};
@@ -45,9 +44,10 @@ struct Watched {
     story: Vec<String>,
 }
 
-/// Every launch has its place in the settings: the daemon resolves them itself.
-fn with_zones(settings: &Settings) -> Settings {
+/// The real daemon finds in its settings where it may launch; and half as many rounds show as much.
+fn for_the_daemon(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
+    settings.provisioner.interval = secs(20);
     for worker_type in settings.worker_types.values_mut() {
         worker_type.availability_zones = ZONES.map(Into::into).to_vec();
     }
@@ -63,7 +63,7 @@ impl Rig {
         let home = tempfile::tempdir_in(root).unwrap();
         let disk = StateDir::locate(Some(home.path()), ACCOUNT, REGION, &key()).unwrap();
         disk.create_empty().unwrap();
-        let settings = Arc::new(with_zones(&world.settings));
+        let settings = Arc::new(for_the_daemon(&world.settings));
         let mut rig = Self {
             door: SdkDoor::new(world),
             settings,
@@ -94,7 +94,7 @@ impl Rig {
     /// The process ends, and another starts from its disk, maybe with other settings.
     pub(crate) fn restart(&mut self, settings: &Settings) {
         self.tell("restart".to_owned());
-        self.settings = Arc::new(with_zones(settings));
+        self.settings = Arc::new(for_the_daemon(settings));
         self.watch();
         self.start();
     }
@@ -154,9 +154,8 @@ impl Rig {
         let stop = CancellationToken::new();
         let mut daemon = self.daemon.take().expect("a daemon runs");
         let ended = polled(daemon.round(&stop), n).await;
-        if ended.is_some() {
-            self.daemon = Some(daemon);
-        }
+        // One that was dropped leaves its lock to the next.
+        self.daemon = ended.is_some().then_some(daemon);
         match &ended {
             Some((RoundEnd::Done(report), _)) => self.judge(report),
             Some((RoundEnd::Failed { error, .. }, _)) => self.tell(format!("failed: {error}")),
@@ -258,8 +257,13 @@ fn as_intended(effect: &Effect, on_disk: Option<&Ledger>) -> Effect {
     let Effect::Request(call) = effect else { return effect.clone() };
     let intent = on_disk.and_then(|ledger| ledger.intents.get(&call.token));
     let Some(intent) = intent else { return effect.clone() };
-    let (decided, worker_type) = (intent.call.decided, intent.call.worker_type.clone());
-    Effect::Request(Box::new(LaunchCall { decided, worker_type, ..LaunchCall::clone(call) }))
+    let mut call = call.clone();
+    call.decided = intent.call.decided;
+    // Times go over the wire in whole seconds.
+    if call.valid_until.as_second() == intent.call.valid_until.as_second() {
+        call.valid_until = intent.call.valid_until;
+    }
+    Effect::Request(call)
 }
 
 /// All that describe calls show.
