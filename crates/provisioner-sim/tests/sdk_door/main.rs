@@ -11,3 +11,4 @@ mod effects;
 mod observing;
 mod random_worlds;
 mod rig;
+mod running;

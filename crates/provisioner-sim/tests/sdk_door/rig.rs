@@ -5,9 +5,10 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::daemon::{Absent, Birth, Daemon, RoundEnd};
+use provisioner::daemon::{Absent, Birth, Daemon, RoundEnd, Turn};
 use provisioner::engine::{Effect, ExecutedResult, Plan, Report};
 use provisioner::ledger::Ledger;
 use provisioner::observed::Observation;
@@ -20,6 +21,7 @@ use provisioner_sim::sdk_door::{Moment, SdkDoor, WorldQueue};
 use provisioner_sim::wire::{ACCOUNT, REGION};
 use provisioner_sim::world::World;
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// A daemon, and all it lives in.
@@ -197,7 +199,7 @@ impl Rig {
     /// Until the next round is due, or for the least a computer takes.
     pub(crate) async fn wait(&self, wake: Timestamp) {
         let now = self.door.clock().now();
-        let wait = provisioner::clock::age(now, wake).max(std::time::Duration::from_millis(100));
+        let wait = provisioner::clock::age(now, wake).max(Duration::from_millis(100));
         tokio::time::sleep(wait).await;
     }
 
@@ -207,6 +209,18 @@ impl Rig {
             let end = self.round().await;
             self.wait(wake(&end)).await;
         }
+    }
+
+    /// The whole loop of `provisionerd run`, for so long. `tell` hears of every turn.
+    pub(crate) async fn run_loop(&mut self, time: Duration, tell: impl FnMut(Turn<'_>)) {
+        let (stop, wake) = (CancellationToken::new(), Notify::new());
+        let daemon = self.daemon.as_mut().expect("a daemon runs");
+        let end = async {
+            tokio::time::sleep(time).await;
+            stop.cancel();
+        };
+        let (ended, ()) = tokio::join!(daemon.run(&stop, &wake, tell), end);
+        ended.expect("it does not give up");
     }
 
     /// What is on the disk.
