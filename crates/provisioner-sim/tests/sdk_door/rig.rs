@@ -155,7 +155,7 @@ impl Rig {
         self.watched.lock().unwrap().decided_in = None;
         let stop = CancellationToken::new();
         let mut daemon = self.daemon.take().expect("a daemon runs");
-        let ended = polled(daemon.round(&stop), n).await;
+        let ended = polled(Box::pin(daemon.round(&stop)), n).await;
         // One that was dropped leaves its lock to the next.
         self.daemon = ended.is_some().then_some(daemon);
         match &ended {
@@ -219,7 +219,7 @@ impl Rig {
             tokio::time::sleep(time).await;
             stop.cancel();
         };
-        let (ended, ()) = tokio::join!(daemon.run(&stop, &wake, tell), end);
+        let (ended, ()) = tokio::join!(Box::pin(daemon.run(&stop, &wake, tell)), end);
         ended.expect("it does not give up");
     }
 
