@@ -95,7 +95,7 @@ impl Rig {
 
     /// The process ends, and another starts from its disk, maybe with other settings.
     pub(crate) fn restart(&mut self, settings: &Settings) {
-        self.tell("restart".to_owned());
+        self.tell("restart");
         self.settings = Arc::new(for_the_daemon(settings));
         self.watch();
         self.start();
@@ -133,7 +133,7 @@ impl Rig {
         }));
     }
 
-    fn tell(&self, line: String) {
+    fn tell(&self, line: &str) {
         let at = self.door.clock().now();
         self.watched.lock().unwrap().story.push(format!("{at} {line}"));
     }
@@ -160,12 +160,12 @@ impl Rig {
         self.daemon = ended.is_some().then_some(daemon);
         match &ended {
             Some((RoundEnd::Done(report), _)) => self.judge(report),
-            Some((RoundEnd::Failed { error, .. }, _)) => self.tell(format!("failed: {error}")),
+            Some((RoundEnd::Failed { error, .. }, _)) => self.tell(&format!("failed: {error}")),
             Some((RoundEnd::Planned(_) | RoundEnd::Stopped, _)) => {
                 unreachable!("nobody asked for it")
             }
             None => {
-                self.tell(format!("DROPPED at poll {n}"));
+                self.tell(&format!("DROPPED at poll {n}"));
                 let settings = Arc::clone(&self.settings);
                 self.restart(&settings);
             }
