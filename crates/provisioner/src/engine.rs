@@ -194,6 +194,8 @@ impl Engine {
 
     /// Takes in one complete look at EC2. Work proportional to what it holds.
     pub fn observe(&mut self, observation: &Observation, now: Timestamp) {
+        // All of it is made anew: the old one need not be held beside the new one.
+        let key_pair = std::mem::take(&mut self.index).key_pair;
         let settle = Settle {
             settings: &self.settings,
             key_name: &self.key_name,
@@ -201,7 +203,7 @@ impl Engine {
             memory: &mut self.memory,
             now,
         };
-        let settled = settle.run(observation, self.index.key_pair);
+        let settled = settle.run(observation, key_pair);
         self.index = settled.index;
         self.seen_by_intent = settled.seen_by_intent;
         self.ledger_dirty |= settled.ledger_changed;

@@ -427,7 +427,7 @@ const TAG_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Whether the status says that this request cannot be filled where it is, for long enough.
 fn is_unfillable(request: &OpenRequest, now: Timestamp) -> bool {
-    classify(&request.status_code) == Some(RefusalClass::NoCapacity)
+    classify(request.status_code.as_str()) == Some(RefusalClass::NoCapacity)
         && clock::after(request.status_since, UNFILLABLE_AFTER) <= now
 }
 

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use crate::clock;
 use crate::demand::Running;
-use crate::engine::memory::{MachineMemory, Memory};
-use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
+use crate::engine::memory::{IDLE_ROUNDS, MachineMemory, Memory};
+use crate::ids::{ClientToken, InstanceId, SpotRequestId, StatusText, WorkerTypeName};
 use crate::launch::Pool;
 use crate::money::UsdPerHour;
 use crate::observed::{InstanceState, KeyPair};
@@ -106,7 +106,7 @@ pub(super) enum Class {
 pub(super) struct OpenRequest {
     pub(super) id: SpotRequestId,
     pub(super) asked: Timestamp,
-    pub(super) status_code: String,
+    pub(super) status_code: StatusText,
     pub(super) status_since: Timestamp,
     pub(super) pool: Pool,
     pub(super) price: Option<UsdPerHour>,
@@ -206,9 +206,6 @@ pub(super) struct Claims<'a> {
     /// Since when tasks have been pending beside machines that look free.
     pub(super) unclaimed_since: Option<Timestamp>,
 }
-
-/// How many rounds running a machine must be known idle before it is ended for that.
-const IDLE_ROUNDS: u32 = 2;
 
 impl Group {
     /// Adds nothing, only says that a recount is due.
