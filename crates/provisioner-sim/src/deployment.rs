@@ -34,6 +34,12 @@ pub fn mins(n: u64) -> Duration {
     Duration::from_mins(n)
 }
 
+/// The image of all worker types, and of what is launched by hand.
+pub const IMAGE: &str = "ami-1";
+
+/// The security group of all worker types.
+pub const GROUP: &str = "sg-1";
+
 /// The key-name of everything that is ours.
 pub fn key() -> KeyName {
     KeyName::from("provisioner-test-sim")
@@ -48,7 +54,7 @@ pub fn name(name: &str) -> WorkerTypeName {
 pub fn worker_type(instance_types: &[&str], max: u64) -> WorkerType {
     WorkerType {
         aliases: Vec::new(),
-        image_id: "ami-1".to_owned(),
+        image_id: IMAGE.to_owned(),
         instance_types: instance_types.iter().map(|t| InstanceType::from(*t)).collect(),
         availability_zones: Vec::new(),
         subnets: Vec::new(),
@@ -103,8 +109,8 @@ pub fn settings<'n>(types: impl IntoIterator<Item = (&'n str, WorkerType)>) -> S
 /// What a worker type resolves to where it may use these zones.
 pub fn resolved(zones: &[&str]) -> ResolvedWorkerType {
     ResolvedWorkerType {
-        image_id: "ami-1".to_owned(),
-        security_group_ids: vec!["sg-1".to_owned()],
+        image_id: IMAGE.to_owned(),
+        security_group_ids: vec![GROUP.to_owned()],
         user_data: None,
         placements: zones
             .iter()

@@ -2,7 +2,8 @@
 //!
 //! [`world`] misbehaves as EC2 does, by chance from one seed ([`chance`]) or on demand ([`faults`]);
 //! [`driver`] is the loop around an engine, with a disk and crashes; [`judge`] holds every step against
-//! what must hold. Same seed, same run, to the byte. Nothing in here speaks to a network or reads a clock.
+//! what must hold, in worlds by chance ([`random`]) too; [`wire`] is the world in EC2's own protocol. Same
+//! seed, same run, to the byte. Nothing in here speaks to a network or reads a clock.
 //!
 //! Beside it stands a smaller and much faster one, for measuring policies: a [`load`] is run by one
 //! worker type's [`fleet`], and [`report`] compares what it comes to.
@@ -34,7 +35,11 @@ pub mod judge;
 pub mod lagged;
 pub mod load;
 pub mod queue;
+pub mod random;
 pub mod report;
 pub mod sabotage;
 pub mod script;
+#[cfg(feature = "aws")]
+pub mod sdk_door;
+pub mod wire;
 pub mod world;

@@ -88,7 +88,7 @@ impl Waits {
 }
 
 /// The queue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Queue {
     tasks: Vec<Task>,
     waiting: BTreeMap<WorkerTypeName, BTreeSet<TaskNo>>,

@@ -35,6 +35,7 @@ use events::{Event, Events};
 use pools::Pools;
 use throttle::Throttle;
 
+pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
 pub use instances::{Machine, Machines};
 pub use requests::{Request, Requests};
@@ -75,7 +76,7 @@ pub struct Asked {
 }
 
 /// The world.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     /// The present.
     pub now: Timestamp,
@@ -111,6 +112,8 @@ pub struct World {
     pub waking: Waking,
     /// Throttling by token buckets, where it is wanted.
     pub throttle: Option<Throttle>,
+    /// Records per page of a describe call, at most.
+    pub page: usize,
     /// What must never happen, and did.
     pub violations: Vec<String>,
     /// Every launching call, in order, with what EC2 said.
@@ -118,6 +121,8 @@ pub struct World {
     /// Instances that EC2 took back, when they were given notice.
     pub taken_back: Vec<(Timestamp, InstanceId)>,
     tokens: HashMap<ClientToken, (LaunchCall, Vec<usize>)>,
+    /// Calls answered in EC2's protocol.
+    answered: u64,
     events: Events,
     /// Machines that are up and have room for a task, per worker type: idle since when, and the number.
     free_workers: BTreeMap<WorkerTypeName, BTreeSet<(Timestamp, usize)>>,
@@ -152,10 +157,12 @@ impl World {
             boot: Boot::Between(Duration::from_secs(20), Duration::from_secs(90)),
             waking: Waking::default(),
             throttle: None,
+            page: look::PAGE,
             violations: Vec::new(),
             calls: Vec::new(),
             taken_back: Vec::new(),
             tokens: HashMap::new(),
+            answered: 0,
             events: Events::default(),
             free_workers: BTreeMap::new(),
             ended: Bill::default(),
@@ -179,6 +186,12 @@ impl World {
     /// When something happens next by itself.
     pub fn next_event(&self) -> Option<Timestamp> {
         self.events.next_at()
+    }
+
+    /// The id of one more answer in EC2's protocol.
+    pub(crate) fn next_request_id(&mut self) -> String {
+        self.answered += 1;
+        format!("00000000-0000-4000-8000-{:012x}", self.answered)
     }
 
     fn schedule(&mut self, after: Duration, event: Event) {

@@ -6,6 +6,7 @@
 
 mod keep;
 mod log;
+mod present;
 mod prices;
 mod record;
 mod reload;
@@ -33,6 +34,7 @@ use crate::status::{Record, Trigger};
 
 use keep::Keeper;
 use log::Reporter;
+pub use present::Clock;
 use prices::PriceWatch;
 use reload::Next;
 pub use reload::{NeedsRestart, Reloader};
@@ -47,6 +49,7 @@ pub struct Daemon<S> {
     key_name: KeyName,
     client: Client,
     source: S,
+    clock: Clock,
     engine: Engine,
     resolver: Resolver,
     reporter: Reporter,
@@ -104,9 +107,22 @@ impl<S: DemandSource> Daemon<S> {
         state_dir: &StateDir,
         ledger: Absent,
     ) -> Result<Self, StateDirError> {
+        let birth = Birth::default();
+        Self::born(settings, key_name, client, source, state_dir, ledger, birth)
+    }
+
+    /// The same, in a time and with a nonce of the caller's, as a simulation needs that repeats itself.
+    pub fn born(
+        settings: Arc<Settings>,
+        key_name: KeyName,
+        client: Client,
+        source: S,
+        state_dir: &StateDir,
+        ledger: Absent,
+        Birth { clock, nonce }: Birth,
+    ) -> Result<Self, StateDirError> {
         let locked = state_dir.lock()?;
-        let now = Timestamp::now();
-        let found = match (locked.read_ledger(now)?, ledger) {
+        let found = match (locked.read_ledger(clock.now())?, ledger) {
             (LedgerState::Known(ledger), Absent::IsLost) => LedgerFound::Known(ledger),
             (LedgerState::Known(mut ledger), Absent::IsClean) => {
                 ledger.hold_until = None;
@@ -121,14 +137,12 @@ impl<S: DemandSource> Daemon<S> {
             }
             (LedgerState::Lost { .. }, Absent::IsClean) => LedgerFound::AssumedClean,
         };
-        let start = Start {
-            ledger: found,
-            memory: state_dir.read_memory().unwrap_or_default(),
-            nonce: nonce(),
-        };
+        let start =
+            Start { ledger: found, memory: state_dir.read_memory().unwrap_or_default(), nonce };
+        let state = State::Locked(locked);
         // Nothing depends on it: one that cannot be read is begun anew.
         let record = state_dir.read_record().ok().flatten().unwrap_or_default();
-        Ok(Self::new(settings, key_name, client, source, start, State::Locked(locked), record))
+        Ok(Self::new(settings, key_name, client, source, (start, clock), state, record))
     }
 
     /// Only looks: the ledger is read, nothing is written, and rounds end with their plan.
@@ -139,7 +153,7 @@ impl<S: DemandSource> Daemon<S> {
         source: S,
         state_dir: &StateDir,
     ) -> Result<Self, StateDirError> {
-        let start = peek(state_dir)?;
+        let start = (peek(state_dir)?, Clock::System);
         let record = Record::default();
         Ok(Self::new(settings, key_name, client, source, start, State::DryRun, record))
     }
@@ -149,14 +163,14 @@ impl<S: DemandSource> Daemon<S> {
         key_name: KeyName,
         client: Client,
         source: S,
-        start: Start,
+        (start, clock): (Start, Clock),
         state: State,
         record: Record,
     ) -> Self {
-        let engine = Engine::new(Arc::clone(&settings), key_name.clone(), start, Timestamp::now());
+        let engine = Engine::new(Arc::clone(&settings), key_name.clone(), start, clock.now());
         let resolver = Resolver::default();
         let reporter = Reporter::default();
-        let prices = PriceWatch::default();
+        let prices = PriceWatch::beside(clock);
         let next = Next::new();
         let read = QueueRead::default();
         Self {
@@ -164,6 +178,7 @@ impl<S: DemandSource> Daemon<S> {
             key_name,
             client,
             source,
+            clock,
             engine,
             resolver,
             reporter,
@@ -209,26 +224,26 @@ impl<S: DemandSource> Daemon<S> {
             looked = self.look() => looked,
         };
         if let Err(error) = looked {
-            let wake = self.engine.round_failed(Timestamp::now());
+            let wake = self.engine.round_failed(self.clock.now());
             self.reporter.failed(&error, wake);
             return RoundEnd::Failed { error, wake };
         }
-        let plan = self.engine.begin_round(Timestamp::now());
+        let plan = self.engine.begin_round(self.clock.now());
         if matches!(self.state, State::DryRun) {
             let plan = plan.clone();
             self.reporter.planned(&plan);
             return RoundEnd::Planned(plan);
         }
-        while let Some(effect) = self.engine.next_effect(Timestamp::now()) {
+        while let Some(effect) = self.engine.next_effect(self.clock.now()) {
             let outcome = self.carry_out(&effect).await;
-            for executed in self.engine.outcome(outcome, Timestamp::now()) {
+            for executed in self.engine.outcome(outcome, self.clock.now()) {
                 self.reporter.executed(&executed);
             }
             if stop.is_cancelled() {
                 self.engine.stop_round();
             }
         }
-        let Some(report) = self.engine.end_round(Timestamp::now()) else {
+        let Some(report) = self.engine.end_round(self.clock.now()) else {
             return RoundEnd::Stopped;
         };
         self.reporter.round(&report, began.elapsed());
@@ -250,11 +265,11 @@ impl<S: DemandSource> Daemon<S> {
         let tracked = self.engine.tracked();
         let key_pair = self.engine.wants_key_pair();
         let look =
-            self.client.observe(&self.key_name, &tracked, key_pair, Timestamp::now()).await?;
+            self.client.observe(&self.key_name, &tracked, key_pair, self.clock.now()).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
         }
-        self.engine.observe(&look.observation, Timestamp::now());
+        self.engine.observe(&look.observation, self.clock.now());
         self.engine.demand(demand);
         Ok(())
     }
@@ -309,32 +324,32 @@ impl<S: DemandSource> Daemon<S> {
                 RoundEnd::Stopped => return Ok(()),
                 RoundEnd::Done(report) => {
                     if report.demand_known {
-                        last_success = Some(Timestamp::now());
+                        last_success = Some(self.clock.now());
                     }
                     if report.throttled {
-                        earliest = at(report.wake);
+                        earliest = self.clock.instant(report.wake);
                     }
                     report.wake
                 }
                 RoundEnd::Planned(plan) => {
                     if plan.demand_known() {
-                        last_success = Some(Timestamp::now());
+                        last_success = Some(self.clock.now());
                     }
-                    clock::after(Timestamp::now(), self.settings.provisioner.interval)
+                    clock::after(self.clock.now(), self.settings.provisioner.interval)
                 }
                 // A wake-up does not make EC2 answer: the pause is kept.
                 RoundEnd::Failed { wake, .. } => {
-                    earliest = at(*wake);
+                    earliest = self.clock.instant(*wake);
                     *wake
                 }
             };
             let failed_rounds = self.engine.failed_rounds();
-            let (ended, took) = (Timestamp::now(), started.elapsed());
+            let (ended, took) = (self.clock.now(), started.elapsed());
             let machines = self.engine.capacity();
             let spare = clock::age(ended, due);
             self.prices.refresh(&self.client, &machines, spare, stop, wake).await;
             self.record_prices();
-            let pause = clock::age(Timestamp::now(), due);
+            let pause = clock::age(self.clock.now(), due);
             tell(Turn {
                 settings: &self.settings,
                 end: &end,
@@ -362,7 +377,7 @@ impl<S: DemandSource> Daemon<S> {
 
     /// Looks once and returns what a plan depends on.
     pub async fn snapshot(&mut self) -> Result<Snapshot, aws::Error> {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let ledger = self.engine.ledger().clone();
         let memory = self.engine.memory().clone();
         let answers = self.resolver.run(&self.settings, &self.client).await;
@@ -396,6 +411,22 @@ impl<S: DemandSource> Daemon<S> {
             resolved,
             unresolved,
         })
+    }
+}
+
+/// What tells one process from another that is started from the same disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    /// The clock beside it.
+    pub clock: Clock,
+    /// A number no other process has: client tokens are made from it.
+    pub nonce: u64,
+}
+
+impl Default for Birth {
+    /// The machine's clock, and a random nonce.
+    fn default() -> Self {
+        Self { clock: Clock::System, nonce: nonce() }
     }
 }
 
@@ -438,10 +469,6 @@ fn peek(state_dir: &StateDir) -> Result<Start, StateDirError> {
         LedgerState::Lost { .. } => LedgerFound::Lost,
     };
     Ok(Start { ledger, memory: state_dir.read_memory().unwrap_or_default(), nonce: nonce() })
-}
-
-fn at(time: Timestamp) -> Instant {
-    Instant::now() + clock::age(Timestamp::now(), time)
 }
 
 fn nonce() -> u64 {

@@ -16,7 +16,8 @@ use super::throttle::Call;
 use super::{Asked, World};
 use crate::deployment::key;
 
-pub(super) fn refusal(code: &str, message: impl Into<String>) -> Refusal {
+/// A refusal with `code`, classed as the adapter classes it.
+pub(crate) fn refusal(code: &str, message: impl Into<String>) -> Refusal {
     let message = message.into();
     let class = classify_answer(code, &message).unwrap_or(RefusalClass::Transient);
     Refusal { class, code: code.to_owned(), message, request_id: None }
@@ -221,12 +222,13 @@ impl World {
     }
 
     fn tag(&mut self, ids: &[InstanceId], tags: &BTreeMap<String, String>) -> Outcome {
-        let own = OwnTags::of(tags);
         for id in ids {
             self.must_be_ours(id, "tags");
             if let Some(no) = self.machines.number(id) {
-                self.machines.at_mut(no).tags.extend(tags.clone());
-                self.change_machine(no, |instance| instance.tags = own.clone());
+                let all = &mut self.machines.at_mut(no).tags;
+                all.extend(tags.clone());
+                let own = OwnTags::of(all);
+                self.change_machine(no, |instance| instance.tags = own);
             }
         }
         Outcome::Done

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provisioner::clock;
 use provisioner::ids::{InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName};
-use provisioner::launch::{LaunchCall, Pool};
+use provisioner::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use provisioner::money::{Usd, UsdPerHour};
 use provisioner::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
 
@@ -99,6 +99,16 @@ impl Machines {
         &mut self.all[no]
     }
 
+    /// One that EC2 has not forgotten, by its id.
+    pub(crate) fn known(&self, id: &InstanceId, now: Timestamp) -> Option<&Machine> {
+        self.get(id).filter(|machine| !machine.record.is_forgotten(now))
+    }
+
+    /// All that EC2 has not forgotten, each with its number.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (usize, &Machine)> {
+        self.shown.iter().map(|no| (*no, &self.all[*no]))
+    }
+
     /// All that EC2 has not forgotten, in order of their launch.
     pub fn iter(&self) -> impl Iterator<Item = (&InstanceId, &Machine)> {
         self.shown.iter().map(|no| (&self.all[*no].record.truth().id, &self.all[*no]))
@@ -116,6 +126,17 @@ pub(super) struct Launch {
     pub(super) max_price: UsdPerHour,
     pub(super) never_claims: bool,
     pub(super) call: Option<Arc<LaunchCall>>,
+}
+
+/// Our tags, as EC2 keeps them.
+fn texts(own: &OwnTags) -> BTreeMap<String, String> {
+    let OwnTags { key_name, worker_type, intent } = own;
+    let tags = [
+        (TAG_KEY_NAME, key_name.as_ref().map(ToString::to_string)),
+        (TAG_WORKER_TYPE, worker_type.as_ref().map(ToString::to_string)),
+        (TAG_INTENT, intent.as_ref().map(ToString::to_string)),
+    ];
+    tags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
 impl World {
@@ -157,6 +178,7 @@ impl World {
             other_platform: None,
             tags,
         };
+        let tags = texts(&instance.tags);
         let visible = self.visible();
         self.machines.all.push(Machine {
             record: Lagged::new(instance, visible),
@@ -166,7 +188,7 @@ impl World {
             up: false,
             never_claims,
             call,
-            tags: BTreeMap::new(),
+            tags,
             draining: false,
             idle_since: self.now,
             billed: None,

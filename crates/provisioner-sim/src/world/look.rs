@@ -12,7 +12,7 @@ use super::throttle::Call;
 use crate::deployment::key;
 
 /// Records per page of a describe call, at most (EC2 API Reference, `DescribeInstances`).
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 impl World {
     /// Looks, as a driver does: some looks fail.
@@ -26,7 +26,8 @@ impl World {
         }
         let mut observation = self.observe(tracked);
         if let Some(throttle) = &mut self.throttle {
-            let pages = |records: usize| records.div_ceil(PAGE).max(1);
+            let page = self.page.max(1);
+            let pages = |records: usize| records.div_ceil(page).max(1);
             let calls = pages(observation.instances.len()) + pages(observation.spot_requests.len());
             if !(0..calls).all(|_| throttle.admits(Call::Describe, self.now)) {
                 return Err(refusal("RequestLimitExceeded", "Request limit exceeded."));

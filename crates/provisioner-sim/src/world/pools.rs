@@ -41,6 +41,11 @@ impl Pools {
         steps.get(after.saturating_sub(1)).map(|(_, price)| *price)
     }
 
+    /// All pools with prices, and these with the times from which they are in force.
+    pub(crate) fn history(&self) -> impl Iterator<Item = (&str, &[(Timestamp, UsdPerHour)])> {
+        self.prices.iter().map(|(pool, steps)| (pool.as_str(), steps.as_slice()))
+    }
+
     /// All pools with a price, and the one in force.
     pub fn priced(&self, now: Timestamp) -> impl Iterator<Item = (&str, UsdPerHour)> {
         self.prices.keys().filter_map(move |pool| Some((pool.as_str(), self.price(pool, now)?)))

@@ -67,6 +67,16 @@ impl Requests {
         self.number(id).map(|no| &self.all[no])
     }
 
+    /// One with its number, by its id.
+    pub(crate) fn numbered(&self, id: &SpotRequestId) -> Option<(usize, &Request)> {
+        self.number(id).map(|no| (no, &self.all[no]))
+    }
+
+    /// Those that may show as open or active, each with its number.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = (usize, &Request)> {
+        self.current.iter().map(|no| (*no, &self.all[*no]))
+    }
+
     pub(super) fn at(&self, no: usize) -> &Request {
         &self.all[no]
     }
@@ -211,7 +221,7 @@ impl World {
     }
 
     /// Drops those that no describe call shows as open or active any more.
-    pub(super) fn tidy_requests(&mut self, now: Timestamp) {
+    pub(crate) fn tidy_requests(&mut self, now: Timestamp) {
         let all = &mut self.requests.all;
         self.requests.current.retain(|no| {
             let record = &mut all[*no].record;

@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::Clock;
 use crate::aws::{self, Client};
 use crate::clock;
 use crate::engine::Machines;
@@ -33,6 +34,7 @@ type Answer = (BTreeSet<Pool>, Timestamp, Result<BTreeMap<Pool, UsdPerHour>, aws
 /// The prices of the pools in use.
 #[derive(Debug, Default)]
 pub(super) struct PriceWatch {
+    clock: Clock,
     prices: SpotPrices,
     /// The call under way, if any; it ends with this.
     calls: JoinSet<Answer>,
@@ -44,6 +46,10 @@ pub(super) struct PriceWatch {
 }
 
 impl PriceWatch {
+    pub(super) fn beside(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     pub(super) fn prices(&self) -> &SpotPrices {
         &self.prices
     }
@@ -99,7 +105,7 @@ impl PriceWatch {
     }
 
     fn call_if_due(&mut self, client: &Client, machines: &[Machines]) {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let pools = prices::pools_in_use(machines);
         if self.calls.is_empty() && self.is_due(&pools, now) {
             self.asked = Some(now);

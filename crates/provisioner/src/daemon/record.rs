@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::{Daemon, RoundEnd, State, chain};
 use crate::aws;
 use crate::clock;
@@ -50,7 +48,7 @@ impl Seen {
 impl<S: DemandSource> Daemon<S> {
     /// Records a round that has ended. One that was stopped has not.
     pub(super) fn record_round(&mut self, end: &RoundEnd, took: Duration) {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let next = match end {
             RoundEnd::Stopped => return,
             RoundEnd::Done(report) => report.wake,
@@ -74,7 +72,7 @@ impl<S: DemandSource> Daemon<S> {
     /// Records how asking for prices went, if there was an answer.
     pub(super) fn record_prices(&mut self) {
         if self.prices.take_news() {
-            self.record.prices(self.prices.problem(), Timestamp::now());
+            self.record.prices(self.prices.problem(), self.clock.now());
             self.save_record();
         }
     }

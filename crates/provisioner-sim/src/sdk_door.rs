@@ -1,0 +1,173 @@
+//! A door for the AWS SDK: the transport beneath its clients, without a network.
+//!
+//! The real adapter talks through it to a [`World`] whose time follows tokio's clock, which a test pauses:
+//! hours pass in no time, and the SDK's own timeouts and retries with them. Real sockets must not be used
+//! then: the clock would run ahead of them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_config::{Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use provisioner::aws::{Client, NoRegion};
+use provisioner::daemon::Clock;
+use provisioner::demand::Demand;
+use provisioner::engine::Effect;
+use provisioner::ids::InstanceId;
+use provisioner::settings::Settings;
+use provisioner::source::{DemandError, DemandSource};
+
+use crate::wire::{self, Delivery, REGION};
+use crate::world::World;
+
+/// How long a call is on its way to EC2, and its answer on the way back. Whoever gives up in between has
+/// been heard or has not.
+const WAY: Duration = Duration::from_millis(10);
+
+/// The world, for the SDK. Clones lead to the same one.
+#[derive(Clone)]
+pub struct SdkDoor(Arc<Inside>);
+
+struct Inside {
+    world: Mutex<World>,
+    clock: Clock,
+    watch: Mutex<Option<Watch>>,
+}
+
+/// Sees every call that is to change something, just before and just after EC2 gets it.
+pub type Watch = Box<dyn FnMut(Moment, &Effect, &mut World) + Send>;
+
+/// When a [`Watch`] sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Just before.
+    Before,
+    /// Just after.
+    After,
+}
+
+impl fmt::Debug for SdkDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SdkDoor")
+    }
+}
+
+impl SdkDoor {
+    /// A door to `world`, whose time goes on from here as tokio's clock does.
+    pub fn new(world: World) -> Self {
+        let clock = Clock::showing(world.now);
+        Self(Arc::new(Inside { world: Mutex::new(world), clock, watch: Mutex::new(None) }))
+    }
+
+    /// Has all changes watched.
+    pub fn watch(&self, watch: Watch) {
+        *lock(&self.0.watch) = Some(watch);
+    }
+
+    /// The clock of the world.
+    pub fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    /// The world, as it is now.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        let mut world = lock(&self.0.world);
+        world.advance(self.0.clock.now());
+        world
+    }
+
+    /// The real adapter, talking through this door.
+    ///
+    /// # Errors
+    ///
+    /// None: a region is given.
+    pub fn client(&self) -> Result<Client, NoRegion> {
+        let credentials = Credentials::new("AKIDSIMULATED", "simulated", None, None, "simulated");
+        let config = SdkConfig::builder()
+            .region(Region::new(REGION))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(SharedHttpClient::new(self.clone()))
+            .build();
+        Client::new(&config)
+    }
+
+    /// The world's queue, for a daemon under `settings`.
+    pub fn queue(&self, settings: Arc<Settings>) -> WorldQueue {
+        WorldQueue { door: self.clone(), settings }
+    }
+
+    fn deliver(&self, body: &str) -> Delivery {
+        let mut world = self.world();
+        let mut watch = lock(&self.0.watch);
+        let watched = watch.as_mut().and_then(|it| Some((it, wire::effect(&world, body)?)));
+        let Some((watch, effect)) = watched else { return wire::deliver(&mut world, body) };
+        watch(Moment::Before, &effect, &mut world);
+        let delivery = wire::deliver(&mut world, body);
+        watch(Moment::After, &effect, &mut world);
+        delivery
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl HttpClient for SdkDoor {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for SdkDoor {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let door = self.clone();
+        HttpConnectorFuture::new(async move {
+            let body = request.body().bytes().unwrap_or_default();
+            let body = String::from_utf8_lossy(body).into_owned();
+            tokio::time::sleep(WAY).await;
+            match door.deliver(&body) {
+                Delivery::Answered(answer, after) => {
+                    tokio::time::sleep(after + WAY).await;
+                    let status = StatusCode::try_from(answer.status)
+                        .map_err(|error| ConnectorError::other(error.into(), None))?;
+                    Ok(HttpResponse::new(status, SdkBody::from(answer.body)))
+                }
+                Delivery::Broken => {
+                    tokio::time::sleep(WAY).await;
+                    Err(ConnectorError::io("connection reset by peer".into()))
+                }
+            }
+        })
+    }
+}
+
+/// The queue of the world behind a door.
+#[derive(Clone, Debug)]
+pub struct WorldQueue {
+    door: SdkDoor,
+    settings: Arc<Settings>,
+}
+
+impl DemandSource for WorldQueue {
+    async fn demand(&mut self, _: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
+        tokio::time::sleep(2 * WAY).await;
+        let configured = |name: &_| self.settings.worker_types.contains_key(name);
+        self.door.world().queue.demand(configured).map_err(DemandError::Other)
+    }
+}

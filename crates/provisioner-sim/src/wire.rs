@@ -1,0 +1,152 @@
+//! The world as EC2's Query protocol shows it: the form of a call in, EC2's XML out.
+//!
+//! The calls the provisioner's three programs make, and no others; what a call says and the simulation
+//! does not know is refused and not ignored. No network in here: [`answer`] is EC2 itself, [`deliver`] the
+//! way there and back with the world's faults. The doors are elsewhere.
+//!
+//! Nothing of it can pass for AWS: account, ids and tokens are none that AWS issues.
+
+mod accounts;
+mod delivery;
+mod filters;
+mod form;
+mod instances;
+mod key_pairs;
+mod launch;
+mod pages;
+mod places;
+mod prices;
+mod refused;
+mod spot_requests;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod xml;
+
+use provisioner::engine::Effect;
+use provisioner::refusal::Refusal;
+
+use crate::world::throttle::Call;
+use crate::world::{World, refusal};
+use form::Form;
+use xml::{Node, text};
+
+pub use accounts::ACCOUNT;
+pub use delivery::{Delivery, deliver};
+pub use places::REGION;
+
+/// EC2's namespace, with the version of its API.
+const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
+
+/// An HTTP answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// XML.
+    pub body: String,
+}
+
+/// What carries a call out. It takes the form whole, or refuses it.
+type CarryOut = fn(&mut World, Form) -> Result<Vec<Node>, Refusal>;
+
+/// A call EC2 knows: what carries it out, and with which others it is throttled.
+fn operation(action: &str) -> Option<(CarryOut, Call)> {
+    let carry_out: CarryOut = match action {
+        "RequestSpotInstances" => return Some((spot_requests::request, Call::Request)),
+        "CancelSpotInstanceRequests" => return Some((spot_requests::cancel, Call::Cancel)),
+        "TerminateInstances" => return Some((instances::terminate, Call::Terminate)),
+        "CreateTags" => return Some((tags::create, Call::Tag)),
+        "DescribeAvailabilityZones" => places::zones,
+        "DescribeFleets" => accounts::no_fleets,
+        "DescribeImages" => places::images,
+        "DescribeInstanceTypeOfferings" => places::offerings,
+        "DescribeInstanceTypes" => places::instance_types,
+        "DescribeInstances" => instances::describe,
+        "DescribeKeyPairs" => key_pairs::describe,
+        "DescribeLaunchTemplates" => accounts::no_launch_templates,
+        "DescribeSecurityGroups" => places::security_groups,
+        "DescribeSpotInstanceRequests" => spot_requests::describe,
+        "DescribeSpotPriceHistory" => prices::describe,
+        "DescribeSubnets" => places::subnets,
+        "DescribeVolumes" => accounts::no_volumes,
+        "DescribeVpcs" => places::vpcs,
+        _ => return None,
+    };
+    Some((carry_out, Call::Describe))
+}
+
+/// Whether a call changes something, if it is not just tried.
+fn changes(action: &str) -> bool {
+    operation(action).is_some_and(|(_, call)| call != Call::Describe)
+}
+
+/// What the body of a call asks EC2 to change; `None` if nothing, or if EC2 refuses it as it is.
+pub fn effect(world: &World, body: &str) -> Option<Effect> {
+    let (action, form) = read(body);
+    match action.as_str() {
+        "RequestSpotInstances" => {
+            spot_requests::to_request(world, form).map(|call| Effect::Request(Box::new(call)))
+        }
+        "CancelSpotInstanceRequests" => spot_requests::to_cancel(world, form).map(Effect::Cancel),
+        "TerminateInstances" => instances::to_terminate(world, form).map(Effect::Terminate),
+        "CreateTags" => tags::asked(world, form),
+        _ => return None,
+    }
+    .ok()
+}
+
+/// The action of a call, and its parameters.
+fn read(body: &str) -> (String, Form) {
+    let mut form = Form::read(body);
+    let action = form.text("Action").unwrap_or_default();
+    form.text("Version");
+    (action, form)
+}
+
+/// What EC2 (and for one call STS) answers to the body of a call.
+pub fn answer(world: &mut World, body: &str) -> Answer {
+    let (action, form) = read(body);
+    let request_id = world.next_request_id();
+    if action == "GetCallerIdentity" {
+        return Answer { status: 200, body: accounts::caller_identity(&request_id) };
+    }
+    match carry_out(world, &action, form) {
+        Ok(mut inside) => {
+            inside.insert(0, text("requestId", &request_id));
+            let body = xml::document(&format!("{action}Response"), Some(NAMESPACE), &inside);
+            Answer { status: 200, body }
+        }
+        Err(refusal) => refused(&refusal, &request_id),
+    }
+}
+
+fn carry_out(world: &mut World, action: &str, form: Form) -> Result<Vec<Node>, Refusal> {
+    let Some((carry_out, call)) = operation(action) else {
+        let message = format!("The action {action} is not one the simulated EC2 knows.");
+        return Err(refusal("InvalidAction", message));
+    };
+    let now = world.now;
+    if world.throttle.as_mut().is_some_and(|throttle| !throttle.admits(call, now)) {
+        return Err(throttled());
+    }
+    carry_out(world, form)
+}
+
+fn throttled() -> Refusal {
+    refusal("RequestLimitExceeded", "Request limit exceeded.")
+}
+
+fn refused(refusal: &Refusal, request_id: &str) -> Answer {
+    let (status, body) = refused::answer(refusal, request_id);
+    Answer { status, body }
+}
+
+/// Ends a call that was only to be tried. EC2 says yes by an error (Amazon EC2 API Reference, `DryRun`).
+fn only_tried(dry_run: bool) -> Result<(), Refusal> {
+    if dry_run {
+        let message = "Request would have succeeded, but DryRun flag is set.";
+        return Err(refusal("DryRunOperation", message));
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Refusals as EC2 writes them.
+
+use provisioner::refusal::Refusal;
+
+use super::xml::{document, text, tree};
+
+/// The HTTP status of an error code (Amazon EC2 API Reference, "Error codes": client errors are 400,
+/// server errors 500 or 503; `DryRunOperation` comes with 412).
+fn status(code: &str) -> u16 {
+    match code {
+        "DryRunOperation" => 412,
+        "UnauthorizedOperation" => 403,
+        "AuthFailure" => 401,
+        "RequestLimitExceeded" | "ServiceUnavailable" | "Unavailable" => 503,
+        "InsufficientInstanceCapacity"
+        | "InsufficientCapacity"
+        | "InternalError"
+        | "InternalFailure" => 500,
+        _ => 400,
+    }
+}
+
+/// Status and body of a refusal.
+pub(super) fn answer(refusal: &Refusal, request_id: &str) -> (u16, String) {
+    let error = tree("Error", [text("Code", &refusal.code), text("Message", &refusal.message)]);
+    let inside = [tree("Errors", [error]), text("RequestID", request_id)];
+    (status(&refusal.code), document("Response", None, &inside))
+}

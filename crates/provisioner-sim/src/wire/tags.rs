@@ -1,0 +1,90 @@
+//! Tags: put on instances, shown, and filtered by.
+
+use std::collections::BTreeMap;
+
+use provisioner::engine::{Effect, Outcome};
+use provisioner::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
+use provisioner::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
+use provisioner::observed::OwnTags;
+use provisioner::refusal::Refusal;
+
+use super::filters::Held;
+use super::form::Form;
+use super::only_tried;
+use super::xml::{Node, set, text};
+use crate::world::{Machine, World, refusal};
+
+/// `Tag.N.Key` and `Tag.N.Value`.
+pub(super) fn read(form: &mut Form) -> Result<BTreeMap<String, String>, Refusal> {
+    let tags = form.structures("Tag").into_iter().map(|mut tag| {
+        let read = (tag.required("Key")?, tag.text("Value").unwrap_or_default());
+        tag.finish()?;
+        Ok(read)
+    });
+    tags.collect()
+}
+
+/// `CreateTags`.
+pub(super) fn create(world: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
+    let effect = asked(world, form)?;
+    match world.obey(&effect) {
+        Outcome::Refused(refusal) => Err(refusal),
+        _ => Ok(vec![text("return", true)]),
+    }
+}
+
+/// What `CreateTags` is to do.
+pub(super) fn asked(world: &World, mut form: Form) -> Result<Effect, Refusal> {
+    let dry_run = form.dry_run()?;
+    let ids = form.list("ResourceId");
+    let tags = read(&mut form)?;
+    form.finish()?;
+    if ids.is_empty() || tags.is_empty() {
+        return Err(refusal("MissingParameter", "The request must contain resources and tags"));
+    }
+    only_tried(dry_run)?;
+    let instances: Vec<_> = ids.iter().map(|id| InstanceId::from(id.as_str())).collect();
+    if let Some(id) = instances.iter().find(|id| world.machines.known(id, world.now).is_none()) {
+        // Of all that AWS can tag, the simulation lets instances be tagged later.
+        return Err(refusal("InvalidID", format!("The ID '{id}' is not valid")));
+    }
+    Ok(Effect::Tag { instances, tags })
+}
+
+/// `tagSet`.
+pub(super) fn show<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Node {
+    set("tagSet", tags.into_iter().map(|(key, value)| vec![text("key", key), text("value", value)]))
+}
+
+/// An instance's tags: ours as far as `seen` shows them yet, and the others.
+pub(super) fn of_machine<'a>(
+    machine: &'a Machine,
+    seen: &'a OwnTags,
+) -> BTreeMap<&'a str, &'a str> {
+    let own = [
+        (TAG_KEY_NAME, seen.key_name.as_ref().map(KeyName::as_str)),
+        (TAG_WORKER_TYPE, seen.worker_type.as_ref().map(WorkerTypeName::as_str)),
+        (TAG_INTENT, seen.intent.as_ref().map(ClientToken::as_str)),
+    ];
+    let others = machine.tags.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let others = others.filter(|(key, _)| own.iter().all(|(ours, _)| ours != key));
+    others.chain(own.into_iter().filter_map(|(key, value)| Some((key, value?)))).collect()
+}
+
+/// What tags hold for the filters `tag:KEY` and `tag-key`; `None` for a filter about something else.
+pub(super) fn held<'a>(
+    tags: impl IntoIterator<Item = (&'a str, &'a str)>,
+    filter: &str,
+) -> Option<Held> {
+    if let Some(wanted) = filter.strip_prefix("tag:") {
+        let value = tags.into_iter().find(|(key, _)| *key == wanted).map(|(_, value)| value);
+        return Some(Held::maybe(value));
+    }
+    let keys = |(key, _): (&str, &str)| key.to_owned();
+    (filter == "tag-key").then(|| Held::Texts(tags.into_iter().map(keys).collect()))
+}
+
+/// All tags of a map, as [`show`] and [`held`] take them.
+pub(super) fn all(tags: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    tags.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+}
