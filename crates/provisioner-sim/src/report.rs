@@ -3,8 +3,8 @@
 mod plot;
 
 use std::num::NonZero;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use provisioner::policy::Policy;
@@ -103,16 +103,13 @@ fn in_parallel<T: Send>(
                         return;
                     }
                     let result = work(job);
-                    results
-                        .lock()
-                        .unwrap_or_else(|poisoned| poisoned.into_inner())
-                        .push((job, result));
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((job, result));
                     progress(finished.fetch_add(1, Ordering::Relaxed) + 1, n);
                 }
             });
         }
     });
-    let mut results = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(job, _)| *job);
     results.into_iter().map(|(_, result)| result).collect()
 }

@@ -54,6 +54,10 @@ pub struct Situation {
     pub max: u64,
     /// Tasks one instance runs at a time. At least 1.
     pub tasks_per_instance: u64,
+    /// How long workers stay up idle at most.
+    pub idle_timeout: Duration,
+    /// Whether more may be asked for than is needed: not where calls are throttled or a quota is used up.
+    pub may_hedge: bool,
     /// Whether idle workers stop when asked: then [`Wish::let_go`] is heeded.
     pub workers_consent: bool,
 }
@@ -75,6 +79,8 @@ impl Situation {
             min: 0,
             max: 0,
             tasks_per_instance: 1,
+            idle_timeout: Duration::from_mins(15),
+            may_hedge: true,
             workers_consent: false,
         }
     }
@@ -97,6 +103,8 @@ pub struct Wish {
     pub coming: u64,
     /// How many of them only keep the minimum.
     pub for_minimum: u64,
+    /// How many of them tasks or the minimum need. The others are asked for in excess or in advance.
+    pub needed: u64,
     /// Instances there should be in all.
     pub wanted: u64,
     /// How many idle workers should be asked to stop, the longest idle first.

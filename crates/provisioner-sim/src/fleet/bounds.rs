@@ -65,7 +65,7 @@ mod tests {
         let tasks = tasks
             .iter()
             .map(|(created, duration)| Task { created: created * 1000, duration: duration * 1000 });
-        let bounds = bounds(&Load::new("x", tasks.collect()), Duration::from_secs(60));
+        let bounds = bounds(&Load::new("x", tasks.collect()), Duration::from_mins(1));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
         let seconds = |hours: f64| (hours * 3600.0).round() as u64;
         (seconds(bounds.busy_hours), seconds(bounds.clairvoyant_hours), bounds.peak)

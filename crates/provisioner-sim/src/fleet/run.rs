@@ -273,6 +273,8 @@ impl<'a> Fleet<'a> {
                 self.machines[machine].state = State::Gone;
                 self.totals.requested -= 1;
                 self.totals.cancelled += 1;
+                let open = self.now - self.machines[machine].asked;
+                self.memory.saw_cancelled(Duration::from_millis(open));
                 return true;
             }
         }
@@ -426,7 +428,7 @@ impl<'a> Fleet<'a> {
         let situation = self.situation(&look, now);
         for (requested, booting) in &look.boots {
             let [requested, booting] = [requested, booting].map(|it| Duration::from_millis(*it));
-            self.memory.saw_boot(requested, booting);
+            self.memory.saw_startup(requested, booting);
         }
         let wish = self.policy.wish(&situation, &mut self.memory);
         let room =
@@ -462,6 +464,7 @@ impl<'a> Fleet<'a> {
             requested,
             min: self.setup.min_instances,
             max: self.setup.max_instances,
+            idle_timeout: self.setup.idle_timeout,
             ..Situation::nothing(now)
         };
         match self.setup.knowledge {

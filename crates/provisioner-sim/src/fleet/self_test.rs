@@ -10,11 +10,7 @@ use super::*;
 use crate::load::Load;
 
 /// Where the captures are, if anywhere.
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "a test that says it is skipped"
-)]
+#[expect(clippy::disallowed_methods, reason = "only a test")]
 fn captures() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
     let traces = env::var("PROVISIONER_TRACES").map_or_else(|_| beside(), PathBuf::from);

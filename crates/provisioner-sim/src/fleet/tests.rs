@@ -1,3 +1,5 @@
+#![expect(clippy::float_cmp, reason = "small worlds come to whole numbers")]
+
 use std::time::Duration;
 
 use provisioner::policy::Policy;

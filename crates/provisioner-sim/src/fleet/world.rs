@@ -79,7 +79,7 @@ pub enum Wake {
 
 impl World {
     /// Median and 99th percentile of startups in [`WorldName::P`].
-    pub const STARTUP: (Duration, Duration) = (Duration::from_secs(90), Duration::from_secs(240));
+    pub const STARTUP: (Duration, Duration) = (Duration::from_secs(90), Duration::from_mins(4));
 
     /// The world of that name.
     pub fn named(name: WorldName) -> Self {

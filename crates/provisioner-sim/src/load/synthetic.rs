@@ -98,7 +98,7 @@ impl Draft {
     }
 
     fn bursty_ci(&mut self) {
-        let decision = Lognormal::new(Duration::from_secs(60), Duration::from_mins(4));
+        let decision = Lognormal::new(Duration::from_mins(1), Duration::from_mins(4));
         let job = Lognormal::new(Duration::from_mins(5), Duration::from_mins(50));
         let mut at = Duration::ZERO;
         while at < DAY * DAYS {
@@ -107,7 +107,7 @@ impl Draft {
             at += self.chance.until_next(if is_day { HOUR / 7 } else { HOUR });
             self.add(at, decision);
             // Most pushes make a handful of tasks and some make hundreds.
-            let jobs = Lognormal::new(Duration::from_secs(15), Duration::from_secs(240));
+            let jobs = Lognormal::new(Duration::from_secs(15), Duration::from_mins(4));
             let jobs = jobs.draw(&mut self.chance).as_secs().min(400);
             let begin = at + self.chance.between(Duration::from_secs(40), Duration::from_secs(150));
             for _ in 0..jobs {

@@ -66,6 +66,8 @@ fn situation(
         min: worker_type.min_instances,
         max: worker_type.max_instances,
         tasks_per_instance: u64::from(worker_type.tasks_per_instance),
+        idle_timeout: worker_type.idle_timeout,
+        may_hedge: true,
         workers_consent: false,
     }
 }

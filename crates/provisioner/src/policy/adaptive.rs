@@ -1,72 +1,235 @@
-//! Ours.
+//! Ours: holds instances as long as it is likely enough that they are needed, and asks for as many as the
+//! spread of startups makes worth it.
+//!
+//! One price decides everything: what a second of a task's waiting is worth, in seconds of an instance.
+//!
+//! - **Keep.** An idle instance is kept while the waiting and the startup that it saves, times the chance
+//!   that its level of demand is needed again, are worth more than its idling ([`levels`]).
+//! - **Spare.** Where the saved waiting alone is worth twice the idling, one is launched before a task
+//!   waits.
+//! - **Hedge.** Where startups vary, more are asked for than are missing, and what comes late is
+//!   cancelled ([`startups`]).
+//!
+//! A level that is not expected to be needed within `idle-timeout` is not held, whatever the price: so
+//! long at most workers would stay up by themselves.
+
+mod levels;
+mod pace;
+mod startups;
 
 use super::{PolicyMemory, Situation, Why, Wish};
+pub(super) use levels::Levels;
+use levels::Worth;
+pub(super) use pace::Pace;
+use startups::Hedge;
+pub(super) use startups::Startups;
 
-/// Settings.
+/// The setting of the adaptive policy: one dial.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adaptive {
     /// What an hour of a task's waiting is worth, in instance-hours.
     pub wait_cost: f64,
-    /// Research.
-    pub tuning: [f64; 16],
 }
 
 impl Default for Adaptive {
+    /// Measured (`BENCHMARKS.md`): on every load both cheaper and quicker than worker-manager.
     fn default() -> Self {
-        Self {
-            wait_cost: 1.0,
-            tuning: [1.0, 1.5, 7.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0., 0., 0., 0., 0., 0., 0., 0.],
+        Self { wait_cost: 35.0 }
+    }
+}
+
+/// More launches than this per new task, over about the last hour, and nothing is launched but what tasks
+/// wait for: whatever was learned, it does not fit.
+const MOST_LAUNCHES: f64 = 2.0;
+
+impl Adaptive {
+    pub(super) fn wish(self, situation: &Situation, memory: &mut PolicyMemory) -> Wish {
+        let Situation { pending, booting, idle, free_slots, min, max, .. } = *situation;
+        let per_instance = situation.tasks_per_instance.max(1);
+        let now = situation.now.as_millisecond();
+
+        // In instances: tasks that busy ones have room for need none.
+        let room = free_slots.saturating_sub((idle + booting).saturating_mul(per_instance));
+        let waiting = pending.saturating_sub(room).div_ceil(per_instance);
+        let occupied = situation.busy + situation.unknown;
+        let ready = idle + booting + occupied;
+        let demand = waiting + occupied;
+
+        let interval = memory.pace.look(now, demand);
+        let (figures, hedge) = memory.startups.known(self.wait_cost, interval);
+        let worth = Worth {
+            startup: figures.mean,
+            wait: self.wait_cost * figures.wait,
+            boot: figures.boot,
+            longest: situation.idle_timeout.as_secs_f64(),
+        };
+        let held = memory.levels.look(now, demand, worth);
+        let guarded = memory.pace.launches_per_task() > MOST_LAUNCHES;
+        let hedge = if situation.may_hedge && !guarded { hedge } else { Hedge::NONE };
+
+        let short = waiting.saturating_sub(idle);
+        let missing = short.saturating_sub(booting);
+        let hedged =
+            scale(missing, hedge.ask).max(scale(short, hedge.boot).saturating_sub(booting));
+        let covered = (idle + booting).saturating_sub(waiting);
+        // Who runs what must be known: else a busy instance looks like one that is not needed.
+        let spare = match situation.running {
+            Some(_) if !guarded => held.spare.saturating_sub(covered),
+            Some(_) | None => 0,
+        };
+        let for_minimum = min.saturating_sub(ready + missing);
+        let needed = missing + for_minimum;
+        // What is not needed takes only the room that is there, so that it is never held against a
+        // maximum.
+        let at_most = max.saturating_sub(ready + situation.stopping);
+        let coming = needed.max(hedged.max(missing + spare).min(at_most));
+        let target = (demand + held.keep).max(min);
+        Wish {
+            coming,
+            for_minimum,
+            needed,
+            wanted: target,
+            let_go: ready.saturating_sub(target).min(idle),
+            why: Why::Adaptive {
+                missing,
+                ask: hedge.ask,
+                startups: memory.startups.number(),
+                median: figures.median,
+                p90: figures.p90,
+                demand,
+                keep: held.keep,
+                spare: held.spare,
+                wait_cost: self.wait_cost,
+            },
         }
     }
 }
 
-impl Adaptive {
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "x"
-    )]
-    pub(super) fn wish(self, s: &Situation, m: &mut PolicyMemory) -> Wish {
-        let [eta, spare_k, keep_min, refill, ..] = self.tuning;
-        let now = s.now.as_millisecond();
-        let dt =
-            m.last.map_or(10.0, |last| (now - last.as_millisecond()) as f64 / 1000.0).max(0.001);
-        m.last = Some(s.now);
-        let started = (s.busy).saturating_sub(m.busy);
-        m.busy = s.busy;
-        let arrived = (s.pending + started).saturating_sub(m.pending);
-        let a = 1.0 - (-dt / 900.0).exp();
-        m.rate += a * (arrived as f64 / dt - m.rate);
-        m.busy_time += s.busy as f64 * dt;
-        m.starts += started as f64;
-        m.pending = s.pending;
-        let d = if m.starts > 0.0 { m.busy_time / m.starts } else { 0.0 };
-        let spare = spare_k * (m.rate * d).sqrt();
-        let demand = s.pending + s.busy;
-        let window = (keep_min * 60_000.0) as i64;
-        while m.peaks.back().is_some_and(|(_, p)| *p <= demand) {
-            m.peaks.pop_back();
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers of instances; `as` saturates, and the factor is 1 or more"
+)]
+fn scale(n: u64, by: f64) -> u64 {
+    (n as f64 * by).ceil() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn situation(second: i64) -> Situation {
+        let now = Timestamp::from_second(1_800_000_000 + second).unwrap();
+        Situation { running: Some(0), max: 100, ..Situation::nothing(now) }
+    }
+
+    fn wish(situation: &Situation, memory: &mut PolicyMemory) -> Wish {
+        Adaptive::default().wish(situation, memory)
+    }
+
+    /// A memory that hedges: startups vary, and two looks tell how often rounds come.
+    fn experienced() -> PolicyMemory {
+        let mut memory = PolicyMemory::default();
+        for n in 0..50 {
+            memory.saw_startup(Duration::from_secs(10 + 3 * n), Duration::from_mins(1));
         }
-        m.peaks.push_back((now, demand));
-        while m.peaks.front().is_some_and(|(t, _)| now - t > window) {
-            m.peaks.pop_front();
+        // And there were tasks for them, in the year before.
+        for (second, pending) in [(-31_536_000, 60), (0, 0), (10, 0)] {
+            let _ = wish(&Situation { pending, ..situation(second) }, &mut memory);
         }
-        let keep = m.peaks.front().map_or(0, |(_, p)| *p);
-        let idle = s.idle;
-        let short = s.pending.saturating_sub(idle);
-        let eta = if m.boots.len() >= 20 { eta } else { 0.0 };
-        let mut booting_wanted = ((1.0 + eta) * short as f64).ceil() as u64;
-        let cover = (idle + s.booting + s.requested) as f64 - s.pending as f64;
-        if cover < spare * refill {
-            let add = (spare - cover).ceil().max(0.0) as u64;
-            booting_wanted = booting_wanted.max(s.booting + s.requested + add);
+        memory
+    }
+
+    #[test]
+    fn on_the_first_day_it_asks_for_what_is_missing() {
+        let mut memory = PolicyMemory::default();
+        let tasks = Situation { pending: 7, booting: 2, free_slots: 2, ..situation(0) };
+        let wish = wish(&tasks, &mut memory);
+        assert_eq!((wish.coming, wish.needed, wish.let_go), (5, 5, 0));
+    }
+
+    #[test]
+    fn with_experience_it_asks_for_more_and_only_where_it_may() {
+        let tasks = Situation { pending: 7, ..situation(20) };
+        let many = wish(&tasks, &mut experienced());
+        assert!(many.coming >= 14 && many.needed == 7, "{many:?}");
+        assert!(many.why.to_string().contains("of 50 startups half took"), "{}", many.why);
+        let plain = Situation { may_hedge: false, ..tasks };
+        assert_eq!(wish(&plain, &mut experienced()).coming, 7);
+    }
+
+    #[test]
+    fn what_is_asked_for_in_excess_keeps_the_maximum() {
+        let tasks = Situation { pending: 7, busy: 90, max: 100, ..situation(20) };
+        assert_eq!(wish(&tasks, &mut experienced()).coming, 10);
+        // What is needed is wished all the same: the fence says what it cuts.
+        let over = Situation { pending: 30, ..tasks };
+        assert_eq!(wish(&over, &mut experienced()).coming, 30);
+    }
+
+    #[test]
+    fn after_many_launches_for_few_tasks_it_asks_for_no_more_than_is_needed() {
+        let mut memory = experienced();
+        for _ in 0..100 {
+            memory.saw_startup(Duration::from_secs(10), Duration::from_mins(1));
+            memory.saw_startup(Duration::from_mins(4), Duration::from_mins(1));
         }
-        let coming = booting_wanted.saturating_sub(s.booting).max(s.requested);
-        let total_ready = idle + s.booting + s.busy;
-        let target = keep.max((demand as f64 + spare).ceil() as u64).max(s.min);
-        let let_go = total_ready.saturating_sub(target).min(idle);
-        let coming = coming.max(s.min.saturating_sub(total_ready));
-        Wish { coming, for_minimum: 0, wanted: total_ready + coming, let_go, why: Why::Adaptive }
+        let tasks = Situation { pending: 12, ..situation(20) };
+        assert_eq!(wish(&tasks, &mut memory).coming, 12, "250 launches for 72 tasks");
+    }
+
+    #[test]
+    fn idle_instances_are_let_go_when_their_level_is_not_needed_any_more() {
+        let mut memory = PolicyMemory::default();
+        let busy = Situation { busy: 4, running: Some(4), ..situation(0) };
+        assert_eq!(wish(&busy, &mut memory).let_go, 0);
+        let idle = |second| Situation { idle: 4, free_slots: 4, ..situation(second) };
+        let first = wish(&idle(10), &mut memory);
+        assert_eq!((first.let_go, first.coming), (0, 0), "just fallen free");
+        let mut last = first;
+        for n in 2..200 {
+            last = wish(&idle(n * 10), &mut memory);
+        }
+        assert_eq!((last.let_go, last.wanted), (4, 0), "after half an hour");
+        let kept = Situation { min: 3, ..idle(2000) };
+        assert_eq!(wish(&kept, &mut memory).let_go, 1);
+    }
+
+    #[test]
+    fn without_knowledge_of_running_tasks_it_asks_as_basic_does() {
+        let mut memory = experienced();
+        for n in 2..500 {
+            let pending = u64::from(n % 30 < 3) * 5;
+            let blind = Situation {
+                running: None,
+                may_hedge: false,
+                pending,
+                booting: 1,
+                unknown: 2,
+                free_slots: 1,
+                min: 4,
+                ..situation(n * 10)
+            };
+            let (ours, basic) = (wish(&blind, &mut memory), super::super::basic::wish(&blind));
+            assert_eq!((ours.coming, ours.for_minimum), (basic.coming, basic.for_minimum));
+        }
+    }
+
+    #[test]
+    fn instances_that_take_several_tasks_need_fewer() {
+        let tasks = Situation {
+            pending: 9,
+            busy: 1,
+            running: Some(2),
+            tasks_per_instance: 4,
+            free_slots: 2,
+            ..situation(0)
+        };
+        assert_eq!(wish(&tasks, &mut PolicyMemory::default()).coming, 2);
     }
 }

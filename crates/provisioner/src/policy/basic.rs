@@ -13,6 +13,7 @@ pub(super) fn wish(situation: &Situation) -> Wish {
     Wish {
         coming: for_tasks + for_minimum,
         for_minimum,
+        needed: for_tasks + for_minimum,
         wanted: min.max(occupied + pending.div_ceil(tasks_per_instance.max(1))),
         let_go: 0,
         why: Why::Short,

@@ -2,35 +2,30 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+
+use super::adaptive::{Levels, Pace, Startups};
 
 /// What is learned of one worker type.
+///
+/// Of bounded size, whatever the number of tasks and instances; it fades within weeks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct PolicyMemory {
-    pub(super) last: Option<Timestamp>,
-    pub(super) pending: u64,
-    pub(super) busy: u64,
-    pub(super) rate: f64,
-    pub(super) busy_time: f64,
-    pub(super) starts: f64,
-    pub(super) peaks: VecDeque<(i64, u64)>,
-    pub(super) boots: Vec<(f64, f64)>,
-    pub(super) n_boots: usize,
+    pub(super) pace: Pace,
+    pub(super) levels: Levels,
+    pub(super) startups: Startups,
 }
 
 impl PolicyMemory {
-    /// Takes in how long an instance was asked for, and then booted.
-    pub fn saw_boot(&mut self, requested: Duration, booting: Duration) {
-        let (requested, booting) = (requested.as_secs_f64(), booting.as_secs_f64());
-        let at = self.n_boots % 128;
-        if self.boots.len() < 128 {
-            self.boots.push((requested, booting));
-        } else {
-            self.boots[at] = (requested, booting);
-        }
-        self.n_boots += 1;
+    /// Takes in how long an instance was asked for, and then booted until its worker could take a task.
+    pub fn saw_startup(&mut self, requested: Duration, booted: Duration) {
+        self.pace.launched();
+        self.startups.saw(requested, booted);
+    }
+
+    /// Takes in how long a request had been open that was cancelled unfilled.
+    pub fn saw_cancelled(&mut self, after: Duration) {
+        self.startups.cancelled(after);
     }
 }

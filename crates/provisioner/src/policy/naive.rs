@@ -13,6 +13,7 @@ pub(super) fn wish(situation: &Situation) -> Wish {
     let asked = pending.saturating_sub(requested).min(max.saturating_sub(there));
     Wish {
         coming: requested.saturating_sub(cancelled) + asked,
+        needed: requested.saturating_sub(cancelled) + asked,
         for_minimum: 0,
         wanted: (instances + pending).min(max),
         let_go: 0,

@@ -91,9 +91,6 @@ impl Policy {
             }
             (RATIO, Rule::WorkerManager(it)) => it.ratio = number(RATIO, value)?,
             (WAIT_COST, Rule::Adaptive(it)) => it.wait_cost = number(WAIT_COST, value)?,
-            (x, Rule::Adaptive(it)) if x.starts_with('x') => {
-                it.tuning[x[1..].parse::<usize>().unwrap_or(0)] = value.parse().unwrap_or(0.0);
-            }
             _ => {
                 let message = format!("`{key}` is no setting of `{}`", self.name());
                 return Err(PolicyError::new(message, suggest::hint(key, self.keys())));
@@ -101,6 +98,10 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+fn differs(a: f64, b: f64) -> bool {
+    (a - b).abs() > f64::EPSILON
 }
 
 fn number(key: &str, text: &str) -> Result<f64, PolicyError> {
@@ -148,12 +149,12 @@ impl fmt::Display for Policy {
         let mut settings = Vec::new();
         match self.rule {
             Rule::WorkerManager(WorkerManager { ratio, as_deployed: _ })
-                if ratio != WorkerManager::default().ratio =>
+                if differs(ratio, WorkerManager::default().ratio) =>
             {
                 settings.push(format!("{RATIO}={ratio}"));
             }
-            Rule::Adaptive(Adaptive { wait_cost, .. })
-                if wait_cost != Adaptive::default().wait_cost =>
+            Rule::Adaptive(Adaptive { wait_cost })
+                if differs(wait_cost, Adaptive::default().wait_cost) =>
             {
                 settings.push(format!("{WAIT_COST}={wait_cost}"));
             }

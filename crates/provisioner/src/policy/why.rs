@@ -13,15 +13,85 @@ pub enum Why {
         ratio: f64,
     },
     /// Ours.
-    Adaptive,
+    Adaptive {
+        /// Instances that tasks wait for and that do not boot yet.
+        missing: u64,
+        /// Requests for each of them.
+        ask: f64,
+        /// How many startups that was learned from.
+        startups: u64,
+        /// Half of them took no longer, in seconds.
+        median: f64,
+        /// Nine in ten took no longer, in seconds.
+        p90: f64,
+        /// Instances that tasks need.
+        demand: u64,
+        /// Instances beyond the demand that are worth keeping.
+        keep: u64,
+        /// Of these, worth launching.
+        spare: u64,
+        /// What waiting is worth.
+        wait_cost: f64,
+    },
 }
 
 impl fmt::Display for Why {
+    /// A sentence without its end; empty if the numbers of the worker type say it all.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match *self {
             Self::Short => Ok(()),
-            Self::WorkerManager { ratio } => write!(f, "worker-manager, ratio {ratio}"),
-            Self::Adaptive => Ok(()),
+            Self::WorkerManager { ratio } => write!(f, "{ratio} instances per waiting task"),
+            Self::Adaptive {
+                missing,
+                ask,
+                startups,
+                median,
+                p90,
+                demand,
+                keep,
+                spare,
+                wait_cost,
+            } => {
+                if missing > 0 && ask > 1.0 {
+                    write!(
+                        f,
+                        "{ask} requests for each of {missing} missing instances, because of \
+                         {startups} startups half took {median:.0} s and one in ten over {p90:.0} s; "
+                    )?;
+                }
+                write!(
+                    f,
+                    "beyond the {demand} that tasks need, {keep} instances are worth keeping and \
+                     {spare} worth launching at wait-cost {wait_cost}"
+                )
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_that_decided_are_named() {
+        let why = Why::Adaptive {
+            missing: 3,
+            ask: 2.5,
+            startups: 128,
+            median: 88.4,
+            p90: 160.2,
+            demand: 14,
+            keep: 5,
+            spare: 2,
+            wait_cost: 35.0,
+        };
+        assert_eq!(
+            why.to_string(),
+            "2.5 requests for each of 3 missing instances, because of 128 startups half took 88 s and \
+             one in ten over 160 s; beyond the 14 that tasks need, 5 instances are worth keeping and 2 \
+             worth launching at wait-cost 35"
+        );
+        assert_eq!(Why::Short.to_string(), "");
     }
 }

@@ -73,6 +73,7 @@ impl WorkerManager {
         let kept = situation.up() + requested;
         Wish {
             coming: situation.requested + spawn,
+            needed: situation.requested + spawn,
             for_minimum: if situation.pending == 0 { spawn } else { 0 },
             wanted: kept + spawn,
             let_go: 0,

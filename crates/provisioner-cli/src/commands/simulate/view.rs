@@ -39,10 +39,14 @@ fn hours(millis: u64) -> f64 {
 
 /// How much more or less than the first, in whole percent.
 fn beside(value: f64, first: f64) -> String {
-    if value == first {
-        return String::new();
+    let change = 100.0 * (value / first - 1.0);
+    if (value - first).abs() < f64::EPSILON {
+        String::new()
+    } else if change.is_finite() {
+        format!("{change:+.0} %")
+    } else {
+        "-".to_owned()
     }
-    if first == 0.0 { "-".to_owned() } else { format!("{:+.0} %", 100.0 * (value / first - 1.0)) }
 }
 
 impl Report for View {

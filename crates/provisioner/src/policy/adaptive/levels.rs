@@ -1,0 +1,546 @@
+//! Levels of demand: how soon one that fell free is needed again, and for how long.
+//!
+//! The demand of a worker type is cut into levels: level k is needed whenever at least k instances are. A
+//! level that the demand fell below is a gap, which ends when the demand reaches it again. An instance is
+//! held for level k as long as it is likely enough that the gap ends soon: a break-even rule per level,
+//! and it does not depend on which idle worker the queue wakes.
+//!
+//! What is learned is a rate, in ends of gaps per second at risk, for gaps alike: as far above the
+//! demand, as old, and at a demand of that order of magnitude. Beside it, how long such a level is then
+//! needed: one that falls free again after a second costs little waiting if it was not there.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+/// What is known of the levels of one worker type.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(in crate::policy) struct Levels {
+    /// The demand at the last look, and when that was, in milliseconds.
+    demand: u64,
+    looked: Option<i64>,
+    /// When what was learned was last made to fade.
+    faded: Option<i64>,
+    /// Gaps: up to which level the demand fell from, and when. The highest level, which is the oldest
+    /// gap, first.
+    falls: VecDeque<Fall>,
+    #[serde(with = "chances")]
+    chances: Chances,
+    /// The demand since the older window began.
+    #[serde(skip)]
+    history: VecDeque<(i64, u64)>,
+    /// The window whose end is awaited, and the one that began since.
+    #[serde(skip)]
+    windows: VecDeque<Window>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Fall {
+    since: i64,
+    /// The highest level of this gap. The lowest follows from the next fall, or the demand.
+    top: u64,
+}
+
+/// The gaps as they were at one time: what became of them is learned from.
+#[derive(Clone, Debug, PartialEq)]
+struct Window {
+    at: i64,
+    demand: u64,
+    falls: Vec<Fall>,
+}
+
+/// What a held instance is worth when its level is needed, and what it takes to hold one, in seconds of
+/// an instance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::policy) struct Worth {
+    /// How long a task waits for a startup, in seconds.
+    pub(in crate::policy) startup: f64,
+    /// What that wait is worth.
+    pub(in crate::policy) wait: f64,
+    /// What the startup costs that is saved.
+    pub(in crate::policy) boot: f64,
+    /// How long one is kept at most, in seconds.
+    pub(in crate::policy) longest: f64,
+}
+
+/// Instances to hold beyond the demand.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::policy) struct Held {
+    /// Worth keeping if they are there.
+    pub(in crate::policy) keep: u64,
+    /// Worth launching if they are not. Never more than `keep`.
+    pub(in crate::policy) spare: u64,
+}
+
+/// What is launched before a task waits was paid for if none comes: it has to be worth so much more than
+/// the idling.
+const LAUNCH: f64 = 2.0;
+
+/// A gap is looked at for so long: did it end?
+const WINDOW: i64 = 120_000;
+
+/// Gaps remembered. More are joined: the oldest with its neighbour.
+const MOST_FALLS: usize = 64;
+/// Looks remembered: two windows, at a look every four seconds. With more, some are passed over.
+const MOST_LOOKS: usize = 64;
+const CLOSEST: i64 = 2 * WINDOW / 64;
+/// How long until half of what was learned has faded.
+const FADES: i64 = 7 * DAY;
+const DAY: i64 = 86_400_000;
+
+impl Levels {
+    /// Takes in the demand at `now`, and says what to hold.
+    pub(in crate::policy) fn look(&mut self, now: i64, demand: u64, worth: Worth) -> Held {
+        let before = self.looked.unwrap_or(now);
+        // A clock set back, or a daemon that was off: what happened in between is not known.
+        if !(0..WINDOW / 2).contains(&(now - before)) {
+            self.windows.clear();
+            self.history.clear();
+        }
+        self.fade(now);
+        if demand < self.demand {
+            self.fall(before);
+        }
+        while self.falls.back().is_some_and(|fall| fall.top <= demand) {
+            let _ = self.falls.pop_back();
+        }
+        self.looked = Some(now);
+        self.demand = demand;
+        self.remember(now, demand);
+        self.learn(now, worth.startup);
+        self.weigh(now, worth)
+    }
+
+    /// The demand fell from where it was at `before`.
+    fn fall(&mut self, before: i64) {
+        self.falls.push_back(Fall { since: before, top: self.demand });
+        if self.falls.len() > MOST_FALLS
+            && let Some(oldest) = self.falls.pop_front()
+            && let Some(next) = self.falls.front_mut()
+        {
+            next.top = oldest.top;
+        }
+    }
+
+    fn remember(&mut self, now: i64, demand: u64) {
+        let dense = self.history.len() >= MOST_LOOKS / 2
+            && self.history.back().is_some_and(|(at, _)| now - at < CLOSEST);
+        match self.history.back_mut() {
+            // The greater of two: what is learned is how far the demand rises.
+            Some((_, most)) if dense => *most = demand.max(*most),
+            _ => self.history.push_back((now, demand)),
+        }
+    }
+
+    /// Two windows after it began, what became of the gaps of a window is known.
+    fn learn(&mut self, now: i64, startup: f64) {
+        if self.windows.back().is_none_or(|window| now - window.at >= WINDOW) {
+            let falls = self.falls.iter().copied().collect();
+            self.windows.push_back(Window { at: now, demand: self.demand, falls });
+        }
+        if self.windows.front().is_none_or(|window| now - window.at < 2 * WINDOW) {
+            return;
+        }
+        let Some(window) = self.windows.pop_front() else { return };
+        // How long the demand was at each height, the highest first; and how high it got in the window.
+        let mut heights = Vec::with_capacity(self.history.len());
+        let mut most = window.demand;
+        let ends = self.history.iter().skip(1).map(|(at, _)| *at).chain([now]);
+        for ((at, demand), end) in
+            self.history.iter().zip(ends).filter(|((at, _), _)| *at > window.at)
+        {
+            heights.push((*demand, seconds(end - at)));
+            if *at <= window.at + WINDOW {
+                most = most.max(*demand);
+            }
+        }
+        heights.sort_unstable_by_key(|(demand, _)| Reverse(*demand));
+        let needed = |level: u64| {
+            let above = heights.iter().take_while(|(demand, _)| *demand >= level);
+            above.map(|(_, time)| time).sum::<f64>().min(startup)
+        };
+        let Chances { all, by_demand } = &mut self.chances;
+        let alike = by_demand[order(window.demand)].get_or_insert_with(Default::default);
+        let mut low = window.demand + 1;
+        for fall in window.falls.iter().rev() {
+            let age = age_bin(window.at - fall.since);
+            for Run { distance, low, high } in runs(low, fall.top, window.demand) {
+                let ended = (high.min(most) + 1).saturating_sub(low);
+                let needed = if ended > 0 { needed(low + ended / 2) } else { 0.0 };
+                for cell in [&mut all[distance][age], &mut alike[distance][age]] {
+                    cell.seen += number(high + 1 - low);
+                    cell.ended += number(ended);
+                    cell.needed += number(ended) * needed;
+                }
+            }
+            low = low.max(fall.top + 1);
+        }
+        while self.history.front().is_some_and(|(at, _)| *at <= window.at + WINDOW) {
+            let _ = self.history.pop_front();
+        }
+    }
+
+    /// How many of the gaps are worth an instance.
+    fn weigh(&self, now: i64, worth: Worth) -> Held {
+        let from = self.demand;
+        let mut held = Held::default();
+        let Chances { all, by_demand } = &self.chances;
+        let alike = by_demand[order(from)].as_deref();
+        let mut low = from + 1;
+        for fall in self.falls.iter().rev() {
+            let age = age_bin(now - fall.since);
+            let guess = prior(age, worth);
+            for Run { distance, low, high } in runs(low, fall.top, from) {
+                let all = &all[distance][age];
+                // What is alike in everything but the demand counts as a first guess.
+                let mut chance = all.chance(guess);
+                if let Some(alike) = alike {
+                    chance = alike[distance][age].chance(chance);
+                }
+                let needed = (all.needed + GUESSES * worth.startup) / (all.ended + GUESSES);
+                let chance = chance.min(1.0);
+                let idle = seconds(WINDOW) * (1.0 - chance / 2.0);
+                let hit = chance * (needed / worth.startup).min(1.0);
+                // Needed again within the longest time, on average.
+                let soon = chance * worth.longest > seconds(WINDOW);
+                let launch = soon && hit * worth.wait > idle * LAUNCH;
+                let keep = hit * (worth.wait + worth.boot) > idle
+                    && seconds(now - fall.since) < worth.longest;
+                let n = high + 1 - low;
+                held.keep += if keep || launch { n } else { 0 };
+                held.spare += if launch { n } else { 0 };
+            }
+            low = low.max(fall.top + 1);
+        }
+        held
+    }
+
+    fn fade(&mut self, now: i64) {
+        let since = *self.faded.get_or_insert(now);
+        if now - since >= DAY || now < since {
+            let part = seconds(now - since) / seconds(FADES);
+            self.chances.fade(0.5_f64.powf(part.clamp(0.0, 10.0)));
+            self.faded = Some(now);
+        }
+    }
+}
+
+/// A first guess counts as much as so many ends of gaps.
+const GUESSES: f64 = 3.0;
+
+/// Without experience a level is kept for a quarter of an hour, as workers that end themselves are by
+/// default: the rate at which it just pays then, and in proportion for younger and older gaps. Gaps
+/// are shorter than they will be, and many are short.
+fn prior(age: usize, worth: Worth) -> f64 {
+    const KEPT: f64 = 900.0;
+    let rate = KEPT / (worth.boot + worth.wait) / middle(age);
+    (1.0 - (-rate * seconds(WINDOW)).exp()).min(0.9)
+}
+
+/// Levels at about the same distance from the demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    distance: usize,
+    low: u64,
+    high: u64,
+}
+
+/// Levels `low` to `high`, by their distance from `from`.
+fn runs(low: u64, high: u64, from: u64) -> impl Iterator<Item = Run> {
+    let mut next = low;
+    std::iter::from_fn(move || {
+        if next > high {
+            return None;
+        }
+        let low = next;
+        let distance = low.saturating_sub(from);
+        let high = high.min(from + last_of_bin(distance));
+        next = high + 1;
+        Some(Run { distance: distance_bin(distance), low, high })
+    })
+}
+
+/// Two bins per doubling: 1, 2, 3, 4-5, 6-7, 8-11, …
+fn distance_bin(distance: u64) -> usize {
+    let distance = distance.max(1);
+    let octave = distance.ilog2() as usize;
+    let upper = octave > 0 && (distance >> (octave - 1)) & 1 == 1;
+    (2 * octave + usize::from(upper)).saturating_sub(usize::from(octave > 0)).min(DISTANCES - 1)
+}
+
+/// The greatest distance in the bin of `distance`.
+fn last_of_bin(distance: u64) -> u64 {
+    let distance = distance.max(1);
+    if distance_bin(distance) == DISTANCES - 1 {
+        return u64::MAX / 2;
+    }
+    let octave = distance.ilog2();
+    if octave == 0 {
+        return 1;
+    }
+    (((distance >> (octave - 1)) + 1) << (octave - 1)) - 1
+}
+
+/// One bin per doubling from 10 s.
+fn age_bin(millis: i64) -> usize {
+    let tens = u64::try_from(millis / 10_000).unwrap_or(0);
+    tens.checked_ilog2().map_or(0, |octave| octave as usize + 1).min(AGES - 1)
+}
+
+/// The middle of an age bin, in seconds.
+fn middle(age: usize) -> f64 {
+    const MIDDLES: [f64; AGES] = [
+        10.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3840.0, 7680.0, 15360.0,
+        30720.0,
+    ];
+    MIDDLES[age.min(AGES - 1)]
+}
+
+/// The order of magnitude of a demand: 0, 1-3, 4-15, 16-63, 64-255, more.
+fn order(demand: u64) -> usize {
+    demand.checked_ilog2().map_or(0, |octave| octave as usize / 2 + 1).min(ORDERS - 1)
+}
+
+const DISTANCES: usize = 20;
+const AGES: usize = 13;
+const ORDERS: usize = 6;
+
+type Plane = [[Cell; AGES]; DISTANCES];
+
+/// What became of gaps alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Cell {
+    /// How many were looked at for a window.
+    seen: f64,
+    /// How many of them ended in it.
+    ended: f64,
+    /// Seconds that these levels were needed then, up to the time of a startup.
+    needed: f64,
+}
+
+impl Cell {
+    /// The chance that one ends in a window, with a first guess.
+    fn chance(&self, guess: f64) -> f64 {
+        (self.ended + GUESSES) / (self.seen + GUESSES / guess)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Chances {
+    /// At any demand.
+    all: Box<Plane>,
+    /// At a demand of one order of magnitude each, where there was such a demand.
+    by_demand: [Option<Box<Plane>>; ORDERS],
+}
+
+impl Chances {
+    fn fade(&mut self, by: f64) {
+        let planes = self.by_demand.iter_mut().flatten().chain([&mut self.all]);
+        for cell in planes.flat_map(|plane| plane.as_flattened_mut()) {
+            let Cell { seen, ended, needed } = cell;
+            for value in [seen, ended, needed] {
+                *value *= by;
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times of at most years in milliseconds")]
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1e3
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of instances")]
+fn number(n: u64) -> f64 {
+    n as f64
+}
+
+/// On disk: only what is not zero, as the demand's order (or one more: at any), the bins, and the values.
+mod chances {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::{AGES, Cell, Chances, DISTANCES, ORDERS};
+
+    type Row = (usize, usize, usize, f64, f64, f64);
+
+    pub(super) fn serialize<S: Serializer>(chances: &Chances, to: S) -> Result<S::Ok, S::Error> {
+        let Chances { all, by_demand } = chances;
+        let planes = by_demand.iter().enumerate();
+        let planes = planes.filter_map(|(order, plane)| Some((order, plane.as_deref()?)));
+        let mut rows: Vec<Row> = Vec::new();
+        for (order, plane) in planes.chain([(ORDERS, &**all)]) {
+            for (distance, cells) in plane.iter().enumerate() {
+                for (age, cell) in
+                    cells.iter().enumerate().filter(|(_, cell)| **cell != Cell::default())
+                {
+                    let Cell { seen, ended, needed } = *cell;
+                    // A millisecond is exact enough, and short.
+                    let [seen, ended, needed] =
+                        [seen, ended, needed].map(|value| (value * 1e3).round() / 1e3);
+                    rows.push((order, distance, age, seen, ended, needed));
+                }
+            }
+        }
+        rows.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Chances, D::Error> {
+        let mut chances = Chances::default();
+        for (order, distance, age, seen, ended, needed) in Vec::<Row>::deserialize(from)? {
+            // Of another version's bins nothing can be used.
+            let usable =
+                [seen, ended, needed].iter().all(|value| value.is_finite() && *value >= 0.0);
+            if !usable || order > ORDERS || distance >= DISTANCES || age >= AGES {
+                continue;
+            }
+            let plane = match chances.by_demand.get_mut(order) {
+                Some(plane) => plane.get_or_insert_with(Default::default),
+                None => &mut chances.all,
+            };
+            plane[distance][age] = Cell { seen, ended, needed };
+        }
+        Ok(chances)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORTH: Worth = Worth { startup: 100.0, wait: 3500.0, boot: 65.0, longest: 900.0 };
+    const ROUND: i64 = 10_000;
+
+    /// Looks every round, `demand` by second, and returns what was held at each.
+    fn watch(levels: &mut Levels, seconds: i64, demand: impl Fn(i64) -> u64) -> Vec<(i64, Held)> {
+        let start = levels.looked.map_or(0, |at| at + ROUND);
+        let look = |n: i64| {
+            let at = start + n * ROUND;
+            (at / 1000, levels.look(at, demand(at / 1000), WORTH))
+        };
+        (0..seconds * 1000 / ROUND).map(look).collect()
+    }
+
+    #[test]
+    fn bins_of_distance_are_in_order_and_know_their_ends() {
+        for distance in 1..5_000 {
+            let (bin, next) = (distance_bin(distance), distance_bin(distance + 1));
+            assert!(next == bin || next == bin + 1, "{distance}");
+            let last = last_of_bin(distance);
+            assert!(last >= distance && distance_bin(last) == bin, "{distance}");
+            assert!(bin == DISTANCES - 1 || distance_bin(last + 1) == bin + 1, "{distance}");
+        }
+        assert_eq!([1, 2, 3, 4, 6, 8, 12].map(distance_bin), [0, 1, 2, 3, 4, 5, 6]);
+        let runs: Vec<_> = runs(11, 19, 10).map(|run| (run.low, run.high)).collect();
+        assert_eq!(runs, [(11, 11), (12, 12), (13, 13), (14, 15), (16, 17), (18, 19)]);
+    }
+
+    #[test]
+    fn bins_of_age_and_demand_double() {
+        assert_eq!(
+            [0, 9, 10, 19, 20, 40, 100_000].map(|s| age_bin(s * 1000)),
+            [0, 0, 1, 1, 2, 3, 12]
+        );
+        assert_eq!([0, 1, 3, 4, 15, 16, 255, 256, 9_999].map(order), [0, 1, 1, 2, 2, 3, 4, 5, 5]);
+    }
+
+    #[test]
+    fn a_level_that_is_needed_every_few_minutes_is_kept() {
+        let mut levels = Levels::default();
+        // Two instances for 5 min of every 7.
+        let held = watch(&mut levels, 86_400, |second| if second % 420 < 300 { 2 } else { 0 });
+        for (second, held) in
+            held.iter().filter(|(second, _)| *second > 82_800 && second % 420 >= 300)
+        {
+            assert_eq!(held.keep, 2, "{} s into the gap", second % 420 - 300);
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_needed_every_quarter_of_an_hour_is_there_when_it_is() {
+        let mut levels = Levels::default();
+        // Two instances for 5 min of every 20, after gaps of 900 s.
+        let held = watch(&mut levels, 2 * 86_400, |second| if second % 1200 < 300 { 2 } else { 0 });
+        let last_hour = held.iter().filter(|(second, _)| *second > 169_200);
+        for (second, held) in last_hour.filter(|(second, _)| second % 1200 >= 1000) {
+            assert_eq!(held.spare, 2, "{} s into the gap", second % 1200 - 300);
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_needed_every_four_hours_is_let_go_soon() {
+        const PERIOD: i64 = 4 * 3600;
+        let mut levels = Levels::default();
+        let held = watch(&mut levels, 42 * PERIOD, |second| u64::from(second % PERIOD < 300));
+        let kept = |period: i64| {
+            let of_period = held.iter().filter(|(second, _)| second / PERIOD == period);
+            of_period.filter(|(second, held)| second % PERIOD >= 300 && held.keep > 0).count()
+        };
+        // At first for the most of a quarter of an hour, 90 rounds: these minutes are experience too.
+        assert!((60..=91).contains(&kept(0)), "{} rounds", kept(0));
+        assert!(kept(41) < 20, "{} rounds", kept(41));
+        let mut late = held.iter().filter(|(second, _)| second % PERIOD > 1800);
+        assert!(late.all(|(_, held)| held.spare == 0));
+    }
+
+    #[test]
+    fn where_the_demand_goes_up_and_down_all_the_time_some_are_spare() {
+        let mut levels = Levels::default();
+        // Between 8 and 12 within 4 min.
+        let held = watch(&mut levels, 86_400, |second| 8 + (second / 30 % 8).abs_diff(4));
+        let (_, last) = held[held.len() - 1];
+        let (second, _) = held[held.len() - 1];
+        let demand = 8 + (second / 30 % 8).abs_diff(4);
+        assert_eq!(last.keep + demand, 12, "{last:?} at a demand of {demand}");
+        assert!(held.iter().skip(held.len() / 2).any(|(_, held)| held.spare > 0));
+    }
+
+    #[test]
+    fn what_is_learned_fades() {
+        let mut levels = Levels::default();
+        watch(&mut levels, 86_400, |second| u64::from(second % 600 < 300));
+        let ended = |levels: &Levels| -> f64 {
+            levels.chances.all.as_flattened().iter().map(|cell| cell.ended).sum()
+        };
+        let before = ended(&levels);
+        watch(&mut levels, 8 * 86_400, |_| 0);
+        assert!(ended(&levels) < before * 0.55 && ended(&levels) > before * 0.3);
+    }
+
+    /// Something between 0 and 400 that jumps and drifts.
+    fn erratic(second: i64) -> u64 {
+        let jump = (second / 70).wrapping_mul(2_654_435_761) >> 7 & 0xff;
+        u64::try_from(jump * (second / 3000 % 3) / 2 + second / 900 % 40).unwrap()
+    }
+
+    #[test]
+    fn it_stays_small_and_comes_back_from_disk() {
+        let mut levels = Levels::default();
+        watch(&mut levels, 3 * 86_400, erratic);
+        assert!(levels.falls.len() <= MOST_FALLS);
+        assert!(levels.history.len() <= 2 * MOST_LOOKS && levels.windows.len() <= 3);
+        let json = serde_json::to_string(&levels).unwrap();
+        assert!(json.len() < 64 * 1024, "{} bytes", json.len());
+        let mut back: Levels = serde_json::from_str(&json).unwrap();
+        let (a, b) = (watch(&mut levels, 60, erratic), watch(&mut back, 60, erratic));
+        assert_eq!(a, b);
+    }
+
+    #[test]
+    fn what_another_version_wrote_is_left_out() {
+        let foreign = r#"{"chances":[[0,0,0,1.0,1.0,1.0],[9,0,0,1.0,1.0,1.0],[0,99,0,1.0,1.0,1.0],[0,0,0,-1.0,0.0,0.0]]}"#;
+        let levels: Levels = serde_json::from_str(foreign).unwrap();
+        assert_eq!(levels.chances.all, Box::default());
+        assert!(levels.chances.by_demand[0].is_some());
+    }
+
+    #[test]
+    fn a_clock_set_back_and_a_long_pause_do_no_harm() {
+        let mut levels = Levels::default();
+        for (at, demand) in [(1_000_000, 5), (500_000, 2), (90_000_000, 7), (90_010_000, 0)] {
+            let held = levels.look(at, demand, WORTH);
+            assert!(held.keep <= 7 && held.spare <= held.keep);
+        }
+    }
+}
