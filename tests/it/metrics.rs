@@ -264,7 +264,7 @@ fn a_service_manager_is_told_of_a_reload_whatever_comes_of_it() {
     let socket = UnixDatagram::bind(&path).expect("a socket");
     socket.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
     let mut command = project.command("provisionerd", &["run"]);
-    let mut daemon = project.spawn(command.env("NOTIFY_SOCKET", &path));
+    let daemon = project.spawn(command.env("NOTIFY_SOCKET", &path));
     let until = |what: &str| while !hear(&socket).contains(what) {};
     until("READY=1");
     project.set("provisioner.interval", "20s");
