@@ -7,7 +7,6 @@
 //! The program runs as it is shipped, against a stand-in for EC2, STS and the queue on loopback that
 //! answers as long-windedly as EC2 does. Everything shares the machine's cores.
 #![expect(clippy::print_stdout, reason = "the figures are what a benchmark is for")]
-#![expect(clippy::disallowed_methods, reason = "measures real time")]
 #![expect(clippy::expect_used, reason = "a benchmark has nobody to report errors to")]
 
 mod fleet;
@@ -135,7 +134,7 @@ fn rounds(program: &str, client: &Client, machines: usize) {
     );
     let n_rounds = after.count - before.count;
     let round = Duration::from_secs_f64((after.seconds - before.seconds) / n_rounds);
-    let processor = (usage.processor - usage_before.processor).div_f64(n_rounds);
+    let processor = usage.processor.saturating_sub(usage_before.processor).div_f64(n_rounds);
     println!(
         "{machines:>9} {:>10.1} {:>10.1} {:>8.1} {:>14} {:>9.1} {:>9.0} {:>10.0} {:>8.1} {:>7.0} {:>12}",
         mib(usage.peak_kib),

@@ -56,7 +56,7 @@ pub(crate) fn instance(machine: &Machine) -> String {
     let dashed = address.replace('.', "-");
     let tags = if machine.tagged { all_tags(machine) } else { String::new() };
     format!(
-        r#"        <item>
+        r"        <item>
             <reservationId>r-{digits}</reservationId>
             <ownerId>123456789012</ownerId>
             <groupSet/>
@@ -214,7 +214,7 @@ pub(crate) fn instance(machine: &Machine) -> String {
                 </item>
             </instancesSet>
         </item>
-"#,
+",
         token = machine.token(),
     )
 }
@@ -236,7 +236,7 @@ pub(crate) fn spot_request(machine: &Machine, state: &str) -> String {
     };
     let tags = all_tags(machine);
     format!(
-        r#"        <item>
+        r"        <item>
             <spotInstanceRequestId>{request}</spotInstanceRequestId>
             <spotPrice>0.100000</spotPrice>
             <type>one-time</type>
@@ -282,7 +282,7 @@ pub(crate) fn spot_request(machine: &Machine, state: &str) -> String {
             <tagSet>
 {tags}            </tagSet>
         </item>
-"#
+"
     )
 }
 

@@ -2,17 +2,22 @@
 
 mod cleanup;
 mod global;
+mod iam_policy;
 mod program;
 mod provisionerd;
 mod setup;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use cleanup::CleanupAws;
 pub(crate) use global::CONFIG_VARIABLE;
 pub use global::{Colour, GlobalArgs, LogFormat, OutputFormat};
+pub use iam_policy::{IamPolicyArgs, PolicyFor};
 pub use program::Program;
 pub use provisionerd::{
-    Command, CompletionsArgs, ManArgs, PlanArgs, Provisionerd, RunArgs, ValidateArgs,
+    Command, CompletionsArgs, DemoArgs, ManArgs, PlanArgs, Provisionerd, RunArgs, Speed,
+    ValidateArgs,
 };
 pub use setup::SetupAws;
+pub use status::StatusArgs;

@@ -3,12 +3,15 @@
 mod cleanup;
 mod completions;
 mod config;
+mod demo;
+mod iam_policy;
 #[cfg(feature = "aws")]
 mod local;
 mod man;
 mod plan;
 mod run;
 mod setup;
+mod status;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -26,8 +29,11 @@ pub(crate) async fn provisionerd(
         // On the heap: these are large.
         Command::Run(args) => Box::pin(run::run(args, context)).await,
         Command::Plan(args) => plan::plan(args, context).await,
+        Command::Status(args) => Box::pin(status::status(args, context)).await,
         Command::Validate(args) => Box::pin(validate::validate(args, context)).await,
         Command::Config => config::config(context),
+        Command::IamPolicy(args) => iam_policy::iam_policy(&args, context),
+        Command::Demo(args) => Box::pin(demo::demo(args, context)).await,
         Command::Completions(args) => completions::completions(args, context),
         Command::Man(args) => man::man(&args, context),
     }

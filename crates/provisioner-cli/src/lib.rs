@@ -14,6 +14,7 @@ mod confirm;
 #[cfg(feature = "aws")]
 mod connect;
 mod context;
+mod demo;
 #[cfg(test)]
 mod docs;
 pub mod exit;
@@ -30,9 +31,9 @@ mod program;
 #[cfg(feature = "aws")]
 mod reload;
 mod render;
+mod screen;
 #[cfg(feature = "aws")]
 mod server;
-#[cfg(feature = "aws")]
 mod signals;
 mod style;
 mod telemetry;

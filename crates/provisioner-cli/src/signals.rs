@@ -1,9 +1,12 @@
 //! SIGINT and SIGTERM: the first asks, the second ends. SIGHUP: read the configuration again.
 
+#[cfg(feature = "aws")]
 use std::io::IsTerminal as _;
+#[cfg(feature = "aws")]
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+#[cfg(feature = "aws")]
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +26,22 @@ pub(crate) fn listen() -> Result<CancellationToken, Failure> {
     Ok(token)
 }
 
+/// Returns a token that SIGINT or SIGTERM cancels, for what may end at any time.
+pub(crate) fn ending() -> Result<CancellationToken, Failure> {
+    let (mut interrupt, mut terminate) =
+        (take(SignalKind::interrupt())?, take(SignalKind::terminate())?);
+    let token = CancellationToken::new();
+    let ended = token.clone();
+    tokio::spawn(async move {
+        next(&mut interrupt, &mut terminate).await;
+        ended.cancel();
+    });
+    Ok(token)
+}
+
 /// Returns what SIGHUP notifies; it no longer ends the process. But if the terminal went away, nobody is
 /// there who could have meant to reload: then `stop` is cancelled.
+#[cfg(feature = "aws")]
 pub(crate) fn hang_ups(stop: CancellationToken) -> Result<Arc<Notify>, Failure> {
     let mut signals = take(SignalKind::hangup())?;
     let on_terminal = std::io::stderr().is_terminal();

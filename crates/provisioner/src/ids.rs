@@ -133,6 +133,8 @@ impl KeyName {
     /// The longest key-name. EC2 allows 255; an IAM role of the same name may have 64
     /// (IAM User Guide, "IAM and AWS STS quotas").
     pub const MAX_LEN: usize = 64;
+    /// What `setup-aws` starts key-names with unless the user says otherwise.
+    pub const DEFAULT_PREFIX: &str = "provisioner-test-";
 
     /// Checks that `text` can name an EC2 key pair and an IAM role alike.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {

@@ -3,6 +3,8 @@
 //! An [`Observation`] exists only if every page of every call arrived; planning on a smaller world
 //! than exists launches twice.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +13,7 @@ use crate::ids::SharedTexts;
 use crate::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, WorkerTypeName, Zone,
 };
+use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use crate::money::UsdPerHour;
 
 /// One complete look at everything under the key-name.
@@ -39,6 +42,22 @@ pub enum KeyPair {
     Foreign,
     /// It carries the tag `provisioner:key-name` with its own name.
     Ours,
+}
+
+/// Whose something in IAM is that is named after the key-name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Whose {
+    /// There is none.
+    Absent,
+    /// It carries the tag `provisioner:key-name` with its own name.
+    Ours,
+    /// The same, but it was made for another region: IAM has one for all.
+    OtherRegion,
+    /// It exists without our tag: somebody's own.
+    Foreign,
+    /// It could not be looked at.
+    Unknown,
 }
 
 /// An EC2 instance.
@@ -149,14 +168,31 @@ pub struct OwnTags {
     pub intent: Option<ClientToken>,
 }
 
+impl OwnTags {
+    /// Ours among all tags of a resource.
+    pub fn of(tags: &BTreeMap<String, String>) -> Self {
+        Self {
+            key_name: tags.get(TAG_KEY_NAME).map(|name| KeyName::from(name.as_str())),
+            worker_type: tags.get(TAG_WORKER_TYPE).map(|name| WorkerTypeName::from(name.as_str())),
+            intent: tags.get(TAG_INTENT).map(|token| ClientToken::from(token.as_str())),
+        }
+    }
+}
+
 #[cfg(feature = "aws")]
 impl OwnTags {
     /// Shares texts with what else was seen (see [`SharedTexts`]).
     pub(crate) fn share(&mut self, texts: &mut SharedTexts) {
         let Self { key_name, worker_type, intent } = self;
-        key_name.iter_mut().for_each(|name| texts.share(name));
-        worker_type.iter_mut().for_each(|name| texts.share(name));
-        intent.iter_mut().for_each(|token| texts.share(token));
+        if let Some(name) = key_name {
+            texts.share(name);
+        }
+        if let Some(name) = worker_type {
+            texts.share(name);
+        }
+        if let Some(token) = intent {
+            texts.share(token);
+        }
     }
 }
 

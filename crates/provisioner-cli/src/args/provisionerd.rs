@@ -1,11 +1,14 @@
 //! `provisionerd` and its commands.
 
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use provisioner::config::duration;
 
-use super::{GlobalArgs, Program};
+use super::{GlobalArgs, IamPolicyArgs, Program, StatusArgs};
 
 /// Keeps the EC2 spot capacity that the tasks of a queue need.
 ///
@@ -17,9 +20,11 @@ use super::{GlobalArgs, Program};
 #[command(version, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
+  provisionerd demo             watch it work, without an AWS account
   provisionerd validate --aws   check the configuration, and what it names
   provisionerd plan             see what a round would do
   provisionerd run              start the daemon
+  provisionerd status           see how it is doing
 
 Exit codes: 0 done; 1 failed; 2 usage, configuration, or wrong account or
 region; 3 `plan --exit-code` found actions; 4 partly done; 130 second interrupt")]
@@ -57,6 +62,15 @@ pub enum Command {
     /// from, and `--snapshot` makes the plan again, on any machine and without AWS.
     Plan(PlanArgs),
 
+    /// Print tasks, instances and what they cost, the last round, and what is wrong
+    ///
+    /// Per worker type: pending tasks and the age of the oldest, instances wanted, requests open,
+    /// instances by what they do, and what they cost per hour at spot prices of the last minutes. Read
+    /// from AWS and the queue, and from what the daemon left in its state directory; or from a running
+    /// daemon with `--url`. Nothing is changed. What could not be read is unknown, and the errors say
+    /// why, with the fix.
+    Status(StatusArgs),
+
     /// Check the configuration, and with `--aws` what it names in AWS
     ///
     /// Every problem is named with its file, line and key, and how to mend it. `--aws` looks at the
@@ -77,6 +91,21 @@ Examples:
 
 Secrets are left out")]
     Config,
+
+    /// Watch the whole thing work, on a simulated EC2 and without an AWS account
+    ///
+    /// The engine of `run`, unchanged, with a queue, workers and an EC2 that are all inside this
+    /// program: six hours of CI in two minutes, with prices that move, a zone that runs empty and
+    /// instances that are taken back. On a terminal a live table, else a line per action with its
+    /// reason; in the end what it cost and how long tasks waited. Nothing is read, nothing is sent.
+    Demo(DemoArgs),
+
+    /// Print the least-privilege IAM policy for this configuration
+    ///
+    /// One for `provisionerd` itself (`--for run`: all its commands), one for `setup-aws` and one for
+    /// `cleanup-aws`, as IAM takes it. It allows what the configuration names and nothing else; where
+    /// EC2 allows no narrower policy, a warning on stderr says so and why. Nobody in AWS is asked.
+    IamPolicy(IamPolicyArgs),
 
     /// Print a script that completes command lines in a shell
     ///
@@ -152,6 +181,64 @@ pub struct PlanArgs {
     /// Save the observation the plan was made from; no credentials and no user data are in it
     #[arg(long, value_name = "FILE")]
     pub save_snapshot: Option<PathBuf>,
+}
+
+/// `provisionerd demo`.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(after_help = "\
+Examples:
+  provisionerd demo
+  provisionerd demo --speed 30 --for 1h      slowly
+  provisionerd demo --speed max --for 24h    a day at once, and its summary
+  provisionerd demo --seed 2 --output json | jq .cost_usd
+
+The same seed is the same day. Ctrl-C ends it with its summary")]
+pub struct DemoArgs {
+    /// How many times as fast as a clock; `max` does not wait at all
+    #[arg(long, value_name = "N", default_value = "180", allow_negative_numbers = true)]
+    pub speed: Speed,
+
+    /// How long it lasts, on the simulated clock
+    #[arg(long = "for", value_name = "TIME", default_value = "6h", value_parser = length)]
+    pub length: Duration,
+
+    /// Which day it is: all chance comes from this number
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    pub seed: u64,
+}
+
+/// How fast simulated time passes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times as fast as a clock.
+    Times(f64),
+    /// As fast as it can be computed.
+    Max,
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        match text.parse::<f64>() {
+            Ok(times) if (0.1..=100_000.0).contains(&times) => Ok(Self::Times(times)),
+            _ => Err("a number from 0.1 to 100000, or `max`, is expected".to_owned()),
+        }
+    }
+}
+
+/// The longest demonstration: memory grows with it.
+const LONGEST: Duration = Duration::from_hours(24 * 31);
+
+fn length(text: &str) -> Result<Duration, String> {
+    let length = duration::parse(text).map_err(|error| error.to_string())?;
+    if length < Duration::from_mins(1) || length > LONGEST {
+        return Err("from 1m to 744h (31 days) is possible".to_owned());
+    }
+    Ok(length)
 }
 
 /// `provisionerd completions`.

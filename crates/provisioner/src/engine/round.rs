@@ -346,8 +346,11 @@ impl Engine {
             Outcome::NotPersisted(_) => false,
             Outcome::Refused(refusal) => {
                 round.throttled |= refusal.class == RefusalClass::Throttled;
-                let one_bad_id =
-                    matches!(refusal.class, RefusalClass::NotFound | RefusalClass::Invalid);
+                // A policy may allow the call on some of the ids only.
+                let one_bad_id = matches!(
+                    refusal.class,
+                    RefusalClass::NotFound | RefusalClass::Invalid | RefusalClass::Unauthorized
+                );
                 let bounded = one_bad_id && round.bulk_repeats < MAX_BULK_REPEATS;
                 let split = if bounded { batch.without_named(&refusal) } else { None };
                 match split {

@@ -21,7 +21,7 @@ use crate::launch::Pool;
 use crate::ledger::{Granted, Intent, Ledger};
 use crate::money::{Usd, UsdPerHour};
 use crate::observed::{InstanceState, KeyPair, Observation, SpotRequest, SpotRequestState};
-use crate::refusal::{RefusalClass, classify};
+use crate::refusal::{RefusalClass, classify, classify_answer};
 use crate::settings::Settings;
 
 /// An unanswered call is repeated with its token while younger than this; EC2 keeps tokens longer
@@ -136,7 +136,8 @@ impl Settle<'_> {
     }
 
     fn settle_requests(&mut self, join: &Join<'_>, settled: &mut Settled) {
-        let window = self.settings.provisioner.visibility_window;
+        let settings = self.settings;
+        let window = settings.provisioner.visibility_window;
         let mut open_before = std::mem::take(&mut self.memory.open);
         let mut fulfilled_before = std::mem::take(&mut self.memory.fulfilled);
         let mut ended: Vec<(&SpotRequest, WorkerTypeName, Pool)> = Vec::new();
@@ -234,6 +235,10 @@ impl Settle<'_> {
                     if let Some(instance) = &request.instance {
                         if tracked && !fulfilled_before.contains_key(&request.id) {
                             self.memory.cool_downs.remove(&pool.to_string());
+                            let name = type_name.as_ref();
+                            if let Some(profile) = name.and_then(|it| profile_of(settings, it)) {
+                                self.memory.unknown_profiles.remove(profile);
+                            }
                         }
                         let at_once = granted
                             .is_some_and(|granted| clock::age(granted.at, self.now) < DIED_AT_ONCE);
@@ -321,13 +326,18 @@ impl Settle<'_> {
             "" => code.to_owned(),
             message => format!("{code}: {message}"),
         };
-        match classify(code) {
+        match classify_answer(code, request.status_message.as_str()) {
             Some(RefusalClass::NoCapacity | RefusalClass::Throttled | RefusalClass::Transient) => {
                 strike(&mut self.memory.cool_downs, pool.to_string(), code, self.now);
             }
             Some(RefusalClass::Quota) => {
                 let quota = quota(code, &pool.instance_type);
                 strike(&mut self.memory.breakers, quota, code, self.now);
+            }
+            // What took the request may have known the profile before what launches.
+            Some(RefusalClass::UnknownProfile) => {
+                let settings = self.settings;
+                self.memory.profile_unknown(profile_of(settings, name), name, &text, self.now);
             }
             // Ended by somebody's cancel: nothing went wrong.
             _ if code.starts_with("canceled") || code.starts_with("cancelled") => {}
@@ -625,6 +635,11 @@ impl Settle<'_> {
     fn price_of(&self, worker_type: Option<&WorkerTypeName>) -> Option<UsdPerHour> {
         self.settings.worker_types.get(worker_type?)?.max_price
     }
+}
+
+/// The instance profile that the worker type has now.
+fn profile_of<'s>(settings: &'s Settings, name: &WorkerTypeName) -> Option<&'s str> {
+    settings.worker_types.get(name)?.iam_instance_profile.as_deref()
 }
 
 /// Whether EC2 took the instance back, or somebody ended it: no fault of the worker type.

@@ -128,17 +128,15 @@ impl<'a> Draft<'a> {
                 return false;
             }
         };
-        let interval = decide.settings.provisioner.interval;
-        let next = options::next(
-            &options::all(worker_type, resolved),
-            &BTreeSet::new(),
-            decide.memory,
-            interval,
-            now,
-        );
-        match next {
-            Ok(_) => true,
-            Err(why) => {
+        let (memory, interval) = (decide.memory, decide.settings.provisioner.interval);
+        let held = options::held_profile(worker_type, memory, interval, now);
+        let next = || {
+            let places = options::all(worker_type, resolved);
+            options::next(&places, &BTreeSet::new(), memory, interval, now).err()
+        };
+        match held.or_else(next) {
+            None => true,
+            Some(why) => {
                 self.note(
                     Some(name),
                     why.kind(),

@@ -1,0 +1,50 @@
+//! What `provisionerd demo` shows.
+
+mod frame;
+mod lines;
+mod summary;
+
+pub(crate) use frame::Frame;
+pub(crate) use lines::{line, state};
+pub(crate) use summary::SummaryView;
+
+use std::time::Duration;
+
+use provisioner::clock;
+
+/// A time of day.
+fn of_day(at: jiff::Timestamp) -> String {
+    at.strftime("%H:%M:%S").to_string()
+}
+
+/// A number of seconds as people write it.
+fn seconds(seconds: f64) -> String {
+    Duration::try_from_secs_f64(seconds.round()).map_or_else(|_| "?".to_owned(), clock::show)
+}
+
+/// A count with its thousands apart.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000), "1,000");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(seconds(61.4), "1m1s");
+    }
+}

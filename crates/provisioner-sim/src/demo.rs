@@ -1,0 +1,278 @@
+//! A day of CI on the simulated EC2, to be watched: the whole engine, a believable load, prices that move,
+//! a zone that runs empty, instances that are taken back.
+//!
+//! No clock and no terminal in here: who shows it paces it.
+
+mod load;
+mod market;
+mod script;
+mod view;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use provisioner::engine::{ActionKind, Executed, ExecutedResult, NoteKind};
+use provisioner::ids::WorkerTypeName;
+use provisioner::money::UsdPerHour;
+use provisioner::settings::{Settings, WorkerType};
+
+use crate::deployment::{mins, name, secs, settings, start, worker_type};
+use crate::driver::{Driver, End};
+use crate::queue::Knowledge;
+use crate::world::throttle::Throttle;
+use crate::world::{Boot, World};
+use load::Load;
+use script::Script;
+
+pub use view::{Glance, Line, LineKind, Row, Summary};
+
+/// Where capacity is asked for.
+const ZONES: [&str; 3] = ["us-west-2a", "us-west-2b", "us-west-2c"];
+
+/// The worker types, with the instance types they may use and what these cost in USD per hour. The prices
+/// are about those of the spot market in us-west-2 in 2026; they move from there.
+struct Kind {
+    name: &'static str,
+    instance_types: [(&'static str, f64); 2],
+    max_price: f64,
+    max_instances: u64,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        name: "linux",
+        instance_types: [("c7g.large", 0.031), ("c7a.large", 0.038)],
+        max_price: 0.08,
+        max_instances: 60,
+    },
+    Kind {
+        name: "linux-large",
+        instance_types: [("c7g.4xlarge", 0.246), ("c7a.4xlarge", 0.301)],
+        max_price: 0.60,
+        max_instances: 16,
+    },
+    Kind {
+        name: "gpu",
+        instance_types: [("g5.xlarge", 0.424), ("g4dn.xlarge", 0.219)],
+        max_price: 0.90,
+        max_instances: 4,
+    },
+];
+
+impl Kind {
+    fn worker_type(&self) -> WorkerType {
+        let types = self.instance_types.map(|(name, _)| name);
+        WorkerType {
+            max_price: UsdPerHour::from_dollars(self.max_price).ok(),
+            idle_timeout: mins(5),
+            ..worker_type(&types, self.max_instances)
+        }
+    }
+}
+
+fn deployment() -> Settings {
+    settings(KINDS.iter().map(|kind| (kind.name, kind.worker_type())))
+}
+
+/// A demonstration in its course.
+#[derive(Debug)]
+pub struct Demo {
+    driver: Driver,
+    load: Load,
+    script: Script,
+    ends: Timestamp,
+    next_round: Timestamp,
+    rounds: u64,
+    actions: u64,
+    /// How many of the world's interruptions were told.
+    told: usize,
+    /// Notes of the last round: one that stays is not told again.
+    notes: BTreeSet<(Option<WorkerTypeName>, NoteKind)>,
+    lines: VecDeque<Line>,
+}
+
+impl Demo {
+    /// Begins at 08:00 of a working day, to last for `length`.
+    pub fn new(seed: u64, length: Duration) -> Self {
+        let mut world = World::new(Arc::new(deployment()), Knowledge::ByInstance, seed, start());
+        world.boot = Boot::Lognormal(crate::chance::Lognormal::new(secs(60), secs(200)));
+        world.throttle = Some(Throttle::default());
+        world.faults.fill = secs(20);
+        world.faults.lag = secs(15);
+        world.faults.interrupted = 3;
+        let ends = clock::after(start(), length);
+        market::open(&mut world, seed, ends);
+        let mut driver = Driver::new(world, &ZONES);
+        driver.judge = None;
+        Self {
+            driver,
+            load: Load::new(seed),
+            script: Script::new(ends),
+            ends,
+            next_round: start(),
+            rounds: 0,
+            actions: 0,
+            told: 0,
+            notes: BTreeSet::new(),
+            lines: VecDeque::new(),
+        }
+    }
+
+    /// When the next round begins; `None`: it has ended.
+    pub fn next_round(&self) -> Option<Timestamp> {
+        (self.next_round < self.ends).then_some(self.next_round)
+    }
+
+    /// The time in it.
+    pub fn now(&self) -> Timestamp {
+        self.driver.world.now
+    }
+
+    /// The simulated EC2 and queue.
+    pub fn world(&self) -> &World {
+        &self.driver.world
+    }
+
+    /// Lets time pass to `until`: tasks come, are worked on, and things happen. Returns what is worth
+    /// telling.
+    pub fn advance(&mut self, until: Timestamp) -> Vec<Line> {
+        let until = until.min(self.ends);
+        while self.load.next_at() <= until {
+            self.play(self.load.next_at().min(until));
+            let at = self.load.next_at();
+            self.driver.world.advance(at);
+            for (worker_type, n, duration) in self.load.take() {
+                self.driver.world.add_tasks(&name(worker_type), n, duration);
+            }
+        }
+        self.play(until);
+        self.driver.world.advance(until);
+        self.tell_taken_back();
+        self.lines.drain(..).collect()
+    }
+
+    /// Lets the rest of the time pass, after the last round.
+    pub fn finish(&mut self) -> Vec<Line> {
+        self.advance(self.ends)
+    }
+
+    /// What the script has up to `until`.
+    fn play(&mut self, until: Timestamp) {
+        while let Some(scene) = self.script.next_until(until) {
+            self.driver.world.advance(scene.at);
+            if let Some(text) = scene.play(&mut self.driver.world, &mut self.load) {
+                let at = scene.at;
+                self.lines.push_back(Line { at, kind: LineKind::World, worker_type: None, text });
+            }
+        }
+    }
+
+    fn tell_taken_back(&mut self) {
+        let world = &self.driver.world;
+        for (at, id) in &world.taken_back[self.told..] {
+            let Some(machine) = world.machines.get(id) else { continue };
+            let text = format!("EC2 takes {id} back in two minutes ({})", machine.pool());
+            let worker_type = machine.worker_type.clone();
+            self.lines.push_back(Line { at: *at, kind: LineKind::World, worker_type, text });
+        }
+        self.told = world.taken_back.len();
+    }
+
+    /// Has the round that is due. Returns what was done and why, and what was not.
+    pub fn round(&mut self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let now = self.driver.world.now;
+        let mut actions = 0;
+        let end = self.driver.round_told(|_, _, executed| {
+            actions += executed.len() as u64;
+            // Tagging follows every launch, and is no news.
+            let news = executed.iter().filter(|it| !matches!(it.action.kind, ActionKind::Tag(_)));
+            lines.extend(news.map(|one| line(now, one)));
+        });
+        self.rounds += 1;
+        self.actions += actions;
+        let clock = self.driver.clock();
+        let wake = match end {
+            End::Round(report) => report.wake,
+            End::Blind(wake) => wake,
+            End::Crashed => clock,
+        };
+        self.next_round = clock::after(self.now(), clock::age(clock, wake).max(secs(1)));
+        let notes = std::mem::take(&mut self.notes);
+        for note in &self.driver.plan.notes {
+            let key = (note.worker_type.clone(), note.kind);
+            if note.kind != NoteKind::InFlight && !notes.contains(&key) {
+                let worker_type = note.worker_type.clone();
+                let text = note.text.clone();
+                lines.push(Line { at: now, kind: LineKind::Note, worker_type, text });
+            }
+            self.notes.insert(key);
+        }
+        lines
+    }
+}
+
+fn line(at: Timestamp, executed: &Executed) -> Line {
+    let Executed { action, launch, result } = executed;
+    let (kind, count) = (action.kind.as_str(), action.kind.count());
+    let place = launch.as_ref().map_or_else(String::new, |(pool, _)| format!(" {pool}"));
+    let (tone, text) = match result {
+        ExecutedResult::Done(_) => {
+            (LineKind::Done, format!("{kind} {count}{place}: {}", action.reason.text))
+        }
+        ExecutedResult::Refused(refusal) => {
+            (LineKind::Refused, format!("{kind} {count}{place} was refused: {}", refusal.code))
+        }
+        ExecutedResult::Unknown(refusal) => {
+            (LineKind::Refused, format!("{kind} {count}{place} got no answer: {}", refusal.code))
+        }
+    };
+    Line { at, kind: tone, worker_type: action.worker_type.clone(), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn play(seed: u64, length: Duration) -> (Demo, Vec<Line>) {
+        let mut demo = Demo::new(seed, length);
+        let mut lines = Vec::new();
+        while let Some(next) = demo.next_round() {
+            lines.extend(demo.advance(next));
+            lines.extend(demo.round());
+        }
+        (demo, lines)
+    }
+
+    #[test]
+    fn a_day_has_something_of_everything_and_nothing_forbidden() {
+        let (demo, lines) = play(1, Duration::from_hours(6));
+        assert!(demo.world().violations.is_empty(), "{:?}", demo.world().violations);
+        let summary = demo.summary();
+        assert!(summary.tasks.finished > 500, "{summary:?}");
+        assert!(summary.cost_usd > 1.0, "{summary:?}");
+        let told = |part: &str| lines.iter().any(|line| line.text.contains(part));
+        for part in [
+            "pending tasks",
+            "was refused: InsufficientInstanceCapacity",
+            "takes i-sim",
+            "has no c7g.large left",
+            "not needed",
+        ] {
+            assert!(told(part), "nothing about `{part}`");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_day_and_another_is_another() {
+        let day = |seed| {
+            let (demo, lines) = play(seed, Duration::from_hours(1));
+            (format!("{:?}", demo.summary()), lines)
+        };
+        assert_eq!(day(3), day(3));
+        assert_ne!(day(3), day(4));
+    }
+}

@@ -1,0 +1,93 @@
+//! A working day of CI: pushes that each ask for a handful of builds and many tests.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+
+use crate::chance::{Chance, Lognormal};
+use crate::deployment::{mins, secs, start};
+
+/// Pushes per hour, by the hour of the day in UTC: people come, have lunch, go; robots never sleep.
+const PUSHES_PER_HOUR: [f64; 24] = [
+    2.0, 2.0, 4.0, 2.0, 2.0, 2.0, 3.0, 6.0, 12.0, 18.0, 20.0, 18.0, 10.0, 16.0, 20.0, 20.0, 18.0,
+    14.0, 8.0, 5.0, 4.0, 3.0, 3.0, 2.0,
+];
+
+/// What one push asks for: worker type, at least and at most so many tasks, and how long each runs.
+struct Part {
+    worker_type: &'static str,
+    least: u64,
+    most: u64,
+    median: Duration,
+    p99: Duration,
+}
+
+const PARTS: [Part; 3] = [
+    Part { worker_type: "linux", least: 3, most: 14, median: mins_const(3), p99: mins_const(20) },
+    Part {
+        worker_type: "linux-large",
+        least: 0,
+        most: 3,
+        median: mins_const(9),
+        p99: mins_const(40),
+    },
+    Part { worker_type: "gpu", least: 0, most: 1, median: mins_const(6), p99: mins_const(20) },
+];
+
+const fn mins_const(n: u64) -> Duration {
+    Duration::from_secs(n * 60)
+}
+
+/// Tasks to come.
+#[derive(Debug)]
+pub(super) struct Load {
+    pushes: Chance,
+    sizes: Chance,
+    run_times: Chance,
+    next: Timestamp,
+    /// A push of so many times the usual size comes next.
+    times: u64,
+}
+
+impl Load {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            pushes: Chance::stream(seed, "demo: pushes"),
+            sizes: Chance::stream(seed, "demo: sizes"),
+            run_times: Chance::stream(seed, "demo: run times"),
+            next: start(),
+            times: 1,
+        }
+    }
+
+    /// When the next push comes.
+    pub(super) fn next_at(&self) -> Timestamp {
+        self.next
+    }
+
+    /// Makes the next push so many times as large, and come at `at`.
+    pub(super) fn surge(&mut self, at: Timestamp, times: u64) {
+        self.next = self.next.min(at);
+        self.times = times;
+    }
+
+    /// The tasks of the push that comes now.
+    pub(super) fn take(&mut self) -> Vec<(&'static str, u64, Duration)> {
+        let mut tasks = Vec::new();
+        for part in &PARTS {
+            let n = part.least + self.sizes.below(part.most - part.least + 1);
+            let run_time = Lognormal::new(part.median, part.p99);
+            for _ in 0..n * self.times {
+                let run_time = run_time.draw(&mut self.run_times).clamp(secs(10), mins(90));
+                tasks.push((part.worker_type, 1, run_time));
+            }
+        }
+        self.times = 1;
+        let hour = self.next.as_second().rem_euclid(24 * 3600) / 3600;
+        let per_hour = PUSHES_PER_HOUR[usize::try_from(hour).unwrap_or(0) % 24];
+        let mean = Duration::from_hours(1).div_f64(per_hour);
+        self.next = clock::after(self.next, self.pushes.until_next(mean).max(secs(1)));
+        tasks
+    }
+}

@@ -1,0 +1,108 @@
+//! What happens to the day, whatever the dice say: a zone runs empty, a pool gets too dear, machines are
+//! taken back, everybody merges at once.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use provisioner::ids::InstanceId;
+
+use super::load::Load;
+use crate::deployment::start;
+use crate::world::World;
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// A pool has nothing left.
+    Empty(&'static str),
+    /// It has again.
+    Refilled(&'static str),
+    /// EC2 takes back so many instances of a zone.
+    TakeBack(&'static str, usize),
+    /// A push of so many times the usual size.
+    Surge(u64),
+}
+
+/// Minutes after the start of each day, in order.
+const TURNS: [(u64, Turn); 9] = [
+    (25, Turn::Surge(4)),
+    (50, Turn::Empty("c7g.large in us-west-2a")),
+    (75, Turn::TakeBack("us-west-2b", 3)),
+    (105, Turn::Empty("c7g.large in us-west-2b")),
+    (110, Turn::Surge(6)),
+    (165, Turn::Refilled("c7g.large in us-west-2b")),
+    (200, Turn::Refilled("c7g.large in us-west-2a")),
+    (255, Turn::TakeBack("us-west-2c", 2)),
+    (290, Turn::Surge(5)),
+];
+
+/// A turn and its time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scene {
+    pub(super) at: Timestamp,
+    turn: Turn,
+}
+
+/// The turns of every day until the end.
+#[derive(Debug)]
+pub(super) struct Script {
+    /// The last comes first.
+    scenes: Vec<Scene>,
+}
+
+impl Script {
+    pub(super) fn new(ends: Timestamp) -> Self {
+        let mut scenes = Vec::new();
+        let mut day = start();
+        while day < ends {
+            scenes.extend(TURNS.map(|(minute, turn)| Scene {
+                at: clock::after(day, Duration::from_mins(minute)),
+                turn,
+            }));
+            day = clock::after(day, Duration::from_hours(24));
+        }
+        scenes.reverse();
+        Self { scenes }
+    }
+
+    pub(super) fn next_until(&mut self, until: Timestamp) -> Option<Scene> {
+        self.scenes.pop_if(|scene| scene.at <= until)
+    }
+}
+
+impl Scene {
+    /// Lets it happen. Returns what to tell of it.
+    pub(super) fn play(self, world: &mut World, load: &mut Load) -> Option<String> {
+        match self.turn {
+            Turn::Empty(pool) => {
+                world.pools.dry.insert(pool.to_owned());
+                let (instance_type, zone) = pool.split_once(" in ")?;
+                Some(format!("{zone} has no {instance_type} left"))
+            }
+            Turn::Refilled(pool) => {
+                world.pools.dry.remove(pool);
+                let (instance_type, zone) = pool.split_once(" in ")?;
+                Some(format!("{zone} has {instance_type} again"))
+            }
+            Turn::TakeBack(zone, n) => {
+                let there: Vec<InstanceId> = world
+                    .live()
+                    .filter(|(_, machine)| {
+                        machine.truth().zone.as_ref().is_some_and(|it| it.as_str() == zone)
+                    })
+                    .map(|(id, _)| id.clone())
+                    .take(n)
+                    .collect();
+                for id in &there {
+                    world.interrupt(id);
+                }
+                None
+            }
+            Turn::Surge(times) => {
+                load.surge(self.at, times);
+                Some(format!("a push {times} times as large as usual"))
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What there is to see of a demonstration.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use provisioner::engine::WorkerTypeStatus;
+use provisioner::ids::WorkerTypeName;
+use provisioner::money::UsdPerHour;
+use serde::Serialize;
+
+use super::Demo;
+use crate::deployment::start;
+
+/// One line of what happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When.
+    pub at: Timestamp,
+    /// What kind of line it is.
+    pub kind: LineKind,
+    /// The worker type it is about.
+    pub worker_type: Option<WorkerTypeName>,
+    /// What happened, and why.
+    pub text: String,
+}
+
+/// Kinds of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineKind {
+    /// The provisioner did something.
+    Done,
+    /// EC2 refused it, or did not answer.
+    Refused,
+    /// The provisioner leaves something undone.
+    Note,
+    /// The world turns.
+    World,
+}
+
+/// The present state.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    /// The time in the demonstration.
+    pub now: Timestamp,
+    /// A row per worker type.
+    pub rows: Vec<Row>,
+    /// What the instances cost now.
+    pub usd_per_hour: UsdPerHour,
+    /// The summary so far.
+    pub summary: Summary,
+}
+
+/// One worker type.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its numbers, as the provisioner knows them.
+    pub status: WorkerTypeStatus,
+    /// How long its oldest task has waited.
+    pub oldest: Option<Duration>,
+    /// What its instances cost now, at the market's prices.
+    pub usd_per_hour: UsdPerHour,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// How long it lasted, in seconds of its own time.
+    pub seconds: u64,
+    /// Rounds of the provisioner.
+    pub rounds: u64,
+    /// Calls that changed something, refused ones too.
+    pub actions: u64,
+    /// The tasks.
+    pub tasks: Tasks,
+    /// From created to started.
+    pub wait_seconds: Waits,
+    /// Instances launched.
+    pub launches: u64,
+    /// Instances EC2 took back.
+    pub interruptions: u64,
+    /// Launching calls that EC2 refused.
+    pub refused_launches: u64,
+    /// Instance-hours, as EC2 bills them.
+    pub instance_hours: f64,
+    /// The part of them in which a task ran that finished, or that still runs.
+    pub utilisation: f64,
+    /// What EC2 bills.
+    pub cost_usd: f64,
+}
+
+/// How many tasks are where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tasks {
+    /// Done.
+    pub finished: u64,
+    /// On a worker.
+    pub running: u64,
+    /// Waiting.
+    pub pending: u64,
+    /// Runs that were lost with their machine, and begun again.
+    pub lost_runs: u64,
+}
+
+/// How long tasks waited.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Waits {
+    /// On average.
+    pub mean: f64,
+    /// Half of them waited less.
+    pub p50: f64,
+    /// 95 % of them waited less.
+    pub p95: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Demo {
+    /// The present state.
+    pub fn glance(&self) -> Glance {
+        let world = &self.driver.world;
+        let row = |status: &WorkerTypeStatus| {
+            let of_type = world.live().filter(|(_, machine)| {
+                machine.worker_type.as_ref().is_some_and(|name| name.as_str() == status.name)
+            });
+            let usd_per_hour = of_type
+                .filter_map(|(_, machine)| {
+                    world.pools.price(&machine.pool().to_string(), world.now)
+                })
+                .fold(UsdPerHour::ZERO, UsdPerHour::plus);
+            let oldest = status.oldest_pending.map(|at| clock::age(at, world.now));
+            Row { status: status.clone(), oldest, usd_per_hour }
+        };
+        let rows: Vec<_> = self.driver.plan.worker_types.iter().map(row).collect();
+        let usd_per_hour = rows.iter().map(|row| row.usd_per_hour);
+        let usd_per_hour = usd_per_hour.fold(UsdPerHour::ZERO, UsdPerHour::plus);
+        Glance { now: world.now, rows, usd_per_hour, summary: self.summary() }
+    }
+
+    /// What came of it so far.
+    pub fn summary(&self) -> Summary {
+        let world = &self.driver.world;
+        let served = &world.queue.served;
+        let bill = world.bill();
+        let waits = &served.waits;
+        let busy = (served.busy + world.queue.run_so_far(world.now)).as_secs_f64();
+        let paid = bill.instance_time.as_secs_f64();
+        Summary {
+            seconds: clock::age(start(), world.now).as_secs(),
+            rounds: self.rounds,
+            actions: self.actions,
+            tasks: Tasks {
+                finished: served.finished,
+                running: world.queue.running_in_all(),
+                pending: world.queue.pending_in_all(),
+                lost_runs: served.lost_runs,
+            },
+            wait_seconds: Waits {
+                mean: waits.mean().as_secs_f64(),
+                p50: waits.quantile(0.5).as_secs_f64(),
+                p95: waits.quantile(0.95).as_secs_f64(),
+                max: waits.quantile(1.0).as_secs_f64(),
+            },
+            launches: world.machines.len() as u64,
+            interruptions: world.taken_back.len() as u64,
+            refused_launches: world.calls.iter().filter(|it| !it.said.ends_with("granted")).count()
+                as u64,
+            instance_hours: paid / 3600.0,
+            utilisation: if paid > 0.0 { busy / paid } else { 0.0 },
+            cost_usd: bill.usd.dollars(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A simulated deployment: its key-name, its settings, and what they resolve to.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use provisioner::ids::{InstanceType, KeyName, WorkerTypeName, Zone};
+use provisioner::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
+use provisioner::money::UsdPerHour;
+use provisioner::settings::{
+    AskRunning, Aws, Launch, Limits, Policy, Provisioner, Queue, Server, Settings, Strays,
+    WorkerType,
+};
+
+/// When every simulation starts.
+pub fn start() -> Timestamp {
+    // 2026-11-23T08:00:00Z.
+    Timestamp::constant(1_795_420_800, 0)
+}
+
+/// So many seconds after [`start`].
+pub fn at(seconds: u64) -> Timestamp {
+    clock::after(start(), secs(seconds))
+}
+
+/// Seconds.
+pub fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// Minutes.
+pub fn mins(n: u64) -> Duration {
+    Duration::from_mins(n)
+}
+
+/// The key-name of everything that is ours.
+pub fn key() -> KeyName {
+    KeyName::from("provisioner-test-sim")
+}
+
+/// A worker type by its name.
+pub fn name(name: &str) -> WorkerTypeName {
+    WorkerTypeName::from(name)
+}
+
+/// A worker type with defaults, that launches `instance_types` in this order.
+pub fn worker_type(instance_types: &[&str], max: u64) -> WorkerType {
+    WorkerType {
+        aliases: Vec::new(),
+        image_id: "ami-1".to_owned(),
+        instance_types: instance_types.iter().map(|t| InstanceType::from(*t)).collect(),
+        availability_zones: Vec::new(),
+        subnets: Vec::new(),
+        security_groups: Vec::new(),
+        iam_instance_profile: None,
+        user_data: None,
+        max_price: Some(UsdPerHour::from_micros(100_000)),
+        launch: Launch::SpotRequest,
+        policy: Policy::Basic,
+        request_timeout: mins(10),
+        min_instances: 0,
+        max_instances: max,
+        tasks_per_instance: 1,
+        idle_timeout: mins(15),
+        boot_timeout: mins(15),
+        max_lifetime: Some(Duration::from_hours(24)),
+        tags: BTreeMap::new(),
+        launch_specification: LaunchSpecification::default(),
+    }
+}
+
+/// Settings with defaults and these worker types.
+pub fn settings<'n>(types: impl IntoIterator<Item = (&'n str, WorkerType)>) -> Settings {
+    Settings {
+        provisioner: Provisioner {
+            key_name: Some(key()),
+            retired: Vec::new(),
+            provisioner_id: None,
+            interval: secs(10),
+            min_interval: secs(1),
+            strays: Strays::Terminate,
+            adopt_key_name: false,
+            visibility_window: mins(5),
+            max_failed_rounds: 0,
+            state_dir: None,
+        },
+        limits: Limits::default(),
+        aws: Aws::default(),
+        queue: Queue {
+            base_url: "http://localhost:8314/0.1.0".to_owned(),
+            running: AskRunning::Auto,
+            worker_type_pointer: vec!["workerType".to_owned()],
+            timeout: secs(10),
+            token_file: None,
+        },
+        server: Server { listen: None, listen_configured: false },
+        worker_types: types.into_iter().map(|(n, worker_type)| (name(n), worker_type)).collect(),
+        retired_max_lifetime: Some(Duration::from_hours(24)),
+    }
+}
+
+/// What a worker type resolves to where it may use these zones.
+pub fn resolved(zones: &[&str]) -> ResolvedWorkerType {
+    ResolvedWorkerType {
+        image_id: "ami-1".to_owned(),
+        security_group_ids: vec!["sg-1".to_owned()],
+        user_data: None,
+        placements: zones
+            .iter()
+            .map(|zone| ResolvedPlacement { zone: Some(Zone::from(*zone)), subnet: None })
+            .collect(),
+    }
+}

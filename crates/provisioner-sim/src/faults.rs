@@ -1,0 +1,77 @@
+//! How the world misbehaves.
+
+use std::time::Duration;
+
+use provisioner::config::duration;
+
+/// Percentages of cases, and longest delays. The default is a world without faults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Calls that never reach EC2.
+    pub lost_before: u64,
+    /// Calls whose answer is lost after their effect.
+    pub lost_after: u64,
+    /// Calls that the network delivers twice, one after the other.
+    pub duplicated: u64,
+    /// Calls refused by throttling, whatever the buckets hold.
+    pub throttled: u64,
+    /// Looks that fail.
+    pub blind: u64,
+    /// Looks whose pages shift while they are read: records show twice, and in another order.
+    pub shifted: u64,
+    /// Launching calls refused for want of capacity.
+    pub no_capacity: u64,
+    /// Launching calls granted in part.
+    pub partial: u64,
+    /// Requests that wait for ever.
+    pub never_filled: u64,
+    /// Bulk calls that fail as a whole by one id that EC2 does not know (any more).
+    pub bulk_not_found: u64,
+    /// Instances whose worker never claims a task.
+    pub never_claims: u64,
+    /// Instances that EC2 takes back within 20 minutes, with an interruption notice.
+    pub interrupted: u64,
+    /// Writes to the disk that fail.
+    pub disk: u64,
+    /// How long describe calls lag at most.
+    pub lag: Duration,
+    /// How long a request waits at most for its instance.
+    pub fill: Duration,
+    /// How long an answer takes at most.
+    pub slow: Duration,
+}
+
+impl Faults {
+    /// Sets one by its name (`lost-after`), in percent or as a time (`45s`).
+    ///
+    /// # Errors
+    ///
+    /// There is no such fault, or this is no value for it.
+    pub fn set(&mut self, kind: &str, value: &str) -> Result<(), String> {
+        let percent = || match value.trim_end_matches('%').parse() {
+            Ok(percent @ 0..=100) => Ok(percent),
+            _ => Err(format!("`{value}` is not a percentage")),
+        };
+        let time = || duration::parse(value).map_err(|error| format!("`{value}`: {error}"));
+        match kind {
+            "lost-before" => self.lost_before = percent()?,
+            "lost-after" => self.lost_after = percent()?,
+            "duplicated" => self.duplicated = percent()?,
+            "throttled" => self.throttled = percent()?,
+            "blind" => self.blind = percent()?,
+            "shifted" => self.shifted = percent()?,
+            "no-capacity" => self.no_capacity = percent()?,
+            "partial" => self.partial = percent()?,
+            "never-filled" => self.never_filled = percent()?,
+            "bulk-not-found" => self.bulk_not_found = percent()?,
+            "never-claims" => self.never_claims = percent()?,
+            "interrupted" => self.interrupted = percent()?,
+            "disk" => self.disk = percent()?,
+            "lag" => self.lag = time()?,
+            "fill" => self.fill = time()?,
+            "slow" => self.slow = time()?,
+            _ => return Err(format!("`{kind}` is not a fault")),
+        }
+        Ok(())
+    }
+}

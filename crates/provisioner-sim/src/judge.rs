@@ -1,0 +1,200 @@
+//! What must hold of every plan and every step, whatever the world does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use provisioner::engine::{
+    ActionKind, Effect, Executed, ExecutedResult, NoteKind, Outcome, Plan, ReasonKind,
+};
+use provisioner::ids::{InstanceId, WorkerTypeName};
+use provisioner::ledger::Ledger;
+use provisioner::money::UsdPerHour;
+use provisioner::observed::{InstanceState, Observation};
+use provisioner::settings::Settings;
+
+use crate::world::World;
+
+/// Holds steps against what must hold. Its verdicts say what is broken; none is good.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Judge {
+    /// Maxima and fences are not looked at: one was lowered, and nothing was observed since.
+    pub lenient: bool,
+}
+
+/// How it was before an effect.
+#[derive(Clone, Debug)]
+pub struct Before {
+    counts: BTreeMap<WorkerTypeName, u64>,
+    total: u64,
+    usd: UsdPerHour,
+    verdicts: Vec<String>,
+}
+
+fn counts(world: &World, settings: &Settings) -> BTreeMap<WorkerTypeName, u64> {
+    settings.worker_types.keys().map(|name| (name.clone(), world.count(name))).collect()
+}
+
+impl Judge {
+    /// Looks at the world before an effect. A call must have its intent on disk.
+    pub fn before(
+        self,
+        effect: &Effect,
+        on_disk: Option<&Ledger>,
+        world: &World,
+        settings: &Settings,
+    ) -> Before {
+        let mut verdicts = Vec::new();
+        if let Effect::Request(call) = effect {
+            let intent = on_disk.and_then(|ledger| ledger.intents.get(&call.token));
+            if intent.is_none_or(|intent| intent.call != **call) {
+                verdicts.push(format!("a call without an intent on disk: {}", call.token));
+            }
+        }
+        let (total, usd) = world.total();
+        Before { counts: counts(world, settings), total, usd, verdicts }
+    }
+
+    /// No step may add anything over a maximum or a fence.
+    pub fn after(self, before: Before, world: &World, settings: &Settings) -> Vec<String> {
+        let Before { counts: were, total: total_before, usd: usd_before, mut verdicts } = before;
+        if self.lenient {
+            return verdicts;
+        }
+        for (name, n) in counts(world, settings) {
+            let most = settings.worker_types.get(&name).map_or(0, |it| it.max_instances);
+            if n > most && n > were.get(&name).copied().unwrap_or(0) {
+                verdicts.push(format!("{n} of `{name}`, at most {most}"));
+            }
+        }
+        let (total, usd) = world.total();
+        let limits = &settings.limits;
+        if limits.max_instances.is_some_and(|most| total > most && total > total_before) {
+            verdicts.push(format!("{total} instances in all, at most {:?}", limits.max_instances));
+        }
+        if limits.max_usd_per_hour.is_some_and(|most| usd > most && usd > usd_before) {
+            verdicts.push(format!("{usd} USD per hour, at most {:?}", limits.max_usd_per_hour));
+        }
+        verdicts
+    }
+
+    /// Asked = granted + refused, in what the engine reports of each call.
+    pub fn conserved(effect: &Effect, outcome: &Outcome, executed: &[Executed]) -> Vec<String> {
+        let (Effect::Request(call), Outcome::Requested(granted)) = (effect, outcome) else {
+            return Vec::new();
+        };
+        let done = executed.iter().find_map(|one| match &one.result {
+            ExecutedResult::Done(ids) => Some(ids.len()),
+            ExecutedResult::Refused(_) | ExecutedResult::Unknown(_) => None,
+        });
+        if done == Some(granted.len()) && granted.len() <= call.count as usize {
+            return Vec::new();
+        }
+        vec![format!("granted {} of {}, reported {done:?}", granted.len(), call.count)]
+    }
+
+    /// What must hold of every plan.
+    pub fn plan(
+        self,
+        plan: &Plan,
+        observation: &Observation,
+        world: &World,
+        settings: &Settings,
+    ) -> Vec<String> {
+        let mut verdicts = Vec::new();
+        for note in plan.notes.iter().filter(|note| note.kind == NoteKind::CheckFailed) {
+            verdicts.push(format!("the check failed: {}", note.text));
+        }
+        verdicts.extend(names_what_was_seen(plan, observation));
+        if world.queue.down {
+            verdicts.extend(leaves_unknown_demand_alone(plan));
+        }
+        for action in &plan.actions {
+            if let ActionKind::Terminate(ids) = &action.kind {
+                let reason = action.reason.kind;
+                verdicts.extend(ids.iter().filter_map(|id| wrongly_ended(id, reason, world)));
+            }
+        }
+        verdicts.extend(has_one_direction(plan, settings));
+        verdicts
+    }
+}
+
+/// Every id was observed, and is in one action.
+fn names_what_was_seen(plan: &Plan, observation: &Observation) -> Vec<String> {
+    let mut verdicts = Vec::new();
+    let instances: BTreeSet<_> = observation.instances.iter().map(|it| it.id.as_str()).collect();
+    let requests: BTreeSet<_> = observation.spot_requests.iter().map(|it| it.id.as_str()).collect();
+    let mut named = BTreeSet::new();
+    for action in &plan.actions {
+        for id in action.kind.ids() {
+            if !named.insert(id.to_owned()) {
+                verdicts.push(format!("{id} twice in one plan"));
+            }
+            let observed = match action.kind {
+                ActionKind::Cancel(_) => requests.contains(id),
+                ActionKind::Request(_) | ActionKind::Terminate(_) | ActionKind::Tag(_) => {
+                    instances.contains(id)
+                }
+            };
+            if !observed {
+                verdicts.push(format!("{id} was not observed"));
+            }
+        }
+    }
+    verdicts
+}
+
+/// Nothing is launched, cancelled or ended on account of a demand that is not known.
+fn leaves_unknown_demand_alone(plan: &Plan) -> Vec<String> {
+    let mut verdicts = Vec::new();
+    for action in &plan.actions {
+        let reason = action.reason.kind;
+        let retired_request =
+            reason == ReasonKind::Retired && matches!(action.kind, ActionKind::Cancel(_));
+        let of_demand = matches!(
+            reason,
+            ReasonKind::NoDemand
+                | ReasonKind::PendingTasks
+                | ReasonKind::BelowMinimum
+                | ReasonKind::NeverClaimed
+                | ReasonKind::Retired
+        );
+        if of_demand && !retired_request {
+            verdicts.push(format!("{reason} while the demand is unknown"));
+        }
+        if matches!(action.kind, ActionKind::Terminate(_))
+            && matches!(reason, ReasonKind::OverMaximum | ReasonKind::OverLimit)
+        {
+            verdicts.push(format!("{reason} kills while the demand is unknown"));
+        }
+    }
+    verdicts
+}
+
+fn wrongly_ended(id: &InstanceId, reason: ReasonKind, world: &World) -> Option<String> {
+    let busy = world.queue.runs(id) > 0;
+    if busy && matches!(reason, ReasonKind::NeverClaimed | ReasonKind::Retired) {
+        return Some(format!("{id} is busy and ended: {reason}"));
+    }
+    let runs = world
+        .state(id)
+        .is_some_and(|state| matches!(state, InstanceState::Running | InstanceState::Pending));
+    (reason == ReasonKind::Stopped && runs).then(|| format!("{id} is ended as stopped and is not"))
+}
+
+/// No worker type grows and shrinks for demand in one plan.
+fn has_one_direction(plan: &Plan, settings: &Settings) -> Vec<String> {
+    let has = |name: &WorkerTypeName, kinds: &[ReasonKind]| {
+        plan.actions.iter().any(|action| {
+            action.worker_type.as_ref() == Some(name) && kinds.contains(&action.reason.kind)
+        })
+    };
+    settings
+        .worker_types
+        .keys()
+        .filter(|name| {
+            has(name, &[ReasonKind::PendingTasks, ReasonKind::BelowMinimum])
+                && has(name, &[ReasonKind::NoDemand])
+        })
+        .map(|name| format!("`{name}` grows and shrinks in one plan"))
+        .collect()
+}

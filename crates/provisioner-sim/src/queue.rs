@@ -1,0 +1,275 @@
+//! The queue's side of the world: tasks wait, are claimed by workers, run and finish.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use provisioner::demand::{Demand, PendingTasks, Running};
+use provisioner::ids::{InstanceId, WorkerTypeName};
+
+/// How much the queue tells of running tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// It answers PENDING alone.
+    Unknown,
+    /// RUNNING tasks without a `workerId`.
+    Counted,
+    /// RUNNING tasks, each with its instance.
+    ByInstance,
+}
+
+/// The number of a task: its place among all there ever were.
+pub type TaskNo = usize;
+
+/// A task.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Which worker type it is for.
+    pub worker_type: WorkerTypeName,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// How long it runs.
+    pub duration: Duration,
+    /// Where it is in its life.
+    pub state: TaskState,
+}
+
+/// Where a task is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// No worker has it.
+    Waiting,
+    /// On this instance since then.
+    Running(InstanceId, Timestamp),
+    /// Done.
+    Finished,
+    /// Taken back by who asked for it.
+    Withdrawn,
+}
+
+/// What became of all tasks so far.
+#[derive(Clone, Debug, Default)]
+pub struct Served {
+    /// Tasks that finished.
+    pub finished: u64,
+    /// Runs that were lost with their machine; the task waited again.
+    pub lost_runs: u64,
+    /// From created to started, once per run.
+    pub waits: Waits,
+    /// The sum of the run times of finished tasks.
+    pub busy: Duration,
+}
+
+/// How long tasks waited, each of them.
+#[derive(Clone, Debug, Default)]
+pub struct Waits(Vec<Duration>);
+
+impl Waits {
+    /// On average; zero if none did.
+    pub fn mean(&self) -> Duration {
+        let n = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        self.0.iter().sum::<Duration>().checked_div(n).unwrap_or_default()
+    }
+
+    /// This share of all tasks (0 to 1) waited no longer; 1 is the longest wait. Zero if none did.
+    pub fn quantile(&self, share: f64) -> Duration {
+        let Some(last) = self.0.len().checked_sub(1) else { return Duration::ZERO };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "a place among the waits: not negative, and cut to the last"
+        )]
+        let place = ((last as f64 * share.clamp(0.0, 1.0)).ceil() as usize).min(last);
+        let mut waits = self.0.clone();
+        *waits.select_nth_unstable(place).1
+    }
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Queue {
+    tasks: Vec<Task>,
+    waiting: BTreeMap<WorkerTypeName, BTreeSet<TaskNo>>,
+    running: BTreeMap<WorkerTypeName, u64>,
+    on: BTreeMap<InstanceId, Vec<TaskNo>>,
+    /// How much it tells of running tasks.
+    pub knowledge: Knowledge,
+    /// It does not answer.
+    pub down: bool,
+    /// What became of all tasks.
+    pub served: Served,
+    changes: u64,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(knowledge: Knowledge) -> Self {
+        Self {
+            tasks: Vec::new(),
+            waiting: BTreeMap::new(),
+            running: BTreeMap::new(),
+            on: BTreeMap::new(),
+            knowledge,
+            down: false,
+            served: Served::default(),
+            changes: 0,
+        }
+    }
+
+    /// Takes in a task.
+    pub fn add(&mut self, worker_type: &WorkerTypeName, duration: Duration, now: Timestamp) {
+        self.changes += 1;
+        let no = self.tasks.len();
+        let worker_type = worker_type.clone();
+        self.waiting.entry(worker_type.clone()).or_default().insert(no);
+        let state = TaskState::Waiting;
+        self.tasks.push(Task { worker_type, created: now, duration, state });
+    }
+
+    /// Every task there ever was, by number.
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    /// A number that changes whenever what the queue answers may have changed.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// How many tasks of `worker_type` wait.
+    pub fn pending(&self, worker_type: &WorkerTypeName) -> u64 {
+        self.waiting.get(worker_type).map_or(0, |waiting| waiting.len() as u64)
+    }
+
+    /// How many tasks wait in all.
+    pub fn pending_in_all(&self) -> u64 {
+        self.waiting.values().map(|waiting| waiting.len() as u64).sum()
+    }
+
+    /// How many tasks run in all.
+    pub fn running_in_all(&self) -> u64 {
+        self.running.values().sum()
+    }
+
+    /// How long tasks that run now have run, in all.
+    pub fn run_so_far(&self, now: Timestamp) -> Duration {
+        let running = self.on.values().flatten();
+        running
+            .map(|no| match &self.tasks[*no].state {
+                TaskState::Running(_, since) => clock::age(*since, now),
+                TaskState::Waiting | TaskState::Finished | TaskState::Withdrawn => Duration::ZERO,
+            })
+            .sum()
+    }
+
+    /// How long the oldest waiting task has waited.
+    pub fn oldest_wait(&self, now: Timestamp) -> Option<Duration> {
+        let oldest = self.waiting.values().filter_map(BTreeSet::first);
+        oldest.map(|no| clock::age(self.tasks[*no].created, now)).max()
+    }
+
+    /// How many tasks run on `instance`.
+    pub fn runs(&self, instance: &InstanceId) -> u64 {
+        self.on.get(instance).map_or(0, |tasks| tasks.len() as u64)
+    }
+
+    /// Gives the oldest waiting task of `worker_type` to `instance`. Returns its number and how long it
+    /// runs; `None`: nothing waits.
+    pub(crate) fn claim(
+        &mut self,
+        worker_type: &WorkerTypeName,
+        instance: &InstanceId,
+        now: Timestamp,
+    ) -> Option<(TaskNo, Duration)> {
+        let no = self.waiting.get_mut(worker_type)?.pop_first()?;
+        self.changes += 1;
+        *self.running.entry(worker_type.clone()).or_default() += 1;
+        self.on.entry(instance.clone()).or_default().push(no);
+        let task = &mut self.tasks[no];
+        task.state = TaskState::Running(instance.clone(), now);
+        self.served.waits.0.push(clock::age(task.created, now));
+        Some((no, task.duration))
+    }
+
+    /// A task ends on `instance`. Returns its worker type, unless it does not run there (any more).
+    pub(crate) fn finish(&mut self, no: TaskNo, instance: &InstanceId) -> Option<WorkerTypeName> {
+        let on = self.on.get_mut(instance)?;
+        let place = on.iter().position(|task| *task == no)?;
+        on.swap_remove(place);
+        if on.is_empty() {
+            self.on.remove(instance);
+        }
+        self.changes += 1;
+        let task = &mut self.tasks[no];
+        task.state = TaskState::Finished;
+        self.served.finished += 1;
+        self.served.busy += task.duration;
+        let worker_type = task.worker_type.clone();
+        self.runs_one_less(&worker_type);
+        Some(worker_type)
+    }
+
+    fn runs_one_less(&mut self, worker_type: &WorkerTypeName) {
+        if let Some(running) = self.running.get_mut(worker_type) {
+            *running = running.saturating_sub(1);
+        }
+    }
+
+    /// Its machine is gone: the tasks wait again.
+    pub fn requeue(&mut self, instance: &InstanceId) {
+        for no in self.on.remove(instance).unwrap_or_default() {
+            self.changes += 1;
+            self.served.lost_runs += 1;
+            self.tasks[no].state = TaskState::Waiting;
+            let worker_type = self.tasks[no].worker_type.clone();
+            self.runs_one_less(&worker_type);
+            self.waiting.entry(worker_type).or_default().insert(no);
+        }
+    }
+
+    /// Takes waiting tasks away, the youngest first, as a user who cancels a build does.
+    pub fn withdraw(&mut self, worker_type: &WorkerTypeName, keep: u64) {
+        let Some(waiting) = self.waiting.get_mut(worker_type) else { return };
+        while waiting.len() as u64 > keep
+            && let Some(no) = waiting.pop_last()
+        {
+            self.changes += 1;
+            self.tasks[no].state = TaskState::Withdrawn;
+        }
+    }
+
+    /// What the queue's two answers come to. Tasks of types not `configured` are only known by machine.
+    ///
+    /// # Errors
+    ///
+    /// The queue is down.
+    pub fn demand(&self, configured: impl Fn(&WorkerTypeName) -> bool) -> Result<Demand, String> {
+        if self.down {
+            return Err("connection refused".to_owned());
+        }
+        let mut demand = Demand::default();
+        for (name, waiting) in &self.waiting {
+            if let Some(oldest) = waiting.first()
+                && configured(name)
+            {
+                let oldest = Some(self.tasks[*oldest].created);
+                let pending = PendingTasks { count: waiting.len() as u64, oldest };
+                demand.pending.insert(name.clone(), pending);
+            }
+        }
+        let running = self.running.iter().filter(|(name, n)| **n > 0 && configured(name));
+        let tasks = running.map(|(name, n)| (name.clone(), *n)).collect();
+        demand.running = match self.knowledge {
+            Knowledge::Unknown => Running::Unknown,
+            Knowledge::Counted => Running::Counted { tasks },
+            Knowledge::ByInstance => {
+                let count = |on: &Vec<TaskNo>| u32::try_from(on.len()).unwrap_or(u32::MAX);
+                let instances = self.on.iter().map(|(id, on)| (id.clone(), count(on))).collect();
+                Running::ByInstance { tasks, instances }
+            }
+        };
+        Ok(demand)
+    }
+}

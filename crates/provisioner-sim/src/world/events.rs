@@ -1,0 +1,51 @@
+//! What happens by itself, in order of time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use jiff::Timestamp;
+
+use crate::queue::TaskNo;
+
+/// One thing that happens to a request, a machine or the market, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Event {
+    Fill(usize),
+    Fail(usize),
+    Expire(usize),
+    Running(usize),
+    Up(usize),
+    Finished(TaskNo, usize),
+    Idle(usize),
+    Notice(usize),
+    Interrupted(usize),
+    Stopped(usize),
+    Terminated(usize),
+    Vanish(usize),
+    Market,
+}
+
+/// Events to come. Of two at the same instant, the one that was thought of first comes first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Events {
+    heap: BinaryHeap<Reverse<(Timestamp, u64, Event)>>,
+    thought_of: u64,
+}
+
+impl Events {
+    pub(super) fn add(&mut self, at: Timestamp, event: Event) {
+        self.thought_of += 1;
+        self.heap.push(Reverse((at, self.thought_of, event)));
+    }
+
+    pub(super) fn next_at(&self) -> Option<Timestamp> {
+        self.heap.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    pub(super) fn next_until(&mut self, until: Timestamp) -> Option<(Timestamp, Event)> {
+        if self.next_at()? > until {
+            return None;
+        }
+        self.heap.pop().map(|Reverse((at, _, event))| (at, event))
+    }
+}

@@ -1,0 +1,340 @@
+//! Instances: launched, running, interrupted, stopped, terminated; and what they cost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use provisioner::ids::{InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName};
+use provisioner::launch::{LaunchCall, Pool};
+use provisioner::money::{Usd, UsdPerHour};
+use provisioner::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
+
+use super::events::Event;
+use super::pools::LEAST_BILLED;
+use super::{Boot, World};
+use crate::lagged::Lagged;
+
+const PREFIX: &str = "i-sim";
+
+/// A spot instance interruption notice comes this long before the end (EC2 User Guide, "Spot Instance
+/// interruption notices").
+pub(super) const NOTICE: Duration = Duration::from_mins(2);
+
+/// An instance and the worker on it.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// What EC2 says of it, and when.
+    pub record: Lagged<Instance>,
+    /// The key pair it was launched with.
+    pub key: KeyName,
+    /// What its worker works on.
+    pub worker_type: Option<WorkerTypeName>,
+    /// The highest price it may cost.
+    pub max_price: UsdPerHour,
+    /// Its worker takes tasks.
+    pub up: bool,
+    /// Its worker never takes any.
+    pub never_claims: bool,
+    /// The call that asked for it.
+    pub call: Option<Arc<LaunchCall>>,
+    /// All of its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its worker has had a notice, and takes no more tasks.
+    pub(super) draining: bool,
+    pub(super) idle_since: Timestamp,
+    /// What EC2 bills, once it has ended, and for how long.
+    billed: Option<(Usd, Duration)>,
+}
+
+impl Machine {
+    /// What is true of it.
+    pub fn truth(&self) -> &Instance {
+        self.record.truth()
+    }
+
+    /// Its capacity pool.
+    pub fn pool(&self) -> Pool {
+        let instance = self.truth();
+        Pool { instance_type: instance.instance_type.clone(), zone: instance.zone.clone() }
+    }
+}
+
+/// All instances there ever were.
+#[derive(Clone, Debug, Default)]
+pub struct Machines {
+    all: Vec<Machine>,
+    /// Those that EC2 still shows somebody.
+    pub(super) shown: BTreeSet<usize>,
+}
+
+impl Machines {
+    /// How many there ever were.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there never was one.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The number in one of our ids.
+    pub(super) fn number(&self, id: &InstanceId) -> Option<usize> {
+        let no = usize::from_str_radix(id.as_str().strip_prefix(PREFIX)?, 16).ok()?;
+        (no < self.all.len()).then_some(no)
+    }
+
+    /// One by its id.
+    pub fn get(&self, id: &InstanceId) -> Option<&Machine> {
+        self.number(id).map(|no| &self.all[no])
+    }
+
+    pub(super) fn at(&self, no: usize) -> &Machine {
+        &self.all[no]
+    }
+
+    pub(super) fn at_mut(&mut self, no: usize) -> &mut Machine {
+        &mut self.all[no]
+    }
+
+    /// All that EC2 has not forgotten, in order of their launch.
+    pub fn iter(&self) -> impl Iterator<Item = (&InstanceId, &Machine)> {
+        self.shown.iter().map(|no| (&self.all[*no].record.truth().id, &self.all[*no]))
+    }
+}
+
+/// Something to launch an instance by.
+#[derive(Clone, Debug)]
+pub(super) struct Launch {
+    pub(super) key: KeyName,
+    pub(super) worker_type: Option<WorkerTypeName>,
+    pub(super) pool: Pool,
+    pub(super) request: Option<SpotRequestId>,
+    pub(super) tags: OwnTags,
+    pub(super) max_price: UsdPerHour,
+    pub(super) never_claims: bool,
+    pub(super) call: Option<Arc<LaunchCall>>,
+}
+
+impl World {
+    /// An instance comes up by somebody's hand.
+    pub fn launch(
+        &mut self,
+        key: &KeyName,
+        worker_type: Option<WorkerTypeName>,
+        instance_type: InstanceType,
+        tags: OwnTags,
+        never_claims: bool,
+    ) -> InstanceId {
+        let max_price = worker_type
+            .as_ref()
+            .and_then(|name| self.settings.worker_types.get(name))
+            .and_then(|worker_type| worker_type.max_price)
+            .unwrap_or_default();
+        let pool = Pool { instance_type, zone: None };
+        let key = key.clone();
+        let request = None;
+        let call = None;
+        let launch =
+            Launch { key, worker_type, pool, request, tags, max_price, never_claims, call };
+        let no = self.start_machine(launch);
+        self.machines.at(no).truth().id.clone()
+    }
+
+    pub(super) fn start_machine(&mut self, launch: Launch) -> usize {
+        let no = self.machines.all.len();
+        let Launch { key, worker_type, pool, request, tags, max_price, never_claims, call } =
+            launch;
+        let instance = Instance {
+            id: InstanceId::new(format!("{PREFIX}{no:012x}")),
+            state: InstanceState::Pending,
+            instance_type: pool.instance_type,
+            zone: pool.zone,
+            launch_time: self.now,
+            spot_request: request,
+            other_platform: None,
+            tags,
+        };
+        let visible = self.visible();
+        self.machines.all.push(Machine {
+            record: Lagged::new(instance, visible),
+            key,
+            worker_type,
+            max_price,
+            up: false,
+            never_claims,
+            call,
+            tags: BTreeMap::new(),
+            draining: false,
+            idle_since: self.now,
+            billed: None,
+        });
+        self.machines.shown.insert(no);
+        let pending = self.fate.between(Duration::from_secs(2), Duration::from_secs(25));
+        self.schedule(pending, Event::Running(no));
+        no
+    }
+
+    pub(super) fn change_machine(&mut self, no: usize, change: impl FnOnce(&mut Instance)) {
+        let (visible, now) = (self.visible(), self.now);
+        let record = &mut self.machines.at_mut(no).record;
+        record.settle(now);
+        record.change(visible, change);
+    }
+
+    fn set_state(&mut self, no: usize, state: InstanceState) {
+        self.change_machine(no, |instance| instance.state = state);
+    }
+
+    fn is_in(&self, no: usize, state: &InstanceState) -> bool {
+        self.machines.at(no).truth().state == *state
+    }
+
+    pub(super) fn comes_up(&mut self, no: usize) {
+        if !self.is_in(no, &InstanceState::Pending) {
+            return;
+        }
+        self.set_state(no, InstanceState::Running);
+        let boot = match self.boot {
+            Boot::Between(least, most) => self.boots.between(least, most),
+            Boot::Lognormal(times) => times.draw(&mut self.boots),
+        };
+        if !self.machines.at(no).never_claims {
+            self.schedule(boot, Event::Up(no));
+        }
+        if self.fate.percent(self.faults.interrupted) {
+            let later = self.fate.between(Duration::from_secs(1), Duration::from_mins(18));
+            self.schedule(later, Event::Notice(no));
+        }
+    }
+
+    /// EC2 takes an instance back, two minutes from now.
+    pub(super) fn give_notice(&mut self, no: usize) {
+        let machine = self.machines.at_mut(no);
+        if !machine.truth().state.is_live() || machine.draining {
+            return;
+        }
+        machine.draining = true;
+        let id = machine.truth().id.clone();
+        let request = machine.truth().spot_request.clone();
+        self.taken_back.push((self.now, id));
+        self.leaves_the_free(no);
+        if let Some(request) = request.and_then(|id| self.requests.number(&id)) {
+            self.change_request(request, |request| {
+                request.status_code = "marked-for-termination".into();
+            });
+        }
+        self.schedule(NOTICE, Event::Interrupted(no));
+    }
+
+    /// EC2 takes an instance back, with notice.
+    pub fn interrupt(&mut self, id: &InstanceId) {
+        if let Some(no) = self.machines.number(id) {
+            self.give_notice(no);
+        }
+    }
+
+    /// An instance ends, by whomever.
+    pub fn end(&mut self, id: &InstanceId, code: &str) {
+        if let Some(no) = self.machines.number(id) {
+            self.end_machine(no, code);
+        }
+    }
+
+    pub(super) fn end_machine(&mut self, no: usize, code: &str) {
+        if !self.machines.at(no).truth().state.is_live() {
+            return;
+        }
+        self.leaves_the_free(no);
+        self.set_state(no, InstanceState::ShuttingDown);
+        let machine = self.machines.at_mut(no);
+        machine.up = false;
+        let pool = machine.pool();
+        let from = machine.truth().launch_time;
+        let id = machine.truth().id.clone();
+        let request = machine.truth().spot_request.clone();
+        let billed = clock::age(from, self.now).max(LEAST_BILLED);
+        let usd = self.pools.cost(&pool.to_string(), from, clock::after(from, billed));
+        self.machines.at_mut(no).billed = Some((usd, billed));
+        self.ended.usd = self.ended.usd.plus(usd);
+        self.ended.instance_time += billed;
+        self.pools.give_back(&pool);
+        if let Some(request) = request.and_then(|id| self.requests.number(&id))
+            && self.requests.at(request).truth().state == SpotRequestState::Active
+        {
+            self.change_request(request, |request| {
+                request.state = SpotRequestState::Closed;
+                request.status_code = code.into();
+            });
+        }
+        self.queue.requeue(&id);
+        self.hand_out(no);
+        self.schedule(Duration::from_secs(40), Event::Terminated(no));
+        self.schedule(Duration::from_hours(1), Event::Vanish(no));
+    }
+
+    /// Someone stops an instance by hand.
+    pub fn stop(&mut self, id: &InstanceId) {
+        let Some(no) = self.machines.number(id) else { return };
+        if self.is_in(no, &InstanceState::Running) {
+            self.leaves_the_free(no);
+            self.set_state(no, InstanceState::Stopping);
+            self.machines.at_mut(no).up = false;
+            self.queue.requeue(id);
+            self.schedule(Duration::from_secs(30), Event::Stopped(no));
+        }
+    }
+
+    pub(super) fn comes_to_a_stop(&mut self, no: usize) {
+        if self.is_in(no, &InstanceState::Stopping) {
+            self.set_state(no, InstanceState::Stopped);
+        }
+    }
+
+    pub(super) fn is_terminated(&mut self, no: usize) {
+        self.set_state(no, InstanceState::Terminated);
+    }
+
+    pub(super) fn vanish(&mut self, no: usize) {
+        let visible = self.visible();
+        let record = &mut self.machines.at_mut(no).record;
+        if record.is_forgotten(self.now) {
+            self.machines.shown.remove(&no);
+        } else {
+            record.vanish(visible);
+            // Once nobody is shown it any more.
+            self.events.add(visible, Event::Vanish(no));
+        }
+    }
+
+    /// Prices and recorded capacity say something new: EC2 takes back what it has no room for, the
+    /// youngest first, and what may not cost as much.
+    pub(super) fn market_moves(&mut self) {
+        let mut by_pool: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for no in &self.machines.shown {
+            let machine = self.machines.at(*no);
+            if machine.truth().state.is_live() && machine.truth().spot_request.is_some() {
+                by_pool.entry(machine.pool().to_string()).or_default().push(*no);
+            }
+        }
+        let mut taken_back = Vec::new();
+        for (pool, room) in self.pools.held(self.now) {
+            let there = by_pool.get(pool).map_or(&[][..], Vec::as_slice);
+            let kept = usize::try_from(room).unwrap_or(usize::MAX).min(there.len());
+            taken_back.extend_from_slice(&there[kept..]);
+        }
+        for (pool, price) in self.pools.priced(self.now) {
+            let there = by_pool.get(pool).map_or(&[][..], Vec::as_slice);
+            let too_dear = |no: &&usize| self.machines.at(**no).max_price < price;
+            taken_back.extend(there.iter().filter(too_dear));
+        }
+        for no in taken_back {
+            self.give_notice(no);
+        }
+        if let Some(next) = self.pools.next_step(self.now) {
+            self.events.add(next, Event::Market);
+        }
+    }
+}

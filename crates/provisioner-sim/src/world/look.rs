@@ -1,0 +1,86 @@
+//! What describe calls show: one complete look, as the adapter makes of all their pages.
+
+use std::collections::BTreeSet;
+
+use provisioner::ids::SpotRequestId;
+use provisioner::observed::{Instance, Observation, SpotRequestState};
+use provisioner::refusal::Refusal;
+
+use super::World;
+use super::calls::refusal;
+use super::throttle::Call;
+use crate::deployment::key;
+
+/// Records per page of a describe call, at most (EC2 API Reference, `DescribeInstances`).
+const PAGE: usize = 1000;
+
+impl World {
+    /// Looks, as a driver does: some looks fail.
+    ///
+    /// # Errors
+    ///
+    /// EC2 refuses a page; then there is no look at all.
+    pub fn look(&mut self, tracked: &BTreeSet<SpotRequestId>) -> Result<Observation, Refusal> {
+        if self.network.percent(self.faults.blind) {
+            return Err(refusal("InternalError", "An internal error has occurred"));
+        }
+        let mut observation = self.observe(tracked);
+        if let Some(throttle) = &mut self.throttle {
+            let pages = |records: usize| records.div_ceil(PAGE).max(1);
+            let calls = pages(observation.instances.len()) + pages(observation.spot_requests.len());
+            if !(0..calls).all(|_| throttle.admits(Call::Describe, self.now)) {
+                return Err(refusal("RequestLimitExceeded", "Request limit exceeded."));
+            }
+        }
+        if self.network.percent(self.faults.shifted) {
+            self.shift(&mut observation);
+        }
+        self.looked = self.now;
+        self.tidy_requests(self.now);
+        Ok(observation)
+    }
+
+    /// Pages that shift while they are read show a record twice, and no order is promised.
+    fn shift(&mut self, observation: &mut Observation) {
+        if let Some(twice) = self.network.pick(&observation.instances).cloned() {
+            observation.instances.push(twice);
+        }
+        if let Some(twice) = self.network.pick(&observation.spot_requests).cloned() {
+            observation.spot_requests.push(twice);
+        }
+        observation.instances.reverse();
+        observation.spot_requests.reverse();
+    }
+
+    /// Everything under our key-name that describe calls show now, and the `tracked` requests.
+    pub fn observe(&self, tracked: &BTreeSet<SpotRequestId>) -> Observation {
+        let ours = key();
+        let instances: Vec<Instance> = self
+            .machines
+            .iter()
+            .filter(|(_, machine)| machine.key == ours)
+            .filter_map(|(_, machine)| machine.record.seen(self.now).cloned())
+            .collect();
+        // As the adapter does: the requests of instances that do not say themselves what they are.
+        let untagged = instances
+            .iter()
+            .filter(|instance| instance.state.is_live() && instance.tags.worker_type.is_none())
+            .filter_map(|instance| instance.spot_request.as_ref());
+        let mut numbers: BTreeSet<usize> =
+            untagged.chain(tracked).filter_map(|id| self.requests.number(id)).collect();
+        let by_id = numbers.clone();
+        numbers.extend(&self.requests.current);
+        let spot_requests = numbers
+            .into_iter()
+            .map(|no| (no, self.requests.at(no)))
+            .filter(|(_, request)| request.key == ours)
+            .filter_map(|(no, request)| {
+                let request = request.record.seen(self.now)?;
+                let on_the_pages =
+                    matches!(request.state, SpotRequestState::Open | SpotRequestState::Active);
+                (on_the_pages || by_id.contains(&no)).then(|| request.clone())
+            })
+            .collect();
+        Observation { instances, spot_requests, key_pair: self.key_pair }
+    }
+}

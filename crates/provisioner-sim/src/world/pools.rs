@@ -1,0 +1,125 @@
+//! Capacity pools: what EC2 has of each type in each zone, and at which price, over time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use provisioner::launch::Pool;
+use provisioner::money::{Usd, UsdPerHour};
+
+use super::trace::Trace;
+
+/// All capacity pools, named as [`Pool`] prints (`c7g.large in us-west-2a`). One that nothing is said of
+/// has plenty, at no price.
+#[derive(Clone, Debug, Default)]
+pub struct Pools {
+    /// Refuse at once, and fill nothing.
+    pub dry: BTreeSet<String>,
+    /// Free capacity, in instances. Requests beyond it wait.
+    pub free: BTreeMap<String, i64>,
+    prices: BTreeMap<String, Vec<(Timestamp, UsdPerHour)>>,
+    traces: BTreeMap<String, Trace>,
+}
+
+impl Pools {
+    /// Says what an instance-hour costs from `at` on. Prices are told in order of time.
+    pub fn set_price(&mut self, pool: &str, at: Timestamp, price: UsdPerHour) {
+        self.prices.entry(pool.to_owned()).or_default().push((at, price));
+    }
+
+    /// Says when there is capacity.
+    pub fn follow(&mut self, pool: &str, trace: Trace) {
+        self.traces.insert(pool.to_owned(), trace);
+    }
+
+    /// What an instance-hour costs now.
+    pub fn price(&self, pool: &str, now: Timestamp) -> Option<UsdPerHour> {
+        let steps = self.prices.get(pool)?;
+        let after = steps.partition_point(|(at, _)| *at <= now);
+        // Before its first price a pool has that one.
+        steps.get(after.saturating_sub(1)).map(|(_, price)| *price)
+    }
+
+    /// All pools with a price, and the one in force.
+    pub fn priced(&self, now: Timestamp) -> impl Iterator<Item = (&str, UsdPerHour)> {
+        self.prices.keys().filter_map(move |pool| Some((pool.as_str(), self.price(pool, now)?)))
+    }
+
+    /// What an instance costs from `from` to `until`.
+    pub fn cost(&self, pool: &str, from: Timestamp, until: Timestamp) -> Usd {
+        let Some(steps) = self.prices.get(pool) else { return Usd::ZERO };
+        let mut cost = Usd::ZERO;
+        for (i, (at, price)) in steps.iter().enumerate() {
+            let begins = if i == 0 { from } else { (*at).max(from) };
+            let ends = steps.get(i + 1).map_or(until, |(next, _)| (*next).min(until));
+            if begins < ends {
+                cost = cost.plus(price.over(clock::age(begins, ends)));
+            }
+        }
+        cost
+    }
+
+    /// Whether a launch into `pool` is refused at once.
+    pub fn refuses(&self, pool: &str, now: Timestamp) -> bool {
+        self.dry.contains(pool) || self.traces.get(pool).is_some_and(|trace| !trace.any(now))
+    }
+
+    /// Whether `pool` has room for one more beside `running`.
+    pub fn has_room(&self, pool: &str, running: u64, now: Timestamp) -> bool {
+        !self.refuses(pool, now)
+            && self.free.get(pool).is_none_or(|free| *free > 0)
+            && self.traces.get(pool).is_none_or(|trace| trace.room(now).is_none_or(|n| running < n))
+    }
+
+    pub(super) fn take(&mut self, pool: &str) {
+        if let Some(free) = self.free.get_mut(pool) {
+            *free -= 1;
+        }
+    }
+
+    pub(super) fn give_back(&mut self, pool: &Pool) {
+        if let Some(free) = self.free.get_mut(&pool.to_string()) {
+            *free += 1;
+        }
+    }
+
+    /// Pools that follow a trace, and when the trace says something else next.
+    pub(super) fn next_step(&self, now: Timestamp) -> Option<Timestamp> {
+        self.traces.values().filter_map(|trace| trace.next_step(now)).min()
+    }
+
+    /// How many instances each traced pool may hold now.
+    pub(super) fn held(&self, now: Timestamp) -> impl Iterator<Item = (&str, u64)> {
+        self.traces.iter().map(move |(pool, trace)| {
+            let room = if trace.any(now) { trace.room(now).unwrap_or(u64::MAX) } else { 0 };
+            (pool.as_str(), room)
+        })
+    }
+}
+
+/// EC2 bills each second an instance is up, and at least this long (EC2 User Guide, "Amazon EC2
+/// billing").
+pub const LEAST_BILLED: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        clock::after(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_bill_follows_the_price() {
+        let mut pools = Pools::default();
+        pools.set_price("a", at(0), UsdPerHour::from_micros(3_600_000));
+        pools.set_price("a", at(100), UsdPerHour::from_micros(7_200_000));
+        assert_eq!(pools.price("a", at(99)), Some(UsdPerHour::from_micros(3_600_000)));
+        assert_eq!(pools.price("a", at(100)), Some(UsdPerHour::from_micros(7_200_000)));
+        // 50 s at 0.001 USD a second, then 10 s at twice that.
+        assert_eq!(pools.cost("a", at(50), at(110)).micros(), 70_000);
+        assert_eq!(pools.cost("unknown", at(0), at(60)), Usd::ZERO);
+        assert_eq!(pools.price("unknown", at(0)), None);
+    }
+}

@@ -1,0 +1,226 @@
+//! Spot requests: open, waiting with a status, fulfilled, expired, failed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use provisioner::ids::{KeyName, SpotRequestId};
+use provisioner::launch::{LaunchCall, Pool};
+use provisioner::observed::{OwnTags, SpotRequest, SpotRequestState};
+
+use super::World;
+use super::events::Event;
+use super::instances::Launch;
+use crate::lagged::Lagged;
+
+const PREFIX: &str = "sir-sim";
+
+/// How long a waiting request waits before EC2 looks at it again.
+const EVALUATED_EVERY: Duration = Duration::from_secs(15);
+
+/// A spot request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What EC2 says of it, and when.
+    pub record: Lagged<SpotRequest>,
+    /// The key pair it launches with.
+    pub key: KeyName,
+    /// The call that made it.
+    pub call: Arc<LaunchCall>,
+}
+
+impl Request {
+    /// What is true of it.
+    pub fn truth(&self) -> &SpotRequest {
+        self.record.truth()
+    }
+}
+
+/// All spot requests there ever were.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    all: Vec<Request>,
+    /// Those that may show as open or active.
+    pub(super) current: BTreeSet<usize>,
+}
+
+impl Requests {
+    /// How many there ever were.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there never was one.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn number(&self, id: &SpotRequestId) -> Option<usize> {
+        let no = usize::from_str_radix(id.as_str().strip_prefix(PREFIX)?, 16).ok()?;
+        (no < self.all.len()).then_some(no)
+    }
+
+    /// One by its id.
+    pub fn get(&self, id: &SpotRequestId) -> Option<&Request> {
+        self.number(id).map(|no| &self.all[no])
+    }
+
+    pub(super) fn at(&self, no: usize) -> &Request {
+        &self.all[no]
+    }
+
+    /// All of them, in the order they were made.
+    pub fn iter(&self) -> impl Iterator<Item = &Request> {
+        self.all.iter()
+    }
+}
+
+impl World {
+    pub(super) fn make_request(&mut self, call: &Arc<LaunchCall>) -> usize {
+        let no = self.requests.all.len();
+        let request = SpotRequest {
+            id: SpotRequestId::new(format!("{PREFIX}{no:08x}")),
+            state: SpotRequestState::Open,
+            status_code: "pending-evaluation".into(),
+            status_message: "".into(),
+            status_time: Some(self.now),
+            created: self.now,
+            instance: None,
+            instance_type: call.instance_type.clone(),
+            zone: call.zone.clone(),
+            max_price: call.max_price,
+            tags: OwnTags::of(&call.tags),
+        };
+        let record = Lagged::new(request, self.visible());
+        let key = call.key_name.clone();
+        self.requests.all.push(Request { record, key, call: Arc::clone(call) });
+        self.requests.current.insert(no);
+        self.schedule(clock::age(self.now, call.valid_until), Event::Expire(no));
+        if self.bad.contains(&call.worker_type) {
+            self.schedule(Duration::from_secs(5), Event::Fail(no));
+        } else if !self.fate.percent(self.faults.never_filled) {
+            let most = self.faults.fill.as_secs();
+            let at_once = most == 0 || self.fate.percent(30);
+            let wait = if at_once { 0 } else { self.fate.below(most + 1) };
+            self.schedule(Duration::from_secs(wait), Event::Fill(no));
+        }
+        no
+    }
+
+    pub(super) fn change_request(&mut self, no: usize, change: impl FnOnce(&mut SpotRequest)) {
+        let (visible, now) = (self.visible(), self.now);
+        let record = &mut self.requests.all[no].record;
+        record.settle(now);
+        record.change(visible, |request| {
+            change(request);
+            request.status_time = Some(now);
+        });
+    }
+
+    fn end_request(&mut self, no: usize, state: SpotRequestState, code: &str, message: &str) {
+        if self.requests.at(no).truth().state == SpotRequestState::Open {
+            self.change_request(no, |request| {
+                request.state = state;
+                request.status_code = code.into();
+                request.status_message = message.into();
+            });
+        }
+    }
+
+    pub(super) fn fail_request(&mut self, no: usize) {
+        let message = self.bad_because.clone();
+        self.end_request(no, SpotRequestState::Failed, "bad-parameters", &message);
+    }
+
+    pub(super) fn expire(&mut self, no: usize) {
+        let message = "schedule-expired it is";
+        self.end_request(no, SpotRequestState::Closed, "schedule-expired", message);
+    }
+
+    /// EC2 looks whether it can fulfil a request.
+    pub(super) fn fill(&mut self, no: usize) {
+        let request = self.requests.at(no);
+        let truth = request.truth();
+        if truth.state != SpotRequestState::Open || request.call.valid_until <= self.now {
+            return;
+        }
+        let pool = Pool { instance_type: truth.instance_type.clone(), zone: truth.zone.clone() };
+        let name = pool.to_string();
+        let running = self.running_in(&name);
+        let too_dear = self
+            .pools
+            .price(&name, self.now)
+            .is_some_and(|price| truth.max_price.is_some_and(|most| most < price));
+        let held_up = if !self.pools.has_room(&name, running, self.now) {
+            Some("capacity-not-available")
+        } else if too_dear {
+            Some("price-too-low")
+        } else {
+            None
+        };
+        if let Some(code) = held_up {
+            if truth.status_code.as_str() != code {
+                self.change_request(no, |request| request.status_code = code.into());
+            }
+            self.schedule(EVALUATED_EVERY, Event::Fill(no));
+            return;
+        }
+        self.pools.take(&name);
+        let request = self.requests.at(no);
+        let launch = Launch {
+            key: request.key.clone(),
+            worker_type: request.truth().tags.worker_type.clone(),
+            pool,
+            request: Some(request.truth().id.clone()),
+            tags: OwnTags::default(),
+            max_price: request.call.max_price.unwrap_or_default(),
+            never_claims: self.fate.percent(self.faults.never_claims),
+            call: Some(Arc::clone(&request.call)),
+        };
+        let machine = self.start_machine(launch);
+        let instance = self.machines.at(machine).truth().id.clone();
+        self.change_request(no, |request| {
+            request.state = SpotRequestState::Active;
+            request.status_code = "fulfilled".into();
+            request.instance = Some(instance);
+        });
+    }
+
+    /// EC2 fulfils an open request now.
+    pub fn fulfil(&mut self, id: &SpotRequestId) {
+        if let Some(no) = self.requests.number(id) {
+            self.fill(no);
+        }
+    }
+
+    /// A request is gone, and EC2 knows its id no more.
+    pub fn forget_request(&mut self, id: &SpotRequestId) {
+        if let Some(no) = self.requests.number(id) {
+            self.change_request(no, |request| request.state = SpotRequestState::Closed);
+        }
+    }
+
+    /// Describe calls show no request there is now, for so long.
+    pub fn hide_requests(&mut self, time: Duration) {
+        let visible = clock::after(self.now, time);
+        for request in &mut self.requests.all {
+            request.record.hide_until(visible);
+        }
+    }
+
+    /// Drops those that no describe call shows as open or active any more.
+    pub(super) fn tidy_requests(&mut self, now: Timestamp) {
+        let all = &mut self.requests.all;
+        self.requests.current.retain(|no| {
+            let record = &mut all[*no].record;
+            record.settle(now);
+            let lives = |state: &SpotRequestState| {
+                matches!(state, SpotRequestState::Open | SpotRequestState::Active)
+            };
+            lives(&record.truth().state)
+                || record.seen(now).is_none_or(|request| lives(&request.state))
+        });
+    }
+}

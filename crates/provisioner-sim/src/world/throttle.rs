@@ -1,0 +1,87 @@
+//! Throttling as EC2 does it: a token bucket per kind of call.
+
+use jiff::Timestamp;
+use provisioner::clock;
+
+/// Kinds of calls that are throttled together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// `Describe…`, each page of it.
+    Describe,
+    /// `RequestSpotInstances`.
+    Request,
+    /// `CancelSpotInstanceRequests`.
+    Cancel,
+    /// `TerminateInstances`.
+    Terminate,
+    /// `CreateTags`.
+    Tag,
+}
+
+/// How many calls may be made: at once, and on average.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Tokens in a full bucket.
+    pub burst: f64,
+    /// Tokens that come back per second.
+    pub per_second: f64,
+}
+
+impl Call {
+    /// EC2's limits as Karpenter models them in its simulated EC2 (`kwok/ec2`); EC2 itself documents the
+    /// buckets and not these numbers (EC2 API Reference, "Request throttling for the Amazon EC2 API").
+    pub fn rate(self) -> Rate {
+        let (per_second, burst) = match self {
+            Self::Describe => (20.0, 100.0),
+            Self::Request | Self::Cancel => (5.0, 50.0),
+            Self::Terminate => (5.0, 100.0),
+            Self::Tag => (10.0, 100.0),
+        };
+        Rate { burst, per_second }
+    }
+}
+
+/// The buckets of one account in one region.
+#[derive(Clone, Debug, Default)]
+pub struct Throttle {
+    buckets: Vec<(Call, f64, Timestamp)>,
+}
+
+impl Throttle {
+    /// Takes a token for `call`. `false`: there is none, the call is refused.
+    pub fn admits(&mut self, call: Call, now: Timestamp) -> bool {
+        let Rate { burst, per_second } = call.rate();
+        let place = self.buckets.iter().position(|(kind, ..)| *kind == call);
+        let place = place.unwrap_or_else(|| {
+            self.buckets.push((call, burst, now));
+            self.buckets.len() - 1
+        });
+        let (_, tokens, at) = &mut self.buckets[place];
+        *tokens = burst.min(*tokens + clock::age(*at, now).as_secs_f64() * per_second);
+        *at = now;
+        let admitted = *tokens >= 1.0;
+        if admitted {
+            *tokens -= 1.0;
+        }
+        admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_is_admitted_and_then_the_refill() {
+        let mut throttle = Throttle::default();
+        let start = Timestamp::UNIX_EPOCH;
+        let admitted = (0..60).filter(|_| throttle.admits(Call::Request, start)).count();
+        assert_eq!(admitted, 50);
+        let later = clock::after(start, Duration::from_secs(2));
+        let admitted = (0..60).filter(|_| throttle.admits(Call::Request, later)).count();
+        assert_eq!(admitted, 10);
+        assert!(throttle.admits(Call::Describe, later), "a bucket of its own");
+    }
+}

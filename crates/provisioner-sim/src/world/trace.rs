@@ -1,0 +1,132 @@
+//! When a capacity pool had capacity, as recorded: the format of the traces of "Can't Be Late" (Wu et
+//! al., NSDI 2024; skypilot-org/spot-traces).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use serde::Deserialize;
+
+/// A recorded row of looks at one capacity pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    from: Timestamp,
+    gap: Duration,
+    /// Per look: how many instances there could be.
+    room: Vec<u32>,
+    /// Whether `room` says only yes (1) or no (0).
+    yes_or_no: bool,
+}
+
+/// What is wrong with a trace file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TraceError {
+    /// Not JSON, or not of this form.
+    #[error("not a trace: {{\"metadata\": {{\"gap_seconds\": n}}, \"data\": [n, …]}} is expected")]
+    Form(#[source] serde_json::Error),
+    /// No time passes, or nothing was seen.
+    #[error("an empty trace, or one without time between its looks")]
+    Empty,
+}
+
+#[derive(Deserialize)]
+struct File {
+    metadata: Metadata,
+    data: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    gap_seconds: f64,
+}
+
+impl Trace {
+    /// Reads a trace file; its first look is at `from`.
+    ///
+    /// # Errors
+    ///
+    /// The text is no trace.
+    pub fn parse(text: &str, from: Timestamp) -> Result<Self, TraceError> {
+        let File { metadata, data } = serde_json::from_str(text).map_err(TraceError::Form)?;
+        let gap = Duration::try_from_secs_f64(metadata.gap_seconds).unwrap_or_default();
+        if gap < Duration::from_secs(1) || data.is_empty() {
+            return Err(TraceError::Empty);
+        }
+        let yes_or_no = data.iter().all(|room| *room <= 1);
+        Ok(Self { from, gap, room: data, yes_or_no })
+    }
+
+    /// From when to when it says something; before and after, its first and last look hold.
+    pub fn span(&self) -> Duration {
+        self.gap.saturating_mul(u32::try_from(self.room.len()).unwrap_or(u32::MAX))
+    }
+
+    fn look(&self, now: Timestamp) -> usize {
+        let passed = clock::age(self.from, now).as_nanos() / self.gap.as_nanos().max(1);
+        usize::try_from(passed).unwrap_or(usize::MAX).min(self.room.len() - 1)
+    }
+
+    /// Whether there was any capacity.
+    pub fn any(&self, now: Timestamp) -> bool {
+        self.room[self.look(now)] > 0
+    }
+
+    /// How many instances there could be; `None`: the trace says only whether there were any.
+    pub fn room(&self, now: Timestamp) -> Option<u64> {
+        (!self.yes_or_no).then(|| u64::from(self.room[self.look(now)]))
+    }
+
+    /// When it next says something else than now.
+    pub fn next_step(&self, now: Timestamp) -> Option<Timestamp> {
+        let look = self.look(now);
+        let later = self.room[look..].iter().position(|room| *room != self.room[look])?;
+        let place = u32::try_from(look + later).unwrap_or(u32::MAX);
+        Some(clock::after(self.from, self.gap.saturating_mul(place)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        clock::after(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_trace_tells_when_there_was_capacity() {
+        let text = r#"{"metadata": {"gap_seconds": 600, "more": "ignored"}, "data": [1, 1, 0, 1]}"#;
+        let trace = Trace::parse(text, at(0)).unwrap();
+        assert!(trace.any(at(0)) && trace.any(at(1199)) && !trace.any(at(1200)));
+        assert_eq!(trace.room(at(0)), None, "yes or no");
+        assert_eq!(trace.next_step(at(0)), Some(at(1200)));
+        assert_eq!(trace.next_step(at(1300)), Some(at(1800)));
+        assert_eq!(trace.next_step(at(1900)), None);
+        assert!(trace.any(at(100_000)), "the last look holds");
+        assert_eq!(trace.span(), Duration::from_mins(40));
+    }
+
+    #[test]
+    fn a_trace_of_counts_tells_how_many() {
+        let text = r#"{"metadata": {"gap_seconds": 60}, "data": [4, 2]}"#;
+        let trace = Trace::parse(text, at(0)).unwrap();
+        assert_eq!((trace.room(at(0)), trace.room(at(60))), (Some(4), Some(2)));
+    }
+
+    #[test]
+    fn what_is_no_trace_is_refused() {
+        for bad in
+            ["", "[]", r#"{"data": [1]}"#, r#"{"metadata": {"gap_seconds": "a"}, "data": []}"#]
+        {
+            assert!(matches!(Trace::parse(bad, at(0)), Err(TraceError::Form(_))), "{bad}");
+        }
+        for bad in [
+            r#"{"metadata": {"gap_seconds": 60}, "data": []}"#,
+            r#"{"metadata": {"gap_seconds": 0}, "data": [1]}"#,
+            r#"{"metadata": {"gap_seconds": -5}, "data": [1]}"#,
+        ] {
+            assert!(matches!(Trace::parse(bad, at(0)), Err(TraceError::Empty)), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What is true, whatever describe calls show.
+
+use std::time::Duration;
+
+use provisioner::clock;
+use provisioner::ids::{InstanceId, WorkerTypeName};
+use provisioner::launch::Pool;
+use provisioner::money::{Usd, UsdPerHour};
+use provisioner::observed::{InstanceState, SpotRequest, SpotRequestState};
+
+use super::{Machine, Request, World};
+use crate::deployment::key;
+
+/// What EC2 bills.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bill {
+    /// At the prices of the pools, as they moved.
+    pub usd: Usd,
+    /// How long instances were up, in all.
+    pub instance_time: Duration,
+}
+
+impl World {
+    /// The state of an instance.
+    pub fn state(&self, id: &InstanceId) -> Option<InstanceState> {
+        self.machines.get(id).map(|machine| machine.truth().state.clone())
+    }
+
+    /// Instances under our key-name that exist.
+    pub fn live(&self) -> impl Iterator<Item = (&InstanceId, &Machine)> {
+        let ours = key();
+        self.machines
+            .iter()
+            .filter(move |(_, machine)| machine.key == ours && machine.truth().state.is_live())
+    }
+
+    /// Open requests under our key-name.
+    pub fn open(&self) -> impl Iterator<Item = &SpotRequest> {
+        let ours = key();
+        self.requests
+            .current
+            .iter()
+            .map(|no| self.requests.at(*no))
+            .filter(move |request| request.key == ours)
+            .map(Request::truth)
+            .filter(|request| request.state == SpotRequestState::Open)
+    }
+
+    pub(super) fn running_in(&self, pool: &str) -> u64 {
+        let there = self.machines.iter().filter(|(_, machine)| {
+            machine.truth().state.is_live()
+                && machine.truth().spot_request.is_some()
+                && machine.pool().to_string() == pool
+        });
+        there.count() as u64
+    }
+
+    /// Open requests and live instances of a worker type.
+    pub fn count(&self, worker_type: &WorkerTypeName) -> u64 {
+        let open = self.open().filter(|r| r.tags.worker_type.as_ref() == Some(worker_type)).count();
+        let live = self.live().filter(|(_, m)| m.worker_type.as_ref() == Some(worker_type)).count();
+        (open + live) as u64
+    }
+
+    /// Open requests and live instances that the engine can know of or made itself, and their highest
+    /// possible price.
+    pub fn total(&self) -> (u64, UsdPerHour) {
+        let mut n = 0;
+        let mut usd = UsdPerHour::ZERO;
+        for request in self.open() {
+            n += 1;
+            usd = usd.plus(request.max_price.unwrap_or_default());
+        }
+        for (_, machine) in self.live() {
+            let made_by_hand = machine.truth().spot_request.is_none();
+            if !made_by_hand || machine.record.seen(self.looked).is_some() {
+                n += 1;
+                usd = usd.plus(machine.max_price);
+            }
+        }
+        (n, usd)
+    }
+
+    /// What all instances that live cost per hour, at the prices in force.
+    pub fn usd_per_hour(&self) -> UsdPerHour {
+        let price = |pool: Pool| self.pools.price(&pool.to_string(), self.now).unwrap_or_default();
+        self.live()
+            .map(|(_, machine)| price(machine.pool()))
+            .fold(UsdPerHour::ZERO, UsdPerHour::plus)
+    }
+
+    /// The bill so far.
+    pub fn bill(&self) -> Bill {
+        let mut bill = self.ended;
+        for (_, machine) in self.machines.iter().filter(|(_, it)| it.truth().state.is_live()) {
+            let from = machine.truth().launch_time;
+            let usd = self.pools.cost(&machine.pool().to_string(), from, self.now);
+            bill.usd = bill.usd.plus(usd);
+            bill.instance_time += clock::age(from, self.now);
+        }
+        bill
+    }
+}

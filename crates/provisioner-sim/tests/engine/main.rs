@@ -1,0 +1,16 @@
+//! The decision engine in a simulated world: EC2 that lags, refuses, loses answers and races; a queue;
+//! a disk; and crashes between any two steps.
+//!
+//! `PROVISIONER_SEEDS=n` plays n random worlds instead of the usual number; `PROVISIONER_SEED=s` plays
+//! that one alone, and tells its story.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+mod crashes;
+mod knowledge;
+mod plans;
+mod planted;
+mod random_worlds;
+mod refusals;
+mod scenarios;
+mod stories;
