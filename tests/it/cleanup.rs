@@ -20,13 +20,13 @@ fn busy_project() -> (Project, Others) {
 }
 
 /// What belongs to somebody else in the same account.
-struct Others {
+pub(crate) struct Others {
     instances: Vec<String>,
     requests: Vec<String>,
 }
 
 impl Others {
-    fn arrive(account: &Account) -> Self {
+    pub(crate) fn arrive(account: &Account) -> Self {
         account.make_key_pair("somebody-else");
         let what = json!({ "key_name": "somebody-else", "count": 2 });
         let none = json!({ "count": 1 });
@@ -36,7 +36,7 @@ impl Others {
     }
 
     #[track_caller]
-    fn are_untouched(&self, account: &Account) {
+    pub(crate) fn are_untouched(&self, account: &Account) {
         let world = account.world();
         assert!(world.has_key_pair("somebody-else"));
         assert!(self.instances.iter().all(|id| world.instance(id).is_live()));
@@ -48,7 +48,7 @@ impl Others {
 
 /// Nothing of this key-name is left.
 #[track_caller]
-fn nothing_is_left(account: &Account, key_name: &str) {
+pub(crate) fn nothing_is_left(account: &Account, key_name: &str) {
     let world = account.world();
     assert!(!world.has_key_pair(key_name));
     assert_eq!(world.live(key_name), Vec::<&_>::new());

@@ -1,5 +1,6 @@
 //! The harness: what the other tests take for granted.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -319,4 +320,54 @@ fn the_queue_answers_as_told() {
     assert_eq!(queue.rounds(), 4);
     assert_eq!(queue.requests().len(), 6);
     assert_eq!(queue.headers()[0]["connection"], "close");
+}
+
+#[test]
+fn by_chance_calls_fail_in_every_way_before_they_do_in_one_again() {
+    let account = account();
+    let dice = |per_cent| json!({ "seed": 1, "per_cent": per_cent, "slow_ms": 1, "hang_ms": 1 });
+    account.rules(&json!({ "dice": dice(100) }));
+    let before = account.calls().len();
+    for _ in 0..18 {
+        drop(account.boto3("ec2", "describe_instances", json!({})));
+    }
+    let calls = account.calls_since(before);
+    let ways: BTreeSet<_> = calls.iter().map(|call| call.fault.as_deref().unwrap()).collect();
+    assert_eq!((calls.len(), ways.len()), (18, 18), "{ways:?}");
+    for way in ["cut-off", "broken-off", "closed-though-done", "done-late", "unauthorized"] {
+        assert!(ways.contains(way), "{way}");
+    }
+    account.clear_faults();
+    account.ec2("describe_instances", json!({}));
+    assert_eq!(account.calls().last().unwrap().fault, None);
+}
+
+#[test]
+fn an_answer_can_be_cut() {
+    for announced in [false, true] {
+        let account = account();
+        account.fault(&json!({
+            "action": "RequestSpotInstances", "after": "applied", "cut": 0.5, "announced": announced,
+        }));
+        account.boto3("ec2", "request_spot_instances", ask_for(2, "a")).unwrap_err();
+        assert_eq!(account.world().spot_requests.len(), 2);
+        account.ec2("request_spot_instances", ask_for(2, "a"));
+        assert_eq!(account.world().spot_requests.len(), 2);
+    }
+}
+
+#[test]
+fn peaks_stay_and_what_ended_is_forgotten() {
+    let account = account();
+    account.ec2("request_spot_instances", ask_for(3, "a"));
+    account.to_instances(&json!({ "key_name": "key", "limit": 2, "do": "terminate" }));
+    account.ec2("request_spot_instances", ask_for(1, "b"));
+    let peaks = account.peaks();
+    assert_eq!((peaks["linux"], peaks["*"]), (3, 3));
+    assert_eq!(account.world().instances.len(), 4);
+    account.rules(&json!({ "forget_after_s": 0 }));
+    account.ec2("describe_instances", json!({}));
+    let world = account.world();
+    assert_eq!((world.instances.len(), world.spot_requests.len()), (2, 2));
+    assert_eq!(world.live("key").len(), 2);
 }

@@ -6,19 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Project, free_port, get, task};
+use crate::harness::{Answer, Project, get, task};
 
 #[path = "../support/openmetrics.rs"]
 mod openmetrics;
 
 use openmetrics::{Family, Sample};
-
-/// A project whose daemon listens on the port returned.
-fn listening() -> (Project, u16) {
-    let (project, port) = (Project::set_up(), free_port());
-    project.set("server.listen", format!("127.0.0.1:{port}"));
-    (project, port)
-}
 
 fn scrape(port: u16) -> Option<Vec<Family>> {
     let answer = get(port, "/metrics").ok()?;
@@ -50,7 +43,7 @@ fn ready(port: u16) -> Option<(u16, Value)> {
 
 #[test]
 fn numbers_match_what_ec2_shows() {
-    let (project, port) = listening();
+    let (project, port) = Project::listening();
     project.add_worker_type("windows");
     project.queue.pending(&[("linux", 3), ("windows", 2)]);
     let mut daemon = project.daemon();
@@ -98,7 +91,7 @@ fn numbers_match_what_ec2_shows() {
 
 #[test]
 fn every_attempt_at_aws_is_counted_by_its_outcome() {
-    let (project, port) = listening();
+    let (project, port) = Project::listening();
     project.account.fault(&json!({
         "action": "RequestSpotInstances", "code": "InsufficientInstanceCapacity", "status": 400,
         "times": null,
@@ -131,7 +124,7 @@ fn every_attempt_at_aws_is_counted_by_its_outcome() {
 
 #[test]
 fn tasks_at_the_maximum_wait_with_reason() {
-    let (project, port) = listening();
+    let (project, port) = Project::listening();
     project.set("worker-types.linux.max-instances", 1);
     project.queue.pending(&[("linux", 1)]);
     project.round().ok();
@@ -149,7 +142,7 @@ fn tasks_at_the_maximum_wait_with_reason() {
 
 #[test]
 fn waiting_times_come_from_the_queue() {
-    let (project, port) = listening();
+    let (project, port) = Project::listening();
     let started = |id: &str, at: &str| {
         let mut task = task(id, "linux");
         task["started"] = json!(at);
@@ -174,7 +167,7 @@ fn waiting_times_come_from_the_queue() {
 
 #[test]
 fn a_removed_worker_type_vanishes_with_a_reload() {
-    let (project, port) = listening();
+    let (project, port) = Project::listening();
     project.add_worker_type("windows");
     let mut daemon = project.daemon();
     let pending = [("worker_type", "windows")];
@@ -189,7 +182,7 @@ fn a_removed_worker_type_vanishes_with_a_reload() {
 
 #[test]
 fn it_is_ready_while_ec2_and_the_queue_can_be_read() {
-    let (project, port) = listening();
+    let (project, port) = Project::listening();
     project.set("provisioner.interval", "200ms");
     let unreadable = json!({
         "action": "DescribeInstances", "code": "UnauthorizedOperation", "status": 403, "times": null,

@@ -77,8 +77,9 @@ fn every_command_line_works() {
             daemon.stop();
             continue;
         }
+        let before = project.world().spot_requests.len();
         project.run(program, &args).ok();
-        let changes = project.world().spot_requests.len();
+        let changes = project.world().spot_requests.len() - before;
         match &line[..] {
             "provisionerd run --once" => assert_eq!(project.live_and_open(), (2, 0)),
             _ if *program == "setup-aws" => {
@@ -123,15 +124,4 @@ fn the_sample_costs_what_it_says() {
     let per_day = limits["max-usd-per-day"].as_float().unwrap();
     assert!(most * 24.0 <= per_day, "the day's fence would stop the sample in the morning");
     assert!(README.contains(&format!("at most ${most:.2} an hour and ${per_day} a day")));
-}
-
-#[test]
-fn links_lead_somewhere() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let targets: Vec<_> =
-        README.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|it| it.0).collect();
-    assert!(targets.len() >= 6);
-    for target in targets.iter().filter(|target| !target.starts_with("https://")) {
-        assert!(root.join(target).is_file(), "{target}");
-    }
 }

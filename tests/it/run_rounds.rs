@@ -645,9 +645,7 @@ fn a_plan_can_be_made_from_a_saved_observation() {
 fn profiles_and_subnets_reach_the_machine() {
     let project = Project::set_up();
     let account = &project.account;
-    account
-        .boto3("iam", "create_instance_profile", json!({ "InstanceProfileName": "worker" }))
-        .unwrap();
+    account.make_profile("worker", &[]);
     let filter = json!({ "Filters": [{ "Name": "availability-zone", "Values": ["us-west-2b"] }] });
     let subnets = account.ec2("describe_subnets", filter);
     let subnet = subnets["Subnets"][0]["SubnetId"].as_str().unwrap().to_owned();

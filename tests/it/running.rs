@@ -4,14 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Account, Answer, Project, always, eventually, free_port, get, post};
-
-/// A project whose daemon listens on the port returned.
-fn listening() -> (Project, u16) {
-    let (project, port) = (Project::set_up(), free_port());
-    project.set("server.listen", format!("127.0.0.1:{port}"));
-    (project, port)
-}
+use crate::harness::{Account, Answer, Project, always, eventually, get, post};
 
 #[test]
 fn rounds_come_at_once_and_then_in_intervals() {
@@ -27,7 +20,7 @@ fn rounds_come_at_once_and_then_in_intervals() {
 
 #[test]
 fn a_wake_up_makes_the_next_round_come_sooner() {
-    let (project, port) = listening();
+    let (project, port) = Project::listening();
     project.set("provisioner.interval", "1h");
     let mut daemon = project.daemon();
     daemon.rounds(&project.queue, 1);
@@ -41,7 +34,7 @@ fn a_wake_up_makes_the_next_round_come_sooner() {
 
 #[test]
 fn many_wake_ups_keep_to_the_least_interval() {
-    let (project, port) = listening();
+    let (project, port) = Project::listening();
     project.set("provisioner.interval", "1h");
     project.set("provisioner.min-interval", "500ms");
     let mut daemon = project.daemon();
@@ -58,7 +51,7 @@ fn many_wake_ups_keep_to_the_least_interval() {
 
 #[test]
 fn health_is_shown() {
-    let (project, port) = listening();
+    let (project, port) = Project::listening();
     let mut daemon = project.daemon();
     daemon
         .until("it is healthy", || get(port, "/healthz").is_ok_and(|answer| answer.status == 200));
@@ -68,7 +61,7 @@ fn health_is_shown() {
 
 #[test]
 fn two_rounds_never_run_at_once() {
-    let (project, port) = listening();
+    let (project, port) = Project::listening();
     project.set("provisioner.interval", "50ms");
     project.set("provisioner.min-interval", "10ms");
     project.account.rules(&json!({ "spot": "held" }));

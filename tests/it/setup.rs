@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::harness::{Account, IMAGE, Project, REGION, mode};
 
 /// A public key in OpenSSH's format; nobody has its private half.
-const PUBLIC_KEY: &str =
+pub(crate) const PUBLIC_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG6g4HZE534B5JfXBXaADSyW+qee06XXOc0qfDpU7U4p tests\n";
 
 #[test]

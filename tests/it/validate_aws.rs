@@ -47,16 +47,6 @@ fn texts(texts: &[&str]) -> Toml {
     Toml::Array(texts.iter().map(|text| Toml::from(*text)).collect())
 }
 
-fn make_profile(account: &Account, name: &str) {
-    let iam = |call: &str, with: Value| account.boto3("iam", call, with).expect("IAM");
-    iam(
-        "create_role",
-        json!({ "RoleName": name, "AssumeRolePolicyDocument": "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }),
-    );
-    iam("create_instance_profile", json!({ "InstanceProfileName": name }));
-    iam("add_role_to_instance_profile", json!({ "InstanceProfileName": name, "RoleName": name }));
-}
-
 /// A VPC with a subnet in the tests' zone: ids of both.
 fn make_network(account: &Account) -> (String, String) {
     let vpc = account.ec2("create_vpc", json!({ "CidrBlock": "10.7.0.0/16" }));
@@ -69,7 +59,7 @@ fn make_network(account: &Account) -> (String, String) {
 #[test]
 fn all_is_good() {
     let project = Project::set_up();
-    make_profile(&project.account, "worker");
+    project.account.make_profile("worker", &[]);
     let (vpc, subnet) = make_network(&project.account);
     let group = json!({ "GroupName": "workers", "Description": "workers", "VpcId": vpc });
     let group = project.account.ec2("create_security_group", group);
@@ -322,7 +312,7 @@ fn permissions_to_act() {
 fn permissions_to_look() {
     let project = Project::set_up();
     project.set("worker-types.linux.iam-instance-profile", "worker");
-    make_profile(&project.account, "worker");
+    project.account.make_profile("worker", &[]);
     for action in ["DescribeImages", "DescribeInstanceTypes", "DescribeInstanceTypeOfferings"] {
         forbid(&project, action);
     }

@@ -116,6 +116,16 @@ def hidden_looks(world: worlds.World) -> int:
     return world.rules.lag_looks + 1 if world.rules.lag_looks else 0
 
 
+# Who seldom looks meets no longer a lag for that: EC2's is a matter of time.
+LONGEST_LAG_S = 60
+
+
+def come_to_light(item: Any, made: datetime) -> None:
+    """One look passes for something new that is not visible yet."""
+    if item.hidden_looks:
+        item.hidden_looks = item.hidden_looks - 1 if made > worlds.ago(LONGEST_LAG_S) else 0
+
+
 # --- tags --------------------------------------------------------------------------------------
 # moto finds an item's tags by going through everybody's: quadratic with many machines.
 
@@ -170,6 +180,7 @@ def dress(instance: Instance) -> None:
     backend = instance.ec2_backend
     backend._numbered = instance.number = getattr(backend, "_numbered", 0) + 1
     instance.hidden_looks = hidden_looks(world)
+    instance.made = worlds.now()
     instance.state_looks = world.rules.pending_looks
     instance.spot_instance_request_id = None
     if instance.state_looks:
@@ -184,11 +195,37 @@ def instance_init(self: Instance, *args: Any, **kwargs: Any) -> None:
     dress(self)
 
 
+def forget_the_ended(backend: Any) -> None:
+    """EC2 shows terminated instances and ended requests for a while, then no more."""
+    age = worlds.of(backend.account_id).rules.forget_after_s
+    if age is None:
+        return
+    then = worlds.ago(age)
+    for reservation in list(backend.reservations.values()):
+        kept = [
+            i
+            for i in reservation.instances
+            if i._state.name != "terminated" or getattr(i, "ended", then) >= then
+        ]
+        if not kept:
+            backend.reservations.pop(reservation.id)
+        reservation.instances = kept
+    for request in list(backend.spot_instance_requests.values()):
+        if request.state not in ("open", "active") and request.status_time < then:
+            if request.instance is None or not is_live(request.instance):
+                backend.spot_instance_requests.pop(request.id)
+                backend.tags.pop(request.id, None)
+
+
+def is_live(instance: Instance) -> bool:
+    return instance._state.name not in ("terminated", "shutting-down")
+
+
 def look_at_instances(backend: Any) -> None:
     """One look passes: lag runs out, `pending` becomes `running`, `shutting-down` `terminated`."""
+    forget_the_ended(backend)
     for instance in all_instances(backend):
-        if instance.hidden_looks:
-            instance.hidden_looks -= 1
+        come_to_light(instance, instance.made)
         if instance.hidden_looks == 0 and instance._state.name in ("pending", "shutting-down"):
             if instance.state_looks:
                 instance.state_looks -= 1
@@ -280,6 +317,7 @@ def end_instance(instance: Instance, status_code: str = "instance-terminated-by-
     if before in ("terminated", "shutting-down"):
         return before
     instance.terminate()
+    instance.ended = worlds.now()
     looks = worlds.of(instance.owner_id).rules.shutting_down_looks
     if looks:
         instance.state_looks = looks
@@ -368,6 +406,7 @@ class SpotRequest:
         self.looks = 0
         self.held_by_test = False
         self.hidden_looks = hidden_looks(worlds.of(backend.account_id))
+        self.made = worlds.now()
         self.settle("open", "pending-evaluation")
 
     def settle(self, state: str, code: str, age_s: float = 0) -> None:
@@ -415,8 +454,7 @@ class SpotRequest:
 
     def look(self) -> None:
         """One look passes: the request may expire, or be fulfilled as the rules have it."""
-        if self.hidden_looks:
-            self.hidden_looks -= 1
+        come_to_light(self, self.made)
         if self.state != "open":
             return
         if self.valid_until and plain(self.valid_until) < worlds.now():
@@ -610,19 +648,35 @@ def check_launch(response: Any, spec: dict[str, Any]) -> None:
     groups_of(backend, spec)
     user_data(spec)
     if profile := spec.get("IamInstanceProfile"):
-        try:
-            filter_iam_instance_profiles(
-                response.current_account,
-                partition=response.partition,
-                iam_instance_profile_arn=profile.get("Arn"),
-                iam_instance_profile_name=profile.get("Name"),
-            )
-        except Exception:
-            name = profile.get("Name") or profile.get("Arn")
-            refuse(
-                "InvalidParameterValue",
-                f"Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
-            )
+        check_profile(response, profile)
+
+
+def check_profile(response: Any, profile: dict[str, str]) -> None:
+    """A launch needs a profile with a role, and what IAM made reaches EC2 later.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+    """
+    by = "arn" if "Arn" in profile else "name"
+    text = profile.get("Arn") or profile.get("Name")
+    try:
+        found = filter_iam_instance_profiles(
+            response.current_account,
+            partition=response.partition,
+            iam_instance_profile_arn=profile.get("Arn"),
+            iam_instance_profile_name=profile.get("Name"),
+        )
+    except Exception:
+        found = None
+    if found is None or worlds.of(response.current_account).rules.profiles_lag:
+        refuse(
+            "InvalidParameterValue",
+            f"Value ({text}) for parameter iamInstanceProfile.{by} is invalid. "
+            f"Invalid IAM Instance Profile {'ARN' if by == 'arn' else 'name'}",
+        )
+    if not found.roles:
+        refuse(
+            "InvalidParameterValue", f'IAM Instance Profile "{found.arn}" has no associated IAM Roles'
+        )
 
 
 def request_spot_instances(self: SpotInstances) -> ActionResult:
@@ -679,9 +733,20 @@ def request_spot_instances(self: SpotInstances) -> ActionResult:
     if price := self._get_param("SpotPrice"):
         ask["SpotPrice"] = f"{float(price):.6f}"
     requests = [make_request(backend, spec, ask, tags) for _ in range(count)]
+    note_peaks(backend, world)
     if token is not None:
         tokens[token] = (asked, requests)
     return ActionResult({"SpotInstanceRequests": [r.answer() for r in requests]})
+
+
+def note_peaks(backend: Any, world: worlds.World) -> None:
+    """Counts what was asked for under a worker type, and is open or lives."""
+    standing = (
+        tags_of(backend, r.id).get("provisioner:worker-type")
+        for r in backend.spot_instance_requests.values()
+        if r.state == "open" or (r.instance is not None and is_live(r.instance))
+    )
+    world.note_peaks([name for name in standing if name is not None])
 
 
 def make_request(
@@ -771,7 +836,7 @@ def describe_spot_price_history(self: SpotInstances) -> ActionResult:
     types = self._get_param("InstanceTypes", [])
     products = self._get_param("ProductDescriptions", [])
     start = self._get_param("StartTime")
-    since = datetime.fromisoformat(start.rstrip("Z")) if start else worlds.ago(90 * 86400)
+    since = plain(start) if start else worlds.ago(90 * 86400)
     changes = []
     for offering in self.ec2_backend.describe_spot_price_history(types, {}):
         zone, kind = offering["Location"], offering["InstanceType"]
@@ -819,8 +884,9 @@ REPLACED: list[tuple[type, str, Callable[..., Any]]] = [
 ]
 
 
-def install() -> None:
-    for owner, name, ours in REPLACED:
+def install(replaced: list[tuple[type, str, Callable[..., Any]]]) -> None:
+    """Puts methods in place of moto's."""
+    for owner, name, ours in replaced:
         if not hasattr(owner, name):
             raise RuntimeError(f"this moto has no {owner.__name__}.{name}: wrong version?")
         setattr(owner, name, ours)

@@ -43,6 +43,8 @@ for _name in list(os.environ):
         del os.environ[_name]
 
 import ec2  # noqa: E402
+import iam  # noqa: E402
+import policies  # noqa: E402
 import worlds  # noqa: E402
 from moto.ec2.models import ec2_backends  # noqa: E402
 from moto.iam.models import get_account_id_from  # noqa: E402
@@ -70,7 +72,8 @@ class Call:
         self.key_id, self.region, self.service = credential.groups() if credential else ("", "", "")
         target = environ.get("HTTP_X_AMZ_TARGET")
         if target:
-            self.params = {"Action": target.rpartition(".")[2]}
+            self.params = {k: v for k, v in json.loads(body).items() if isinstance(v, str)}
+            self.params["Action"] = target.rpartition(".")[2]
         else:
             self.params = dict(
                 urllib.parse.parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
@@ -103,10 +106,16 @@ class Faulty:
             "error": None,
             "at": ec2.stamp(worlds.now()),
         }
+        denied = self.denied(world, call)
         with world.lock:
             entry["n"] = len(world.calls)
+            fault = None if denied else world.fault_for(call.service, call.action, call.params)
+            if fault is not None:
+                entry["fault"] = fault.name or fault.code or fault.after
             world.calls.append(entry)
-        fault = world.fault_for(call.action, call.params)
+        if denied:
+            entry["status"], entry["error"] = denied[2], denied[0]
+            return answer_error(call, start_response, *denied)
 
         def started(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             entry["status"] = int(status.split()[0])
@@ -114,7 +123,6 @@ class Faulty:
 
         if fault is None:
             return self.ordinary(world, entry, environ, started)
-        entry["fault"] = fault.code or fault.after
         withheld: list[Any] = []
         if fault.after == "applied":
             done = self.ordinary(world, entry, environ, lambda *args: withheld.append(args))
@@ -132,9 +140,32 @@ class Faulty:
             entry["error"] = fault.code
             return answer_error(call, started, fault.code, fault.message, fault.status)
         if fault.after == "applied":
-            started(*withheld[0])
-            return done
+            status, headers = withheld[0][:2]
+            if fault.cut is None:
+                started(status, headers)
+                return done
+            part = b"".join(done)
+            part = part[: int(len(part) * fault.cut)]
+            if not fault.announced:
+                headers = [h for h in headers if h[0].lower() != "content-length"]
+                headers.append(("Content-Length", str(len(part))))
+            started(status, headers)
+            return [part]
         return self.ordinary(world, entry, environ, started)
+
+    def denied(self, world: worlds.World, call: Call) -> tuple[str, str, int] | None:
+        """What the key's policy says against the call, if it has one."""
+        policy = world.policies.get(call.key_id)
+        if policy is None:
+            return None
+        asked = policies.Asked(world.account, call.service, call.region, call.action, call.params)
+        with world.lock:
+            try:
+                check = policy.denied(asked.checks())
+            except policies.NotModelled as error:
+                world.not_modelled.append(str(error))
+                return "NotModelled", f"tests/moto/policies.py does not know {error}", 400
+        return policies.refusal(check, call.service) if check else None
 
     def ordinary(
         self,
@@ -188,11 +219,14 @@ class Control:
 
     POST /_ext/accounts                    a new account: its number and keys
     GET  /_ext/ACCOUNT/world               instances, spot requests, key pairs, volumes
-    GET  /_ext/ACCOUNT/calls               every call so far, in order
+    GET  /_ext/ACCOUNT/calls               every call so far, in order; `&since=N`: from the Nth on
+    GET  /_ext/ACCOUNT/peaks               most open requests and live machines, by worker type and "*"
     POST /_ext/ACCOUNT/rules               {rule: value}, see `worlds.Rules`
     POST /_ext/ACCOUNT/faults              [{...}], see `worlds.Fault`; they queue up
     POST /_ext/ACCOUNT/clear               no more faults; what hangs goes on
     POST /_ext/ACCOUNT/keys                another key for the same account
+    POST /_ext/ACCOUNT/policy              {"key", "policy"}: that key may do this and no more
+    GET  /_ext/ACCOUNT/policies            what was allowed by what, and calls not modelled
     POST /_ext/ACCOUNT/requests            {"ids"|"key_name", "do", ...} on spot requests
     POST /_ext/ACCOUNT/add-request         somebody's spot request
     POST /_ext/ACCOUNT/instances           {"ids"|"key_name", "do", ...} on instances
@@ -228,7 +262,9 @@ class Control:
                 case "world":
                     return picture(backend)
                 case "calls":
-                    return world.calls
+                    return world.calls[int(query.get("since", 0)) :]
+                case "peaks":
+                    return world.peaks
                 case "rules":
                     world.settle(body)
                     return asdict(world.rules)
@@ -237,11 +273,18 @@ class Control:
                     world.faults.extend(worlds.Fault(**f) for f in body)
                     return len(world.faults)
                 case "clear":
-                    world.faults.clear()
-                    world.released.set()
+                    world.clear()
                     return {}
                 case "keys":
                     return self.new_key(account)
+                case "policy":
+                    world.policies[body["key"]] = policies.Policy(body["policy"])
+                    return {}
+                case "policies":
+                    return {
+                        "used": {key: sorted(p.used) for key, p in world.policies.items()},
+                        "not_modelled": world.not_modelled,
+                    }
                 case "requests":
                     return [
                         on_request(r, body)
@@ -449,7 +492,7 @@ class Quiet(MotoRequestHandler):
 
 
 def main() -> None:
-    ec2.install()
+    ec2.install(ec2.REPLACED + iam.REPLACED)
     app = Faulty(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     os.environ["MOTO_PORT"] = str(server.port)

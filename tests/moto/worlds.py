@@ -5,9 +5,12 @@ from __future__ import annotations
 import fnmatch
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
+
+import faults
 
 
 def now() -> datetime:
@@ -33,6 +36,9 @@ class Fault:
     hang_ms: int = 0
     drop: bool = False  # close the connection without an answer
     body: str | None = None  # answer 200 with this text instead
+    cut: float | None = None  # with "applied": only so much of the answer comes
+    announced: bool = False  # ... though its Content-Length is that of the whole
+    name: str | None = None  # for the log of calls
     match: dict[str, str] = field(default_factory=dict)  # parameter (or "tag:KEY") -> pattern
 
     def wants(self, action: str, params: dict[str, str]) -> bool:
@@ -85,10 +91,16 @@ class Rules:
     lag_looks: int = 0
     # The next n cancels find that the request was fulfilled just before.
     fulfil_on_cancel: int = 0
+    # EC2 does not know any instance profile yet.
+    profiles_lag: bool = False
     # Every look at the spot requests finds one more of somebody's, under this key-name.
     arrivals_key_name: str | None = None
     # action -> [refill per second, burst]
     throttle: dict[str, list[float]] = field(default_factory=dict)
+    # Calls that go wrong by chance: what `faults.Dice` takes. `clear` ends it.
+    dice: dict[str, Any] | None = None
+    # Terminated instances and ended requests older than this are gone.
+    forget_after_s: float | None = None
 
 
 class Bucket:
@@ -122,7 +134,13 @@ class World:
         self.faults: list[Fault] = []
         self.calls: list[dict[str, Any]] = []
         self.released = threading.Event()  # ends every hang
+        # By access key: what it may do. A key without a policy may do everything.
+        self.policies: dict[str, Any] = {}
+        self.not_modelled: list[str] = []
+        # Worker type, or "*" for all -> most open requests and live machines there ever were at once.
+        self.peaks: dict[str, int] = {}
         self._buckets: dict[str, Bucket] = {}
+        self._dice: faults.Dice | None = None
 
     def settle(self, rules: dict[str, Any]) -> None:
         with self.lock:
@@ -132,8 +150,18 @@ class World:
                 setattr(self.rules, name, value)
                 if name == "throttle":
                     self._buckets.clear()
+                if name == "dice":
+                    self._dice = faults.Dice(**value) if value else None
+                    self.released.clear()
 
-    def fault_for(self, action: str, params: dict[str, str]) -> Fault | None:
+    def clear(self) -> None:
+        """No more faults; what hangs goes on."""
+        with self.lock:
+            self.faults.clear()
+            self.settle({"dice": None})
+            self.released.set()
+
+    def fault_for(self, service: str, action: str, params: dict[str, str]) -> Fault | None:
         with self.lock:
             for fault in self.faults:
                 if fault.wants(action, params):
@@ -143,7 +171,16 @@ class World:
                 bucket = self._buckets.setdefault(action, Bucket(rate, burst))
                 if not bucket.take():
                     return Fault(action, "RequestLimitExceeded", "Request limit exceeded.", 503)
+            if self._dice and (drawn := self._dice.draw(service, action)):
+                return Fault(**drawn)
         return None
+
+    def note_peaks(self, worker_types: list[str]) -> None:
+        """Takes in whose all open requests and live machines are."""
+        counts = Counter(worker_types)
+        counts["*"] = len(worker_types)
+        for name, count in counts.items():
+            self.peaks[name] = max(count, self.peaks.get(name, 0))
 
     def capacity_key(self, zone: str, instance_type: str) -> str | None:
         """The capacity rule that applies to this pool, if any."""

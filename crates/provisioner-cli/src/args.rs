@@ -2,16 +2,19 @@
 
 mod cleanup;
 mod global;
+mod iam_policy;
 mod program;
 mod provisionerd;
 mod setup;
 mod simulate;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use cleanup::CleanupAws;
 pub(crate) use global::CONFIG_VARIABLE;
 pub use global::{Colour, GlobalArgs, LogFormat, OutputFormat};
+pub use iam_policy::{IamPolicyArgs, PolicyFor};
 pub use program::Program;
 pub use provisionerd::{
     Command, CompletionsArgs, DemoArgs, ManArgs, PlanArgs, Provisionerd, RunArgs, Speed,
@@ -19,3 +22,4 @@ pub use provisionerd::{
 };
 pub use setup::SetupAws;
 pub use simulate::{BootTime, KnowledgeArg, SimulateArgs, WorldArg};
+pub use status::StatusArgs;

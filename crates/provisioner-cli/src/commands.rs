@@ -4,6 +4,7 @@ mod cleanup;
 mod completions;
 mod config;
 mod demo;
+mod iam_policy;
 #[cfg(feature = "aws")]
 mod local;
 mod man;
@@ -11,6 +12,7 @@ mod plan;
 mod run;
 mod setup;
 mod simulate;
+mod status;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -29,8 +31,10 @@ pub(crate) async fn provisionerd(
         // On the heap: these are large.
         Command::Run(args) => Box::pin(run::run(args, context)).await,
         Command::Plan(args) => plan::plan(args, context).await,
+        Command::Status(args) => Box::pin(status::status(args, context)).await,
         Command::Validate(args) => Box::pin(validate::validate(args, context)).await,
         Command::Config => config::config(context),
+        Command::IamPolicy(args) => iam_policy::iam_policy(&args, context),
         Command::Demo(args) => Box::pin(demo::demo(args, context)).await,
         Command::Simulate(args) => simulate::simulate(&args, &globals, context),
         Command::Completions(args) => completions::completions(args, context),

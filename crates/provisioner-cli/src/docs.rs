@@ -7,6 +7,7 @@ mod commands;
 mod configuration;
 mod container;
 mod exit_codes;
+mod iam;
 mod links;
 mod operations;
 mod unit;

@@ -26,12 +26,17 @@ impl ExitStatus {
 
     /// Every exit code, with what it means to users.
     pub const ALL: [(Self, &'static str); 6] = [
-        (Self::DONE, "done; also after the first SIGINT or SIGTERM of `provisionerd run`"),
+        (
+            Self::DONE,
+            "done; also after the first SIGINT or SIGTERM of `provisionerd run` or `provisionerd \
+             status --watch`",
+        ),
         (
             Self::FAILED,
             "failed; `provisionerd run --once`: nothing could be decided, because the queue is \
              unusable, or AWS cannot be read or refuses everything; `provisionerd validate --aws`: AWS \
-             did not answer all that was asked",
+             did not answer all that was asked; `provisionerd status`: nothing could be read, or the \
+             daemon did not answer",
         ),
         (
             Self::USAGE,

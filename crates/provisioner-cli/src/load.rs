@@ -66,10 +66,13 @@ pub(crate) fn failure(error: &ConfigError) -> Failure {
 
 /// Returns the key-name, without which nothing in AWS is ours.
 pub(crate) fn key_name(settings: &Settings) -> Result<&KeyName, Failure> {
-    settings.provisioner.key_name.as_ref().ok_or_else(|| {
-        Failure::usage("`provisioner.key-name` is not set")
-            .with_hint("run `setup-aws`: it makes a key-name and saves it")
-    })
+    settings.provisioner.key_name.as_ref().ok_or_else(no_key_name)
+}
+
+/// What is wrong without a key-name.
+pub(crate) fn no_key_name() -> Failure {
+    Failure::usage("`provisioner.key-name` is not set")
+        .with_hint("run `setup-aws`: it makes a key-name and saves it")
 }
 
 /// Refuses a region other than the one `setup-aws` saved: what is ours is there.

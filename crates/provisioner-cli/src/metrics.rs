@@ -120,7 +120,7 @@ impl Picture {
 
     fn take_in(&mut self, turn: &Turn<'_>, now: Instant) {
         let Turn { settings, read, end, ended, took, last_success, failed_rounds, .. } = *turn;
-        *self.rounds.entry(outcome(end)).or_default() += 1;
+        *self.rounds.entry(end.outcome().as_str()).or_default() += 1;
         self.durations.observe(took.as_secs_f64());
         self.ended = Some(ended);
         self.last_success = last_success;
@@ -137,14 +137,10 @@ impl Picture {
                 sum.add(waits);
             }
         }
-        let plan = match end {
-            RoundEnd::Done(report) => {
-                self.carried_out(&report.executed);
-                Some(&report.plan)
-            }
-            RoundEnd::Planned(plan) => Some(plan),
-            RoundEnd::Failed { .. } | RoundEnd::Stopped => None,
-        };
+        if let RoundEnd::Done(report) = end {
+            self.carried_out(&report.executed);
+        }
+        let plan = end.plan();
         self.wait(plan, settings, now);
         if let Some(plan) = plan {
             self.decided(plan);
@@ -226,17 +222,6 @@ impl Picture {
             let sum = self.costs.entry((label(name.as_ref()), usage)).or_default();
             *sum = sum.plus(cost);
         }
-    }
-}
-
-/// How a round ended, in one word.
-fn outcome(end: &RoundEnd) -> &'static str {
-    match end {
-        RoundEnd::Done(report) if !report.demand_known => "demand-unknown",
-        RoundEnd::Done(report) if report.incomplete => "incomplete",
-        RoundEnd::Done(_) => "done",
-        RoundEnd::Planned(_) => "dry-run",
-        RoundEnd::Failed { .. } | RoundEnd::Stopped => "failed",
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) trait Report: Serialize {
 /// Writes reports to stdout in the form asked for.
 pub(crate) struct Output {
     format: OutputFormat,
+    /// The reader has gone away.
     closed: bool,
     out: Box<dyn Write + Send>,
 }
@@ -42,13 +43,13 @@ impl<R: Report> Display for AsText<'_, R> {
 impl Output {
     /// Writes to stdout.
     pub(crate) fn stdout(format: OutputFormat) -> Self {
-        Self { format, closed: false, out: Box::new(io::stdout()) }
+        Self { format, out: Box::new(io::stdout()), closed: false }
     }
 
     /// Writes to `out`.
     #[cfg(test)]
     pub(crate) fn to(format: OutputFormat, out: impl Write + Send + 'static) -> Self {
-        Self { format, closed: false, out: Box::new(out) }
+        Self { format, out: Box::new(out), closed: false }
     }
 
     /// Prints a report, in one write. A reader that has gone away is no failure.
@@ -57,36 +58,21 @@ impl Output {
             OutputFormat::Text => AsText(report).to_string(),
             OutputFormat::Json => encode(&Versioned { version: 1, report })?,
         };
-        self.write(text)
+        self.show(&whole_lines(text))
     }
 
     /// Prints a report of the library's, which carries its version itself.
-    #[cfg_attr(
-        not(feature = "aws"),
-        expect(dead_code, reason = "the library's reports are about AWS")
-    )]
     pub(crate) fn print<R: Serialize + Display>(&mut self, report: &R) -> Result<(), Failure> {
         let text = match self.format {
             OutputFormat::Text => report.to_string(),
             OutputFormat::Json => encode(report)?,
         };
-        self.write(text)
+        self.show(&whole_lines(text))
     }
 
-    /// Prints text as it is, outside of any report: what is for people to watch.
+    /// Prints text as it is, outside of any report: what is for people to watch. Not so much as a line's
+    /// end is added, which would move what is drawn over it.
     pub(crate) fn show(&mut self, text: &str) -> Result<(), Failure> {
-        self.write(text.to_owned())
-    }
-
-    /// Whether the reader of stdout has gone away.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    fn write(&mut self, mut text: String) -> Result<(), Failure> {
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
             // The reader has seen enough (`| head`): no failure of ours.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -97,6 +83,18 @@ impl Output {
             Ok(()) => Ok(()),
         }
     }
+
+    /// Whether the reader has gone away: then there is no use in going on.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+fn whole_lines(mut text: String) -> String {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
 }
 
 fn encode(report: &impl Serialize) -> Result<String, Failure> {
@@ -240,10 +238,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_watched_is_written_as_it_is() {
+        let captured = Captured::default();
+        Output::to(OutputFormat::Json, captured.clone()).show("a\n\u{1b}[J").unwrap();
+        assert_eq!(captured.text(), "a\n\u{1b}[J");
+    }
+
+    #[test]
     fn a_closed_pipe_is_no_failure_but_a_full_disk_is() {
-        let report =
-            |kind| Output::to(OutputFormat::Text, Refusing(kind)).report(&Pools { pools: 2 });
-        assert_eq!(report(io::ErrorKind::BrokenPipe), Ok(()));
-        assert!(report(io::ErrorKind::StorageFull).is_err());
+        let report = |kind| {
+            let mut output = Output::to(OutputFormat::Text, Refusing(kind));
+            (output.report(&Pools { pools: 2 }), output.is_closed())
+        };
+        assert_eq!(report(io::ErrorKind::BrokenPipe), (Ok(()), true));
+        assert!(report(io::ErrorKind::StorageFull).0.is_err());
     }
 }

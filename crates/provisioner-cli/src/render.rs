@@ -3,6 +3,11 @@
 //! The shapes here are the contract of `--output json`; they are twins of the engine's types, so that
 //! those may change.
 
+mod age;
+mod columns;
+mod status;
+mod wrap;
+
 use std::fmt;
 
 use jiff::Timestamp;
@@ -12,6 +17,8 @@ use provisioner::engine::{Executed, ExecutedResult, Report};
 use serde::Serialize;
 
 use crate::output;
+
+pub(crate) use status::{StatusView, USUAL_WIDTH};
 
 /// `plan --output json`, and with results `run --once --output json`.
 #[derive(Debug, Serialize)]
@@ -91,8 +98,6 @@ impl PlanView {
         }
     }
 
-    /// A round, with what was done.
-    #[cfg(feature = "aws")]
     /// A round, with what was done.
     #[cfg(feature = "aws")]
     pub(crate) fn of_report(report: &Report, time: Timestamp) -> Self {

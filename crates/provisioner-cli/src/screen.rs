@@ -54,6 +54,18 @@ impl Screen {
     }
 }
 
+/// `lines` in at most so many rows, the cursor's own included: a screen that scrolls cannot be drawn over.
+pub(crate) fn fit(mut lines: Vec<String>, rows: usize) -> String {
+    let room = rows.saturating_sub(1);
+    if lines.len() > room {
+        let shown = room.saturating_sub(1);
+        let rest = format!("… {} more lines", lines.len() - shown);
+        lines.truncate(shown);
+        lines.push(rest);
+    }
+    lines.join("\n")
+}
+
 /// `text` in at most `columns`, with an ellipsis where it is cut.
 pub(crate) fn cut(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns {
@@ -74,6 +86,14 @@ mod tests {
         assert_eq!(screen.replace("a\nb"), "a\x1b[K\nb\x1b[K\n\x1b[J");
         assert_eq!(screen.replace("c"), "\x1b[2Fc\x1b[K\n\x1b[J");
         assert_eq!(screen.replace("d"), "\x1b[1Fd\x1b[K\n\x1b[J");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let lines = || ["a", "b", "c"].map(str::to_owned).to_vec();
+        assert_eq!(fit(lines(), 4), "a\nb\nc");
+        assert_eq!(fit(lines(), 3), "a\n… 2 more lines");
+        assert_eq!(fit(lines(), 0), "… 3 more lines");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The daemon's small HTTP server: wake-ups in; health, readiness and metrics out.
+//! The daemon's small HTTP server: wake-ups in; health, readiness, status and metrics out.
 //!
 //! A wake-up carries nothing: the next round looks at everything anyway.
 
@@ -16,6 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
 use provisioner::settings;
+use provisioner::status::{self, Picture, Source, Status};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -43,6 +44,8 @@ pub(crate) struct Links {
     pub(crate) wake: Arc<Notify>,
     /// How the loop is doing.
     pub(crate) health: watch::Receiver<Health>,
+    /// What the last rounds found.
+    pub(crate) picture: watch::Receiver<Picture>,
     /// What is measured.
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -130,6 +133,7 @@ fn router(links: Links) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route(status::ROUTE, get(status))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
@@ -192,6 +196,11 @@ async fn readyz(State(links): State<Links>) -> (StatusCode, Json<Readyz>) {
     (code, Json(Readyz { status, reason, last_success, failed_rounds }))
 }
 
+async fn status(State(links): State<Links>) -> Json<Status> {
+    // Made anew each time: ages grow and prices grow old between rounds.
+    Json(links.picture.borrow().status(Source::Daemon, Timestamp::now()))
+}
+
 async fn metrics(State(links): State<Links>) -> Response {
     match links.metrics.render() {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
@@ -231,7 +240,8 @@ mod tests {
         let (sender, health) = watch::channel(Health::starting(INTERVAL));
         let settings = config::parse("", Path::new("/")).unwrap().settings;
         let metrics = Arc::new(Metrics::new(Attempts::default(), &settings));
-        (Links { wake: Arc::default(), health, metrics }, sender)
+        let (_, picture) = watch::channel(Picture::new(["linux"]));
+        (Links { wake: Arc::default(), health, picture, metrics }, sender)
     }
 
     async fn running() -> Running {
@@ -283,6 +293,7 @@ mod tests {
             ("POST /healthz", b"", "405"),
             ("POST /readyz", b"", "405"),
             ("POST /metrics", b"", "405"),
+            ("POST /v1/status", b"", "405"),
             ("GET /", b"", "404"),
             ("POST /wake/up", b"", "404"),
             ("POST /wake", &vec![b'x'; MAX_BODY + 1], "413"),
@@ -335,6 +346,21 @@ mod tests {
         let answer = running.ask("GET /readyz", b"").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.contains("\"status\":\"ready\",\"reason\":null"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn before_the_first_round_nothing_is_known_and_nothing_is_zero() {
+        let running = running().await;
+        let answer = running.ask("GET /v1/status", b"").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!((&body["version"], &body["source"]), (&1.into(), &"daemon".into()));
+        assert_eq!(body["worker_types"][0]["name"], "linux");
+        let unknown =
+            [&body["worker_types"][0], &body["other"], &body].map(|it| &it["usd_per_hour"]);
+        assert!(unknown.iter().all(|cost| cost.is_null()), "{body}");
+        assert!(body["worker_types"][0]["busy"].is_null() && body["last_round"].is_null());
     }
 
     #[tokio::test]

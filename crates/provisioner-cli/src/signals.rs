@@ -26,6 +26,19 @@ pub(crate) fn listen() -> Result<CancellationToken, Failure> {
     Ok(token)
 }
 
+/// Returns a token that SIGINT or SIGTERM cancels, for what may end at any time.
+pub(crate) fn ending() -> Result<CancellationToken, Failure> {
+    let (mut interrupt, mut terminate) =
+        (take(SignalKind::interrupt())?, take(SignalKind::terminate())?);
+    let token = CancellationToken::new();
+    let ended = token.clone();
+    tokio::spawn(async move {
+        next(&mut interrupt, &mut terminate).await;
+        ended.cancel();
+    });
+    Ok(token)
+}
+
 /// Returns what SIGHUP notifies; it no longer ends the process. But if the terminal went away, nobody is
 /// there who could have meant to reload: then `stop` is cancelled.
 #[cfg(feature = "aws")]

@@ -19,6 +19,10 @@ pub(crate) enum Role {
     Error,
     Warning,
     Hint,
+    /// The heading of a table.
+    Heading,
+    /// What has passed.
+    Faint,
 }
 
 impl Paint {
@@ -40,6 +44,8 @@ impl Paint {
             Role::Error => AnsiColor::Red.on_default().bold(),
             Role::Warning => AnsiColor::Yellow.on_default().bold(),
             Role::Hint => AnsiColor::Cyan.on_default().bold(),
+            Role::Heading => Style::new().bold(),
+            Role::Faint => Style::new().dimmed(),
         };
         self.styled(style, text)
     }

@@ -18,6 +18,7 @@ use provisioner::settings::Settings;
 
 use crate::deployment;
 use crate::judge::Judge;
+use crate::sabotage::Sabotage;
 use crate::world::World;
 
 /// What a restarted process finds.
@@ -70,6 +71,8 @@ pub struct Driver {
     pub skew: SignedDuration,
     /// What holds every step against what must hold; none where speed matters.
     pub judge: Option<Judge>,
+    /// A bug that is planted, to see whether it is caught.
+    pub sabotage: Option<Sabotage>,
     /// What happened, a line each; kept only under a judge.
     pub story: Vec<String>,
     restarts: u64,
@@ -98,6 +101,7 @@ impl Driver {
             pace: Duration::ZERO,
             skew: SignedDuration::ZERO,
             judge: Some(Judge::default()),
+            sabotage: None,
             story: Vec::new(),
             restarts: 1,
         }
@@ -111,6 +115,9 @@ impl Driver {
     /// The process ends and another starts from the disk, maybe with other settings.
     pub fn restart(&mut self, settings: Arc<Settings>) {
         self.restarts += 1;
+        if let Some(sabotage) = self.sabotage {
+            self.disk.ledger = sabotage.ledger(self.disk.ledger.take());
+        }
         self.engine = start(&settings, &self.disk, self.restarts, self.clock());
         self.settings = settings;
         self.tell(|| "restart".to_owned());
@@ -133,14 +140,18 @@ impl Driver {
     /// Looks at the queue, then at EC2, and tells the engine. `None`: EC2 did not answer.
     pub fn look(&mut self) -> Option<Observation> {
         let configured = |name: &WorkerTypeName| self.settings.worker_types.contains_key(name);
-        let demand = self.world.queue.demand(configured);
-        let observation = match self.world.look(&self.engine.tracked()) {
+        let mut demand = self.world.queue.demand(configured);
+        let mut observation = match self.world.look(&self.engine.tracked()) {
             Ok(observation) => observation,
             Err(refusal) => {
                 self.tell(|| format!("no look: {}", refusal.code));
                 return None;
             }
         };
+        if let Some(sabotage) = self.sabotage {
+            observation = sabotage.observation(observation);
+            demand = demand.map(|demand| sabotage.demand(demand, &self.world));
+        }
         for (name, resolved) in &self.resolved {
             self.engine.resolve(name, resolved.clone());
         }
@@ -233,16 +244,20 @@ impl Driver {
     }
 
     fn carry_out(&mut self, effect: &Effect) -> Outcome {
-        if let Effect::PersistLedger(ledger) = effect {
+        let skips =
+            matches!(effect, Effect::PersistLedger(_)) && self.sabotage == Some(Sabotage::SkipSync);
+        if let Effect::PersistLedger(ledger) = effect
+            && !skips
+        {
             if self.world.network.percent(self.world.faults.disk) {
                 return Outcome::NotPersisted("no space left on device".to_owned());
             }
             self.disk.ledger = Some(Ledger::clone(ledger));
             return Outcome::Done;
         }
-        let Some(judge) = &self.judge else { return self.world.execute(effect) };
+        let Some(judge) = self.judge else { return self.execute(effect) };
         let before = judge.before(effect, self.disk.ledger.as_ref(), &self.world, &self.settings);
-        let outcome = self.world.execute(effect);
+        let outcome = self.execute(effect);
         self.tell(|| match effect {
             Effect::Request(call) => {
                 format!(
@@ -254,11 +269,15 @@ impl Driver {
             }
             effect => format!("{effect:?}: {outcome:?}"),
         });
-        if let Some(judge) = &self.judge {
-            let verdicts = judge.after(before, &self.world, &self.settings);
-            self.convict(verdicts);
-        }
+        let verdicts = judge.after(before, &self.world, &self.settings);
+        self.convict(verdicts);
         outcome
+    }
+
+    fn execute(&mut self, effect: &Effect) -> Outcome {
+        let sabotaged =
+            self.sabotage.and_then(|it| it.execute(effect, &mut self.world, self.steps));
+        sabotaged.unwrap_or_else(|| self.world.execute(effect))
     }
 
     /// Rounds until `until`, with restarts where it crashes.

@@ -35,5 +35,6 @@ pub mod lagged;
 pub mod load;
 pub mod queue;
 pub mod report;
+pub mod sabotage;
 pub mod script;
 pub mod world;

@@ -35,6 +35,7 @@ use events::{Event, Events};
 use pools::Pools;
 use throttle::Throttle;
 
+pub use calls::unknown_profile;
 pub use instances::{Machine, Machines};
 pub use requests::{Request, Requests};
 pub use truth::Bill;
@@ -100,6 +101,10 @@ pub struct World {
     pub refused: BTreeMap<WorkerTypeName, String>,
     /// Worker types whose every request fails with `bad-parameters`.
     pub bad: BTreeSet<WorkerTypeName>,
+    /// What EC2 says of requests that fail with `bad-parameters`.
+    pub bad_because: String,
+    /// Instance profiles that EC2 does not know.
+    pub unknown_profiles: BTreeSet<String>,
     /// How long a worker takes to boot.
     pub boot: Boot,
     /// Who gets the next task.
@@ -142,6 +147,8 @@ impl World {
             quotas: BTreeMap::new(),
             refused: BTreeMap::new(),
             bad: BTreeSet::new(),
+            bad_because: "bad-parameters it is".to_owned(),
+            unknown_profiles: BTreeSet::new(),
             boot: Boot::Between(Duration::from_secs(20), Duration::from_secs(90)),
             waking: Waking::default(),
             throttle: None,

@@ -149,8 +149,8 @@ fn observation(size: Size) -> Observation {
         observation.spot_requests.push(SpotRequest {
             id: request,
             state: SpotRequestState::Active,
-            status_code: "fulfilled".to_owned(),
-            status_message: "Your spot request is fulfilled.".to_owned(),
+            status_code: "fulfilled".into(),
+            status_message: "Your spot request is fulfilled.".into(),
             status_time: Some(launched),
             created: launched,
             instance: Some(instance),

@@ -14,6 +14,7 @@ mod plan;
 mod remove;
 mod report;
 mod target;
+mod worker_profile;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use plan::Plan;
 pub use remove::execute;
 pub use report::{Left, Outcome, Report, TargetReport};
 pub use target::{Named, Target, targets};
+pub use worker_profile::WorkerProfile;
 
 /// How to clean up.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,13 @@
 //! one after another; between rounds it waits for the time the engine named or for a wake-up. Ending it
 //! never terminates instances.
 
+mod keep;
 mod log;
 mod prices;
+mod record;
 mod reload;
 mod resolve;
+mod survey;
 mod turn;
 
 use std::sync::Arc;
@@ -26,12 +29,15 @@ use crate::settings::Settings;
 use crate::snapshot::{self, Snapshot};
 use crate::source::DemandSource;
 use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
+use crate::status::{Record, Trigger};
 
+use keep::Keeper;
 use log::Reporter;
 use prices::PriceWatch;
 use reload::Next;
 pub use reload::{NeedsRestart, Reloader};
 use resolve::Resolver;
+pub use survey::{Reach, Surveyor};
 pub use turn::{QueueRead, Turn};
 
 /// The driver of one key-name.
@@ -45,9 +51,14 @@ pub struct Daemon<S> {
     resolver: Resolver,
     reporter: Reporter,
     prices: PriceWatch,
-    /// How the queue was read in the round under way.
+    /// What is told of rounds to whoever asks later.
+    record: Record,
+    /// What brought the round under way.
+    trigger: Trigger,
+    /// How the queue was read in it.
     read: QueueRead,
     state: State,
+    keeper: Keeper,
     next: Arc<Next<S>>,
 }
 
@@ -115,7 +126,9 @@ impl<S: DemandSource> Daemon<S> {
             memory: state_dir.read_memory().unwrap_or_default(),
             nonce: nonce(),
         };
-        Ok(Self::new(settings, key_name, client, source, start, State::Locked(locked)))
+        // Nothing depends on it: one that cannot be read is begun anew.
+        let record = state_dir.read_record().ok().flatten().unwrap_or_default();
+        Ok(Self::new(settings, key_name, client, source, start, State::Locked(locked), record))
     }
 
     /// Only looks: the ledger is read, nothing is written, and rounds end with their plan.
@@ -126,13 +139,9 @@ impl<S: DemandSource> Daemon<S> {
         source: S,
         state_dir: &StateDir,
     ) -> Result<Self, StateDirError> {
-        let ledger = match state_dir.peek_ledger()? {
-            LedgerState::Known(ledger) => LedgerFound::Known(ledger),
-            LedgerState::Lost { .. } => LedgerFound::Lost,
-        };
-        let memory = state_dir.read_memory().unwrap_or_default();
-        let start = Start { ledger, memory, nonce: nonce() };
-        Ok(Self::new(settings, key_name, client, source, start, State::DryRun))
+        let start = peek(state_dir)?;
+        let record = Record::default();
+        Ok(Self::new(settings, key_name, client, source, start, State::DryRun, record))
     }
 
     fn new(
@@ -142,6 +151,7 @@ impl<S: DemandSource> Daemon<S> {
         source: S,
         start: Start,
         state: State,
+        record: Record,
     ) -> Self {
         let engine = Engine::new(Arc::clone(&settings), key_name.clone(), start, Timestamp::now());
         let resolver = Resolver::default();
@@ -158,8 +168,11 @@ impl<S: DemandSource> Daemon<S> {
             resolver,
             reporter,
             prices,
+            record,
+            trigger: Trigger::Start,
             read,
             state,
+            keeper: Keeper::default(),
             next,
         }
     }
@@ -180,10 +193,16 @@ impl<S: DemandSource> Daemon<S> {
     }
 
     /// Runs one round. Reading is given up when `stop` is cancelled; of what changes something, the
-    /// call in flight is finished, and no new one starts.
+    /// call in flight is finished, and no new one starts. What was learned in it is on disk when it ends.
     pub async fn round(&mut self, stop: &CancellationToken) -> RoundEnd {
         let began = Instant::now();
         self.reporter.begin();
+        let end = self.look_and_act(stop, began).await;
+        self.record_round(&end, began.elapsed());
+        end
+    }
+
+    async fn look_and_act(&mut self, stop: &CancellationToken, began: Instant) -> RoundEnd {
         let looked = tokio::select! {
             biased;
             () = stop.cancelled() => return RoundEnd::Stopped,
@@ -213,10 +232,8 @@ impl<S: DemandSource> Daemon<S> {
             return RoundEnd::Stopped;
         };
         self.reporter.round(&report, began.elapsed());
-        if let State::Locked(state) = &self.state
-            && let Err(error) = state.write_memory(self.engine.memory())
-        {
-            tracing::warn!(error = %chain(&error), "the soft state could not be saved");
+        if let State::Locked(state) = &self.state {
+            self.keeper.keep(state, self.engine.memory());
         }
         RoundEnd::Done(report)
     }
@@ -266,6 +283,19 @@ impl<S: DemandSource> Daemon<S> {
         &mut self,
         stop: &CancellationToken,
         wake: &Notify,
+        tell: impl FnMut(Turn<'_>),
+    ) -> Result<(), GaveUp> {
+        let ended = self.rounds(stop, wake, tell).await;
+        if let State::Locked(state) = &self.state {
+            self.keeper.leave(state, self.engine.memory());
+        }
+        ended
+    }
+
+    async fn rounds(
+        &mut self,
+        stop: &CancellationToken,
+        wake: &Notify,
         mut tell: impl FnMut(Turn<'_>),
     ) -> Result<(), GaveUp> {
         let mut last_success = None;
@@ -303,6 +333,7 @@ impl<S: DemandSource> Daemon<S> {
             let machines = self.engine.capacity();
             let spare = clock::age(ended, due);
             self.prices.refresh(&self.client, &machines, spare, stop, wake).await;
+            self.record_prices();
             let pause = clock::age(Timestamp::now(), due);
             tell(Turn {
                 settings: &self.settings,
@@ -312,6 +343,7 @@ impl<S: DemandSource> Daemon<S> {
                 took,
                 machines: &machines,
                 prices: self.prices.prices(),
+                record: &self.record,
                 last_success,
                 failed_rounds,
                 next: pause,
@@ -321,9 +353,10 @@ impl<S: DemandSource> Daemon<S> {
                 return Err(GaveUp(most));
             }
             let reloaded = Arc::clone(&self.next);
-            if !wait(pause, earliest, stop, wake, &reloaded.there).await {
+            let Some(trigger) = wait(pause, earliest, stop, wake, &reloaded.there).await else {
                 return Ok(());
-            }
+            };
+            self.trigger = trigger;
         }
     }
 
@@ -375,26 +408,36 @@ pub enum Absent {
     IsClean,
 }
 
-/// Waits for `pause`, or until woken or reloaded, but not before `earliest`. `false`: stop.
+/// Waits for `pause`, or until woken or reloaded, but not before `earliest`. Returns what it was; `None`:
+/// stop.
 async fn wait(
     pause: Duration,
     earliest: Instant,
     stop: &CancellationToken,
     wake: &Notify,
     reloaded: &Notify,
-) -> bool {
+) -> Option<Trigger> {
+    let trigger = tokio::select! {
+        biased;
+        () = stop.cancelled() => return None,
+        () = wake.notified() => Trigger::WakeUp,
+        () = reloaded.notified() => Trigger::Reload,
+        () = tokio::time::sleep(pause) => Trigger::Due,
+    };
     tokio::select! {
         biased;
-        () = stop.cancelled() => return false,
-        () = wake.notified() => {}
-        () = reloaded.notified() => {}
-        () = tokio::time::sleep(pause) => {}
+        () = stop.cancelled() => None,
+        () = tokio::time::sleep_until(earliest) => Some(trigger),
     }
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => false,
-        () = tokio::time::sleep_until(earliest) => true,
-    }
+}
+
+/// What an engine starts from that only looks.
+fn peek(state_dir: &StateDir) -> Result<Start, StateDirError> {
+    let ledger = match state_dir.peek_ledger()? {
+        LedgerState::Known(ledger) => LedgerFound::Known(ledger),
+        LedgerState::Lost { .. } => LedgerFound::Lost,
+    };
+    Ok(Start { ledger, memory: state_dir.read_memory().unwrap_or_default(), nonce: nonce() })
 }
 
 fn at(time: Timestamp) -> Instant {

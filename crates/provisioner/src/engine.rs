@@ -54,7 +54,7 @@ pub(crate) use round::Launch;
 pub use round::{Executed, Report, Result as ExecutedResult};
 
 use decide::{Decide, Decided};
-use index::Index;
+use index::{Index, Startup};
 use round::Round;
 use settle::Settle;
 use token::Tokens;
@@ -99,6 +99,8 @@ pub struct Engine {
     seen_by_intent: BTreeMap<ClientToken, u32>,
     demand: Result<Demand, String>,
     fresh_demand: bool,
+    /// Worker types that tasks waited for at the look before.
+    waited: BTreeSet<WorkerTypeName>,
     resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
     tagged_lately: BTreeMap<InstanceId, Timestamp>,
     settle_notes: Vec<Note>,
@@ -133,6 +135,7 @@ impl Engine {
             seen_by_intent: BTreeMap::new(),
             demand: Err("not read yet".to_owned()),
             fresh_demand: false,
+            waited: BTreeSet::new(),
             resolved: BTreeMap::new(),
             tagged_lately: BTreeMap::new(),
             settle_notes: Vec::new(),
@@ -194,6 +197,8 @@ impl Engine {
 
     /// Takes in one complete look at EC2. Work proportional to what it holds.
     pub fn observe(&mut self, observation: &Observation, now: Timestamp) {
+        // All of it is made anew: the old one need not be held beside the new one.
+        let key_pair = std::mem::take(&mut self.index).key_pair;
         let settle = Settle {
             settings: &self.settings,
             key_name: &self.key_name,
@@ -201,7 +206,7 @@ impl Engine {
             memory: &mut self.memory,
             now,
         };
-        let settled = settle.run(observation, self.index.key_pair);
+        let settled = settle.run(observation, key_pair);
         self.index = settled.index;
         self.seen_by_intent = settled.seen_by_intent;
         self.ledger_dirty |= settled.ledger_changed;
@@ -212,6 +217,10 @@ impl Engine {
 
     /// Takes in what the queue wants, or why that is not known.
     pub fn demand(&mut self, demand: Result<Demand, String>) {
+        self.waited = self
+            .demand
+            .as_ref()
+            .map_or_else(|_| BTreeSet::new(), |before| before.pending.keys().cloned().collect());
         self.demand = demand;
         self.fresh_demand = true;
     }
@@ -232,7 +241,8 @@ impl Engine {
                 &self.index,
                 &in_flight,
                 self.demand.as_ref().ok(),
-                &mut self.memory.policies,
+                self.throttled_rounds == 0,
+                &mut self.memory,
                 now,
             );
             let decide = Decide {
@@ -279,6 +289,17 @@ impl Engine {
         let claimed =
             self.index.recount(settings, running, self.fresh_demand, &mut self.memory, now);
         self.fresh_demand = false;
+        // Only where tasks waited just before: else the worker may have been ready for long when one came.
+        for (name, group) in &mut self.index.types {
+            let started = group.take_started();
+            if let Some(memory) = self.memory.policies.get_mut(name)
+                && self.waited.contains(name)
+            {
+                for Startup { requested, booted } in started {
+                    memory.saw_startup(requested, booted);
+                }
+            }
+        }
 
         // A launch that worked ends a row of failures. Where it is known who works, that is the first
         // task, for an instance that never claims one is a failure too; else, that it came up.

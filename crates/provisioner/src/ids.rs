@@ -2,27 +2,64 @@
 //!
 //! They carry text as EC2, the queue or the configuration spelled it. What needs a check
 //! ([`KeyName`], [`WorkerTypeName`]) is checked once, in `parse`.
+//!
+//! Tens of thousands of them are held at a time. EC2's ids are short and stay in place, without memory of
+//! their own; of longer names a copy is another reference to the same text.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+/// Long texts that many things carry (a key-name, a client token), each kept once.
+#[cfg(feature = "aws")]
+#[derive(Debug, Default)]
+pub(crate) struct SharedTexts(std::collections::BTreeSet<SmolStr>);
+
+#[cfg(feature = "aws")]
+impl SharedTexts {
+    /// Lets `name` give up its memory for that of an equal one.
+    pub(crate) fn share(&mut self, name: &mut impl Name) {
+        let text = name.text();
+        if !text.is_heap_allocated() {
+            return;
+        }
+        match self.0.get(text) {
+            Some(known) => *text = known.clone(),
+            None => drop(self.0.insert(text.clone())),
+        }
+    }
+}
+
+/// Every type of this module.
+#[cfg(feature = "aws")]
+pub(crate) trait Name {
+    fn text(&mut self) -> &mut SmolStr;
+}
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Wraps `text` as it is.
-            pub fn new(text: impl Into<String>) -> Self {
-                Self(text.into())
+            pub fn new(text: impl AsRef<str>) -> Self {
+                Self(SmolStr::new(text))
             }
 
             /// Returns the text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        #[cfg(feature = "aws")]
+        impl Name for $name {
+            fn text(&mut self) -> &mut SmolStr {
+                &mut self.0
             }
         }
 
@@ -40,7 +77,7 @@ macro_rules! text_id {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(text.to_owned())
+                Self::new(text)
             }
         }
     };
@@ -78,6 +115,10 @@ text_id! {
     /// The client token of one launching call: at most 64 ASCII characters, and the intent's name.
     ClientToken
 }
+text_id! {
+    /// What EC2 says of a spot instance request: its status code, or the message to it.
+    StatusText
+}
 
 /// A name that breaks the rules of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,6 +133,8 @@ impl KeyName {
     /// The longest key-name. EC2 allows 255; an IAM role of the same name may have 64
     /// (IAM User Guide, "IAM and AWS STS quotas").
     pub const MAX_LEN: usize = 64;
+    /// What `setup-aws` starts key-names with unless the user says otherwise.
+    pub const DEFAULT_PREFIX: &str = "provisioner-test-";
 
     /// Checks that `text` can name an EC2 key pair and an IAM role alike.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
@@ -103,7 +146,7 @@ impl KeyName {
                 rule: "1 to 64 characters of A-Z a-z 0-9 + = , . @ _ -",
             });
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self::new(text))
     }
 }
 
@@ -118,7 +161,7 @@ impl WorkerTypeName {
                 rule: "1 to 128 characters of a-z 0-9 -",
             });
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self::new(text))
     }
 }
 

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "aws")]
+use crate::ids::SharedTexts;
 use crate::ids::{
-    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, WorkerTypeName, Zone,
 };
 use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use crate::money::UsdPerHour;
@@ -40,6 +42,22 @@ pub enum KeyPair {
     Foreign,
     /// It carries the tag `provisioner:key-name` with its own name.
     Ours,
+}
+
+/// Whose something in IAM is that is named after the key-name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Whose {
+    /// There is none.
+    Absent,
+    /// It carries the tag `provisioner:key-name` with its own name.
+    Ours,
+    /// The same, but it was made for another region: IAM has one for all.
+    OtherRegion,
+    /// It exists without our tag: somebody's own.
+    Foreign,
+    /// It could not be looked at.
+    Unknown,
 }
 
 /// An EC2 instance.
@@ -95,9 +113,9 @@ pub struct SpotRequest {
     /// Its state.
     pub state: SpotRequestState,
     /// EC2's status code (`pending-evaluation`, `capacity-not-available`, …).
-    pub status_code: String,
+    pub status_code: StatusText,
     /// EC2's message to the status code.
-    pub status_message: String,
+    pub status_message: StatusText,
     /// When the status last changed.
     pub status_time: Option<Timestamp>,
     /// When EC2 says it was made.
@@ -157,6 +175,23 @@ impl OwnTags {
             key_name: tags.get(TAG_KEY_NAME).map(|name| KeyName::from(name.as_str())),
             worker_type: tags.get(TAG_WORKER_TYPE).map(|name| WorkerTypeName::from(name.as_str())),
             intent: tags.get(TAG_INTENT).map(|token| ClientToken::from(token.as_str())),
+        }
+    }
+}
+
+#[cfg(feature = "aws")]
+impl OwnTags {
+    /// Shares texts with what else was seen (see [`SharedTexts`]).
+    pub(crate) fn share(&mut self, texts: &mut SharedTexts) {
+        let Self { key_name, worker_type, intent } = self;
+        if let Some(name) = key_name {
+            texts.share(name);
+        }
+        if let Some(name) = worker_type {
+            texts.share(name);
+        }
+        if let Some(token) = intent {
+            texts.share(token);
         }
     }
 }

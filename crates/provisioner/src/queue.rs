@@ -12,7 +12,7 @@ use crate::ids::InstanceId;
 use crate::settings::{AskRunning, Queue, Settings};
 use crate::source::{DemandError, DemandSource};
 
-mod address;
+pub(crate) mod address;
 mod answer;
 mod endpoint;
 mod heed;

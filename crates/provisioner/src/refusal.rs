@@ -22,6 +22,12 @@ pub struct Refusal {
 
 /// Our word where AWS answered, and what was looked for is not among it.
 pub(crate) const UNRESOLVED: &str = "unresolved";
+/// Our word where no credentials could be had.
+pub(crate) const NO_CREDENTIALS: &str = "no-credentials";
+/// Our word where the time was up.
+pub(crate) const TIMEOUT: &str = "timeout";
+/// Our word where nothing, or nothing readable, came back.
+pub(crate) const NO_ANSWER: &str = "no-answer";
 
 /// What kind of no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,6 +43,9 @@ pub enum RefusalClass {
     NotFound,
     /// Not allowed, or the credentials are no good.
     Unauthorized,
+    /// EC2 does not know the instance profile: it was just made in IAM, or it is not there. The answer is
+    /// the same, and definitely nothing was done.
+    UnknownProfile,
     /// The call is wrong: it fails the same way every time.
     Invalid,
     /// The token was used before with other parameters: the first call was accepted.
@@ -59,6 +68,7 @@ impl RefusalClass {
             Self::Quota => "quota",
             Self::NotFound => "not-found",
             Self::Unauthorized => "unauthorized",
+            Self::UnknownProfile => "unknown-profile",
             Self::Invalid => "invalid",
             Self::IdempotentMismatch => "idempotent-mismatch",
             Self::Transient => "transient",
@@ -85,6 +95,11 @@ impl Refusal {
         let mut words = self.message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
         !id.is_empty() && words.any(|word| word == id)
     }
+
+    /// What the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        hint(&self.code)
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -98,6 +113,23 @@ impl fmt::Display for Refusal {
         }
         Ok(())
     }
+}
+
+/// What EC2 says of an instance profile that it does not know (by name, by ARN), and of one whose role it
+/// does not know yet.
+const UNKNOWN_PROFILE: [&str; 2] = ["Invalid IAM Instance Profile", "has no associated IAM Roles"];
+
+/// Classes an answer by its code and, where one code stands for many mistakes, by its message.
+///
+/// EC2 has no code of its own for an instance profile that it does not know. IAM User Guide,
+/// "Troubleshoot IAM: Changes that I make are not always immediately visible"; the texts are what EC2
+/// answers to `RequestSpotInstances` and `RunInstances`.
+pub fn classify_answer(code: &str, message: &str) -> Option<RefusalClass> {
+    let of_a_parameter = matches!(code, "InvalidParameterValue" | "bad-parameters");
+    if of_a_parameter && UNKNOWN_PROFILE.iter().any(|text| message.contains(text)) {
+        return Some(RefusalClass::UnknownProfile);
+    }
+    classify(code)
 }
 
 /// Classes an EC2 error code or a spot request status code. One table for both.
@@ -151,6 +183,7 @@ pub fn classify(code: &str) -> Option<RefusalClass> {
         | "ResourceCountExceeded"
         | "AddressLimitExceeded"
         | "NetworkInterfaceLimitExceeded"
+        | "LimitExceeded" // IAM's
         | "limit-exceeded" => C::Quota,
 
         "UnauthorizedOperation"
@@ -206,6 +239,58 @@ pub fn classify(code: &str) -> Option<RefusalClass> {
     Some(class)
 }
 
+fn hint(code: &str) -> Option<&'static str> {
+    let hint = match code {
+        NO_CREDENTIALS => {
+            "log in (`aws sso login`, `aws configure`), name a profile with --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        }
+        TIMEOUT | NO_ANSWER => "check the network, the region's name and the endpoint URL",
+        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
+            "`provisionerd iam-policy` prints the permissions that are needed"
+        }
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
+            "an administrator runs once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+        }
+        "AuthFailure"
+        | "InvalidClientTokenId"
+        | "SignatureDoesNotMatch"
+        | "InvalidAccessKeyId"
+        | "UnrecognizedClientException" => {
+            "AWS does not accept these credentials: are they for this partition, and complete?"
+        }
+        "ExpiredToken" | "ExpiredTokenException" => "the session has expired: log in again",
+        "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
+        "LimitExceeded" => {
+            "delete what nobody needs, or ask for a higher quota in the Service Quotas console"
+        }
+        "OptInRequired" => "the account is not subscribed to this service, image or region yet",
+        "PendingVerification" => "AWS is still verifying the account; try again later",
+        "InvalidKeyPair.NotFound" => "`setup-aws` makes a key pair and saves its name",
+        "InvalidAMIID.NotFound" | "InvalidAMIID.Unavailable" => {
+            "image ids differ from region to region: check `image-id` and the region"
+        }
+        "MaxSpotInstanceCountExceeded" | "SpotInstanceCountExceeded" | "VcpuLimitExceeded" => {
+            "ask AWS Service Quotas for more, or lower `max-instances`"
+        }
+        "RequestLimitExceeded" | "Throttling" => {
+            "something calls the API of this account and region very often"
+        }
+        "InsufficientInstanceCapacity"
+        | "InsufficientCapacity"
+        | "UnfulfillableCapacity"
+        | "capacity-not-available"
+        | "capacity-oversubscribed"
+        | "constraint-not-fulfillable" => {
+            "name more `instance-types`, or narrow `availability-zones` and `subnets` less"
+        }
+        "SpotMaxPriceTooLow" | "price-too-low" => {
+            "raise `max-price`, or leave it out to pay up to the on-demand price"
+        }
+        _ => return None,
+    };
+    Some(hint)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +320,23 @@ mod tests {
             assert_eq!(classify(code), Some(class), "{code}");
         }
         assert_eq!(classify("SomethingNew"), None);
+    }
+
+    #[test]
+    fn an_unknown_instance_profile_is_told_from_other_bad_parameters() {
+        let class = |message: &str| classify_answer("InvalidParameterValue", message);
+        for message in [
+            "Value (p) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
+            "Value (arn:aws:iam::1:instance-profile/p) for parameter iamInstanceProfile.arn is invalid. \
+             Invalid IAM Instance Profile ARN",
+            "IAM Instance Profile \"arn:aws:iam::1:instance-profile/p\" has no associated IAM Roles",
+        ] {
+            assert_eq!(class(message), Some(RefusalClass::UnknownProfile), "{message}");
+            let other = classify_answer("UnauthorizedOperation", message);
+            assert_eq!(other, Some(RefusalClass::Unauthorized), "{message}");
+        }
+        assert_eq!(class("Invalid availability zone: [x]"), Some(RefusalClass::Invalid));
+        assert!(RefusalClass::UnknownProfile.is_definite());
     }
 
     #[test]

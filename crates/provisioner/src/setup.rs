@@ -8,19 +8,23 @@
 mod error;
 mod public_key;
 mod report;
+mod spot_role;
+mod worker_profile;
 
 use std::path::{Path, PathBuf};
 
 pub use error::{Cause, SetupError};
-pub use report::SetupReport;
+pub use report::{SetupReport, SpotRole, Warning};
 
 use crate::aws::{self, Client};
 use crate::config::edit::{ConfigFile, Saved};
 use crate::ids::{InvalidName, KeyName};
+use crate::launch::profile_name;
 use crate::observed::KeyPair;
 use crate::private_key;
 use crate::settings::RetiredKeyName;
 use crate::state_dir::StateDir;
+use worker_profile::MadeProfile;
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub struct SetupOptions {
     pub prefix: String,
     /// An OpenSSH public key to import. `None`: EC2 makes a pair.
     pub public_key: Option<PathBuf>,
+    /// Make an IAM role and an instance profile for the workers, too.
+    pub with_worker_profile: bool,
     /// Retire a key-name that is still in use, rather than refuse.
     pub force: bool,
     /// Only look, and say what would be done.
@@ -39,7 +45,7 @@ pub struct SetupOptions {
 
 impl SetupOptions {
     /// What key-names start with unless the user says otherwise.
-    pub const DEFAULT_PREFIX: &str = "provisioner-test-";
+    pub const DEFAULT_PREFIX: &str = KeyName::DEFAULT_PREFIX;
 }
 
 impl Default for SetupOptions {
@@ -47,6 +53,7 @@ impl Default for SetupOptions {
         Self {
             prefix: Self::DEFAULT_PREFIX.to_owned(),
             public_key: None,
+            with_worker_profile: false,
             force: false,
             dry_run: false,
             state_dir: None,
@@ -69,7 +76,8 @@ pub struct InUse {
     pub n_instances: usize,
 }
 
-/// Makes a key-name and its key pair and saves them in `config`.
+/// Makes a key-name and its key pair, and what else is asked for, and saves them in `config`.
+/// [`finish`] comes next.
 ///
 /// Must not be dropped half-way: what it had made would stay. It takes a few bounded calls.
 ///
@@ -88,6 +96,12 @@ pub async fn setup(
             saved: region.to_owned(),
             in_force: client.region().to_owned(),
         });
+    }
+    if options.with_worker_profile
+        && let Some(profile) = &saved.iam_instance_profile
+        && !saved.made_profile(profile)
+    {
+        return Err(SetupError::OwnProfile { profile: profile.clone() });
     }
     let key_name = new_key_name(&options.prefix)?;
     let public_key = options.public_key.as_deref().map(public_key::read).transpose()?;
@@ -116,32 +130,51 @@ pub async fn setup(
         })?;
     }
     config.set_key_name(&key_name, client.region(), &account_id)?;
+    if options.with_worker_profile {
+        config.set_iam_instance_profile(key_name.as_str())?;
+    }
 
-    let report = SetupReport {
+    let mut report = SetupReport {
         version: 1,
         dry_run: options.dry_run,
-        key_name,
         region: client.region().to_owned(),
         account_id,
         config_file: config.path().to_owned(),
         private_key,
         public_key: options.public_key.clone(),
+        iam_instance_profile: options.with_worker_profile.then(|| key_name.clone()),
+        key_name,
+        spot_role: SpotRole::Unknown,
         state_dir: state_dir.path().to_owned(),
         replaced: earlier.replaced,
         retired: earlier.retired,
+        warnings: Vec::new(),
     };
-    if options.dry_run {
-        return Ok(report);
-    }
-    let mut made = Made::default();
-    match make(client, &mut config, &report, public_key.as_deref(), &state_dir, &mut made).await {
-        Ok(()) => Ok(report),
-        Err((attempt, source)) => {
+    report.warnings.extend(dangling_profile(&saved, &report));
+    if !options.dry_run {
+        let mut made = Made::default();
+        let result =
+            make(client, &mut config, &report, public_key.as_deref(), &state_dir, &mut made).await;
+        if let Err((attempt, source)) = result {
             tracing::debug!(error = %source, "undoing what was made");
             let left = made.undo(client, &report.key_name).await;
-            Err(SetupError::Failed { attempt, source, left })
+            return Err(SetupError::Failed { attempt, source, left });
         }
     }
+    Ok(report)
+}
+
+/// What comes after [`setup`], and is never undone: makes sure that the account has the service-linked role
+/// for spot requests, and waits until IAM shows the worker profile. In a dry run only looks.
+///
+/// Cannot fail: what could not be done or seen is a warning in `report`. May be dropped at any time.
+pub async fn finish(
+    client: &Client,
+    report: &mut SetupReport,
+    progress: &mut (dyn FnMut(&str) + Send),
+) {
+    spot_role::ensure(client, report).await;
+    worker_profile::wait(client, report, progress).await;
 }
 
 fn new_key_name(prefix: &str) -> Result<KeyName, InvalidName> {
@@ -168,9 +201,26 @@ async fn earlier_key_name(client: &Client, saved: &Saved) -> Result<Earlier, Set
         key_name: key_name.clone(),
     };
     if !in_use.key_pair && in_use.n_spot_requests == 0 && in_use.n_instances == 0 {
+        // No reason to refuse, but `cleanup-aws` must not forget it.
+        if worker_profile::is_left(client, &key_name, saved).await {
+            return Ok(Earlier { retired: Some(key_name), ..Earlier::default() });
+        }
         return Ok(Earlier { replaced: Some(key_name), ..Earlier::default() });
     }
     Ok(Earlier { in_use: Some(in_use), retired: Some(key_name), ..Earlier::default() })
+}
+
+/// The file goes on naming a worker profile of ours that is gone.
+fn dangling_profile(saved: &Saved, report: &SetupReport) -> Option<Warning> {
+    let profile = saved.iam_instance_profile.as_deref()?;
+    let is_gone = report.replaced.as_ref().is_some_and(|it| it.as_str() == profile_name(profile));
+    (is_gone && report.iam_instance_profile.is_none()).then(|| Warning {
+        message: format!(
+            "worker-defaults.iam-instance-profile is still `{profile}`, which is gone; launches fail with it"
+        ),
+        hint: "remove that key from the file, or make another profile with --with-worker-profile"
+            .to_owned(),
+    })
 }
 
 fn looking(error: aws::Error) -> SetupError {
@@ -200,6 +250,9 @@ async fn make(
         })?;
         made.private_key = Some(path.clone());
     }
+    if report.iam_instance_profile.is_some() {
+        worker_profile::make(client, key_name, &mut made.worker_profile).await?;
+    }
     let was_there =
         state_dir.create_empty().map_err(|error| ("make an empty ledger", Cause::State(error)))?;
     made.state_dir = (!was_there).then(|| state_dir.path().to_owned());
@@ -211,6 +264,7 @@ async fn make(
 struct Made {
     key_pair: bool,
     private_key: Option<PathBuf>,
+    worker_profile: MadeProfile,
     state_dir: Option<PathBuf>,
 }
 
@@ -229,6 +283,7 @@ impl Made {
         if let Some(path) = &self.private_key {
             file(path, private_key::remove(path).map(|_| ()));
         }
+        left.extend(self.worker_profile.undo(client, key_name).await);
         if self.key_pair
             && let Err(error) = client.delete_key_pair(key_name).await
         {

@@ -1,8 +1,9 @@
 //! The state directory: what one deployment remembers on disk, under an exclusive lock.
 //!
 //! `<state-dir>/<account>-<region>-<key-name>/` holds `lock`, `ledger.json` (what was asked of EC2 and
-//! is not yet seen; never guessed, never overwritten when damaged) and `memory.json` (soft state that
-//! may be lost at no more than a few needless attempts). Writing needs the lock, and so has a type of
+//! is not yet seen; never guessed, never overwritten when damaged), `memory.json` (soft state that
+//! may be lost at no more than a few needless attempts) and `last-round.json` (what is told of the last
+//! round; nothing depends on it). Writing needs the lock, and so has a type of
 //! its own, [`LockedStateDir`]; a [`StateDir`] alone only reads: it makes no directory and moves
 //! nothing, so that `plan` and `--dry-run` leave no trace.
 //!
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 
 use crate::ids::KeyName;
 use crate::ledger::Ledger;
+use crate::status::Record;
 
 mod error;
 mod file;
@@ -34,6 +36,8 @@ use lock::Lock;
 const LEDGER: Format = Format { name: "ledger.json", version: 1, field: "ledger" };
 /// The soft state's file.
 const MEMORY: Format = Format { name: "memory.json", version: 1, field: "memory" };
+/// The file of what is told of the last round.
+const RECORD: Format = Format { name: "last-round.json", version: 1, field: "record" };
 
 /// The lock's file.
 const LOCK: &str = "lock";
@@ -155,6 +159,19 @@ impl StateDir {
         None
     }
 
+    /// Reads what is told of the last round. `None` if there is nothing, or nothing of this version.
+    pub fn read_record(&self) -> Result<Option<Record>, StateDirError> {
+        let path = self.path.join(RECORD.name);
+        Ok(match file::read(&path, &RECORD)? {
+            Content::Whole(record) => Some(record),
+            Content::Absent => None,
+            Content::Damaged(why) => {
+                tracing::debug!("`{}` is of no use: {why}", path.display());
+                None
+            }
+        })
+    }
+
     fn create(&self) -> Result<(), StateDirError> {
         if !self.path.is_dir() {
             fs::DirBuilder::new()
@@ -212,10 +229,10 @@ impl LockedStateDir {
         file::replace(&self.dir.path.join(LEDGER.name), &LEDGER, ledger)
     }
 
-    /// Removes the ledger, the soft state and the directory, for `cleanup-aws`. What is not ours in there
+    /// Removes the ledger, the soft state, the last round and the directory, for `cleanup-aws`. What is not ours in there
     /// (a damaged ledger kept aside) stays, and the directory with it.
     pub fn forget(&self) -> Result<(), StateDirError> {
-        for name in [LEDGER.name, MEMORY.name, LOCK] {
+        for name in [LEDGER.name, MEMORY.name, RECORD.name, LOCK] {
             let path = self.dir.path.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -232,6 +249,11 @@ impl LockedStateDir {
     /// Replaces the soft state.
     pub fn write_memory<T: Serialize>(&self, memory: &T) -> Result<(), StateDirError> {
         file::replace(&self.dir.path.join(MEMORY.name), &MEMORY, memory)
+    }
+
+    /// Replaces what is told of the last round.
+    pub fn write_record(&self, record: &Record) -> Result<(), StateDirError> {
+        file::replace(&self.dir.path.join(RECORD.name), &RECORD, record)
     }
 }
 

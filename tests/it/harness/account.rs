@@ -1,5 +1,7 @@
 //! An AWS account of a test's own.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::REGION;
@@ -27,6 +29,25 @@ impl Account {
     /// Changes the access key to one that nobody knows.
     pub(crate) fn forge_keys(&mut self) {
         self.keys["access_key_id"] = json!("AKIANOBODYKNOWSTHIS0");
+    }
+
+    /// The same account through another key, which may do what a policy allows and no more.
+    #[track_caller]
+    pub(crate) fn under(&self, policy: &Value) -> Self {
+        let keys = self.ask(REGION, "keys", Some(&json!({})));
+        let set = json!({ "key": keys["access_key_id"], "policy": policy });
+        self.ask(REGION, "policy", Some(&set));
+        Self::from_keys(keys)
+    }
+
+    /// What this key's policy was good for: actions that were checked, each with the names of the
+    /// statements that allowed it.
+    #[track_caller]
+    pub(crate) fn allowed(&self) -> Vec<(String, Vec<String>)> {
+        let policies = self.ask(REGION, "policies", None);
+        assert_eq!(policies["not_modelled"], json!([]), "see CHECKS in tests/moto/policies.py");
+        let key = self.keys["access_key_id"].as_str().expect("a key");
+        serde_json::from_value(policies["used"][key].clone()).expect("a key with a policy")
     }
 
     /// The environment that leads a program into this account, and nowhere else.
@@ -80,6 +101,18 @@ impl Account {
     /// All API calls so far, in order.
     pub(crate) fn calls(&self) -> Vec<Call> {
         serde_json::from_value(self.ask(REGION, "calls", None)).expect("calls")
+    }
+
+    /// The calls from the `n`th on.
+    pub(crate) fn calls_since(&self, n: usize) -> Vec<Call> {
+        let calls = self.ask(&format!("{REGION}&since={n}"), "calls", None);
+        serde_json::from_value(calls).expect("calls")
+    }
+
+    /// The most open requests and live machines that were ever there at once, by worker type; `*` is
+    /// all of them together. Counted whenever some are asked for.
+    pub(crate) fn peaks(&self) -> BTreeMap<String, usize> {
+        serde_json::from_value(self.ask(REGION, "peaks", None)).expect("counts")
     }
 
     /// The calls of one action so far.
@@ -136,6 +169,27 @@ impl Account {
     #[track_caller]
     pub(crate) fn ec2(&self, call: &str, with: Value) -> Value {
         self.boto3("ec2", call, with).unwrap_or_else(|error| panic!("{call}: {error:?}"))
+    }
+
+    /// Calls IAM through boto3; the call must succeed.
+    #[track_caller]
+    pub(crate) fn iam(&self, call: &str, with: Value) -> Value {
+        self.boto3("iam", call, with).unwrap_or_else(|error| panic!("{call}: {error:?}"))
+    }
+
+    /// Makes a role and an instance profile with it, not of our making, through boto3.
+    #[track_caller]
+    pub(crate) fn make_profile(&self, name: &str, tags: &[(&str, &str)]) {
+        let tag = |(key, value): &(&str, &str)| json!({ "Key": key, "Value": value });
+        let tags: Vec<Value> = tags.iter().map(tag).collect();
+        let trust = r#"{"Version":"2012-10-17","Statement":[]}"#;
+        self.iam(
+            "create_role",
+            json!({ "RoleName": name, "AssumeRolePolicyDocument": trust, "Tags": tags }),
+        );
+        self.iam("create_instance_profile", json!({ "InstanceProfileName": name, "Tags": tags }));
+        let both = json!({ "InstanceProfileName": name, "RoleName": name });
+        self.iam("add_role_to_instance_profile", both);
     }
 
     /// Makes a key pair that is not of our making, through boto3.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use account::Account;
 pub(crate) use http::{free_port, get, post};
-pub(crate) use moto::MotoServer;
+pub(crate) use moto::{MotoServer, lint};
 pub(crate) use process::Daemon;
 pub(crate) use project::{Project, mode};
 pub(crate) use queue::{Answer, FakeQueue, task};

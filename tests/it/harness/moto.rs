@@ -93,6 +93,15 @@ impl MotoServer {
     }
 }
 
+/// What parliament finds in each of some policy documents.
+#[track_caller]
+pub(crate) fn lint(documents: &[Value]) -> Vec<Value> {
+    let talker = Talker::start(&python(), "lint.py", Stdio::inherit());
+    let mut talker = talker.unwrap_or_else(|error| panic!("{error}"));
+    let mut lint = |it: &Value| talker.ask(it).unwrap_or_else(|error| panic!("lint.py: {error}"));
+    documents.iter().map(&mut lint).collect()
+}
+
 /// The Python of the virtual environment, in the target directory.
 fn python() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory");

@@ -140,6 +140,19 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Standard error so far.
+    pub(crate) fn said(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Asserts that it has not ended by itself.
+    #[track_caller]
+    pub(crate) fn still_runs(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("a child") {
+            panic!("{} ended with {status}; stderr ends:\n{}", self.what, tail(&self.said()));
+        }
+    }
+
     /// Waits until `holds`.
     ///
     /// # Panics
@@ -223,6 +236,13 @@ impl Daemon {
     pub(crate) fn rounds(&mut self, queue: &super::FakeQueue, count: usize) {
         let goal = queue.rounds() + count;
         self.until(&format!("{count} more rounds"), || queue.rounds() >= goal);
+    }
+
+    /// Waits until what it has printed so far is as it should be.
+    #[track_caller]
+    pub(crate) fn until_it_prints(&mut self, what: &str, mut holds: impl FnMut(&str) -> bool) {
+        let stdout = self.stdout.clone();
+        self.until(what, || holds(&stdout.text()));
     }
 
     /// Waits until standard error mentions `word`.

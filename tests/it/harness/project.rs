@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use toml::{Table, Value};
 
 use super::process::{Daemon, Finished};
-use super::{Account, FakeQueue, IMAGE, REGION, World};
+use super::{Account, FakeQueue, IMAGE, REGION, World, free_port};
 
 /// A user's working directory. Nothing of the machine's own configuration reaches the programs.
 pub(crate) struct Project {
@@ -63,6 +63,14 @@ max-instances = 20
         let project = Self::new();
         project.setup_aws(&[]).ok();
         project
+    }
+
+    /// The same with a daemon that listens on the port returned.
+    #[track_caller]
+    pub(crate) fn listening() -> (Self, u16) {
+        let (project, port) = (Self::set_up(), free_port());
+        project.set("server.listen", format!("127.0.0.1:{port}"));
+        (project, port)
     }
 
     /// The same with a key pair of the user's own making instead.

@@ -77,6 +77,8 @@ pub(crate) struct Call {
     /// The HTTP status; `None` while the call hangs, 0 if the connection was closed instead.
     pub(crate) status: Option<u16>,
     pub(crate) error: Option<String>,
+    /// What the test, or chance, did to it.
+    pub(crate) fault: Option<String>,
 }
 
 impl Instance {

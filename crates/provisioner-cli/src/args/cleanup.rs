@@ -12,7 +12,8 @@ use super::GlobalArgs;
 ///
 /// It covers the key-name in the configuration, those it retired, and those named with `--key-name`, and
 /// lists what it will remove before it asks. It waits until two looks in a row find nothing, and only
-/// then deletes the key pair and takes the key-name out of the file. Stop `provisionerd` first.
+/// then deletes the key pair and what `setup-aws` made in IAM, and takes the key-name out of the file. Stop
+/// `provisionerd` first.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "cleanup-aws", version)]
 #[command(after_help = "\

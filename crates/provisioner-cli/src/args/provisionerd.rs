@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use provisioner::config::duration;
 
-use super::{GlobalArgs, Program, SimulateArgs};
+use super::{GlobalArgs, IamPolicyArgs, Program, SimulateArgs, StatusArgs};
 
 /// Keeps the EC2 spot capacity that the tasks of a queue need.
 ///
@@ -24,6 +24,7 @@ Examples:
   provisionerd validate --aws   check the configuration, and what it names
   provisionerd plan             see what a round would do
   provisionerd run              start the daemon
+  provisionerd status           see how it is doing
 
 Exit codes: 0 done; 1 failed; 2 usage, configuration, or wrong account or
 region; 3 `plan --exit-code` found actions; 4 partly done; 130 second interrupt")]
@@ -60,6 +61,15 @@ pub enum Command {
     /// permission to change anything is not needed. `--save-snapshot` saves what the plan was made
     /// from, and `--snapshot` makes the plan again, on any machine and without AWS.
     Plan(PlanArgs),
+
+    /// Print tasks, instances and what they cost, the last round, and what is wrong
+    ///
+    /// Per worker type: pending tasks and the age of the oldest, instances wanted, requests open,
+    /// instances by what they do, and what they cost per hour at spot prices of the last minutes. Read
+    /// from AWS and the queue, and from what the daemon left in its state directory; or from a running
+    /// daemon with `--url`. Nothing is changed. What could not be read is unknown, and the errors say
+    /// why, with the fix.
+    Status(StatusArgs),
 
     /// Check the configuration, and with `--aws` what it names in AWS
     ///
@@ -98,6 +108,13 @@ Secrets are left out")]
     /// 240 s, a round every 10 s. With a worker type: its policy, its limits, its prices and
     /// `provisioner.interval`.
     Simulate(SimulateArgs),
+
+    /// Print the least-privilege IAM policy for this configuration
+    ///
+    /// One for `provisionerd` itself (`--for run`: all its commands), one for `setup-aws` and one for
+    /// `cleanup-aws`, as IAM takes it. It allows what the configuration names and nothing else; where
+    /// EC2 allows no narrower policy, a warning on stderr says so and why. Nobody in AWS is asked.
+    IamPolicy(IamPolicyArgs),
 
     /// Print a script that completes command lines in a shell
     ///

@@ -14,8 +14,9 @@ const UUID_LEN: usize = 36;
 ///
 /// The key-name marks everything that `provisionerd` makes: what launches under it, in the account and
 /// region that are saved with it, is ours. Without `--public-key`, EC2 makes the key pair and the
-/// private key is saved beside the file, named after the key-name, for you alone to read. If anything
-/// fails half-way, what was made is undone or named, and the file stays as it was.
+/// private key is saved beside the file, named after the key-name, for you alone to read. It also makes
+/// sure that the account has the service-linked role that spot requests need. If anything fails half-way,
+/// what was made is undone or named, and the file stays as it was.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "setup-aws", version)]
 #[command(after_help = "\
@@ -23,6 +24,7 @@ Examples:
   setup-aws --region us-west-2
   setup-aws --config /etc/provisioner/provisioner.toml --dry-run
   setup-aws --public-key ~/.ssh/id_ed25519.pub
+  setup-aws --with-worker-profile
 
 Works on the file named with `--config`, else on `./provisioner.toml`, made if
 it is missing. `cleanup-aws` undoes it")]
@@ -40,6 +42,13 @@ pub struct SetupAws {
     #[arg(value_parser = parse_prefix)]
     pub prefix: String,
 
+    /// Also make an IAM role and instance profile for the workers, named after the key-name
+    ///
+    /// EC2 may assume the role, and it has no permissions: attach those that your workers need. The
+    /// instance profile is saved as `worker-defaults.iam-instance-profile`.
+    #[arg(long)]
+    pub with_worker_profile: bool,
+
     /// Replace a key-name that is still in use; it is kept for `cleanup-aws`
     #[arg(long)]
     pub force: bool,
@@ -56,7 +65,7 @@ impl AsRef<GlobalArgs> for SetupAws {
 }
 
 /// Checks that the prefix and a UUID make a key-name.
-fn parse_prefix(prefix: &str) -> Result<String, String> {
+pub(super) fn parse_prefix(prefix: &str) -> Result<String, String> {
     let key_name = format!("{prefix}{}", "0".repeat(UUID_LEN));
     match KeyName::parse(&key_name) {
         Ok(_) => Ok(prefix.to_owned()),

@@ -140,6 +140,41 @@ fn the_flags_of_setup_and_cleanup() {
 }
 
 #[test]
+fn a_role_is_named_or_given_by_arn() {
+    let taken = |role: &str| {
+        let args = ["provisionerd", "iam-policy", "--worker-role", role];
+        Provisionerd::try_parse_from(args).is_ok()
+    };
+    for role in ["worker", "a+=,.@_-9", "arn:aws:iam::1:role/worker", "arn:aws:iam::1:role/a/b"] {
+        assert!(taken(role), "{role}");
+    }
+    for role in ["", "a/b", "a*", "arn:aws:iam::1:instance-profile/x", "arn:aws:iam::1:role/a*"] {
+        assert!(!taken(role), "{role}");
+    }
+}
+
+#[test]
+fn the_flags_of_status() {
+    let status = |args: &[&str]| {
+        let args = ["provisionerd", "status"].iter().chain(args);
+        match Provisionerd::try_parse_from(args).map(|parsed| parsed.command) {
+            Ok(Command::Status(status)) => Ok(status),
+            Ok(other) => panic!("not status: {other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let once = status(&[]).unwrap();
+    assert!(!once.watch && once.url.is_none());
+    let watch = status(&["--watch", "--interval", "1m", "--url", "http://x/"]).unwrap();
+    assert_eq!((watch.watch, watch.interval), (true, Duration::from_mins(1)));
+    assert!(status(&["--interval", "1m"]).unwrap_err().contains("--watch"));
+    for (interval, why) in [("0s", "the shortest is 1s"), ("5", "`5` is not a duration")] {
+        let error = status(&["--watch", "--interval", interval]).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
 fn usage_errors_end_with_2_and_help_with_0() {
     for args in [
         &["provisionerd", "runn"][..],

@@ -83,7 +83,7 @@ fn row(entry: &Entry, environment: &BTreeMap<String, String>) -> Row {
     Row { key: key.clone(), value: value.clone(), seconds: seconds(kind, value), origin }
 }
 
-fn from_sdk<'a>(
+pub(super) fn from_sdk<'a>(
     key: &str,
     environment: &'a BTreeMap<String, String>,
 ) -> Option<(&'static str, &'a str)> {

@@ -26,6 +26,7 @@ mod with_aws {
     use provisioner::engine::NoteKind;
     use provisioner::queue::HttpQueue;
     use provisioner::settings::Settings;
+    use provisioner::status::Picture;
     use tokio::sync::{Notify, watch};
     use tokio_util::sync::CancellationToken;
 
@@ -164,14 +165,20 @@ mod with_aws {
         );
         let wake = Arc::new(Notify::new());
         let (tell, health) = watch::channel(Health::starting(settings.provisioner.interval));
+        let (show, picture) = watch::channel(Picture::new(settings.worker_types.keys()));
         let mut attending = pin!(notify::attend(health.clone(), stop));
-        let links =
-            server::Links { wake: Arc::clone(&wake), health, metrics: Arc::clone(&metrics) };
+        let links = server::Links {
+            wake: Arc::clone(&wake),
+            health,
+            picture,
+            metrics: Arc::clone(&metrics),
+        };
         let listening = CancellationToken::new();
         let server = server::start(&settings.server, links, listening.clone()).await?;
         let running = Box::pin(daemon.run(stop, &wake, |turn| {
             metrics.tell(&turn, Instant::now());
             tell.send_modify(|health| health.tell(&turn));
+            show.send_modify(|picture| turn.show(picture));
             notifier.round(&turn);
         }));
         let ended = tokio::select! {

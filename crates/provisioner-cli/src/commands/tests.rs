@@ -167,9 +167,44 @@ async fn all_pages_are_written_where_man_looks_for_them() {
 #[tokio::test]
 async fn a_build_without_aws_says_how_to_get_one_with_it() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [&["run"][..], &["plan"]] {
+    for args in [&["run"][..], &["plan"], &["status"]] {
         let ended = provisionerd_with(dir.path(), GOOD, args).await;
         assert_eq!(ended.code, 2);
         assert!(ended.stderr.contains("cargo build --release"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn iam_policy_prints_the_document_or_one_object_about_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = provisionerd_with(dir.path(), GOOD, &["iam-policy"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(document["Statement"][0]["Sid"], "Look");
+
+    let ended = provisionerd_with(dir.path(), GOOD, &["iam-policy", "--output", "json"]).await;
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&json["version"], &json["for"]), (&Value::from(1), &Value::from("run")));
+    assert_eq!(json["policy"], document);
+    assert_eq!(json["warnings"][0]["kind"], "terminate");
+}
+
+#[tokio::test]
+async fn iam_policy_refuses_what_makes_no_sense() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = provisionerd_with(dir.path(), "", &["iam-policy"]).await;
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("`provisioner.key-name` is not set"), "{}", ended.stderr);
+    let ended = provisionerd_with(dir.path(), "", &["iam-policy", "--for", "setup"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    for (args, said) in [
+        (["--region", "eu-west-1"], "`us-west-2`"),
+        (["--prefix", "x-"], "--prefix goes with `--for setup` only"),
+        (["--key-name", "x"], "--key-name goes with `--for cleanup` only"),
+    ] {
+        let line = ["iam-policy"].iter().chain(&args).copied().collect::<Vec<_>>();
+        let ended = provisionerd_with(dir.path(), GOOD, &line).await;
+        assert_eq!(ended.code, 2, "{args:?}");
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
     }
 }

@@ -46,7 +46,7 @@ const FILES: [(&str, &str); 4] = [
     ("/etc/provisioner/provisioner.toml", "The machine's configuration."),
     (
         "~/.local/state/provisioner/<account>-<region>-<key-name>/",
-        "The ledger of what was asked for, and the lock; `provisioner.state-dir`.",
+        "The ledger of what was asked for, the last round, and the lock; `provisioner.state-dir`.",
     ),
 ];
 

@@ -9,6 +9,7 @@ use provisioner::launch::Pool;
 use provisioner::money::UsdPerHour;
 use provisioner::prices::SpotPrices;
 use provisioner::refusal::{Refusal, RefusalClass};
+use provisioner::status::Record;
 
 use super::*;
 
@@ -113,6 +114,7 @@ impl Life {
             took: Duration::from_millis(300),
             machines: &self.machines,
             prices: &prices,
+            record: &Record::default(),
             last_success: Some(noon()),
             failed_rounds: 0,
             next: Duration::from_secs(10),

@@ -10,15 +10,23 @@ use provisioner::engine::{Effect, GrantedRequest, Outcome};
 use provisioner::ids::{InstanceId, InstanceType, SpotRequestId};
 use provisioner::launch::LaunchCall;
 use provisioner::observed::{KeyPair, OwnTags, SpotRequestState};
-use provisioner::refusal::{Refusal, RefusalClass, classify};
+use provisioner::refusal::{Refusal, RefusalClass, classify_answer};
 
 use super::throttle::Call;
 use super::{Asked, World};
 use crate::deployment::key;
 
 pub(super) fn refusal(code: &str, message: impl Into<String>) -> Refusal {
-    let class = classify(code).unwrap_or(RefusalClass::Transient);
-    Refusal { class, code: code.to_owned(), message: message.into(), request_id: None }
+    let message = message.into();
+    let class = classify_answer(code, &message).unwrap_or(RefusalClass::Transient);
+    Refusal { class, code: code.to_owned(), message, request_id: None }
+}
+
+/// What EC2 says of an instance profile that it does not know.
+pub fn unknown_profile(name: &str) -> String {
+    format!(
+        "Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
+    )
 }
 
 fn refused(code: &str, message: impl Into<String>) -> Outcome {
@@ -112,6 +120,10 @@ impl World {
         if call.valid_until <= self.now {
             return refused("InvalidParameterValue", "ValidUntil is in the past");
         }
+        let profile = call.iam_instance_profile.as_ref();
+        if let Some(profile) = profile.filter(|it| self.unknown_profiles.contains(*it)) {
+            return refused("InvalidParameterValue", unknown_profile(profile));
+        }
         let group = call.instance_type.as_str().chars().next().unwrap_or(' ');
         if let Some(most) = self.quotas.get(&group) {
             let of_group = |t: &InstanceType| t.as_str().starts_with(group);
@@ -188,7 +200,7 @@ impl World {
             };
             self.change_request(no, |request| {
                 request.state = SpotRequestState::Cancelled;
-                code.clone_into(&mut request.status_code);
+                request.status_code = code.into();
             });
         }
         Outcome::Done

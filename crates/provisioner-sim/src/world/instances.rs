@@ -223,7 +223,7 @@ impl World {
         self.leaves_the_free(no);
         if let Some(request) = request.and_then(|id| self.requests.number(&id)) {
             self.change_request(request, |request| {
-                "marked-for-termination".clone_into(&mut request.status_code);
+                request.status_code = "marked-for-termination".into();
             });
         }
         self.schedule(NOTICE, Event::Interrupted(no));
@@ -266,7 +266,7 @@ impl World {
         {
             self.change_request(request, |request| {
                 request.state = SpotRequestState::Closed;
-                code.clone_into(&mut request.status_code);
+                request.status_code = code.into();
             });
         }
         self.queue.requeue(&id);

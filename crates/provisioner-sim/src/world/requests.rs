@@ -83,8 +83,8 @@ impl World {
         let request = SpotRequest {
             id: SpotRequestId::new(format!("{PREFIX}{no:08x}")),
             state: SpotRequestState::Open,
-            status_code: "pending-evaluation".to_owned(),
-            status_message: String::new(),
+            status_code: "pending-evaluation".into(),
+            status_message: "".into(),
             status_time: Some(self.now),
             created: self.now,
             instance: None,
@@ -119,22 +119,24 @@ impl World {
         });
     }
 
-    fn end_request(&mut self, no: usize, state: SpotRequestState, code: &str) {
+    fn end_request(&mut self, no: usize, state: SpotRequestState, code: &str, message: &str) {
         if self.requests.at(no).truth().state == SpotRequestState::Open {
             self.change_request(no, |request| {
                 request.state = state;
-                code.clone_into(&mut request.status_code);
-                request.status_message = format!("{code} it is");
+                request.status_code = code.into();
+                request.status_message = message.into();
             });
         }
     }
 
     pub(super) fn fail_request(&mut self, no: usize) {
-        self.end_request(no, SpotRequestState::Failed, "bad-parameters");
+        let message = self.bad_because.clone();
+        self.end_request(no, SpotRequestState::Failed, "bad-parameters", &message);
     }
 
     pub(super) fn expire(&mut self, no: usize) {
-        self.end_request(no, SpotRequestState::Closed, "schedule-expired");
+        let message = "schedule-expired it is";
+        self.end_request(no, SpotRequestState::Closed, "schedule-expired", message);
     }
 
     /// EC2 looks whether it can fulfil a request.
@@ -159,8 +161,8 @@ impl World {
             None
         };
         if let Some(code) = held_up {
-            if truth.status_code != code {
-                self.change_request(no, |request| code.clone_into(&mut request.status_code));
+            if truth.status_code.as_str() != code {
+                self.change_request(no, |request| request.status_code = code.into());
             }
             self.schedule(EVALUATED_EVERY, Event::Fill(no));
             return;
@@ -181,7 +183,7 @@ impl World {
         let instance = self.machines.at(machine).truth().id.clone();
         self.change_request(no, |request| {
             request.state = SpotRequestState::Active;
-            "fulfilled".clone_into(&mut request.status_code);
+            request.status_code = "fulfilled".into();
             request.instance = Some(instance);
         });
     }

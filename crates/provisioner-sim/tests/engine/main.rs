@@ -9,6 +9,7 @@
 mod crashes;
 mod knowledge;
 mod plans;
+mod planted;
 mod random_worlds;
 mod refusals;
 mod scenarios;

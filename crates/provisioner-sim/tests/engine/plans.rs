@@ -10,7 +10,7 @@ use provisioner::engine::{
     ActionKind, Engine, LedgerFound, Memory, NoteKind, Plan, ReasonKind, Start,
 };
 use provisioner::ids::{
-    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, WorkerTypeName, Zone,
 };
 use provisioner::ledger::Ledger;
 use provisioner::money::UsdPerHour;
@@ -97,8 +97,8 @@ fn request(i: u64) -> impl Strategy<Value = SpotRequest> {
         .prop_map(move |(state, code, age, instance, tags, price)| SpotRequest {
             id: SpotRequestId::new(format!("sir-{i:02}")),
             state,
-            status_code: code.to_owned(),
-            status_message: format!("{code} {i}"),
+            status_code: code.into(),
+            status_message: StatusText::new(format!("{code} {i}")),
             status_time: Some(at(NOW - age / 2)),
             created: at(NOW - age),
             instance: instance.map(|instance| InstanceId::new(format!("i-{instance:02}"))),

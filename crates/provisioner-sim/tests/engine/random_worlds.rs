@@ -15,6 +15,7 @@ use provisioner_sim::deployment::{key, mins, secs, settings, start, worker_type}
 use provisioner_sim::driver::{Driver, End};
 use provisioner_sim::faults::Faults;
 use provisioner_sim::queue::Knowledge;
+use provisioner_sim::sabotage::Sabotage;
 use provisioner_sim::world::World;
 
 /// How many worlds without `PROVISIONER_SEEDS`.
@@ -33,7 +34,7 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn random_worlds_stay_within_their_fences_and_converge() {
     if let Some(seed) = number("PROVISIONER_SEED") {
-        let driver = play(seed);
+        let driver = play(seed, None);
         println!("{}", driver.story.join("\n"));
         return;
     }
@@ -41,7 +42,7 @@ fn random_worlds_stay_within_their_fences_and_converge() {
     let stripe = |first: u64| {
         let (mut launched, mut failed) = (0, Vec::new());
         for seed in (first..seeds).step_by(STRIPES) {
-            match catch_unwind(AssertUnwindSafe(|| play(seed))) {
+            match catch_unwind(AssertUnwindSafe(|| play(seed, None))) {
                 Ok(driver) => launched += driver.world.calls.len(),
                 Err(_) => failed.push(seed),
             }
@@ -214,7 +215,8 @@ fn meddle(driver: &mut Driver, rng: &mut Chance) {
     }
 }
 
-fn play(seed: u64) -> Driver {
+/// Plays the world of `seed`, maybe with a bug planted; panics where something is wrong.
+pub(crate) fn play(seed: u64, sabotage: Option<Sabotage>) -> Driver {
     let mut rng = Chance::stream(seed, "what happens");
     let settings = Arc::new(some_settings(&mut rng));
     let knowledge = *rng
@@ -229,6 +231,7 @@ fn play(seed: u64) -> Driver {
     world.faults = some_faults(&mut rng, &settings);
     world.key_pair = *rng.pick(&[KeyPair::Ours, KeyPair::Ours, KeyPair::Foreign]).unwrap();
     let mut driver = Driver::new(world, &ZONES);
+    driver.sabotage = sabotage;
     driver.saves_memory = rng.percent(60);
     driver.pace = secs(rng.below(3));
 

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use provisioner::clock;
-use provisioner::engine::{NoteKind, Report};
+use provisioner::engine::{Effect, Note, NoteKind, Outcome, Report};
+use provisioner::refusal::{Refusal, RefusalClass};
 
 use crate::stories::{ZONES, calm, has_note, round, with};
 use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};
@@ -293,12 +294,42 @@ fn one_bad_id_does_not_stop_a_bulk_call() {
     let mut calls = 0;
     while let Some(effect) = driver.engine.next_effect(driver.world.now) {
         let outcome = driver.world.execute(&effect);
-        calls += u32::from(matches!(effect, provisioner::engine::Effect::Cancel(_)));
+        calls += u32::from(matches!(effect, Effect::Cancel(_)));
         driver.engine.outcome(outcome, driver.world.now);
     }
     let report = driver.engine.end_round(driver.world.now).unwrap();
     assert_eq!((calls, driver.world.open().count()), (2, 0));
     assert!(!report.incomplete);
+}
+
+/// A policy that goes by tags denies somebody's untagged request, and EC2 then the whole call.
+#[test]
+fn what_a_policy_denies_does_not_stop_a_bulk_call() {
+    let mut driver = calm(worker_type(&["c7g.large"], 50), Knowledge::ByInstance);
+    driver.world.faults.never_filled = 100;
+    driver.world.add_tasks(&name("linux"), 5, mins(600));
+    round(&mut driver);
+    driver.world.advance(at(10));
+    driver.world.queue.withdraw(&name("linux"), 0);
+    driver.look();
+    driver.engine.begin_round(driver.world.now);
+    let second = driver.world.requests.iter().nth(1).unwrap().truth().id.clone();
+    while let Some(effect) = driver.engine.next_effect(driver.world.now) {
+        let outcome = match &effect {
+            Effect::Cancel(ids) if ids.contains(&second) => Outcome::Refused(Refusal {
+                class: RefusalClass::Unauthorized,
+                code: "UnauthorizedOperation".to_owned(),
+                message: format!("not authorized on arn:aws:ec2:::spot-instances-request/{second}"),
+                request_id: None,
+            }),
+            _ => driver.world.execute(&effect),
+        };
+        driver.engine.outcome(outcome, driver.world.now);
+    }
+    let report = driver.engine.end_round(driver.world.now).unwrap();
+    let open: Vec<_> = driver.world.open().map(|request| request.id.clone()).collect();
+    assert_eq!(open, [second]);
+    assert!(report.incomplete);
 }
 
 #[test]
@@ -364,4 +395,130 @@ fn instances_that_come_up_and_never_claim_are_failures_in_a_row() {
     let reports = rounds(&mut driver, 4 * 3600);
     assert!((4..=12).contains(&driver.world.calls.len()), "{} launches", driver.world.calls.len());
     assert!(reports.iter().any(|report| has_note(&report.plan, NoteKind::Paused)));
+}
+
+/// Two worker types with the instance profile `fresh` and three tasks each, and another with `old`.
+fn with_profile() -> Driver {
+    let of_profile = |profile: &str| {
+        let mut of_profile = worker_type(&["c7g.large"], 50);
+        of_profile.iam_instance_profile = Some(profile.to_owned());
+        of_profile
+    };
+    let types = [("linux", "fresh"), ("more", "fresh"), ("other", "old")]
+        .map(|(name, profile)| (name, of_profile(profile)));
+    let mut driver = with(settings(types), Knowledge::ByInstance);
+    driver.world.unknown_profiles.insert("fresh".to_owned());
+    for worker_type in ["linux", "more"] {
+        driver.world.add_tasks(&name(worker_type), 3, mins(600));
+    }
+    driver
+}
+
+#[test]
+fn a_fresh_instance_profile_is_waited_for() {
+    let mut driver = with_profile();
+    let first = round(&mut driver);
+    // One call tells for all worker types with that profile, and each says what it waits for.
+    assert_eq!(driver.world.calls.len(), 1, "{:?}", asked(&driver, 0));
+    for worker_type in ["linux", "more"] {
+        let waits = |note: &&Note| note.worker_type == Some(name(worker_type));
+        let note = first.plan.notes.iter().find(waits).expect(worker_type);
+        assert_eq!(note.kind, NoteKind::ProfileNotVisible);
+        assert!(note.text.contains("`fresh`"), "{}", note.text);
+    }
+    assert!(first.incomplete);
+    driver.wait(first.wake);
+
+    let reports = rounds(&mut driver, 4 * 60);
+    assert!((10..=25).contains(&driver.world.calls.len()), "{} calls", driver.world.calls.len());
+    assert!(reports.iter().all(|it| has_note(&it.plan, NoteKind::ProfileNotVisible)));
+    assert!(driver.engine.memory().failures.is_empty());
+
+    driver.world.unknown_profiles.clear();
+    rounds(&mut driver, 4 * 60 + 12);
+    assert_eq!(driver.world.requests.len(), 6);
+    rounds(&mut driver, 6 * 60);
+    let memory = driver.engine.memory();
+    assert!(memory.unknown_profiles.is_empty() && memory.failures.is_empty(), "{memory:?}");
+}
+
+#[test]
+fn a_profile_that_stays_unknown_is_a_mistake() {
+    let mut driver = with_profile();
+    let reports = rounds(&mut driver, 30 * 60);
+    for worker_type in ["linux", "more"] {
+        let of_type = |note: &&Note| note.worker_type == Some(name(worker_type));
+        let note = reports.last().unwrap().plan.notes.iter().find(of_type).expect(worker_type);
+        assert_eq!(note.kind, NoteKind::Paused);
+        for told in ["Invalid IAM Instance Profile", "iam-instance-profile", "validate --aws"] {
+            assert!(note.text.contains(told), "{}", note.text);
+        }
+    }
+    // Every ten seconds for five minutes, then at growing pauses.
+    assert!(driver.world.calls.len() < 60, "{} calls", driver.world.calls.len());
+
+    // Known once and gone later, it is waited for anew: it may be made again.
+    driver.world.unknown_profiles.clear();
+    rounds(&mut driver, 120 * 60);
+    assert_eq!(driver.world.requests.len(), 6);
+    driver.world.unknown_profiles.insert("fresh".to_owned());
+    driver.world.add_tasks(&name("linux"), 3, mins(600));
+    let report = round(&mut driver);
+    assert!(has_note(&report.plan, NoteKind::ProfileNotVisible));
+}
+
+#[test]
+fn another_profile_is_not_held_up() {
+    let mut driver = with_profile();
+    driver.world.add_tasks(&name("other"), 2, mins(600));
+    round(&mut driver);
+    assert_eq!(driver.world.count(&name("other")), 2);
+}
+
+#[test]
+fn requests_that_are_taken_and_fail_for_a_fresh_profile_are_waited_for_too() {
+    let mut linux = worker_type(&["c7g.large"], 50);
+    linux.iam_instance_profile = Some("fresh".to_owned());
+    let mut driver = calm(linux, Knowledge::ByInstance);
+    driver.world.bad.insert(name("linux"));
+    driver.world.bad_because = provisioner_sim::world::unknown_profile("fresh");
+    driver.world.add_tasks(&name("linux"), 3, mins(600));
+    rounds(&mut driver, 4 * 60);
+    assert!((8..=30).contains(&driver.world.calls.len()), "{} calls", driver.world.calls.len());
+    assert!(driver.engine.memory().failures.is_empty());
+    // Not for ever.
+    let reports = rounds(&mut driver, 15 * 60);
+    let paused = |note: &&Note| note.kind == NoteKind::Paused;
+    let paused = reports.last().unwrap().plan.notes.iter().find(paused).expect("a pause");
+    assert!(paused.text.contains("iam-instance-profile"), "{}", paused.text);
+}
+
+#[test]
+fn a_lost_launch_with_a_fresh_profile_stays_open_and_is_not_hammered() {
+    let mut driver = with_profile();
+    driver.world.faults.lost_before = 100;
+    round(&mut driver);
+    driver.world.faults.lost_before = 0;
+    assert_eq!(driver.engine.ledger().intents.len(), 2);
+    rounds(&mut driver, 2 * 60);
+    let calls = driver.world.calls.len();
+    assert!((10..=40).contains(&calls), "{calls} calls");
+    assert_eq!(driver.engine.ledger().intents.len(), 2);
+    driver.world.unknown_profiles.clear();
+    rounds(&mut driver, 3 * 60);
+    assert_eq!(driver.world.requests.len(), 6);
+    assert!(driver.engine.ledger().intents.is_empty());
+}
+
+/// However short the interval is, one refusal is one call.
+#[test]
+fn a_round_ends_when_a_profile_is_unknown() {
+    let mut driver = with_profile();
+    let mut settings = (*driver.world.settings).clone();
+    settings.provisioner.interval = std::time::Duration::from_nanos(1);
+    settings.provisioner.min_interval = settings.provisioner.interval;
+    driver.restart(std::sync::Arc::new(settings));
+    driver.world.faults.slow = secs(2);
+    round(&mut driver);
+    assert!(driver.world.calls.len() <= 2, "{:?}", asked(&driver, 0));
 }

@@ -48,10 +48,12 @@ impl Intercept for Attempts {
         let class = match context.output_or_error() {
             Some(Ok(_)) => None,
             Some(Err(cause)) => Some(match context.response() {
-                Some(answer) => error::class_of_answer(
-                    answer.status().as_u16(),
-                    code(answer.body().bytes().unwrap_or_default()).as_deref(),
-                ),
+                Some(answer) => {
+                    let body = answer.body().bytes().unwrap_or_default();
+                    let message = error::element(body, "Message").unwrap_or_default();
+                    let status = answer.status().as_u16();
+                    error::class_of_answer(status, code(body).as_deref(), &message)
+                }
                 None => error::class_of_no_answer(cause),
             }),
             None => Some(RefusalClass::Transient),

@@ -1,7 +1,7 @@
 //! Cancelling and terminating many at once.
 //!
-//! One id that EC2 does not know, or may not terminate, fails the whole call: it is repeated at
-//! once without that id.
+//! One id that EC2 does not know, or may not terminate, or that these credentials may not touch, fails
+//! the whole call: it is repeated at once without that id.
 
 use super::{Client, Error};
 use crate::ids::{InstanceId, SpotRequestId};
@@ -20,6 +20,8 @@ pub(crate) struct Bulk<Id> {
     pub(crate) absent: Vec<Id>,
     /// Protected by their owner.
     pub(crate) protected: Vec<Id>,
+    /// Not for these credentials to touch, and what EC2 says of it.
+    pub(crate) denied: Vec<(Id, String)>,
     /// Why the rest was not done.
     pub(crate) error: Option<Error>,
 }
@@ -41,8 +43,13 @@ async fn bulk<Id: Clone>(
     text: fn(&Id) -> &str,
     call: impl AsyncFn(&[Id]) -> Result<(), Error>,
 ) -> Bulk<Id> {
-    let mut result =
-        Bulk { done: Vec::new(), absent: Vec::new(), protected: Vec::new(), error: None };
+    let mut result = Bulk {
+        done: Vec::new(),
+        absent: Vec::new(),
+        protected: Vec::new(),
+        denied: Vec::new(),
+        error: None,
+    };
     for chunk in ids.chunks(PER_CALL) {
         let mut rest = chunk.to_vec();
         for repeat in 0.. {
@@ -66,6 +73,10 @@ async fn bulk<Id: Clone>(
             match fate {
                 Fate::Absent => result.absent.extend(named),
                 Fate::Protected => result.protected.extend(named),
+                Fate::Denied => {
+                    let why = error.to_string();
+                    result.denied.extend(named.into_iter().map(|id| (id, why.clone())));
+                }
             }
             rest = others;
         }
@@ -78,6 +89,7 @@ async fn bulk<Id: Clone>(
 enum Fate {
     Absent,
     Protected,
+    Denied,
 }
 
 fn fate(error: &Error) -> Option<Fate> {
@@ -86,6 +98,8 @@ fn fate(error: &Error) -> Option<Fate> {
             Some(Fate::Absent)
         }
         "OperationNotPermitted" => Some(Fate::Protected),
+        // Without an id in the message, it is about all of them.
+        "UnauthorizedOperation" => Some(Fate::Denied),
         _ => None,
     }
 }
@@ -133,6 +147,31 @@ mod tests {
         assert_eq!(result.protected, [InstanceId::from("i-2")]);
         assert!(result.error.is_none());
         assert_eq!(*calls.borrow(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_a_policy_denies_does_not_stop_the_rest() {
+        let ids = ["sir-1", "sir-2"].map(SpotRequestId::from);
+        let result = bulk(&ids, SpotRequestId::as_str, async |ids| {
+            if ids.contains(&"sir-1".into()) {
+                let message = "You are not authorized to perform this operation. User: arn:aws:sts::1:x \
+                               is not authorized to perform: ec2:CancelSpotInstanceRequests on \
+                               resource: arn:aws:ec2:us-west-2:1:spot-instances-request/sir-1 \
+                               because no identity-based policy allows it";
+                return Err(refused("UnauthorizedOperation", message));
+            }
+            Ok(())
+        })
+        .await;
+        assert_eq!(result.done, [SpotRequestId::from("sir-2")]);
+        assert_eq!(result.denied[0].0, SpotRequestId::from("sir-1"));
+        assert!(result.error.is_none() && result.denied[0].1.contains("not authorized"));
+
+        let result = bulk(&ids, SpotRequestId::as_str, async |_| {
+            Err(refused("UnauthorizedOperation", "You are not authorized"))
+        })
+        .await;
+        assert!(result.denied.is_empty() && result.error.is_some());
     }
 
     #[tokio::test]

@@ -93,8 +93,8 @@ pub(crate) fn spot_request(
     Some(SpotRequest {
         id: SpotRequestId::from(id),
         state: spot_request_state(found.state()),
-        status_code: status.and_then(|it| it.code()).unwrap_or_default().to_owned(),
-        status_message: status.and_then(|it| it.message()).unwrap_or_default().to_owned(),
+        status_code: status.and_then(|it| it.code()).unwrap_or_default().into(),
+        status_message: status.and_then(|it| it.message()).unwrap_or_default().into(),
         status_time: status.and_then(|it| it.update_time()).and_then(time::timestamp),
         created: created.unwrap_or(now),
         instance: usable_id(found.instance_id()).map(InstanceId::from),

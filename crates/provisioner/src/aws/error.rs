@@ -8,14 +8,12 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 
-use crate::refusal::{Refusal, RefusalClass, UNRESOLVED, classify};
+use crate::refusal::{
+    NO_ANSWER, NO_CREDENTIALS, Refusal, RefusalClass, TIMEOUT, UNRESOLVED, classify_answer,
+};
 
-/// Our word where no credentials could be had.
-const NO_CREDENTIALS: &str = "no-credentials";
-/// Our word where the time was up.
-const TIMEOUT: &str = "timeout";
-/// Our word where nothing, or nothing readable, came back.
-const NO_ANSWER: &str = "no-answer";
+/// Our word where the call could not be put together.
+const NOT_SENT: &str = "not-sent";
 
 /// A call to AWS that did not bring what it was made for.
 ///
@@ -60,6 +58,21 @@ impl Error {
         Self { operation, resource: resource.into(), refusal }
     }
 
+    /// A call that could not be put together. Nothing was sent.
+    pub(crate) fn not_sent(
+        operation: &'static str,
+        resource: impl Into<String>,
+        error: &dyn StdError,
+    ) -> Self {
+        let refusal = Refusal {
+            class: RefusalClass::Invalid,
+            code: NOT_SENT.to_owned(),
+            message: error.to_string(),
+            request_id: None,
+        };
+        Self { operation, resource: resource.into(), refusal }
+    }
+
     /// What the configuration names is not there, or not one thing.
     pub(crate) fn unresolved(
         operation: &'static str,
@@ -88,7 +101,7 @@ impl Error {
 
     /// What the user can do about it, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
-        hint(self.code())
+        self.refusal.hint()
     }
 }
 
@@ -130,13 +143,13 @@ where
             // EC2 documents its request id in the body, where the SDK does not look.
             let in_body = || element(answer.raw().body().bytes()?, "RequestID");
             let request_id = request_id.clone().or_else(in_body);
-            let class = classify(code).unwrap_or_else(|| by_status(status));
+            let class = classify_answer(code, &message).unwrap_or_else(|| by_status(status));
             Refusal { class, code: code.to_owned(), message, request_id }
         }
         _ if is_credentials(error) => {
             own(RefusalClass::Unauthorized, NO_CREDENTIALS, causes(error))
         }
-        SdkError::ConstructionFailure(_) => own(RefusalClass::Invalid, "not-sent", causes(error)),
+        SdkError::ConstructionFailure(_) => own(RefusalClass::Invalid, NOT_SENT, causes(error)),
         SdkError::TimeoutError(_) => own(RefusalClass::Transient, TIMEOUT, causes(error)),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             own(RefusalClass::Transient, TIMEOUT, causes(error))
@@ -154,8 +167,8 @@ pub(super) fn element(body: &[u8], name: &str) -> Option<String> {
 }
 
 /// The class of an error answer.
-pub(super) fn class_of_answer(status: u16, code: Option<&str>) -> RefusalClass {
-    code.and_then(classify).unwrap_or_else(|| by_status(status))
+pub(super) fn class_of_answer(status: u16, code: Option<&str>, message: &str) -> RefusalClass {
+    code.and_then(|code| classify_answer(code, message)).unwrap_or_else(|| by_status(status))
 }
 
 /// The class of an attempt that no answer came to.
@@ -201,44 +214,6 @@ fn causes(error: &(dyn StdError + 'static)) -> String {
         }
     }
     texts.join(": ")
-}
-
-fn hint(code: &str) -> Option<&'static str> {
-    let hint = match code {
-        NO_CREDENTIALS => {
-            "log in (`aws sso login`, `aws configure`), name a profile with --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        }
-        TIMEOUT | NO_ANSWER => "check the network, the region's name and the endpoint URL",
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
-            "`provisionerd iam-policy` prints the permissions that are needed"
-        }
-        "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
-            "an administrator runs once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
-        }
-        "AuthFailure"
-        | "InvalidClientTokenId"
-        | "SignatureDoesNotMatch"
-        | "InvalidAccessKeyId"
-        | "UnrecognizedClientException" => {
-            "AWS does not accept these credentials: are they for this partition, and complete?"
-        }
-        "ExpiredToken" | "ExpiredTokenException" => "the session has expired: log in again",
-        "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
-        "OptInRequired" => "the account is not subscribed to this service, image or region yet",
-        "PendingVerification" => "AWS is still verifying the account; try again later",
-        "InvalidKeyPair.NotFound" => "`setup-aws` makes a key pair and saves its name",
-        "InvalidAMIID.NotFound" | "InvalidAMIID.Unavailable" => {
-            "image ids differ from region to region: check `image-id` and the region"
-        }
-        "MaxSpotInstanceCountExceeded" | "SpotInstanceCountExceeded" | "VcpuLimitExceeded" => {
-            "ask AWS Service Quotas for more, or lower `max-instances`"
-        }
-        "RequestLimitExceeded" | "Throttling" => {
-            "something calls the API of this account and region very often"
-        }
-        _ => return None,
-    };
-    Some(hint)
 }
 
 #[cfg(test)]

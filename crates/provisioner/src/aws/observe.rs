@@ -1,13 +1,13 @@
 //! One complete look at everything under a key-name: every page of every call, or an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::{Filter, Reservation};
 use jiff::Timestamp;
 
 use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
-use super::{Client, Error, convert};
-use crate::ids::{InstanceId, KeyName, SpotRequestId};
+use super::{Client, Error, convert, excerpt};
+use crate::ids::{KeyName, SharedTexts, SpotRequestId};
 use crate::observed::{Instance, KeyPair, Observation, SpotRequest};
 
 /// So many warnings are kept word for word; the rest is counted.
@@ -46,10 +46,12 @@ impl Client {
         self.list_spot_requests(standing, &mut seen).await?;
         // In any state: a terminated instance must not look like one that is not visible yet.
         self.list_instances(&mut seen).await?;
+        seen.put_in_order();
         for ids in seen.requests_to_look_up(tracked).chunks(FILTER_VALUES) {
             let by_id = exact("spot-instance-request-id", ids.iter().map(SpotRequestId::as_str));
             self.list_spot_requests(vec![by_id], &mut seen).await?;
         }
+        seen.put_in_order();
 
         let mut key_pair = KeyPair::Unknown;
         if look_at_key_pair {
@@ -74,16 +76,19 @@ impl Client {
                 .set_filters(Some(filters.clone()))
                 .max_results(PAGE)
                 .set_next_token(pages.token())
+                .customize()
+                .interceptor(excerpt::SPOT_REQUESTS)
                 .send()
                 .await
                 .map_err(|error| Error::new(OPERATION, seen.resource(), error))?;
             for request in page.spot_instance_requests() {
                 let launches_with = request.launch_specification().and_then(|it| it.key_name());
                 let converted = convert::spot_request(request, seen.now, &mut seen.warnings);
-                let Some(request) = converted else { continue };
+                let Some(mut request) = converted else { continue };
                 if seen.is_under_key_name("spot request", request.id.as_str(), launches_with) {
-                    // Pages shift while they are read; the later one is the newer.
-                    seen.spot_requests.insert(request.id.clone(), request);
+                    seen.texts.share(&mut request.status_message);
+                    request.tags.share(&mut seen.texts);
+                    seen.spot_requests.push(request);
                 }
             }
             let more = pages.advance(page.next_token());
@@ -104,15 +109,18 @@ impl Client {
                 .filters(exact("key-name", [seen.key_name.as_str()]))
                 .max_results(PAGE)
                 .set_next_token(pages.token())
+                .customize()
+                .interceptor(excerpt::INSTANCES)
                 .send()
                 .await
                 .map_err(|error| Error::new(OPERATION, seen.resource(), error))?;
             for instance in page.reservations().iter().flat_map(Reservation::instances) {
                 let launched_with = instance.key_name();
                 let converted = convert::instance(instance, seen.now, &mut seen.warnings);
-                let Some(instance) = converted else { continue };
+                let Some(mut instance) = converted else { continue };
                 if seen.is_under_key_name("instance", instance.id.as_str(), launched_with) {
-                    seen.instances.insert(instance.id.clone(), instance);
+                    instance.tags.share(&mut seen.texts);
+                    seen.instances.push(instance);
                 }
             }
             let more = pages.advance(page.next_token());
@@ -123,13 +131,15 @@ impl Client {
     }
 }
 
-/// What was seen so far, each thing once.
+/// What was seen so far. Not in maps: these are the largest things a round holds, and all the
+/// adapter asks of them is each once and in order.
 #[derive(Debug)]
 struct Seen<'a> {
     key_name: &'a KeyName,
     now: Timestamp,
-    instances: BTreeMap<InstanceId, Instance>,
-    spot_requests: BTreeMap<SpotRequestId, SpotRequest>,
+    instances: Vec<Instance>,
+    spot_requests: Vec<SpotRequest>,
+    texts: SharedTexts,
     warnings: Vec<String>,
     calls: u32,
 }
@@ -139,8 +149,9 @@ impl<'a> Seen<'a> {
         Self {
             key_name,
             now,
-            instances: BTreeMap::new(),
-            spot_requests: BTreeMap::new(),
+            instances: Vec::new(),
+            spot_requests: Vec::new(),
+            texts: SharedTexts::default(),
             warnings: Vec::new(),
             calls: 0,
         }
@@ -170,11 +181,19 @@ impl<'a> Seen<'a> {
     fn requests_to_look_up(&self, tracked: &BTreeSet<SpotRequestId>) -> Vec<SpotRequestId> {
         let untagged = self
             .instances
-            .values()
+            .iter()
             .filter(|instance| instance.state.is_live() && instance.tags.worker_type.is_none())
             .filter_map(|instance| instance.spot_request.as_ref());
         let wanted: BTreeSet<&SpotRequestId> = tracked.iter().chain(untagged).collect();
-        wanted.into_iter().filter(|id| !self.spot_requests.contains_key(*id)).cloned().collect()
+        let is_seen = |id: &SpotRequestId| {
+            self.spot_requests.binary_search_by(|request| request.id.cmp(id)).is_ok()
+        };
+        wanted.into_iter().filter(|id| !is_seen(id)).cloned().collect()
+    }
+
+    fn put_in_order(&mut self) {
+        each_once(&mut self.instances, |instance| &instance.id);
+        each_once(&mut self.spot_requests, |request| &request.id);
     }
 
     fn into_look(self, key_pair: KeyPair) -> Look {
@@ -186,12 +205,26 @@ impl<'a> Seen<'a> {
         }
         Look {
             observation: Observation {
-                instances: self.instances.into_values().collect(),
-                spot_requests: self.spot_requests.into_values().collect(),
+                instances: self.instances,
+                spot_requests: self.spot_requests,
                 key_pair,
             },
             warnings,
             calls: self.calls,
         }
     }
+}
+
+/// Puts things in order of their ids, each once: pages shift while they are read, and the later one is
+/// the newer.
+fn each_once<T, I: Ord>(things: &mut Vec<T>, id: impl Fn(&T) -> &I) {
+    // Stable: of equals, the one read last comes last. `dedup_by` keeps the first.
+    things.sort_by(|a, b| id(a).cmp(id(b)));
+    things.dedup_by(|later, kept| {
+        let same = id(later) == id(kept);
+        if same {
+            std::mem::swap(later, kept);
+        }
+        same
+    });
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Target;
+use super::{Target, WorkerProfile};
 use crate::aws::{Client, Error, FoundInstance, FoundRequest};
 use crate::observed::{InstanceState, KeyPair, SpotRequestState};
 
@@ -24,6 +24,8 @@ pub struct Inventory {
     pub launch_templates: Vec<String>,
     /// Volumes that stay when their instances are terminated.
     pub lasting_volumes: Vec<String>,
+    /// The IAM role and instance profile.
+    pub worker_profile: WorkerProfile,
 }
 
 /// A spot instance request or an instance.
@@ -48,6 +50,7 @@ impl Inventory {
         let instances = client.instances(key_name).await?;
         let fleets = client.fleets(key_name).await?;
         let launch_templates = client.launch_templates(key_name).await?;
+        let worker_profile = WorkerProfile::look(client, key_name).await;
         Ok(Self {
             key_pair,
             spot_requests: spot_requests.into_iter().map(Item::from).collect(),
@@ -55,13 +58,17 @@ impl Inventory {
             instances: instances.into_iter().map(Item::from).collect(),
             fleets,
             launch_templates: launch_templates.into_iter().map(|it| it.id).collect(),
+            worker_profile,
             target,
         })
     }
 
     /// Whether nothing of it is there that this program would remove.
     pub fn is_empty(&self) -> bool {
-        self.n_running() == 0 && self.launch_templates.is_empty() && self.key_pair != KeyPair::Ours
+        self.n_running() == 0
+            && self.launch_templates.is_empty()
+            && self.key_pair != KeyPair::Ours
+            && !self.worker_profile.is_ours()
     }
 
     /// Whether it is somebody's own key pair with something under it, which takes `--yes` and

@@ -51,6 +51,8 @@ struct Course {
     /// Requests EC2 granted that are not confirmed to be cancelled, be they visible or not.
     granted: BTreeSet<SpotRequestId>,
     protected: BTreeSet<InstanceId>,
+    /// Not for these credentials to touch, by id, and why.
+    denied: BTreeMap<String, String>,
     cancelled: BTreeSet<SpotRequestId>,
     terminated: BTreeSet<InstanceId>,
     volumes: BTreeSet<String>,
@@ -70,6 +72,20 @@ struct History {
     arrivals: u32,
     /// Looks in a row that found nothing to do.
     quiet: u32,
+}
+
+impl Course {
+    /// Notes what is not for these credentials to touch.
+    fn deny<Id: std::fmt::Display>(
+        &mut self,
+        denied: Vec<(Id, String)>,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) {
+        for (id, why) in denied {
+            progress(&why);
+            self.denied.insert(id.to_string(), why);
+        }
+    }
 }
 
 impl History {
@@ -185,6 +201,7 @@ impl Passes<'_> {
                         | RefusalClass::NoCapacity
                         | RefusalClass::Quota
                         | RefusalClass::NotFound
+                        | RefusalClass::UnknownProfile
                         | RefusalClass::Invalid => report.settled_intents += 1,
                     }
                 }
@@ -229,6 +246,7 @@ impl Passes<'_> {
             }
             progress(&format!("cancelled {} spot request(s)", bulk.done.len()));
             course.cancelled.extend(bulk.done);
+            course.deny(bulk.denied, progress);
             if let Some(error) = bulk.error {
                 progress(&error.to_string());
                 let slot = if is_hopeless(&error) {
@@ -244,6 +262,7 @@ impl Passes<'_> {
             progress(&format!("terminating {} instance(s)", bulk.done.len()));
             course.terminated.extend(bulk.done);
             course.protected.extend(bulk.protected);
+            course.deny(bulk.denied, progress);
             if let Some(error) = bulk.error {
                 progress(&error.to_string());
                 let slot = if is_hopeless(&error) {
@@ -266,7 +285,7 @@ impl Passes<'_> {
         }
         let mut ids: BTreeSet<_> = look.requests.iter().map(|it| it.id.clone()).collect();
         ids.extend(course.granted.iter().cloned());
-        ids.into_iter().collect()
+        ids.into_iter().filter(|id| !course.denied.contains_key(id.as_str())).collect()
     }
 
     fn to_terminate(&self, look: &Look, course: &Course) -> Vec<InstanceId> {
@@ -276,6 +295,7 @@ impl Passes<'_> {
         look.instances
             .iter()
             .filter(|it| !is_stopping(it) && !course.protected.contains(&it.id))
+            .filter(|it| !course.denied.contains_key(it.id.as_str()))
             .map(|it| it.id.clone())
             .collect()
     }
@@ -301,12 +321,16 @@ impl Passes<'_> {
         for id in requests.iter().map(|it| &it.id).chain(&course.granted) {
             // The last look may be from before the last cancel.
             if !course.cancelled.contains(id) {
-                left.insert(format!("spot request {id}"), why(course.cannot_cancel.as_ref()));
+                let denied = course.denied.get(id.as_str()).cloned();
+                let why = denied.unwrap_or_else(|| why(course.cannot_cancel.as_ref()));
+                left.insert(format!("spot request {id}"), why);
             }
         }
         for instance in instances {
             let why = if course.protected.contains(&instance.id) {
                 "it is protected from termination (disableApiTermination)".to_owned()
+            } else if let Some(denied) = course.denied.get(instance.id.as_str()) {
+                denied.clone()
             } else {
                 why(course.cannot_terminate.as_ref())
             };

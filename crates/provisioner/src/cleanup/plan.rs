@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{CleanupError, Inventory, Target};
+use super::{CleanupError, Inventory, Target, WorkerProfile};
 use crate::aws::Client;
-use crate::observed::KeyPair;
+use crate::observed::{KeyPair, Whose};
 
 /// What would be removed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -75,6 +75,7 @@ fn write_inventory(
         fleets,
         launch_templates,
         lasting_volumes,
+        worker_profile,
     } = inventory;
     writeln!(f, "{} in {}, account {account_id}:", target.key_name, target.region)?;
     for (what, items) in [("spot request", spot_requests), ("instance", instances)] {
@@ -99,6 +100,7 @@ fn write_inventory(
         }
         KeyPair::Absent | KeyPair::Unknown => {}
     }
+    write_worker_profile(f, worker_profile, target)?;
     for id in lasting_volumes {
         writeln!(f, "  (volume {id} stays when its instance is terminated)")?;
     }
@@ -115,6 +117,34 @@ fn write_inventory(
     Ok(())
 }
 
+fn write_worker_profile(
+    f: &mut fmt::Formatter<'_>,
+    found: &WorkerProfile,
+    target: &Target,
+) -> fmt::Result {
+    let WorkerProfile { role, instance_profile, policies, problem } = found;
+    let name = &target.key_name;
+    for (what, whose) in [("instance profile", instance_profile), ("IAM role", role)] {
+        match whose {
+            Whose::Ours => writeln!(f, "  {what} {name}")?,
+            Whose::Foreign => {
+                writeln!(f, "  (the {what} {name} carries no tag of ours and is kept)")?;
+            }
+            Whose::OtherRegion => {
+                writeln!(f, "  (the {what} {name} was made for another region and is kept)")?;
+            }
+            Whose::Absent | Whose::Unknown => {}
+        }
+    }
+    for policy in policies {
+        writeln!(f, "  (the IAM role cannot be deleted before somebody takes {policy} from it)")?;
+    }
+    if let Some(problem) = problem.as_ref().filter(|_| target.has_profile) {
+        writeln!(f, "  (IAM could not be looked at: {problem})")?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +157,7 @@ mod tests {
             region: "us-west-2".to_owned(),
             saved_account: None,
             named: Named::InFile,
+            has_profile: true,
         };
         let instance = Item {
             id: "i-1".to_owned(),
@@ -142,6 +173,12 @@ mod tests {
             fleets: Vec::new(),
             launch_templates: Vec::new(),
             lasting_volumes: Vec::new(),
+            worker_profile: WorkerProfile {
+                role: Whose::Ours,
+                instance_profile: Whose::Foreign,
+                policies: Vec::new(),
+                problem: None,
+            },
         };
         Plan { version: 1, account_id: "1".to_owned(), key_names: vec![inventory] }
     }
@@ -150,11 +187,13 @@ mod tests {
     fn the_list_names_everything() {
         assert_eq!(
             plan(KeyPair::Ours).to_string(),
-            "k in us-west-2, account 1:\n  instance i-1  running  c7g.large  -\n  key pair k\n"
+            "k in us-west-2, account 1:\n  instance i-1  running  c7g.large  -\n  key pair k\n  (the \
+             instance profile k carries no tag of ours and is kept)\n  IAM role k\n"
         );
         let json = serde_json::to_value(plan(KeyPair::Ours)).unwrap();
         assert_eq!(json["key_names"][0]["key_name"], "k");
         assert_eq!(json["key_names"][0]["key_pair"], "ours");
+        assert_eq!(json["key_names"][0]["worker_profile"]["instance_profile"], "foreign");
     }
 
     #[test]

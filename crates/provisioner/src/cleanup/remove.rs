@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::passes::Passes;
+use super::worker_profile;
 use super::{CleanupError, Inventory, Named, Options, Plan, Report, TargetReport};
 use crate::aws::Client;
-use crate::config::edit::{ConfigFile, EditError};
+use crate::config::edit::{ConfigFile, EditError, Saved};
+use crate::launch::profile_name;
 use crate::ledger::Ledger;
 use crate::observed::KeyPair;
 use crate::private_key;
@@ -50,11 +52,22 @@ pub async fn execute(
     if !in_file || !reports.iter().all(TargetReport::is_clean) {
         return Ok(Report::new(reports, None, None));
     }
-    let saved = config.remove_key_name(None).and_then(|()| config.save());
+    let saved = config
+        .saved()
+        .and_then(|saved| config.remove_key_name(gone_profile(&saved, &reports)))
+        .and_then(|()| config.save());
     Ok(match saved {
         Ok(()) => Report::new(reports, Some(config.path().to_owned()), None),
         Err(error) => Report::new(reports, None, Some(with_source(&error))),
     })
+}
+
+/// The instance profile that the file names and that we made, if it is gone.
+fn gone_profile<'s>(saved: &'s Saved, reports: &[TargetReport]) -> Option<&'s str> {
+    let profile = saved.iam_instance_profile.as_deref()?;
+    let is_it =
+        |it: &TargetReport| it.profile_is_gone && it.key_name.as_str() == profile_name(profile);
+    (saved.made_profile(profile) && reports.iter().any(is_it)).then_some(profile)
 }
 
 fn with_source(error: &EditError) -> String {
@@ -156,6 +169,7 @@ impl Removal<'_> {
         // From here on nothing runs under the key-name: what it stands on can go.
         self.delete_launch_templates(&mut report, &mut progress).await;
         self.delete_key_pair(config, &mut report, &mut progress).await;
+        worker_profile::delete(&self.client, target, &mut report, &mut progress).await;
         if report.is_clean()
             && let Err(error) = self.ledger.forget()
         {

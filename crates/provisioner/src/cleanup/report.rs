@@ -51,8 +51,13 @@ pub struct TargetReport {
     pub deleted: Vec<String>,
     /// What was kept because it is not ours, in words.
     pub kept: Vec<String>,
+    /// What could not be looked at, and need not be, in words.
+    pub notes: Vec<String>,
     /// What is left.
     pub left: Vec<Left>,
+    /// There is no instance profile of this name (any more).
+    #[serde(skip)]
+    pub profile_is_gone: bool,
 }
 
 /// Something that is left.
@@ -74,7 +79,9 @@ impl TargetReport {
             terminated: Vec::new(),
             deleted: Vec::new(),
             kept: Vec::new(),
+            notes: Vec::new(),
             left: Vec::new(),
+            profile_is_gone: false,
         }
     }
 
@@ -140,7 +147,9 @@ fn write_target(f: &mut fmt::Formatter<'_>, report: &TargetReport) -> fmt::Resul
         terminated,
         deleted,
         kept,
+        notes,
         left,
+        profile_is_gone: _,
     } = report;
     writeln!(f, "{key_name} in {region}:")?;
     for (verb, n, what) in [
@@ -157,6 +166,9 @@ fn write_target(f: &mut fmt::Formatter<'_>, report: &TargetReport) -> fmt::Resul
     }
     for what in kept {
         writeln!(f, "  kept {what}")?;
+    }
+    for note in notes {
+        writeln!(f, "  note: {note}")?;
     }
     for Left { what, why } in left {
         writeln!(f, "  left: {what}: {why}")?;

@@ -18,6 +18,9 @@ pub struct Target {
     pub saved_account: Option<String>,
     /// Who names it.
     pub named: Named,
+    /// Whether the configuration file says that `setup-aws` made worker profiles for its key-names.
+    #[serde(skip)]
+    pub has_profile: bool,
 }
 
 /// Who names a key-name.
@@ -49,6 +52,8 @@ pub fn targets(
     region: &str,
 ) -> Result<Vec<Target>, CleanupError> {
     let mut targets: Vec<Target> = Vec::new();
+    let profile = saved.iam_instance_profile.as_deref();
+    let has_profile = profile.is_some_and(|profile| saved.made_profile(profile));
     if let Some(key_name) = &saved.key_name {
         if let Some(saved_region) = saved.region.as_deref().filter(|it| *it != region) {
             return Err(CleanupError::WrongRegion {
@@ -62,6 +67,7 @@ pub fn targets(
             region: region.to_owned(),
             saved_account: saved.account_id.clone(),
             named: Named::InFile,
+            has_profile,
         });
     }
     for retired in &saved.retired {
@@ -72,6 +78,7 @@ pub fn targets(
                 region: retired.region.clone(),
                 saved_account: retired.account_id.clone(),
                 named: Named::InFile,
+                has_profile,
             });
         }
     }
@@ -85,6 +92,7 @@ pub fn targets(
                 region: region.to_owned(),
                 saved_account: None,
                 named: Named::OnCommandLine,
+                has_profile: false,
             }),
         }
     }
@@ -124,6 +132,20 @@ mod tests {
                 ("mine", "us-west-2", Named::OnCommandLine),
             ]
         );
+    }
+
+    #[test]
+    fn a_profile_named_after_a_key_name_is_ours() {
+        let with = |profile: &str| {
+            let saved = Saved { iam_instance_profile: Some(profile.to_owned()), ..saved() };
+            let targets = targets(&saved, &[KeyName::from("mine")], "us-west-2").unwrap();
+            targets.iter().map(|it| it.has_profile).collect::<Vec<_>>()
+        };
+        let all_of_the_file = [true, true, false];
+        assert_eq!(with("now"), all_of_the_file);
+        assert_eq!(with("old"), all_of_the_file);
+        assert_eq!(with("arn:aws:iam::1:instance-profile/now"), all_of_the_file);
+        assert_eq!(with("mine"), [false; 3]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::{Document, TableLike};
 
 use crate::ids::KeyName;
+use crate::launch::profile_name;
 use crate::settings::RetiredKeyName;
 use atomic::Target;
 use splice::Text;
@@ -90,6 +91,15 @@ pub struct Saved {
     pub account_id: Option<String>,
     /// `worker-defaults.iam-instance-profile`.
     pub iam_instance_profile: Option<String>,
+}
+
+impl Saved {
+    /// Whether `setup-aws` made this instance profile: it is named after one of the key-names.
+    pub fn made_profile(&self, profile: &str) -> bool {
+        let retired = self.retired.iter().map(|retired| &retired.key_name);
+        let mut names = self.key_name.iter().chain(retired);
+        names.any(|name| name.as_str() == profile_name(profile))
+    }
 }
 
 /// A configuration file open for editing. Nothing is written before [`ConfigFile::save`].

@@ -157,7 +157,7 @@ fn server(section: &Section<'_>) -> Server {
     let listen = section.checked_or(
         "listen",
         DEFAULT,
-        "Address and port of `POST /wake`, `GET /healthz`, `/readyz` and `/metrics`; `\"\"` is no server",
+        "Address and port of `POST /wake`, `GET /healthz`, `/readyz`, `/metrics` and `/v1/status`; `\"\"` is no server",
         |text| {
             text.parse::<SocketAddr>().map_err(|_| {
                 let message = format!("`{text}` is not an IP address with a port");

@@ -33,6 +33,11 @@ impl Reporter {
         self.rounds += 1;
     }
 
+    /// The number of the round under way, or of the last one.
+    pub(super) fn iteration(&self) -> u64 {
+        self.rounds
+    }
+
     pub(super) fn executed(&self, executed: &Executed) {
         let Executed { action, launch, result } = executed;
         let kind = action.kind.as_str();
@@ -73,7 +78,7 @@ impl Reporter {
                     spot_request.id = made.or(requests),
                     error.kind = refusal.map(|refusal| refusal.class.as_str()),
                     error.code = refusal.map(|refusal| refusal.code.as_str()),
-                    aws.operation = operation(&action.kind),
+                    aws.operation = action.kind.operation(),
                     aws.request_id = refusal.and_then(|refusal| refusal.request_id.as_deref()),
                     $($message)+
                 )
@@ -160,9 +165,7 @@ impl Reporter {
             let worker_type = note.worker_type.as_ref().map(WorkerTypeName::as_str);
             let kind = note.kind.as_str();
             let round = self.rounds;
-            if note.kind.withholds()
-                || matches!(note.kind, NoteKind::DemandUnknown | NoteKind::StrayKept)
-            {
+            if note.kind.is_problem() {
                 tracing::warn!(
                     reconcile.iteration = round,
                     note.kind = kind,
@@ -206,15 +209,5 @@ impl Reporter {
             "EC2 cannot be observed, so nothing is done: {text}"
         );
         self.failing = Some(code);
-    }
-}
-
-/// The call that an action is made with.
-fn operation(kind: &ActionKind) -> &'static str {
-    match kind {
-        ActionKind::Request(_) => "RequestSpotInstances",
-        ActionKind::Cancel(_) => "CancelSpotInstanceRequests",
-        ActionKind::Terminate(_) => "TerminateInstances",
-        ActionKind::Tag(_) => "CreateTags",
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{self, Client};
@@ -14,6 +15,7 @@ use crate::engine::Machines;
 use crate::launch::Pool;
 use crate::money::UsdPerHour;
 use crate::prices::{self, MAX_AGE, SpotPrices};
+use crate::status::{Scope, Seen};
 
 /// Fetched again this long before prices count as unknown: rounds are apart, and an answer may fail.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -23,6 +25,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// How long a round's end waits for the answer, which mostly takes a fraction of a second. Later ones
 /// are there at the next round's end.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one waits who wants to know it now.
+const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
 type Answer = (BTreeSet<Pool>, Timestamp, Result<BTreeMap<Pool, UsdPerHour>, aws::Error>);
 
@@ -33,12 +37,26 @@ pub(super) struct PriceWatch {
     /// The call under way, if any; it ends with this.
     calls: JoinSet<Answer>,
     asked: Option<Timestamp>,
-    failing: bool,
+    /// Why the last call brought none.
+    failure: Option<aws::Error>,
+    /// An answer came since it was last asked for news.
+    news: bool,
 }
 
 impl PriceWatch {
     pub(super) fn prices(&self) -> &SpotPrices {
         &self.prices
+    }
+
+    /// Why prices are unknown, if the last answer was a no.
+    pub(super) fn problem(&self) -> Option<Seen> {
+        let error = self.failure.as_ref()?;
+        Some(Seen::refusal(Scope::Prices, error.operation, &error.refusal))
+    }
+
+    /// Whether an answer has come since this was last called.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// Asks for the prices of `machines` if they are due, and takes in the answer if it comes before the
@@ -51,16 +69,7 @@ impl PriceWatch {
         stop: &CancellationToken,
         wake: &Notify,
     ) {
-        let now = Timestamp::now();
-        let pools = prices::pools_in_use(machines);
-        if self.calls.is_empty() && self.is_due(&pools, now) {
-            self.asked = Some(now);
-            let client = client.clone();
-            self.calls.spawn(async move {
-                let answer = client.spot_prices(&pools, now).await;
-                (pools, now, answer)
-            });
-        }
+        self.call_if_due(client, machines);
         let answer = tokio::select! {
             biased;
             answer = self.calls.join_next() => answer,
@@ -72,14 +81,33 @@ impl PriceWatch {
             }
             () = tokio::time::sleep(spare.min(PATIENCE)) => None,
         };
-        match answer {
-            Some(Ok((pools, at, Ok(found)))) => {
-                self.prices.learn(&pools, &found, at);
-                self.failing = false;
-            }
-            Some(Ok((_, _, Err(error)))) => self.failed(&error),
-            Some(Err(error)) => tracing::error!(%error, "asking for spot prices broke: {error}"),
-            None => {}
+        let (answered, known) = (answer.is_some(), self.failure.is_some());
+        self.take_in(answer);
+        if answered {
+            self.log_failure(known);
+        }
+    }
+
+    /// Asks for the prices of `machines` if they are due, and waits for the answer: somebody wants to
+    /// know.
+    pub(super) async fn ask_if_due(&mut self, client: &Client, machines: &[Machines]) {
+        self.call_if_due(client, machines);
+        // A later answer is taken in by the next look, if there is one.
+        if let Ok(answer) = timeout(LONG_PATIENCE, self.calls.join_next()).await {
+            self.take_in(answer);
+        }
+    }
+
+    fn call_if_due(&mut self, client: &Client, machines: &[Machines]) {
+        let now = Timestamp::now();
+        let pools = prices::pools_in_use(machines);
+        if self.calls.is_empty() && self.is_due(&pools, now) {
+            self.asked = Some(now);
+            let client = client.clone();
+            self.calls.spawn(async move {
+                let answer = client.spot_prices(&pools, now).await;
+                (pools, now, answer)
+            });
         }
     }
 
@@ -92,13 +120,29 @@ impl PriceWatch {
         rested && pools.iter().any(old)
     }
 
-    fn failed(&mut self, error: &aws::Error) {
-        // The same failure again is no news.
-        if self.failing {
+    fn take_in(&mut self, answer: Option<Result<Answer, JoinError>>) {
+        match answer {
+            Some(Ok((pools, at, Ok(found)))) => {
+                self.prices.learn(&pools, &found, at);
+                self.failure = None;
+                self.news = true;
+            }
+            Some(Ok((_, _, Err(error)))) => {
+                self.failure = Some(error);
+                self.news = true;
+            }
+            Some(Err(error)) => tracing::error!(%error, "asking for spot prices broke: {error}"),
+            None => {}
+        }
+    }
+
+    /// The same failure again is no news.
+    fn log_failure(&self, known: bool) {
+        let Some(error) = &self.failure else { return };
+        if known {
             tracing::debug!(%error, "spot prices are still unknown");
             return;
         }
-        self.failing = true;
         tracing::warn!(
             error.kind = %error.class(), error.code = error.code(), aws.operation = error.operation,
             aws.request_id = error.refusal.request_id,

@@ -12,6 +12,7 @@ use crate::ids::WorkerTypeName;
 use crate::prices::SpotPrices;
 use crate::settings::Settings;
 use crate::source::DemandError;
+use crate::status::{Picture, Record};
 
 /// One turn of the loop: a round, however it ended.
 #[derive(Clone, Copy, Debug)]
@@ -30,12 +31,26 @@ pub struct Turn<'a> {
     pub machines: &'a [Machines],
     /// Spot prices of the pools they run in, as far as known.
     pub prices: &'a SpotPrices,
+    /// What is told of this round, and what went wrong lately.
+    pub record: &'a Record,
     /// When the last round ended that could be decided.
     pub last_success: Option<Timestamp>,
     /// Rounds in a row that failed.
     pub failed_rounds: u32,
     /// How long until the next round is due.
     pub next: Duration,
+}
+
+impl Turn<'_> {
+    /// Takes what the round brought into a picture of the deployment. Where nothing was decided, the
+    /// picture stays what it was but for the record.
+    pub fn show(&self, picture: &mut Picture) {
+        if let Some(plan) = self.end.plan() {
+            picture.plan(plan, self.machines, self.ended);
+        }
+        picture.prices(self.prices);
+        picture.record(self.record);
+    }
 }
 
 /// How the queue was read in a round.

@@ -246,8 +246,7 @@ impl<'a> Draft<'a> {
         }
         if self.demand_known() {
             self.over_maximum(name, worker_type, group, coming);
-            let launch = wish.coming.saturating_sub(coming);
-            self.launch(name, worker_type, launch, wish.for_minimum, group, coming, pending.count);
+            self.launch(name, worker_type, wish, group, coming, pending.count);
         }
         if counts.overdue > 0 {
             let text = format!(
@@ -421,7 +420,7 @@ const TAG_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Whether the status says that this request cannot be filled where it is, for long enough.
 fn is_unfillable(request: &OpenRequest, now: Timestamp) -> bool {
-    classify(&request.status_code) == Some(RefusalClass::NoCapacity)
+    classify(request.status_code.as_str()) == Some(RefusalClass::NoCapacity)
         && clock::after(request.status_since, UNFILLABLE_AFTER) <= now
 }
 

@@ -3,7 +3,7 @@
 //! Soft state: kept on disk so that a restart, or a chain of `run --once`, goes on where it was, but
 //! losing it costs only some repeated tries. What money hangs on is in the [ledger](crate::ledger).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::engine::settle::fail;
 use crate::ids::{InstanceId, InstanceType, SpotRequestId, WorkerTypeName};
 use crate::launch::Pool;
 use crate::money::{Usd, UsdPerHour};
@@ -25,6 +26,8 @@ pub struct Memory {
     pub cool_downs: BTreeMap<String, CoolDown>,
     /// Quotas that refused a single instance, by code and group of families.
     pub breakers: BTreeMap<String, CoolDown>,
+    /// Instance profiles that EC2 did not know when it was last asked.
+    pub unknown_profiles: BTreeMap<String, UnknownProfile>,
     /// Launches that failed in a row, per worker type.
     pub failures: BTreeMap<WorkerTypeName, Failures>,
     /// The configuration that those failures are about, as a hash per worker type.
@@ -49,7 +52,7 @@ pub struct Memory {
 }
 
 /// A penalty that grows with each strike.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CoolDown {
     /// Refusals in a row.
@@ -59,6 +62,9 @@ pub struct CoolDown {
     /// What it said (`InsufficientInstanceCapacity`, …).
     pub code: String,
 }
+
+/// How many rounds running a machine must be known idle before it is ended for that.
+pub(super) const IDLE_ROUNDS: u32 = 2;
 
 /// The first pause after a pool refused. EC2's capacity changes within minutes; Karpenter's flat
 /// penalty is 3 min, half a minute doubling reaches it with the fourth refusal.
@@ -98,8 +104,39 @@ impl CoolDown {
     }
 }
 
+/// An instance profile that EC2 does not know. It may be a fresh one: what IAM makes reaches EC2 later.
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UnknownProfile {
+    /// The first time since an instance last started with it.
+    pub since: Timestamp,
+    /// The last time.
+    pub last: Timestamp,
+}
+
+impl UnknownProfile {
+    /// EC2 knows a fresh profile within ten seconds as a rule, and seldom after minutes (IAM User Guide,
+    /// "Changes that I make are not always immediately visible"; others wait for two). One that is still
+    /// unknown then is not there, and waiting mends nothing.
+    pub const MAY_BE_FRESH: Duration = Duration::from_mins(5);
+    /// Between two tries. Each is one call, however many worker types have the profile.
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    /// Whether it may still be a fresh one.
+    pub(super) fn may_be_fresh(&self, now: Timestamp) -> bool {
+        now < clock::after(self.since, Self::MAY_BE_FRESH)
+    }
+
+    /// Until when nothing is launched with it. Later than [`Self::MAY_BE_FRESH`] every launch is tried, and
+    /// counts as failed.
+    pub(super) fn held_until(&self, interval: Duration, now: Timestamp) -> Option<Timestamp> {
+        let until = clock::after(self.last, interval.min(Self::PAUSE));
+        (self.may_be_fresh(now) && now < until).then_some(until)
+    }
+}
+
 /// Launches of a worker type that failed in a row.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Failures {
     /// How many.
@@ -121,6 +158,75 @@ impl Memory {
             .collect();
         self.failures.retain(|name, _| self.configured.get(name) == now.get(name));
         self.configured = now;
+        let profiles: BTreeSet<&String> = settings
+            .worker_types
+            .values()
+            .filter_map(|worker_type| worker_type.iam_instance_profile.as_ref())
+            .collect();
+        self.unknown_profiles.retain(|profile, _| profiles.contains(profile));
+    }
+
+    /// EC2 does not know `profile`, with which `name` was launched. While it may be a fresh one that is no
+    /// failure; returns whether it is taken for one.
+    pub(super) fn profile_unknown(
+        &mut self,
+        profile: Option<&str>,
+        name: &WorkerTypeName,
+        said: &str,
+        now: Timestamp,
+    ) -> bool {
+        if let Some(profile) = profile {
+            let unknown = self.unknown_profiles.entry(profile.to_owned());
+            let unknown = unknown.or_insert(UnknownProfile { since: now, last: now });
+            unknown.last = now;
+            if unknown.may_be_fresh(now) {
+                return true;
+            }
+        }
+        let text = format!(
+            "{said}; correct `iam-instance-profile`, or make that profile and put a role into it: \
+             `provisionerd validate --aws` looks it up"
+        );
+        fail(&mut self.failures, name, text, now);
+        false
+    }
+
+    /// A number that changes when something is learned, and not with what every round adds to: further
+    /// rounds of machines that are known to be idle, what policies make of every look, and dollars, which are
+    /// counted on from the time that was saved with them.
+    pub fn learned(&self) -> u64 {
+        let Self {
+            cool_downs,
+            breakers,
+            failures,
+            unknown_profiles,
+            configured,
+            machines,
+            open,
+            cancelling,
+            fulfilled,
+            ended,
+            unclaimed_since,
+            policies: _,
+            spent: _,
+        } = self;
+        let mut hasher = DefaultHasher::new();
+        (cool_downs, breakers, failures, unknown_profiles, configured).hash(&mut hasher);
+        (open, cancelling, fulfilled, ended, unclaimed_since).hash(&mut hasher);
+        for (id, machine) in machines {
+            let MachineMemory {
+                first_seen,
+                asked: _,
+                claimed,
+                idle_rounds,
+                ran,
+                worker_type,
+                price,
+            } = machine;
+            let idle_rounds = idle_rounds.min(&IDLE_ROUNDS);
+            (id, first_seen, claimed, idle_rounds, ran, worker_type, price).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 
@@ -153,6 +259,9 @@ impl Failures {
 pub struct MachineMemory {
     /// When we first saw it.
     pub first_seen: Timestamp,
+    /// When it was asked for, where its request was seen with it.
+    #[serde(default)]
+    pub asked: Option<Timestamp>,
     /// Whether it was ever seen running a task.
     pub claimed: bool,
     /// In how many rounds running it was known to run none.
@@ -169,7 +278,7 @@ pub struct MachineMemory {
 }
 
 /// A request seen open.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct OpenMemory {
     /// Its worker type.
@@ -181,7 +290,7 @@ pub struct OpenMemory {
 }
 
 /// A request seen fulfilled, without its instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Fulfilled {
     /// The first sight.
@@ -193,7 +302,7 @@ pub struct Fulfilled {
 }
 
 /// A request we cancelled. Whether it made an instance all the same is followed in the ledger.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Cancelling {
     /// When.
@@ -266,6 +375,29 @@ mod tests {
         assert_eq!(failed(3).paused_until(), Some(at(60)));
         assert_eq!(failed(4).paused_until(), Some(at(120)));
         assert_eq!(failed(60).paused_until(), Some(at(3600)));
+    }
+
+    #[test]
+    fn what_every_round_adds_is_nothing_learned() {
+        let machine = |idle_rounds| MachineMemory {
+            first_seen: at(0),
+            asked: None,
+            claimed: true,
+            idle_rounds,
+            ran: true,
+            worker_type: None,
+            price: None,
+        };
+        let memory = |idle_rounds, second| Memory {
+            machines: BTreeMap::from([(InstanceId::from("i-1"), machine(idle_rounds))]),
+            spent: Spent { counted_to: Some(at(second)), usd: Usd::ZERO },
+            ..Memory::default()
+        };
+        assert_eq!(memory(2, 0).learned(), memory(7, 10).learned());
+        assert_ne!(memory(1, 0).learned(), memory(2, 0).learned());
+        let mut refused = memory(2, 0);
+        refused.cool_downs.insert("pool".to_owned(), CoolDown::strike(None, "x", at(0)));
+        assert_ne!(refused.learned(), memory(2, 0).learned());
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(super) struct Goal {
     pub(super) worker_type: WorkerTypeName,
     /// Instances still to ask for.
     pub(super) remaining: u64,
+    /// How many of these no task waits for: asked for in excess or in advance.
+    pub(super) extra: u64,
     pub(super) reason: Reason,
     /// Pools that refused in this round: each is asked once.
     pub(super) tried: BTreeSet<String>,
@@ -53,8 +55,18 @@ pub(super) struct Goal {
 }
 
 impl Goal {
-    pub(super) fn new(worker_type: WorkerTypeName, remaining: u64, reason: Reason) -> Self {
-        Self { worker_type, remaining, reason, tried: BTreeSet::new(), at_most: u64::MAX }
+    pub(super) fn new(
+        worker_type: WorkerTypeName,
+        remaining: u64,
+        extra: u64,
+        reason: Reason,
+    ) -> Self {
+        Self { worker_type, remaining, extra, reason, tried: BTreeSet::new(), at_most: u64::MAX }
+    }
+
+    /// How many of [`remaining`](Self::remaining) tasks or the minimum need.
+    pub(super) fn needed(&self) -> u64 {
+        self.remaining.saturating_sub(self.extra)
     }
 }
 
@@ -65,6 +77,8 @@ pub(super) enum Nowhere {
     Cooling { until: Timestamp, code: String },
     /// The quotas of every type left are used up.
     Quota { until: Timestamp, quota: String },
+    /// EC2 does not know the instance profile yet.
+    UnknownProfile { until: Timestamp, profile: String },
     /// Every pool was tried in this round.
     AllTried,
 }
@@ -74,6 +88,7 @@ impl Nowhere {
         match self {
             Self::Cooling { .. } | Self::AllTried => NoteKind::CoolingDown,
             Self::Quota { .. } => NoteKind::QuotaExceeded,
+            Self::UnknownProfile { .. } => NoteKind::ProfileNotVisible,
         }
     }
 }
@@ -86,6 +101,13 @@ impl fmt::Display for Nowhere {
             }
             Self::Quota { until, quota } => {
                 write!(f, "the account's quota is used up: {quota}; tried again at {until}")
+            }
+            Self::UnknownProfile { until, profile } => {
+                write!(
+                    f,
+                    "EC2 does not know the instance profile `{profile}` yet (what IAM makes reaches it within \
+                     minutes); tried again at {until}"
+                )
             }
             Self::AllTried => f.write_str("every type and zone refused in this round"),
         }
@@ -105,6 +127,18 @@ pub(super) fn all(worker_type: &WorkerType, resolved: &ResolvedWorkerType) -> Ve
             resolved.placements.iter().map(move |placement| place(instance_type, placement))
         })
         .collect()
+}
+
+/// Why nothing is launched with the worker type's instance profile now, if so.
+pub(super) fn held_profile(
+    worker_type: &WorkerType,
+    memory: &Memory,
+    interval: Duration,
+    now: Timestamp,
+) -> Option<Nowhere> {
+    let profile = worker_type.iam_instance_profile.as_ref()?;
+    let until = memory.unknown_profiles.get(profile)?.held_until(interval, now)?;
+    Some(Nowhere::UnknownProfile { until, profile: profile.clone() })
 }
 
 /// Whether nothing speaks against asking there: no late refusal, and a quota with room.

@@ -90,6 +90,16 @@ impl ActionKind {
         }
     }
 
+    /// The call of the EC2 API that it is made with.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "RequestSpotInstances",
+            Self::Cancel(_) => "CancelSpotInstanceRequests",
+            Self::Terminate(_) => "TerminateInstances",
+            Self::Tag(_) => "CreateTags",
+        }
+    }
+
     /// How many things it is about.
     pub fn count(&self) -> u64 {
         match self {
@@ -123,6 +133,8 @@ pub struct Reason {
 pub enum ReasonKind {
     /// Tasks wait.
     PendingTasks,
+    /// Tasks are likely to come that nothing would be free for.
+    Spare,
     /// Fewer than `min-instances`.
     BelowMinimum,
     /// A launch whose answer is not known is asked again with the same token.
@@ -156,6 +168,7 @@ impl ReasonKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PendingTasks => "pending-tasks",
+            Self::Spare => "spare",
             Self::BelowMinimum => "below-minimum",
             Self::UnansweredIntent => "unanswered-intent",
             Self::NoDemand => "no-demand",
@@ -224,6 +237,8 @@ pub enum NoteKind {
     CoolingDown,
     /// A quota is used up.
     QuotaExceeded,
+    /// EC2 does not know an instance profile that may be a fresh one.
+    ProfileNotVisible,
     /// A request of ours ended without an instance.
     LaunchFailed,
     /// Launches failed in a row.
@@ -269,6 +284,7 @@ impl NoteKind {
             Self::Unanswered => "unanswered",
             Self::CoolingDown => "cooling-down",
             Self::QuotaExceeded => "quota-exceeded",
+            Self::ProfileNotVisible => "profile-not-visible",
             Self::LaunchFailed => "launch-failed",
             Self::Paused => "paused",
             Self::Unresolved => "unresolved",
@@ -295,6 +311,7 @@ impl NoteKind {
             | Self::Throttled
             | Self::CoolingDown
             | Self::QuotaExceeded
+            | Self::ProfileNotVisible
             | Self::LaunchFailed
             | Self::Paused
             | Self::Unresolved
@@ -315,6 +332,61 @@ impl NoteKind {
             | Self::RunningIgnored
             | Self::UnknownState => false,
         }
+    }
+
+    /// Whether it says that something is wrong, and not only how things are.
+    pub fn is_problem(self) -> bool {
+        self.withholds() || matches!(self, Self::DemandUnknown | Self::StrayKept)
+    }
+
+    /// What the user can do about it, in a few words, where that is more than to wait.
+    pub fn fix(self) -> Option<&'static str> {
+        let fix = match self {
+            Self::DemandUnknown => "see that the queue answers at `queue.host` or `queue.url`",
+            Self::AtMaximum => "raise `max-instances`, if that is not enough",
+            Self::AtLimit => "raise `[limits]`, if that is not enough",
+            Self::PriceUnknown => "set `max-price`",
+            Self::LedgerLost => {
+                "wait for `provisioner.visibility-window`, or start with `--assume-clean` if nothing \
+                 was in flight"
+            }
+            Self::LedgerNotWritten => {
+                "free the disk of `provisioner.state-dir`, or mend its owner and mode"
+            }
+            Self::CoolingDown | Self::WaitingForCapacity => {
+                "name more `instance-types`, or narrow `availability-zones` and `subnets` less"
+            }
+            Self::QuotaExceeded => {
+                "ask AWS Service Quotas for more, name types of another family, or lower \
+                 `max-instances`"
+            }
+            Self::LaunchFailed | Self::Paused => {
+                "mend what EC2's message names; `provisionerd validate --aws` looks for it"
+            }
+            Self::Unresolved => {
+                "mend what the worker type names in AWS; use ids where names are ambiguous"
+            }
+            Self::ProfileNotVisible => {
+                "a new profile shows within minutes; else check `iam-instance-profile`"
+            }
+            Self::BootTimeout => "look at the console output of a machine, or raise `boot-timeout`",
+            Self::StrayKept => {
+                "end what is not needed by hand, and launch nothing under this key-name"
+            }
+            Self::KeyPairMissing => {
+                "make the key pair again under its name, or run `setup-aws --force`"
+            }
+            Self::UnknownWorkerType => "add the worker type, or an alias to one",
+            Self::MalformedTasks | Self::RunningIgnored => "mend the queue's answer",
+            Self::UnknownState => "upgrade",
+            Self::CheckFailed => "report it, with what `provisionerd plan --save-snapshot` saves",
+            Self::Throttled
+            | Self::InFlight
+            | Self::Unanswered
+            | Self::NeverSeen
+            | Self::UnresolvedInstance => return None,
+        };
+        Some(fix)
     }
 }
 

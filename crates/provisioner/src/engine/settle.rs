@@ -21,7 +21,7 @@ use crate::launch::Pool;
 use crate::ledger::{Granted, Intent, Ledger};
 use crate::money::{Usd, UsdPerHour};
 use crate::observed::{InstanceState, KeyPair, Observation, SpotRequest, SpotRequestState};
-use crate::refusal::{RefusalClass, classify};
+use crate::refusal::{RefusalClass, classify, classify_answer};
 use crate::settings::Settings;
 
 /// An unanswered call is repeated with its token while younger than this; EC2 keeps tokens longer
@@ -136,7 +136,8 @@ impl Settle<'_> {
     }
 
     fn settle_requests(&mut self, join: &Join<'_>, settled: &mut Settled) {
-        let window = self.settings.provisioner.visibility_window;
+        let settings = self.settings;
+        let window = settings.provisioner.visibility_window;
         let mut open_before = std::mem::take(&mut self.memory.open);
         let mut fulfilled_before = std::mem::take(&mut self.memory.fulfilled);
         let mut ended: Vec<(&SpotRequest, WorkerTypeName, Pool)> = Vec::new();
@@ -234,13 +235,17 @@ impl Settle<'_> {
                     if let Some(instance) = &request.instance {
                         if tracked && !fulfilled_before.contains_key(&request.id) {
                             self.memory.cool_downs.remove(&pool.to_string());
+                            let name = type_name.as_ref();
+                            if let Some(profile) = name.and_then(|it| profile_of(settings, it)) {
+                                self.memory.unknown_profiles.remove(profile);
+                            }
                         }
                         let at_once = granted
                             .is_some_and(|granted| clock::age(granted.at, self.now) < DIED_AT_ONCE);
                         if at_once
                             && request.state == SpotRequestState::Closed
                             && !self.memory.ended.contains_key(instance)
-                            && !is_no_fault(&request.status_code)
+                            && !is_no_fault(request.status_code.as_str())
                             && let Some(name) = &type_name
                         {
                             ended.push((request, name.clone(), pool.clone()));
@@ -321,13 +326,18 @@ impl Settle<'_> {
             "" => code.to_owned(),
             message => format!("{code}: {message}"),
         };
-        match classify(code) {
+        match classify_answer(code, request.status_message.as_str()) {
             Some(RefusalClass::NoCapacity | RefusalClass::Throttled | RefusalClass::Transient) => {
                 strike(&mut self.memory.cool_downs, pool.to_string(), code, self.now);
             }
             Some(RefusalClass::Quota) => {
                 let quota = quota(code, &pool.instance_type);
                 strike(&mut self.memory.breakers, quota, code, self.now);
+            }
+            // What took the request may have known the profile before what launches.
+            Some(RefusalClass::UnknownProfile) => {
+                let settings = self.settings;
+                self.memory.profile_unknown(profile_of(settings, name), name, &text, self.now);
             }
             // Ended by somebody's cancel: nothing went wrong.
             _ if code.starts_with("canceled") || code.starts_with("cancelled") => {}
@@ -519,33 +529,39 @@ impl Settle<'_> {
         settled: &mut Settled,
     ) {
         let now = self.now;
-        let mut before = std::mem::take(&mut self.memory.machines).into_iter().peekable();
-        let mut kept = Vec::with_capacity(join.instances.len());
-        let mut gone = Vec::new();
-        // Both are sorted: one pass.
-        for &(instance, request) in join.instances.iter().filter(|(it, _)| it.state.is_live()) {
-            while let Some(entry) = before.next_if(|(id, _)| *id < instance.id) {
-                gone.push(entry);
+        let mut shown =
+            join.instances.iter().filter(|(instance, _)| instance.state.is_live()).peekable();
+        let mut new = Vec::new();
+        // Both are sorted: one pass, in place.
+        let is_gone = |id: &InstanceId, machine: &mut MachineMemory| {
+            while let Some(first_seen) = shown.next_if(|(instance, _)| instance.id < *id) {
+                new.push(first_seen);
             }
+            let Some((instance, _)) = shown.next_if(|(instance, _)| instance.id == *id) else {
+                return true;
+            };
             let ran = instance.state == InstanceState::Running;
-            if let Some((id, mut machine)) = before.next_if(|(id, _)| *id == instance.id) {
-                if ran && !machine.ran {
-                    settled.came_up.extend(machine.worker_type.clone());
-                }
-                machine.ran |= ran;
-                kept.push((id, machine));
-                continue;
+            if ran && !machine.ran {
+                settled.came_up.extend(machine.worker_type.clone());
             }
+            machine.ran |= ran;
+            false
+        };
+        let gone: Vec<_> = self.memory.machines.extract_if(.., is_gone).collect();
+        new.extend(shown);
+        let new = new.into_iter().map(|(instance, request)| {
             let worker_type = instance
                 .tags
                 .worker_type
                 .as_ref()
                 .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+            let ran = instance.state == InstanceState::Running;
             if ran {
                 settled.came_up.extend(worker_type.cloned());
             }
             let seen = MachineMemory {
                 first_seen: now,
+                asked: request.map(|request| request.created),
                 claimed: false,
                 idle_rounds: 0,
                 ran,
@@ -554,10 +570,10 @@ impl Settle<'_> {
                     .and_then(|request| request.max_price)
                     .or_else(|| self.price_of(worker_type)),
             };
-            kept.push((instance.id.clone(), seen));
-        }
-        gone.extend(before);
-        self.memory.machines = kept.into_iter().collect();
+            (instance.id.clone(), seen)
+        });
+        let mut new: BTreeMap<_, _> = new.collect();
+        self.memory.machines.append(&mut new);
 
         let mut died: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
         for (id, machine) in gone {
@@ -568,7 +584,7 @@ impl Settle<'_> {
                     self.memory.spent.usd.plus(price.over(clock::age(from, now)));
             }
             let request = join.request_of(&id);
-            let interrupted = request.is_some_and(|it| is_no_fault(&it.status_code));
+            let interrupted = request.is_some_and(|it| is_no_fault(it.status_code.as_str()));
             if let Some(name) = machine.worker_type
                 && !machine.ran
                 && !interrupted
@@ -620,6 +636,11 @@ impl Settle<'_> {
     fn price_of(&self, worker_type: Option<&WorkerTypeName>) -> Option<UsdPerHour> {
         self.settings.worker_types.get(worker_type?)?.max_price
     }
+}
+
+/// The instance profile that the worker type has now.
+fn profile_of<'s>(settings: &'s Settings, name: &WorkerTypeName) -> Option<&'s str> {
+    settings.worker_types.get(name)?.iam_instance_profile.as_deref()
 }
 
 /// Whether EC2 took the instance back, or somebody ended it: no fault of the worker type.

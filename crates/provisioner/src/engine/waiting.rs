@@ -63,6 +63,7 @@ fn is_fence(kind: NoteKind) -> bool {
         | NoteKind::Unanswered
         | NoteKind::CoolingDown
         | NoteKind::QuotaExceeded
+        | NoteKind::ProfileNotVisible
         | NoteKind::LaunchFailed
         | NoteKind::Paused
         | NoteKind::Unresolved

@@ -2,10 +2,9 @@
 
 use super::facts::Facts;
 use super::verdict::{Kind, Needed, Severity, Verdict};
+use crate::launch::SPOT_ROLE;
 use crate::observed::KeyPair;
 use crate::settings::Settings;
-
-const SPOT_ROLE: &str = "AWSServiceRoleForEC2Spot";
 
 pub(super) fn judge(settings: &Settings, facts: &Facts, verdict: &mut Verdict) {
     let key_name = settings.provisioner.key_name.as_ref().map(ToString::to_string);
@@ -45,7 +44,8 @@ pub(super) fn judge(settings: &Settings, facts: &Facts, verdict: &mut Verdict) {
             Kind::SpotRole,
             SPOT_ROLE,
             "does not exist yet: the first spot request makes it, if its caller may",
-            "an administrator runs once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
+            "`setup-aws` makes it; or an administrator runs once: aws iam create-service-linked-role \
+             --aws-service-name spot.amazonaws.com",
         ),
         Err(refusal) => {
             about.unknown(Kind::SpotRole, SPOT_ROLE, "iam:GetRole", Needed::Optional, refusal, "");

@@ -1,6 +1,6 @@
 //! The launching calls of a worker type, as EC2 took their dry runs.
 
-use super::facts::{DryRunAnswer, Facts, Place, WorkerTypeFacts};
+use super::facts::{DryRunAnswer, Facts, InstanceProfile, Place, WorkerTypeFacts};
 use super::verdict::{About, Kind, Needed, Severity, said};
 use crate::refusal::{Refusal, RefusalClass};
 
@@ -37,12 +37,19 @@ pub(super) fn judge(found: &WorkerTypeFacts, facts: &Facts, about: &mut About<'_
                 "was launched although it was a dry run: what answers at this endpoint is not EC2",
                 "`cleanup-aws` removes it; check `aws.endpoint-url`",
             ),
-            DryRunAnswer::Refused(refusal) => refused(refusal, subject, facts, about),
+            DryRunAnswer::Refused(refusal) => refused(refusal, subject, found, facts, about),
         }
     }
 }
 
-fn refused(refusal: &Refusal, subject: String, facts: &Facts, about: &mut About<'_>) {
+fn refused(
+    refusal: &Refusal,
+    subject: String,
+    found: &WorkerTypeFacts,
+    facts: &Facts,
+    about: &mut About<'_>,
+) {
+    let has_profile = matches!(found.profile, Some(Ok(Some(InstanceProfile { has_role: true }))));
     match refusal.class {
         RefusalClass::Unauthorized => about.error(
             Kind::Permission,
@@ -61,8 +68,18 @@ fn refused(refusal: &Refusal, subject: String, facts: &Facts, about: &mut About<
                 "name other instance types, zones or subnets as well"
             },
         ),
+        // IAM has it, and EC2 hears of it later.
+        RefusalClass::UnknownProfile if has_profile => about.find(
+            Severity::Warning,
+            Kind::Launch,
+            subject,
+            format!("EC2 does not know the instance profile yet: {}", said(refusal)),
+            "validate again in some minutes: what IAM makes does not reach EC2 at once; `run` tries again \
+             by itself",
+        ),
         // A wrong image fails the whole call: it is named where the image was looked at.
-        RefusalClass::NotFound | RefusalClass::Invalid if about.has_errors() => about.find(
+        RefusalClass::NotFound | RefusalClass::UnknownProfile | RefusalClass::Invalid
+            if about.has_errors() => about.find(
             Severity::NotCheckable,
             Kind::Launch,
             subject,
@@ -70,6 +87,7 @@ fn refused(refusal: &Refusal, subject: String, facts: &Facts, about: &mut About<
             "mend what is named above first",
         ),
         RefusalClass::NotFound
+        | RefusalClass::UnknownProfile
         | RefusalClass::Invalid
         | RefusalClass::IdempotentMismatch
         | RefusalClass::Transient

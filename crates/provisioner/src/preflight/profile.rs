@@ -1,7 +1,8 @@
 //! The instance profile and the user data: what a worker starts with.
 
 use super::facts::{InstanceProfile, WorkerTypeFacts};
-use super::verdict::{About, Kind, Needed, Severity};
+use super::verdict::{About, Kind, Needed};
+use crate::launch::profile_name;
 use crate::settings::WorkerType;
 
 pub(super) fn judge(worker_type: &WorkerType, found: &WorkerTypeFacts, about: &mut About<'_>) {
@@ -10,12 +11,14 @@ pub(super) fn judge(worker_type: &WorkerType, found: &WorkerTypeFacts, about: &m
             Ok(Some(InstanceProfile { has_role: true })) => {
                 about.good(Kind::InstanceProfile, name, "exists and has a role");
             }
-            Ok(Some(InstanceProfile { has_role: false })) => about.find(
-                Severity::Warning,
+            Ok(Some(InstanceProfile { has_role: false })) => about.error(
                 Kind::InstanceProfile,
                 name,
-                "has no role in it: workers get no credentials",
-                "aws iam add-role-to-instance-profile",
+                "has no role in it: EC2 refuses launches with it",
+                format!(
+                    "aws iam add-role-to-instance-profile --instance-profile-name {} --role-name …",
+                    profile_name(name)
+                ),
             ),
             Ok(None) => about.error(
                 Kind::InstanceProfile,

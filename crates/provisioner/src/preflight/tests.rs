@@ -8,7 +8,7 @@ use crate::config;
 use crate::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
 use crate::launch::ResolvedPlacement;
 use crate::observed::KeyPair;
-use crate::refusal::{Refusal, RefusalClass, classify};
+use crate::refusal::{Refusal, RefusalClass, classify, classify_answer};
 
 fn settings(more: &str) -> Settings {
     let text = format!(
@@ -251,11 +251,32 @@ fn instance_profiles_and_user_data() {
     };
     assert!(with(Ok(Some(InstanceProfile { has_role: true }))).0.is_empty());
     let severity = |found: &[(Severity, Kind, String)]| found[0].0;
-    assert_eq!(severity(&with(Ok(Some(InstanceProfile { has_role: false }))).0), Severity::Warning);
+    assert_eq!(severity(&with(Ok(Some(InstanceProfile { has_role: false }))).0), Severity::Error);
     assert_eq!(severity(&with(Ok(None)).0), Severity::Error);
     assert_eq!(severity(&with(Err(refusal("AccessDenied"))).0), Severity::NotCheckable);
     let (found, verdict) = with(Err(refusal("RequestTimeout")));
     assert_eq!((severity(&found), verdict.unanswered), (Severity::NotCheckable, 0));
+    // EC2 hears later of what IAM has.
+    let unknown = |profile: Option<InstanceProfile>| {
+        let text = "Value (p) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance \
+                    Profile name";
+        let refusal = Refusal {
+            class: classify_answer("InvalidParameterValue", text).unwrap(),
+            message: text.to_owned(),
+            ..refusal("InvalidParameterValue")
+        };
+        let found = judged(more, |it| {
+            linux(it).profile = Some(Ok(profile));
+            linux(it).launches[0].1 = Looked::Err(refusal.clone()).into();
+        });
+        found.0.iter().map(|(severity, kind, _)| (*severity, *kind)).collect::<Vec<_>>()
+    };
+    let fresh = unknown(Some(InstanceProfile { has_role: true }));
+    assert_eq!(fresh, [(Severity::Warning, Kind::Launch)]);
+    let absent = unknown(None);
+    let expected =
+        [(Severity::Error, Kind::InstanceProfile), (Severity::NotCheckable, Kind::Launch)];
+    assert_eq!(absent, expected);
     only(Severity::Error, Kind::UserData, "too long", |it| {
         linux(it).user_data = Err("too long".to_owned());
     });

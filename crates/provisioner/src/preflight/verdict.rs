@@ -236,6 +236,7 @@ impl About<'_> {
             RefusalClass::NoCapacity
             | RefusalClass::Quota
             | RefusalClass::NotFound
+            | RefusalClass::UnknownProfile
             | RefusalClass::Invalid
             | RefusalClass::IdempotentMismatch => self.error(kind, subject, said(refusal), fix),
         }

@@ -1,4 +1,4 @@
-//! Where the queue is, and what may be said and sent there.
+//! Where a server is, and what may be said and sent there.
 
 use std::net::IpAddr;
 
@@ -6,8 +6,8 @@ use reqwest::Url;
 
 use crate::source::DemandError;
 
-/// Reads the queue's base URL.
-pub(super) fn parse(base_url: &str) -> Result<Url, DemandError> {
+/// Reads a base URL.
+pub(crate) fn parse(base_url: &str) -> Result<Url, DemandError> {
     match Url::parse(base_url) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
         Ok(url) => Err(DemandError::Address { url: shown(&url) }),
@@ -27,7 +27,7 @@ pub(super) fn jobs(base: &Url, state: &str) -> Url {
 }
 
 /// Returns `url` for messages: without user name and password.
-pub(super) fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     without_user(url.clone()).to_string()
 }
 
@@ -40,7 +40,7 @@ pub(super) fn without_user(mut url: Url) -> Url {
 }
 
 /// Returns whether what is sent there stays on this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         address.map_or(host == "localhost", |address| address.is_loopback())

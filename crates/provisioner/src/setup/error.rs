@@ -44,6 +44,15 @@ pub enum SetupError {
         /// Why not.
         reason: String,
     },
+    /// The file names an instance profile that is not ours.
+    #[error(
+        "the configuration file already has an instance profile: worker-defaults.iam-instance-profile is \
+         `{profile}`"
+    )]
+    OwnProfile {
+        /// What the file says.
+        profile: String,
+    },
     /// There is a file where the private key is to go.
     #[error("`{}` exists and is not overwritten", path.display())]
     PrivateKeyExists {
@@ -128,6 +137,7 @@ impl SetupError {
             | Self::WrongRegion { .. }
             | Self::WrongAccount { .. }
             | Self::Prefix(_)
+            | Self::OwnProfile { .. }
             | Self::PublicKey { .. } => true,
             Self::PrivateKeyExists { .. }
             | Self::State(_)
@@ -148,6 +158,9 @@ impl SetupError {
                 "choose the account's profile with --profile, or name another file with --config"
             }
             Self::Prefix(_) => "a shorter --prefix of allowed characters leaves room for the uuid",
+            Self::OwnProfile { .. } => {
+                "leave out --with-worker-profile to go on using it, or remove that key from the file"
+            }
             Self::PrivateKeyExists { .. } => "run it again: every run makes another name",
             Self::Look(error) | Self::Failed { source: Cause::Aws(error), .. } => error.hint()?,
             Self::State(error) | Self::Failed { source: Cause::State(error), .. } => {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::ids::KeyName;
+use crate::launch::SPOT_ROLE;
 
 /// What [`setup`](super::setup) did, or in a dry run would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,12 +27,43 @@ pub struct SetupReport {
     pub private_key: Option<PathBuf>,
     /// Which public key was imported.
     pub public_key: Option<PathBuf>,
+    /// The instance profile that was made, and its role of the same name; saved as
+    /// `worker-defaults.iam-instance-profile`.
+    pub iam_instance_profile: Option<KeyName>,
+    /// The service-linked role that spot requests need.
+    pub spot_role: SpotRole,
     /// Where the empty ledger is.
     pub state_dir: PathBuf,
     /// The key-name before it, of which nothing is left.
     pub replaced: Option<KeyName>,
     /// The key-name before it, which `cleanup-aws` has yet to clean up.
     pub retired: Option<KeyName>,
+    /// What did not go as it should, without being in the way. Not part of the text: a program's
+    /// warnings go elsewhere.
+    pub warnings: Vec<Warning>,
+}
+
+/// Whether the account has the service-linked role for spot requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpotRole {
+    /// It was there.
+    Exists,
+    /// It was made.
+    Made,
+    /// In a dry run: it is not there, and would be made.
+    Absent,
+    /// It could not be looked at or made; a warning says why.
+    Unknown,
+}
+
+/// Something the user should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// What is wrong.
+    pub message: String,
+    /// What the user can do about it.
+    pub hint: String,
 }
 
 impl fmt::Display for SetupReport {
@@ -45,9 +77,12 @@ impl fmt::Display for SetupReport {
             config_file,
             private_key,
             public_key,
+            iam_instance_profile,
+            spot_role,
             state_dir,
             replaced,
             retired,
+            warnings: _,
         } = self;
         let past =
             |done: &'static str, planned: &'static str| if *dry_run { planned } else { done };
@@ -67,6 +102,16 @@ impl fmt::Display for SetupReport {
                     file.display()
                 )?;
             }
+        }
+        if let Some(name) = iam_instance_profile {
+            let verb = past("Made", "Would make");
+            writeln!(f, "{verb} the IAM role and instance profile `{name}`, without permissions.")?;
+            let verb = past("Saved", "Would save");
+            writeln!(f, "{verb} it as worker-defaults.iam-instance-profile.")?;
+        }
+        if matches!(spot_role, SpotRole::Made | SpotRole::Absent) {
+            let verb = past("Made", "Would make");
+            writeln!(f, "{verb} the account's service-linked role {SPOT_ROLE}.")?;
         }
         let verb = past("Saved", "Would save");
         writeln!(f, "{verb} key-name, region and account in {}.", config_file.display())?;

@@ -1,14 +1,16 @@
 //! Versioned JSON files that are replaced whole or not at all.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeMap as _;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use super::StateDirError;
 
@@ -47,23 +49,20 @@ pub(super) fn read<T: DeserializeOwned>(
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8], format: &Format) -> Result<T, String> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u64,
-    }
     if bytes.is_empty() {
         return Err("it is empty".to_owned());
     }
-    // The version first: the rest of another version's file may have any shape.
-    let Version { version } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    // The version first: the rest of another version's file may have any shape. And not by way of JSON
+    // values, which take ten times the memory of what they are turned into.
+    let fields: BTreeMap<String, &RawValue> =
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let field = |name: &str| fields.get(name).ok_or_else(|| format!("it has no `{name}`"));
+    let version: u64 =
+        serde_json::from_str(field("version")?.get()).map_err(|error| error.to_string())?;
     if version != format.version {
         return Err(format!("it has version {version}, this program knows {}", format.version));
     }
-    let mut fields: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let value =
-        fields.remove(format.field).ok_or_else(|| format!("it has no `{}`", format.field))?;
-    serde_json::from_value(value).map_err(|error| error.to_string())
+    serde_json::from_str(field(format.field)?.get()).map_err(|error| error.to_string())
 }
 
 /// Replaces a file: temporary file, sync, rename, sync of the directory. The caller holds the lock.
@@ -72,16 +71,10 @@ pub(super) fn replace<T: Serialize>(
     format: &Format,
     value: &T,
 ) -> Result<(), StateDirError> {
-    let mut bytes = serde_json::to_vec(&Versioned { format, value })
-        .map_err(|source| StateDirError::Encode { path: path.to_owned(), source })?;
-    bytes.push(b'\n');
     let temporary = path.with_file_name(format!("{}.new", format.name));
-    let written = write_synced(&temporary, &bytes)
-        .map_err(|source| StateDirError::io("write", &temporary, source))
-        .and_then(|()| {
-            fs::rename(&temporary, path)
-                .map_err(|source| StateDirError::io("replace", path, source))
-        });
+    let written = write_synced(&temporary, &Versioned { format, value }).and_then(|()| {
+        fs::rename(&temporary, path).map_err(|source| StateDirError::io("replace", path, source))
+    });
     if let Err(error) = written {
         // Of no use, and on a full disk in the way. If it stays, the next write removes it.
         drop(fs::remove_file(&temporary));
@@ -104,15 +97,25 @@ impl<T: Serialize> Serialize for Versioned<'_, T> {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_synced(path: &Path, value: &impl Serialize) -> Result<(), StateDirError> {
+    let failed = |source| StateDirError::io("write", path, source);
     // A rest of a crashed write may have other permissions; a link would lead elsewhere.
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = BufWriter::new(file.map_err(failed)?);
+    serde_json::to_writer(&mut file, value).map_err(|source| {
+        if source.is_io() {
+            failed(source.into())
+        } else {
+            StateDirError::Encode { path: path.to_owned(), source }
+        }
+    })?;
+    file.write_all(b"\n").map_err(failed)?;
+    let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.sync_all().map_err(failed)
 }
 
 /// Makes renames and new entries in a directory survive a power cut.

@@ -217,6 +217,24 @@ fn soft_state_is_remembered_or_forgotten() {
 }
 
 #[test]
+fn the_last_round_is_told_or_is_not_and_goes_with_the_rest() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    assert_eq!(dir.read_record().unwrap(), None, "nobody was here");
+    let locked = dir.lock().unwrap();
+    locked.write_record(&Record::default()).unwrap();
+    assert_eq!(dir.read_record().unwrap(), Some(Record::default()));
+    let path = dir.path().join("last-round.json");
+    assert_eq!(mode(&path), 0o600);
+    fs::write(&path, "{\"version\":2,\"record\":{}}").unwrap();
+    assert_eq!(dir.read_record().unwrap(), None, "of another version");
+    locked.forget().unwrap();
+    assert!(!path.exists() && !dir.path().exists());
+    fs::create_dir_all(&path).unwrap();
+    assert!(dir.read_record().is_err(), "it is there and cannot be read");
+}
+
+#[test]
 fn a_second_handle_is_refused_until_the_first_is_dropped() {
     let root = tempfile::tempdir().unwrap();
     let dir = state_dir(root.path());

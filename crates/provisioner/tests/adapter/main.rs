@@ -6,6 +6,7 @@
 )]
 
 mod execute;
+mod iam;
 mod observe;
 mod prices;
 mod request;

@@ -100,10 +100,14 @@ async fn everything_of_use_is_read() {
         "<instanceId>i-1</instanceId>\
          <launchedAvailabilityZone>us-west-2b</launchedAvailabilityZone>",
     );
-    let running = xml::instance("i-1", "running", &(xml::from_request("sir-2") + &tagged));
+    let more = "<networkInterfaceSet><item><instanceId>none</instanceId><tagSet/></item>\
+                </networkInterfaceSet><platformDetails>Windows &amp; more</platformDetails>";
+    let more = xml::from_request("sir-2") + &tagged + more;
+    let running = xml::instance("i-1", "running", &more);
+    let old = xml::instance("i-2", "running", "<platform>windows</platform>");
     let ec2 = world(
         move |_| xml::spot_requests(&[open.clone(), active.clone()], ""),
-        move |_| xml::instances(std::slice::from_ref(&running), ""),
+        move |_| xml::instances(&[running.clone(), old.clone()], ""),
         BTreeMap::new(),
     );
     let tags = OwnTags {
@@ -114,8 +118,8 @@ async fn everything_of_use_is_read() {
     let open = SpotRequest {
         id: SpotRequestId::from("sir-1"),
         state: SpotRequestState::Open,
-        status_code: "pending-evaluation".to_owned(),
-        status_message: "Being evaluated.".to_owned(),
+        status_code: "pending-evaluation".into(),
+        status_message: "Being evaluated.".into(),
         status_time: Some(time("2026-11-23T11:30:05Z")),
         created: time("2026-11-23T11:30:00Z"),
         instance: None,
@@ -139,11 +143,18 @@ async fn everything_of_use_is_read() {
         zone: Some(Zone::from("us-west-2a")),
         launch_time: time("2026-11-23T11:00:00Z"),
         spot_request: Some(SpotRequestId::from("sir-2")),
-        other_platform: None,
+        other_platform: Some("Windows & more".to_owned()),
         tags,
     };
+    let old = Instance {
+        id: InstanceId::from("i-2"),
+        spot_request: None,
+        other_platform: Some("windows".to_owned()),
+        tags: OwnTags::default(),
+        ..running.clone()
+    };
     let observation = Observation {
-        instances: vec![running],
+        instances: vec![running, old],
         spot_requests: vec![open, active],
         key_pair: KeyPair::Unknown,
     };

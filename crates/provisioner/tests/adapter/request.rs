@@ -30,7 +30,7 @@ fn tags() -> BTreeMap<String, String> {
     tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
-fn call() -> LaunchCall {
+pub(crate) fn call() -> LaunchCall {
     LaunchCall {
         token: ClientToken::from("t-1"),
         worker_type: WorkerTypeName::from("linux"),

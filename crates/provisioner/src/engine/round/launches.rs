@@ -34,8 +34,11 @@ impl Engine {
         else {
             return Err(Nowhere::AllTried);
         };
-        let places = options::all(worker_type, resolved);
         let interval = self.settings.provisioner.interval;
+        if let Some(held) = options::held_profile(worker_type, &self.memory, interval, now) {
+            return Err(held);
+        }
+        let places = options::all(worker_type, resolved);
         options::next(&places, &goal.tried, &self.memory, interval, now)
     }
 
@@ -209,7 +212,9 @@ impl Engine {
         // Before the token is looked at, a repeated call may be refused for the moment only; that says
         // nothing of the first one.
         let closes = match class {
-            RefusalClass::Throttled | RefusalClass::Unauthorized => !repeated,
+            RefusalClass::Throttled | RefusalClass::Unauthorized | RefusalClass::UnknownProfile => {
+                !repeated
+            }
             RefusalClass::Transient | RefusalClass::IdempotentMismatch => false,
             RefusalClass::NoCapacity
             | RefusalClass::Quota
@@ -225,8 +230,11 @@ impl Engine {
             intent.accepted = Some(now);
             self.ledger_dirty = true;
         }
-        // A refusal brings the next round soon; only throttling asks for the opposite.
-        round.soon |= class.is_definite() && class != RefusalClass::Throttled;
+        // A refusal brings the next round soon; only throttling asks for the opposite. A repeated call that
+        // stays open for a profile would be made in each of those rounds.
+        let asks_for_time =
+            class == RefusalClass::Throttled || repeated && class == RefusalClass::UnknownProfile;
+        round.soon |= class.is_definite() && !asks_for_time;
         round.throttled |= class == RefusalClass::Throttled;
         round.launches_throttled |= class == RefusalClass::Throttled;
         if class == RefusalClass::NoCapacity {
@@ -253,6 +261,7 @@ impl Engine {
                 // over those that are not.
                 goal.at_most = u64::MAX;
             }
+            RefusalClass::UnknownProfile => return self.profile_unknown(call, refusal, &goal, now),
             RefusalClass::Throttled
             | RefusalClass::NotFound
             | RefusalClass::Unauthorized
@@ -261,6 +270,30 @@ impl Engine {
             | RefusalClass::Transient => return,
         }
         round.goals.push_back(goal);
+    }
+
+    /// EC2 does not know the instance profile: no other pool helps, and nothing more is asked for `goal` in
+    /// this round.
+    fn profile_unknown(
+        &mut self,
+        call: &LaunchCall,
+        refusal: &Refusal,
+        goal: &Goal,
+        now: Timestamp,
+    ) {
+        let (name, said) = (&call.worker_type, refusal.to_string());
+        let profile = call.iam_instance_profile.as_deref();
+        if !self.memory.profile_unknown(profile, name, &said, now) {
+            return;
+        }
+        let interval = self.settings.provisioner.interval;
+        let worker_type = self.settings.worker_types.get(name);
+        let held =
+            worker_type.and_then(|it| options::held_profile(it, &self.memory, interval, now));
+        if let (Some(why), Some(round)) = (held, self.round.as_mut()) {
+            let text = format!("{} instances are still wanted, but {why}", goal.remaining);
+            round.notes.push(Note::new(Some(name), why.kind(), text));
+        }
     }
 }
 

@@ -1,0 +1,60 @@
+//! A bare HTTP client that keeps its connection.
+
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+use super::stand_in::StandIn;
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    runtime: Runtime,
+    client: reqwest::Client,
+}
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Self { runtime: runtime.expect("a runtime"), client: reqwest::Client::new() }
+    }
+
+    /// The body of an answer.
+    pub(crate) fn get(&self, url: &str) -> String {
+        self.runtime.block_on(async {
+            let answer = self.client.get(url).send().await.expect("an answer");
+            answer.text().await.expect("the whole answer")
+        })
+    }
+
+    /// Posts nothing.
+    pub(crate) fn post(&self, url: &str) {
+        self.runtime.block_on(async {
+            let answer = self.client.post(url).send().await.expect("an answer");
+            assert!(answer.status().is_success(), "{url}: {}", answer.status());
+        });
+    }
+
+    /// Fetches what a round looks at, and throws it away: how long that takes, and how many bytes it is.
+    pub(crate) fn fetch_all(&self, stand_in: &StandIn) -> (Duration, usize) {
+        let began = Instant::now();
+        let url = format!("http://{}", stand_in.address());
+        let mut bytes = 0;
+        for state in ["PENDING", "RUNNING"] {
+            bytes += self.get(&format!("{url}/0.1.0/jobs?state={state}")).len();
+        }
+        let listings = [
+            ("DescribeSpotInstanceRequests", stand_in.n_pages()),
+            ("DescribeInstances", stand_in.n_pages()),
+        ];
+        for (operation, pages) in listings {
+            for page in 0..pages {
+                let form = format!("Action={operation}&NextToken={page}");
+                bytes += self.runtime.block_on(async {
+                    let answer = self.client.post(&url).body(form).send().await;
+                    answer.expect("an answer").bytes().await.expect("the whole answer").len()
+                });
+            }
+        }
+        (began.elapsed(), bytes)
+    }
+}

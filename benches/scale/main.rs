@@ -1,0 +1,186 @@
+//! What `provisionerd run` takes at scale: memory, calls and time per round with up to 20,000 instances in
+//! 100 worker types, and how soon after `POST /wake` the launching call is on the wire.
+//!
+//! `cargo bench --bench scale`; with `-- --wakes N` for more or fewer wake-ups.
+//!
+//! The program runs as it is shipped, against a stand-in for EC2, STS and the queue on loopback that
+//! answers as long-windedly as EC2 does. Everything shares the machine's cores.
+#![expect(clippy::print_stdout, reason = "the figures are what a benchmark is for")]
+#![expect(clippy::expect_used, reason = "a benchmark has nobody to report errors to")]
+
+mod fleet;
+mod http;
+#[path = "../../tests/support/openmetrics.rs"]
+mod openmetrics;
+mod program;
+mod stand_in;
+mod xml;
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fleet::Fleet;
+use http::Client;
+use program::{Daemon, PROGRAM, Pace};
+use stand_in::{Calls, StandIn};
+
+/// Rounds until everything has been seen: user data, key pair, prices, machines known twice.
+const WARM_UP: usize = 5;
+const MEASURED: usize = 20;
+const PENDING: usize = 10_000;
+const WAKES: usize = 300;
+const HELPS: usize = 50;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let wakes = arguments.iter().position(|argument| argument == "--wakes").map_or(WAKES, |at| {
+        arguments.get(at + 1).and_then(|text| text.parse().ok()).expect("--wakes takes a number")
+    });
+    let client = Client::new();
+    program();
+    println!("\nrounds with {PENDING} pending tasks, every worker type at its maximum:");
+    println!(
+        "{:>9} {:>10} {:>10} {:>8} {:>14} {:>9} {:>9} {:>10} {:>8} {:>7} {:>12}",
+        "instances",
+        "peak MiB",
+        "now MiB",
+        "of file",
+        "calls (pages)",
+        "MB/round",
+        "round ms",
+        "bare ms",
+        "ratio",
+        "CPU ms",
+        "memory.json"
+    );
+    for machines in [1_000, 10_000, 20_000] {
+        rounds(&client, machines);
+    }
+    wake_ups(&client, 1_000, wakes);
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "MISSED" }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for show")]
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+fn at(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() * percent).div_ceil(100).saturating_sub(1)]
+}
+
+/// The program by itself.
+fn program() {
+    let size = fs::metadata(PROGRAM).expect("the program is there").len();
+    println!("stripped binary: {:.1} MiB", mib(size / 1024));
+    let mut times: Vec<Duration> = (0..HELPS)
+        .map(|_| {
+            let began = Instant::now();
+            let status = Command::new(PROGRAM).arg("--help").stdout(Stdio::null()).status();
+            assert!(status.expect("the program starts").success());
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!(
+        "--help: median {:.1} ms, fastest {:.1}, slowest {:.1} of {HELPS}; under 20 ms: {}",
+        ms(at(&times, 50)),
+        ms(times[0]),
+        ms(at(&times, 100)),
+        verdict(ms(at(&times, 50)) < 20.0)
+    );
+}
+
+/// Rounds in which there is nothing to do.
+fn rounds(client: &Client, machines: usize) {
+    let stand_in = StandIn::start(Fleet::backlogged(machines, PENDING));
+    let pages = 2 * stand_in.n_pages();
+    let mut bare: Vec<(Duration, usize)> = (0..5).map(|_| client.fetch_all(&stand_in)).collect();
+    bare.sort();
+    let (bare, bytes) = bare[bare.len() / 2];
+
+    let pace = Pace { interval: "1s", min_interval: "100ms" };
+    let mut daemon = Daemon::start(&stand_in, pace, 0);
+    // Those of the bare client are among them.
+    let asked = stand_in.rounds().len();
+    daemon.until("warms up", |_| (stand_in.rounds().len() > asked + WARM_UP).then_some(()));
+    let (before, usage_before) = (daemon.rounds(client), daemon.usage());
+    let seen = stand_in.rounds().len();
+    daemon.until("goes on", |_| (stand_in.rounds().len() > seen + MEASURED).then_some(()));
+    let (after, usage) = (daemon.rounds(client), daemon.usage());
+
+    let calls = stand_in.rounds();
+    let most = calls[seen..].iter().map(n_calls).max().unwrap_or_default();
+    assert!(
+        calls[seen..].iter().all(|calls| calls.keys().all(|it| it.starts_with("Describe"))),
+        "there is nothing to do: {calls:?}"
+    );
+    let n_rounds = after.count - before.count;
+    let round = Duration::from_secs_f64((after.seconds - before.seconds) / n_rounds);
+    let processor = usage.processor.saturating_sub(usage_before.processor).div_f64(n_rounds);
+    println!(
+        "{machines:>9} {:>10.1} {:>10.1} {:>8.1} {:>14} {:>9.1} {:>9.0} {:>10.0} {:>8.1} {:>7.0} {:>12}",
+        mib(usage.peak_kib),
+        mib(usage.resident_kib),
+        mib(usage.file_kib),
+        format!("{most} ({pages})"),
+        mib(bytes as u64 / 1024),
+        ms(round),
+        ms(bare),
+        round.div_duration_f64(bare),
+        ms(processor),
+        daemon.memory_file().map_or(0, |file| file.len()),
+    );
+    assert!(most >= pages, "every page is asked for");
+    println!("{:>9} calls: pages and at most two: {}", "", verdict(most <= pages + 2));
+    if machines == 20_000 {
+        println!("{:>9} peak under 60 MiB: {}", "", verdict(mib(usage.peak_kib) < 60.0));
+    }
+}
+
+fn n_calls(calls: &Calls) -> usize {
+    calls.values().sum()
+}
+
+/// From a wake-up to the launching call that it brings.
+fn wake_ups(client: &Client, machines: usize, wakes: usize) {
+    let stand_in = StandIn::start(Fleet::busy(machines));
+    let mut bare: Vec<_> = (0..9).map(|_| client.fetch_all(&stand_in).0).collect();
+    bare.sort();
+    let pace = Pace { interval: "10s", min_interval: "1s" };
+    let mut daemon = Daemon::start(&stand_in, pace, machines);
+    daemon.until("runs a round", |daemon| (daemon.rounds(client).count >= 1.0).then_some(()));
+    let launches = stand_in.launches();
+    let mut times: Vec<Duration> = (0..wakes)
+        .map(|number| {
+            // Past `min-interval`, and not in step with anything.
+            thread::sleep(Duration::from_millis(1_020 + (number as u64 * 7_919) % 200));
+            stand_in.task(&fleet::worker_type(number * 37));
+            let began = Instant::now();
+            client.post(&format!("{}/wake", daemon.url()));
+            let launched = launches.recv_timeout(Duration::from_secs(30));
+            let launched = launched.unwrap_or_else(|_| panic!("no launch; {}", daemon.log()));
+            launched.duration_since(began)
+        })
+        .collect();
+    assert_eq!(stand_in.machines(), machines);
+    times.sort();
+    println!(
+        "\nfrom POST /wake to the launching call, {machines} instances, {wakes} wake-ups: \
+         p50 {:.0} ms, p99 {:.0}, slowest {:.0} (a bare client fetches the same pages in {:.0} ms)",
+        ms(at(&times, 50)),
+        ms(at(&times, 99)),
+        ms(at(&times, 100)),
+        ms(at(&bare, 50)),
+    );
+    println!("p99 under 250 ms: {}", verdict(ms(at(&times, 99)) < 250.0));
+}

@@ -1,0 +1,64 @@
+//! `provisionerd iam-policy`.
+
+use clap::{Args, ValueEnum};
+use provisioner::ids::KeyName;
+
+use super::setup::parse_prefix;
+
+/// `provisionerd iam-policy`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  provisionerd iam-policy > run.json
+  provisionerd iam-policy --for setup --with-worker-profile > setup.json
+  provisionerd iam-policy --for cleanup > cleanup.json
+
+`aws iam create-policy --policy-name NAME --policy-document file://run.json`
+takes it. Make it again when the configuration changes")]
+pub struct IamPolicyArgs {
+    /// The program that is to have the policy
+    #[arg(long = "for", value_name = "PROGRAM", value_enum, default_value_t)]
+    pub program: PolicyFor,
+
+    /// With `--for setup`: what the key-name starts with, as given to `setup-aws`
+    #[arg(long, value_name = "TEXT", value_parser = parse_prefix)]
+    pub prefix: Option<String>,
+
+    /// With `--for setup`: also what `setup-aws --with-worker-profile` needs
+    #[arg(long)]
+    pub with_worker_profile: bool,
+
+    /// With `--for cleanup`: a key-name that the configuration does not hold, as given to `cleanup-aws`
+    #[arg(long = "key-name", value_name = "NAME", value_parser = KeyName::parse)]
+    pub key_names: Vec<KeyName>,
+
+    /// The role behind a configured instance profile, by name or ARN [default: named like the profile]
+    #[arg(long = "worker-role", value_name = "ROLE", value_parser = parse_role)]
+    pub worker_roles: Vec<String>,
+}
+
+/// `iam-policy --for`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PolicyFor {
+    /// `provisionerd`.
+    #[default]
+    Run,
+    /// `setup-aws`.
+    Setup,
+    /// `cleanup-aws`.
+    Cleanup,
+}
+
+/// A role's name or ARN (IAM User Guide, "IAM identifiers").
+fn parse_role(text: &str) -> Result<String, String> {
+    let name = match text.strip_prefix("arn:") {
+        Some(rest) => rest.split_once(":role/").map_or("", |(_, path)| path),
+        None => text,
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
+    let allowed = |c: char| allowed(c) || c == '/' && text.starts_with("arn:");
+    if name.is_empty() || !name.chars().all(allowed) {
+        return Err("a role's name, or its ARN (arn:aws:iam::ACCOUNT:role/NAME)".to_owned());
+    }
+    Ok(text.to_owned())
+}

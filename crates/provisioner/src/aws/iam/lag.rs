@@ -1,0 +1,38 @@
+//! What IAM was just told does not show at once (IAM User Guide, "Changes that I make are not always
+//! immediately visible").
+
+use std::time::Duration;
+
+use crate::aws::Error;
+
+/// Between tries of what IAM may not have caught up with yet: half a minute in all. It takes seconds as a
+/// rule.
+pub(crate) const PAUSES: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+];
+
+/// Repeats a call while its error may come of IAM lagging behind an earlier one.
+pub(super) async fn patiently<T>(
+    may_be_lag: impl Fn(&Error) -> bool,
+    call: impl AsyncFn() -> Result<T, Error>,
+) -> Result<T, Error> {
+    for pause in PAUSES {
+        match call().await {
+            Err(error) if may_be_lag(&error) => {
+                tracing::debug!(%error, "IAM may lag; tried again");
+                tokio::time::sleep(pause).await;
+            }
+            other => return other,
+        }
+    }
+    call().await
+}
+
+/// Whether IAM still sees what was detached before, or is at work on the same thing.
+pub(super) fn is_conflict(error: &Error) -> bool {
+    matches!(error.code(), "DeleteConflict" | "ConcurrentModification")
+}

@@ -1,0 +1,120 @@
+//! What a round leaves for whoever asks later: how it ended, and what went wrong in it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Daemon, RoundEnd, State, chain};
+use crate::aws;
+use crate::clock;
+use crate::engine::{ActionKind, Executed, ExecutedResult, Plan};
+use crate::source::DemandSource;
+use crate::status::{ActionCounts, LastRound, RoundOutcome, Scope, Seen};
+
+impl RoundEnd {
+    /// What was decided; `None` if nothing was.
+    pub fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Done(report) => Some(&report.plan),
+            Self::Planned(plan) => Some(plan),
+            Self::Failed { .. } | Self::Stopped => None,
+        }
+    }
+
+    /// How it ended, in one word.
+    pub fn outcome(&self) -> RoundOutcome {
+        match self {
+            Self::Done(report) if !report.demand_known => RoundOutcome::DemandUnknown,
+            Self::Done(report) if report.incomplete => RoundOutcome::Incomplete,
+            Self::Done(_) => RoundOutcome::Done,
+            Self::Planned(_) => RoundOutcome::DryRun,
+            Self::Failed { .. } | Self::Stopped => RoundOutcome::Failed,
+        }
+    }
+
+    fn executed(&self) -> &[Executed] {
+        match self {
+            Self::Done(report) => &report.executed,
+            Self::Planned(_) | Self::Failed { .. } | Self::Stopped => &[],
+        }
+    }
+}
+
+impl Seen {
+    /// EC2 could not be observed.
+    pub(super) fn failed_look(error: &aws::Error) -> Self {
+        Self::refusal(Scope::Look, error.operation, &error.refusal)
+    }
+}
+
+impl<S: DemandSource> Daemon<S> {
+    /// Records a round that has ended. One that was stopped has not.
+    pub(super) fn record_round(&mut self, end: &RoundEnd, took: Duration) {
+        let now = Timestamp::now();
+        let next = match end {
+            RoundEnd::Stopped => return,
+            RoundEnd::Done(report) => report.wake,
+            RoundEnd::Failed { wake, .. } => *wake,
+            RoundEnd::Planned(_) => clock::after(now, self.settings.provisioner.interval),
+        };
+        let demand_known = end.plan().is_some_and(Plan::demand_known);
+        let round = LastRound {
+            time: now,
+            outcome: end.outcome(),
+            trigger: self.trigger,
+            iteration: self.reporter.iteration(),
+            duration_seconds: took.as_secs_f64(),
+            actions: count(end.executed()),
+            next,
+        };
+        self.record.round(round, problems(end), demand_known);
+        self.save_record();
+    }
+
+    /// Records how asking for prices went, if there was an answer.
+    pub(super) fn record_prices(&mut self) {
+        if self.prices.take_news() {
+            self.record.prices(self.prices.problem(), Timestamp::now());
+            self.save_record();
+        }
+    }
+
+    fn save_record(&self) {
+        if let State::Locked(state) = &self.state
+            && let Err(error) = state.write_record(&self.record)
+        {
+            // Nothing depends on it, and what does is told by the ledger's own failure.
+            tracing::debug!(error = %chain(&error), "the last round could not be saved");
+        }
+    }
+}
+
+fn count(executed: &[Executed]) -> ActionCounts {
+    let mut counts = ActionCounts::default();
+    for one in executed {
+        match one.result {
+            ExecutedResult::Done(_) => counts.done += 1,
+            ExecutedResult::Refused(_) | ExecutedResult::Unknown(_) => counts.failed += 1,
+        }
+    }
+    counts
+}
+
+fn problems(end: &RoundEnd) -> Vec<Seen> {
+    if let RoundEnd::Failed { error, .. } = end {
+        return vec![Seen::failed_look(error)];
+    }
+    let refused = end.executed().iter().filter_map(|Executed { action, result, .. }| {
+        let (ExecutedResult::Refused(refusal) | ExecutedResult::Unknown(refusal)) = result else {
+            return None;
+        };
+        let scope = match action.kind {
+            ActionKind::Request(_) => Scope::Launch,
+            ActionKind::Cancel(_) | ActionKind::Terminate(_) | ActionKind::Tag(_) => Scope::Round,
+        };
+        let seen = Seen::refusal(scope, action.kind.operation(), refusal);
+        Some(Seen { worker_type: action.worker_type.clone(), ..seen })
+    });
+    let notes = end.plan().into_iter().flat_map(|plan| &plan.notes);
+    refused.chain(notes.filter_map(Seen::note)).collect()
+}

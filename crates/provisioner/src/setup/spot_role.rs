@@ -1,0 +1,32 @@
+//! The service-linked role for spot requests.
+
+use super::{SetupReport, SpotRole, Warning};
+use crate::aws::{Client, Ensured};
+use crate::launch::SPOT_ROLE;
+
+/// Makes sure that it is there, or in a dry run looks. Says in the report what came of it: without the
+/// permission for it, it may be there all the same.
+pub(super) async fn ensure(client: &Client, report: &mut SetupReport) {
+    let found = if report.dry_run {
+        let found = client.has_spot_role().await;
+        found.map(|there| if there { SpotRole::Exists } else { SpotRole::Absent })
+    } else {
+        let ensured = client.ensure_spot_role().await;
+        ensured.map(|ensured| match ensured {
+            Ensured::Created => SpotRole::Made,
+            Ensured::Unchanged => SpotRole::Exists,
+        })
+    };
+    match found {
+        Ok(found) => report.spot_role = found,
+        Err(error) => report.warnings.push(Warning {
+            message: format!(
+                "it is not known whether the account has the service-linked role `{SPOT_ROLE}`, without \
+                 which EC2 refuses spot requests: {error}"
+            ),
+            hint: "an administrator runs once: aws iam create-service-linked-role --aws-service-name \
+                   spot.amazonaws.com (\"has been taken in this account\" means that it is there)"
+                .to_owned(),
+        }),
+    }
+}

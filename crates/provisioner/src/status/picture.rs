@@ -1,0 +1,271 @@
+//! What is known at a time, from which the document is made when somebody asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::problem::Seen;
+use super::{HourlyCost, Other, Record, Source, Status, VERSION, WorkerType};
+use crate::clock;
+use crate::demand::Demand;
+use crate::engine::{Machines, Plan, Usage, WorkerTypeStatus};
+use crate::ids::WorkerTypeName;
+use crate::prices::{self, Cost, SpotPrices};
+
+/// What is known of a deployment. Prices age: the document is made of it when it is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Picture {
+    worker_types: Vec<WorkerType>,
+    observed: Option<Timestamp>,
+    demand_known: bool,
+    machines: Vec<Machines>,
+    prices: SpotPrices,
+    record: Record,
+}
+
+impl Picture {
+    /// These worker types are configured, and nothing is known.
+    pub fn new(names: impl IntoIterator<Item = impl ToString>) -> Self {
+        let named =
+            |name: &dyn ToString| WorkerType { name: name.to_string(), ..WorkerType::default() };
+        let worker_types = names.into_iter().map(|name| named(&name)).collect();
+        Self { worker_types, ..Self::default() }
+    }
+
+    /// Takes in what the queue wants.
+    pub fn demand(&mut self, demand: &Demand) {
+        self.demand_known = true;
+        for row in &mut self.worker_types {
+            let name = WorkerTypeName::from(row.name.as_str());
+            let pending = demand.pending.get(&name).copied().unwrap_or_default();
+            row.pending = Some(pending.count);
+            row.oldest_pending = pending.oldest;
+            row.running = Some(demand.running.tasks(&name).unwrap_or(0));
+        }
+    }
+
+    /// Takes in a plan made at `at`, and the live instances that it was made from.
+    pub fn plan(&mut self, plan: &Plan, machines: &[Machines], at: Timestamp) {
+        self.observed = Some(at);
+        self.demand_known = plan.demand_known();
+        let rows = plan.worker_types.iter();
+        self.worker_types = rows.map(|row| row_of(row, self.demand_known)).collect();
+        self.machines = machines.to_vec();
+    }
+
+    /// Takes in spot prices.
+    pub fn prices(&mut self, prices: &SpotPrices) {
+        self.prices.clone_from(prices);
+    }
+
+    /// Takes in what is known of earlier rounds.
+    pub fn record(&mut self, record: &Record) {
+        self.record.clone_from(record);
+    }
+
+    /// Takes in what went wrong in a look at all of it just now, and with it that the rest did not.
+    pub fn looked(&mut self, wrong: Vec<Seen>, now: Timestamp) {
+        self.record.look(wrong, self.observed.is_some(), self.demand_known, now);
+    }
+
+    /// Says it all, as of `now`.
+    pub fn status(&self, source: Source, now: Timestamp) -> Status {
+        let costs = prices::usd_per_hour(&self.machines, &self.prices, now);
+        let mut costs_of = BTreeMap::<_, Cost>::new();
+        for ((name, _), cost) in costs {
+            let sum = costs_of.entry(name).or_default();
+            *sum = sum.plus(cost);
+        }
+        // Without a look, zero would be as wrong as any other number.
+        let told = |cost: Cost| self.observed.map(|_| cost.into()).unwrap_or_default();
+        let total = costs_of.values().fold(Cost::default(), |sum, cost| sum.plus(*cost));
+        let mut worker_types = self.worker_types.clone();
+        for row in &mut worker_types {
+            let name = Some(WorkerTypeName::from(row.name.as_str()));
+            row.cost = told(costs_of.remove(&name).unwrap_or_default());
+            let oldest = row.oldest_pending.map(|oldest| clock::age(oldest, now).as_secs());
+            row.oldest_pending_seconds = oldest;
+        }
+        let rest = costs_of.into_values().fold(Cost::default(), Cost::plus);
+        Status {
+            version: VERSION,
+            time: now,
+            source,
+            observed: self.observed,
+            demand_known: self.demand_known,
+            other: self.other(told(rest)),
+            worker_types,
+            cost: told(total),
+            last_round: self.record.last_round().cloned(),
+            errors: self.record.problems(),
+        }
+    }
+
+    fn other(&self, cost: HourlyCost) -> Other {
+        let configured: BTreeSet<_> =
+            self.worker_types.iter().map(|row| row.name.as_str()).collect();
+        let count = |usage| {
+            let others = self.machines.iter().filter(|machines| {
+                let name = machines.worker_type.as_ref().map(WorkerTypeName::as_str);
+                machines.usage == usage && name.is_none_or(|name| !configured.contains(name))
+            });
+            self.observed.map(|_| others.map(|machines| machines.count).sum())
+        };
+        Other {
+            booting: count(Usage::Booting),
+            busy: count(Usage::Busy),
+            idle: count(Usage::Idle),
+            stopping: count(Usage::Stopping),
+            cost,
+        }
+    }
+}
+
+fn row_of(status: &WorkerTypeStatus, demand_known: bool) -> WorkerType {
+    let WorkerTypeStatus {
+        name,
+        pending,
+        running,
+        open_requests,
+        booting,
+        idle,
+        busy,
+        stopping,
+        wanted,
+        oldest_pending,
+    } = status.clone();
+    // A plan counts tasks that are not known as none.
+    let tasks = |count| demand_known.then_some(count);
+    WorkerType {
+        name,
+        pending: tasks(pending),
+        oldest_pending: oldest_pending.filter(|_| demand_known),
+        oldest_pending_seconds: None,
+        running: tasks(running),
+        wanted: tasks(wanted),
+        open_requests: Some(open_requests),
+        booting: Some(booting),
+        busy: Some(busy),
+        idle: Some(idle),
+        stopping: Some(stopping),
+        cost: HourlyCost::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::demand::PendingTasks;
+    use crate::engine::{Note, NoteKind};
+    use crate::ids::{InstanceType, Zone};
+    use crate::launch::Pool;
+    use crate::money::UsdPerHour;
+    use crate::prices::MAX_AGE;
+
+    fn noon() -> Timestamp {
+        "2026-11-23T12:00:00Z".parse().unwrap()
+    }
+
+    fn pool() -> Pool {
+        let zone = Some(Zone::from("us-west-2a"));
+        Pool { instance_type: InstanceType::from("c7g.large"), zone }
+    }
+
+    fn machines(name: Option<&str>, usage: Usage, pool: Option<Pool>, count: u64) -> Machines {
+        Machines { worker_type: name.map(WorkerTypeName::from), usage, pool, count }
+    }
+
+    /// Two busy machines of `linux` at 3 cents, one of a type that was removed, and a stray.
+    fn picture() -> Picture {
+        let row = WorkerTypeStatus {
+            name: "linux".to_owned(),
+            pending: 4,
+            busy: 2,
+            wanted: 6,
+            oldest_pending: Some(noon()),
+            ..WorkerTypeStatus::default()
+        };
+        let plan = Plan { worker_types: vec![row], ..Plan::default() };
+        let mut prices = SpotPrices::default();
+        let found = BTreeMap::from([(pool(), UsdPerHour::from_micros(30_000))]);
+        prices.learn(&BTreeSet::from([pool()]), &found, noon());
+        let mut picture = Picture::new(["linux"]);
+        let machines = [
+            machines(Some("linux"), Usage::Busy, Some(pool()), 2),
+            machines(Some("removed"), Usage::Idle, Some(pool()), 1),
+            machines(None, Usage::Busy, None, 1),
+        ];
+        picture.plan(&plan, &machines, noon());
+        picture.prices(&prices);
+        picture
+    }
+
+    #[test]
+    fn costs_are_told_per_type_for_the_others_and_in_all() {
+        let status =
+            picture().status(Source::Daemon, clock::after(noon(), Duration::from_secs(90)));
+        let [linux] = &status.worker_types[..] else { panic!("{status:?}") };
+        assert_eq!(linux.cost.usd_per_hour, Some(0.06));
+        assert_eq!(linux.oldest_pending_seconds, Some(90));
+        assert_eq!((status.other.busy, status.other.idle), (Some(1), Some(1)));
+        assert_eq!(status.other.cost.known_usd_per_hour, Some(0.03));
+        let HourlyCost { usd_per_hour, known_usd_per_hour, unknown_price_machines } = status.cost;
+        assert_eq!((usd_per_hour, known_usd_per_hour), (None, Some(0.09)));
+        assert_eq!(unknown_price_machines, Some(1));
+    }
+
+    #[test]
+    fn prices_grow_old_between_rounds() {
+        let late = clock::after(noon(), MAX_AGE + Duration::from_secs(1));
+        let status = picture().status(Source::Daemon, late);
+        assert_eq!(status.worker_types[0].cost.usd_per_hour, None);
+        assert_eq!(status.cost.unknown_price_machines, Some(4));
+        assert_eq!(status.observed, Some(noon()));
+    }
+
+    #[test]
+    fn a_plan_without_demand_tells_no_tasks() {
+        let mut picture = picture();
+        let note = Note::new(None, NoteKind::DemandUnknown, "down".to_owned());
+        let row =
+            WorkerTypeStatus { name: "linux".to_owned(), busy: 2, ..WorkerTypeStatus::default() };
+        let plan = Plan { worker_types: vec![row], notes: vec![note], ..Plan::default() };
+        picture.plan(&plan, &[], noon());
+        let status = picture.status(Source::Daemon, noon());
+        let WorkerType { pending, running, wanted, busy, oldest_pending_seconds, .. } =
+            status.worker_types[0];
+        assert_eq!((pending, running, wanted, oldest_pending_seconds), (None, None, None, None));
+        assert_eq!((busy, status.demand_known), (Some(2), false));
+        assert!(!status.knows_nothing());
+    }
+
+    #[test]
+    fn a_queue_alone_tells_no_machines() {
+        let mut picture = Picture::new(["linux", "windows"]);
+        let mut demand = Demand::default();
+        let three = PendingTasks { count: 3, oldest: None };
+        demand.pending.insert("linux".into(), three);
+        picture.demand(&demand);
+        let status = picture.status(Source::Direct, noon());
+        let pending: Vec<_> = status.worker_types.iter().map(|row| row.pending).collect();
+        assert_eq!(pending, [Some(3), Some(0)]);
+        assert_eq!((status.worker_types[0].busy, status.other.busy), (None, None));
+        assert_eq!(status.cost, HourlyCost::default(), "not zero: nobody looked");
+        assert!(!status.knows_nothing());
+        assert!(Picture::new(["linux"]).status(Source::Direct, noon()).knows_nothing());
+    }
+
+    #[test]
+    fn the_document_is_flat_and_is_read_back_by_those_that_know_less() {
+        let status = picture().status(Source::Daemon, noon());
+        let mut value = serde_json::to_value(&status).unwrap();
+        assert_eq!(value["version"], 1);
+        assert_eq!(value["worker_types"][0]["usd_per_hour"], 0.06);
+        assert_eq!(value["unknown_price_machines"], 1);
+        assert!(value["last_round"].is_null() && value["errors"].is_array());
+        value["worker_types"][0]["colour"] = "green".into();
+        assert_eq!(serde_json::from_value::<Status>(value).unwrap(), status);
+    }
+}
