@@ -105,6 +105,18 @@ fn some_settings(rng: &mut Chance) -> Settings {
     settings
 }
 
+/// Half of the worker types are left with the policy they have.
+fn choose_policies(settings: &mut Settings, seed: u64) {
+    let mut chance = Chance::stream(seed, "policies");
+    let others =
+        ["adaptive", "adaptive:wait-cost=1000", "worker-manager", "worker-manager-deployed"];
+    for worker_type in settings.worker_types.values_mut() {
+        if let Some(other) = chance.pick(&others).filter(|_| chance.clone().happens(0.5)) {
+            worker_type.policy = other.parse().unwrap();
+        }
+    }
+}
+
 fn some_faults(rng: &mut Chance, settings: &Settings) -> Faults {
     let mut some = |most: u64| if rng.percent(50) { 0 } else { rng.below(most + 1) };
     Faults {
@@ -218,7 +230,9 @@ fn meddle(driver: &mut Driver, rng: &mut Chance) {
 /// Plays the world of `seed`, maybe with a bug planted; panics where something is wrong.
 pub(crate) fn play(seed: u64, sabotage: Option<Sabotage>) -> Driver {
     let mut rng = Chance::stream(seed, "what happens");
-    let settings = Arc::new(some_settings(&mut rng));
+    let mut settings = some_settings(&mut rng);
+    choose_policies(&mut settings, seed);
+    let settings = Arc::new(settings);
     let knowledge = *rng
         .pick(&[
             Knowledge::Unknown,

@@ -9,7 +9,7 @@ use crate::engine::in_flight::InFlight;
 use crate::engine::index::{Group, Index};
 use crate::engine::memory::Memory;
 use crate::ids::WorkerTypeName;
-use crate::policy::{Policy, PolicyMemory, Situation, Wish};
+use crate::policy::{Policy, PolicyMemory, Rule, Situation, Wish};
 use crate::settings::{Settings, WorkerType};
 
 /// What the policies wish, once per round: they learn from it. Of an unknown demand nothing is learned,
@@ -44,7 +44,12 @@ pub(super) fn ask(
             (policy, Some(_)) => Some(policy.wish(&situation, &mut PolicyMemory::default())),
             (_, None) => Some(Policy::BASIC.wish(&situation, &mut PolicyMemory::default())),
         };
-        wishes.extend(wish.map(|wish| (name.clone(), wish)));
+        let cancels = !matches!(worker_type.policy.rule, Rule::WorkerManager(_));
+        wishes.extend(wish.map(|wish| {
+            // Its model never takes back what was asked for. Here no request stays that no task needs.
+            let most = if cancels { wish.coming } else { wish.needed };
+            (name.clone(), Wish { coming: wish.coming.min(most), ..wish })
+        }));
     }
     wishes
 }
