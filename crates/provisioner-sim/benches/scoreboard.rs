@@ -114,7 +114,9 @@ fn contenders(world: WorldName) -> Result<Vec<Contender>> {
 fn scoreboard(world: WorldName, loads: &[Load]) -> Result<()> {
     let contenders = contenders(world)?;
     println!("\n### World {world}\n");
-    println!("| load, policy | hours | | bound x | wait | | p95 | | p99 | launches | | per task | lost |");
+    println!(
+        "| load, policy | hours | | bound x | wait | | p95 | | p99 | launches | | per task | lost |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     let mut totals = vec![0.0; contenders.len()];
     for load in loads {
