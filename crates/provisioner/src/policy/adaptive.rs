@@ -34,7 +34,7 @@ pub struct Adaptive {
 impl Default for Adaptive {
     /// Measured (`BENCHMARKS.md`): on every load both cheaper and quicker than worker-manager.
     fn default() -> Self {
-        Self { wait_cost: 35.0 }
+        Self { wait_cost: 30.0 }
     }
 }
 
