@@ -29,6 +29,8 @@ pub mod driver;
 pub mod faults;
 pub mod judge;
 pub mod lagged;
+#[cfg(feature = "aws")]
+pub mod loopback;
 pub mod queue;
 pub mod random;
 pub mod sabotage;

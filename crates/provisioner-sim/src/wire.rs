@@ -133,6 +133,12 @@ fn carry_out(world: &mut World, action: &str, form: Form) -> Result<Vec<Node>, R
     carry_out(world, form)
 }
 
+/// The answer to a call that came here by mistake.
+#[cfg(feature = "aws")]
+pub(crate) fn wrong_place(message: &str) -> Answer {
+    refused(&refusal("AuthFailure", message), "00000000-0000-4000-8000-000000000000")
+}
+
 fn throttled() -> Refusal {
     refusal("RequestLimitExceeded", "Request limit exceeded.")
 }
