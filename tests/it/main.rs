@@ -10,6 +10,7 @@ mod harness;
 mod cleanup;
 mod config_errors;
 mod crash;
+mod demo;
 mod harness_itself;
 mod iam_calls;
 mod iam_policy;

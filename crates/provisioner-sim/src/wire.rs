@@ -35,7 +35,10 @@ pub use accounts::ACCOUNT;
 pub use delivery::{Delivery, deliver};
 pub use places::REGION;
 
-/// EC2's namespace, with the version of its API.
+/// The version of EC2's API.
+const VERSION: &str = "2016-11-15";
+
+/// Its namespace.
 const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
 /// An HTTP answer.
@@ -83,7 +86,7 @@ fn changes(action: &str) -> bool {
 
 /// What the body of a call asks EC2 to change; `None` if nothing, or if EC2 refuses it as it is.
 pub fn effect(world: &World, body: &str) -> Option<Effect> {
-    let (action, form) = read(body);
+    let (action, _, form) = read(body);
     match action.as_str() {
         "RequestSpotInstances" => {
             spot_requests::to_request(world, form).map(|call| Effect::Request(Box::new(call)))
@@ -96,20 +99,26 @@ pub fn effect(world: &World, body: &str) -> Option<Effect> {
     .ok()
 }
 
-/// The action of a call, and its parameters.
-fn read(body: &str) -> (String, Form) {
+/// The action of a call, the version of the API it is for, and its parameters.
+fn read(body: &str) -> (String, Option<String>, Form) {
     let mut form = Form::read(body);
     let action = form.text("Action").unwrap_or_default();
-    form.text("Version");
-    (action, form)
+    let version = form.text("Version");
+    (action, version, form)
 }
 
 /// What EC2 (and for one call STS) answers to the body of a call.
 pub fn answer(world: &mut World, body: &str) -> Answer {
-    let (action, form) = read(body);
+    let (action, version, form) = read(body);
     let request_id = world.next_request_id();
     if action == "GetCallerIdentity" {
         return Answer { status: 200, body: accounts::caller_identity(&request_id) };
+    }
+    // Only the version says which service it is that a call is for.
+    if version.is_some_and(|version| version != VERSION) {
+        let message = format!("The simulated EC2 is no other service, and has no {action}.");
+        let (status, body) = refused::elsewhere(&refusal("InvalidAction", message), &request_id);
+        return Answer { status, body };
     }
     match carry_out(world, &action, form) {
         Ok(mut inside) => {

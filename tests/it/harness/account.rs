@@ -160,9 +160,21 @@ impl Account {
     }
 
     /// Calls an AWS API through boto3 with this account's keys.
-    #[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
     pub(crate) fn boto3(&self, service: &str, call: &str, with: Value) -> Result<Value, BotoError> {
-        MotoServer::get().boto3(&self.keys, REGION, service, call, &with)
+        self.boto3_at(&MotoServer::get().endpoint(), service, call, with)
+    }
+
+    /// Calls something else that speaks as AWS does, through boto3.
+    #[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
+    pub(crate) fn boto3_at(
+        &self,
+        endpoint: &str,
+        service: &str,
+        call: &str,
+        with: Value,
+    ) -> Result<Value, BotoError> {
+        assert!(endpoint.starts_with("http://127.0.0.1:"), "not this machine: {endpoint}");
+        MotoServer::get().boto3(endpoint, &self.keys, REGION, service, call, &with)
     }
 
     /// Calls EC2 through boto3; the call must succeed.

@@ -70,6 +70,7 @@ impl MotoServer {
     /// Makes a call through boto3, following all pages; a look that shares no code with us.
     pub(super) fn boto3(
         &self,
+        endpoint: &str,
         keys: &Value,
         region: &str,
         service: &str,
@@ -77,7 +78,7 @@ impl MotoServer {
         with: &Value,
     ) -> Result<Value, BotoError> {
         let ask = json!({
-            "endpoint": self.endpoint(), "region": region, "keys": keys,
+            "endpoint": endpoint, "region": region, "keys": keys,
             "service": service, "call": call, "with": with,
         });
         let mut boto3 = self.boto3.lock().unwrap_or_else(PoisonError::into_inner);
