@@ -9,6 +9,7 @@ mod harness;
 
 mod cleanup;
 mod config_errors;
+mod conformance;
 mod crash;
 mod demo;
 mod harness_itself;

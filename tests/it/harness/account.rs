@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::REGION;
+use super::http::Response;
 use super::moto::{BotoError, MotoServer};
 use super::world::{Call, World};
 
@@ -175,6 +176,15 @@ impl Account {
     ) -> Result<Value, BotoError> {
         assert!(endpoint.starts_with("http://127.0.0.1:"), "not this machine: {endpoint}");
         MotoServer::get().boto3(endpoint, &self.keys, REGION, service, call, &with)
+    }
+
+    /// Sends the form of a call to EC2 or STS as it is.
+    #[track_caller]
+    pub(crate) fn query(&self, form: &str) -> Response {
+        let key = self.keys["access_key_id"].as_str().expect("a key");
+        let service = if form.contains("Version=2011-06-15") { "sts" } else { "ec2" };
+        let credential = format!("{key}/20261123/{REGION}/{service}/aws4_request");
+        MotoServer::get().query(&credential, form)
     }
 
     /// Calls EC2 through boto3; the call must succeed.

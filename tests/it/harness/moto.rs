@@ -67,6 +67,13 @@ impl MotoServer {
         serde_json::from_str(&answer.body).expect("JSON")
     }
 
+    /// Sends the form of a call as it is.
+    #[track_caller]
+    pub(super) fn query(&self, credential: &str, form: &str) -> http::Response {
+        http::post_form(self.port, credential, form)
+            .unwrap_or_else(|error| panic!("{form}: {error}"))
+    }
+
     /// Makes a call through boto3, following all pages; a look that shares no code with us.
     pub(super) fn boto3(
         &self,
