@@ -17,10 +17,15 @@ use provisioner_sim::world::World;
 use serde_json::json;
 
 use crate::harness::{Account, IMAGE, REGION};
+use crate::iam_calls::in_the_source;
 use differences::{DIFFERENCES, Difference, Right, Side};
 use shape::{Kind, Shape};
 
 const TYPE: &str = "m5.large";
+
+/// Calls of `setup-aws`, which needs IAM as well, and of `cleanup-aws` about what nobody can make there.
+const NOT_SIMULATED: [&str; 5] =
+    ["CreateKeyPair", "DeleteFleets", "DeleteKeyPair", "DeleteLaunchTemplate", "ImportKeyPair"];
 
 /// Both, and what the ids in them are.
 struct Pair {
@@ -30,6 +35,8 @@ struct Pair {
     names: BTreeMap<&'static str, [String; 2]>,
     /// What differed so far: call, path and on which side it is.
     found: BTreeSet<(String, String, Side)>,
+    /// The actions that were compared.
+    actions: BTreeSet<String>,
 }
 
 impl Pair {
@@ -53,7 +60,7 @@ impl Pair {
         );
         let image = [IMAGE.to_owned(), deployment::IMAGE.to_owned()];
         let names = BTreeMap::from([("{image}", image), ("{key}", [key.clone(), key])]);
-        Self { account, world, names, found: BTreeSet::new() }
+        Self { account, world, names, found: BTreeSet::new(), actions: BTreeSet::new() }
     }
 
     /// Makes a call to both; returns the two answers.
@@ -74,7 +81,9 @@ impl Pair {
             ours.body
         );
         let action = form.strip_prefix("Action=").and_then(|it| it.split('&').next()).unwrap();
+        self.actions.insert(action.to_owned());
         let outcome = if moto.status == 200 { "" } else { " refused" };
+        assert_eq!(text(&moto.body, "Code"), text(&ours.body, "Code"), "{form}");
         self.compare(
             &format!("{action}{outcome}"),
             &shape::read(&moto.body),
@@ -87,10 +96,7 @@ impl Pair {
     #[track_caller]
     fn learn(&mut self, form: &str, element: &str, placeholder: &'static str) {
         let answers = self.call(form);
-        let name = |answer: &String| {
-            let (_, rest) = answer.split_once(&format!("<{element}>")).expect(element);
-            rest.split('<').next().expect("a text").to_owned()
-        };
+        let name = |answer: &String| text(answer, element).expect(element).to_owned();
         self.names.insert(placeholder, [name(&answers[0]), name(&answers[1])]);
     }
 
@@ -121,6 +127,12 @@ impl Pair {
     fn advance(&mut self, time: Duration) {
         self.world.advance(provisioner::clock::after(self.world.now, time));
     }
+}
+
+/// The text of the first element of this name.
+fn text<'a>(answer: &'a str, element: &str) -> Option<&'a str> {
+    let (_, rest) = answer.split_once(&format!("<{element}>"))?;
+    rest.split('<').next()
 }
 
 fn request(token: &str) -> String {
@@ -243,4 +255,17 @@ fn the_simulated_ec2_answers_as_moto_does_but_for_the_differences_listed() {
         assert!(it.side == Side::Type || it.side == has_it, "{it:?}");
         assert!(it.page.starts_with("API_"), "{it:?}: a page of the reference");
     }
+
+    let simulated: BTreeSet<_> = wire::actions().map(str::to_owned).collect();
+    assert_eq!(pair.actions, simulated, "all of them, and each was compared");
+    let called = in_the_source().into_iter();
+    let called = called.filter_map(|call| match call.split_once(':')? {
+        ("ec2" | "sts", action) => Some(action.to_owned()),
+        _ => None,
+    });
+    let missing: Vec<_> = called.filter(|action| !simulated.contains(action)).collect();
+    assert_eq!(
+        missing, NOT_SIMULATED,
+        "what the programs call and the simulated EC2 does not know"
+    );
 }

@@ -53,30 +53,39 @@ pub struct Answer {
 /// What carries a call out. It takes the form whole, or refuses it.
 type CarryOut = fn(&mut World, Form) -> Result<Vec<Node>, Refusal>;
 
-/// A call EC2 knows: what carries it out, and with which others it is throttled.
+/// The calls EC2 knows: what carries each out, and with which others it is throttled.
+const OPERATIONS: [(&str, CarryOut, Call); 18] = [
+    ("RequestSpotInstances", spot_requests::request, Call::Request),
+    ("CancelSpotInstanceRequests", spot_requests::cancel, Call::Cancel),
+    ("TerminateInstances", instances::terminate, Call::Terminate),
+    ("CreateTags", tags::create, Call::Tag),
+    ("DescribeAvailabilityZones", places::zones, Call::Describe),
+    ("DescribeFleets", accounts::no_fleets, Call::Describe),
+    ("DescribeImages", places::images, Call::Describe),
+    ("DescribeInstanceTypeOfferings", places::offerings, Call::Describe),
+    ("DescribeInstanceTypes", places::instance_types, Call::Describe),
+    ("DescribeInstances", instances::describe, Call::Describe),
+    ("DescribeKeyPairs", key_pairs::describe, Call::Describe),
+    ("DescribeLaunchTemplates", accounts::no_launch_templates, Call::Describe),
+    ("DescribeSecurityGroups", places::security_groups, Call::Describe),
+    ("DescribeSpotInstanceRequests", spot_requests::describe, Call::Describe),
+    ("DescribeSpotPriceHistory", prices::describe, Call::Describe),
+    ("DescribeSubnets", places::subnets, Call::Describe),
+    ("DescribeVolumes", accounts::no_volumes, Call::Describe),
+    ("DescribeVpcs", places::vpcs, Call::Describe),
+];
+
+/// STS's one call.
+const CALLER: &str = "GetCallerIdentity";
+
+/// All calls that are answered, by their actions.
+pub fn actions() -> impl Iterator<Item = &'static str> {
+    OPERATIONS.iter().map(|(action, ..)| *action).chain([CALLER])
+}
+
 fn operation(action: &str) -> Option<(CarryOut, Call)> {
-    let carry_out: CarryOut = match action {
-        "RequestSpotInstances" => return Some((spot_requests::request, Call::Request)),
-        "CancelSpotInstanceRequests" => return Some((spot_requests::cancel, Call::Cancel)),
-        "TerminateInstances" => return Some((instances::terminate, Call::Terminate)),
-        "CreateTags" => return Some((tags::create, Call::Tag)),
-        "DescribeAvailabilityZones" => places::zones,
-        "DescribeFleets" => accounts::no_fleets,
-        "DescribeImages" => places::images,
-        "DescribeInstanceTypeOfferings" => places::offerings,
-        "DescribeInstanceTypes" => places::instance_types,
-        "DescribeInstances" => instances::describe,
-        "DescribeKeyPairs" => key_pairs::describe,
-        "DescribeLaunchTemplates" => accounts::no_launch_templates,
-        "DescribeSecurityGroups" => places::security_groups,
-        "DescribeSpotInstanceRequests" => spot_requests::describe,
-        "DescribeSpotPriceHistory" => prices::describe,
-        "DescribeSubnets" => places::subnets,
-        "DescribeVolumes" => accounts::no_volumes,
-        "DescribeVpcs" => places::vpcs,
-        _ => return None,
-    };
-    Some((carry_out, Call::Describe))
+    let found = OPERATIONS.iter().find(|(name, ..)| *name == action);
+    found.map(|(_, carry_out, call)| (*carry_out, *call))
 }
 
 /// Whether a call changes something, if it is not just tried.
@@ -111,7 +120,7 @@ fn read(body: &str) -> (String, Option<String>, Form) {
 pub fn answer(world: &mut World, body: &str) -> Answer {
     let (action, version, form) = read(body);
     let request_id = world.next_request_id();
-    if action == "GetCallerIdentity" {
+    if action == CALLER {
         return Answer { status: 200, body: accounts::caller_identity(&request_id) };
     }
     // Only the version says which service it is that a call is for.
