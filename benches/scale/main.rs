@@ -1,8 +1,8 @@
 //! What `provisionerd run` takes at scale: memory, calls and time per round with up to 20,000 instances in
 //! 100 worker types, and how soon after `POST /wake` the launching call is on the wire.
 //!
-//! `cargo bench --bench scale`; after `--`, `--wakes N` for more or fewer wake-ups, `--instances N` for one
-//! size only, and `--program FILE` for another build of the program.
+//! `cargo bench --bench scale`; after `--`, `--rounds N` and `--wakes N` for more or fewer of them,
+//! `--instances N` for one size only, and `--program FILE` for another build of the program.
 //!
 //! The program runs as it is shipped, against a stand-in for EC2, STS and the queue on loopback that
 //! answers as long-windedly as EC2 does. Everything shares the machine's cores.
@@ -29,7 +29,7 @@ use stand_in::{Calls, StandIn};
 
 /// Rounds until everything has been seen: user data, key pair, prices, machines known twice.
 const WARM_UP: usize = 5;
-const MEASURED: usize = 20;
+const ROUNDS: usize = 20;
 const PENDING: usize = 10_000;
 const WAKES: usize = 300;
 const HELPS: usize = 50;
@@ -61,7 +61,7 @@ fn main() {
     );
     let sizes = number("--instances").map_or(vec![1_000, 10_000, 20_000], |size| vec![size]);
     for machines in sizes {
-        rounds(program, &client, machines);
+        rounds(program, &client, machines, number("--rounds").unwrap_or(ROUNDS));
     }
     match number("--wakes").unwrap_or(WAKES) {
         0 => {}
@@ -109,7 +109,7 @@ fn by_itself(program: &str) {
 }
 
 /// Rounds in which there is nothing to do.
-fn rounds(program: &str, client: &Client, machines: usize) {
+fn rounds(program: &str, client: &Client, machines: usize, rounds: usize) {
     let stand_in = StandIn::start(Fleet::backlogged(machines, PENDING));
     let pages = 2 * stand_in.n_pages();
     let mut bare: Vec<(Duration, usize)> = (0..5).map(|_| client.fetch_all(&stand_in)).collect();
@@ -123,7 +123,7 @@ fn rounds(program: &str, client: &Client, machines: usize) {
     daemon.until("warms up", |_| (stand_in.rounds().len() > asked + WARM_UP).then_some(()));
     let (before, usage_before) = (daemon.rounds(client), daemon.usage());
     let seen = stand_in.rounds().len();
-    daemon.until("goes on", |_| (stand_in.rounds().len() > seen + MEASURED).then_some(()));
+    daemon.until("goes on", |_| (stand_in.rounds().len() > seen + rounds).then_some(()));
     let (after, usage) = (daemon.rounds(client), daemon.usage());
 
     let calls = stand_in.rounds();

@@ -179,11 +179,15 @@ impl Source {
     }
 }
 
+/// All API calls in the source (`ec2:DescribeInstances`).
+pub(crate) fn in_the_source() -> BTreeSet<String> {
+    Source::read().makes.into_values().flatten().collect()
+}
+
 /// All of them, so that none goes unseen because it is written in an unusual way.
 #[test]
 fn every_operation_that_errors_name_is_found_in_the_source() {
-    let source = Source::read();
-    let found: BTreeSet<String> = source.makes.values().flatten().cloned().collect();
+    let found = in_the_source();
     let found: BTreeSet<&str> = found.iter().filter_map(|it| Some(it.split_once(':')?.1)).collect();
     let aws = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/provisioner/src/aws");
     let mut named = BTreeSet::new();

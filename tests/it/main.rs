@@ -9,7 +9,9 @@ mod harness;
 
 mod cleanup;
 mod config_errors;
+mod conformance;
 mod crash;
+mod demo;
 mod harness_itself;
 mod iam_calls;
 mod iam_policy;

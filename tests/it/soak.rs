@@ -33,6 +33,9 @@ const TICK: Duration = Duration::from_millis(150);
 /// Tasks that wait are done by then, whatever paused their worker type.
 const DRAINED: Duration = Duration::from_mins(3);
 
+/// Of the calls that change something, so many in a hundred fail. They are few.
+const CHANGES_PER_CENT: f64 = 8.0;
+
 const SEED: u64 = 2014;
 
 #[test]
@@ -124,6 +127,7 @@ impl Soak {
         let rules = json!({ "dice": {
             "seed": SEED + self.processes,
             "per_cent": self.length.per_cent(),
+            "changes_per_cent": CHANGES_PER_CENT,
             "slow_ms": 1_000,
             "hang_ms": self.length.hang().as_millis(),
             "outlast": if self.length.is_long() { 0.2 } else { 1.0 },
@@ -202,7 +206,7 @@ impl Soak {
             }
             Event::Stray => {
                 let what = json!({ "key_name": self.key_name });
-                self.strays = self.project.account.add_instances(&what);
+                self.strays.extend(self.project.account.add_instances(&what));
             }
         }
         self.trouble.past();

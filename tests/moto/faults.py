@@ -1,14 +1,14 @@
 """Calls that go wrong by chance, in every way that `worlds.Fault` knows.
 
-A `Dice` says how many calls in a hundred go wrong. How each of them does comes from a shuffled deck,
-one per action, so that every action meets every way before it meets one again. All chance is from a
-seed; which call comes when is the program's own doing.
+A `Dice` says how many calls in a hundred go wrong, of those that look and of those that change
+something, which are few. How each of them does comes from a shuffled deck, one per action, so that
+every action meets every way before it meets one again. All chance is from a seed; which call comes
+when is the program's own doing.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from typing import Any
 
 # way -> what to a `Fault` makes it. Times are the dice's own: "hang" outlasts the caller's patience,
@@ -43,6 +43,9 @@ LAUNCH: dict[str, dict[str, Any]] = {
 }
 
 
+LOOKS = ("Describe", "Get", "List")
+
+
 def ways_of(service: str, action: str) -> dict[str, dict[str, Any]]:
     """All ways in which a call of this action can go wrong."""
     ways = dict(ANY)
@@ -60,27 +63,30 @@ class Dice:
         self,
         seed: int,
         per_cent: float = 1.0,
+        changes_per_cent: float | None = None,
         slow_ms: int = 1_000,
         hang_ms: int = 40_000,
         outlast: float = 1.0,
-        without: Iterable[str] = (),
+        decks: dict[str, list[str]] | None = None,
     ) -> None:
         self.random = random.Random(seed)
         self.per_cent = per_cent
+        self.changes_per_cent = per_cent if changes_per_cent is None else changes_per_cent
         self.slow_ms, self.hang_ms = slow_ms, hang_ms
         # Not every call that hangs hangs for so long: an hour would pass with waiting.
         self.outlast = outlast
-        self.without = set(without)
-        self.decks: dict[str, list[str]] = {}
+        # Those of the dice before, or a program that is often started anew would meet few ways.
+        self.decks: dict[str, list[str]] = {} if decks is None else decks
 
     def draw(self, service: str, action: str) -> dict[str, Any] | None:
         """What a `Fault` is made from, or nothing: the call goes well."""
-        if self.random.random() * 100 >= self.per_cent:
+        looks = action.startswith(LOOKS)
+        if self.random.random() * 100 >= (self.per_cent if looks else self.changes_per_cent):
             return None
         ways = ways_of(service, action)
         deck = self.decks.setdefault(action, [])
         if not deck:
-            deck.extend(sorted(ways.keys() - self.without))
+            deck.extend(sorted(ways))
             self.random.shuffle(deck)
         name = deck.pop()
         how = dict(ways[name])

@@ -141,6 +141,7 @@ class World:
         self.peaks: dict[str, int] = {}
         self._buckets: dict[str, Bucket] = {}
         self._dice: faults.Dice | None = None
+        self._decks: dict[str, list[str]] = {}
 
     def settle(self, rules: dict[str, Any]) -> None:
         with self.lock:
@@ -151,7 +152,7 @@ class World:
                 if name == "throttle":
                     self._buckets.clear()
                 if name == "dice":
-                    self._dice = faults.Dice(**value) if value else None
+                    self._dice = faults.Dice(**value, decks=self._decks) if value else None
                     self.released.clear()
 
     def clear(self) -> None:

@@ -136,6 +136,11 @@ impl Demo {
         &self.driver.world
     }
 
+    /// The same, for whoever lays hands on it.
+    pub fn world_mut(&mut self) -> &mut World {
+        &mut self.driver.world
+    }
+
     /// Lets time pass to `until`: tasks come, are worked on, and things happen. Returns what is worth
     /// telling.
     pub fn advance(&mut self, until: Timestamp) -> Vec<Line> {

@@ -154,6 +154,7 @@ fn leaves_unknown_demand_alone(plan: &Plan) -> Vec<String> {
             reason,
             ReasonKind::NoDemand
                 | ReasonKind::PendingTasks
+                | ReasonKind::Spare
                 | ReasonKind::BelowMinimum
                 | ReasonKind::NeverClaimed
                 | ReasonKind::Retired

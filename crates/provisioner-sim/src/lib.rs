@@ -34,6 +34,8 @@ pub mod fleet;
 pub mod judge;
 pub mod lagged;
 pub mod load;
+#[cfg(feature = "aws")]
+pub mod loopback;
 pub mod queue;
 pub mod random;
 pub mod report;

@@ -33,7 +33,9 @@ const TYPES: [&str; 4] = ["c7g.large", "m7g.large", "c7a.large", "g5.xlarge"];
 /// The world of a seed, and the chance of all that is done to it from outside.
 pub fn world(seed: u64) -> (World, Chance) {
     let mut rng = Chance::stream(seed, "what happens");
-    let settings = Arc::new(some_settings(&mut rng));
+    let mut settings = some_settings(&mut rng);
+    choose_policies(&mut settings, seed);
+    let settings = Arc::new(settings);
     let knowledge = one_of(
         &mut rng,
         [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance, Knowledge::ByInstance],
@@ -82,6 +84,19 @@ fn some_settings(rng: &mut Chance) -> Settings {
         };
     }
     settings
+}
+
+/// Half of the worker types are left with the policy they have.
+fn choose_policies(settings: &mut Settings, seed: u64) {
+    let mut chance = Chance::stream(seed, "policies");
+    let others =
+        ["adaptive", "adaptive:wait-cost=1000", "worker-manager", "worker-manager-deployed"];
+    for worker_type in settings.worker_types.values_mut() {
+        let other = one_of(&mut chance, others);
+        if let (true, Ok(other)) = (chance.percent(50), other.parse()) {
+            worker_type.policy = other;
+        }
+    }
 }
 
 fn some_faults(rng: &mut Chance, settings: &Settings) -> Faults {

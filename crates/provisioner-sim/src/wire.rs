@@ -35,7 +35,10 @@ pub use accounts::ACCOUNT;
 pub use delivery::{Delivery, deliver};
 pub use places::REGION;
 
-/// EC2's namespace, with the version of its API.
+/// The version of EC2's API.
+const VERSION: &str = "2016-11-15";
+
+/// Its namespace.
 const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
 /// An HTTP answer.
@@ -50,30 +53,39 @@ pub struct Answer {
 /// What carries a call out. It takes the form whole, or refuses it.
 type CarryOut = fn(&mut World, Form) -> Result<Vec<Node>, Refusal>;
 
-/// A call EC2 knows: what carries it out, and with which others it is throttled.
+/// The calls EC2 knows: what carries each out, and with which others it is throttled.
+const OPERATIONS: [(&str, CarryOut, Call); 18] = [
+    ("RequestSpotInstances", spot_requests::request, Call::Request),
+    ("CancelSpotInstanceRequests", spot_requests::cancel, Call::Cancel),
+    ("TerminateInstances", instances::terminate, Call::Terminate),
+    ("CreateTags", tags::create, Call::Tag),
+    ("DescribeAvailabilityZones", places::zones, Call::Describe),
+    ("DescribeFleets", accounts::no_fleets, Call::Describe),
+    ("DescribeImages", places::images, Call::Describe),
+    ("DescribeInstanceTypeOfferings", places::offerings, Call::Describe),
+    ("DescribeInstanceTypes", places::instance_types, Call::Describe),
+    ("DescribeInstances", instances::describe, Call::Describe),
+    ("DescribeKeyPairs", key_pairs::describe, Call::Describe),
+    ("DescribeLaunchTemplates", accounts::no_launch_templates, Call::Describe),
+    ("DescribeSecurityGroups", places::security_groups, Call::Describe),
+    ("DescribeSpotInstanceRequests", spot_requests::describe, Call::Describe),
+    ("DescribeSpotPriceHistory", prices::describe, Call::Describe),
+    ("DescribeSubnets", places::subnets, Call::Describe),
+    ("DescribeVolumes", accounts::no_volumes, Call::Describe),
+    ("DescribeVpcs", places::vpcs, Call::Describe),
+];
+
+/// STS's one call.
+const CALLER: &str = "GetCallerIdentity";
+
+/// All calls that are answered, by their actions.
+pub fn actions() -> impl Iterator<Item = &'static str> {
+    OPERATIONS.iter().map(|(action, ..)| *action).chain([CALLER])
+}
+
 fn operation(action: &str) -> Option<(CarryOut, Call)> {
-    let carry_out: CarryOut = match action {
-        "RequestSpotInstances" => return Some((spot_requests::request, Call::Request)),
-        "CancelSpotInstanceRequests" => return Some((spot_requests::cancel, Call::Cancel)),
-        "TerminateInstances" => return Some((instances::terminate, Call::Terminate)),
-        "CreateTags" => return Some((tags::create, Call::Tag)),
-        "DescribeAvailabilityZones" => places::zones,
-        "DescribeFleets" => accounts::no_fleets,
-        "DescribeImages" => places::images,
-        "DescribeInstanceTypeOfferings" => places::offerings,
-        "DescribeInstanceTypes" => places::instance_types,
-        "DescribeInstances" => instances::describe,
-        "DescribeKeyPairs" => key_pairs::describe,
-        "DescribeLaunchTemplates" => accounts::no_launch_templates,
-        "DescribeSecurityGroups" => places::security_groups,
-        "DescribeSpotInstanceRequests" => spot_requests::describe,
-        "DescribeSpotPriceHistory" => prices::describe,
-        "DescribeSubnets" => places::subnets,
-        "DescribeVolumes" => accounts::no_volumes,
-        "DescribeVpcs" => places::vpcs,
-        _ => return None,
-    };
-    Some((carry_out, Call::Describe))
+    let found = OPERATIONS.iter().find(|(name, ..)| *name == action);
+    found.map(|(_, carry_out, call)| (*carry_out, *call))
 }
 
 /// Whether a call changes something, if it is not just tried.
@@ -83,7 +95,7 @@ fn changes(action: &str) -> bool {
 
 /// What the body of a call asks EC2 to change; `None` if nothing, or if EC2 refuses it as it is.
 pub fn effect(world: &World, body: &str) -> Option<Effect> {
-    let (action, form) = read(body);
+    let (action, _, form) = read(body);
     match action.as_str() {
         "RequestSpotInstances" => {
             spot_requests::to_request(world, form).map(|call| Effect::Request(Box::new(call)))
@@ -96,20 +108,26 @@ pub fn effect(world: &World, body: &str) -> Option<Effect> {
     .ok()
 }
 
-/// The action of a call, and its parameters.
-fn read(body: &str) -> (String, Form) {
+/// The action of a call, the version of the API it is for, and its parameters.
+fn read(body: &str) -> (String, Option<String>, Form) {
     let mut form = Form::read(body);
     let action = form.text("Action").unwrap_or_default();
-    form.text("Version");
-    (action, form)
+    let version = form.text("Version");
+    (action, version, form)
 }
 
 /// What EC2 (and for one call STS) answers to the body of a call.
 pub fn answer(world: &mut World, body: &str) -> Answer {
-    let (action, form) = read(body);
+    let (action, version, form) = read(body);
     let request_id = world.next_request_id();
-    if action == "GetCallerIdentity" {
+    if action == CALLER {
         return Answer { status: 200, body: accounts::caller_identity(&request_id) };
+    }
+    // Only the version says which service it is that a call is for.
+    if version.is_some_and(|version| version != VERSION) {
+        let message = format!("The simulated EC2 is no other service, and has no {action}.");
+        let (status, body) = refused::elsewhere(&refusal("InvalidAction", message), &request_id);
+        return Answer { status, body };
     }
     match carry_out(world, &action, form) {
         Ok(mut inside) => {
@@ -131,6 +149,12 @@ fn carry_out(world: &mut World, action: &str, form: Form) -> Result<Vec<Node>, R
         return Err(throttled());
     }
     carry_out(world, form)
+}
+
+/// The answer to a call that came here by mistake.
+#[cfg(feature = "aws")]
+pub(crate) fn wrong_place(message: &str) -> Answer {
+    refused(&refusal("AuthFailure", message), "00000000-0000-4000-8000-000000000000")
 }
 
 fn throttled() -> Refusal {

@@ -54,7 +54,7 @@ pub(crate) use round::Launch;
 pub use round::{Executed, Report, Result as ExecutedResult};
 
 use decide::{Decide, Decided};
-use index::Index;
+use index::{Index, Startup};
 use round::Round;
 use settle::Settle;
 use token::Tokens;
@@ -99,6 +99,8 @@ pub struct Engine {
     seen_by_intent: BTreeMap<ClientToken, u32>,
     demand: Result<Demand, String>,
     fresh_demand: bool,
+    /// Worker types that tasks waited for at the look before.
+    waited: BTreeSet<WorkerTypeName>,
     resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
     tagged_lately: BTreeMap<InstanceId, Timestamp>,
     settle_notes: Vec<Note>,
@@ -133,6 +135,7 @@ impl Engine {
             seen_by_intent: BTreeMap::new(),
             demand: Err("not read yet".to_owned()),
             fresh_demand: false,
+            waited: BTreeSet::new(),
             resolved: BTreeMap::new(),
             tagged_lately: BTreeMap::new(),
             settle_notes: Vec::new(),
@@ -214,6 +217,10 @@ impl Engine {
 
     /// Takes in what the queue wants, or why that is not known.
     pub fn demand(&mut self, demand: Result<Demand, String>) {
+        self.waited = self
+            .demand
+            .as_ref()
+            .map_or_else(|_| BTreeSet::new(), |before| before.pending.keys().cloned().collect());
         self.demand = demand;
         self.fresh_demand = true;
     }
@@ -234,7 +241,8 @@ impl Engine {
                 &self.index,
                 &in_flight,
                 self.demand.as_ref().ok(),
-                &mut self.memory.policies,
+                self.throttled_rounds == 0,
+                &mut self.memory,
                 now,
             );
             let decide = Decide {
@@ -281,6 +289,17 @@ impl Engine {
         let claimed =
             self.index.recount(settings, running, self.fresh_demand, &mut self.memory, now);
         self.fresh_demand = false;
+        // Only where tasks waited just before: else the worker may have been ready for long when one came.
+        for (name, group) in &mut self.index.types {
+            let started = group.take_started();
+            if let Some(memory) = self.memory.policies.get_mut(name)
+                && self.waited.contains(name)
+            {
+                for Startup { requested, booted } in started {
+                    memory.saw_startup(requested, booted);
+                }
+            }
+        }
 
         // A launch that worked ends a row of failures. Where it is known who works, that is the first
         // task, for an instance that never claims one is a failure too; else, that it came up.

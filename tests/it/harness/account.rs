@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::REGION;
+use super::http::Response;
 use super::moto::{BotoError, MotoServer};
 use super::world::{Call, World};
 
@@ -160,9 +161,30 @@ impl Account {
     }
 
     /// Calls an AWS API through boto3 with this account's keys.
-    #[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
     pub(crate) fn boto3(&self, service: &str, call: &str, with: Value) -> Result<Value, BotoError> {
-        MotoServer::get().boto3(&self.keys, REGION, service, call, &with)
+        self.boto3_at(&MotoServer::get().endpoint(), service, call, with)
+    }
+
+    /// Calls something else that speaks as AWS does, through boto3.
+    #[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
+    pub(crate) fn boto3_at(
+        &self,
+        endpoint: &str,
+        service: &str,
+        call: &str,
+        with: Value,
+    ) -> Result<Value, BotoError> {
+        assert!(endpoint.starts_with("http://127.0.0.1:"), "not this machine: {endpoint}");
+        MotoServer::get().boto3(endpoint, &self.keys, REGION, service, call, &with)
+    }
+
+    /// Sends the form of a call to EC2 or STS as it is.
+    #[track_caller]
+    pub(crate) fn query(&self, form: &str) -> Response {
+        let key = self.keys["access_key_id"].as_str().expect("a key");
+        let service = if form.contains("Version=2011-06-15") { "sts" } else { "ec2" };
+        let credential = format!("{key}/20261123/{REGION}/{service}/aws4_request");
+        MotoServer::get().query(&credential, form)
     }
 
     /// Calls EC2 through boto3; the call must succeed.

@@ -13,15 +13,26 @@ pub(crate) struct Response {
 
 /// GETs `path` from a server on this machine.
 pub(crate) fn get(port: u16, path: &str) -> io::Result<Response> {
-    call("GET", port, path, "")
+    call("GET", port, path, JSON, "")
 }
 
 /// POSTs `body` to a server on this machine.
 pub(crate) fn post(port: u16, path: &str, body: &str) -> io::Result<Response> {
-    call("POST", port, path, body)
+    call("POST", port, path, JSON, body)
 }
 
-fn call(method: &str, port: u16, path: &str, body: &str) -> io::Result<Response> {
+/// POSTs a form, signed for a service with a key as far as a stand-in looks.
+pub(crate) fn post_form(port: u16, credential: &str, body: &str) -> io::Result<Response> {
+    let headers = format!(
+        "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0"
+    );
+    call("POST", port, "/", &headers, body)
+}
+
+const JSON: &str = "Content-Type: application/json";
+
+fn call(method: &str, port: u16, path: &str, headers: &str, body: &str) -> io::Result<Response> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_mins(1))?;
     // A machine that others keep busy can stand still for minutes; no test tells by this limit.
@@ -29,7 +40,7 @@ fn call(method: &str, port: u16, path: &str, body: &str) -> io::Result<Response>
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+         {headers}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len(),
     )?;
     let mut answer = String::new();

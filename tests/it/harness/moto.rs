@@ -67,9 +67,17 @@ impl MotoServer {
         serde_json::from_str(&answer.body).expect("JSON")
     }
 
+    /// Sends the form of a call as it is.
+    #[track_caller]
+    pub(super) fn query(&self, credential: &str, form: &str) -> http::Response {
+        http::post_form(self.port, credential, form)
+            .unwrap_or_else(|error| panic!("{form}: {error}"))
+    }
+
     /// Makes a call through boto3, following all pages; a look that shares no code with us.
     pub(super) fn boto3(
         &self,
+        endpoint: &str,
         keys: &Value,
         region: &str,
         service: &str,
@@ -77,7 +85,7 @@ impl MotoServer {
         with: &Value,
     ) -> Result<Value, BotoError> {
         let ask = json!({
-            "endpoint": self.endpoint(), "region": region, "keys": keys,
+            "endpoint": endpoint, "region": region, "keys": keys,
             "service": service, "call": call, "with": with,
         });
         let mut boto3 = self.boto3.lock().unwrap_or_else(PoisonError::into_inner);

@@ -30,10 +30,10 @@ impl Length {
         self.whole >= LONG
     }
 
-    /// So many calls in a hundred go wrong. A short soak makes too few calls to meet every way of failing
-    /// at one in a hundred.
+    /// So many looks in a hundred go wrong, so that in a long soak it is about one in a hundred of all
+    /// calls. A short one makes too few calls to meet many ways of failing like that.
     pub(super) fn per_cent(self) -> f64 {
-        if self.is_long() { 1.0 } else { 8.0 }
+        if self.is_long() { 0.5 } else { 8.0 }
     }
 
     /// How long a hanging call hangs. The daemon waits 30 s for an answer.

@@ -44,11 +44,18 @@ impl Trouble {
             early.extend(more.into_iter().zip([Event::Kill, applied, before].into_iter().cycle()));
         }
         let late = [20, 30, 40, 50, 60, 70, 80, 90].map(|at| (at, Event::Reload));
-        let stray = [(45, Event::Stray)];
+        let strays: &[u32] = if length.is_long() {
+            &[
+                15, 18, 22, 25, 28, 32, 35, 38, 42, 45, 48, 52, 55, 58, 62, 65, 68, 72, 75, 78, 82,
+                85,
+            ]
+        } else {
+            &[25, 45, 65]
+        };
         let mut events: Vec<_> = early
             .into_iter()
             .chain(late)
-            .chain(stray)
+            .chain(strays.iter().map(|at| (*at, Event::Stray)))
             .map(|(at, event)| (length.part(at), event))
             .collect();
         events.sort_by_key(|(at, _)| *at);

@@ -200,6 +200,7 @@ Examples:
   provisionerd demo --speed 30 --for 1h      slowly
   provisionerd demo --speed max --for 24h    a day at once, and its summary
   provisionerd demo --seed 2 --output json | jq .cost_usd
+  provisionerd demo --speed 1 --serve-ec2    and look at it with the AWS CLI
 
 The same seed is the same day. Ctrl-C ends it with its summary")]
 pub struct DemoArgs {
@@ -214,6 +215,14 @@ pub struct DemoArgs {
     /// Which day it is: all chance comes from this number
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub seed: u64,
+
+    /// Also answer the AWS CLI and SDKs, on this port of 127.0.0.1; 0 is any that is free
+    ///
+    /// They may look at everything, and launch, tag, cancel and terminate; how to is said at the start.
+    /// Nobody's credentials are checked, no other machine can connect, and account and ids are none that
+    /// AWS issues.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "8315")]
+    pub serve_ec2: Option<u16>,
 }
 
 /// How fast simulated time passes.

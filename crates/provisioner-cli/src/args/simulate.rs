@@ -38,11 +38,12 @@ pub struct SimulateArgs {
     #[arg(long = "policy", value_name = "POLICY", value_parser = policy)]
     pub policies: Vec<Policy>,
 
-    /// The world: P, D, K, S300, R or Q
+    /// The world: P, D, K, S300, R, Q or I
     ///
     /// P: startups of 90 s, 1 % over 240 s. D: every startup takes 98 s. K: a worker's first task takes
     /// a minute longer. S300: startups take 3.3 times as long. R: the queue wakes any idle worker, not
     /// the longest idle. Q: 5 % of the instances are reclaimed per hour.
+    /// I: how soon a request is filled tells nothing of how long its instance boots.
     #[arg(long, value_name = "WORLD", value_enum, default_value_t, ignore_case = true)]
     pub world: WorldArg,
 
@@ -101,6 +102,8 @@ pub enum WorldArg {
     R,
     /// 5 % of the instances are reclaimed per hour.
     Q,
+    /// The two parts of a startup vary apart from each other.
+    I,
 }
 
 /// `--knowledge`.

@@ -1,11 +1,14 @@
 //! `provisionerd demo`: the engine on the simulated EC2, to be watched.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::clock;
 use provisioner_sim::demo::{Demo, Line};
+#[cfg(feature = "aws")]
+use provisioner_sim::{loopback::Loopback, wire};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -26,8 +29,12 @@ const STATE: Duration = Duration::from_mins(15);
 /// Shows a demonstration, and what came of it.
 pub(crate) async fn demo(args: DemoArgs, mut context: Context) -> Result<ExitStatus, Failure> {
     let stop = signals::listen()?;
-    let mut demo = Demo::new(args.seed, args.length);
-    let pace = Pace { began: demo.now(), started: Instant::now(), speed: args.speed };
+    let demo = Stand::new(Demo::new(args.seed, args.length));
+    if let Some(port) = args.serve_ec2 {
+        let endpoint = demo.serve(port, &stop).await?;
+        context.notices.progress(&how_to_look(&endpoint));
+    }
+    let pace = Pace { began: demo.lock().now(), started: Instant::now(), speed: args.speed };
     let json = context.globals.output == OutputFormat::Json;
     let mut stage = match Size::of_stdout() {
         _ if json => Stage::Silent,
@@ -46,7 +53,9 @@ pub(crate) async fn demo(args: DemoArgs, mut context: Context) -> Result<ExitSta
         None => Stage::Lines { told: None },
     };
     loop {
-        let Some(next) = demo.next_round() else {
+        let next = demo.lock().next_round();
+        let Some(next) = next else {
+            let mut demo = demo.lock();
             let lines = demo.finish();
             stage.show(&demo, lines, &mut context.output)?;
             break;
@@ -54,16 +63,67 @@ pub(crate) async fn demo(args: DemoArgs, mut context: Context) -> Result<ExitSta
         if !pace.until(next, &stop).await || context.output.is_closed() {
             break;
         }
+        let mut demo = demo.lock();
         let mut lines = demo.advance(next);
         lines.extend(demo.round());
         stage.show(&demo, lines, &mut context.output)?;
     }
+    let demo = demo.lock();
     stage.end(&demo, &mut context.output)?;
     context.output.report(&SummaryView::new(args.seed, demo.summary()))?;
     if !json {
         context.notices.progress("\nFor your own account: `setup-aws --help`, and README.md");
     }
     Ok(ExitStatus::DONE)
+}
+
+/// What runs, where others may reach it between two steps.
+#[derive(Clone)]
+struct Stand(Arc<Mutex<Demo>>);
+
+impl Stand {
+    fn new(demo: Demo) -> Self {
+        Self(Arc::new(Mutex::new(demo)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Demo> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens it for the AWS CLI until `stop`; returns the endpoint.
+    #[cfg(feature = "aws")]
+    async fn serve(&self, port: u16, stop: &CancellationToken) -> Result<String, Failure> {
+        let loopback = Loopback::bind(port).await.map_err(|error| {
+            Failure::failed(format!("failed to listen on 127.0.0.1:{port}"))
+                .caused_by(&error)
+                .with_hint("give another port, or `--serve-ec2 0` for any that is free")
+        })?;
+        let endpoint = loopback.endpoint();
+        let demo = self.clone();
+        let answers = move |body: &str| wire::answer(demo.lock().world_mut(), body);
+        let serving = loopback.serve(answers, stop.clone().cancelled_owned());
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(error = %error, "the simulated EC2 is served no more: {error}");
+            }
+        });
+        Ok(endpoint)
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unused_async, reason = "as it is with AWS")]
+    async fn serve(&self, _: u16, _: &CancellationToken) -> Result<String, Failure> {
+        Err(super::needs_aws("`demo --serve-ec2`"))
+    }
+}
+
+/// What to type in another terminal.
+fn how_to_look(endpoint: &str) -> String {
+    format!(
+        "The simulated EC2 answers at {endpoint}. In another terminal:\n  \
+         AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any aws --endpoint-url {endpoint} \
+         --region us-west-2 ec2 describe-instances\n"
+    )
 }
 
 /// Simulated time beside real time.

@@ -186,6 +186,7 @@ fn world(world: WorldArg) -> WorldName {
         WorldArg::S300 => WorldName::S300,
         WorldArg::R => WorldName::R,
         WorldArg::Q => WorldName::Q,
+        WorldArg::I => WorldName::I,
     }
 }
 

@@ -167,7 +167,7 @@ async fn all_pages_are_written_where_man_looks_for_them() {
 #[tokio::test]
 async fn a_build_without_aws_says_how_to_get_one_with_it() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [&["run"][..], &["plan"], &["status"]] {
+    for args in [&["run"][..], &["plan"], &["status"], &["demo", "--serve-ec2"]] {
         let ended = provisionerd_with(dir.path(), GOOD, args).await;
         assert_eq!(ended.code, 2);
         assert!(ended.stderr.contains("cargo build --release"), "{}", ended.stderr);

@@ -106,6 +106,7 @@ struct Fleet<'a> {
     looks: VecDeque<Look>,
     totals: Look,
     startups: Chance,
+    boots: Chance,
     lives: Chance,
     wakes: Chance,
     waits: Vec<u64>,
@@ -145,6 +146,7 @@ impl<'a> Fleet<'a> {
             looks: VecDeque::new(),
             totals: Look::default(),
             startups: Chance::stream(seed, "startups"),
+            boots: Chance::stream(seed, "boots"),
             lives: Chance::stream(seed, "lives"),
             wakes: Chance::stream(seed, "wakes"),
             waits: Vec::with_capacity(load.tasks().len()),
@@ -237,7 +239,8 @@ impl<'a> Fleet<'a> {
 
     fn ask(&mut self) {
         let world = &self.setup.world;
-        let startup = millis(world.startup.draw(&mut self.startups));
+        let startup = world.startup.draw(&mut self.startups);
+        let boot = if world.parts_apart { world.startup.draw(&mut self.boots) } else { startup };
         let life = (world.reclaimed_per_hour > 0.0).then(|| {
             let mean = Duration::from_hours(1).div_f64(world.reclaimed_per_hour);
             millis(self.lives.until_next(mean))
@@ -260,10 +263,11 @@ impl<'a> Fleet<'a> {
             clippy::cast_sign_loss,
             reason = "minutes in milliseconds"
         )]
-        let unbilled = (startup as f64 * world.unbilled).round() as u64;
+        let unbilled = (millis(startup) as f64 * world.unbilled).round() as u64;
         self.requests.push(machine);
         self.at(self.now + unbilled, Event::Fulfil(machine));
-        self.at(self.now + startup, Event::Ready(machine));
+        let boot = millis(boot.mul_f64(1.0 - world.unbilled));
+        self.at(self.now + unbilled + boot, Event::Ready(machine));
     }
 
     /// Cancels the request that was made last: the others are nearer to being filled.

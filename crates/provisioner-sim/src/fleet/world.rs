@@ -21,11 +21,13 @@ pub enum WorldName {
     R,
     /// One instance in twenty is reclaimed every hour.
     Q,
+    /// How soon a request is filled tells nothing of how long its instance boots.
+    I,
 }
 
 impl WorldName {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::P, Self::D, Self::K, Self::S300, Self::R, Self::Q];
+    pub const ALL: [Self; 7] = [Self::P, Self::D, Self::K, Self::S300, Self::R, Self::Q, Self::I];
 
     /// Its name.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +38,7 @@ impl WorldName {
             Self::S300 => "S300",
             Self::R => "R",
             Self::Q => "Q",
+            Self::I => "I",
         }
     }
 
@@ -58,6 +61,8 @@ pub struct World {
     pub startup: Lognormal,
     /// The part of a startup before the instance is there and billed, from 0 to 1.
     pub unbilled: f64,
+    /// Whether the two parts of a startup vary apart from each other, and not together.
+    pub parts_apart: bool,
     /// The least time that is billed.
     pub least_billed: Duration,
     /// How much longer a worker's first task takes.
@@ -87,6 +92,7 @@ impl World {
         let primary = Self {
             startup: Lognormal::new(median, p99),
             unbilled: 1.0 / 3.0,
+            parts_apart: false,
             least_billed: Duration::from_mins(1),
             first_task: Duration::ZERO,
             wake: Wake::Longest,
@@ -103,6 +109,7 @@ impl World {
             }
             WorldName::R => Self { wake: Wake::Any, ..primary },
             WorldName::Q => Self { reclaimed_per_hour: 0.05, ..primary },
+            WorldName::I => Self { parts_apart: true, ..primary },
         }
     }
 

@@ -16,7 +16,7 @@ pub enum Delivery {
 
 /// Sends the body of a call to EC2: what [`World::execute`] and [`World::look`] are to a plain driver.
 pub fn deliver(world: &mut World, body: &str) -> Delivery {
-    let (action, _) = read(body);
+    let (action, ..) = read(body);
     let at_once = |answer| Delivery::Answered(answer, Duration::ZERO);
     if !changes(&action) {
         if world.network.percent(world.faults.blind) {

@@ -179,9 +179,15 @@ fn shown(instance: &Instance, machine: &Machine) -> Vec<Node> {
         set("blockDeviceMapping", []),
         text("virtualizationType", "hvm"),
         text("hypervisor", "xen"),
-        tags::show(tags::of_machine(machine, &instance.tags)),
+        set("productCodes", []),
         text("platformDetails", platform),
     ];
+    let optimized = machine.call.as_ref().and_then(|call| call.launch_specification.ebs_optimized);
+    inside.push(text("ebsOptimized", optimized.unwrap_or(false)));
+    let tags = tags::of_machine(machine, &instance.tags);
+    if !tags.is_empty() {
+        inside.push(tags::show(tags));
+    }
     if let Some(subnet) = zone.and_then(places::subnet_in) {
         inside.extend([text("subnetId", subnet), text("vpcId", VPC)]);
     }

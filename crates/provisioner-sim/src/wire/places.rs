@@ -50,6 +50,18 @@ pub(super) fn architecture(instance_type: &InstanceType) -> &'static str {
     if options.starts_with('g') { "arm64" } else { "x86_64" }
 }
 
+/// How many virtual processors a size has (Amazon EC2 instance types guide): `large` has two, `xlarge`
+/// four, and `2xlarge` twice as many.
+fn vcpus(instance_type: &InstanceType) -> u64 {
+    let size = instance_type.as_str().split('.').nth(1).unwrap_or_default();
+    match size.strip_suffix("xlarge") {
+        Some("") => 4,
+        Some(times) => times.parse::<u64>().map_or(4, |times| 4 * times),
+        None if size == "medium" => 1,
+        None => 2,
+    }
+}
+
 /// What a listing shows of one thing, and what its filters can ask for.
 struct Shown {
     inside: Vec<Node>,
@@ -117,9 +129,11 @@ pub(super) fn zones(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refu
         ids: ("ZoneName", "zone-name", "InvalidParameterValue"),
         page: 0,
     };
-    let all = ZONES.iter().map(|(zone, _)| Shown {
+    let all = ZONES.iter().zip(1..).map(|((zone, _), n)| Shown {
         inside: vec![
             text("zoneName", zone),
+            text("zoneId", format_args!("sim-az{n}")),
+            text("zoneType", "availability-zone"),
             text("zoneState", "available"),
             text("regionName", REGION),
             set("messageSet", []),
@@ -250,6 +264,7 @@ pub(super) fn instance_types(world: &mut World, form: Form) -> Result<Vec<Node>,
             text("currentGeneration", true),
             texts("supportedUsageClasses", ["on-demand", "spot"]),
             texts("supportedVirtualizationTypes", ["hvm"]),
+            tree("vCpuInfo", [text("defaultVCpus", vcpus(&it))]),
             tree("processorInfo", [texts("supportedArchitectures", [architecture(&it)])]),
             tree("networkInfo", [text("enaSupport", "required")]),
         ],

@@ -33,8 +33,8 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
     let types = form.list("InstanceType");
     let products = form.list("ProductDescription");
     let zone = form.text("AvailabilityZone");
-    let from = form.time("StartTime")?.unwrap_or(Timestamp::UNIX_EPOCH);
     // Nobody knows the prices to come.
+    let from = form.time("StartTime")?.unwrap_or(Timestamp::UNIX_EPOCH).min(world.now);
     let until = form.time("EndTime")?.unwrap_or(world.now).min(world.now);
     let dry_run = form.dry_run()?;
     form.finish()?;

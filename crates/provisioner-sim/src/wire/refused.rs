@@ -20,6 +20,16 @@ fn status(code: &str) -> u16 {
     }
 }
 
+/// The same, as IAM and other services write it that speak the Query protocol of all but EC2.
+pub(super) fn elsewhere(refusal: &Refusal, request_id: &str) -> (u16, String) {
+    let error = tree(
+        "Error",
+        [text("Type", "Sender"), text("Code", &refusal.code), text("Message", &refusal.message)],
+    );
+    let inside = [error, text("RequestId", request_id)];
+    (status(&refusal.code), document("ErrorResponse", None, &inside))
+}
+
 /// Status and body of a refusal.
 pub(super) fn answer(refusal: &Refusal, request_id: &str) -> (u16, String) {
     let error = tree("Error", [text("Code", &refusal.code), text("Message", &refusal.message)]);

@@ -87,7 +87,7 @@ fn a_whole_life() {
     assert_eq!(shown.matches(running).count(), 2, "{shown}");
     assert_eq!(texts(&shown, "subnetId"), ["subnet-sim0a"; 2]);
     assert_eq!(texts(&shown, "architecture"), ["arm64"; 2]);
-    assert!(shown.contains("<tagSet/>"), "the request's tags do not reach the instance");
+    assert!(!shown.contains("<tagSet>"), "the request's tags do not reach the instance");
 
     let ids: Vec<String> = texts(&shown, "instanceId").into_iter().map(str::to_owned).collect();
     let tag = "Action=CreateTags&Tag.1.Key=provisioner%3Aworker-type&Tag.1.Value=linux";
@@ -205,6 +205,11 @@ fn what_is_not_known_is_refused() {
         assert_eq!((status, said.as_str()), (400, code), "{body}");
         assert!(text.contains(message), "{body}: {text}");
     }
+    let iam = answer(&mut world, "Action=GetRole&Version=2010-05-08&RoleName=r");
+    assert!(
+        iam.status == 400 && iam.body.contains("<ErrorResponse><Error><Type>Sender</Type>"),
+        "{iam:?}"
+    );
     let (_, code, text) = refused(&mut world, &request(1, "&LaunchSpecification.Hibernate=true"));
     assert_eq!(
         (code.as_str(), text.contains("LaunchSpecification.Hibernate")),
@@ -277,6 +282,9 @@ fn prices_are_those_in_force_and_none_to_come() {
     assert_eq!(texts(&shown, "timestamp"), ["2026-11-23T08:10:00.000Z"]);
     let zone = "Filter.1.Name=availability-zone&Filter.1.Value.1=us-west-2b";
     assert_eq!(texts(&ok(&mut world, &format!("{history}&{zone}")), "spotPrice"), ["0.040000"]);
+    let to_come = now.replace("08%3A11%3A40", "09%3A00%3A00");
+    let shown = ok(&mut world, &format!("{history}&{to_come}&InstanceType.1=c7g.large"));
+    assert_eq!(texts(&shown, "spotPrice"), ["0.032000"], "whoever's clock is ahead learns no more");
     let windows = "Action=DescribeSpotPriceHistory&ProductDescription.1=Windows";
     assert!(texts(&ok(&mut world, windows), "spotPrice").is_empty());
 }

@@ -87,6 +87,29 @@ impl Requests {
     }
 }
 
+/// What EC2 says to a status code (EC2 User Guide, "Spot Instance request status").
+fn message(code: &str) -> &'static str {
+    match code {
+        "pending-evaluation" => {
+            "Your Spot request has been submitted for review, and is pending evaluation."
+        }
+        "fulfilled" => "Your Spot request is fulfilled.",
+        "capacity-not-available" => {
+            "There is no Spot capacity available that matches your request."
+        }
+        "price-too-low" => "Your maximum price is lower than the Spot price.",
+        "canceled-before-fulfillment" => "Your Spot request is canceled before it was fulfilled.",
+        "request-canceled-and-instance-running" => {
+            "Your Spot request is canceled, but your instance is still running."
+        }
+        "marked-for-termination" => "Your Spot instance is marked for termination.",
+        "instance-terminated-by-user" => "Your Spot instance was terminated by user.",
+        "instance-terminated-no-capacity" => "Your Spot instance was terminated: no capacity.",
+        "schedule-expired" => "Your Spot request expired before it was fulfilled.",
+        _ => "",
+    }
+}
+
 impl World {
     pub(super) fn make_request(&mut self, call: &Arc<LaunchCall>) -> usize {
         let no = self.requests.all.len();
@@ -94,7 +117,7 @@ impl World {
             id: SpotRequestId::new(format!("{PREFIX}{no:08x}")),
             state: SpotRequestState::Open,
             status_code: "pending-evaluation".into(),
-            status_message: "".into(),
+            status_message: message("pending-evaluation").into(),
             status_time: Some(self.now),
             created: self.now,
             instance: None,
@@ -124,7 +147,11 @@ impl World {
         let record = &mut self.requests.all[no].record;
         record.settle(now);
         record.change(visible, |request| {
+            let before = (request.status_code.clone(), request.status_message.clone());
             change(request);
+            if request.status_code != before.0 && request.status_message == before.1 {
+                request.status_message = message(request.status_code.as_str()).into();
+            }
             request.status_time = Some(now);
         });
     }
@@ -145,7 +172,7 @@ impl World {
     }
 
     pub(super) fn expire(&mut self, no: usize) {
-        let message = "schedule-expired it is";
+        let message = message("schedule-expired");
         self.end_request(no, SpotRequestState::Closed, "schedule-expired", message);
     }
 

@@ -10,6 +10,7 @@ mod crashes;
 mod knowledge;
 mod plans;
 mod planted;
+mod policies;
 mod random_worlds;
 mod refusals;
 mod scenarios;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use provisioner::clock;
 use provisioner::demand::{Demand, PendingTasks, Running};
 use provisioner::engine::{
@@ -214,7 +215,13 @@ fn is_terminate(kind: &ActionKind) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    // The same cases in every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` look further.
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(1),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_plan_never_breaks_a_fence_and_names_what_was_seen_once(case in case()) {
@@ -296,10 +303,18 @@ proptest! {
                 pending.count += more;
             }
         }
-        let (less, more) = (case.plan(), other.plan());
-        let less: BTreeSet<_> = ids(&less, is_terminate).into_iter().collect();
-        let more: BTreeSet<_> = ids(&more, is_terminate).into_iter().collect();
-        prop_assert!(more.is_subset(&less), "{:?}", more.difference(&less).collect::<Vec<_>>());
+        // How many, not which: what is known of who works depends on whether tasks wait beside it.
+        let ended = |case: &Case| {
+            let mut ended = BTreeMap::new();
+            for action in case.plan().actions.iter().filter(|action| is_terminate(&action.kind)) {
+                *ended.entry(action.worker_type.clone()).or_insert(0) += action.kind.count();
+            }
+            ended
+        };
+        let less = ended(&case);
+        for (worker_type, n) in ended(&other) {
+            prop_assert!(n <= less.get(&worker_type).copied().unwrap_or(0), "{worker_type:?}: {n}, not {less:?}");
+        }
     }
 
     #[test]

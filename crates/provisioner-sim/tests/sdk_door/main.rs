@@ -8,6 +8,7 @@
 
 mod dropped;
 mod effects;
+mod loopback;
 mod observing;
 mod random_worlds;
 mod rig;

@@ -220,7 +220,7 @@ impl Client {
 }
 
 fn request(request: &SpotInstanceRequest) -> Option<FoundRequest> {
-    let state = spot_request_state(request.state());
+    let state = spot_request_state(request.state().map(AsRef::as_ref));
     let ended = matches!(
         state,
         SpotRequestState::Closed | SpotRequestState::Cancelled | SpotRequestState::Failed
@@ -235,7 +235,7 @@ fn request(request: &SpotInstanceRequest) -> Option<FoundRequest> {
 }
 
 fn instance(instance: &Instance) -> Option<FoundInstance> {
-    let state = instance_state(instance.state().and_then(|it| it.name()));
+    let state = instance_state(instance.state().and_then(|it| it.name()).map(AsRef::as_ref));
     if state == InstanceState::Terminated {
         return None;
     }

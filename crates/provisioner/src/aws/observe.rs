@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{Filter, Reservation};
+use aws_sdk_ec2::types::Filter;
 use jiff::Timestamp;
 
+use super::listing::{Listing, ShownInstance, ShownSpotRequest};
 use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
-use super::{Client, Error, convert, excerpt};
+use super::{Client, Error, convert};
 use crate::ids::{KeyName, SharedTexts, SpotRequestId};
 use crate::observed::{Instance, KeyPair, Observation, SpotRequest};
 
@@ -70,6 +71,7 @@ impl Client {
         let mut pages = Pages::default();
         loop {
             seen.calls += 1;
+            let listing = Listing::<ShownSpotRequest>::new();
             let page = self
                 .ec2
                 .describe_spot_instance_requests()
@@ -77,13 +79,13 @@ impl Client {
                 .max_results(PAGE)
                 .set_next_token(pages.token())
                 .customize()
-                .interceptor(excerpt::SPOT_REQUESTS)
+                .interceptor(listing.interceptor())
                 .send()
                 .await
                 .map_err(|error| Error::new(OPERATION, seen.resource(), error))?;
-            for request in page.spot_instance_requests() {
-                let launches_with = request.launch_specification().and_then(|it| it.key_name());
-                let converted = convert::spot_request(request, seen.now, &mut seen.warnings);
+            for request in listing.take() {
+                let launches_with = request.key_name.as_deref();
+                let converted = convert::spot_request(&request, seen.now, &mut seen.warnings);
                 let Some(mut request) = converted else { continue };
                 if seen.is_under_key_name("spot request", request.id.as_str(), launches_with) {
                     seen.texts.share(&mut request.status_message);
@@ -103,6 +105,7 @@ impl Client {
         let mut pages = Pages::default();
         loop {
             seen.calls += 1;
+            let listing = Listing::<ShownInstance>::new();
             let page = self
                 .ec2
                 .describe_instances()
@@ -110,13 +113,13 @@ impl Client {
                 .max_results(PAGE)
                 .set_next_token(pages.token())
                 .customize()
-                .interceptor(excerpt::INSTANCES)
+                .interceptor(listing.interceptor())
                 .send()
                 .await
                 .map_err(|error| Error::new(OPERATION, seen.resource(), error))?;
-            for instance in page.reservations().iter().flat_map(Reservation::instances) {
-                let launched_with = instance.key_name();
-                let converted = convert::instance(instance, seen.now, &mut seen.warnings);
+            for instance in listing.take() {
+                let launched_with = instance.key_name.as_deref();
+                let converted = convert::instance(&instance, seen.now, &mut seen.warnings);
                 let Some(mut instance) = converted else { continue };
                 if seen.is_under_key_name("instance", instance.id.as_str(), launched_with) {
                     instance.tags.share(&mut seen.texts);

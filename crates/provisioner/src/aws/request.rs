@@ -35,7 +35,7 @@ impl Client {
                 let id = request.spot_instance_request_id().ok_or_else(|| {
                     Error::incomplete(OPERATION, resource(), "a spot request without an id")
                 })?;
-                let state = spot_request_state(request.state());
+                let state = spot_request_state(request.state().map(AsRef::as_ref));
                 Ok(GrantedRequest { id: SpotRequestId::from(id), state })
             })
             .collect()

@@ -1,12 +1,10 @@
 //! States as EC2 spells them, in our words.
 
-use aws_sdk_ec2::types::{InstanceStateName, SpotInstanceState};
-
 use crate::observed::{InstanceState, SpotRequestState};
 
 /// Reads an instance's state. A missing one is data too.
-pub(crate) fn instance_state(name: Option<&InstanceStateName>) -> InstanceState {
-    match name.map_or("", InstanceStateName::as_str) {
+pub(crate) fn instance_state(name: Option<&str>) -> InstanceState {
+    match name.unwrap_or_default() {
         "pending" => InstanceState::Pending,
         "running" => InstanceState::Running,
         "shutting-down" => InstanceState::ShuttingDown,
@@ -18,8 +16,8 @@ pub(crate) fn instance_state(name: Option<&InstanceStateName>) -> InstanceState 
 }
 
 /// Reads a spot instance request's state. A missing one is data too.
-pub(crate) fn spot_request_state(name: Option<&SpotInstanceState>) -> SpotRequestState {
-    match name.map_or("", SpotInstanceState::as_str) {
+pub(crate) fn spot_request_state(name: Option<&str>) -> SpotRequestState {
+    match name.unwrap_or_default() {
         "open" => SpotRequestState::Open,
         "active" => SpotRequestState::Active,
         "disabled" => SpotRequestState::Disabled,
@@ -36,11 +34,8 @@ mod tests {
 
     #[test]
     fn an_unknown_state_is_data() {
-        let state = InstanceStateName::from("hibernating");
-        assert_eq!(
-            instance_state(Some(&state)),
-            InstanceState::Unrecognised("hibernating".to_owned())
-        );
+        let state = InstanceState::Unrecognised("hibernating".to_owned());
+        assert_eq!(instance_state(Some("hibernating")), state);
         assert_eq!(spot_request_state(None), SpotRequestState::Unrecognised(String::new()));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The SDK's XML reader takes the end of a cut-off answer for the end of the list: half a page of
 //! instances would pass for all there are, and half of the requests granted for all of them. HTTP
-//! notices most cuts itself, but not one that a proxy hands on as complete.
+//! notices most cuts itself, but not one that a proxy hands on as complete. A [`Listing`](super::listing)
+//! that cannot be read lacks its end, too.
 
 use aws_sdk_ec2::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -13,7 +14,7 @@ use aws_sdk_ec2::error::BoxError;
 pub(crate) struct WholeAnswers;
 
 #[derive(Debug, thiserror::Error)]
-#[error("the answer is cut off")]
+#[error("the answer is cut off, or not what EC2 writes")]
 struct CutOff;
 
 impl Intercept for WholeAnswers {

@@ -115,7 +115,7 @@ fn a_worker_type_has_defaults() {
         user_data: None,
         max_price: None,
         launch: Launch::SpotRequest,
-        policy: Policy::BASIC,
+        policy: Policy::default(),
         request_timeout: Duration::from_mins(10),
         min_instances: 0,
         max_instances: 20,

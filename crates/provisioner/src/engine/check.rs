@@ -172,6 +172,7 @@ fn forbids_ending(
             (kept != Kept::Stray || !strays_are_ours(decide)).then_some("it may be somebody else's")
         }
         ReasonKind::PendingTasks
+        | ReasonKind::Spare
         | ReasonKind::BelowMinimum
         | ReasonKind::UnansweredIntent
         | ReasonKind::NoDemand

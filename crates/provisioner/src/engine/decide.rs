@@ -246,8 +246,7 @@ impl<'a> Draft<'a> {
         }
         if self.demand_known() {
             self.over_maximum(name, worker_type, group, coming);
-            let launch = wish.coming.saturating_sub(coming);
-            self.launch(name, worker_type, launch, wish.for_minimum, group, coming, pending.count);
+            self.launch(name, worker_type, wish, group, coming, pending.count);
         }
         if counts.overdue > 0 {
             let text = format!(

@@ -15,6 +15,7 @@ use crate::ids::{ClientToken, InstanceId, SpotRequestId, StatusText, WorkerTypeN
 use crate::launch::Pool;
 use crate::money::UsdPerHour;
 use crate::observed::{InstanceState, KeyPair};
+use crate::policy::PolicyMemory;
 use crate::settings::{Settings, WorkerType};
 
 /// Everything under the key-name, by owner.
@@ -53,6 +54,17 @@ pub(super) struct Group {
     next_change: Option<Timestamp>,
     /// Whether machines or running tasks changed since the last recount.
     dirty: bool,
+    /// Startups that ended with a first task since they were last taken.
+    started: Vec<Startup>,
+}
+
+/// How an instance came to its first task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Startup {
+    /// From asking for it until it was launched.
+    pub(super) requested: Duration,
+    /// From there until it had a task.
+    pub(super) booted: Duration,
 }
 
 /// A live instance.
@@ -185,6 +197,11 @@ impl Rules {
         }
     }
 
+    /// Excuses those too that the policy keeps in advance.
+    fn excuse(&mut self, kept: u64) {
+        self.excused = self.excused.max(kept);
+    }
+
     pub(super) fn retired(settings: &Settings) -> Self {
         Self {
             boot_timeout: None,
@@ -208,6 +225,11 @@ pub(super) struct Claims<'a> {
 }
 
 impl Group {
+    /// Takes the startups that ended since the last time.
+    pub(super) fn take_started(&mut self) -> Vec<Startup> {
+        std::mem::take(&mut self.started)
+    }
+
     /// Adds nothing, only says that a recount is due.
     pub(super) fn touch(&mut self) {
         self.dirty = true;
@@ -236,6 +258,7 @@ impl Group {
         now: Timestamp,
     ) -> bool {
         let mut first_claim = false;
+        let mut started = Vec::new();
         let mut deadline = Deadline { now, next: None };
         let mut counts = Counts::default();
         let per_machine = rules.tasks_per_instance.max(1);
@@ -283,6 +306,7 @@ impl Group {
                     if tasks > 0 && !known.claimed {
                         known.claimed = true;
                         first_claim = true;
+                        started.extend(startup(machine, known, now));
                     }
                     if tasks > 0 {
                         known.idle_rounds = 0;
@@ -372,12 +396,28 @@ impl Group {
         for request in &self.open {
             deadline.watch(clock::after(request.status_since, UNFILLABLE_AFTER));
         }
+        self.started.append(&mut started);
         self.counts = counts;
         self.next_change = deadline.next;
         self.dirty = false;
         first_claim
     }
 }
+
+/// The startup of a machine that has its first task now, if it was watched from the beginning.
+fn startup(machine: &Machine, known: &MachineMemory, now: Timestamp) -> Option<Startup> {
+    let seen_late = clock::age(machine.launched, known.first_seen) > WATCHED_FROM;
+    if seen_late || known.first_seen == now {
+        return None;
+    }
+    Some(Startup {
+        requested: clock::age(known.asked?, machine.launched),
+        booted: clock::age(machine.launched, now),
+    })
+}
+
+/// A machine first seen later than this after its launch may have had tasks before.
+const WATCHED_FROM: Duration = Duration::from_mins(1);
 
 /// A request whose status says that it cannot be filled is given up after this long (interface 6).
 pub(super) const UNFILLABLE_AFTER: Duration = Duration::from_secs(30);
@@ -434,7 +474,9 @@ impl Index {
             if group.is_due(fresh, now) {
                 let unclaimed_since = memory.unclaimed_since.get(name).copied();
                 let claims = Claims { running, tasks: running.tasks(name), fresh, unclaimed_since };
-                if group.recount(Rules::of(worker_type), &claims, &mut lookup, now) {
+                let mut rules = Rules::of(worker_type);
+                rules.excuse(memory.policies.get(name).map_or(0, PolicyMemory::kept));
+                if group.recount(rules, &claims, &mut lookup, now) {
                     claimed.insert(name.clone());
                 }
             }

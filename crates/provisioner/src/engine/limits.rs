@@ -160,20 +160,23 @@ impl Room {
         true
     }
 
-    /// Gives each goal its share, one instance at a time in turn.
+    /// Gives each goal its share, one instance at a time in turn: first of what is needed, then of what
+    /// is asked for in excess or in advance.
     pub(super) fn share(&mut self, goals: &[Goal], types: &[Option<&WorkerType>]) -> Vec<u64> {
         let mut shares = vec![0; goals.len()];
-        let mut hungry: Vec<usize> = (0..goals.len()).collect();
-        while !hungry.is_empty() {
-            hungry.retain(|&i| {
-                let price = types[i].and_then(|worker_type| worker_type.max_price);
-                let lifetime = types[i].and_then(|worker_type| worker_type.max_lifetime);
-                if shares[i] == goals[i].remaining || !self.take(price, lifetime) {
-                    return false;
-                }
-                shares[i] += 1;
-                true
-            });
+        for wanted in [Goal::needed, |goal: &Goal| goal.remaining] {
+            let mut hungry: Vec<usize> = (0..goals.len()).collect();
+            while !hungry.is_empty() {
+                hungry.retain(|&i| {
+                    let price = types[i].and_then(|worker_type| worker_type.max_price);
+                    let lifetime = types[i].and_then(|worker_type| worker_type.max_lifetime);
+                    if shares[i] >= wanted(&goals[i]) || !self.take(price, lifetime) {
+                        return false;
+                    }
+                    shares[i] += 1;
+                    true
+                });
+            }
         }
         shares
     }

@@ -192,8 +192,8 @@ impl Memory {
     }
 
     /// A number that changes when something is learned, and not with what every round adds to: further
-    /// rounds of machines that are known to be idle, and dollars, which are counted on from the time that
-    /// was saved with them.
+    /// rounds of machines that are known to be idle, what policies make of every look, and dollars, which are
+    /// counted on from the time that was saved with them.
     pub fn learned(&self) -> u64 {
         let Self {
             cool_downs,
@@ -215,8 +215,15 @@ impl Memory {
         (cool_downs, breakers, failures, unknown_profiles, configured).hash(&mut hasher);
         (open, cancelling, fulfilled, ended, unclaimed_since).hash(&mut hasher);
         for (id, machine) in machines {
-            let MachineMemory { first_seen, claimed, idle_rounds, ran, worker_type, price } =
-                machine;
+            let MachineMemory {
+                first_seen,
+                asked: _,
+                claimed,
+                idle_rounds,
+                ran,
+                worker_type,
+                price,
+            } = machine;
             let idle_rounds = idle_rounds.min(&IDLE_ROUNDS);
             (id, first_seen, claimed, idle_rounds, ran, worker_type, price).hash(&mut hasher);
         }
@@ -253,6 +260,9 @@ impl Failures {
 pub struct MachineMemory {
     /// When we first saw it.
     pub first_seen: Timestamp,
+    /// When it was asked for, where its request was seen with it.
+    #[serde(default)]
+    pub asked: Option<Timestamp>,
     /// Whether it was ever seen running a task.
     pub claimed: bool,
     /// In how many rounds running it was known to run none.
@@ -372,6 +382,7 @@ mod tests {
     fn what_every_round_adds_is_nothing_learned() {
         let machine = |idle_rounds| MachineMemory {
             first_seen: at(0),
+            asked: None,
             claimed: true,
             idle_rounds,
             ran: true,

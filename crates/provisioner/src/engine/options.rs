@@ -45,6 +45,8 @@ pub(super) struct Goal {
     pub(super) worker_type: WorkerTypeName,
     /// Instances still to ask for.
     pub(super) remaining: u64,
+    /// How many of these no task waits for: asked for in excess or in advance.
+    pub(super) extra: u64,
     pub(super) reason: Reason,
     /// Pools that refused in this round: each is asked once.
     pub(super) tried: BTreeSet<String>,
@@ -53,8 +55,18 @@ pub(super) struct Goal {
 }
 
 impl Goal {
-    pub(super) fn new(worker_type: WorkerTypeName, remaining: u64, reason: Reason) -> Self {
-        Self { worker_type, remaining, reason, tried: BTreeSet::new(), at_most: u64::MAX }
+    pub(super) fn new(
+        worker_type: WorkerTypeName,
+        remaining: u64,
+        extra: u64,
+        reason: Reason,
+    ) -> Self {
+        Self { worker_type, remaining, extra, reason, tried: BTreeSet::new(), at_most: u64::MAX }
+    }
+
+    /// How many of [`remaining`](Self::remaining) tasks or the minimum need.
+    pub(super) fn needed(&self) -> u64 {
+        self.remaining.saturating_sub(self.extra)
     }
 }
 

@@ -133,6 +133,8 @@ pub struct Reason {
 pub enum ReasonKind {
     /// Tasks wait.
     PendingTasks,
+    /// Tasks are likely to come that nothing would be free for.
+    Spare,
     /// Fewer than `min-instances`.
     BelowMinimum,
     /// A launch whose answer is not known is asked again with the same token.
@@ -166,6 +168,7 @@ impl ReasonKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PendingTasks => "pending-tasks",
+            Self::Spare => "spare",
             Self::BelowMinimum => "below-minimum",
             Self::UnansweredIntent => "unanswered-intent",
             Self::NoDemand => "no-demand",

@@ -381,6 +381,16 @@ impl Engine {
             let elsewhere =
                 matches!(action.reason.kind, ReasonKind::NoCapacity | ReasonKind::RequestTimeout);
             round.soon |= elsewhere;
+            if action.reason.kind == ReasonKind::NoDemand
+                && let Some(name) = &action.worker_type
+                && let Some(group) = self.index.types.get(name)
+                && let Some(memory) = self.memory.policies.get_mut(name)
+            {
+                let ids: BTreeSet<_> = ids.iter().collect();
+                for request in group.open.iter().filter(|request| ids.contains(&request.id)) {
+                    memory.saw_cancelled(clock::age(request.asked, now));
+                }
+            }
             let mut pools = BTreeSet::new();
             for id in ids {
                 if let Some(open) = self.memory.open.get(id) {

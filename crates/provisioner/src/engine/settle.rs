@@ -561,6 +561,7 @@ impl Settle<'_> {
             }
             let seen = MachineMemory {
                 first_seen: now,
+                asked: request.map(|request| request.created),
                 claimed: false,
                 idle_rounds: 0,
                 ran,

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use crate::demand::Demand;
 use crate::engine::in_flight::InFlight;
 use crate::engine::index::{Group, Index};
+use crate::engine::memory::Memory;
 use crate::ids::WorkerTypeName;
-use crate::policy::{Policy, PolicyMemory, Situation, Wish};
+use crate::policy::{Policy, PolicyMemory, Rule, Situation, Wish};
 use crate::settings::{Settings, WorkerType};
 
 /// What the policies wish, once per round: they learn from it. Of an unknown demand nothing is learned,
@@ -18,15 +19,21 @@ pub(super) fn ask(
     index: &Index,
     in_flight: &BTreeMap<Option<WorkerTypeName>, InFlight>,
     demand: Option<&Demand>,
-    memories: &mut BTreeMap<WorkerTypeName, PolicyMemory>,
+    calls_pass: bool,
+    memory: &mut Memory,
     now: Timestamp,
 ) -> BTreeMap<WorkerTypeName, Wish> {
+    // What is asked for in excess takes calls and quota that others may need.
+    let quotas_left = memory.breakers.values().all(|breaker| breaker.until() <= now);
+    let may_hedge = calls_pass && quotas_left;
+    let memories = &mut memory.policies;
     memories.retain(|name, _| settings.worker_types.contains_key(name));
     let mut wishes = BTreeMap::new();
     for (name, group) in &index.types {
         let Some(worker_type) = settings.worker_types.get(name) else { continue };
         let in_flight = in_flight.get(&Some(name.clone())).copied().unwrap_or_default();
-        let situation = situation(worker_type, name, group, in_flight, demand, now);
+        let situation =
+            Situation { may_hedge, ..situation(worker_type, name, group, in_flight, demand, now) };
         let wish = match (&worker_type.policy, demand) {
             (policy, Some(_)) if policy.learns() => {
                 if !memories.contains_key(name) {
@@ -37,7 +44,12 @@ pub(super) fn ask(
             (policy, Some(_)) => Some(policy.wish(&situation, &mut PolicyMemory::default())),
             (_, None) => Some(Policy::BASIC.wish(&situation, &mut PolicyMemory::default())),
         };
-        wishes.extend(wish.map(|wish| (name.clone(), wish)));
+        let cancels = !matches!(worker_type.policy.rule, Rule::WorkerManager(_));
+        wishes.extend(wish.map(|wish| {
+            // Its model never takes back what was asked for. Here no request stays that no task needs.
+            let most = if cancels { wish.coming } else { wish.needed };
+            (name.clone(), Wish { coming: wish.coming.min(most), ..wish })
+        }));
     }
     wishes
 }
@@ -67,7 +79,7 @@ fn situation(
         max: worker_type.max_instances,
         tasks_per_instance: u64::from(worker_type.tasks_per_instance),
         idle_timeout: worker_type.idle_timeout,
-        may_hedge: true,
+        may_hedge: false,
         workers_consent: false,
     }
 }

@@ -21,8 +21,8 @@ use super::{PolicyMemory, Situation, Why, Wish};
 pub(super) use levels::Levels;
 use levels::Worth;
 pub(super) use pace::Pace;
-use startups::Hedge;
 pub(super) use startups::Startups;
+use startups::{Hedge, Price};
 
 /// The setting of the adaptive policy: one dial.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +34,7 @@ pub struct Adaptive {
 impl Default for Adaptive {
     /// Measured (`BENCHMARKS.md`): on every load both cheaper and quicker than worker-manager.
     fn default() -> Self {
-        Self { wait_cost: 35.0 }
+        Self { wait_cost: 30.0 }
     }
 }
 
@@ -56,14 +56,19 @@ impl Adaptive {
         let demand = waiting + occupied;
 
         let interval = memory.pace.look(now, demand);
-        let (figures, hedge) = memory.startups.known(self.wait_cost, interval);
+        let longest = situation.idle_timeout.as_secs_f64();
+        // One too many goes at once where it can be asked to, or when its worker gives up.
+        let surplus = if situation.workers_consent { 0.0 } else { longest };
+        let price = Price { waiting: self.wait_cost, surplus, lag: interval };
+        let (figures, hedge) = memory.startups.known(price);
         let worth = Worth {
             startup: figures.mean,
             wait: self.wait_cost * figures.wait,
             boot: figures.boot,
-            longest: situation.idle_timeout.as_secs_f64(),
+            longest,
         };
         let held = memory.levels.look(now, demand, worth);
+        memory.kept = held.keep;
         let guarded = memory.pace.launches_per_task() > MOST_LAUNCHES;
         let hedge = if situation.may_hedge && !guarded { hedge } else { Hedge::NONE };
 

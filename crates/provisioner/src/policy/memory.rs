@@ -15,6 +15,7 @@ pub struct PolicyMemory {
     pub(super) pace: Pace,
     pub(super) levels: Levels,
     pub(super) startups: Startups,
+    pub(super) kept: u64,
 }
 
 impl PolicyMemory {
@@ -22,6 +23,12 @@ impl PolicyMemory {
     pub fn saw_startup(&mut self, requested: Duration, booted: Duration) {
         self.pace.launched();
         self.startups.saw(requested, booted);
+    }
+
+    /// How many instances beyond the demand were worth keeping at the last look: nothing is wrong with
+    /// so many that never had a task.
+    pub fn kept(&self) -> u64 {
+        self.kept
     }
 
     /// Takes in how long a request had been open that was cancelled unfilled.

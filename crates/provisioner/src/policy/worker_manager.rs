@@ -34,12 +34,17 @@ struct Estimate {
 impl Estimate {
     /// How many workers to spawn now.
     fn spawn(self) -> u64 {
-        let Self { pending, claimed, existing, requested, stopping, min, max, ratio } = self;
+        self.wanted().saturating_sub(self.requested)
+    }
+
+    /// How many there should be in all beyond those that exist.
+    fn wanted(self) -> u64 {
+        let Self { pending, claimed, existing, requested: _, stopping, min, max, ratio } = self;
         let idle = existing.saturating_sub(claimed);
         let adjusted = pending.saturating_sub(idle);
         let non_stopped = existing + stopping;
         let wanted = scale(adjusted, ratio).saturating_add(non_stopped).min(max).max(min);
-        wanted.saturating_sub(non_stopped).saturating_sub(requested)
+        wanted.saturating_sub(non_stopped)
     }
 }
 
@@ -58,22 +63,22 @@ impl WorkerManager {
     pub(super) fn wish(self, situation: &Situation) -> Wish {
         let per_machine = situation.tasks_per_instance.max(1);
         let requested = situation.requested + situation.booting;
-        let twice = if self.as_deployed { requested } else { 0 };
-        let estimate = Estimate {
+        let once = Estimate {
             pending: situation.pending.div_ceil(per_machine),
             claimed: situation.busy + situation.unknown,
-            existing: situation.up() + twice,
+            existing: situation.up(),
             requested,
             stopping: situation.stopping,
             min: situation.min,
             max: situation.max,
             ratio: self.ratio,
         };
-        let spawn = estimate.spawn();
+        let twice = if self.as_deployed { requested } else { 0 };
+        let spawn = Estimate { existing: once.existing + twice, ..once }.spawn();
         let kept = situation.up() + requested;
         Wish {
             coming: situation.requested + spawn,
-            needed: situation.requested + spawn,
+            needed: once.wanted().saturating_sub(situation.booting),
             for_minimum: if situation.pending == 0 { spawn } else { 0 },
             wanted: kept + spawn,
             let_go: 0,
@@ -127,5 +132,15 @@ mod tests {
             WorkerManager { as_deployed, ..WorkerManager::default() }.wish(&situation).coming
         };
         assert_eq!((coming(false), coming(true)), (15, 5));
+    }
+
+    #[test]
+    fn it_cancels_nothing_and_says_what_tasks_need() {
+        let nothing = Situation::nothing(jiff::Timestamp::UNIX_EPOCH);
+        let situation = Situation { pending: 3, requested: 8, booting: 1, max: 100, ..nothing };
+        for as_deployed in [false, true] {
+            let wish = WorkerManager { as_deployed, ..WorkerManager::default() }.wish(&situation);
+            assert_eq!((wish.coming, wish.needed), (8, 2));
+        }
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
         policy: section
             .checked_or(
                 "policy",
-                Policy::BASIC,
+                Policy::default(),
                 "What decides how much capacity is wanted: `adaptive`, `basic`, `worker-manager` or \
                  `worker-manager-deployed`; with settings, `adaptive:wait-cost=5`",
                 policy,

@@ -101,24 +101,25 @@ impl Draft<'_> {
             goals.iter().map(|goal| decide.settings.worker_types.get(&goal.worker_type)).collect();
         let shares = room.share(&goals, &types);
         for ((mut goal, share), worker_type) in goals.into_iter().zip(shares).zip(types) {
-            if share < goal.remaining {
+            let needed = goal.needed();
+            if share < needed {
                 if room.needs_price() && worker_type.is_some_and(|t| t.max_price.is_none()) {
                     let text = format!(
                         "{} instances are wanted, but a dollar limit is set and the worker type has no \
                          max-price: set worker-types.{}.max-price",
-                        goal.remaining, goal.worker_type
+                        needed, goal.worker_type
                     );
                     self.note(Some(&goal.worker_type), NoteKind::PriceUnknown, text);
                 } else {
                     let text = format!(
-                        "{} more instances are wanted; [limits] leave room for {share} ({})",
-                        goal.remaining,
+                        "{needed} more instances are wanted; [limits] leave room for {share} ({})",
                         room.describe()
                     );
                     self.note(Some(&goal.worker_type), NoteKind::AtLimit, text);
                 }
             }
             goal.remaining = share;
+            goal.extra = share.saturating_sub(needed);
             if share > 0 {
                 self.goals.push(goal);
             }

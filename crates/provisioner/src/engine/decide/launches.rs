@@ -11,24 +11,21 @@ use crate::engine::plan::{Action, ActionKind, NoteKind, Reason, ReasonKind};
 use crate::engine::settle::is_repeated;
 use crate::ids::WorkerTypeName;
 use crate::observed::KeyPair;
+use crate::policy::Wish;
 use crate::settings::WorkerType;
 
 impl<'a> Draft<'a> {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the numbers of one worker type, all of one place"
-    )]
     pub(super) fn launch(
         &mut self,
         name: &WorkerTypeName,
         worker_type: &'a WorkerType,
-        launch: u64,
-        for_minimum: u64,
+        wish: Wish,
         group: &Group,
         coming: u64,
         pending: u64,
     ) {
         let counts = group.counts;
+        let launch = wish.coming.saturating_sub(coming);
         if launch == 0 {
             if coming > 0 && pending > counts.free_slots {
                 let text = format!(
@@ -43,9 +40,10 @@ impl<'a> Draft<'a> {
         let max = worker_type.max_instances;
         let total = counts.live() + counts.leaving + coming;
         let room = max.saturating_sub(total);
-        if launch > room {
+        let needed = wish.needed.saturating_sub(coming);
+        if needed > room {
             let text = format!(
-                "{launch} more instances are wanted; max-instances ({max}) leaves room for {room}, \
+                "{needed} more instances are wanted; max-instances ({max}) leaves room for {room}, \
                  there are {total} in all"
             );
             self.note(Some(name), NoteKind::AtMaximum, text);
@@ -54,7 +52,11 @@ impl<'a> Draft<'a> {
         if launch == 0 || !self.may_launch(name, worker_type, launch) {
             return;
         }
-        let reason = if launch <= for_minimum {
+        let why = match wish.why.to_string() {
+            why if why.is_empty() => why,
+            why => format!("; {why}"),
+        };
+        let reason = if launch <= wish.for_minimum {
             Reason {
                 kind: ReasonKind::BelowMinimum,
                 text: format!(
@@ -62,17 +64,23 @@ impl<'a> Draft<'a> {
                     worker_type.min_instances
                 ),
             }
+        } else if needed == 0 {
+            Reason {
+                kind: ReasonKind::Spare,
+                text: format!("no task waits for them, but one is likely to soon{why}"),
+            }
         } else {
             Reason {
                 kind: ReasonKind::PendingTasks,
                 text: format!(
                     "{pending} pending tasks, room for {} on instances up or booting, {coming} requests \
-                     open or in flight",
+                     open or in flight{why}",
                     counts.free_slots
                 ),
             }
         };
-        self.goals.push(Goal::new(name.clone(), launch, reason));
+        let extra = launch.saturating_sub(needed);
+        self.goals.push(Goal::new(name.clone(), launch, extra, reason));
     }
 
     /// Whether `name` may launch at all this round; notes why not.

@@ -205,7 +205,9 @@ impl Levels {
                 let hit = chance * (needed / worth.startup).min(1.0);
                 // Needed again within the longest time, on average.
                 let soon = chance * worth.longest > seconds(WINDOW);
-                let launch = soon && hit * worth.wait > idle * LAUNCH;
+                // A guess is enough to keep what is there, but not to launch.
+                let is_known = all.ended >= GUESSES;
+                let launch = is_known && soon && hit * worth.wait > idle * LAUNCH;
                 let keep = hit * (worth.wait + worth.boot) > idle
                     && seconds(now - fall.since) < worth.longest;
                 let n = high + 1 - low;

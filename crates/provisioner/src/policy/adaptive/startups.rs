@@ -38,10 +38,30 @@ struct Startup {
 struct Known {
     figures: Figures,
     hedge: Hedge,
-    /// For which price of waiting, and how many startups ago.
-    wait_cost: f64,
-    lag: f64,
+    /// At which price, and how many startups ago.
+    price: Price,
     age: u32,
+}
+
+/// What decides between hedges.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::policy) struct Price {
+    /// What a second of waiting is worth, in seconds of an instance.
+    pub(in crate::policy) waiting: f64,
+    /// How long an instance stays, in seconds, that came up and is one too many.
+    pub(in crate::policy) surplus: f64,
+    /// How long after it is known to be one too many a request can be cancelled, in seconds.
+    pub(in crate::policy) lag: f64,
+}
+
+impl Price {
+    /// Whether it is the same, but for rounds that come a little sooner or later.
+    fn is_like(self, other: Self) -> bool {
+        let same = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        same(self.waiting, other.waiting)
+            && same(self.surplus, other.surplus)
+            && (self.lag - other.lag).abs() < 5.0
+    }
 }
 
 /// Startups in figures, in seconds.
@@ -122,22 +142,16 @@ impl Startups {
         self.whole.min(KEPT as u64)
     }
 
-    /// What was seen, in figures; and the hedge that pays if a second of waiting is worth `wait_cost`
-    /// seconds of an instance and a request can be cancelled `lag` seconds after it is known to be in
-    /// excess.
-    pub(in crate::policy) fn known(&mut self, wait_cost: f64, lag: f64) -> (Figures, Hedge) {
+    /// What was seen, in figures; and the hedge that pays.
+    pub(in crate::policy) fn known(&mut self, price: Price) -> (Figures, Hedge) {
         if self.whole < ENOUGH {
             return (USUAL, Hedge::NONE);
         }
-        let known = self.known.filter(|known| {
-            let alike = (known.wait_cost - wait_cost).abs() < 1e-9 && (known.lag - lag).abs() < 5.0;
-            alike && known.age < ANEW
-        });
+        let known = self.known.filter(|known| known.price.is_like(price) && known.age < ANEW);
         let known = known.unwrap_or_else(|| {
             let startups = weighed(&self.seen);
-            let hedge = best(&startups, wait_cost, lag);
-            let figures = figures(&startups, hedge, lag);
-            Known { figures, hedge, wait_cost, lag, age: 0 }
+            let hedge = best(&startups, price);
+            Known { figures: figures(&startups, hedge, price.lag), hedge, price, age: 0 }
         });
         self.known = Some(known);
         (known.figures, known.hedge)
@@ -204,13 +218,13 @@ fn figures(startups: &[Weighed], hedge: Hedge, lag: f64) -> Figures {
 
 /// The hedge whose waiting and excess boots cost least, in seconds of an instance per task. A larger one
 /// has to be cheaper by a percent: it takes calls and quota.
-fn best(startups: &[Weighed], wait_cost: f64, lag: f64) -> Hedge {
-    let none = cost(startups, Hedge::NONE, wait_cost, lag).unwrap_or(f64::MAX);
+fn best(startups: &[Weighed], price: Price) -> Hedge {
+    let none = cost(startups, Hedge::NONE, price).unwrap_or(f64::MAX);
     let mut best = (Hedge::NONE, none);
     for boot in BOOTED {
         for ask in ASKED.into_iter().filter(|ask| *ask >= boot) {
             let hedge = Hedge { ask, boot };
-            let Some(cost) = cost(startups, hedge, wait_cost, lag) else { continue };
+            let Some(cost) = cost(startups, hedge, price) else { continue };
             if cost < best.1 * 0.99 {
                 best = (hedge, cost);
             }
@@ -220,12 +234,13 @@ fn best(startups: &[Weighed], wait_cost: f64, lag: f64) -> Hedge {
 }
 
 /// What a hedge costs per waiting task, in seconds of an instance; `None` if too many boot for it.
-fn cost(startups: &[Weighed], hedge: Hedge, wait_cost: f64, lag: f64) -> Option<f64> {
-    let Expected { waited, booted, instances } = expected(startups, hedge, lag);
-    let quick = startups.iter().take_while(|startup| startup.requested <= lag);
+fn cost(startups: &[Weighed], hedge: Hedge, price: Price) -> Option<f64> {
+    let Expected { waited, booted, instances } = expected(startups, hedge, price.lag);
+    let quick = startups.iter().take_while(|startup| startup.requested <= price.lag);
     let at_once = quick.map(|startup| startup.weight).sum::<f64>() * hedge.ask;
     let few = instances <= MOST_BOOTED + 1e-9 && at_once <= MOST_AT_ONCE + 1e-9;
-    few.then_some(wait_cost * waited + booted)
+    let surplus = (instances - 1.0).max(0.0) * price.surplus;
+    few.then_some(price.waiting * waited + booted + surplus)
 }
 
 /// What comes of a hedge, per waiting task.
@@ -273,6 +288,8 @@ fn number(n: usize) -> f64 {
 mod tests {
     use super::*;
 
+    const PRICE: Price = Price { waiting: 35.0, surplus: 0.0, lag: 10.0 };
+
     /// Round seconds, spread evenly: `(requested, booted)` of the n-th of 100.
     fn seen(times: impl Fn(f64) -> (f64, f64)) -> Startups {
         let mut startups = Startups::default();
@@ -285,14 +302,14 @@ mod tests {
     }
 
     fn hedge(startups: &mut Startups) -> Hedge {
-        startups.known(35.0, 10.0).1
+        startups.known(PRICE).1
     }
 
     #[test]
     fn on_the_first_day_nothing_is_asked_for_in_excess() {
         let mut startups = Startups::default();
         for n in 0..19 {
-            assert_eq!(startups.known(35.0, 10.0), (USUAL, Hedge::NONE));
+            assert_eq!(startups.known(PRICE), (USUAL, Hedge::NONE));
             startups.saw(Duration::from_secs(10 + n), Duration::from_secs(20 + 9 * n));
             startups.cancelled(Duration::from_secs(30));
         }
@@ -304,7 +321,7 @@ mod tests {
     #[test]
     fn where_startups_do_not_vary_nothing_is_asked_for_in_excess() {
         let mut startups = seen(|_| (30.0, 68.0));
-        let (figures, hedge) = startups.known(35.0, 10.0);
+        let (figures, hedge) = startups.known(PRICE);
         assert_eq!(hedge, Hedge::NONE);
         let expected = Figures { mean: 98.0, median: 98.0, p90: 98.0, boot: 68.0, wait: 98.0 };
         assert!((figures.mean - expected.mean).abs() < 1e-9 && (figures.wait - 98.0).abs() < 1e-9);
@@ -317,7 +334,7 @@ mod tests {
         let mut startups = seen(|n| (10.0 + n, 60.0));
         let hedge = hedge(&mut startups);
         assert!(hedge.ask >= 3.0 && hedge.boot <= 1.25, "{hedge:?}");
-        let (figures, _) = startups.known(35.0, 10.0);
+        let (figures, _) = startups.known(PRICE);
         assert!(figures.wait < figures.mean - 25.0, "{figures:?}");
     }
 
@@ -329,8 +346,10 @@ mod tests {
         let mut startups = seen(|n| (2.0, 20.0 + 2.0 * n));
         let booted = hedge(&mut startups);
         assert!(booted.ask > 1.0 && booted.ask <= MOST_AT_ONCE, "{booted:?}");
-        let cheap = startups.known(0.1, 10.0).1;
+        let cheap = startups.known(Price { waiting: 0.1, ..PRICE }).1;
         assert_eq!(cheap, Hedge::NONE, "not where waiting is worth little");
+        let dear = startups.known(Price { surplus: 3600.0, ..PRICE }).1;
+        assert_eq!(dear, Hedge::NONE, "not where one too many stays for an hour");
     }
 
     #[test]
@@ -360,6 +379,6 @@ mod tests {
         let json = serde_json::to_string(&startups).unwrap();
         assert!(json.len() < 16 * 1024, "{} bytes", json.len());
         let mut back: Startups = serde_json::from_str(&json).unwrap();
-        assert_eq!(back.known(35.0, 10.0), startups.known(35.0, 10.0));
+        assert_eq!(back.known(PRICE), startups.known(PRICE));
     }
 }

@@ -1,0 +1,238 @@
+//! The scoreboard of `BENCHMARKS.md`: every policy on every load in every world.
+//!
+//! `cargo bench -p provisioner-sim --no-default-features --bench scoreboard` takes the captures in
+//! `PROVISIONER_TRACES` (or `../shared/traces` beside the workspace), and without them the loads that are
+//! made up. Loads can be named instead: `-- --load FILE --load synthetic:steady`, and worlds: `--world P`.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints tables")]
+#![expect(clippy::disallowed_methods, reason = "a bench reads its own variable")]
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use provisioner::policy::{Policy, PolicyMemory, Situation};
+use provisioner_sim::chance::Chance;
+use provisioner_sim::fleet::{self, Outcome, Setup, World, WorldName};
+use provisioner_sim::load::{Load, SYNTHETIC_PREFIX, Synthetic};
+use provisioner_sim::report::{self, Contender};
+
+/// The first is what the others are held against.
+const POLICIES: [&str; 8] = [
+    "worker-manager",
+    "worker-manager:idle-timeout=5m",
+    "worker-manager:idle-timeout=2m",
+    "naive-2014",
+    "basic",
+    "adaptive:wait-cost=5",
+    "adaptive",
+    "adaptive:wait-cost=100",
+];
+const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> Result<()> {
+    let started = Instant::now();
+    let (loads, worlds) = arguments()?;
+    for world in &worlds {
+        scoreboard(*world, &loads)?;
+    }
+    self_test(&loads)?;
+    decision()?;
+    eprintln!("{:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn arguments() -> Result<(Vec<Load>, Vec<WorldName>)> {
+    let (mut loads, mut worlds) = (Vec::new(), Vec::new());
+    let mut args = env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} takes a value"));
+        match arg.as_str() {
+            "--load" => loads.push(load(&value()?)?),
+            "--world" => {
+                let name = value()?;
+                worlds.push(WorldName::by_name(&name).ok_or(format!("no world {name}"))?);
+            }
+            // Cargo's own.
+            "--bench" => {}
+            other => return Err(format!("{other}: --load LOAD or --world WORLD").into()),
+        }
+    }
+    if loads.is_empty() {
+        loads = captures()?;
+    }
+    if worlds.is_empty() {
+        worlds = WorldName::ALL.to_vec();
+    }
+    Ok((loads, worlds))
+}
+
+fn load(name: &str) -> Result<Load> {
+    match name.strip_prefix(SYNTHETIC_PREFIX) {
+        Some(kind) => {
+            let kind = Synthetic::by_name(kind).ok_or(format!("no load {name}"))?;
+            Ok(Load::synthetic(kind, 1))
+        }
+        None => Ok(Load::read(Path::new(name), None)?),
+    }
+}
+
+/// The captures, the smallest first; without them what is made up.
+fn captures() -> Result<Vec<Load>> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
+    let traces = env::var("PROVISIONER_TRACES").map_or_else(|_| beside(), PathBuf::from);
+    let Ok(files) = fs::read_dir(traces.join("ci")) else {
+        eprintln!("no captures in {}: with loads that are made up", traces.display());
+        return Ok(Synthetic::ALL.map(|kind| Load::synthetic(kind, 1)).to_vec());
+    };
+    let mut loads = Vec::new();
+    for file in files {
+        loads.push(Load::read(&file?.path(), None)?);
+    }
+    loads.sort_by_key(|load| load.tasks().len());
+    Ok(loads)
+}
+
+fn contenders(world: WorldName) -> Result<Vec<Contender>> {
+    let contender = |name: &&str| {
+        let policy: Policy = name.parse()?;
+        let setup = Setup::of(World::named(world));
+        let round = policy.own_interval().unwrap_or(setup.round);
+        let setup = Setup { round, ..setup };
+        Ok(Contender { name: (*name).to_owned(), policy, setup, usd_per_hour: 1.0 })
+    };
+    POLICIES.iter().map(contender).collect()
+}
+
+/// Per load a block of rows: hours, over the clairvoyant bound, mean and 95th percentile of waiting,
+/// launches, per task.
+fn scoreboard(world: WorldName, loads: &[Load]) -> Result<()> {
+    let contenders = contenders(world)?;
+    println!("\n### World {world}\n");
+    println!(
+        "| load, policy | hours | | bound x | wait | | p95 | | p99 | launches | | per task | lost |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    let mut totals = vec![0.0; contenders.len()];
+    for load in loads {
+        let restart = contenders.first().map(|it| it.setup.world.restart()).unwrap_or_default();
+        let bounds = fleet::bounds(load, restart);
+        let (busy, clairvoyant) = (bounds.busy_hours, bounds.clairvoyant_hours);
+        println!(
+            "| **{}**, {} tasks: bounds | {busy:.1}, {clairvoyant:.1} | | | | | | | | | | | |",
+            load.name(),
+            load.tasks().len()
+        );
+        let means: Vec<_> = report::outcomes(load, &contenders, &SEEDS, &|_, _| {})
+            .iter()
+            .map(|outcomes| Outcome::mean(outcomes))
+            .collect();
+        let first = &means[0];
+        for ((mean, contender), total) in means.iter().zip(&contenders).zip(&mut totals) {
+            *total += mean.instance_hours;
+            let (wait, wait_first) = (&mean.wait_seconds, &first.wait_seconds);
+            println!(
+                "| `{}` | {:.1} | {} | {:.2} | {:.1} | {} | {:.0} | {} | {:.0} | {:.0} | {:.2}x | {:.2} | {:.1} |",
+                contender.name,
+                mean.instance_hours,
+                beside(mean.instance_hours, first.instance_hours),
+                mean.instance_hours / clairvoyant,
+                wait.mean,
+                beside(wait.mean, wait_first.mean),
+                wait.p95,
+                beside(wait.p95, wait_first.p95),
+                wait.p99,
+                mean.launches,
+                mean.launches / first.launches,
+                mean.launches / mean.tasks,
+                mean.lost_hours,
+            );
+            if mean.unserved_tasks > 0.0 {
+                return Err(format!("{} leaves tasks of {}", contender.name, load.name()).into());
+            }
+        }
+    }
+    println!("| **all loads together** | | | | | | | | | | | | |");
+    for (total, contender) in totals.iter().zip(&contenders) {
+        let beside = beside(*total, totals[0]);
+        println!("| `{}` | {total:.0} | {beside} | | | | | | | | | | |", contender.name);
+    }
+    Ok(())
+}
+
+fn beside(value: f64, first: f64) -> String {
+    format!("{:+.0} %", 100.0 * (value / first - 1.0))
+}
+
+/// worker-manager in its own authors' world.
+fn self_test(loads: &[Load]) -> Result<()> {
+    let policy = "worker-manager".parse()?;
+    println!("\n### Self-test\n");
+    println!("| load | tasks | mean wait s | p99 | busy h | billed h | launched | peak |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for load in loads {
+        let outcome = fleet::run(load, &Setup::self_test(), &policy, 1, |_| {});
+        println!(
+            "| {} | {} | {:.2} | {:.2} | {:.1} | {:.1} | {} | {} |",
+            load.name(),
+            outcome.tasks,
+            outcome.wait_seconds.mean,
+            outcome.wait_seconds.p99,
+            outcome.utilisation * outcome.instance_hours,
+            outcome.instance_hours,
+            outcome.launches,
+            outcome.peak_instances,
+        );
+    }
+    Ok(())
+}
+
+/// What one decision takes, by how high the demand is.
+fn decision() -> Result<()> {
+    const ROUNDS: u32 = 200_000;
+    println!("\n### A decision\n");
+    println!("| tasks | basic | worker-manager | adaptive |");
+    println!("|---|---|---|---|");
+    for most in [10, 1_000, 100_000] {
+        let mut cells = Vec::new();
+        for name in ["basic", "worker-manager", "adaptive"] {
+            let policy: Policy = name.parse()?;
+            let mut memory = PolicyMemory::default();
+            let mut chance = Chance::stream(1, "decision");
+            for n in 0..200 {
+                memory.saw_startup(Duration::from_secs(20 + n % 31), Duration::from_secs(40 + n));
+            }
+            let mut busy = most / 2;
+            let started = Instant::now();
+            for round in 0..ROUNDS {
+                // Goes up and down, and jumps now and then.
+                let jump = if chance.happens(0.01) { most } else { most / 20 + 2 };
+                let to = (busy + chance.below(jump)).saturating_sub(jump / 2).min(most);
+                let pending = to.saturating_sub(busy);
+                busy = to.min(busy + 1 + pending / 4);
+                let now = Timestamp::from_second(1_800_000_000 + 10 * i64::from(round))?;
+                let situation = Situation {
+                    pending,
+                    running: Some(busy),
+                    busy,
+                    booting: pending / 2,
+                    idle: 3,
+                    free_slots: pending / 2 + 3,
+                    max: most * 2,
+                    workers_consent: true,
+                    ..Situation::nothing(now)
+                };
+                std::hint::black_box(policy.wish(&situation, &mut memory));
+            }
+            let each = started.elapsed() / ROUNDS;
+            cells.push(format!("{:.2} us", each.as_secs_f64() * 1e6));
+        }
+        println!("| up to {most} | {} |", cells.join(" | "));
+    }
+    Ok(())
+}

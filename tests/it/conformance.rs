@@ -1,0 +1,271 @@
+//! The simulated EC2 beside moto: the same calls to both, and every answer compared in its element names,
+//! its nesting and the types of its values. What differs is in one list, `differences`.
+
+mod differences;
+mod shape;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::money::UsdPerHour;
+use provisioner_sim::deployment::{self, settings, worker_type};
+use provisioner_sim::queue::Knowledge;
+use provisioner_sim::wire;
+use provisioner_sim::world::World;
+use serde_json::json;
+
+use crate::harness::{Account, IMAGE, REGION};
+use crate::iam_calls::in_the_source;
+use differences::{DIFFERENCES, Difference, Right, Side};
+use shape::{Kind, Shape};
+
+const TYPE: &str = "m5.large";
+
+/// Calls of `setup-aws`, which needs IAM as well, and of `cleanup-aws` about what nobody can make there.
+const NOT_SIMULATED: [&str; 5] =
+    ["CreateKeyPair", "DeleteFleets", "DeleteKeyPair", "DeleteLaunchTemplate", "ImportKeyPair"];
+
+/// Both, and what the ids in them are.
+struct Pair {
+    account: Account,
+    world: World,
+    /// By placeholder: what stands for it with moto and in the simulation.
+    names: BTreeMap<&'static str, [String; 2]>,
+    /// What differed so far: call, path and on which side it is.
+    found: BTreeSet<(String, String, Side)>,
+    /// The actions that were compared.
+    actions: BTreeSet<String>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let linux = worker_type(&[TYPE], 10);
+        let (settings, now) = (settings([("linux", linux)]), Timestamp::now());
+        let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, 1, now);
+        for zone in ["a", "b", "c", "d"] {
+            let price = UsdPerHour::from_micros(31_200);
+            world.set_price(&format!("{TYPE} in {REGION}{zone}"), now, price);
+        }
+        let account = Account::new();
+        let key = deployment::key().to_string();
+        let tags = json!([{ "Key": "provisioner:key-name", "Value": key }]);
+        account.ec2(
+            "create_key_pair",
+            json!({
+                "KeyName": key, "KeyType": "ed25519",
+                "TagSpecifications": [{ "ResourceType": "key-pair", "Tags": tags }],
+            }),
+        );
+        let image = [IMAGE.to_owned(), deployment::IMAGE.to_owned()];
+        let names = BTreeMap::from([("{image}", image), ("{key}", [key.clone(), key])]);
+        Self { account, world, names, found: BTreeSet::new(), actions: BTreeSet::new() }
+    }
+
+    /// Makes a call to both; returns the two answers.
+    #[track_caller]
+    fn call(&mut self, form: &str) -> [String; 2] {
+        let mut forms = [form.to_owned(), form.to_owned()];
+        for (placeholder, names) in &self.names {
+            for (form, name) in forms.iter_mut().zip(names) {
+                *form = form.replace(placeholder, name);
+            }
+        }
+        let moto = self.account.query(&forms[0]);
+        let ours = wire::answer(&mut self.world, &forms[1]);
+        assert_eq!(
+            (moto.status, &moto.body),
+            (ours.status, &moto.body),
+            "{form}\n--- ours\n{}",
+            ours.body
+        );
+        let action = form.strip_prefix("Action=").and_then(|it| it.split('&').next()).unwrap();
+        self.actions.insert(action.to_owned());
+        let outcome = if moto.status == 200 { "" } else { " refused" };
+        assert_eq!(text(&moto.body, "Code"), text(&ours.body, "Code"), "{form}");
+        self.compare(
+            &format!("{action}{outcome}"),
+            &shape::read(&moto.body),
+            &shape::read(&ours.body),
+        );
+        [moto.body, ours.body]
+    }
+
+    /// The same, and remembers the first text of `element` as `placeholder`.
+    #[track_caller]
+    fn learn(&mut self, form: &str, element: &str, placeholder: &'static str) {
+        let answers = self.call(form);
+        let name = |answer: &String| text(answer, element).expect(element).to_owned();
+        self.names.insert(placeholder, [name(&answers[0]), name(&answers[1])]);
+    }
+
+    fn compare(&mut self, call: &str, moto: &Shape, ours: &Shape) {
+        let mut differs = |path: &str, side: Side| {
+            // A namespace is the same for all.
+            let call = if path.starts_with("@xmlns") { "*" } else { call };
+            self.found.insert((call.to_owned(), path.to_owned(), side));
+        };
+        for (here, there, side) in [(moto, ours, Side::Moto), (ours, moto, Side::Sim)] {
+            for path in here.keys().filter(|path| !there.contains_key(*path)) {
+                // What is under an element that differs differs with it.
+                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+                if parent.is_empty() || there.contains_key(parent) {
+                    differs(path, side);
+                }
+            }
+        }
+        for (path, kinds) in moto {
+            let theirs: &BTreeSet<Kind> = kinds;
+            let ours = ours.get(path).filter(|ours| !ours.is_empty() && !theirs.is_empty());
+            if ours.is_some_and(|ours| ours != theirs) {
+                differs(path, Side::Type);
+            }
+        }
+    }
+
+    fn advance(&mut self, time: Duration) {
+        self.world.advance(provisioner::clock::after(self.world.now, time));
+    }
+}
+
+/// The text of the first element of this name.
+fn text<'a>(answer: &'a str, element: &str) -> Option<&'a str> {
+    let (_, rest) = answer.split_once(&format!("<{element}>"))?;
+    rest.split('<').next()
+}
+
+fn request(token: &str) -> String {
+    let valid_until = provisioner::clock::after(Timestamp::now(), Duration::from_hours(1));
+    format!(
+        "Action=RequestSpotInstances&Version=2016-11-15&ClientToken={token}&InstanceCount=2\
+         &SpotPrice=0.100000&Type=one-time&ValidUntil={}\
+         &TagSpecification.1.ResourceType=spot-instances-request\
+         &TagSpecification.1.Tag.1.Key=provisioner%3Akey-name&TagSpecification.1.Tag.1.Value={{key}}\
+         &TagSpecification.1.Tag.2.Key=provisioner%3Aworker-type\
+         &TagSpecification.1.Tag.2.Value=linux&LaunchSpecification.ImageId={{image}}\
+         &LaunchSpecification.InstanceType={TYPE}&LaunchSpecification.KeyName={{key}}\
+         &LaunchSpecification.SecurityGroupId.1={{group}}\
+         &LaunchSpecification.Placement.AvailabilityZone={REGION}a",
+        valid_until.strftime("%Y-%m-%dT%H%%3A%M%%3A%SZ"),
+    )
+}
+
+/// Every call that the programs make, with its errors, in the order of a life.
+fn play(pair: &mut Pair) {
+    let ec2 = |action: &str, more: &str| format!("Action={action}&Version=2016-11-15{more}");
+    pair.call("Action=GetCallerIdentity&Version=2011-06-15");
+    pair.learn(
+        &ec2("DescribeSecurityGroups", "&Filter.1.Name=group-name&Filter.1.Value.1=default"),
+        "groupId",
+        "{group}",
+    );
+    for look in [
+        ec2("DescribeKeyPairs", "&KeyName.1={key}"),
+        ec2("DescribeKeyPairs", "&KeyName.1=nobodys"),
+        ec2("DescribeAvailabilityZones", ""),
+        ec2("DescribeVpcs", "&Filter.1.Name=is-default&Filter.1.Value.1=true"),
+        ec2(
+            "DescribeSubnets",
+            "&Filter.1.Name=availability-zone&Filter.1.Value.1=us-west-2a&MaxResults=1000",
+        ),
+        ec2(
+            "DescribeImages",
+            "&Filter.1.Name=image-id&Filter.1.Value.1={image}&IncludeDeprecated=true",
+        ),
+        ec2(
+            "DescribeInstanceTypes",
+            "&Filter.1.Name=instance-type&Filter.1.Value.1=m5.large&MaxResults=100",
+        ),
+        ec2(
+            "DescribeInstanceTypeOfferings",
+            "&LocationType=availability-zone&Filter.1.Name=instance-type&Filter.1.Value.1=m5.large",
+        ),
+        ec2(
+            "DescribeSpotPriceHistory",
+            "&InstanceType.1=m5.large&ProductDescription.1=Linux%2FUNIX&MaxResults=1000",
+        ),
+        ec2("DescribeFleets", ""),
+        ec2("DescribeLaunchTemplates", ""),
+        ec2("DescribeVolumes", ""),
+        ec2("DescribeInstances", ""),
+        ec2("DescribeSpotInstanceRequests", ""),
+    ] {
+        pair.call(&look);
+    }
+
+    let one = request("one");
+    pair.call(&format!("{one}&DryRun=true"));
+    pair.learn(&one, "spotInstanceRequestId", "{request}");
+    pair.call(&one);
+    pair.call(&one.replace("InstanceCount=2", "InstanceCount=1"));
+    pair.advance(Duration::from_mins(1));
+    let by_key = "&Filter.1.Name=key-name&Filter.1.Value.1={key}&MaxResults=1000";
+    pair.learn(&ec2("DescribeInstances", by_key), "instanceId", "{instance}");
+    let tag = "&ResourceId.1={instance}&Tag.1.Key=provisioner%3Aworker-type&Tag.1.Value=linux";
+    pair.call(&ec2("CreateTags", tag));
+    pair.call(&ec2("CreateTags", &format!("{tag}&DryRun=true")));
+    pair.call(&ec2("DescribeInstances", by_key));
+    let standing = "&Filter.1.Name=launch.key-name&Filter.1.Value.1={key}&Filter.2.Name=state\
+                    &Filter.2.Value.1=open&Filter.2.Value.2=active&MaxResults=1000";
+    pair.call(&ec2("DescribeSpotInstanceRequests", standing));
+
+    pair.account.rules(&json!({ "spot": "held", "held_code": "capacity-not-available" }));
+    pair.world.pools.free.insert(format!("{TYPE} in {REGION}a"), 0);
+    pair.learn(&request("two"), "spotInstanceRequestId", "{open}");
+    pair.call(&ec2("DescribeSpotInstanceRequests", standing));
+    pair.call(&ec2("CancelSpotInstanceRequests", "&SpotInstanceRequestId.1={open}"));
+    pair.call(&ec2("CancelSpotInstanceRequests", "&SpotInstanceRequestId.1={open}&DryRun=true"));
+    pair.call(&ec2("CancelSpotInstanceRequests", "&SpotInstanceRequestId.1=sir-00000000"));
+    pair.call(&ec2("DescribeSpotInstanceRequests", "&SpotInstanceRequestId.1={open}"));
+
+    pair.call(&ec2("TerminateInstances", "&InstanceId.1={instance}&DryRun=true"));
+    pair.call(&ec2(
+        "TerminateInstances",
+        "&InstanceId.1={instance}&InstanceId.2=i-00000000000000000",
+    ));
+    pair.call(&ec2("TerminateInstances", "&InstanceId.1={instance}"));
+    pair.advance(Duration::from_mins(1));
+    pair.call(&ec2("DescribeInstances", "&InstanceId.1={instance}"));
+    pair.call(&ec2("DescribeSpotInstanceRequests", "&SpotInstanceRequestId.1={request}"));
+    pair.call(&ec2("DescribeInstances", "&InstanceId.1=i-00000000000000000"));
+}
+
+#[test]
+fn the_simulated_ec2_answers_as_moto_does_but_for_the_differences_listed() {
+    let mut pair = Pair::new();
+    play(&mut pair);
+    let listed = |(call, path, side): &&(String, String, Side)| {
+        DIFFERENCES.iter().any(|it| it.is(call, path, *side))
+    };
+    let new: Vec<_> = pair.found.iter().filter(|found| !listed(found)).collect();
+    assert!(new.is_empty(), "not listed: {new:#?}");
+    let there = |it: &Difference| {
+        let mut found = pair.found.iter();
+        found.any(|(call, path, side)| it.is(call, path, *side))
+    };
+    let gone: Vec<_> = DIFFERENCES.iter().filter(|it| !there(it)).collect();
+    assert!(gone.is_empty(), "listed, and they are no more: {gone:#?}");
+    for it in DIFFERENCES {
+        // Neither of them makes elements up.
+        let has_it = match it.right {
+            Right::Moto => Side::Moto,
+            Right::Sim => Side::Sim,
+        };
+        assert!(it.side == Side::Type || it.side == has_it, "{it:?}");
+        assert!(it.page.starts_with("API_"), "{it:?}: a page of the reference");
+    }
+
+    let simulated: BTreeSet<_> = wire::actions().map(str::to_owned).collect();
+    assert_eq!(pair.actions, simulated, "all of them, and each was compared");
+    let called = in_the_source().into_iter();
+    let called = called.filter_map(|call| match call.split_once(':')? {
+        ("ec2" | "sts", action) => Some(action.to_owned()),
+        _ => None,
+    });
+    let missing: Vec<_> = called.filter(|action| !simulated.contains(action)).collect();
+    assert_eq!(
+        missing, NOT_SIMULATED,
+        "what the programs call and the simulated EC2 does not know"
+    );
+}

@@ -1,0 +1,63 @@
+//! The demonstration, looked at from outside while it runs.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, Project, SOON, eventually};
+
+/// Starts it with a door; returns the endpoint.
+fn start(project: &Project) -> (Daemon, String) {
+    let args = ["demo", "--speed", "60", "--for", "24h", "--serve-ec2", "0"];
+    let mut demo = project.spawn(&mut project.command("provisionerd", &args));
+    demo.until_it_says("describe-instances");
+    let said = demo.said();
+    let (_, rest) = said.split_once("--endpoint-url ").expect("a line to type");
+    (demo, rest.split_whitespace().next().expect("an endpoint").to_owned())
+}
+
+#[test]
+fn boto3_and_our_programs_see_and_touch_the_running_demonstration() {
+    let project = Project::new();
+    let (demo, endpoint) = start(&project);
+    let ask = |service: &str, call: &str, with: Value| {
+        let answer = project.account.boto3_at(&endpoint, service, call, with);
+        answer.unwrap_or_else(|error| panic!("{call}: {error:?}"))
+    };
+    let in_state = |state: &str| -> Vec<String> {
+        let filter = json!([{ "Name": "instance-state-name", "Values": [state] }]);
+        let seen = ask("ec2", "describe_instances", json!({ "Filters": filter }));
+        let reservations = seen["Reservations"].as_array().expect("reservations").clone();
+        let instances = reservations.iter().flat_map(|it| it["Instances"].as_array().unwrap());
+        instances.map(|it| it["InstanceId"].as_str().unwrap().to_owned()).collect()
+    };
+    eventually("an instance runs", SOON, || !in_state("running").is_empty());
+    let id = in_state("running").remove(0);
+    assert!(id.starts_with("i-sim"), "none that AWS issues: {id}");
+    ask("ec2", "terminate_instances", json!({ "InstanceIds": [id] }));
+    eventually("it is terminated", SOON, || in_state("terminated").contains(&id));
+
+    let requests = ask("ec2", "describe_spot_instance_requests", json!({}));
+    assert!(requests["SpotInstanceRequests"].as_array().is_some_and(|it| it.len() > 1));
+    assert_eq!(ask("sts", "get_caller_identity", json!({}))["Account"], "000000000000");
+    let wrong = json!({ "InstanceIds": ["i-0123456789abcdef0"] });
+    let error = project.account.boto3_at(&endpoint, "ec2", "terminate_instances", wrong);
+    assert_eq!(error.unwrap_err().code, "InvalidInstanceID.NotFound");
+
+    project.set("provisioner.key-name", "provisioner-test-sim");
+    project.set("aws.account-id", "000000000000");
+    let mut cleanup = project.command("cleanup-aws", &["--dry-run"]);
+    let listed = Project::finish(cleanup.env("AWS_ENDPOINT_URL", &endpoint)).ok();
+    assert!(
+        listed.stdout.contains("i-sim") && listed.stdout.contains("sir-sim"),
+        "{}",
+        listed.stdout
+    );
+    demo.stop();
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_with_a_way_out() {
+    let project = Project::new();
+    let (_demo, endpoint) = start(&project);
+    let port = endpoint.rsplit(':').next().unwrap();
+    project.provisionerd(&["demo", "--serve-ec2", port]).code(1).says(&[port, "--serve-ec2 0"]);
+}
