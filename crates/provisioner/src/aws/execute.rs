@@ -87,7 +87,9 @@ impl Client {
             .set_tags(Some(tags::sdk_tags(tags)))
             .send()
             .await
-            .map_err(|error| Error::new("CreateTags", counted(instances.len(), "instance"), error))?;
+            .map_err(|error| {
+                Error::new("CreateTags", counted(instances.len(), "instance"), error)
+            })?;
         Ok(())
     }
 }

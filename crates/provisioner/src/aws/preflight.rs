@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 
 use super::{Client, Error, Look, resolve};
 use crate::engine::Launch;
-use crate::ids::{ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone};
+use crate::ids::{
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
+};
 use crate::launch::{Pool, ResolvedWorkerType, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
 use crate::observed::InstanceState;
 use crate::preflight::{
