@@ -100,7 +100,7 @@ pub fn settings<'n>(types: impl IntoIterator<Item = (&'n str, WorkerType)>) -> S
             timeout: secs(10),
             token_file: None,
         },
-        server: Server { listen: None, listen_configured: false },
+        server: Server { listen: None, listen_configured: false, workers: None },
         worker_types: types.into_iter().map(|(n, worker_type)| (name(n), worker_type)).collect(),
         retired_max_lifetime: Some(Duration::from_hours(24)),
     }

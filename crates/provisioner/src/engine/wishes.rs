@@ -20,6 +20,7 @@ pub(super) fn ask(
     in_flight: &BTreeMap<Option<WorkerTypeName>, InFlight>,
     demand: Option<&Demand>,
     calls_pass: bool,
+    consent: impl Fn(&WorkerTypeName) -> bool,
     memory: &mut Memory,
     now: Timestamp,
 ) -> BTreeMap<WorkerTypeName, Wish> {
@@ -32,8 +33,13 @@ pub(super) fn ask(
     for (name, group) in &index.types {
         let Some(worker_type) = settings.worker_types.get(name) else { continue };
         let in_flight = in_flight.get(&Some(name.clone())).copied().unwrap_or_default();
-        let situation =
-            Situation { may_hedge, ..situation(worker_type, name, group, in_flight, demand, now) };
+        let situation = situation(worker_type, name, group, in_flight, demand, now);
+        let workers_consent = consent(name);
+        // What the queue does not tell, workers do: who does not ask works.
+        let told = workers_consent && demand.is_some() && situation.unknown == 0;
+        let counted = situation.busy.saturating_mul(situation.tasks_per_instance);
+        let running = situation.running.or(told.then_some(counted));
+        let situation = Situation { may_hedge, workers_consent, running, ..situation };
         let wish = match (&worker_type.policy, demand) {
             (policy, Some(_)) if policy.learns() => {
                 if !memories.contains_key(name) {
