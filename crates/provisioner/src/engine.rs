@@ -166,6 +166,11 @@ impl Engine {
         self.desk.clone()
     }
 
+    /// Where workers ask whether to stop; nobody is heard there before [`Engine::listen`].
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     /// Goes on under another configuration of the same key-name, from the next observation on. What is
     /// known of machines, requests and launches stays; what changed worker types name in AWS is to be
     /// told anew.
