@@ -17,7 +17,9 @@ use jiff::Timestamp;
 use provisioner::aws::Attempts;
 use provisioner::daemon::{RoundEnd, Turn};
 use provisioner::demand::TaskWaits;
-use provisioner::engine::{ActionKind, Desk, Executed, ExecutedResult, Plan, Usage, WorkerTypeStatus};
+use provisioner::engine::{
+    ActionKind, Desk, Executed, ExecutedResult, Plan, Usage, WorkerTypeStatus,
+};
 use provisioner::ids::WorkerTypeName;
 use provisioner::prices::{self, Cost};
 use provisioner::settings::{Limits, Settings};

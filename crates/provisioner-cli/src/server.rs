@@ -233,7 +233,11 @@ mod tests {
     }
 
     fn listen(address: &str) -> settings::Server {
-        settings::Server { listen: Some(address.parse().unwrap()), listen_configured: true, workers: None }
+        settings::Server {
+            listen: Some(address.parse().unwrap()),
+            listen_configured: true,
+            workers: None,
+        }
     }
 
     fn links() -> (Links, watch::Sender<Health>) {

@@ -184,7 +184,9 @@ async fn should_stop(
 
 fn log(instance: &InstanceId, word: Word, answer: Answer) {
     match (word, answer) {
-        (Word::Idle, Answer::Stop(_)) => tracing::info!(%instance, "{instance} is idle and may stop"),
+        (Word::Idle, Answer::Stop(_)) => {
+            tracing::info!(%instance, "{instance} is idle and may stop")
+        }
         (Word::Stopping, Answer::Stop(_)) => tracing::info!(%instance, "{instance} is stopping"),
         (Word::Stopping, Answer::Stay) => tracing::info!(
             %instance,
@@ -296,7 +298,10 @@ mod tests {
     async fn a_connection_that_says_nothing_is_closed() {
         let running = running().await;
         let mut silent = TcpStream::connect(running.address).await.unwrap();
-        silent.write_all(b"POST /v1/workers/i-1/should-stop HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+        silent
+            .write_all(b"POST /v1/workers/i-1/should-stop HTTP/1.1\r\nhost: x\r\n")
+            .await
+            .unwrap();
         let mut answer = Vec::new();
         // Time is paused: it moves on when there is nothing else to do.
         assert_eq!(silent.read_to_end(&mut answer).await.unwrap(), 0);

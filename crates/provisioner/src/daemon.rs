@@ -148,7 +148,8 @@ impl<S: DemandSource> Daemon<S> {
         let state = State::Locked(locked);
         // Nothing depends on it: one that cannot be read is begun anew.
         let record = state_dir.read_record().ok().flatten().unwrap_or_default();
-        let mut daemon = Self::new(settings, key_name, client, source, (start, clock), state, record);
+        let mut daemon =
+            Self::new(settings, key_name, client, source, (start, clock), state, record);
         daemon.desk = secret.map(|secret| daemon.engine.listen(secret, clock.now()));
         Ok(daemon)
     }

@@ -55,7 +55,8 @@ impl Settings {
     /// Whether what a worker type names in AWS, and its user data, are the same under `other`.
     pub(crate) fn starts_alike(&self, other: &Self, name: &WorkerTypeName) -> bool {
         let (mine, theirs) = (self.worker_types.get(name), other.worker_types.get(name));
-        mine.is_some() && mine == theirs
+        mine.is_some()
+            && mine == theirs
             && self.queue.base_url == other.queue.base_url
             && self.server.workers == other.server.workers
     }

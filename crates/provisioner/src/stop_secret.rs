@@ -54,7 +54,8 @@ impl StopSecret {
 
     /// Whether `token` is that of `launch`. How long it takes does not depend on how much of it is right.
     pub fn opens(&self, launch: &ClientToken, token: &str) -> bool {
-        from_hex::<32>(token).is_some_and(|token| self.hash_of(launch).verify(&token.into()).is_ok())
+        from_hex::<32>(token)
+            .is_some_and(|token| self.hash_of(launch).verify(&token.into()).is_ok())
     }
 
     fn hash_of(&self, launch: &ClientToken) -> Hmac<Sha256> {
@@ -117,7 +118,9 @@ mod tests {
         assert_eq!(token, ours.token(&a), "the same when the call is repeated");
         assert!(ours.opens(&a, &token));
         assert!(!ours.opens(&b, &token) && !other.opens(&a, &token));
-        for wrong in ["", "0", &token[..62], &format!("{token}00"), &token.replace(&token[..1], "g")] {
+        for wrong in
+            ["", "0", &token[..62], &format!("{token}00"), &token.replace(&token[..1], "g")]
+        {
             assert!(!ours.opens(&a, wrong), "{wrong}");
         }
     }

@@ -114,7 +114,9 @@ pub enum UserDataError {
     )]
     NoKeyName,
     /// A name that means something only where workers may ask.
-    #[error("the user data uses `{name}`, but `server.worker-listen` is not set: nobody would answer")]
+    #[error(
+        "the user data uses `{name}`, but `server.worker-listen` is not set: nobody would answer"
+    )]
     NobodyListens {
         /// The name.
         name: &'static str,

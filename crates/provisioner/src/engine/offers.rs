@@ -23,10 +23,8 @@ pub(super) fn renew(decide: &Decide<'_>, book: &mut Book) {
         for machine in &group.machines {
             let Some(launch) = machine.intent.clone() else { continue };
             let standing = standing(machine, if_idle);
-            workers.insert(
-                machine.id.clone(),
-                Worker { worker_type: name.clone(), launch, standing },
-            );
+            workers
+                .insert(machine.id.clone(), Worker { worker_type: name.clone(), launch, standing });
             if machine.class == Class::Busy {
                 working.push(&machine.id);
             }
@@ -55,11 +53,9 @@ fn standing(machine: &Machine, if_idle: Standing) -> Standing {
     match machine.class {
         Class::Idle => if_idle,
         Class::Aged => Standing::Goes,
-        Class::Booting
-        | Class::Unknown
-        | Class::Busy
-        | Class::Overdue
-        | Class::Stopping => Standing::Stays,
+        Class::Booting | Class::Unknown | Class::Busy | Class::Overdue | Class::Stopping => {
+            Standing::Stays
+        }
     }
 }
 
