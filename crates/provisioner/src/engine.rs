@@ -367,10 +367,11 @@ impl Engine {
             let pending = self.demand.as_ref().ok().and_then(|demand| demand.pending.get(name));
             let keeps_minimum =
                 settings.worker_types.get(name).is_some_and(|it| it.min_instances > 0);
+            // Workers that ask are believed to be free, as those that keep the minimum are.
             let presumed = match running {
                 Running::Counted { .. } => true,
-                Running::ByInstance { .. } => keeps_minimum,
-                Running::Unknown => false,
+                Running::ByInstance { .. } => keeps_minimum || book.has_heard(),
+                Running::Unknown => book.has_heard(),
             };
             let waiting = presumed
                 && pending.is_some_and(|pending| pending.count > 0)

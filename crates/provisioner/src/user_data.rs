@@ -252,6 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn the_example_tells_workers_all_they_need() {
+        let raw = include_bytes!("../../../examples/should-stop.sh").to_vec();
+        let rendered = UserData { raw, template: true }.render(&VARIABLES).unwrap();
+        let sent = String::from_utf8(rendered.with_token("TOKEN")).unwrap();
+        for line in [
+            "STOP_URL='http://10.0.0.1:3001/v1/workers'",
+            "STOP_TOKEN='TOKEN'",
+            "IDLE_TIMEOUT='900s'",
+        ] {
+            assert!(sent.lines().any(|it| it == line), "{line}");
+        }
+    }
+
+    #[test]
     fn nobody_is_told_to_ask_where_nobody_listens() {
         let render = |raw: &str, asking| {
             let data = UserData { raw: raw.into(), template: true };

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use provisioner::engine::{LEASE, NoteKind, ReasonKind};
+use provisioner::engine::{LEASE, NoteKind, ReasonKind, Word};
 use provisioner::policy::Policy;
 use provisioner::settings::WorkerType;
-use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_server, worker_type};
+use provisioner_sim::deployment::{
+    at, mins, name, secs, settings, stop_secret, worker_server, worker_type,
+};
 use provisioner_sim::driver::Driver;
 use provisioner_sim::queue::Knowledge;
 use provisioner_sim::world::Habits;
@@ -272,4 +274,25 @@ fn repeated_calls_hold_the_same_token() {
     // A token that differed would be refused as a mismatch, and another launched.
     driver.run(at(600));
     assert_eq!((driver.world.requests.len(), driver.world.queue.served.finished), (1, 1));
+}
+
+#[test]
+fn a_worker_that_asks_and_never_takes_a_task_is_no_capacity() {
+    for knowledge in ALL {
+        let broken = WorkerType { boot_timeout: mins(5), ..linux() };
+        let mut driver = asking(broken, knowledge);
+        driver.world.faults.never_claims = 100;
+        driver.world.add_tasks(&name("linux"), 1, mins(10));
+        while driver.world.calls.len() < 2 {
+            let call = driver.world.live().next().and_then(|(_, machine)| machine.call.clone());
+            let id = driver.world.live().next().map(|(id, _)| id.clone());
+            if let (Some(call), Some(id)) = (call, id) {
+                let token = stop_secret().token(&call.token);
+                drop(driver.desk().hear(&id, &token, Word::Idle, driver.world.now));
+            }
+            step(&mut driver);
+            assert!(driver.world.now < at(900), "{knowledge:?}: the task waits for ever");
+        }
+        assert!(driver.world.now > at(300), "{knowledge:?}: not before it can have booted");
+    }
 }
