@@ -276,10 +276,12 @@ impl Engine {
                 &self.index,
                 &in_flight,
                 self.demand.as_ref().ok(),
-                self.throttled_rounds == 0,
-                |name| book.consent(name, now),
+                &wishes::Terms {
+                    calls_pass: self.throttled_rounds == 0,
+                    consent: |name: &WorkerTypeName| book.consent(name, now),
+                    now,
+                },
                 &mut self.memory,
-                now,
             );
             let decide = Decide {
                 settings: &self.settings,

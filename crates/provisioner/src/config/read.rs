@@ -170,7 +170,7 @@ fn server(section: &Section<'_>) -> Server {
     let worker_url = section.checked(
         "worker-url",
         "URL by which workers reach `worker-listen`; without it, `http://<worker-listen>`, if that is an address they can reach",
-        |text| url::parse(text),
+        url::parse,
     );
     if worker_listen.is_none() && worker_url.is_some() {
         section.contradiction(

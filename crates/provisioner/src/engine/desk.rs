@@ -107,7 +107,7 @@ pub(super) struct Book {
 /// A machine whose worker may ask.
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
-    pub(super) worker_type: WorkerTypeName,
+    pub(super) of: WorkerTypeName,
     /// The client token of the call that launched it.
     pub(super) launch: ClientToken,
     pub(super) standing: Standing,
@@ -252,7 +252,7 @@ impl Book {
             Word::Idle => {
                 let since = said.idle_since.filter(|_| was_idle).unwrap_or(now);
                 said.idle_since = Some(since);
-                self.asked.insert(worker.worker_type.clone(), now);
+                self.asked.insert(worker.of.clone(), now);
                 match said.state {
                     State::Agreed => return Ok(Answer::Stop(LEASE)),
                     // The answer before may be lost.
@@ -263,7 +263,7 @@ impl Book {
                 }
                 let valid = self.open_until.is_some_and(|until| now < until)
                     && self.closed_until.is_none_or(|until| until <= now);
-                let offer = self.offers.get_mut(&worker.worker_type);
+                let offer = self.offers.get_mut(&worker.of);
                 let may_go = valid
                     && match (worker.standing, offer) {
                         (Standing::Goes, _) => true,
@@ -290,7 +290,7 @@ impl Book {
                 said.state = State::Works;
                 self.counts.lapsed += 1;
                 if let Some(worker) = self.workers.get(id) {
-                    *lapsed.entry(worker.worker_type.clone()).or_default() += 1;
+                    *lapsed.entry(worker.of.clone()).or_default() += 1;
                 }
             }
         }
@@ -303,7 +303,7 @@ impl Book {
         let mut any = false;
         for (id, said) in &mut self.said {
             let is_promised = matches!(said.state, State::Promised { .. });
-            if is_promised && self.workers.get(id).is_none_or(|it| which(&it.worker_type)) {
+            if is_promised && self.workers.get(id).is_none_or(|it| which(&it.of)) {
                 said.state = State::Works;
                 self.counts.withdrawn += 1;
                 any = true;

@@ -23,8 +23,7 @@ pub(super) fn renew(decide: &Decide<'_>, book: &mut Book) {
         for machine in &group.machines {
             let Some(launch) = machine.intent.clone() else { continue };
             let standing = standing(machine, if_idle);
-            workers
-                .insert(machine.id.clone(), Worker { worker_type: name.clone(), launch, standing });
+            workers.insert(machine.id.clone(), Worker { of: name.clone(), launch, standing });
             if machine.class == Class::Busy {
                 working.push(&machine.id);
             }
