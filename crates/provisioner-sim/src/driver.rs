@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use provisioner::clock;
 use provisioner::engine::{
-    Effect, Engine, Executed, LedgerFound, Memory, Outcome, Plan, Report, Start,
+    Desk, Effect, Engine, Executed, LedgerFound, Memory, Outcome, Plan, Report, Start,
 };
 use provisioner::ids::WorkerTypeName;
 use provisioner::launch::ResolvedWorkerType;
@@ -85,10 +85,10 @@ impl Driver {
         let resolved = settings
             .worker_types
             .keys()
-            .map(|name| (name.clone(), Ok(deployment::resolved(zones))))
+            .map(|name| (name.clone(), Ok(deployment::resolved_under(&settings, name, zones))))
             .collect();
         let disk = Disk { ledger: Some(Ledger::default()), memory: None };
-        Self {
+        let mut driver = Self {
             engine: start(&settings, &disk, 1, world.now),
             world,
             settings,
@@ -104,7 +104,22 @@ impl Driver {
             sabotage: None,
             story: Vec::new(),
             restarts: 1,
+        };
+        driver.listen();
+        driver
+    }
+
+    /// Lets workers ask this engine whether to stop, if its settings say so.
+    fn listen(&mut self) {
+        if self.settings.server.workers.is_some() {
+            let desk = self.engine.listen(deployment::stop_secret(), self.clock());
+            self.world.attend(desk, self.skew);
         }
+    }
+
+    /// Where its workers ask whether to stop.
+    pub fn desk(&self) -> &Desk {
+        self.engine.desk()
     }
 
     /// What the clock beside the engine shows.
@@ -120,6 +135,7 @@ impl Driver {
         }
         self.engine = start(&settings, &self.disk, self.restarts, self.clock());
         self.settings = settings;
+        self.listen();
         self.tell(|| "restart".to_owned());
     }
 

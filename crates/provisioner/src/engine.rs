@@ -14,12 +14,14 @@
 mod capacity;
 mod check;
 mod decide;
+mod desk;
 mod effect;
 mod in_flight;
 mod index;
 mod join;
 mod limits;
 mod memory;
+mod offers;
 mod options;
 mod plan;
 mod round;
@@ -42,8 +44,10 @@ use crate::launch::ResolvedWorkerType;
 use crate::ledger::Ledger;
 use crate::observed::{KeyPair, Observation};
 use crate::settings::Settings;
+use crate::stop_secret::StopSecret;
 
 pub use capacity::{Machines, Usage};
+pub use desk::{Answer, Desk, DeskCounts, LEASE, Unheard, Word};
 pub use effect::{Effect, GrantedRequest, Outcome};
 pub use memory::{
     Cancelling, CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent,
@@ -54,7 +58,8 @@ pub(crate) use round::Launch;
 pub use round::{Executed, Report, Result as ExecutedResult};
 
 use decide::{Decide, Decided};
-use index::{Index, Startup};
+use desk::Book;
+use index::{Group, Index, Startup};
 use round::Round;
 use settle::Settle;
 use token::Tokens;
@@ -107,6 +112,8 @@ pub struct Engine {
     /// Worker types of which an instance came up since the demand was last known.
     came_up: BTreeSet<WorkerTypeName>,
     tokens: Tokens,
+    /// Where workers ask whether to stop.
+    desk: Desk,
     round: Option<Round>,
     throttled_rounds: u32,
     failed_rounds: u32,
@@ -141,10 +148,27 @@ impl Engine {
             settle_notes: Vec::new(),
             came_up: BTreeSet::new(),
             tokens: Tokens::new(start.nonce),
+            desk: Desk::default(),
             round: None,
             throttled_rounds: 0,
             failed_rounds: 0,
         }
+    }
+
+    /// Lets workers ask whether to stop, by tokens made with `secret`. Returns where.
+    ///
+    /// A process before this one may have told some to stop: if there were machines, nobody is told so
+    /// again before that has lapsed.
+    pub fn listen(&mut self, secret: StopSecret, now: Timestamp) -> Desk {
+        let promised = !self.memory.machines.is_empty();
+        let closed_until = promised.then(|| clock::after(now, LEASE));
+        self.desk.book().open(secret, closed_until);
+        self.desk.clone()
+    }
+
+    /// Where workers ask whether to stop; nobody is heard there before [`Engine::listen`].
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Goes on under another configuration of the same key-name, from the next observation on. What is
@@ -227,7 +251,18 @@ impl Engine {
 
     /// Decides a round from what was taken in.
     pub fn begin_round(&mut self, now: Timestamp) -> &Plan {
-        self.recount(now);
+        // What is promised until the round is decided is promised on account of the one before.
+        let desk = self.desk.clone();
+        let mut book = desk.book();
+        let lapsed = book.lapse(now);
+        self.settle_notes.extend(lapsed.into_iter().map(|(name, n)| {
+            let text = format!(
+                "{n} workers were told to stop and did not say that they do within {}; they count again",
+                clock::show(LEASE)
+            );
+            Note::new(Some(&name), NoteKind::PromiseLapsed, text)
+        }));
+        self.recount(&mut book, now);
         let in_flight = in_flight::count(
             &self.ledger,
             &self.seen_by_intent,
@@ -241,9 +276,12 @@ impl Engine {
                 &self.index,
                 &in_flight,
                 self.demand.as_ref().ok(),
-                self.throttled_rounds == 0,
+                &wishes::Terms {
+                    calls_pass: self.throttled_rounds == 0,
+                    consent: |name: &WorkerTypeName| book.consent(name, now),
+                    now,
+                },
                 &mut self.memory,
-                now,
             );
             let decide = Decide {
                 settings: &self.settings,
@@ -259,7 +297,11 @@ impl Engine {
             };
             let mut decided = decide.run();
             let violations = check::check(&decide, &decided);
+            if book.is_open() {
+                offers::renew(&decide, &mut book);
+            }
             if !violations.is_empty() {
+                book.close();
                 let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
                 let Decided { plan, goals, repeats } = &mut decided;
                 plan.notes.push(Note::new(
@@ -282,12 +324,16 @@ impl Engine {
         &self.round.insert(round).plan
     }
 
-    fn recount(&mut self, now: Timestamp) {
+    fn recount(&mut self, book: &mut Book, now: Timestamp) {
         let unknown = Running::Unknown;
         let running = self.demand.as_ref().map_or(&unknown, |demand| &demand.running);
         let settings = &self.settings;
+        if book.has_heard() {
+            // What they said may have grown old.
+            self.index.groups_mut().for_each(Group::touch);
+        }
         let claimed =
-            self.index.recount(settings, running, self.fresh_demand, &mut self.memory, now);
+            self.index.recount(settings, running, self.fresh_demand, &mut self.memory, book, now);
         self.fresh_demand = false;
         // Only where tasks waited just before: else the worker may have been ready for long when one came.
         for (name, group) in &mut self.index.types {
@@ -323,10 +369,11 @@ impl Engine {
             let pending = self.demand.as_ref().ok().and_then(|demand| demand.pending.get(name));
             let keeps_minimum =
                 settings.worker_types.get(name).is_some_and(|it| it.min_instances > 0);
+            // Workers that ask are believed to be free, as those that keep the minimum are.
             let presumed = match running {
                 Running::Counted { .. } => true,
-                Running::ByInstance { .. } => keeps_minimum,
-                Running::Unknown => false,
+                Running::ByInstance { .. } => keeps_minimum || book.has_heard(),
+                Running::Unknown => book.has_heard(),
             };
             let waiting = presumed
                 && pending.is_some_and(|pending| pending.count > 0)
@@ -341,8 +388,21 @@ impl Engine {
                 self.memory.unclaimed_since.remove(name);
             }
         }
+        // Machines that were told to stop and have not said that they do are there for tasks that wait.
+        if book.has_heard() {
+            let demand = self.demand.as_ref().ok();
+            let types = &self.index.types;
+            changed |= book.withdraw(|name| match (demand, types.get(name)) {
+                (Some(demand), Some(group)) => offers::is_short(demand, name, group, settings),
+                (Some(_), None) => false,
+                (None, _) => true,
+            });
+            if changed {
+                self.index.groups_mut().for_each(Group::touch);
+            }
+        }
         if changed {
-            let _ = self.index.recount(settings, running, false, &mut self.memory, now);
+            let _ = self.index.recount(settings, running, false, &mut self.memory, book, now);
         }
         let long_ago =
             |penalty: &CoolDown| clock::age(penalty.until(), now) > Duration::from_mins(10);
@@ -353,6 +413,7 @@ impl Engine {
     /// Ends a round that could not be decided, because EC2 could not be observed. Returns when to try again.
     pub fn round_failed(&mut self, now: Timestamp) -> Timestamp {
         self.round = None;
+        self.desk.book().close();
         self.failed_rounds = self.failed_rounds.saturating_add(1);
         self.pause(self.failed_rounds, LONGEST_FAILURE_PAUSE, now)
     }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::clock;
 use crate::demand::Running;
+use crate::engine::desk::{Book, Heard};
 use crate::engine::memory::{IDLE_ROUNDS, MachineMemory, Memory};
 use crate::ids::{ClientToken, InstanceId, SpotRequestId, StatusText, WorkerTypeName};
 use crate::launch::Pool;
@@ -84,6 +85,8 @@ pub(super) struct Machine {
     pub(super) class: Class,
     /// Known to run no task, in two rounds running.
     pub(super) positively_idle: bool,
+    /// Its worker was told to stop and said that it is stopping, and no task is seen on it.
+    pub(super) agreed: bool,
 }
 
 impl Machine {
@@ -109,7 +112,7 @@ pub(super) enum Class {
     Overdue,
     /// Older than `max-lifetime`: no capacity.
     Aged,
-    /// Stopping or stopped: no capacity.
+    /// Stopping or stopped, or about to be because its worker was told so: no capacity.
     Stopping,
 }
 
@@ -222,6 +225,8 @@ pub(super) struct Claims<'a> {
     pub(super) fresh: bool,
     /// Since when tasks have been pending beside machines that look free.
     pub(super) unclaimed_since: Option<Timestamp>,
+    /// What workers said of themselves.
+    pub(super) book: &'a Book,
 }
 
 impl Group {
@@ -281,6 +286,7 @@ impl Group {
             if machine.state == InstanceState::ShuttingDown {
                 machine.class = Class::Stopping;
                 machine.positively_idle = false;
+                machine.agreed = false;
                 counts.leaving += 1;
                 continue;
             }
@@ -289,6 +295,7 @@ impl Group {
             let Some((known, known_tasks)) = lookup.get(machine) else {
                 machine.class = Class::Unknown;
                 machine.positively_idle = false;
+                machine.agreed = false;
                 counts.unknown += 1;
                 continue;
             };
@@ -322,6 +329,7 @@ impl Group {
                     None
                 }
             };
+            let heard = claims.book.heard(&machine.id, now);
             // A first look at an old machine does not know its past: it is watched for a boot time
             // before it is called one that never claimed.
             let watched = rules.boot_timeout.is_some_and(|timeout| {
@@ -335,8 +343,11 @@ impl Group {
                 InstanceState::Pending | InstanceState::Running => {
                     match (tasks, &mut presumed_busy) {
                         (Some(1..), _) => Class::Busy,
+                        _ if heard.is_leaving() => Class::Stopping,
                         (None, Some(busy))
-                            if *busy > 0 && machine.state == InstanceState::Running =>
+                            if *busy > 0
+                                && machine.state == InstanceState::Running
+                                && heard != Heard::Idle =>
                         {
                             *busy -= 1;
                             n_presumed_busy += 1;
@@ -344,6 +355,8 @@ impl Group {
                         }
                         _ if aged => Class::Aged,
                         (Some(0), _) if known.claimed => Class::Idle,
+                        // Whoever asks is up, and ready for its first task.
+                        _ if heard == Heard::Idle && !(booted && stuck) => Class::Idle,
                         (Some(0), _) if rules.boot_timeout.is_none() => Class::Idle,
                         (Some(0), _) if booted && watched && excused > 0 => {
                             excused -= 1;
@@ -352,6 +365,7 @@ impl Group {
                         (Some(0), _) if booted && watched => Class::Overdue,
                         (None, Some(_)) if booted && stuck => Class::Overdue,
                         (Some(0), _) | (None, Some(_)) if booted => Class::Idle,
+                        (None, None) if heard == Heard::Quiet => Class::Busy,
                         (None, None) if booted || rules.boot_timeout.is_none() => Class::Unknown,
                         _ => Class::Booting,
                     }
@@ -360,6 +374,7 @@ impl Group {
             machine.positively_idle = tasks == Some(0)
                 && machine.state == InstanceState::Running
                 && known.idle_rounds >= IDLE_ROUNDS;
+            machine.agreed = machine.class == Class::Stopping && heard == Heard::Agreed;
             match machine.class {
                 Class::Booting => counts.booting += 1,
                 Class::Idle => counts.idle += 1,
@@ -368,7 +383,7 @@ impl Group {
                 Class::Busy if aged => counts.aged += 1,
                 Class::Busy => {
                     counts.busy += 1;
-                    claimed_slots += tasks.unwrap_or(0).min(per_machine);
+                    claimed_slots += tasks.unwrap_or(per_machine).min(per_machine);
                 }
                 Class::Overdue => counts.overdue += 1,
                 Class::Aged => counts.aged += 1,
@@ -460,6 +475,7 @@ impl Index {
         running: &Running,
         fresh: bool,
         memory: &mut Memory,
+        book: &Book,
         now: Timestamp,
     ) -> BTreeSet<WorkerTypeName> {
         let mut claimed = BTreeSet::new();
@@ -473,7 +489,8 @@ impl Index {
             let Some(worker_type) = settings.worker_types.get(name) else { continue };
             if group.is_due(fresh, now) {
                 let unclaimed_since = memory.unclaimed_since.get(name).copied();
-                let claims = Claims { running, tasks: running.tasks(name), fresh, unclaimed_since };
+                let tasks = running.tasks(name);
+                let claims = Claims { running, tasks, fresh, unclaimed_since, book };
                 let mut rules = Rules::of(worker_type);
                 rules.excuse(memory.policies.get(name).map_or(0, PolicyMemory::kept));
                 if group.recount(rules, &claims, &mut lookup, now) {
@@ -484,7 +501,7 @@ impl Index {
         let rules = Rules::retired(settings);
         for group in self.retired.values_mut().chain([&mut self.strays]) {
             if group.is_due(fresh, now) {
-                let claims = Claims { running, tasks: None, fresh, unclaimed_since: None };
+                let claims = Claims { running, tasks: None, fresh, unclaimed_since: None, book };
                 let _ = group.recount(rules, &claims, &mut lookup, now);
             }
         }

@@ -457,8 +457,8 @@ impl Settle<'_> {
                 .or_else(|| of_request.and_then(|it| it.worker_type.as_ref()))
                 .or_else(|| granted.map(|granted| &granted.worker_type));
             let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
-            // For the tags only.
-            let intent = if tagged {
+            // For the tags, and for what workers show when they ask.
+            let intent = if tagged && self.settings.server.workers.is_none() {
                 None
             } else {
                 tags.intent
@@ -497,6 +497,7 @@ impl Settle<'_> {
                 tagged,
                 class: Class::default(),
                 positively_idle: false,
+                agreed: false,
             };
             let configured = worker_type.filter(|_| !disputes).and_then(|name| types.get_mut(name));
             if let Some(group) = configured {
