@@ -38,6 +38,7 @@ pub mod load;
 pub mod loopback;
 pub mod queue;
 pub mod random;
+pub mod replay;
 pub mod report;
 pub mod sabotage;
 pub mod script;

@@ -15,16 +15,20 @@ mod capacity;
 mod check;
 mod decide;
 mod effect;
+mod group;
 mod in_flight;
 mod index;
 mod join;
 mod limits;
+mod lookup;
 mod memory;
 mod options;
 mod plan;
+mod quiet;
 mod round;
 mod settle;
 mod shed;
+mod standing;
 mod token;
 mod waiting;
 mod wishes;
@@ -40,6 +44,7 @@ use crate::demand::{Demand, Running};
 use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
 use crate::launch::ResolvedWorkerType;
 use crate::ledger::Ledger;
+use crate::look::{Look, Watch};
 use crate::observed::{KeyPair, Observation};
 use crate::settings::Settings;
 
@@ -54,9 +59,10 @@ pub(crate) use round::Launch;
 pub use round::{Executed, Report, Result as ExecutedResult};
 
 use decide::{Decide, Decided};
-use index::{Index, Startup};
+use group::Startup;
+use index::Index;
 use round::Round;
-use settle::Settle;
+use settle::{Settle, Settled};
 use token::Tokens;
 
 /// The longest pause after failed rounds.
@@ -99,6 +105,8 @@ pub struct Engine {
     seen_by_intent: BTreeMap<ClientToken, u32>,
     demand: Result<Demand, String>,
     fresh_demand: bool,
+    /// Whether the running tasks were told anew since the last recount, and not what changed of them.
+    unfollowed_demand: bool,
     /// Worker types that tasks waited for at the look before.
     waited: BTreeSet<WorkerTypeName>,
     resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
@@ -107,7 +115,11 @@ pub struct Engine {
     /// Worker types of which an instance came up since the demand was last known.
     came_up: BTreeSet<WorkerTypeName>,
     tokens: Tokens,
+    /// Whether the index stands for a whole look under the configuration in force.
+    may_follow: bool,
     round: Option<Round>,
+    /// The last round did nothing and had nothing to say.
+    was_quiet: bool,
     throttled_rounds: u32,
     failed_rounds: u32,
 }
@@ -135,13 +147,16 @@ impl Engine {
             seen_by_intent: BTreeMap::new(),
             demand: Err("not read yet".to_owned()),
             fresh_demand: false,
+            unfollowed_demand: true,
             waited: BTreeSet::new(),
             resolved: BTreeMap::new(),
             tagged_lately: BTreeMap::new(),
             settle_notes: Vec::new(),
             came_up: BTreeSet::new(),
             tokens: Tokens::new(start.nonce),
+            may_follow: false,
             round: None,
+            was_quiet: false,
             throttled_rounds: 0,
             failed_rounds: 0,
         }
@@ -153,6 +168,7 @@ impl Engine {
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
         self.memory.reconcile(&settings);
         let before = std::mem::replace(&mut self.settings, settings);
+        self.may_follow = false;
         self.resolved.retain(|name, _| self.settings.starts_alike(&before, name));
     }
 
@@ -199,14 +215,49 @@ impl Engine {
     pub fn observe(&mut self, observation: &Observation, now: Timestamp) {
         // All of it is made anew: the old one need not be held beside the new one.
         let key_pair = std::mem::take(&mut self.index).key_pair;
-        let settle = Settle {
+        let settled = self.settle(now).run(observation, key_pair);
+        self.settled(settled, now);
+        self.may_follow = true;
+    }
+
+    /// Takes in what a complete look shows otherwise than the one taken in before. Work proportional to
+    /// that, with the same result as [`observe`](Self::observe).
+    pub fn follow(&mut self, look: &mut Look, now: Timestamp) {
+        let stepped_back = self.memory.spent.counted_to.is_some_and(|at| now < at);
+        if !self.may_follow || stepped_back {
+            return self.observe(&look.whole(), now);
+        }
+        let changes = look.changes(&self.watch());
+        let index = std::mem::take(&mut self.index);
+        let settled = self.settle(now).run_changes(&changes, index);
+        self.settled(settled, now);
+    }
+
+    /// Takes in all of the next look, by whatever way it comes.
+    pub fn look_anew(&mut self) {
+        self.may_follow = false;
+    }
+
+    /// What must be shown of each look, though nothing about it changes.
+    fn watch(&self) -> Watch {
+        Watch {
+            spot_requests: self.tracked(),
+            instances: self.memory.ended.keys().chain(&self.index.recheck).cloned().collect(),
+            intents: self.ledger.intents.keys().cloned().collect(),
+        }
+    }
+
+    fn settle(&mut self, now: Timestamp) -> Settle<'_> {
+        Settle {
             settings: &self.settings,
             key_name: &self.key_name,
             ledger: &mut self.ledger,
             memory: &mut self.memory,
             now,
-        };
-        let settled = settle.run(observation, key_pair);
+        }
+    }
+
+    fn settled(&mut self, settled: Settled, now: Timestamp) {
         self.index = settled.index;
         self.seen_by_intent = settled.seen_by_intent;
         self.ledger_dirty |= settled.ledger_changed;
@@ -223,6 +274,34 @@ impl Engine {
             .map_or_else(|_| BTreeSet::new(), |before| before.pending.keys().cloned().collect());
         self.demand = demand;
         self.fresh_demand = true;
+        self.unfollowed_demand = true;
+    }
+
+    /// Takes in what the queue wants, where of the running tasks' instances it has only those of which the
+    /// number of tasks changed since the demand before (none: 0). Returns whether that could be done: not
+    /// unless the demand before was known as well as this one, by instance.
+    #[must_use]
+    pub fn follow_demand(&mut self, mut demand: Demand) -> bool {
+        let (Ok(before), Running::ByInstance { instances: changed, .. }) =
+            (&mut self.demand, &mut demand.running)
+        else {
+            return false;
+        };
+        let Running::ByInstance { instances, .. } = &mut before.running else { return false };
+        let mut instances = std::mem::take(instances);
+        for (id, n) in std::mem::take(changed) {
+            self.index.touch(&id);
+            if n == 0 {
+                instances.remove(&id);
+            } else {
+                instances.insert(id, n);
+            }
+        }
+        *changed = instances;
+        self.waited = before.pending.keys().cloned().collect();
+        self.demand = Ok(demand);
+        self.fresh_demand = true;
+        true
     }
 
     /// Decides a round from what was taken in.
@@ -286,9 +365,10 @@ impl Engine {
         let unknown = Running::Unknown;
         let running = self.demand.as_ref().map_or(&unknown, |demand| &demand.running);
         let settings = &self.settings;
-        let claimed =
-            self.index.recount(settings, running, self.fresh_demand, &mut self.memory, now);
+        let (fresh, told) = (self.fresh_demand, !self.unfollowed_demand);
+        let claimed = self.index.recount(settings, running, fresh, told, &mut self.memory, now);
         self.fresh_demand = false;
+        self.unfollowed_demand = false;
         // Only where tasks waited just before: else the worker may have been ready for long when one came.
         for (name, group) in &mut self.index.types {
             let started = group.take_started();
@@ -334,7 +414,7 @@ impl Engine {
             if waiting {
                 if !self.memory.unclaimed_since.contains_key(name) {
                     self.memory.unclaimed_since.insert(name.clone(), now);
-                    group.touch();
+                    group.ask_recount();
                     changed = true;
                 }
             } else {
@@ -342,7 +422,7 @@ impl Engine {
             }
         }
         if changed {
-            let _ = self.index.recount(settings, running, false, &mut self.memory, now);
+            let _ = self.index.recount(settings, running, false, true, &mut self.memory, now);
         }
         let long_ago =
             |penalty: &CoolDown| clock::age(penalty.until(), now) > Duration::from_mins(10);

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod crashes;
+mod following;
 mod knowledge;
 mod plans;
 mod planted;

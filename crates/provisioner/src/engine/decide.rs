@@ -13,8 +13,9 @@ use jiff::Timestamp;
 
 use crate::clock;
 use crate::demand::{Demand, Running};
+use crate::engine::group::{Group, UNFILLABLE_AFTER};
 use crate::engine::in_flight::InFlight;
-use crate::engine::index::{Class, Group, Index, Machine, OpenRequest, UNFILLABLE_AFTER};
+use crate::engine::index::{Class, Index, Machine, OpenRequest};
 use crate::engine::memory::Memory;
 use crate::engine::options::{self, Goal};
 use crate::engine::plan::{

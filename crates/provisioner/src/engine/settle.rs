@@ -9,18 +9,25 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::clock;
-use crate::engine::index::{Class, Group, Index, Machine, OpenRequest};
+use crate::engine::group::Group;
+use crate::engine::index::{Class, Index, Machine, OpenRequest};
 use crate::engine::join::Join;
 use crate::engine::memory::{
     CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent, quota,
 };
 use crate::engine::plan::{Note, NoteKind};
+use crate::engine::standing::{GroupName, Standing};
 use crate::engine::token;
-use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
+use crate::ids::{
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
+};
 use crate::launch::Pool;
 use crate::ledger::{Granted, Intent, Ledger};
 use crate::money::{Usd, UsdPerHour};
-use crate::observed::{InstanceState, KeyPair, Observation, SpotRequest, SpotRequestState};
+use crate::look::Changes;
+use crate::observed::{
+    Instance, InstanceState, KeyPair, Observation, SpotRequest, SpotRequestState,
+};
 use crate::refusal::{RefusalClass, classify, classify_answer};
 use crate::settings::Settings;
 
@@ -60,6 +67,43 @@ pub(super) struct Settled {
     pub(super) notes: Vec<Note>,
 }
 
+/// An instance, and what decides where it belongs.
+struct Sorted<'o> {
+    machine: Machine,
+    worker_type: Option<&'o WorkerTypeName>,
+    /// It carries another key-name.
+    disputes: bool,
+}
+
+/// Where an instance belongs that is of no configured worker type.
+enum Home<'o> {
+    Nowhere,
+    Disputed,
+    Retired(&'o WorkerTypeName),
+    Unresolved,
+    Strays,
+}
+
+/// Finds [`Index::pools`].
+struct Places<'p, 'o> {
+    pools: &'p mut Vec<Pool>,
+    known: HashMap<(&'o InstanceType, &'o Option<Zone>), usize>,
+}
+
+impl<'o> Places<'_, 'o> {
+    fn of(&mut self, instance: &'o Instance) -> usize {
+        let Instance { instance_type, zone, .. } = instance;
+        let pools = &mut *self.pools;
+        *self.known.entry((instance_type, zone)).or_insert_with(|| {
+            let is_it = |pool: &Pool| pool.instance_type == *instance_type && pool.zone == *zone;
+            pools.iter().position(is_it).unwrap_or_else(|| {
+                pools.push(Pool { instance_type: instance_type.clone(), zone: zone.clone() });
+                pools.len() - 1
+            })
+        })
+    }
+}
+
 /// Whose something is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Owner<'n> {
@@ -71,28 +115,50 @@ enum Owner<'n> {
 }
 
 impl Settle<'_> {
-    pub(super) fn run(mut self, observation: &Observation, key_pair_before: KeyPair) -> Settled {
-        let join = Join::new(observation);
+    /// Takes in one complete look: all of it anew.
+    pub(super) fn run(self, observation: &Observation, key_pair_before: KeyPair) -> Settled {
+        let mut index = Index { key_pair: key_pair_before, ..Index::default() };
+        for name in self.settings.worker_types.keys() {
+            index.types.insert(name.clone(), Group::default());
+        }
+        self.settle(observation, None, index)
+    }
+
+    /// Takes in what a complete look shows otherwise than the one before.
+    pub(super) fn run_changes(self, changes: &Changes, mut index: Index) -> Settled {
+        index.keep_standing();
+        for group in index.groups_mut() {
+            group.open.clear();
+        }
+        index.strays = Group::default();
+        index.unresolved.clear();
+        index.disputed.clear();
+        index.arrived.clear();
+        index.odd.clear();
+        index.recheck.clear();
+        self.settle(&changes.shown, Some(&changes.gone), index)
+    }
+
+    /// `gone` is what is not shown any more; `None`: all that is not shown.
+    fn settle(
+        mut self,
+        shown: &Observation,
+        gone: Option<&[InstanceId]>,
+        mut index: Index,
+    ) -> Settled {
+        let join = Join::new(shown);
+        if shown.key_pair != KeyPair::Unknown {
+            index.key_pair = shown.key_pair;
+        }
         let mut settled = Settled {
-            index: Index {
-                key_pair: match observation.key_pair {
-                    KeyPair::Unknown => key_pair_before,
-                    seen => seen,
-                },
-                ..Index::default()
-            },
+            index,
             seen_by_intent: BTreeMap::new(),
             ledger_changed: false,
             came_up: BTreeSet::new(),
             notes: Vec::new(),
         };
-        for name in self.settings.worker_types.keys() {
-            settled.index.types.insert(name.clone(), Group::default());
-        }
-
         self.settle_requests(&join, &mut settled);
         let counted_to = self.memory.spent.counted_to;
-        self.count_spending(&join);
         let (now, window) = (self.now, self.settings.provisioner.visibility_window);
         let ended_by_us: BTreeSet<InstanceId> = self.memory.ended.keys().cloned().collect();
         self.memory.ended.retain(|id, at| {
@@ -100,13 +166,26 @@ impl Settle<'_> {
                 && join.instance(id).is_none_or(|instance| instance.state.is_live())
         });
         // The ledger tells whose an instance is whose request is not visible yet.
-        self.sort_instances(&join, &mut settled);
+        if let Some(gone) = gone {
+            gone.iter().for_each(|id| settled.index.leave(id));
+            join.instances.iter().for_each(|(it, _)| settled.index.unprice(&it.id));
+            self.count_spending(&join, settled.index.standing.as_ref());
+            self.resort_instances(&join, &mut settled);
+        } else {
+            self.count_spending(&join, None);
+            self.sort_instances(&join, &mut settled);
+        }
         self.settle_ledger(&join, &mut settled);
-        for group in settled.index.groups_mut() {
-            group.finish();
+        match gone {
+            None => settled.index.groups_mut().for_each(Group::finish),
+            Some(_) => {
+                settled.index.retired.retain(|_, it| !it.machines.is_empty() || !it.open.is_empty());
+                settled.index.strays.finish();
+                settled.index.groups_mut().for_each(Group::finish_open);
+            }
         }
         settled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
-        self.remember_machines(&join, &ended_by_us, counted_to, &mut settled);
+        self.remember_machines(&join, gone, &ended_by_us, counted_to, &mut settled);
         settled
     }
 
@@ -364,6 +443,7 @@ impl Settle<'_> {
             .collect();
         let arrived = &mut settled.index.arrived;
         let notes = &mut settled.notes;
+        let mut settles = BTreeSet::new();
         self.ledger.granted.retain(|id, granted| {
             if let Some(request) = join.request(id) {
                 granted.last_seen = Some(now);
@@ -371,12 +451,20 @@ impl Settle<'_> {
                     request.state,
                     SpotRequestState::Open | SpotRequestState::Unrecognised(_)
                 );
-                return !join.has_instance(id) && (open || fulfilled.contains_key(id));
+                let stays = !join.has_instance(id) && (open || fulfilled.contains_key(id));
+                if !stays {
+                    settles.insert(id.clone());
+                }
+                return stays;
             }
             if join.has_instance(id) {
                 // The request alone says whose the instance is, and EC2 does not show it yet.
                 arrived.insert(id.clone());
-                return untagged.contains(id);
+                let stays = untagged.contains(id);
+                if !stays {
+                    settles.insert(id.clone());
+                }
+                return stays;
             }
             let known = granted.last_seen.map_or(granted.at, |seen| seen.max(granted.at));
             if now < clock::after(known, window) {
@@ -391,6 +479,12 @@ impl Settle<'_> {
             false
         });
         settled.ledger_changed |= before != self.ledger.granted.len();
+        // What the ledger said of these was used in this look for the last time.
+        if !settles.is_empty() {
+            let made = |it: &&(&Instance, _)| it.0.spot_request.as_ref().is_some_and(|id| settles.contains(id));
+            let made = join.instances.iter().filter(made).map(|(instance, _)| instance.id.clone());
+            settled.index.recheck.extend(made);
+        }
 
         if !self.ledger.intents.is_empty() {
             for (request, _) in &join.requests {
@@ -429,93 +523,168 @@ impl Settle<'_> {
         settled.seen_by_intent.retain(|token, _| self.ledger.intents.contains_key(token));
     }
 
+    /// Sorts every instance shown.
     fn sort_instances(&self, join: &Join<'_>, settled: &mut Settled) {
-        let window = self.settings.provisioner.visibility_window;
-        let Index { types, retired, strays, unresolved, disputed, odd, pools, .. } =
+        let Index { types, retired, strays, unresolved, disputed, odd, pools, recheck, .. } =
             &mut settled.index;
-        let mut places = HashMap::new();
+        let mut places = Places { pools, known: HashMap::new() };
         let mut types: HashMap<&WorkerTypeName, &mut Group> = types.iter_mut().collect();
         let mut n_live = 0;
         for &(instance, request) in &join.instances {
-            if instance.state == InstanceState::Terminated {
+            let Some(sorted) = self.sort(instance, request, &mut places, odd) else { continue };
+            let machine = Machine { rank: n_live, ..sorted.machine };
+            n_live += usize::from(instance.state.is_live());
+            if instance.launch_time > self.now {
+                recheck.insert(instance.id.clone());
+            }
+            let configured = sorted.worker_type.and_then(|name| types.get_mut(name));
+            if let Some(group) = configured.filter(|_| !sorted.disputes) {
+                group.machines.push(machine);
                 continue;
             }
-            let leaving = !instance.state.is_live() || self.memory.ended.contains_key(&instance.id);
-            let rank = n_live;
-            n_live += usize::from(instance.state.is_live());
-            if let InstanceState::Unrecognised(state) = &instance.state {
-                odd.push(format!("{} is `{state}`", instance.id));
+            match self.home(instance, sorted.worker_type, sorted.disputes, machine.is_leaving()) {
+                Home::Nowhere => {}
+                Home::Disputed => disputed.push(machine),
+                Home::Retired(name) => {
+                    retired.entry(name.clone()).or_default().machines.push(machine);
+                }
+                Home::Unresolved => unresolved.push(machine),
+                Home::Strays => strays.machines.push(machine),
             }
-            let granted = instance.spot_request.as_ref().and_then(|id| self.ledger.granted.get(id));
-            let tags = &instance.tags;
-            let of_request = request.map(|request| &request.tags);
-            let key_name =
-                tags.key_name.as_ref().or_else(|| of_request.and_then(|it| it.key_name.as_ref()));
-            let worker_type = tags
-                .worker_type
+        }
+    }
+
+    /// Sorts the instances shown in among those that stand where they did, and takes out what is gone.
+    fn resort_instances(&self, join: &Join<'_>, settled: &mut Settled) {
+        let index = &mut settled.index;
+        let mut pools = std::mem::take(&mut index.pools);
+        let mut places = Places { pools: &mut pools, known: HashMap::new() };
+        for &(instance, request) in &join.instances {
+            let id = &instance.id;
+            let Some(sorted) = self.sort(instance, request, &mut places, &mut index.odd) else {
+                index.leave(id);
+                continue;
+            };
+            if instance.launch_time > self.now {
+                index.recheck.insert(id.clone());
+            }
+            let Sorted { machine, worker_type, disputes } = sorted;
+            let configured = worker_type.filter(|name| !disputes && index.types.contains_key(*name));
+            if let Some(name) = configured {
+                index.stand(GroupName::Type(name.clone()), machine);
+                continue;
+            }
+            match self.home(instance, worker_type, disputes, machine.is_leaving()) {
+                Home::Nowhere => index.leave(id),
+                Home::Retired(name) => index.stand(GroupName::Retired(name.clone()), machine),
+                Home::Disputed => {
+                    index.leave(id);
+                    index.disputed.push(machine);
+                }
+                Home::Unresolved => {
+                    index.leave(id);
+                    index.unresolved.push(machine);
+                }
+                Home::Strays => {
+                    index.leave(id);
+                    index.strays.machines.push(machine);
+                }
+            }
+        }
+        index.pools = pools;
+    }
+
+    /// What `instance` is to us; `None`: it is gone.
+    fn sort<'o>(
+        &'o self,
+        instance: &'o Instance,
+        request: Option<&'o SpotRequest>,
+        places: &mut Places<'_, 'o>,
+        odd: &mut Vec<String>,
+    ) -> Option<Sorted<'o>> {
+        if instance.state == InstanceState::Terminated {
+            return None;
+        }
+        let live = instance.state.is_live();
+        let leaving = !live || self.memory.ended.contains_key(&instance.id);
+        if let InstanceState::Unrecognised(state) = &instance.state {
+            odd.push(format!("{} is `{state}`", instance.id));
+        }
+        let granted = instance.spot_request.as_ref().and_then(|id| self.ledger.granted.get(id));
+        let tags = &instance.tags;
+        let of_request = request.map(|request| &request.tags);
+        let key_name =
+            tags.key_name.as_ref().or_else(|| of_request.and_then(|it| it.key_name.as_ref()));
+        let worker_type = tags
+            .worker_type
+            .as_ref()
+            .or_else(|| of_request.and_then(|it| it.worker_type.as_ref()))
+            .or_else(|| granted.map(|granted| &granted.worker_type));
+        let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
+        // For the tags only.
+        let intent = if tagged {
+            None
+        } else {
+            tags.intent
                 .as_ref()
-                .or_else(|| of_request.and_then(|it| it.worker_type.as_ref()))
-                .or_else(|| granted.map(|granted| &granted.worker_type));
-            let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
-            // For the tags only.
-            let intent = if tagged {
-                None
-            } else {
-                tags.intent
-                    .as_ref()
-                    .or_else(|| of_request.and_then(|it| it.intent.as_ref()))
-                    .or_else(|| granted.map(|granted| &granted.token))
-                    .cloned()
-            };
-            let disputes = key_name.is_some_and(|name| name != self.key_name);
-            let price = request
-                .and_then(|request| request.max_price)
-                .or_else(|| granted.and_then(|granted| granted.max_price))
-                // Not of our making: as dear as the dearest of ours.
-                .or_else(|| match worker_type.filter(|_| !disputes) {
-                    Some(name) => self.price_of(Some(name)),
-                    None => self.dearest(),
-                });
-            // A pool has a price for each platform; ours are those of plain Linux.
-            let priced = instance.spot_request.is_some() && instance.other_platform.is_none();
-            let pool = priced.then(|| {
-                let key = (&instance.instance_type, &instance.zone);
-                *places.entry(key).or_insert_with(|| {
-                    let (instance_type, zone) = key;
-                    pools.push(Pool { instance_type: instance_type.clone(), zone: zone.clone() });
-                    pools.len() - 1
-                })
+                .or_else(|| of_request.and_then(|it| it.intent.as_ref()))
+                .or_else(|| granted.map(|granted| &granted.token))
+                .cloned()
+        };
+        let disputes = key_name.is_some_and(|name| name != self.key_name);
+        let price = request
+            .and_then(|request| request.max_price)
+            .or_else(|| granted.and_then(|granted| granted.max_price))
+            // Not of our making: as dear as the dearest of ours.
+            .or_else(|| match worker_type.filter(|_| !disputes) {
+                Some(name) => self.price_of(Some(name)),
+                None => self.dearest(),
             });
-            let machine = Machine {
-                id: instance.id.clone(),
-                rank,
-                pool,
-                state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
-                launched: instance.launch_time,
-                price,
-                intent,
-                tagged,
-                class: Class::default(),
-                positively_idle: false,
-            };
-            let configured = worker_type.filter(|_| !disputes).and_then(|name| types.get_mut(name));
-            if let Some(group) = configured {
-                group.machines.push(machine);
-            } else if leaving {
-                // No maximum waits for these to be gone.
-            } else if disputes {
-                disputed.push(machine);
-            } else if let Some(name) = worker_type {
-                retired.entry(name.clone()).or_default().machines.push(machine);
-            } else if instance.spot_request.is_some()
-                && self.now < clock::after(instance.launch_time, window)
-            {
-                // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's
-                // only after the window.
-                unresolved.push(machine);
-            } else {
-                strays.machines.push(machine);
-            }
+        // A pool has a price for each platform; ours are those of plain Linux.
+        let priced = instance.spot_request.is_some() && instance.other_platform.is_none();
+        let machine = Machine {
+            id: instance.id.clone(),
+            rank: 0,
+            pool: priced.then(|| places.of(instance)),
+            state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
+            launched: instance.launch_time,
+            price,
+            hourly: if live { self.hourly(instance, request) } else { None },
+            intent,
+            tagged,
+            class: Class::default(),
+            positively_idle: false,
+            aged: false,
+            tasks: 0,
+            counted: false,
+        };
+        Some(Sorted { machine, worker_type, disputes })
+    }
+
+    /// Where an instance goes that is of no configured worker type.
+    fn home<'o>(
+        &self,
+        instance: &Instance,
+        worker_type: Option<&'o WorkerTypeName>,
+        disputes: bool,
+        leaving: bool,
+    ) -> Home<'o> {
+        let window = self.settings.provisioner.visibility_window;
+        if leaving {
+            // No maximum waits for these to be gone.
+            Home::Nowhere
+        } else if disputes {
+            Home::Disputed
+        } else if let Some(name) = worker_type {
+            Home::Retired(name)
+        } else if instance.spot_request.is_some()
+            && self.now < clock::after(instance.launch_time, window)
+        {
+            // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's
+            // only after the window.
+            Home::Unresolved
+        } else {
+            Home::Strays
         }
     }
 
@@ -524,6 +693,7 @@ impl Settle<'_> {
     fn remember_machines(
         &mut self,
         join: &Join<'_>,
+        gone: Option<&[InstanceId]>,
         ended_by_us: &BTreeSet<InstanceId>,
         counted_to: Option<Timestamp>,
         settled: &mut Settled,
@@ -532,22 +702,44 @@ impl Settle<'_> {
         let mut shown =
             join.instances.iter().filter(|(instance, _)| instance.state.is_live()).peekable();
         let mut new = Vec::new();
-        // Both are sorted: one pass, in place.
-        let is_gone = |id: &InstanceId, machine: &mut MachineMemory| {
-            while let Some(first_seen) = shown.next_if(|(instance, _)| instance.id < *id) {
-                new.push(first_seen);
-            }
-            let Some((instance, _)) = shown.next_if(|(instance, _)| instance.id == *id) else {
-                return true;
-            };
+        let mut seen = |instance: &Instance, machine: &mut MachineMemory| {
             let ran = instance.state == InstanceState::Running;
             if ran && !machine.ran {
                 settled.came_up.extend(machine.worker_type.clone());
             }
             machine.ran |= ran;
-            false
         };
-        let gone: Vec<_> = self.memory.machines.extract_if(.., is_gone).collect();
+        let machines = &mut self.memory.machines;
+        let gone: Vec<_> = match gone {
+            None => {
+                // Both are sorted: one pass, in place.
+                let is_gone = |id: &InstanceId, machine: &mut MachineMemory| {
+                    while let Some(first_seen) = shown.next_if(|(instance, _)| instance.id < *id) {
+                        new.push(first_seen);
+                    }
+                    let Some((instance, _)) = shown.next_if(|(it, _)| it.id == *id) else {
+                        return true;
+                    };
+                    seen(instance, machine);
+                    false
+                };
+                machines.extract_if(.., is_gone).collect()
+            }
+            Some(gone) => {
+                let ended = join.instances.iter().map(|(instance, _)| instance);
+                let ended = ended.filter(|it| !it.state.is_live()).map(|instance| &instance.id);
+                // In order of ids, as above.
+                let gone: BTreeSet<_> = gone.iter().chain(ended).collect();
+                let gone = gone.into_iter().filter_map(|id| machines.remove_entry(id)).collect();
+                while let Some(one) = shown.next() {
+                    match machines.get_mut(&one.0.id) {
+                        Some(machine) => seen(one.0, machine),
+                        None => new.push(one),
+                    }
+                }
+                gone
+            }
+        };
         new.extend(shown);
         let new = new.into_iter().map(|(instance, request)| {
             let worker_type = instance
@@ -605,28 +797,35 @@ impl Settle<'_> {
         }
     }
 
-    /// Adds what live instances cost since the last look, at the highest possible price.
-    fn count_spending(&mut self, join: &Join<'_>) {
+    /// Adds what live instances cost since the last look, at the highest possible price: those shown, and
+    /// those that stand as they did.
+    fn count_spending(&mut self, join: &Join<'_>, standing: Option<&Standing>) {
         let midnight = clock::last_midnight(self.now);
         let spent = &self.memory.spent;
         let (from, mut usd) = match spent.counted_to {
             Some(at) if at >= midnight => (at, spent.usd),
             _ => (midnight, Usd::ZERO),
         };
+        if let Some(standing) = standing {
+            usd = usd.plus(standing.cost(clock::age(from, self.now)));
+        }
         let live = join.instances.iter().filter(|(instance, _)| instance.state.is_live());
         for (instance, request) in live {
-            let name = instance
-                .tags
-                .worker_type
-                .as_ref()
-                .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
-            let price =
-                request.and_then(|request| request.max_price).or_else(|| self.price_of(name));
-            if let Some(price) = price {
+            if let Some(price) = self.hourly(instance, *request) {
                 usd = usd.plus(price.over(clock::age(instance.launch_time.max(from), self.now)));
             }
         }
         self.memory.spent = Spent { counted_to: Some(self.now), usd };
+    }
+
+    /// What an instance is taken to cost.
+    fn hourly(&self, instance: &Instance, request: Option<&SpotRequest>) -> Option<UsdPerHour> {
+        let name = instance
+            .tags
+            .worker_type
+            .as_ref()
+            .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+        request.and_then(|request| request.max_price).or_else(|| self.price_of(name))
     }
 
     fn dearest(&self) -> Option<UsdPerHour> {
