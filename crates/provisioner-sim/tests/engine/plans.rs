@@ -211,10 +211,16 @@ impl Case {
 /// changed is told, and of each demand, where that can be.
 fn rounds(case: &Case, looks: &[(Observation, Result<Demand, String>)], follows: bool) -> Vec<String> {
     let mut engine = case.engine();
+    // What the engine has seen already.
     let mut look = Look::new(key());
+    look.update(case.before.as_ref().unwrap_or(&Observation::default()));
+    let _ = look.whole();
     let mut told = Vec::new();
     let mut granted = 0;
-    let mut ran: BTreeMap<InstanceId, u32> = BTreeMap::new();
+    let mut ran = BTreeMap::new();
+    if let Ok(Demand { running: Running::ByInstance { instances, .. }, .. }) = &case.demand {
+        ran.clone_from(instances);
+    }
     for ((observation, demand), n) in looks.iter().zip(1..) {
         let now = at(NOW + 40 * n);
         if follows {
@@ -308,8 +314,13 @@ proptest! {
         let whole = rounds(&case, &shown, false);
         let follows = rounds(&case, &shown, true);
         for (whole, follows) in whole.iter().zip(&follows) {
-            let differ = whole.lines().zip(follows.lines()).position(|(a, b)| a != b);
-            prop_assert!(whole == follows, "line {differ:?}:\n{whole}\n----\n{follows}");
+            let mut lines = whole.lines().zip(follows.lines()).enumerate();
+            let differ = lines.find(|(_, (a, b))| a != b).map(|(line, _)| line);
+            let around = |told: &str| {
+                let lines = told.lines().skip(differ.unwrap_or(0).saturating_sub(25)).take(35);
+                lines.collect::<Vec<_>>().join("\n")
+            };
+            prop_assert!(whole == follows, "{}\n----\n{}", around(whole), around(follows));
         }
     }
 
