@@ -257,7 +257,9 @@ impl Queue {
     ///
     /// The queue is down.
     pub fn demand(&self, configured: impl Fn(&WorkerTypeName) -> bool) -> Result<Demand, String> {
-        self.demand_on(configured, || self.on.iter().map(|(id, on)| (id.clone(), count(on))).collect())
+        self.demand_on(configured, || {
+            self.on.iter().map(|(id, on)| (id.clone(), count(on))).collect()
+        })
     }
 
     /// The same, but of the instances that run tasks only those whose number of tasks changed since this

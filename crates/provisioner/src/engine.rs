@@ -92,6 +92,16 @@ pub enum LedgerFound {
     AssumedClean,
 }
 
+/// What was told of something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Nothing,
+    /// What changed.
+    Changes,
+    All,
+}
+
 /// The state machine.
 #[derive(Debug)]
 pub struct Engine {
@@ -104,9 +114,8 @@ pub struct Engine {
     index: Index,
     seen_by_intent: BTreeMap<ClientToken, u32>,
     demand: Result<Demand, String>,
-    fresh_demand: bool,
-    /// Whether the running tasks were told anew since the last recount, and not what changed of them.
-    unfollowed_demand: bool,
+    /// What was told of the demand since the last recount.
+    demand_told: Told,
     /// Worker types that tasks waited for at the look before.
     waited: BTreeSet<WorkerTypeName>,
     resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
@@ -146,8 +155,7 @@ impl Engine {
             index: Index::default(),
             seen_by_intent: BTreeMap::new(),
             demand: Err("not read yet".to_owned()),
-            fresh_demand: false,
-            unfollowed_demand: true,
+            demand_told: Told::Nothing,
             waited: BTreeSet::new(),
             resolved: BTreeMap::new(),
             tagged_lately: BTreeMap::new(),
@@ -273,8 +281,7 @@ impl Engine {
             .as_ref()
             .map_or_else(|_| BTreeSet::new(), |before| before.pending.keys().cloned().collect());
         self.demand = demand;
-        self.fresh_demand = true;
-        self.unfollowed_demand = true;
+        self.demand_told = Told::All;
     }
 
     /// Takes in what the queue wants, where of the running tasks' instances it has only those of which the
@@ -300,7 +307,9 @@ impl Engine {
         *changed = instances;
         self.waited = before.pending.keys().cloned().collect();
         self.demand = Ok(demand);
-        self.fresh_demand = true;
+        if self.demand_told == Told::Nothing {
+            self.demand_told = Told::Changes;
+        }
         true
     }
 
@@ -365,10 +374,9 @@ impl Engine {
         let unknown = Running::Unknown;
         let running = self.demand.as_ref().map_or(&unknown, |demand| &demand.running);
         let settings = &self.settings;
-        let (fresh, told) = (self.fresh_demand, !self.unfollowed_demand);
+        let told = std::mem::take(&mut self.demand_told);
+        let (fresh, told) = (told != Told::Nothing, told != Told::All);
         let claimed = self.index.recount(settings, running, fresh, told, &mut self.memory, now);
-        self.fresh_demand = false;
-        self.unfollowed_demand = false;
         // Only where tasks waited just before: else the worker may have been ready for long when one came.
         for (name, group) in &mut self.index.types {
             let started = group.take_started();

@@ -144,11 +144,15 @@ impl Look {
         let shown: BTreeSet<_> = observation.instances.iter().map(|it| &it.id).collect();
         let hidden: Vec<_> =
             self.instances.keys().filter(|id| !shown.contains(id)).cloned().collect();
-        hidden.iter().for_each(|id| self.hide_instance(id));
+        for id in &hidden {
+            self.hide_instance(id);
+        }
         let shown: BTreeSet<_> = observation.spot_requests.iter().map(|it| &it.id).collect();
         let hidden: Vec<_> =
             self.spot_requests.keys().filter(|id| !shown.contains(id)).cloned().collect();
-        hidden.iter().for_each(|id| self.hide_request(id));
+        for id in &hidden {
+            self.hide_request(id);
+        }
         for instance in &observation.instances {
             self.show_instance(instance);
         }
@@ -207,11 +211,7 @@ impl Look {
     }
 
     /// Adds what names one of them, or is named by one, until nothing is left to add.
-    fn close(
-        &self,
-        instances: &mut BTreeSet<InstanceId>,
-        requests: &mut BTreeSet<SpotRequestId>,
-    ) {
+    fn close(&self, instances: &mut BTreeSet<InstanceId>, requests: &mut BTreeSet<SpotRequestId>) {
         let mut new_instances: Vec<_> = instances.iter().cloned().collect();
         let mut new_requests: Vec<_> = requests.iter().cloned().collect();
         loop {

@@ -74,7 +74,10 @@ impl Pools {
     pub fn has_room(&self, pool: &str, running: impl Fn() -> u64, now: Timestamp) -> bool {
         !self.refuses(pool, now)
             && self.free.get(pool).is_none_or(|free| *free > 0)
-            && self.traces.get(pool).is_none_or(|trace| trace.room(now).is_none_or(|n| running() < n))
+            && self
+                .traces
+                .get(pool)
+                .is_none_or(|trace| trace.room(now).is_none_or(|n| running() < n))
     }
 
     pub(super) fn take(&mut self, pool: &str) {

@@ -255,7 +255,9 @@ impl World {
     /// Drops those that no describe call shows as open or active any more.
     pub(crate) fn tidy_requests(&mut self, now: Timestamp) {
         let current: Vec<usize> = self.requests.current.iter().copied().collect();
-        current.into_iter().for_each(|no| self.tidy_request(no, now));
+        for no in current {
+            self.tidy_request(no, now);
+        }
     }
 
     /// Drops it, if no describe call shows it as open or active any more.

@@ -45,7 +45,8 @@ impl Player {
         }
         // A clock is set, now and then, also back.
         if meddles && rng.percent(2) {
-            driver.skew = jiff::SignedDuration::from_secs(10) * i32::try_from(rng.below(9)).unwrap()
+            driver.skew = jiff::SignedDuration::from_secs(10)
+                * i32::try_from(rng.below(9)).unwrap()
                 - jiff::SignedDuration::from_secs(40);
         }
         let mut wake = match driver.round() {

@@ -209,7 +209,11 @@ impl Case {
 
 /// Rounds with one look after the other, each effect done as asked. `follows`: of each look only what
 /// changed is told, and of each demand, where that can be.
-fn rounds(case: &Case, looks: &[(Observation, Result<Demand, String>)], follows: bool) -> Vec<String> {
+fn rounds(
+    case: &Case,
+    looks: &[(Observation, Result<Demand, String>)],
+    follows: bool,
+) -> Vec<String> {
     let mut engine = case.engine();
     // What the engine has seen already.
     let mut look = Look::new(key());

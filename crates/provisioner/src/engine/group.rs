@@ -120,7 +120,10 @@ impl Tally {
             Class::Idle => (&mut counts.idle, capable, 0),
             // An aged machine goes on with what it has, and gets no more.
             Class::Busy if machine.aged => (&mut counts.aged, 0, 0),
-            Class::Busy => (&mut counts.busy, capable, u64::from(machine.tasks).min(per_machine)),
+            Class::Busy => {
+                let tasks = machine.counted.map_or(0, u64::from);
+                (&mut counts.busy, capable, tasks.min(per_machine))
+            }
             Class::Unknown => (&mut counts.unknown, 0, 0),
             Class::Overdue => (&mut counts.overdue, 0, 0),
             Class::Aged => (&mut counts.aged, 0, 0),
@@ -261,7 +264,7 @@ impl Group {
     }
 
     fn uncount(&mut self, machine: &Machine) {
-        if let Some(basis) = self.basis.filter(|_| machine.counted) {
+        if let Some(basis) = self.basis.filter(|_| machine.counted.is_some()) {
             self.tally.take(machine, basis.rules.per_machine());
         }
     }
@@ -307,8 +310,9 @@ impl Group {
     }
 
     /// How many machines, the oldest, are `lifetime` old or older.
-    fn n_past(&self, lifetime: Duration, now: Timestamp) -> usize {
-        self.machines.partition_point(|machine| clock::after(machine.launched, lifetime) <= now)
+    pub(super) fn n_past(&self, lifetime: Duration, now: Timestamp) -> usize {
+        let cut = clock::before(now, lifetime);
+        self.machines.partition_point(|machine| machine.launched <= cut)
     }
 
     /// Classes the machines in question and counts all. Returns whether one was first seen with a task.
@@ -350,26 +354,26 @@ impl Group {
         let whole = 0..if partly { 0 } else { self.machines.len() };
         for place in places.into_iter().flatten().chain(whole) {
             let machine = &mut self.machines[place];
-            if partly && machine.counted {
+            if partly && machine.counted.is_some() {
                 self.tally.take(machine, per_machine);
             }
             let sight = classing.class(machine, lookup, &mut self.started);
             self.tally.add(machine, per_machine);
-            machine.counted = true;
             if follows {
                 let seat = (machine.launched, machine.id.clone());
                 if sight.settling {
                     self.touched.insert(seat.clone());
                 }
-                if let Some(next) = sight.unclaimed {
-                    self.unclaimed.insert(seat, next);
+                if sight.unclaimed {
+                    self.unclaimed.insert(seat, sight.next_change);
                 } else if partly {
                     self.unclaimed.remove(&seat);
                 }
             }
         }
         let Classing { mut deadline, first_claim, .. } = classing;
-        let n_presumed_busy = presumed_busy.map_or(0, |most| most.saturating_sub(classing.presumed_busy.unwrap_or(0)));
+        let n_presumed_busy = presumed_busy
+            .map_or(0, |most| most.saturating_sub(classing.presumed_busy.unwrap_or(0)));
         let Tally { mut counts, capable, mut claimed } = self.tally;
         if presumed_busy.is_some() {
             // Tasks beyond what these machines can run are on none of ours: claims of machines that are
@@ -384,7 +388,8 @@ impl Group {
             }
             deadline.watch(clock::after(request.status_since, UNFILLABLE_AFTER));
         }
-        let unclaimed = if partly { self.unclaimed.values().copied().flatten().min() } else { None };
+        let unclaimed =
+            if partly { self.unclaimed.values().copied().flatten().min() } else { None };
         stuck_at.into_iter().chain(unclaimed).for_each(|at| deadline.watch(at));
         for lifetime in rules.lifetimes() {
             if let Some(next) = self.machines.get(self.n_past(lifetime, now)) {
@@ -425,8 +430,10 @@ struct Classing<'a> {
 /// What to look at again in the next recount.
 #[derive(Default)]
 struct Sight {
-    /// It was never seen with a task; and when time alone makes another class of it.
-    unclaimed: Option<Option<Timestamp>>,
+    /// It was never seen with a task.
+    unclaimed: bool,
+    /// When time alone makes another class of it, while it is that.
+    next_change: Option<Timestamp>,
     /// It is not idle for long enough to be called so.
     settling: bool,
 }
@@ -440,7 +447,7 @@ impl Classing<'_> {
     ) -> Sight {
         let rules = &self.rules;
         machine.aged = false;
-        machine.tasks = 0;
+        machine.counted = Some(0);
         machine.positively_idle = false;
         if machine.is_leaving() {
             machine.class = Class::Stopping;
@@ -519,12 +526,13 @@ impl Classing<'_> {
             }
         };
         machine.aged = aged;
-        machine.tasks = known_tasks;
+        machine.counted = Some(known_tasks);
         machine.positively_idle = tasks == Some(0)
             && machine.state == InstanceState::Running
             && known.idle_rounds >= IDLE_ROUNDS;
         Sight {
-            unclaimed: (!known.claimed).then_some(deadline.next),
+            unclaimed: !known.claimed,
+            next_change: deadline.next,
             settling: tasks == Some(0) && known.idle_rounds < IDLE_ROUNDS,
         }
     }
@@ -566,4 +574,3 @@ impl Deadline {
         at <= self.now
     }
 }
-

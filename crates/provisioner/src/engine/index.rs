@@ -68,10 +68,8 @@ pub(super) struct Machine {
     pub(super) positively_idle: bool,
     /// Older than `max-lifetime`.
     pub(super) aged: bool,
-    /// Tasks that are known to run on it.
-    pub(super) tasks: u32,
-    /// Whether it is in the counts of its group, as it is.
-    pub(super) counted: bool,
+    /// With how many known tasks it is in the counts of its group; `None`: it is not yet.
+    pub(super) counted: Option<u32>,
 }
 
 impl Machine {

@@ -429,7 +429,9 @@ impl Engine {
         for group in self.index.groups_mut() {
             let ended = group.machines.iter().filter(|machine| ids.contains(&machine.id));
             let ended: Vec<_> = ended.map(|it| (it.launched, it.id.clone())).collect();
-            ended.iter().for_each(|seat| group.remove(seat));
+            for seat in &ended {
+                group.remove(seat);
+            }
         }
     }
 

@@ -23,8 +23,8 @@ use crate::ids::{
 };
 use crate::launch::Pool;
 use crate::ledger::{Granted, Intent, Ledger};
-use crate::money::{Usd, UsdPerHour};
 use crate::look::Changes;
+use crate::money::{Usd, UsdPerHour};
 use crate::observed::{
     Instance, InstanceState, KeyPair, Observation, SpotRequest, SpotRequestState,
 };
@@ -167,8 +167,12 @@ impl Settle<'_> {
         });
         // The ledger tells whose an instance is whose request is not visible yet.
         if let Some(gone) = gone {
-            gone.iter().for_each(|id| settled.index.leave(id));
-            join.instances.iter().for_each(|(it, _)| settled.index.unprice(&it.id));
+            for id in gone {
+                settled.index.leave(id);
+            }
+            for (instance, _) in &join.instances {
+                settled.index.unprice(&instance.id);
+            }
             self.count_spending(&join, settled.index.standing.as_ref());
             self.resort_instances(&join, &mut settled);
         } else {
@@ -179,7 +183,10 @@ impl Settle<'_> {
         match gone {
             None => settled.index.groups_mut().for_each(Group::finish),
             Some(_) => {
-                settled.index.retired.retain(|_, it| !it.machines.is_empty() || !it.open.is_empty());
+                settled
+                    .index
+                    .retired
+                    .retain(|_, it| !it.machines.is_empty() || !it.open.is_empty());
                 settled.index.strays.finish();
                 settled.index.groups_mut().for_each(Group::finish_open);
             }
@@ -481,7 +488,9 @@ impl Settle<'_> {
         settled.ledger_changed |= before != self.ledger.granted.len();
         // What the ledger said of these was used in this look for the last time.
         if !settles.is_empty() {
-            let made = |it: &&(&Instance, _)| it.0.spot_request.as_ref().is_some_and(|id| settles.contains(id));
+            let made = |it: &&(&Instance, _)| {
+                it.0.spot_request.as_ref().is_some_and(|id| settles.contains(id))
+            };
             let made = join.instances.iter().filter(made).map(|(instance, _)| instance.id.clone());
             settled.index.recheck.extend(made);
         }
@@ -569,7 +578,8 @@ impl Settle<'_> {
                 index.recheck.insert(id.clone());
             }
             let Sorted { machine, worker_type, disputes } = sorted;
-            let configured = worker_type.filter(|name| !disputes && index.types.contains_key(*name));
+            let configured =
+                worker_type.filter(|name| !disputes && index.types.contains_key(*name));
             if let Some(name) = configured {
                 index.stand(GroupName::Type(name.clone()), machine);
                 continue;
@@ -655,8 +665,7 @@ impl Settle<'_> {
             class: Class::default(),
             positively_idle: false,
             aged: false,
-            tasks: 0,
-            counted: false,
+            counted: None,
         };
         Some(Sorted { machine, worker_type, disputes })
     }
@@ -731,7 +740,7 @@ impl Settle<'_> {
                 // In order of ids, as above.
                 let gone: BTreeSet<_> = gone.iter().chain(ended).collect();
                 let gone = gone.into_iter().filter_map(|id| machines.remove_entry(id)).collect();
-                while let Some(one) = shown.next() {
+                for one in shown.by_ref() {
                     match machines.get_mut(&one.0.id) {
                         Some(machine) => seen(one.0, machine),
                         None => new.push(one),
