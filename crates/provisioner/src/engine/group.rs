@@ -312,6 +312,10 @@ impl Group {
     /// How many machines, the oldest, are `lifetime` old or older.
     pub(super) fn n_past(&self, lifetime: Duration, now: Timestamp) -> usize {
         let cut = clock::before(now, lifetime);
+        // Mostly none is, and the others need not be looked at.
+        if self.machines.first().is_none_or(|oldest| oldest.launched > cut) {
+            return 0;
+        }
         self.machines.partition_point(|machine| machine.launched <= cut)
     }
 

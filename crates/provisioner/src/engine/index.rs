@@ -61,8 +61,6 @@ pub(super) struct Machine {
     pub(super) intent: Option<ClientToken>,
     /// Whether it carries our tags already.
     pub(super) tagged: bool,
-    /// What it is taken to cost, if it is live as EC2 says.
-    pub(super) hourly: Option<UsdPerHour>,
     pub(super) class: Class,
     /// Known to run no task, in two rounds running.
     pub(super) positively_idle: bool,

@@ -615,8 +615,7 @@ impl Settle<'_> {
         if instance.state == InstanceState::Terminated {
             return None;
         }
-        let live = instance.state.is_live();
-        let leaving = !live || self.memory.ended.contains_key(&instance.id);
+        let leaving = !instance.state.is_live() || self.memory.ended.contains_key(&instance.id);
         if let InstanceState::Unrecognised(state) = &instance.state {
             odd.push(format!("{} is `{state}`", instance.id));
         }
@@ -659,7 +658,6 @@ impl Settle<'_> {
             state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
             launched: instance.launch_time,
             price,
-            hourly: if live { self.hourly(instance, request) } else { None },
             intent,
             tagged,
             class: Class::default(),

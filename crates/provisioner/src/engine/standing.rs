@@ -39,12 +39,13 @@ impl Standing {
     }
 
     fn enter(&mut self, group: GroupName, machine: &Machine) {
-        let Machine { id, launched, hourly, .. } = machine;
+        // What is told to go and not gone is shown in every look.
+        let hourly = machine.price.filter(|_| !machine.is_leaving());
         if let Some(price) = hourly {
-            *self.by_price.entry(*price).or_default() += 1;
+            *self.by_price.entry(price).or_default() += 1;
         }
-        let stand = Stand { group, launched: *launched, hourly: *hourly };
-        self.machines.insert(id.clone(), stand);
+        let stand = Stand { group, launched: machine.launched, hourly };
+        self.machines.insert(machine.id.clone(), stand);
     }
 
     fn unprice(&mut self, id: &InstanceId) {
