@@ -4,6 +4,10 @@
 //! those put in or told of since, those that never ran a task (time alone changes what they are), and those
 //! whose `max-lifetime` passed. Both ways come to the same.
 
+mod classing;
+mod rules;
+mod tally;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -11,13 +15,18 @@ use jiff::Timestamp;
 
 use crate::clock;
 use crate::demand::Running;
-use crate::engine::index::{Class, Counts, Machine, OpenRequest};
+use crate::engine::index::{Counts, Machine, OpenRequest};
 use crate::engine::lookup::Lookup;
-use crate::engine::memory::{IDLE_ROUNDS, MachineMemory};
 use crate::ids::InstanceId;
-use crate::money::UsdPerHour;
-use crate::observed::InstanceState;
-use crate::settings::{Settings, WorkerType};
+
+use classing::{Classing, Deadline};
+use tally::Tally;
+
+pub(super) use classing::Startup;
+pub(super) use rules::Rules;
+
+/// A request whose status says that it cannot be filled is given up after this long (interface 6).
+pub(super) const UNFILLABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// The instances and open requests of one owner.
 #[derive(Clone, Debug, Default)]
@@ -64,133 +73,6 @@ struct Basis {
     /// Without those that are excused: whom that concerns is counted anew in any case.
     rules: Rules,
     at: Timestamp,
-}
-
-/// What machines come to, one by one.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    counts: Counts,
-    /// Tasks that those fit to run any can run at a time.
-    capable: u64,
-    /// How many these are known to run.
-    claimed: u64,
-}
-
-impl Tally {
-    fn add(&mut self, machine: &Machine, per_machine: u64) {
-        let (count, capable, claimed) = self.places(machine, per_machine);
-        *count += 1;
-        self.capable += capable;
-        self.claimed += claimed;
-        self.counts.untagged += u64::from(!machine.tagged);
-        match machine.price {
-            _ if machine.is_leaving() => {}
-            Some(price) => self.counts.usd = self.counts.usd.plus(price),
-            None => self.counts.unpriced += 1,
-        }
-    }
-
-    /// Takes back what was added for `machine` as it is.
-    fn take(&mut self, machine: &Machine, per_machine: u64) {
-        let (count, capable, claimed) = self.places(machine, per_machine);
-        *count = count.saturating_sub(1);
-        self.capable = self.capable.saturating_sub(capable);
-        self.claimed = self.claimed.saturating_sub(claimed);
-        let untagged = &mut self.counts.untagged;
-        *untagged = untagged.saturating_sub(u64::from(!machine.tagged));
-        match machine.price {
-            _ if machine.is_leaving() => {}
-            Some(price) => {
-                let left = self.counts.usd.micros().saturating_sub(price.micros());
-                self.counts.usd = UsdPerHour::from_micros(left);
-            }
-            None => self.counts.unpriced = self.counts.unpriced.saturating_sub(1),
-        }
-    }
-
-    /// Where `machine` is counted, how many tasks it is fit to run, and how many of these it runs.
-    fn places(&mut self, machine: &Machine, per_machine: u64) -> (&mut u64, u64, u64) {
-        let counts = &mut self.counts;
-        if machine.is_leaving() {
-            return (&mut counts.leaving, 0, 0);
-        }
-        let capable = if machine.aged { 0 } else { per_machine };
-        match machine.class {
-            Class::Booting => (&mut counts.booting, capable, 0),
-            Class::Idle => (&mut counts.idle, capable, 0),
-            // An aged machine goes on with what it has, and gets no more.
-            Class::Busy if machine.aged => (&mut counts.aged, 0, 0),
-            Class::Busy => {
-                let tasks = machine.counted.map_or(0, u64::from);
-                (&mut counts.busy, capable, tasks.min(per_machine))
-            }
-            Class::Unknown => (&mut counts.unknown, 0, 0),
-            Class::Overdue => (&mut counts.overdue, 0, 0),
-            Class::Aged => (&mut counts.aged, 0, 0),
-            Class::Stopping => (&mut counts.stopping, 0, 0),
-        }
-    }
-}
-
-/// How an instance came to its first task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Startup {
-    /// From asking for it until it was launched.
-    pub(super) requested: Duration,
-    /// From there until it had a task.
-    pub(super) booted: Duration,
-}
-
-/// What classing needs to know of the owner.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Rules {
-    boot_timeout: Option<Duration>,
-    max_lifetime: Option<Duration>,
-    tasks_per_instance: u64,
-    /// How long machines past their boot time may look free beside pending tasks.
-    claim_grace: Duration,
-    /// How many instances that never claimed a task are excused while no task waits that long: those
-    /// that keep the minimum had nothing to claim, and would be replaced every `boot-timeout`.
-    excused: u64,
-}
-
-impl Rules {
-    /// A machine that is up and free claims within seconds; queues that poll take a minute at most.
-    const CLAIM_GRACE: Duration = Duration::from_mins(1);
-
-    pub(super) fn of(worker_type: &WorkerType) -> Self {
-        Self {
-            boot_timeout: Some(worker_type.boot_timeout),
-            max_lifetime: worker_type.max_lifetime,
-            tasks_per_instance: u64::from(worker_type.tasks_per_instance),
-            claim_grace: Self::CLAIM_GRACE.min(worker_type.boot_timeout),
-            excused: worker_type.min_instances,
-        }
-    }
-
-    fn per_machine(&self) -> u64 {
-        self.tasks_per_instance.max(1)
-    }
-
-    /// The ages at which something becomes of a machine, whatever it does.
-    fn lifetimes(&self) -> impl Iterator<Item = Duration> {
-        self.max_lifetime.into_iter().flat_map(|lifetime| [lifetime, lifetime.saturating_mul(2)])
-    }
-
-    /// Excuses those too that the policy keeps in advance.
-    pub(super) fn excuse(&mut self, kept: u64) {
-        self.excused = self.excused.max(kept);
-    }
-
-    pub(super) fn retired(settings: &Settings) -> Self {
-        Self {
-            boot_timeout: None,
-            max_lifetime: settings.retired_max_lifetime,
-            tasks_per_instance: 1,
-            claim_grace: Self::CLAIM_GRACE,
-            excused: 0,
-        }
-    }
 }
 
 /// Running tasks as one group sees them.
@@ -414,167 +296,5 @@ impl Group {
             && self.due == Due::No
             && self.counts.untagged == 0
             && (self.basis.is_some() || self.machines.is_empty())
-    }
-}
-
-/// Classes machines, one after the other, the oldest first.
-struct Classing<'a> {
-    rules: Rules,
-    claims: &'a Claims<'a>,
-    deadline: Deadline,
-    /// Tasks have waited too long beside machines that look free.
-    stuck: bool,
-    /// How many more are excused.
-    excused: u64,
-    /// How many more are presumed to run a task.
-    presumed_busy: Option<u64>,
-    first_claim: bool,
-}
-
-/// What to look at again in the next recount.
-#[derive(Default)]
-struct Sight {
-    /// It was never seen with a task.
-    unclaimed: bool,
-    /// When time alone makes another class of it, while it is that.
-    next_change: Option<Timestamp>,
-    /// It is not idle for long enough to be called so.
-    settling: bool,
-}
-
-impl Classing<'_> {
-    fn class(
-        &mut self,
-        machine: &mut Machine,
-        lookup: &mut Lookup<'_>,
-        started: &mut Vec<Startup>,
-    ) -> Sight {
-        let rules = &self.rules;
-        machine.aged = false;
-        machine.counted = Some(0);
-        machine.positively_idle = false;
-        if machine.is_leaving() {
-            machine.class = Class::Stopping;
-            return Sight::default();
-        }
-        // Every live machine is remembered since the look that showed it. One that were not must still
-        // count to the maximum: what is left out is launched again.
-        let Some((known, known_tasks)) = lookup.get(machine) else {
-            machine.class = Class::Unknown;
-            return Sight::default();
-        };
-        let now = self.deadline.now;
-        let up_since = machine.launched;
-        let aged =
-            rules.max_lifetime.is_some_and(|lifetime| clock::after(up_since, lifetime) <= now);
-        let tasks = match self.claims.running {
-            Running::ByInstance { .. } => {
-                if known_tasks > 0 && !known.claimed {
-                    known.claimed = true;
-                    self.first_claim = true;
-                    started.extend(startup(machine, known, now));
-                }
-                if known_tasks > 0 {
-                    known.idle_rounds = 0;
-                } else if self.claims.fresh {
-                    known.idle_rounds = known.idle_rounds.saturating_add(1).min(IDLE_ROUNDS);
-                }
-                Some(u64::from(known_tasks))
-            }
-            Running::Unknown | Running::Counted { .. } => {
-                if self.claims.fresh {
-                    known.idle_rounds = 0;
-                }
-                None
-            }
-        };
-        // Of one that ran a task it does not matter how long ago it was launched or first seen.
-        let ran = known.claimed && tasks.is_some();
-        let mut deadline = Deadline { now, next: None };
-        let mut has_booted = |since| {
-            rules
-                .boot_timeout
-                .is_some_and(|timeout| !ran && deadline.has_passed(clock::after(since, timeout)))
-        };
-        let booted = has_booted(up_since);
-        // A first look at an old machine does not know its past: it is watched for a boot time
-        // before it is called one that never claimed.
-        let watched = has_booted(known.first_seen);
-        deadline.next.into_iter().for_each(|at| self.deadline.watch(at));
-        let (excused, stuck) = (&mut self.excused, self.stuck);
-        machine.class = match machine.state {
-            InstanceState::Stopping | InstanceState::Stopped => Class::Stopping,
-            InstanceState::Unrecognised(_)
-            | InstanceState::ShuttingDown
-            | InstanceState::Terminated => Class::Unknown,
-            InstanceState::Pending | InstanceState::Running => {
-                match (tasks, &mut self.presumed_busy) {
-                    (Some(1..), _) => Class::Busy,
-                    (None, Some(busy)) if *busy > 0 && machine.state == InstanceState::Running => {
-                        *busy -= 1;
-                        Class::Busy
-                    }
-                    _ if aged => Class::Aged,
-                    (Some(0), _) if known.claimed => Class::Idle,
-                    (Some(0), _) if rules.boot_timeout.is_none() => Class::Idle,
-                    (Some(0), _) if booted && watched && *excused > 0 => {
-                        *excused -= 1;
-                        Class::Idle
-                    }
-                    (Some(0), _) if booted && watched => Class::Overdue,
-                    (None, Some(_)) if booted && stuck => Class::Overdue,
-                    (Some(0), _) | (None, Some(_)) if booted => Class::Idle,
-                    (None, None) if booted || rules.boot_timeout.is_none() => Class::Unknown,
-                    _ => Class::Booting,
-                }
-            }
-        };
-        machine.aged = aged;
-        machine.counted = Some(known_tasks);
-        machine.positively_idle = tasks == Some(0)
-            && machine.state == InstanceState::Running
-            && known.idle_rounds >= IDLE_ROUNDS;
-        Sight {
-            unclaimed: !known.claimed,
-            next_change: deadline.next,
-            settling: tasks == Some(0) && known.idle_rounds < IDLE_ROUNDS,
-        }
-    }
-}
-
-/// The startup of a machine that has its first task now, if it was watched from the beginning.
-fn startup(machine: &Machine, known: &MachineMemory, now: Timestamp) -> Option<Startup> {
-    let seen_late = clock::age(machine.launched, known.first_seen) > WATCHED_FROM;
-    if seen_late || known.first_seen == now {
-        return None;
-    }
-    Some(Startup {
-        requested: clock::age(known.asked?, machine.launched),
-        booted: clock::age(machine.launched, now),
-    })
-}
-
-/// A machine first seen later than this after its launch may have had tasks before.
-const WATCHED_FROM: Duration = Duration::from_mins(1);
-
-/// A request whose status says that it cannot be filled is given up after this long (interface 6).
-pub(super) const UNFILLABLE_AFTER: Duration = Duration::from_secs(30);
-
-/// Collects the earliest instant still ahead.
-struct Deadline {
-    now: Timestamp,
-    next: Option<Timestamp>,
-}
-
-impl Deadline {
-    fn watch(&mut self, at: Timestamp) {
-        if at > self.now {
-            self.next = Some(self.next.map_or(at, |next| next.min(at)));
-        }
-    }
-
-    fn has_passed(&mut self, at: Timestamp) -> bool {
-        self.watch(at);
-        at <= self.now
     }
 }
