@@ -3,7 +3,7 @@ use std::path::Path;
 
 use provisioner::config;
 use provisioner::daemon::QueueRead;
-use provisioner::engine::{Action, Machines, Note, NoteKind, Reason, ReasonKind, Report};
+use provisioner::engine::{Action, Desk, Machines, Note, NoteKind, Reason, ReasonKind, Report};
 use provisioner::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
 use provisioner::launch::Pool;
 use provisioner::money::UsdPerHour;
@@ -91,7 +91,7 @@ impl Life {
     fn new(names: &[&str]) -> Self {
         let settings = settings(names);
         Self {
-            metrics: Metrics::new(Attempts::default(), None, &settings),
+            metrics: Metrics::new(Attempts::default(), Some(Desk::default()), &settings),
             settings,
             now: Instant::now(),
             machines: Vec::new(),

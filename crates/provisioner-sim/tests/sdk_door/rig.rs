@@ -15,7 +15,7 @@ use provisioner::observed::Observation;
 use provisioner::settings::Settings;
 use provisioner::state_dir::{LedgerState, StateDir};
 use provisioner::user_data::UserData;
-use provisioner_sim::deployment::{key, secs};
+use provisioner_sim::deployment::{key, secs, stop_secret};
 use provisioner_sim::judge::{Before, Judge};
 use provisioner_sim::random::ZONES;
 use provisioner_sim::sdk_door::{Moment, SdkDoor, WorldQueue};
@@ -97,6 +97,7 @@ impl Rig {
         let birth = Birth { clock: self.door.clock(), nonce: self.births };
         let (settings, queue) =
             (Arc::clone(&self.settings), self.door.queue(Arc::clone(&self.settings)));
+        self.know_the_secret();
         let client = self.door.client().unwrap();
         let daemon =
             Daemon::born(settings, key(), client, queue, &self.disk, Absent::IsLost, birth);
@@ -105,6 +106,16 @@ impl Rig {
             self.door.world().attend(desk.clone(), SignedDuration::ZERO);
         }
         self.daemon = Some(daemon);
+    }
+
+    /// A random one would make another story of the same seed.
+    fn know_the_secret(&self) {
+        let path = self.disk.path().join("stop-secret.json");
+        if self.settings.server.workers.is_some() && !path.exists() {
+            std::fs::create_dir_all(self.disk.path()).unwrap();
+            let secret = serde_json::json!({ "version": 1, "secret": stop_secret() });
+            std::fs::write(path, secret.to_string()).unwrap();
+        }
     }
 
     /// The process ends, and another starts from its disk, maybe with other settings.
