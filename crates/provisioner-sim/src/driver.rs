@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use provisioner::clock;
 use provisioner::demand::Demand;
 use provisioner::engine::{
-    Effect, Engine, Executed, LedgerFound, Memory, Outcome, Plan, Report, Start,
+    Desk, Effect, Engine, Executed, LedgerFound, Memory, Outcome, Plan, Report, Start,
 };
 use provisioner::ids::WorkerTypeName;
 use provisioner::launch::ResolvedWorkerType;
@@ -98,10 +98,10 @@ impl Driver {
         let resolved = settings
             .worker_types
             .keys()
-            .map(|name| (name.clone(), Ok(deployment::resolved(zones))))
+            .map(|name| (name.clone(), Ok(deployment::resolved_under(&settings, name, zones))))
             .collect();
         let disk = Disk { ledger: Some(Ledger::default()), memory: None };
-        Self {
+        let mut driver = Self {
             engine: start(&settings, &disk, 1, world.now),
             world,
             settings,
@@ -122,7 +122,22 @@ impl Driver {
             observation: Observation::default(),
             told: BTreeMap::new(),
             restarts: 1,
+        };
+        driver.listen();
+        driver
+    }
+
+    /// Lets workers ask this engine whether to stop, if its settings say so.
+    fn listen(&mut self) {
+        if self.settings.server.workers.is_some() {
+            let desk = self.engine.listen(deployment::stop_secret(), self.clock());
+            self.world.attend(desk, self.skew);
         }
+    }
+
+    /// Where its workers ask whether to stop.
+    pub fn desk(&self) -> &Desk {
+        self.engine.desk()
     }
 
     /// From now on tells the engine only what changed since the look and the demand before. That comes to
@@ -147,6 +162,7 @@ impl Driver {
         }
         self.engine = start(&settings, &self.disk, self.restarts, self.clock());
         self.settings = settings;
+        self.listen();
         self.told.clear();
         self.behind = true;
         self.tell(|| "restart".to_owned());

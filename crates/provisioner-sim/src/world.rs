@@ -5,6 +5,7 @@
 //! drawn from one seed, a stream per purpose. Nothing in here can be mistaken for AWS: its ids
 //! (`i-sim…`, `sir-sim…`) and its account are none that AWS issues.
 
+mod asking;
 mod calls;
 mod events;
 mod instances;
@@ -37,6 +38,7 @@ use pools::Pools;
 use shown::Shown;
 use throttle::Throttle;
 
+pub use asking::{Asking, Habits};
 pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
 pub use instances::{Machine, Machines};
@@ -112,6 +114,8 @@ pub struct World {
     pub boot: Boot,
     /// Who gets the next task.
     pub waking: Waking,
+    /// Where workers ask whether to stop, if they may.
+    pub asking: Option<Asking>,
     /// Throttling by token buckets, where it is wanted.
     pub throttle: Option<Throttle>,
     /// Records per page of a describe call, at most.
@@ -135,6 +139,7 @@ pub struct World {
     boots: Chance,
     lag: Chance,
     wakes: Chance,
+    asks: Chance,
     /// What becomes of calls; also for drivers, who share it with them.
     pub(crate) network: Chance,
 }
@@ -159,6 +164,7 @@ impl World {
             unknown_profiles: BTreeSet::new(),
             boot: Boot::Between(Duration::from_secs(20), Duration::from_secs(90)),
             waking: Waking::default(),
+            asking: None,
             throttle: None,
             page: look::PAGE,
             violations: Vec::new(),
@@ -174,6 +180,7 @@ impl World {
             boots: Chance::stream(seed, "boots"),
             lag: Chance::stream(seed, "lag"),
             wakes: Chance::stream(seed, "wakes"),
+            asks: Chance::stream(seed, "asks"),
             network: Chance::stream(seed, "network"),
         }
     }
@@ -218,6 +225,8 @@ impl World {
             Event::Up(machine) => self.worker_starts(machine),
             Event::Finished(task, machine) => self.task_ends(task, machine),
             Event::Idle(machine) => self.worker_tires(machine),
+            Event::Ask(machine) => self.worker_asks(machine),
+            Event::Stopping(machine) => self.worker_stops(machine),
             Event::Notice(machine) => self.give_notice(machine),
             Event::Interrupted(machine) => {
                 self.end_machine(machine, "instance-terminated-no-capacity");

@@ -14,6 +14,7 @@
 mod capacity;
 mod check;
 mod decide;
+mod desk;
 mod effect;
 mod group;
 mod in_flight;
@@ -22,6 +23,7 @@ mod join;
 mod limits;
 mod lookup;
 mod memory;
+mod offers;
 mod options;
 mod plan;
 mod quiet;
@@ -47,8 +49,10 @@ use crate::ledger::Ledger;
 use crate::look::{Look, Watch};
 use crate::observed::{KeyPair, Observation};
 use crate::settings::Settings;
+use crate::stop_secret::StopSecret;
 
 pub use capacity::{Machines, Usage};
+pub use desk::{Answer, Desk, DeskCounts, LEASE, Unheard, Word};
 pub use effect::{Effect, GrantedRequest, Outcome};
 pub use memory::{
     Cancelling, CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent,
@@ -59,7 +63,8 @@ pub(crate) use round::Launch;
 pub use round::{Executed, Report, Result as ExecutedResult};
 
 use decide::{Decide, Decided};
-use group::Startup;
+use desk::Book;
+use group::{Group, Startup};
 use index::Index;
 use round::Round;
 use settle::{Settle, Settled};
@@ -124,6 +129,10 @@ pub struct Engine {
     /// Worker types of which an instance came up since the demand was last known.
     came_up: BTreeSet<WorkerTypeName>,
     tokens: Tokens,
+    /// Where workers ask whether to stop.
+    desk: Desk,
+    /// Whether machines were counted by what workers said.
+    had_heard: bool,
     /// Whether the index stands for a whole look under the configuration in force.
     may_follow: bool,
     round: Option<Round>,
@@ -162,12 +171,30 @@ impl Engine {
             settle_notes: Vec::new(),
             came_up: BTreeSet::new(),
             tokens: Tokens::new(start.nonce),
+            desk: Desk::default(),
+            had_heard: false,
             may_follow: false,
             round: None,
             was_quiet: false,
             throttled_rounds: 0,
             failed_rounds: 0,
         }
+    }
+
+    /// Lets workers ask whether to stop, by tokens made with `secret`. Returns where.
+    ///
+    /// A process before this one may have told some to stop: if there were machines, nobody is told so
+    /// again before that has lapsed.
+    pub fn listen(&mut self, secret: StopSecret, now: Timestamp) -> Desk {
+        let promised = !self.memory.machines.is_empty();
+        let closed_until = promised.then(|| clock::after(now, LEASE));
+        self.desk.book().open(secret, closed_until);
+        self.desk.clone()
+    }
+
+    /// Where workers ask whether to stop; nobody is heard there before [`Engine::listen`].
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Goes on under another configuration of the same key-name, from the next observation on. What is
@@ -315,7 +342,18 @@ impl Engine {
 
     /// Decides a round from what was taken in.
     pub fn begin_round(&mut self, now: Timestamp) -> &Plan {
-        self.recount(now);
+        // What is promised until the round is decided is promised on account of the one before.
+        let desk = self.desk.clone();
+        let mut book = desk.book();
+        let lapsed = book.lapse(now);
+        self.settle_notes.extend(lapsed.into_iter().map(|(name, n)| {
+            let text = format!(
+                "{n} workers were told to stop and did not say that they do within {}; they count again",
+                clock::show(LEASE)
+            );
+            Note::new(Some(&name), NoteKind::PromiseLapsed, text)
+        }));
+        self.recount(&mut book, now);
         let in_flight = in_flight::count(
             &self.ledger,
             &self.seen_by_intent,
@@ -329,9 +367,12 @@ impl Engine {
                 &self.index,
                 &in_flight,
                 self.demand.as_ref().ok(),
-                self.throttled_rounds == 0,
+                &wishes::Terms {
+                    calls_pass: self.throttled_rounds == 0,
+                    consent: |name: &WorkerTypeName| book.consent(name, now),
+                    now,
+                },
                 &mut self.memory,
-                now,
             );
             let decide = Decide {
                 settings: &self.settings,
@@ -347,7 +388,11 @@ impl Engine {
             };
             let mut decided = decide.run();
             let violations = check::check(&decide, &decided);
+            if book.is_open() {
+                offers::renew(&decide, &mut book);
+            }
             if !violations.is_empty() {
+                book.close();
                 let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
                 let Decided { plan, goals, repeats } = &mut decided;
                 plan.notes.push(Note::new(
@@ -370,13 +415,20 @@ impl Engine {
         &self.round.insert(round).plan
     }
 
-    fn recount(&mut self, now: Timestamp) {
+    fn recount(&mut self, book: &mut Book, now: Timestamp) {
         let unknown = Running::Unknown;
         let running = self.demand.as_ref().map_or(&unknown, |demand| &demand.running);
         let settings = &self.settings;
+        let has_heard = book.has_heard();
+        if has_heard || self.had_heard {
+            // What they said may have grown old.
+            self.index.groups_mut().for_each(Group::ask_whole_recount);
+        }
+        self.had_heard = has_heard;
         let told = std::mem::take(&mut self.demand_told);
         let (fresh, told) = (told != Told::Nothing, told != Told::All);
-        let claimed = self.index.recount(settings, running, fresh, told, &mut self.memory, now);
+        let claimed =
+            self.index.recount(settings, running, fresh, told, &mut self.memory, book, now);
         // Only where tasks waited just before: else the worker may have been ready for long when one came.
         for (name, group) in &mut self.index.types {
             let started = group.take_started();
@@ -411,10 +463,11 @@ impl Engine {
             let pending = self.demand.as_ref().ok().and_then(|demand| demand.pending.get(name));
             let keeps_minimum =
                 settings.worker_types.get(name).is_some_and(|it| it.min_instances > 0);
+            // Workers that ask are believed to be free, as those that keep the minimum are.
             let presumed = match running {
                 Running::Counted { .. } => true,
-                Running::ByInstance { .. } => keeps_minimum,
-                Running::Unknown => false,
+                Running::ByInstance { .. } => keeps_minimum || book.has_heard(),
+                Running::Unknown => book.has_heard(),
             };
             let waiting = presumed
                 && pending.is_some_and(|pending| pending.count > 0)
@@ -429,8 +482,21 @@ impl Engine {
                 self.memory.unclaimed_since.remove(name);
             }
         }
+        // Machines that were told to stop and have not said that they do are there for tasks that wait.
+        if has_heard {
+            let demand = self.demand.as_ref().ok();
+            let types = &self.index.types;
+            changed |= book.withdraw(|name| match (demand, types.get(name)) {
+                (Some(demand), Some(group)) => offers::is_short(demand, name, group, settings),
+                (Some(_), None) => false,
+                (None, _) => true,
+            });
+            if changed {
+                self.index.groups_mut().for_each(Group::ask_whole_recount);
+            }
+        }
         if changed {
-            let _ = self.index.recount(settings, running, false, true, &mut self.memory, now);
+            let _ = self.index.recount(settings, running, false, true, &mut self.memory, book, now);
         }
         let long_ago =
             |penalty: &CoolDown| clock::age(penalty.until(), now) > Duration::from_mins(10);
@@ -441,6 +507,7 @@ impl Engine {
     /// Ends a round that could not be decided, because EC2 could not be observed. Returns when to try again.
     pub fn round_failed(&mut self, now: Timestamp) -> Timestamp {
         self.round = None;
+        self.desk.book().close();
         self.failed_rounds = self.failed_rounds.saturating_add(1);
         self.pause(self.failed_rounds, LONGEST_FAILURE_PAUSE, now)
     }

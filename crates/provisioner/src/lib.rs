@@ -87,4 +87,5 @@ pub mod snapshot;
 pub mod source;
 pub mod state_dir;
 pub mod status;
+pub mod stop_secret;
 pub mod user_data;

@@ -11,6 +11,7 @@ use provisioner::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER
 use provisioner::money::{Usd, UsdPerHour};
 use provisioner::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
 
+use super::asking::Asker;
 use super::events::Event;
 use super::pools::LEAST_BILLED;
 use super::shown::Record;
@@ -45,6 +46,7 @@ pub struct Machine {
     /// Its worker has had a notice, and takes no more tasks.
     pub(super) draining: bool,
     pub(super) idle_since: Timestamp,
+    pub(super) asker: Asker,
     /// What EC2 bills, once it has ended, and for how long.
     billed: Option<(Usd, Duration)>,
 }
@@ -181,6 +183,7 @@ impl World {
         };
         let tags = texts(&instance.tags);
         let visible = self.visible();
+        let asker = Asker::of(call.as_deref());
         self.machines.all.push(Machine {
             record: Lagged::new(instance, visible),
             key,
@@ -192,6 +195,7 @@ impl World {
             tags,
             draining: false,
             idle_since: self.now,
+            asker,
             billed: None,
         });
         self.machines.shown.insert(no);

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod consent;
 mod crashes;
 mod following;
 mod knowledge;

@@ -163,6 +163,8 @@ fn forbids_ending(
         ReasonKind::NeverClaimed | ReasonKind::Retired => {
             (!demand_known || !machine.positively_idle).then_some("it is not known to be idle")
         }
+        ReasonKind::WorkerAgreed => (!demand_known || !machine.agreed)
+            .then_some("its worker did not say that it is stopping"),
         ReasonKind::MaxLifetime => None,
         ReasonKind::OverMaximum | ReasonKind::OverLimit if !demand_known => {
             Some("no maximum is enforced while the demand is unknown")

@@ -343,6 +343,7 @@ impl<'a> Draft<'a> {
         let counts = group.counts;
         if counts.stopping > 0 {
             self.stopped(Some(name), group);
+            self.agreed(name, group);
         }
         if counts.overdue > 0 && self.demand_known() {
             let dead = group
@@ -379,6 +380,22 @@ impl<'a> Draft<'a> {
             group.machines.iter().filter(|machine| machine.state == InstanceState::Stopped);
         self.end(name, stopped, ReasonKind::Stopped, |n| {
             format!("{n} instances are stopped: they serve nobody and count to the maximum")
+        });
+    }
+
+    /// Machines whose workers are stopping, as they were told. What they were told so for is a demand, so
+    /// while that is not known they wait.
+    fn agreed(&mut self, name: &WorkerTypeName, group: &Group) {
+        if !self.demand_known() {
+            return;
+        }
+        let agreed = group.machines.iter().filter(|machine| machine.agreed);
+        let why = match self.decide.wishes.get(name) {
+            Some(wish) => format!("{} instances are wanted", wish.wanted),
+            None => "the worker type is no longer configured".to_owned(),
+        };
+        self.end(Some(name), agreed, ReasonKind::WorkerAgreed, |n| {
+            format!("{n} idle workers asked whether to stop and are stopping: {why}")
         });
     }
 

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use crate::clock;
 use crate::demand::Running;
+use crate::engine::desk::Book;
 use crate::engine::index::{Counts, Machine, OpenRequest};
 use crate::engine::lookup::Lookup;
 use crate::ids::InstanceId;
@@ -88,6 +89,8 @@ pub(super) struct Claims<'a> {
     pub(super) follows: bool,
     /// Since when tasks have been pending beside machines that look free.
     pub(super) unclaimed_since: Option<Timestamp>,
+    /// What workers said of themselves.
+    pub(super) book: &'a Book,
 }
 
 impl Group {
@@ -101,6 +104,11 @@ impl Group {
         if self.due == Due::No {
             self.due = Due::Partly;
         }
+    }
+
+    /// Says that all machines are to be counted anew.
+    pub(super) fn ask_whole_recount(&mut self) {
+        self.due = Due::Wholly;
     }
 
     /// Puts machines in order after all were added anew.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::demand::Running;
+use crate::engine::desk::Book;
 use crate::engine::group::{Claims, Group, Rules};
 use crate::engine::lookup::Lookup;
 use crate::engine::memory::Memory;
@@ -64,6 +65,8 @@ pub(super) struct Machine {
     pub(super) class: Class,
     /// Known to run no task, in two rounds running.
     pub(super) positively_idle: bool,
+    /// Its worker was told to stop and said that it is stopping, and no task is seen on it.
+    pub(super) agreed: bool,
     /// Older than `max-lifetime`.
     pub(super) aged: bool,
     /// With how many known tasks it is in the counts of its group; `None`: it is not yet.
@@ -98,7 +101,7 @@ pub(super) enum Class {
     Overdue,
     /// Older than `max-lifetime`: no capacity.
     Aged,
-    /// Stopping or stopped: no capacity.
+    /// Stopping or stopped, or about to be because its worker was told so: no capacity.
     Stopping,
 }
 
@@ -199,6 +202,7 @@ impl Index {
         fresh: bool,
         told: bool,
         memory: &mut Memory,
+        book: &Book,
         now: Timestamp,
     ) -> BTreeSet<WorkerTypeName> {
         let mut claimed = BTreeSet::new();
@@ -213,7 +217,7 @@ impl Index {
             if group.is_due(fresh, now) {
                 let unclaimed_since = memory.unclaimed_since.get(name).copied();
                 let tasks = running.tasks(name);
-                let claims = Claims { running, tasks, fresh, told, follows, unclaimed_since };
+                let claims = Claims { running, tasks, fresh, told, follows, unclaimed_since, book };
                 let mut rules = Rules::of(worker_type);
                 rules.excuse(memory.policies.get(name).map_or(0, PolicyMemory::kept));
                 if group.recount(rules, &claims, &mut lookup, now) {
@@ -224,8 +228,8 @@ impl Index {
         let rules = Rules::retired(settings);
         for group in self.retired.values_mut().chain([&mut self.strays]) {
             if group.is_due(fresh, now) {
-                let tasks = None;
-                let claims = Claims { running, tasks, fresh, told, follows, unclaimed_since: None };
+                let (tasks, unclaimed_since) = (None, None);
+                let claims = Claims { running, tasks, fresh, told, follows, unclaimed_since, book };
                 let _ = group.recount(rules, &claims, &mut lookup, now);
             }
         }

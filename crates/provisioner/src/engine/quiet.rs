@@ -17,6 +17,8 @@ impl Engine {
     pub fn quiet_until(&self) -> Option<Timestamp> {
         let quiet = self.was_quiet
             && self.round.is_none()
+            // Workers may say something at any time.
+            && !self.desk.book().is_open()
             && self.settings.limits.max_usd_per_day.is_none()
             && !self.settings.worker_types.values().any(|it| it.policy.learns())
             && nothing_is_open(&self.ledger)

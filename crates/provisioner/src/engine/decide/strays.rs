@@ -17,6 +17,7 @@ impl Draft<'_> {
             format!("{n} open requests of worker type `{name}`, which is no longer configured")
         });
         self.stopped(Some(name), group);
+        self.agreed(name, group);
         if self.demand_known() {
             let idle = group.machines.iter().filter(|machine| machine.positively_idle);
             self.end(Some(name), idle, ReasonKind::Retired, |n| {

@@ -8,6 +8,7 @@ use super::Claims;
 use super::rules::Rules;
 use crate::clock;
 use crate::demand::Running;
+use crate::engine::desk::Heard;
 use crate::engine::index::{Class, Machine};
 use crate::engine::lookup::Lookup;
 use crate::engine::memory::{IDLE_ROUNDS, MachineMemory};
@@ -58,6 +59,7 @@ impl Classing<'_> {
         machine.aged = false;
         machine.counted = Some(0);
         machine.positively_idle = false;
+        machine.agreed = false;
         if machine.is_leaving() {
             machine.class = Class::Stopping;
             return Sight::default();
@@ -93,6 +95,7 @@ impl Classing<'_> {
                 None
             }
         };
+        let heard = self.claims.book.heard(&machine.id, now);
         // Of one that ran a task it does not matter how long ago it was launched or first seen.
         let ran = known.claimed && tasks.is_some();
         let mut deadline = Deadline { now, next: None };
@@ -115,12 +118,19 @@ impl Classing<'_> {
             InstanceState::Pending | InstanceState::Running => {
                 match (tasks, &mut self.presumed_busy) {
                     (Some(1..), _) => Class::Busy,
-                    (None, Some(busy)) if *busy > 0 && machine.state == InstanceState::Running => {
+                    _ if heard.is_leaving() => Class::Stopping,
+                    (None, Some(busy))
+                        if *busy > 0
+                            && machine.state == InstanceState::Running
+                            && heard != Heard::Idle =>
+                    {
                         *busy -= 1;
                         Class::Busy
                     }
                     _ if aged => Class::Aged,
                     (Some(0), _) if known.claimed => Class::Idle,
+                    // Whoever asks is up, and ready for its first task.
+                    _ if heard == Heard::Idle && !(booted && stuck) => Class::Idle,
                     (Some(0), _) if rules.boot_timeout.is_none() => Class::Idle,
                     (Some(0), _) if booted && watched && *excused > 0 => {
                         *excused -= 1;
@@ -129,13 +139,19 @@ impl Classing<'_> {
                     (Some(0), _) if booted && watched => Class::Overdue,
                     (None, Some(_)) if booted && stuck => Class::Overdue,
                     (Some(0), _) | (None, Some(_)) if booted => Class::Idle,
+                    (None, None) if heard == Heard::Quiet => Class::Busy,
                     (None, None) if booted || rules.boot_timeout.is_none() => Class::Unknown,
                     _ => Class::Booting,
                 }
             }
         };
         machine.aged = aged;
-        machine.counted = Some(known_tasks);
+        machine.counted = Some(match (tasks, machine.class) {
+            // With how many is not known: with all that it can run.
+            (None, Class::Busy) => u32::try_from(rules.per_machine()).unwrap_or(u32::MAX),
+            _ => known_tasks,
+        });
+        machine.agreed = machine.class == Class::Stopping && heard == Heard::Agreed;
         machine.positively_idle = tasks == Some(0)
             && machine.state == InstanceState::Running
             && known.idle_rounds >= IDLE_ROUNDS;

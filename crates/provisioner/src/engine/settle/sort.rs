@@ -148,8 +148,8 @@ impl Settle<'_> {
             .or_else(|| of_request.and_then(|it| it.worker_type.as_ref()))
             .or_else(|| granted.map(|granted| &granted.worker_type));
         let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
-        // For the tags only.
-        let intent = if tagged {
+        // For the tags, and for what workers show when they ask.
+        let intent = if tagged && self.settings.server.workers.is_none() {
             None
         } else {
             tags.intent
@@ -180,6 +180,7 @@ impl Settle<'_> {
             tagged,
             class: Class::default(),
             positively_idle: false,
+            agreed: false,
             aged: false,
             counted: None,
         };
