@@ -82,6 +82,10 @@ fn main() -> Result<()> {
         let case = CASES.iter().find(|case| case.name == name);
         return run(case.ok_or(format!("there is no case `{name}`"))?);
     }
+    if let Some(unknown) = named.iter().find(|name| CASES.iter().all(|case| case.name != *name)) {
+        let all: Vec<_> = CASES.iter().map(|case| format!("`{}`", case.name)).collect();
+        return Err(format!("there is no case `{unknown}`, but {}", all.join(", ")).into());
+    }
     println!(
         "| case | tasks | rounds | left out | machines at the peak | launched | wait, mean | CPU | memory | target |"
     );

@@ -8,13 +8,14 @@ use provisioner::engine::Plan;
 use provisioner::policy::Policy;
 use provisioner::settings::Settings;
 use provisioner_sim::chance::Chance;
-use provisioner_sim::deployment::{mins, secs};
+use provisioner_sim::deployment::{at, mins, name, secs, settings, start, worker_type};
 use provisioner_sim::driver::{Disk, Driver, End};
 use provisioner_sim::faults::Faults;
+use provisioner_sim::queue::Knowledge;
 use provisioner_sim::random::{self, CHAOS, Meddling, ZONES};
 use provisioner_sim::world::World;
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 80;
 
 /// A random world as `random_worlds` plays it.
 struct Player {
@@ -186,4 +187,50 @@ fn leaving_out_rounds_that_come_to_nothing_changes_no_result() {
         assert_eq!(all.engine.ledger(), some.engine.ledger(), "seed {seed}");
     }
     assert!(skipped_in_all > 40 * 200, "too little was left out: {skipped_in_all}");
+}
+
+/// Nothing happens but that deadlines pass: a worker that never claims a task, one that is past its life.
+fn deadlines(skips: bool) -> (Driver, u64) {
+    let mut linux = worker_type(&["c7g.large"], 3);
+    linux.boot_timeout = mins(10);
+    linux.max_lifetime = Some(mins(40));
+    let settings = Arc::new(settings([("linux", linux)]));
+    let mut world = World::new(settings, Knowledge::ByInstance, 1, start());
+    world.faults.never_claims = 100;
+    world.add_tasks(&name("linux"), 2, mins(600));
+    let mut driver = Driver::new(world, &ZONES);
+    driver.follow();
+    let mut skipped = 0;
+    while driver.world.now < at(3 * 3600) {
+        if driver.world.now >= at(12 * 60) {
+            driver.world.faults.never_claims = 0;
+        }
+        let wake = match driver.skip().filter(|_| skips) {
+            Some(wake) => {
+                skipped += 1;
+                wake
+            }
+            None => match driver.round() {
+                End::Round(report) => report.wake,
+                End::Blind(wake) => wake,
+                End::Crashed => unreachable!("nothing crashes"),
+            },
+        };
+        driver.wait(wake);
+    }
+    driver.assert_sound("deadlines");
+    (driver, skipped)
+}
+
+#[test]
+fn no_round_is_left_out_in_which_a_deadline_passed() {
+    let (all, _) = deadlines(false);
+    let (some, skipped) = deadlines(true);
+    assert_eq!(all.story, some.story);
+    for reason in ["never claimed", "past max-lifetime"] {
+        let told = |line: &&String| line.contains("plan terminate") && line.contains(reason);
+        let _ =
+            all.story.iter().find(told).unwrap_or_else(|| panic!("no {reason}: {:#?}", all.story));
+    }
+    assert!(skipped > 800, "of 1,080 rounds {skipped} were left out");
 }
