@@ -112,6 +112,14 @@ impl Driver {
         self.world.now.checked_add(self.skew).unwrap_or(self.world.now)
     }
 
+    /// The clock beside the engine is set: so far ahead of EC2's.
+    pub fn set_clock(&mut self, ahead: SignedDuration) {
+        if self.skew != ahead {
+            self.skew = ahead;
+            self.tell(|| format!("the clock is set to {ahead:#} ahead"));
+        }
+    }
+
     /// The process ends and another starts from the disk, maybe with other settings.
     pub fn restart(&mut self, settings: Arc<Settings>) {
         self.restarts += 1;
@@ -140,7 +148,8 @@ impl Driver {
     /// Looks at the queue, then at EC2, and tells the engine. `None`: EC2 did not answer.
     pub fn look(&mut self) -> Option<Observation> {
         let configured = |name: &WorkerTypeName| self.settings.worker_types.contains_key(name);
-        let mut demand = self.world.queue.demand(configured);
+        let (mut demand, slow) = self.world.demand(configured);
+        self.world.advance(clock::after(self.world.now, slow));
         let mut observation = match self.world.look(&self.engine.tracked()) {
             Ok(observation) => observation,
             Err(refusal) => {
@@ -299,6 +308,18 @@ impl Driver {
     pub fn wait(&mut self, wake: Timestamp) {
         let wait = clock::age(self.clock(), wake).max(Duration::from_millis(100));
         self.world.advance(clock::after(self.world.now, wait));
+    }
+
+    /// What must not happen and did, if it did.
+    ///
+    /// # Errors
+    ///
+    /// It did.
+    pub fn sound(&self) -> Result<(), String> {
+        if self.world.violations.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{:#?}", self.world.violations))
     }
 
     /// Fails with the story, if something forbidden happened.

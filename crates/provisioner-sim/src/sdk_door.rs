@@ -168,6 +168,8 @@ impl DemandSource for WorldQueue {
     async fn demand(&mut self, _: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
         tokio::time::sleep(2 * WAY).await;
         let configured = |name: &_| self.settings.worker_types.contains_key(name);
-        self.door.world().queue.demand(configured).map_err(DemandError::Other)
+        let (demand, slow) = self.door.world().demand(configured);
+        tokio::time::sleep(slow).await;
+        demand.map_err(DemandError::Other)
     }
 }

@@ -6,6 +6,7 @@
 //! (`i-sim…`, `sir-sim…`) and its account are none that AWS issues.
 
 mod calls;
+mod demand;
 mod events;
 mod instances;
 mod look;
@@ -37,6 +38,7 @@ use throttle::Throttle;
 
 pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
+pub(crate) use instances::NOTICE;
 pub use instances::{Machine, Machines};
 pub use requests::{Request, Requests};
 pub use truth::Bill;
@@ -86,6 +88,8 @@ pub struct World {
     pub settings: Arc<Settings>,
     /// The queue.
     pub queue: Queue,
+    /// Whether it answered when it was last asked.
+    pub queue_answered: bool,
     /// How it misbehaves.
     pub faults: Faults,
     /// Whose key pair our key-name names.
@@ -127,11 +131,15 @@ pub struct World {
     /// Machines that are up and have room for a task, per worker type: idle since when, and the number.
     free_workers: BTreeMap<WorkerTypeName, BTreeSet<(Timestamp, usize)>>,
     ended: Bill,
+    /// The queue has left a running task out since it last told the truth.
+    left_out: bool,
     /// What becomes of requests and instances.
     fate: Chance,
     boots: Chance,
     lag: Chance,
     wakes: Chance,
+    /// What the queue says.
+    says: Chance,
     /// What becomes of calls; also for drivers, who share it with them.
     pub(crate) network: Chance,
 }
@@ -144,6 +152,7 @@ impl World {
             looked: start,
             settings,
             queue: Queue::new(knowledge),
+            queue_answered: true,
             faults: Faults::default(),
             key_pair: KeyPair::Ours,
             requests: Requests::default(),
@@ -166,10 +175,12 @@ impl World {
             events: Events::default(),
             free_workers: BTreeMap::new(),
             ended: Bill::default(),
+            left_out: false,
             fate: Chance::stream(seed, "fate"),
             boots: Chance::stream(seed, "boots"),
             lag: Chance::stream(seed, "lag"),
             wakes: Chance::stream(seed, "wakes"),
+            says: Chance::stream(seed, "says"),
             network: Chance::stream(seed, "network"),
         }
     }
@@ -207,7 +218,9 @@ impl World {
             Event::Up(machine) => self.worker_starts(machine),
             Event::Finished(task, machine) => self.task_ends(task, machine),
             Event::Idle(machine) => self.worker_tires(machine),
-            Event::Notice(machine) => self.give_notice(machine),
+            // No more of them once the fault has ended.
+            Event::Notice(machine) if self.faults.interrupted > 0 => self.give_notice(machine),
+            Event::Notice(_) => {}
             Event::Interrupted(machine) => {
                 self.end_machine(machine, "instance-terminated-no-capacity");
             }

@@ -1,7 +1,9 @@
 //! What describe calls show: one complete look, as the adapter makes of all their pages.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use provisioner::ids::SpotRequestId;
 use provisioner::observed::{Instance, Observation, SpotRequestState};
 use provisioner::refusal::Refusal;
@@ -10,6 +12,7 @@ use super::World;
 use super::calls::refusal;
 use super::throttle::Call;
 use crate::deployment::key;
+use crate::faults::Faults;
 
 /// Records per page of a describe call, at most (EC2 API Reference, `DescribeInstances`).
 pub(super) const PAGE: usize = 1000;
@@ -24,7 +27,8 @@ impl World {
         if self.network.percent(self.faults.blind) {
             return Err(refusal("InternalError", "An internal error has occurred"));
         }
-        let mut observation = self.observe(tracked);
+        let as_of = self.shown_as_of();
+        let mut observation = self.observe_as_of(tracked, as_of);
         if let Some(throttle) = &mut self.throttle {
             let page = self.page.max(1);
             let pages = |records: usize| records.div_ceil(page).max(1);
@@ -37,7 +41,7 @@ impl World {
             self.shift(&mut observation);
         }
         self.looked = self.now;
-        self.tidy_requests(self.now);
+        self.tidy_requests();
         Ok(observation)
     }
 
@@ -53,14 +57,33 @@ impl World {
         observation.spot_requests.reverse();
     }
 
+    /// As of when a page shows what it shows: not always the present.
+    pub(crate) fn shown_as_of(&mut self) -> Timestamp {
+        let Faults { backwards, back, .. } = self.faults;
+        if back.is_zero() || !self.network.percent(backwards) {
+            return self.now;
+        }
+        let back = self.network.between(Duration::ZERO, back);
+        self.now.checked_sub(back).unwrap_or(self.now)
+    }
+
+    /// The earliest that any page may still show.
+    pub(super) fn oldest_shown(&self) -> Timestamp {
+        self.now.checked_sub(self.faults.back).unwrap_or(self.now)
+    }
+
     /// Everything under our key-name that describe calls show now, and the `tracked` requests.
     pub fn observe(&self, tracked: &BTreeSet<SpotRequestId>) -> Observation {
+        self.observe_as_of(tracked, self.now)
+    }
+
+    fn observe_as_of(&self, tracked: &BTreeSet<SpotRequestId>, as_of: Timestamp) -> Observation {
         let ours = key();
         let instances: Vec<Instance> = self
             .machines
             .iter()
             .filter(|(_, machine)| machine.key == ours)
-            .filter_map(|(_, machine)| machine.record.seen(self.now).cloned())
+            .filter_map(|(_, machine)| machine.record.seen(as_of).cloned())
             .collect();
         // As the adapter does: the requests of instances that do not say themselves what they are.
         let untagged = instances
@@ -76,7 +99,7 @@ impl World {
             .map(|no| (no, self.requests.at(no)))
             .filter(|(_, request)| request.key == ours)
             .filter_map(|(no, request)| {
-                let request = request.record.seen(self.now)?;
+                let request = request.record.seen(as_of)?;
                 let on_the_pages =
                     matches!(request.state, SpotRequestState::Open | SpotRequestState::Active);
                 (on_the_pages || by_id.contains(&no)).then(|| request.clone())

@@ -143,9 +143,9 @@ impl World {
     }
 
     pub(super) fn change_request(&mut self, no: usize, change: impl FnOnce(&mut SpotRequest)) {
-        let (visible, now) = (self.visible(), self.now);
+        let (visible, now, oldest) = (self.visible(), self.now, self.oldest_shown());
         let record = &mut self.requests.all[no].record;
-        record.settle(now);
+        record.settle(oldest);
         record.change(visible, |request| {
             let before = (request.status_code.clone(), request.status_message.clone());
             change(request);
@@ -248,16 +248,17 @@ impl World {
     }
 
     /// Drops those that no describe call shows as open or active any more.
-    pub(crate) fn tidy_requests(&mut self, now: Timestamp) {
+    pub(crate) fn tidy_requests(&mut self) {
+        let oldest = self.oldest_shown();
         let all = &mut self.requests.all;
         self.requests.current.retain(|no| {
             let record = &mut all[*no].record;
-            record.settle(now);
+            record.settle(oldest);
             let lives = |state: &SpotRequestState| {
                 matches!(state, SpotRequestState::Open | SpotRequestState::Active)
             };
             lives(&record.truth().state)
-                || record.seen(now).is_none_or(|request| lives(&request.state))
+                || record.seen(oldest).is_none_or(|request| lives(&request.state))
         });
     }
 }

@@ -42,15 +42,29 @@ impl Call {
 }
 
 /// The buckets of one account in one region.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Throttle {
+    /// What part of EC2's own limits is left to us: others call it from the same account.
+    share: f64,
     buckets: Vec<(Call, f64, Timestamp)>,
 }
 
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::with_share(1.0)
+    }
+}
+
 impl Throttle {
+    /// Buckets of which others in the account leave `share` (0 to 1).
+    pub fn with_share(share: f64) -> Self {
+        Self { share, buckets: Vec::new() }
+    }
+
     /// Takes a token for `call`. `false`: there is none, the call is refused.
     pub fn admits(&mut self, call: Call, now: Timestamp) -> bool {
         let Rate { burst, per_second } = call.rate();
+        let (burst, per_second) = (burst * self.share, per_second * self.share);
         let place = self.buckets.iter().position(|(kind, ..)| *kind == call);
         let place = place.unwrap_or_else(|| {
             self.buckets.push((call, burst, now));
