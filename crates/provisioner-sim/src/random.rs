@@ -40,6 +40,9 @@ pub const ZONES: [&str; 2] = ["us-west-2a", "us-west-2b"];
 /// How long it goes badly.
 pub const CHAOS: Duration = Duration::from_mins(30);
 
+/// What an instance costs per hour where prices move no more.
+const CALM_PRICE: UsdPerHour = UsdPerHour::from_micros(30_000);
+
 /// The instance types in use.
 const TYPES: [&str; 4] = ["c7g.large", "m7g.large", "c7a.large", "g5.xlarge"];
 
@@ -101,8 +104,7 @@ pub fn world(case: &Case) -> (World, Chaos) {
         move_prices(&mut world, &mut more, ends);
     }
     let clock_off = if case.has("clock") { clock_off } else { Duration::ZERO };
-    let chaos =
-        Chaos { case: case.clone(), rounds: 0, ends, clock_off, happened: BTreeSet::new() };
+    let chaos = Chaos { case: case.clone(), rounds: 0, ends, clock_off, happened: BTreeSet::new() };
     (world, chaos)
 }
 
@@ -213,7 +215,5 @@ fn move_prices(world: &mut World, chance: &mut Chance, ends: Timestamp) {
             world.set_price(&pool, at, price);
             at = clock::after(at, mins(1 + chance.below(12)));
         }
-        // Then it is cheap again.
-        world.set_price(&pool, ends, UsdPerHour::from_micros(30_000));
     }
 }

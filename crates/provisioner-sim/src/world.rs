@@ -249,6 +249,11 @@ impl World {
         self.events.add(at, Event::Market);
     }
 
+    /// From now on an instance-hour costs `price` in every pool that has one.
+    pub fn fix_prices(&mut self, price: UsdPerHour) {
+        self.pools.fix_prices(self.now, price);
+    }
+
     /// Lets the capacity of `pool` follow a recorded trace.
     pub fn follow(&mut self, pool: &str, trace: trace::Trace) {
         self.pools.follow(pool, trace);

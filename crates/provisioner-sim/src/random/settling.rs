@@ -1,11 +1,12 @@
 //! How soon everything comes right once the faults have ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::clock;
-use provisioner::engine::{Note, NoteKind, Plan};
-use provisioner::ids::SpotRequestId;
+use provisioner::engine::{Action, ActionKind, Note, NoteKind, Plan};
+use provisioner::ids::{SpotRequestId, WorkerTypeName};
 use provisioner::ledger::Ledger;
 use provisioner::observed::{InstanceState, KeyPair, OwnTags};
 use provisioner::settings::Settings;
@@ -29,6 +30,7 @@ pub fn heal(world: &mut World) {
     world.throttle = None;
     world.pools.dry.clear();
     world.pools.free.clear();
+    world.fix_prices(super::CALM_PRICE);
     world.quotas.clear();
     world.bad.clear();
     world.refused.clear();
@@ -59,8 +61,9 @@ pub fn heal(world: &mut World) {
     }
 }
 
-/// Watches a healed world come right: within ten rounds and a boot the demand is met and no request left
-/// over, then every plan is empty, and once idle workers have ended themselves nothing is left over.
+/// Watches a healed world come right: within ten rounds and a boot the demand of a worker type is met and no
+/// request left over; from then on nothing is asked for; and once idle workers have ended themselves, or
+/// were ended, nothing is left over and every plan is empty.
 ///
 /// Time counts from when describe calls show everything and the last interruption notice has run out. A
 /// pause that is documented, and that holds back what is wanted, is no round, for as long as it may last.
@@ -69,13 +72,26 @@ pub struct Settling {
     /// When all that was before the end of the faults has shown.
     shown: Timestamp,
     window: Duration,
-    idle_timeout: Duration,
-    /// Since when it counts.
+    /// How long machines may stay that nobody needs.
+    excess: Duration,
+    /// Of each worker type; `None` is all else.
+    counts: BTreeMap<Option<WorkerTypeName>, Count>,
+    quiet: u32,
+    /// When all demand was met.
+    met: Option<Timestamp>,
+}
+
+/// Rounds of a worker type since its last pause.
+#[derive(Clone, Copy, Debug)]
+struct Count {
     from: Timestamp,
     rounds: u32,
-    quiet: u32,
-    /// When the demand was met.
-    met: Option<Timestamp>,
+}
+
+impl Count {
+    fn is_due(self, now: Timestamp) -> bool {
+        self.rounds > ROUNDS && now >= clock::after(self.from, BOOT)
+    }
 }
 
 impl Settling {
@@ -84,13 +100,14 @@ impl Settling {
         let Faults { lag, back, .. } = world.faults;
         heal(world);
         let shown = clock::after(world.now, (lag + back).max(crate::world::NOTICE));
-        let idle = world.settings.worker_types.values().map(|it| it.idle_timeout);
+        let idle = world.settings.worker_types.values().map(|it| it.idle_timeout).max();
+        let names = settings.worker_types.keys().cloned().map(Some);
+        let count = Count { from: shown, rounds: 0 };
         Self {
             shown,
             window: settings.provisioner.visibility_window,
-            idle_timeout: idle.max().unwrap_or_default(),
-            from: shown,
-            rounds: 0,
+            excess: BOOT + idle.unwrap_or_default(),
+            counts: names.chain([None]).map(|name| (name, count)).collect(),
             quiet: 0,
             met: None,
         }
@@ -101,14 +118,25 @@ impl Settling {
         match note.kind {
             // `LONGEST_PAUSE` of a pool or a quota.
             NoteKind::CoolingDown | NoteKind::QuotaExceeded => Some(mins(10)),
-            // One that doubles with each failure: no longer than it went badly.
-            NoteKind::Paused => Some(super::CHAOS),
+            // `LONGEST_PAUSE` of a worker type whose launches failed in a row.
+            NoteKind::Paused => Some(mins(60)),
             // What was asked for is trusted to come for so long.
             NoteKind::LedgerLost | NoteKind::InFlight => Some(self.window),
             // The longest pause after throttled rounds.
             NoteKind::Throttled => Some(mins(1)),
+            // The room is taken by machines that nobody needs any more.
+            NoteKind::AtLimit => Some(self.excess),
             _ => None,
         }
+    }
+
+    /// Whether a pause holds back what `name` wants.
+    fn is_paused(&self, name: Option<&WorkerTypeName>, plan: &Plan, now: Timestamp) -> bool {
+        let about = |note: &&Note| note.worker_type.is_none() || note.worker_type.as_ref() == name;
+        let on = |note: &Note| {
+            self.longest(note).is_some_and(|longest| now < clock::after(self.shown, longest))
+        };
+        plan.notes.iter().filter(about).any(on)
     }
 
     /// Judges a round, just after it. `true`: it has settled.
@@ -123,81 +151,119 @@ impl Settling {
         plan: &Plan,
         ledger: &Ledger,
     ) -> Result<bool, String> {
-        let Some(met) = self.met else {
-            let paused = plan.notes.iter().any(|note| {
-                let longest = self.longest(note);
-                longest.is_some_and(|longest| world.now < clock::after(self.shown, longest))
-            });
-            if world.now < self.shown || paused {
-                (self.from, self.rounds) = (world.now, 0);
-                return Ok(false);
+        match self.met {
+            None => self.is_met(world, settings, plan, ledger).map(|()| false),
+            Some(met) => self.is_at_rest(met, world, settings, plan, ledger),
+        }
+    }
+
+    fn is_met(
+        &mut self,
+        world: &World,
+        settings: &Settings,
+        plan: &Plan,
+        ledger: &Ledger,
+    ) -> Result<(), String> {
+        let now = world.now;
+        let mut counts = std::mem::take(&mut self.counts);
+        for (name, count) in &mut counts {
+            if now < self.shown || self.is_paused(name.as_ref(), plan, now) {
+                *count = Count { from: now, rounds: 0 };
+                continue;
             }
-            self.rounds += 1;
-            if self.rounds > ROUNDS && world.now >= clock::after(self.from, BOOT) {
-                let amiss = amiss(world, settings, plan, ledger);
-                if !amiss.is_empty() {
-                    return Err(format!(
-                        "{} rounds and {} after all pauses: {amiss:#?}",
-                        self.rounds,
-                        clock::show(clock::age(self.from, world.now))
-                    ));
-                }
-                self.met = Some(world.now);
+            count.rounds += 1;
+            let amiss = match name {
+                _ if !count.is_due(now) => continue,
+                Some(name) => amiss(name, world, settings, plan, ledger),
+                None => strays(world, ledger),
+            };
+            if !amiss.is_empty() {
+                let time = clock::show(clock::age(count.from, now));
+                return Err(format!("{} rounds, {time} after all pauses: {amiss:#?}", count.rounds));
             }
+        }
+        if counts.values().all(|count| count.is_due(now)) {
+            self.met = Some(now);
+        }
+        self.counts = counts;
+        Ok(())
+    }
+
+    fn is_at_rest(
+        &mut self,
+        met: Timestamp,
+        world: &World,
+        settings: &Settings,
+        plan: &Plan,
+        ledger: &Ledger,
+    ) -> Result<bool, String> {
+        let excess_may_be = world.now < clock::after(met, self.excess);
+        let ends = |action: &&Action| matches!(action.kind, ActionKind::Terminate(_));
+        let odd = plan.actions.iter().find(|action| !(excess_may_be && ends(action)));
+        if let Some(odd) = odd {
+            return Err(format!("no fixed point after {} quiet rounds: {odd:?}", self.quiet));
+        }
+        if excess_may_be {
             return Ok(false);
-        };
-        if !plan.actions.is_empty() {
-            return Err(format!(
-                "no fixed point: {} quiet rounds, then {:#?}",
-                self.quiet, plan.actions
-            ));
         }
         self.quiet += 1;
-        let left_alone = clock::after(met, self.idle_timeout + BOOT);
-        if self.quiet < QUIET || world.now < left_alone {
+        if self.quiet < QUIET {
             return Ok(false);
         }
-        let mut amiss = amiss(world, settings, plan, ledger);
-        let idle = world.live().filter(|(id, machine)| {
-            let name = machine.worker_type.as_ref();
-            name.is_some_and(|name| settings.worker_types.contains_key(name))
-                && world.queue.runs(id) == 0
-        });
-        amiss.extend(idle.map(|(id, _)| format!("{id} is left idle")));
-        if amiss.is_empty() { Ok(true) } else { Err(format!("in the end: {amiss:#?}")) }
+        let mut all = strays(world, ledger);
+        for name in settings.worker_types.keys() {
+            all.extend(amiss(name, world, settings, plan, ledger));
+            let idle = world.live().filter(|(id, machine)| {
+                machine.worker_type.as_ref() == Some(name) && world.queue.runs(id) == 0
+            });
+            all.extend(idle.map(|(id, _)| format!("{id} is left idle")));
+        }
+        if all.is_empty() { Ok(true) } else { Err(format!("in the end: {all:#?}")) }
     }
 }
 
-/// What is not as it must be once the demand can have been met.
-fn amiss(world: &World, settings: &Settings, plan: &Plan, ledger: &Ledger) -> Vec<String> {
+/// What is not as it must be with a worker type once its demand can have been met.
+fn amiss(
+    name: &WorkerTypeName,
+    world: &World,
+    settings: &Settings,
+    plan: &Plan,
+    ledger: &Ledger,
+) -> Vec<String> {
     let mut amiss = Vec::new();
-    let full = is_full(world, settings, plan);
-    for (name, worker_type) in &settings.worker_types {
-        let (pending, count) = (world.queue.pending(name), world.count(name));
-        if pending > 0 && count < worker_type.max_instances && !full {
-            amiss.push(format!("{pending} tasks of `{name}` wait: {plan:#?}"));
-        }
-        if count > worker_type.max_instances {
-            amiss.push(format!("{count} of `{name}`"));
-        }
+    let most = settings.worker_types.get(name).map_or(0, |it| it.max_instances);
+    let (pending, count) = (world.queue.pending(name), world.count(name));
+    if pending > 0 && count < most && !is_full(world, settings, plan) {
+        let notes: Vec<_> = plan.notes.iter().map(|note| note.text.as_str()).collect();
+        let status = plan.worker_types.iter().find(|it| it.name == name.as_str());
+        amiss.push(format!("{pending} tasks of `{name}` wait: {status:?}; {notes:?}"));
     }
-    amiss.extend(world.open().map(|request| format!("{} is left open", request.id)));
+    if count > most {
+        amiss.push(format!("{count} of `{name}`"));
+    }
+    let open = world.open().filter(|request| request.tags.worker_type.as_ref() == Some(name));
+    amiss.extend(open.map(|request| format!("{} is left open", request.id)));
     for (id, machine) in world.live() {
-        let Some(name) = &machine.worker_type else { continue };
         let truth = machine.truth();
-        if settings.worker_types.contains_key(name)
-            && truth.tags.worker_type.as_ref() != Some(name)
-            && truth.tags.key_name.is_none()
-        {
+        if machine.worker_type.as_ref() != Some(name) {
+            continue;
+        }
+        if truth.tags.worker_type.as_ref() != Some(name) {
             amiss.push(format!("{id} is untagged"));
         }
         if matches!(truth.state, InstanceState::Stopping | InstanceState::Stopped) {
             amiss.push(format!("{id} is stopped"));
         }
     }
-    if !ledger.intents.is_empty() || ledger.hold_until.is_some() {
-        amiss.push(format!("{ledger:?}"));
-    }
+    let intents = ledger.intents.values().filter(|intent| intent.call.worker_type == *name);
+    amiss.extend(intents.map(|intent| format!("{} is not answered", intent.call.token)));
+    amiss
+}
+
+/// What is not as it must be with all else.
+fn strays(world: &World, ledger: &Ledger) -> Vec<String> {
+    let mut amiss = Vec::new();
+    amiss.extend(ledger.hold_until.map(|until| format!("nothing is launched until {until}")));
     if world.key_pair == KeyPair::Ours {
         let strays = world.live().filter(|(_, machine)| {
             machine.worker_type.is_none() && machine.truth().tags == OwnTags::default()

@@ -1,7 +1,7 @@
 //! Plays many worlds at once, and makes a failing one small.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,8 +37,8 @@ pub struct Trial {
     pub worlds: u64,
     /// Launching calls in all of those that did not fail.
     pub calls: u64,
-    /// The seeds of those that failed.
-    pub failed: Vec<u64>,
+    /// What is wrong in those that failed, by seed.
+    pub failed: BTreeMap<u64, String>,
 }
 
 impl Trial {
@@ -55,7 +55,7 @@ impl Trial {
                 trial.worlds += 1;
                 match caught(&Case::new(seed), play) {
                     Ok(calls) => trial.calls += calls as u64,
-                    Err(_) => trial.failed.push(seed),
+                    Err(failed) => drop(trial.failed.insert(seed, failed.what)),
                 }
             }
         };
@@ -69,7 +69,6 @@ impl Trial {
                 whole.failed.extend(part.failed);
             }
         });
-        whole.failed.sort_unstable();
         whole
     }
 
@@ -79,7 +78,7 @@ impl Trial {
         tries: Tries,
         play: &impl Fn(&Case) -> Result<usize, Failed>,
     ) -> Option<(Case, Failed)> {
-        let case = Case::new(*self.failed.first()?);
+        let case = Case::new(*self.failed.first_key_value()?.0);
         least(&case, tries, play)
     }
 }
@@ -97,10 +96,7 @@ pub fn least(
 }
 
 /// A panic is a failure too.
-fn caught(
-    case: &Case,
-    play: &impl Fn(&Case) -> Result<usize, Failed>,
-) -> Result<usize, Failed> {
+fn caught(case: &Case, play: &impl Fn(&Case) -> Result<usize, Failed>) -> Result<usize, Failed> {
     catch_unwind(AssertUnwindSafe(|| play(case))).unwrap_or_else(|panic| {
         let what = format!("a panic: {}", message(panic.as_ref()));
         // What happened was lost with it: no round is shorter than a second.

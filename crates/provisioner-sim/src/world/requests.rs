@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use provisioner::clock;
 use provisioner::ids::{KeyName, SpotRequestId};
 use provisioner::launch::{LaunchCall, Pool};

@@ -7,7 +7,7 @@ use provisioner::clock;
 use provisioner_sim::deployment::secs;
 use provisioner_sim::driver::{Disk, Driver, End};
 use provisioner_sim::random::{
-    self, Case, Chaos, Failed, Habits, Meddled, Meddling, Settling, Tries, Trial, ZONES,
+    self, Case, Chaos, Failed, Habits, Meddled, Meddling, Settling, Trial, Tries, ZONES,
 };
 use provisioner_sim::sabotage::Sabotage;
 
@@ -25,17 +25,14 @@ fn given(variable: &str) -> Option<String> {
 #[test]
 fn random_worlds_stay_within_their_fences_and_converge() {
     if let Some(case) = given("PROVISIONER_SEED") {
-        match play(&case.parse().unwrap(), None) {
-            Ok(driver) => println!("{}", driver.story.join("\n")),
-            Err(Failed { what, story, .. }) => panic!("{}\n{what}", story.join("\n")),
-        }
+        replay(&case.parse().unwrap());
         return;
     }
     let seeds = given("PROVISIONER_SEEDS").map_or(SEEDS, |seeds| seeds.parse().unwrap());
     let trial = Trial::run(seeds, &calls);
     if let Some((least, failed)) = trial.least(TRIES, &calls) {
         panic!(
-            "{} of {seeds} worlds failed: {:?}; the first of them, made small:\n{failed}\n{}",
+            "{} of {seeds} worlds failed: {:#?}; the first of them, made small:\n{failed}\n{}",
             trial.failed.len(),
             trial.failed,
             command(&least)
@@ -43,6 +40,17 @@ fn random_worlds_stay_within_their_fences_and_converge() {
     }
     assert_eq!(trial.worlds, seeds);
     assert!(trial.calls > seeds * 10, "the worlds are too quiet: {} calls", trial.calls);
+}
+
+/// Tells the whole story of a world, and how a smaller one fails as well.
+fn replay(case: &Case) {
+    match play(case, None) {
+        Ok(driver) => println!("{}\nnothing is wrong", driver.story.join("\n")),
+        Err(Failed { what, story, .. }) => {
+            let least = random::least(case, TRIES, &calls).map(|(least, _)| command(&least));
+            panic!("{}\n{what}\n{}", story.join("\n"), least.unwrap_or_default());
+        }
+    }
 }
 
 /// What replays a world.

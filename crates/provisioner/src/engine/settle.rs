@@ -143,7 +143,7 @@ impl Settle<'_> {
         let mut ended: Vec<(&SpotRequest, WorkerTypeName, Pool)> = Vec::new();
 
         for &(request, has_instance) in &join.requests {
-            let granted = self.ledger.granted.get(&request.id);
+            let granted = self.ledger.granted.get(&request.id).filter(|it| it.arrived.is_none());
             let before = open_before.remove(&request.id);
             // Most are fulfilled long since, and their instances are there.
             if request.state == SpotRequestState::Active
@@ -194,6 +194,7 @@ impl Settle<'_> {
                             pool: pool.clone(),
                             at: asked,
                             last_seen: Some(self.now),
+                            arrived: None,
                             max_price: price,
                         };
                         self.ledger.granted.insert(request.id.clone(), adopted);
@@ -365,18 +366,30 @@ impl Settle<'_> {
         let arrived = &mut settled.index.arrived;
         let notes = &mut settled.notes;
         self.ledger.granted.retain(|id, granted| {
-            if let Some(request) = join.request(id) {
+            let request = join.request(id);
+            if join.has_instance(id) {
+                // It is counted as that. For some time the next page may not show it again.
+                let since = *granted.arrived.get_or_insert(now);
+                let ended = [SpotRequestState::Closed, SpotRequestState::Failed];
+                let stands = request.is_none_or(|it| !ended.contains(&it.state));
+                let stays = stands && now < clock::after(since, window)
+                    // The request alone says whose the instance is, and EC2 does not show it yet.
+                    || request.is_none() && untagged.contains(id);
+                if stays {
+                    arrived.insert(id.clone());
+                }
+                return stays;
+            }
+            if let Some(request) = request {
                 granted.last_seen = Some(now);
                 let open = matches!(
                     request.state,
                     SpotRequestState::Open | SpotRequestState::Unrecognised(_)
                 );
-                return !join.has_instance(id) && (open || fulfilled.contains_key(id));
+                return open || fulfilled.contains_key(id);
             }
-            if join.has_instance(id) {
-                // The request alone says whose the instance is, and EC2 does not show it yet.
-                arrived.insert(id.clone());
-                return untagged.contains(id);
+            if let Some(since) = granted.arrived {
+                return now < clock::after(since, window);
             }
             let known = granted.last_seen.map_or(granted.at, |seen| seen.max(granted.at));
             if now < clock::after(known, window) {
