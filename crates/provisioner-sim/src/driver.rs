@@ -165,8 +165,6 @@ impl Driver {
             self.engine.resolve(name, resolved.clone());
         }
         self.engine.observe(&observation, self.clock());
-        let dbg = format!("DBG obs i={:?} r={:?} granted={:?} fulfilled={:?} open={:?}", observation.instances.iter().map(|i| (i.id.to_string(), i.state.clone())).collect::<Vec<_>>(), observation.spot_requests.iter().map(|i| (i.id.to_string(), i.state.clone())).collect::<Vec<_>>(), self.engine.ledger().granted.iter().map(|(k,g)| (k.to_string(), g.arrived.is_some())).collect::<Vec<_>>(), self.engine.memory().fulfilled.keys().map(|k| k.to_string()).collect::<Vec<_>>(), self.engine.memory().open.keys().map(|k| k.to_string()).collect::<Vec<_>>());
-        self.tell(|| dbg);
         self.engine.demand(demand);
         Some(observation)
     }
@@ -185,8 +183,6 @@ impl Driver {
         for i in 0..self.plan.actions.len() {
             self.tell_action(i);
         }
-        let dbg = format!("DBG notes {:?} {:?}", self.plan.notes.iter().map(|n| (&n.worker_type, n.kind)).collect::<Vec<_>>(), self.plan.worker_types.iter().map(|w| (w.pending, w.open_requests, w.booting, w.idle, w.busy, w.wanted)).collect::<Vec<_>>());
-        self.tell(|| dbg);
         while let Some(effect) = self.engine.next_effect(self.clock()) {
             if self.crashes() {
                 return End::Crashed;

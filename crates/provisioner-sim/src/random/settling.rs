@@ -13,6 +13,7 @@ use provisioner::settings::Settings;
 
 use crate::deployment::mins;
 use crate::faults::Faults;
+use crate::queue::Knowledge;
 use crate::world::World;
 
 /// Rounds until the demand is met.
@@ -84,13 +85,15 @@ pub struct Settling {
 /// Rounds of a worker type since its last pause.
 #[derive(Clone, Copy, Debug)]
 struct Count {
-    from: Timestamp,
     rounds: u32,
+    /// When the last round was that counts.
+    at: Timestamp,
 }
 
 impl Count {
+    /// Ten rounds are over, and a boot after them.
     fn is_due(self, now: Timestamp) -> bool {
-        self.rounds > ROUNDS && now >= clock::after(self.from, BOOT)
+        self.rounds >= ROUNDS && now >= clock::after(self.at, BOOT)
     }
 }
 
@@ -102,7 +105,7 @@ impl Settling {
         let shown = clock::after(world.now, (lag + back).max(crate::world::NOTICE));
         let idle = world.settings.worker_types.values().map(|it| it.idle_timeout).max();
         let names = settings.worker_types.keys().cloned().map(Some);
-        let count = Count { from: shown, rounds: 0 };
+        let count = Count { rounds: 0, at: shown };
         Self {
             shown,
             window: settings.provisioner.visibility_window,
@@ -122,6 +125,9 @@ impl Settling {
             NoteKind::Paused => Some(mins(60)),
             // What was asked for is trusted to come for so long.
             NoteKind::LedgerLost | NoteKind::InFlight => Some(self.window),
+            // A launch without an answer for which there is no room is looked for as long as its token is
+            // good, and counted until then.
+            NoteKind::Unanswered => Some(mins(30) + self.window),
             // The longest pause after throttled rounds.
             NoteKind::Throttled => Some(mins(1)),
             // The room is taken by machines that nobody needs any more.
@@ -131,11 +137,40 @@ impl Settling {
     }
 
     /// Whether a pause holds back what `name` wants.
-    fn is_paused(&self, name: Option<&WorkerTypeName>, plan: &Plan, now: Timestamp) -> bool {
+    fn is_paused(
+        &self,
+        name: Option<&WorkerTypeName>,
+        world: &World,
+        settings: &Settings,
+        plan: &Plan,
+        ledger: &Ledger,
+    ) -> bool {
+        let now = world.now;
+        let within = |time: Duration| now < clock::after(self.shown, time);
+        // By a clock that may have been half a window ahead.
+        if ledger.hold_until.is_some() && within(2 * self.window) {
+            return true;
+        }
+        // Where the queue does not tell which machines work, one counts as free until `boot-timeout`.
+        let worker_type = name.and_then(|name| settings.worker_types.get(name));
+        let status = plan
+            .worker_types
+            .iter()
+            .find(|it| Some(it.name.as_str()) == name.map(WorkerTypeName::as_str));
+        if world.queue.knowledge != Knowledge::ByInstance
+            && status.is_some_and(|status| status.pending > 0 && status.booting > 0)
+            && worker_type.is_some_and(|it| within(it.boot_timeout + BOOT))
+        {
+            return true;
+        }
         let about = |note: &&Note| note.worker_type.is_none() || note.worker_type.as_ref() == name;
-        let on = |note: &Note| {
-            self.longest(note).is_some_and(|longest| now < clock::after(self.shown, longest))
-        };
+        // A launch that is looked for takes its room from all.
+        let looked_for = plan.notes.iter().filter(|note| note.kind == NoteKind::Unanswered);
+        let full = plan.notes.iter().filter(about).any(|note| note.kind == NoteKind::AtLimit);
+        if full && looked_for.filter_map(|note| self.longest(note)).any(within) {
+            return true;
+        }
+        let on = |note: &Note| self.longest(note).is_some_and(within);
         plan.notes.iter().filter(about).any(on)
     }
 
@@ -167,19 +202,20 @@ impl Settling {
         let now = world.now;
         let mut counts = std::mem::take(&mut self.counts);
         for (name, count) in &mut counts {
-            if now < self.shown || self.is_paused(name.as_ref(), plan, now) {
-                *count = Count { from: now, rounds: 0 };
+            if now < self.shown || self.is_paused(name.as_ref(), world, settings, plan, ledger) {
+                *count = Count { rounds: 0, at: now };
                 continue;
             }
-            count.rounds += 1;
+            if count.rounds < ROUNDS {
+                *count = Count { rounds: count.rounds + 1, at: now };
+            }
             let amiss = match name {
                 _ if !count.is_due(now) => continue,
                 Some(name) => amiss(name, world, settings, plan, ledger),
                 None => strays(world, ledger),
             };
             if !amiss.is_empty() {
-                let time = clock::show(clock::age(count.from, now));
-                return Err(format!("{} rounds, {time} after all pauses: {amiss:#?}", count.rounds));
+                return Err(format!("ten rounds and a boot after all pauses: {amiss:#?}"));
             }
         }
         if counts.values().all(|count| count.is_due(now)) {
