@@ -151,6 +151,14 @@ impl Settling {
         if ledger.hold_until.is_some() && within(2 * self.window) {
             return true;
         }
+        // One that is too old to be asked again is looked for once more, by a clock that may have been off.
+        let too_old = ledger.intents.values().any(|intent| {
+            Some(&intent.call.worker_type) == name
+                && clock::age(intent.call.decided, now) + self.window >= mins(30)
+        });
+        if too_old && within(mins(30) + 2 * self.window) {
+            return true;
+        }
         // Where the queue does not tell which machines work, one counts as free until `boot-timeout`.
         let worker_type = name.and_then(|name| settings.worker_types.get(name));
         let status = plan

@@ -368,13 +368,15 @@ impl Settle<'_> {
         self.ledger.granted.retain(|id, granted| {
             let request = join.request(id);
             if join.has_instance(id) {
-                // It is counted as that. For some time the next page may not show it again.
-                let since = *granted.arrived.get_or_insert(now);
-                let ended = [SpotRequestState::Closed, SpotRequestState::Failed];
-                let stands = request.is_none_or(|it| !ended.contains(&it.state));
-                let stays = stands && now < clock::after(since, window)
-                    // The request alone says whose the instance is, and EC2 does not show it yet.
-                    || request.is_none() && untagged.contains(id);
+                granted.arrived.get_or_insert(now);
+            }
+            // Its instance is counted as that. For some time the next page may not show it again.
+            let ended = [SpotRequestState::Closed, SpotRequestState::Failed];
+            let may_hide = granted.arrived.is_some_and(|since| now < clock::after(since, window))
+                && request.is_none_or(|it| !ended.contains(&it.state));
+            if join.has_instance(id) {
+                // The request alone says whose the instance is, and EC2 does not show it yet.
+                let stays = may_hide || request.is_none() && untagged.contains(id);
                 if stays {
                     arrived.insert(id.clone());
                 }
@@ -386,10 +388,10 @@ impl Settle<'_> {
                     request.state,
                     SpotRequestState::Open | SpotRequestState::Unrecognised(_)
                 );
-                return open || fulfilled.contains_key(id);
+                return open || may_hide || fulfilled.contains_key(id);
             }
-            if let Some(since) = granted.arrived {
-                return now < clock::after(since, window);
+            if granted.arrived.is_some() {
+                return may_hide;
             }
             let known = granted.last_seen.map_or(granted.at, |seen| seen.max(granted.at));
             if now < clock::after(known, window) {
