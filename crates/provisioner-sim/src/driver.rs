@@ -165,37 +165,6 @@ impl Driver {
             self.engine.resolve(name, resolved.clone());
         }
         self.engine.observe(&observation, self.clock());
-        let dbg = format!(
-            "DBG obs i={:?} r={:?} granted={:?} fulfilled={:?} open={:?} intents={:?}",
-            observation
-                .instances
-                .iter()
-                .map(|i| (i.id.to_string(), i.state.clone()))
-                .collect::<Vec<_>>(),
-            observation
-                .spot_requests
-                .iter()
-                .map(|i| (i.id.to_string(), i.state.clone()))
-                .collect::<Vec<_>>(),
-            self.engine
-                .ledger()
-                .granted
-                .iter()
-                .map(|(k, g)| (k.to_string(), g.arrived.is_some()))
-                .collect::<Vec<_>>(),
-            self.engine.memory().fulfilled.keys().map(|k| k.to_string()).collect::<Vec<_>>(),
-            self.engine.memory().open.keys().map(|k| k.to_string()).collect::<Vec<_>>(),
-            self.engine
-                .ledger()
-                .intents
-                .iter()
-                .map(|(k, i)| format!(
-                    "{k} {} {:?} of {}",
-                    i.call.decided, i.accepted, i.call.worker_type
-                ))
-                .collect::<Vec<_>>()
-        );
-        self.tell(|| dbg);
         self.engine.demand(demand);
         Some(observation)
     }

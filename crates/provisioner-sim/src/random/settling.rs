@@ -125,9 +125,6 @@ impl Settling {
             NoteKind::Paused => Some(mins(60)),
             // What was asked for is trusted to come for so long.
             NoteKind::LedgerLost | NoteKind::InFlight => Some(self.window),
-            // A launch without an answer for which there is no room is looked for as long as its token is
-            // good, and counted until then.
-            NoteKind::Unanswered => Some(mins(30) + self.window),
             // The longest pause after throttled rounds.
             NoteKind::Throttled => Some(mins(1)),
             // The room is taken by machines that nobody needs any more.
@@ -151,14 +148,6 @@ impl Settling {
         if ledger.hold_until.is_some() && within(2 * self.window) {
             return true;
         }
-        // One that is too old to be asked again is looked for once more, by a clock that may have been off.
-        let too_old = ledger.intents.values().any(|intent| {
-            Some(&intent.call.worker_type) == name
-                && clock::age(intent.call.decided, now) + self.window >= mins(30)
-        });
-        if too_old && within(mins(30) + 2 * self.window) {
-            return true;
-        }
         // Where the queue does not tell which machines work, one counts as free until `boot-timeout`.
         let worker_type = name.and_then(|name| settings.worker_types.get(name));
         let status = plan
@@ -172,10 +161,20 @@ impl Settling {
             return true;
         }
         let about = |note: &&Note| note.worker_type.is_none() || note.worker_type.as_ref() == name;
-        // A launch that is looked for takes its room from all.
-        let looked_for = plan.notes.iter().filter(|note| note.kind == NoteKind::Unanswered);
+        // A launch that is not asked again is looked for until its token is too old, and once more for the
+        // window, by a clock that may have been off; it takes its room from all.
         let full = plan.notes.iter().filter(about).any(|note| note.kind == NoteKind::AtLimit);
-        if full && looked_for.filter_map(|note| self.longest(note)).any(within) {
+        let looked_for = plan
+            .notes
+            .iter()
+            .filter(|note| note.kind == NoteKind::Unanswered)
+            .map(|note| note.worker_type.as_ref())
+            .chain(ledger.intents.values().filter_map(|intent| {
+                let age = clock::age(intent.call.decided, now);
+                (age + self.window >= mins(30)).then_some(Some(&intent.call.worker_type))
+            }))
+            .any(|of| full || of == name);
+        if looked_for && within(mins(30) + 2 * self.window) {
             return true;
         }
         let on = |note: &Note| self.longest(note).is_some_and(within);

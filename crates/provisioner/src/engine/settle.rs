@@ -408,11 +408,31 @@ impl Settle<'_> {
         settled.ledger_changed |= before != self.ledger.granted.len();
 
         if !self.ledger.intents.is_empty() {
-            for (request, _) in &join.requests {
-                if let Some(token) = &request.tags.intent
-                    && self.ledger.intents.contains_key(token)
-                {
-                    *settled.seen_by_intent.entry(token.clone()).or_default() += 1;
+            for &(request, has_instance) in &join.requests {
+                let Some((token, intent)) = request
+                    .tags
+                    .intent
+                    .as_ref()
+                    .and_then(|token| self.ledger.intents.get_key_value(token))
+                else {
+                    continue;
+                };
+                *settled.seen_by_intent.entry(token.clone()).or_default() += 1;
+                if request.state == SpotRequestState::Active {
+                    // As if its answer had come: the next page may not show it again.
+                    let granted = self.ledger.granted.entry(request.id.clone());
+                    granted.or_insert_with(|| Granted {
+                        worker_type: intent.call.worker_type.clone(),
+                        token: token.clone(),
+                        pool: intent.call.pool(),
+                        at: intent.call.decided,
+                        last_seen: Some(now),
+                        arrived: has_instance.then_some(now),
+                        max_price: intent.call.max_price,
+                    });
+                    if has_instance {
+                        settled.index.arrived.insert(request.id.clone());
+                    }
                 }
             }
         }
