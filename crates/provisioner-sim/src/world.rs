@@ -94,6 +94,8 @@ pub struct World {
     pub faults: Faults,
     /// Whose key pair our key-name names.
     pub key_pair: KeyPair,
+    /// Key pairs of other names, with their tags.
+    pub more_key_pairs: BTreeMap<String, BTreeMap<String, String>>,
     /// Every spot request there ever was.
     pub requests: Requests,
     /// Every instance there ever was.
@@ -155,6 +157,7 @@ impl World {
             queue_answered: true,
             faults: Faults::default(),
             key_pair: KeyPair::Ours,
+            more_key_pairs: BTreeMap::new(),
             requests: Requests::default(),
             machines: Machines::default(),
             pools: Pools::default(),

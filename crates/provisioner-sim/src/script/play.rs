@@ -131,6 +131,7 @@ impl Play {
             }
             Act::Crash(step) => self.driver.crash_at = Some(self.driver.steps + step),
             Act::Restart => self.restart(),
+            Act::Clock(ahead) => self.driver.set_clock(ahead),
             Act::LoseLedger => {
                 self.driver.disk = Disk::default();
                 self.restart();

@@ -16,6 +16,8 @@ pub enum Call {
     Terminate,
     /// `CreateTags`.
     Tag,
+    /// `CreateKeyPair`, `ImportKeyPair` and `DeleteKeyPair`.
+    KeyPair,
 }
 
 /// How many calls may be made: at once, and on average.
@@ -33,7 +35,7 @@ impl Call {
     pub fn rate(self) -> Rate {
         let (per_second, burst) = match self {
             Self::Describe => (20.0, 100.0),
-            Self::Request | Self::Cancel => (5.0, 50.0),
+            Self::Request | Self::Cancel | Self::KeyPair => (5.0, 50.0),
             Self::Terminate => (5.0, 100.0),
             Self::Tag => (10.0, 100.0),
         };
