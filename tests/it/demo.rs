@@ -55,6 +55,28 @@ fn boto3_and_our_programs_see_and_touch_the_running_demonstration() {
 }
 
 #[test]
+fn a_key_name_is_made_and_removed_again_in_the_demonstration() {
+    let project = Project::new();
+    let (demo, endpoint) = start(&project);
+    let run = |program: &str, args: &[&str]| {
+        let mut command = project.command(program, args);
+        Project::finish(command.env("AWS_ENDPOINT_URL", &endpoint)).ok()
+    };
+    run("setup-aws", &[]);
+    let key_name = project.key_name();
+    assert_eq!(project.value("aws.account-id").unwrap().as_str(), Some("000000000000"));
+    let pairs = || {
+        let pairs = project.account.boto3_at(&endpoint, "ec2", "describe_key_pairs", json!({}));
+        pairs.unwrap_or_else(|error| panic!("{error:?}"))["KeyPairs"].to_string()
+    };
+    assert!(pairs().contains(&key_name));
+    run("cleanup-aws", &["--yes"]);
+    assert!(!pairs().contains(&key_name));
+    assert!(project.value("provisioner.key-name").is_none(), "{}", project.config());
+    demo.stop();
+}
+
+#[test]
 fn a_port_that_is_taken_is_said_with_a_way_out() {
     let project = Project::new();
     let (_demo, endpoint) = start(&project);

@@ -19,7 +19,7 @@ use provisioner::clock;
 use provisioner::policy::Policy;
 use provisioner::settings::WorkerType;
 use provisioner_sim::chance::{Chance, Lognormal};
-use provisioner_sim::deployment::{name, secs, settings, start, worker_type};
+use provisioner_sim::deployment::{mins, name, secs, settings, start, worker_type};
 use provisioner_sim::driver::{Driver, End};
 use provisioner_sim::load::{Load, Task};
 use provisioner_sim::queue::Knowledge;
@@ -148,14 +148,18 @@ fn seeds() -> Result<()> {
     let before = cpu()?;
     let mut rounds = 0;
     for seed in 0..SEEDS {
-        let (world, mut rng) = random::world(seed.into());
+        let (world, mut chaos) = random::world(&random::Case::new(seed.into()));
         let mut driver = Driver::new(world, &random::ZONES);
-        let mut chaos = true;
-        let mut ends = clock::after(driver.world.now, random::CHAOS);
-        while driver.world.now < ends {
-            if chaos {
-                // What happens to the process is left out.
-                let _ = random::meddle(&mut driver.world, &driver.settings, &mut rng);
+        let mut ends = None;
+        while ends.is_none_or(|ends| driver.world.now < ends) {
+            if ends.is_none() {
+                if chaos.goes_on(&driver.world) {
+                    // What happens to the process is left out.
+                    let _ = chaos.meddle(&mut driver.world, &driver.settings);
+                } else {
+                    random::heal(&mut driver.world);
+                    ends = Some(clock::after(driver.world.now, mins(45)));
+                }
             }
             let wake = match driver.round() {
                 End::Round(report) => report.wake,
@@ -164,11 +168,6 @@ fn seeds() -> Result<()> {
             };
             driver.wait(wake);
             rounds += 1;
-            if chaos && driver.world.now >= ends {
-                chaos = false;
-                random::heal(&mut driver.world);
-                ends = random::settled(driver.world.now);
-            }
         }
         driver.assert_sound(&format!("seed {seed}"));
     }

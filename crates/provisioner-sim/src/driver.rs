@@ -16,6 +16,7 @@ use provisioner::launch::ResolvedWorkerType;
 use provisioner::ledger::Ledger;
 use provisioner::look::Look;
 use provisioner::observed::Observation;
+use provisioner::refusal::Refusal;
 use provisioner::settings::Settings;
 
 use crate::deployment;
@@ -154,6 +155,26 @@ impl Driver {
         self.world.now.checked_add(self.skew).unwrap_or(self.world.now)
     }
 
+    /// The clock beside the engine is set: so far ahead of EC2's.
+    pub fn set_clock(&mut self, ahead: SignedDuration) {
+        if self.skew != ahead {
+            self.skew = ahead;
+            self.tell(|| format!("the clock is set to {ahead:#} ahead"));
+            if self.settings.server.workers.is_some() {
+                self.world.attend(self.engine.desk().clone(), ahead);
+            }
+        }
+    }
+
+    /// The process reads its configuration anew, and goes on.
+    pub fn reconfigure(&mut self, settings: Arc<Settings>) {
+        self.engine.reconfigure(Arc::clone(&settings));
+        self.settings = settings;
+        // It forgot what changed worker types resolve to.
+        self.told.clear();
+        self.behind = true;
+    }
+
     /// The process ends and another starts from the disk, maybe with other settings.
     pub fn restart(&mut self, settings: Arc<Settings>) {
         self.restarts += 1;
@@ -186,14 +207,20 @@ impl Driver {
     pub fn look(&mut self) -> bool {
         let configured = |name: &WorkerTypeName| self.settings.worker_types.contains_key(name);
         let tracked = self.engine.tracked();
-        let looked = match &mut self.kept {
+        let looked = match self.kept.as_mut().filter(|_| self.world.faults.spare_looks()) {
             Some(kept) => {
-                let demand = self.world.queue.demand_since(configured);
+                let demand = self.world.demand_since(configured);
                 self.world.look_again(kept, &tracked).map(|shifted| (demand, shifted))
             }
             None => {
-                let demand = self.world.queue.demand(configured);
-                self.world.look(&tracked).map(|observation| (demand, Some(observation)))
+                let (demand, slow) = self.world.demand(configured);
+                self.world.advance(clock::after(self.world.now, slow));
+                let looked = self.world.look(&tracked);
+                if self.kept.is_some() {
+                    // It may be what the kept look never shows.
+                    return self.take_whole(demand, looked);
+                }
+                looked.map(|observation| (demand, Some(observation)))
             }
         };
         let (mut demand, mut observation) = match looked {
@@ -209,12 +236,7 @@ impl Driver {
             observation = observation.map(|it| sabotage.observation(it));
             demand = demand.map(|demand| sabotage.demand(demand, &self.world));
         }
-        for (name, resolved) in &self.resolved {
-            if self.told.get(name) != Some(resolved) {
-                self.engine.resolve(name, resolved.clone());
-                self.told.insert(name.clone(), resolved.clone());
-            }
-        }
+        self.tell_resolved();
         let now = self.clock();
         match (observation, &mut self.kept) {
             (Some(observation), _) => {
@@ -231,6 +253,38 @@ impl Driver {
         }
         self.tell_demand(demand);
         true
+    }
+
+    /// Tells the engine a whole look and demand, from which nothing can be followed.
+    fn take_whole(
+        &mut self,
+        demand: Result<Demand, String>,
+        looked: Result<Observation, Refusal>,
+    ) -> bool {
+        self.behind = true;
+        let observation = match looked {
+            Ok(observation) => observation,
+            Err(refusal) => {
+                self.tell(|| format!("no look: {}", refusal.code));
+                return false;
+            }
+        };
+        self.tell_resolved();
+        self.engine.observe(&observation, self.clock());
+        self.engine.look_anew();
+        self.observation = observation;
+        self.demanded = None;
+        self.engine.demand(demand);
+        true
+    }
+
+    fn tell_resolved(&mut self) {
+        for (name, resolved) in &self.resolved {
+            if self.told.get(name) != Some(resolved) {
+                self.engine.resolve(name, resolved.clone());
+                self.told.insert(name.clone(), resolved.clone());
+            }
+        }
     }
 
     fn tell_demand(&mut self, demand: Result<Demand, String>) {
@@ -400,6 +454,18 @@ impl Driver {
     pub fn wait(&mut self, wake: Timestamp) {
         let wait = clock::age(self.clock(), wake).max(Duration::from_millis(100));
         self.world.advance(clock::after(self.world.now, wait));
+    }
+
+    /// What must not happen and did, if it did.
+    ///
+    /// # Errors
+    ///
+    /// It did.
+    pub fn sound(&self) -> Result<(), String> {
+        if self.world.violations.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{:#?}", self.world.violations))
     }
 
     /// Fails with the story, if something forbidden happened.

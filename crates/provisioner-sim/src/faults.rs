@@ -33,13 +33,25 @@ pub struct Faults {
     pub interrupted: u64,
     /// Writes to the disk that fail.
     pub disk: u64,
+    /// Pages of describe calls that show what was, and not what is: another replica answers.
+    pub backwards: u64,
+    /// Answers of the queue that are wrong: nothing waits, running tasks wait still, a machine's task is
+    /// left out, elements are malformed or of unknown worker types, no `workerId`.
+    pub queue_wrong: u64,
     /// How long describe calls lag at most.
     pub lag: Duration,
     /// How long a request waits at most for its instance.
     pub fill: Duration,
     /// How long an answer takes at most.
     pub slow: Duration,
+    /// How far a page goes back at most that goes backwards.
+    pub back: Duration,
+    /// How long the queue takes to answer at most. Who asks gives up after [`QUEUE_TIMEOUT`].
+    pub queue_slow: Duration,
 }
+
+/// The default of `queue.timeout`.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Faults {
     /// Whether no call fails, by chance.
@@ -61,6 +73,10 @@ impl Faults {
             interrupted: _,
             lag: _,
             fill: _,
+            backwards,
+            back: _,
+            queue_wrong,
+            queue_slow,
         } = *self;
         let percent = [
             lost_before,
@@ -73,9 +89,41 @@ impl Faults {
             partial,
             bulk_not_found,
             disk,
+            backwards,
+            queue_wrong,
         ];
-        percent == [0; 10] && slow.is_zero()
+        percent == [0; 12] && slow.is_zero() && queue_slow.is_zero()
     }
+
+    /// Whether the queue and describe calls tell the truth, though late.
+    pub(crate) fn spare_looks(&self) -> bool {
+        let Self { backwards, queue_wrong, queue_slow, back, .. } = *self;
+        (backwards, queue_wrong) == (0, 0) && queue_slow.is_zero() && back.is_zero()
+    }
+
+    /// The names of all of them.
+    pub const KINDS: [&str; 20] = [
+        "lost-before",
+        "lost-after",
+        "duplicated",
+        "throttled",
+        "blind",
+        "shifted",
+        "no-capacity",
+        "partial",
+        "never-filled",
+        "bulk-not-found",
+        "never-claims",
+        "interrupted",
+        "disk",
+        "backwards",
+        "queue-wrong",
+        "lag",
+        "fill",
+        "slow",
+        "back",
+        "queue-slow",
+    ];
 
     /// Sets one by its name (`lost-after`), in percent or as a time (`45s`).
     ///
@@ -102,11 +150,41 @@ impl Faults {
             "never-claims" => self.never_claims = percent()?,
             "interrupted" => self.interrupted = percent()?,
             "disk" => self.disk = percent()?,
+            "backwards" => self.backwards = percent()?,
+            "queue-wrong" => self.queue_wrong = percent()?,
             "lag" => self.lag = time()?,
             "fill" => self.fill = time()?,
             "slow" => self.slow = time()?,
+            "back" => self.back = time()?,
+            "queue-slow" => self.queue_slow = time()?,
             _ => return Err(format!("`{kind}` is not a fault")),
         }
         Ok(())
+    }
+
+    /// Ends one by its name.
+    ///
+    /// # Errors
+    ///
+    /// There is no such fault.
+    pub fn end(&mut self, kind: &str) -> Result<(), String> {
+        self.set(kind, "0%").or_else(|_| self.set(kind, "0s"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_can_be_set_and_ended() {
+        for kind in Faults::KINDS {
+            let mut faults = Faults::default();
+            faults.set(kind, "7%").or_else(|_| faults.set(kind, "7s")).unwrap();
+            assert_ne!(faults, Faults::default(), "{kind}");
+            faults.end(kind).unwrap();
+            assert_eq!(faults, Faults::default(), "{kind}");
+        }
+        assert_eq!(Faults::default().end("x").unwrap_err(), "`x` is not a fault");
     }
 }

@@ -104,7 +104,7 @@ impl Judge {
             verdicts.push(format!("the check failed: {}", note.text));
         }
         verdicts.extend(names_what_was_seen(plan, observation));
-        if world.queue.down {
+        if !world.queue_answered {
             verdicts.extend(leaves_unknown_demand_alone(plan));
         }
         for action in &plan.actions {
@@ -174,7 +174,11 @@ fn leaves_unknown_demand_alone(plan: &Plan) -> Vec<String> {
 
 fn wrongly_ended(id: &InstanceId, reason: ReasonKind, world: &World) -> Option<String> {
     let busy = world.queue.runs(id) > 0;
-    if busy && matches!(reason, ReasonKind::NeverClaimed | ReasonKind::Retired) {
+    let for_want_of_demand = matches!(
+        reason,
+        ReasonKind::NoDemand | ReasonKind::Spare | ReasonKind::NeverClaimed | ReasonKind::Retired
+    );
+    if busy && for_want_of_demand {
         return Some(format!("{id} is busy and ended: {reason}"));
     }
     if reason == ReasonKind::WorkerAgreed && (busy || !world.has_agreed(id)) {

@@ -240,6 +240,17 @@ impl Queue {
         }
     }
 
+    /// What runs on `instance` is given up by who asked for it.
+    pub(crate) fn abandon(&mut self, instance: &InstanceId) {
+        self.touched.insert(instance.clone());
+        for no in self.on.remove(instance).unwrap_or_default() {
+            self.changes += 1;
+            self.tasks[no].state = TaskState::Withdrawn;
+            let worker_type = self.tasks[no].worker_type.clone();
+            self.runs_one_less(&worker_type);
+        }
+    }
+
     /// Takes waiting tasks away, the youngest first, as a user who cancels a build does.
     pub fn withdraw(&mut self, worker_type: &WorkerTypeName, keep: u64) {
         let Some(waiting) = self.waiting.get_mut(worker_type) else { return };

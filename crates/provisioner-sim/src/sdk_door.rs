@@ -29,7 +29,7 @@ use provisioner::ids::InstanceId;
 use provisioner::settings::Settings;
 use provisioner::source::{DemandError, DemandSource};
 
-use crate::wire::{self, Delivery, REGION};
+use crate::wire::{self, Answer, Delivery, REGION};
 use crate::world::World;
 
 /// How long a call is on its way to EC2, and its answer on the way back. Whoever gives up in between has
@@ -94,13 +94,7 @@ impl SdkDoor {
     ///
     /// None: a region is given.
     pub fn client(&self) -> Result<Client, NoRegion> {
-        let credentials = Credentials::new("AKIDSIMULATED", "simulated", None, None, "simulated");
-        let config = SdkConfig::builder()
-            .region(Region::new(REGION))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(SharedHttpClient::new(self.clone()))
-            .build();
-        Client::new(&config)
+        adapter(SharedHttpClient::new(self.clone()))
     }
 
     /// The world's queue, for a daemon under `settings`.
@@ -118,6 +112,65 @@ impl SdkDoor {
         watch(Moment::After, &effect, &mut world);
         delivery
     }
+}
+
+/// The real adapter over a transport.
+fn adapter(transport: SharedHttpClient) -> Result<Client, NoRegion> {
+    let credentials = Credentials::new("AKIDSIMULATED", "simulated", None, None, "simulated");
+    let config = SdkConfig::builder()
+        .region(Region::new(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(transport)
+        .build();
+    Client::new(&config)
+}
+
+/// The real adapter, talking to whatever answers the bodies of its calls.
+///
+/// # Errors
+///
+/// None: a region is given.
+pub fn client_of(
+    answers: impl Fn(&str) -> Answer + Send + Sync + 'static,
+) -> Result<Client, NoRegion> {
+    adapter(SharedHttpClient::new(Answers(Arc::new(answers))))
+}
+
+/// What answers the body of a call.
+#[derive(Clone)]
+struct Answers(Arc<dyn Fn(&str) -> Answer + Send + Sync>);
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answers")
+    }
+}
+
+impl HttpClient for Answers {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Answers {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let answer = self.0(&body(&request));
+        HttpConnectorFuture::ready(response(answer))
+    }
+}
+
+fn body(request: &HttpRequest) -> String {
+    String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned()
+}
+
+fn response(answer: Answer) -> Result<HttpResponse, ConnectorError> {
+    let status = StatusCode::try_from(answer.status)
+        .map_err(|error| ConnectorError::other(error.into(), None))?;
+    Ok(HttpResponse::new(status, SdkBody::from(answer.body)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -138,15 +191,12 @@ impl HttpConnector for SdkDoor {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let door = self.clone();
         HttpConnectorFuture::new(async move {
-            let body = request.body().bytes().unwrap_or_default();
-            let body = String::from_utf8_lossy(body).into_owned();
+            let body = body(&request);
             tokio::time::sleep(WAY).await;
             match door.deliver(&body) {
                 Delivery::Answered(answer, after) => {
                     tokio::time::sleep(after + WAY).await;
-                    let status = StatusCode::try_from(answer.status)
-                        .map_err(|error| ConnectorError::other(error.into(), None))?;
-                    Ok(HttpResponse::new(status, SdkBody::from(answer.body)))
+                    response(answer)
                 }
                 Delivery::Broken => {
                     tokio::time::sleep(WAY).await;
@@ -168,6 +218,8 @@ impl DemandSource for WorldQueue {
     async fn demand(&mut self, _: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
         tokio::time::sleep(2 * WAY).await;
         let configured = |name: &_| self.settings.worker_types.contains_key(name);
-        self.door.world().queue.demand(configured).map_err(DemandError::Other)
+        let (demand, slow) = self.door.world().demand(configured);
+        tokio::time::sleep(slow).await;
+        demand.map_err(DemandError::Other)
     }
 }

@@ -54,11 +54,14 @@ pub struct Answer {
 type CarryOut = fn(&mut World, Form) -> Result<Vec<Node>, Refusal>;
 
 /// The calls EC2 knows: what carries each out, and with which others it is throttled.
-const OPERATIONS: [(&str, CarryOut, Call); 18] = [
+const OPERATIONS: [(&str, CarryOut, Call); 21] = [
     ("RequestSpotInstances", spot_requests::request, Call::Request),
     ("CancelSpotInstanceRequests", spot_requests::cancel, Call::Cancel),
     ("TerminateInstances", instances::terminate, Call::Terminate),
     ("CreateTags", tags::create, Call::Tag),
+    ("CreateKeyPair", key_pairs::create, Call::KeyPair),
+    ("ImportKeyPair", key_pairs::import, Call::KeyPair),
+    ("DeleteKeyPair", key_pairs::delete, Call::KeyPair),
     ("DescribeAvailabilityZones", places::zones, Call::Describe),
     ("DescribeFleets", accounts::no_fleets, Call::Describe),
     ("DescribeImages", places::images, Call::Describe),

@@ -7,6 +7,7 @@
 
 mod asking;
 mod calls;
+mod demand;
 mod events;
 mod instances;
 mod look;
@@ -41,6 +42,7 @@ use throttle::Throttle;
 pub use asking::{Asking, Habits};
 pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
+pub(crate) use instances::NOTICE;
 pub use instances::{Machine, Machines};
 pub use requests::{Request, Requests};
 pub use truth::Bill;
@@ -90,10 +92,14 @@ pub struct World {
     pub settings: Arc<Settings>,
     /// The queue.
     pub queue: Queue,
+    /// Whether it answered when it was last asked.
+    pub queue_answered: bool,
     /// How it misbehaves.
     pub faults: Faults,
     /// Whose key pair our key-name names.
     pub key_pair: KeyPair,
+    /// Key pairs of other names, with their tags.
+    pub more_key_pairs: BTreeMap<String, BTreeMap<String, String>>,
     /// Every spot request there ever was.
     pub requests: Requests,
     /// Every instance there ever was.
@@ -134,12 +140,16 @@ pub struct World {
     /// Machines that are up and have room for a task, per worker type: idle since when, and the number.
     free_workers: BTreeMap<WorkerTypeName, BTreeSet<(Timestamp, usize)>>,
     ended: Bill,
+    /// The queue has left a running task out since it last told the truth.
+    left_out: bool,
     /// What becomes of requests and instances.
     fate: Chance,
     boots: Chance,
     lag: Chance,
     wakes: Chance,
     asks: Chance,
+    /// What the queue says.
+    says: Chance,
     /// What becomes of calls; also for drivers, who share it with them.
     pub(crate) network: Chance,
 }
@@ -152,8 +162,10 @@ impl World {
             looked: start,
             settings,
             queue: Queue::new(knowledge),
+            queue_answered: true,
             faults: Faults::default(),
             key_pair: KeyPair::Ours,
+            more_key_pairs: BTreeMap::new(),
             requests: Requests::default(),
             machines: Machines::default(),
             pools: Pools::default(),
@@ -176,11 +188,13 @@ impl World {
             shown: Shown::default(),
             free_workers: BTreeMap::new(),
             ended: Bill::default(),
+            left_out: false,
             fate: Chance::stream(seed, "fate"),
             boots: Chance::stream(seed, "boots"),
             lag: Chance::stream(seed, "lag"),
             wakes: Chance::stream(seed, "wakes"),
             asks: Chance::stream(seed, "asks"),
+            says: Chance::stream(seed, "says"),
             network: Chance::stream(seed, "network"),
         }
     }
@@ -227,7 +241,9 @@ impl World {
             Event::Idle(machine) => self.worker_tires(machine),
             Event::Ask(machine) => self.worker_asks(machine),
             Event::Stopping(machine) => self.worker_stops(machine),
-            Event::Notice(machine) => self.give_notice(machine),
+            // No more of them once the fault has ended.
+            Event::Notice(machine) if self.faults.interrupted > 0 => self.give_notice(machine),
+            Event::Notice(_) => {}
             Event::Interrupted(machine) => {
                 self.end_machine(machine, "instance-terminated-no-capacity");
             }
@@ -254,6 +270,11 @@ impl World {
     pub fn set_price(&mut self, pool: &str, at: Timestamp, price: UsdPerHour) {
         self.pools.set_price(pool, at, price);
         self.events.add(at, Event::Market);
+    }
+
+    /// From now on an instance-hour costs `price` in every pool that has one.
+    pub fn fix_prices(&mut self, price: UsdPerHour) {
+        self.pools.fix_prices(self.now, price);
     }
 
     /// Lets the capacity of `pool` follow a recorded trace.

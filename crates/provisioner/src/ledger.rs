@@ -57,6 +57,10 @@ pub struct Granted {
     /// When a describe call last showed it; kept from look to look, written when something else is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Timestamp>,
+    /// Since when its instance is seen. It stays for `visibility-window` from then on: another page may
+    /// still be answered by who has not heard of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrived: Option<Timestamp>,
     /// The highest price it may pay.
     pub max_price: Option<UsdPerHour>,
 }

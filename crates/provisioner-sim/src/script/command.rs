@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use provisioner::config::duration;
 use provisioner::money::UsdPerHour;
 
@@ -97,6 +98,8 @@ pub(super) enum Act {
     /// The process dies at this step of the next effects.
     Crash(u64),
     Restart,
+    /// The clock beside the provisioner is set: so far ahead of EC2's.
+    Clock(SignedDuration),
     LoseLedger,
     Round,
     /// Rounds as the engine wants them, for so long.
@@ -109,7 +112,7 @@ pub(super) enum Act {
 type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
 
 /// What each command wants, for whoever got it wrong.
-const FORMS: [(&str, &str); 28] = [
+const FORMS: [(&str, &str); 29] = [
     ("worker-type", "worker-type NAME INSTANCE-TYPE… [PROPERTY VALUE]…"),
     ("zones", "zones ZONE…"),
     ("max-instances", "max-instances N"),
@@ -134,6 +137,7 @@ const FORMS: [(&str, &str); 28] = [
     ("remove", "remove NAME"),
     ("crash", "crash STEP"),
     ("restart", "restart"),
+    ("clock", "clock ahead|behind TIME"),
     ("lose-ledger", "lose-ledger"),
     ("round", "round"),
     ("advance", "advance TIME"),
@@ -161,6 +165,7 @@ fn property(name: &str, value: &str) -> Result<Property, String> {
         "boot-timeout" => Property::BootTimeout(time(value)?),
         "idle-timeout" => Property::IdleTimeout(time(value)?),
         "max-lifetime" => Property::MaxLifetime(time(value)?),
+        "types" => Property::Types(value.split(',').map(str::to_owned).collect()),
         "max-price" => Property::MaxPrice(usd(value)?),
         _ => return Err(format!("`{name}` is not a property of a worker type")),
     })
@@ -289,6 +294,15 @@ impl Act {
             "remove" => Self::Remove(word()?),
             "crash" => Self::Crash(number(&word()?)?),
             "restart" => Self::Restart,
+            "clock" => {
+                let (to, off) = (word()?, time(&word()?)?);
+                let off = SignedDuration::try_from(off).map_err(|error| error.to_string())?;
+                match to.as_str() {
+                    "ahead" => Self::Clock(off),
+                    "behind" => Self::Clock(-off),
+                    _ => return Err(wrong()),
+                }
+            }
             "lose-ledger" => Self::LoseLedger,
             "round" => Self::Round,
             "advance" => Self::Advance(time(&word()?)?),

@@ -131,6 +131,7 @@ impl Play {
             }
             Act::Crash(step) => self.driver.crash_at = Some(self.driver.steps + step),
             Act::Restart => self.restart(),
+            Act::Clock(ahead) => self.driver.set_clock(ahead),
             Act::LoseLedger => {
                 self.driver.disk = Disk::default();
                 self.restart();
@@ -159,9 +160,7 @@ impl Play {
     fn reconfigure(&mut self, change: impl FnOnce(&mut Settings)) {
         let mut settings = Settings::clone(&self.driver.settings);
         change(&mut settings);
-        let settings = Arc::new(settings);
-        self.driver.settings = Arc::clone(&settings);
-        self.driver.engine.reconfigure(settings);
+        self.driver.reconfigure(Arc::new(settings));
     }
 
     fn restart(&mut self) {

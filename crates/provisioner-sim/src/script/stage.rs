@@ -35,8 +35,9 @@ impl Default for Stage {
 }
 
 /// One property of a worker type.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Property {
+    Types(Vec<String>),
     Max(u64),
     Min(u64),
     TasksPerInstance(u32),
@@ -78,6 +79,10 @@ impl Stage {
 
 pub(super) fn apply(worker_type: &mut WorkerType, property: Property) {
     match property {
+        Property::Types(types) => {
+            worker_type.instance_types =
+                types.iter().map(|it| InstanceType::from(it.as_str())).collect();
+        }
         Property::Max(n) => worker_type.max_instances = n,
         Property::Min(n) => worker_type.min_instances = n,
         Property::TasksPerInstance(n) => worker_type.tasks_per_instance = n,

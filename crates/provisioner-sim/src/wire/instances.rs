@@ -29,9 +29,9 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
     if asked.is_first() {
         world.looked = world.now;
     }
-    let now = world.now;
+    let as_of = world.shown_as_of();
     let shown = world.machines.numbered().filter_map(|(number, machine)| {
-        machine.record.seen(now).map(|instance| (number, (instance, machine)))
+        machine.record.seen(as_of).map(|instance| (number, (instance, machine)))
     });
     let all: Vec<_> = if ids.is_empty() {
         shown.collect()

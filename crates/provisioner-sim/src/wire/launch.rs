@@ -38,7 +38,7 @@ pub(super) fn read(world: &World, form: &mut Form) -> Result<LaunchCall, Refusal
     let max_price = form.text("SpotPrice").map(|text| price(&text)).transpose()?;
     let valid_until =
         form.time("ValidUntil")?.unwrap_or_else(|| clock::after(world.now, VALID_FOR));
-    let tags = tags_of_requests(form)?;
+    let tags = tags::at_creation(form, "spot-instances-request")?;
     let mut specification = form.structure("LaunchSpecification").unwrap_or_default();
     let call = launch_call(&mut specification, tags)?;
     specification.finish()?;
@@ -50,22 +50,6 @@ fn price(text: &str) -> Result<UsdPerHour, Refusal> {
         let message = format!("Value ({text}) for parameter price is invalid");
         refusal("InvalidParameterValue", message)
     })
-}
-
-fn tags_of_requests(form: &mut Form) -> Result<BTreeMap<String, String>, Refusal> {
-    let mut all = BTreeMap::new();
-    for mut specification in form.structures("TagSpecification") {
-        let resource = specification.required("ResourceType")?;
-        // EC2 takes tags for the requests and for nothing else.
-        if resource != "spot-instances-request" {
-            let message =
-                format!("'{resource}' is not a valid taggable resource type for this operation.");
-            return Err(refusal("InvalidParameterValue", message));
-        }
-        all.extend(tags::read(&mut specification)?);
-        specification.finish()?;
-    }
-    Ok(all)
 }
 
 fn launch_call(form: &mut Form, tags: BTreeMap<String, String>) -> Result<LaunchCall, Refusal> {

@@ -50,9 +50,9 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
     let dry_run = form.dry_run()?;
     form.finish()?;
     only_tried(dry_run)?;
-    let now = world.now;
-    world.tidy_requests(now);
-    let shown = |found| seen(found, now);
+    world.tidy_requests();
+    let as_of = world.shown_as_of();
+    let shown = |found| seen(found, as_of);
     let all: Vec<_> = if !ids.is_empty() {
         let mut named = Vec::new();
         for id in &ids {

@@ -24,6 +24,25 @@ pub(super) fn read(form: &mut Form) -> Result<BTreeMap<String, String>, Refusal>
     tags.collect()
 }
 
+/// `TagSpecification.N`: what a call tags that it makes, a `kind` of resource and nothing else.
+pub(super) fn at_creation(
+    form: &mut Form,
+    kind: &str,
+) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut all = BTreeMap::new();
+    for mut specification in form.structures("TagSpecification") {
+        let resource = specification.required("ResourceType")?;
+        if resource != kind {
+            let message =
+                format!("'{resource}' is not a valid taggable resource type for this operation.");
+            return Err(refusal("InvalidParameterValue", message));
+        }
+        all.extend(read(&mut specification)?);
+        specification.finish()?;
+    }
+    Ok(all)
+}
+
 /// `CreateTags`.
 pub(super) fn create(world: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
     let effect = asked(world, form)?;

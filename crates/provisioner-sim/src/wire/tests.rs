@@ -323,3 +323,29 @@ fn the_surroundings_are_told_and_are_not_those_of_aws() {
     world.key_pair = KeyPair::Absent;
     assert_eq!(refused(&mut world, pairs).1, "InvalidKeyPair.NotFound");
 }
+
+#[test]
+fn key_pairs_are_made_shown_and_deleted() {
+    let mut world = world();
+    let tag = "&TagSpecification.1.ResourceType=key-pair\
+               &TagSpecification.1.Tag.1.Key=provisioner%3Akey-name&TagSpecification.1.Tag.1.Value=a";
+    let create = format!("Action=CreateKeyPair&KeyName=a&KeyType=ed25519&KeyFormat=pem{tag}");
+    let made = ok(&mut world, &create);
+    assert!(texts(&made, "keyMaterial")[0].starts_with("-----BEGIN"), "{made}");
+    assert_eq!(refused(&mut world, &create).1, "InvalidKeyPair.Duplicate");
+    let import = format!("Action=ImportKeyPair&KeyName=b&PublicKeyMaterial=c3No{tag}");
+    assert_eq!(texts(&ok(&mut world, &import), "keyName"), ["b"]);
+    let all = ok(&mut world, "Action=DescribeKeyPairs");
+    assert_eq!(texts(&all, "keyName"), ["a", "b", "provisioner-test-sim"]);
+    let one = ok(&mut world, "Action=DescribeKeyPairs&KeyName.1=a");
+    assert_eq!(texts(&one, "value"), ["a"]);
+    for _ in 0..2 {
+        ok(&mut world, "Action=DeleteKeyPair&KeyName=a");
+        assert_eq!(
+            refused(&mut world, "Action=DescribeKeyPairs&KeyName.1=a").1,
+            "InvalidKeyPair.NotFound"
+        );
+    }
+    ok(&mut world, "Action=DeleteKeyPair&KeyName=provisioner-test-sim");
+    assert_eq!(world.key_pair, KeyPair::Absent);
+}

@@ -22,7 +22,7 @@ const PREFIX: &str = "i-sim";
 
 /// A spot instance interruption notice comes this long before the end (EC2 User Guide, "Spot Instance
 /// interruption notices").
-pub(super) const NOTICE: Duration = Duration::from_mins(2);
+pub(crate) const NOTICE: Duration = Duration::from_mins(2);
 
 /// An instance and the worker on it.
 #[derive(Clone, Debug)]
@@ -206,9 +206,9 @@ impl World {
     }
 
     pub(super) fn change_machine(&mut self, no: usize, change: impl FnOnce(&mut Instance)) {
-        let (visible, now) = (self.visible(), self.now);
+        let (visible, oldest) = (self.visible(), self.oldest_shown());
         let record = &mut self.machines.at_mut(no).record;
-        record.settle(now);
+        record.settle(oldest);
         let visible = record.change(visible, change);
         self.shown.add(visible, Record::Machine(no));
     }

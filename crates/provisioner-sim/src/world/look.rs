@@ -1,7 +1,9 @@
 //! What describe calls show: one complete look, as the adapter makes of all their pages.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use provisioner::ids::SpotRequestId;
 use provisioner::look::Look;
 use provisioner::observed::{Instance, Observation, SpotRequestState};
@@ -11,6 +13,7 @@ use super::World;
 use super::calls::refusal;
 use super::throttle::Call;
 use crate::deployment::key;
+use crate::faults::Faults;
 
 /// Records per page of a describe call, at most (EC2 API Reference, `DescribeInstances`).
 pub(super) const PAGE: usize = 1000;
@@ -23,14 +26,15 @@ impl World {
     /// EC2 refuses a page; then there is no look at all.
     pub fn look(&mut self, tracked: &BTreeSet<SpotRequestId>) -> Result<Observation, Refusal> {
         self.is_blind()?;
-        let mut observation = self.observe(tracked);
+        let as_of = self.shown_as_of();
+        let mut observation = self.observe_as_of(tracked, as_of);
         let records = (observation.instances.len(), observation.spot_requests.len());
         self.read_pages(records)?;
         if self.network.percent(self.faults.shifted) {
             self.shift(&mut observation);
         }
         self.looked = self.now;
-        self.tidy_requests(self.now);
+        self.tidy_requests();
         Ok(observation)
     }
 
@@ -87,14 +91,33 @@ impl World {
         observation.spot_requests.reverse();
     }
 
+    /// As of when a page shows what it shows: not always the present.
+    pub(crate) fn shown_as_of(&mut self) -> Timestamp {
+        let Faults { backwards, back, .. } = self.faults;
+        if back.is_zero() || !self.network.percent(backwards) {
+            return self.now;
+        }
+        let back = self.network.between(Duration::ZERO, back);
+        self.now.checked_sub(back).unwrap_or(self.now)
+    }
+
+    /// The earliest that any page may still show.
+    pub(super) fn oldest_shown(&self) -> Timestamp {
+        self.now.checked_sub(self.faults.back).unwrap_or(self.now)
+    }
+
     /// Everything under our key-name that describe calls show now, and the `tracked` requests.
     pub fn observe(&self, tracked: &BTreeSet<SpotRequestId>) -> Observation {
+        self.observe_as_of(tracked, self.now)
+    }
+
+    fn observe_as_of(&self, tracked: &BTreeSet<SpotRequestId>, as_of: Timestamp) -> Observation {
         let ours = key();
         let instances: Vec<Instance> = self
             .machines
             .iter()
             .filter(|(_, machine)| machine.key == ours)
-            .filter_map(|(_, machine)| machine.record.seen(self.now).cloned())
+            .filter_map(|(_, machine)| machine.record.seen(as_of).cloned())
             .collect();
         // As the adapter does: the requests of instances that do not say themselves what they are.
         let untagged = instances
@@ -110,7 +133,7 @@ impl World {
             .map(|no| (no, self.requests.at(no)))
             .filter(|(_, request)| request.key == ours)
             .filter_map(|(no, request)| {
-                let request = request.record.seen(self.now)?;
+                let request = request.record.seen(as_of)?;
                 let on_the_pages =
                     matches!(request.state, SpotRequestState::Open | SpotRequestState::Active);
                 (on_the_pages || by_id.contains(&no)).then(|| request.clone())

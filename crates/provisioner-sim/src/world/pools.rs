@@ -28,6 +28,14 @@ impl Pools {
         self.prices.entry(pool.to_owned()).or_default().push((at, price));
     }
 
+    /// From now on an instance-hour costs `price` in every pool that has one.
+    pub(super) fn fix_prices(&mut self, now: Timestamp, price: UsdPerHour) {
+        for steps in self.prices.values_mut() {
+            steps.retain(|(at, _)| *at < now);
+            steps.push((now, price));
+        }
+    }
+
     /// Says when there is capacity.
     pub fn follow(&mut self, pool: &str, trace: Trace) {
         self.traces.insert(pool.to_owned(), trace);

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use provisioner::clock;
 use provisioner::ids::{KeyName, SpotRequestId};
 use provisioner::launch::{LaunchCall, Pool};
@@ -146,9 +145,9 @@ impl World {
     }
 
     pub(super) fn change_request(&mut self, no: usize, change: impl FnOnce(&mut SpotRequest)) {
-        let (visible, now) = (self.visible(), self.now);
+        let (visible, now, oldest) = (self.visible(), self.now, self.oldest_shown());
         let record = &mut self.requests.all[no].record;
-        record.settle(now);
+        record.settle(oldest);
         let visible = record.change(visible, |request| {
             let before = (request.status_code.clone(), request.status_message.clone());
             change(request);
@@ -253,22 +252,23 @@ impl World {
     }
 
     /// Drops those that no describe call shows as open or active any more.
-    pub(crate) fn tidy_requests(&mut self, now: Timestamp) {
+    pub(crate) fn tidy_requests(&mut self) {
         let current: Vec<usize> = self.requests.current.iter().copied().collect();
         for no in current {
-            self.tidy_request(no, now);
+            self.tidy_request(no);
         }
     }
 
     /// Drops it, if no describe call shows it as open or active any more.
-    pub(super) fn tidy_request(&mut self, no: usize, now: Timestamp) {
+    pub(super) fn tidy_request(&mut self, no: usize) {
+        let oldest = self.oldest_shown();
         let record = &mut self.requests.all[no].record;
-        record.settle(now);
+        record.settle(oldest);
         let lives = |state: &SpotRequestState| {
             matches!(state, SpotRequestState::Open | SpotRequestState::Active)
         };
         let stays = lives(&record.truth().state)
-            || record.seen(now).is_none_or(|request| lives(&request.state));
+            || record.seen(oldest).is_none_or(|request| lives(&request.state));
         if !stays {
             self.requests.current.remove(&no);
         }

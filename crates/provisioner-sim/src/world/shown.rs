@@ -74,7 +74,7 @@ impl World {
             }
         }
         for no in &requests {
-            self.tidy_request(*no, self.now);
+            self.tidy_request(*no);
         }
         // As the adapter does: the requests of instances that do not say themselves what they are.
         let untagged =

@@ -16,6 +16,8 @@ pub enum Call {
     Terminate,
     /// `CreateTags`.
     Tag,
+    /// `CreateKeyPair`, `ImportKeyPair` and `DeleteKeyPair`.
+    KeyPair,
 }
 
 /// How many calls may be made: at once, and on average.
@@ -33,7 +35,7 @@ impl Call {
     pub fn rate(self) -> Rate {
         let (per_second, burst) = match self {
             Self::Describe => (20.0, 100.0),
-            Self::Request | Self::Cancel => (5.0, 50.0),
+            Self::Request | Self::Cancel | Self::KeyPair => (5.0, 50.0),
             Self::Terminate => (5.0, 100.0),
             Self::Tag => (10.0, 100.0),
         };
@@ -42,15 +44,29 @@ impl Call {
 }
 
 /// The buckets of one account in one region.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Throttle {
+    /// What part of EC2's own limits is left to us: others call it from the same account.
+    share: f64,
     buckets: Vec<(Call, f64, Timestamp)>,
 }
 
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::with_share(1.0)
+    }
+}
+
 impl Throttle {
+    /// Buckets of which others in the account leave `share` (0 to 1).
+    pub fn with_share(share: f64) -> Self {
+        Self { share, buckets: Vec::new() }
+    }
+
     /// Takes a token for `call`. `false`: there is none, the call is refused.
     pub fn admits(&mut self, call: Call, now: Timestamp) -> bool {
         let Rate { burst, per_second } = call.rate();
+        let (burst, per_second) = (burst * self.share, per_second * self.share);
         let place = self.buckets.iter().position(|(kind, ..)| *kind == call);
         let place = place.unwrap_or_else(|| {
             self.buckets.push((call, burst, now));

@@ -19,6 +19,25 @@ impl World {
         self.claim(worker_type);
     }
 
+    /// Whoever asked for them gives all running tasks of `worker_type` up.
+    pub fn abandon_tasks(&mut self, worker_type: &WorkerTypeName) {
+        let busy: Vec<usize> = self
+            .machines
+            .numbered()
+            .filter(|(_, machine)| machine.worker_type.as_ref() == Some(worker_type))
+            .filter(|(_, machine)| self.queue.runs(&machine.truth().id) > 0)
+            .map(|(no, _)| no)
+            .collect();
+        for no in busy {
+            let id = self.machines.at(no).truth().id.clone();
+            self.queue.abandon(&id);
+            self.leaves_the_free(no);
+            self.machines.at_mut(no).idle_since = self.now;
+            self.becomes_free(no);
+            self.watch_idle(no);
+        }
+    }
+
     pub(super) fn worker_starts(&mut self, no: usize) {
         let now = self.now;
         let machine = self.machines.at_mut(no);

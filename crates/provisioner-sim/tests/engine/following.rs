@@ -12,7 +12,7 @@ use provisioner_sim::deployment::{at, mins, name, secs, settings, start, worker_
 use provisioner_sim::driver::{Disk, Driver, End};
 use provisioner_sim::faults::Faults;
 use provisioner_sim::queue::Knowledge;
-use provisioner_sim::random::{self, CHAOS, Meddling, ZONES};
+use provisioner_sim::random::{self, Case, Chaos, Habits, Meddling, ZONES};
 use provisioner_sim::world::World;
 
 const SEEDS: u64 = 80;
@@ -20,21 +20,29 @@ const SEEDS: u64 = 80;
 /// A random world as `random_worlds` plays it.
 struct Player {
     driver: Driver,
-    rng: Chance,
+    chaos: Chaos,
 }
 
 impl Player {
-    fn new(world: World, mut rng: Chance) -> Self {
+    fn new(case: &Case, follows: bool) -> Self {
+        let (world, chaos) = random::world(case);
         let mut driver = Driver::new(world, &ZONES);
-        driver.saves_memory = rng.percent(60);
-        driver.pace = secs(rng.below(3));
-        Self { driver, rng }
+        driver.world.keep_habits(random::worker_habits(case));
+        let habits = Habits::of(case);
+        (driver.saves_memory, driver.pace) = (habits.saves_memory, habits.pace);
+        if follows {
+            driver.follow();
+        }
+        Self { driver, chaos }
     }
 
     fn step(&mut self, meddles: bool) {
-        let Self { driver, rng } = self;
+        let Self { driver, chaos } = self;
+        let mut wakes = false;
         if meddles {
-            match random::meddle(&mut driver.world, &driver.settings, rng) {
+            let meddled = chaos.meddle(&mut driver.world, &driver.settings);
+            wakes = meddled.wakes;
+            match meddled.meddling {
                 Meddling::None => {}
                 Meddling::Crash(steps) => driver.crash_at = Some(driver.steps + steps),
                 Meddling::LoseDisk => {
@@ -42,13 +50,8 @@ impl Player {
                     driver.restart(Arc::clone(&driver.settings));
                 }
                 Meddling::Reconfigure(settings) => driver.restart(Arc::from(settings)),
+                Meddling::SetClock(to) => driver.set_clock(to),
             }
-        }
-        // A clock is set, now and then, also back.
-        if meddles && rng.percent(2) {
-            driver.skew = jiff::SignedDuration::from_secs(10)
-                * i32::try_from(rng.below(9)).unwrap()
-                - jiff::SignedDuration::from_secs(40);
         }
         let mut wake = match driver.round() {
             End::Round(report) => report.wake,
@@ -56,11 +59,11 @@ impl Player {
             End::Crashed => {
                 driver.crash_at = None;
                 driver.restart(Arc::clone(&driver.settings));
-                clock::after(driver.world.now, secs(1))
+                clock::after(driver.clock(), secs(1))
             }
         };
-        if rng.percent(10) {
-            wake = wake.min(clock::after(driver.world.now, secs(2)));
+        if wakes {
+            wake = wake.min(clock::after(driver.clock(), secs(2)));
         }
         driver.wait(wake);
     }
@@ -87,12 +90,9 @@ fn compare(whole: &Driver, follows: &Driver, what: &str) {
 fn changes_alone_come_to_the_same_as_whole_looks() {
     let mut rounds = 0;
     for seed in 0..SEEDS {
-        let (world, rng) = random::world(seed);
-        let mut whole = Player::new(world.clone(), rng.clone());
-        let mut follows = Player::new(world, rng);
-        follows.driver.follow();
-        let chaos = clock::after(whole.driver.world.now, CHAOS);
-        while whole.driver.world.now < chaos {
+        let case = Case::new(seed);
+        let (mut whole, mut follows) = (Player::new(&case, false), Player::new(&case, true));
+        while whole.chaos.goes_on(&whole.driver.world) {
             whole.step(true);
             follows.step(true);
             rounds += 1;
@@ -102,7 +102,7 @@ fn changes_alone_come_to_the_same_as_whole_looks() {
             random::heal(&mut player.driver.world);
             player.driver.crash_at = None;
         }
-        let settled = random::settled(whole.driver.world.now);
+        let settled = clock::after(whole.driver.world.now, mins(45));
         while whole.driver.world.now < settled {
             whole.step(false);
             follows.step(false);
@@ -114,8 +114,8 @@ fn changes_alone_come_to_the_same_as_whole_looks() {
 }
 
 /// A random world in which calls do not fail, under policies that do not learn.
-fn reliable(seed: u64) -> (World, Chance) {
-    let (mut world, rng) = random::world(seed);
+fn reliable(case: &Case) -> (World, Chaos) {
+    let (mut world, chaos) = random::world(case);
     let mut settings = Settings::clone(&world.settings);
     for worker_type in settings.worker_types.values_mut() {
         worker_type.policy = Policy::BASIC;
@@ -124,13 +124,17 @@ fn reliable(seed: u64) -> (World, Chance) {
     let Faults { never_filled, never_claims, interrupted, lag, fill, .. } = world.faults;
     world.faults =
         Faults { never_filled, never_claims, interrupted, lag, fill, ..Faults::default() };
-    (world, rng)
+    world.throttle = None;
+    (world, chaos)
 }
 
 /// Half an hour with something new every few minutes, then quiet hours. Returns the plans that were not
 /// empty, with their time, and how many rounds were left out.
 fn quiet_hours(seed: u64, skips: bool) -> (Driver, Vec<(Timestamp, Plan)>, u64) {
-    let (world, mut rng) = reliable(seed);
+    // Not one whose workers may say something at any time.
+    let case = Case { without: ["asking", "clock"].into(), ..Case::new(seed) };
+    let (world, mut chaos) = reliable(&case);
+    let mut rng = Chance::stream(seed, "pauses");
     let mut driver = Driver::new(world, &ZONES);
     driver.follow();
     let began = driver.world.now;
@@ -139,7 +143,7 @@ fn quiet_hours(seed: u64, skips: bool) -> (Driver, Vec<(Timestamp, Plan)>, u64) 
     while driver.world.now < clock::after(began, mins(180)) {
         if next_event <= driver.world.now {
             // What happens to the process does not happen here.
-            let _ = random::meddle(&mut driver.world, &driver.settings, &mut rng);
+            let _ = chaos.meddle(&mut driver.world, &driver.settings);
             let early = driver.world.now < clock::after(began, mins(30));
             let pause = if early { rng.below(200) } else { rng.below(6000) };
             next_event = clock::after(next_event, secs(10 * pause));

@@ -64,17 +64,17 @@ async fn comes_right(rig: &mut Rig, n: u64) {
     let ledger = rig.ledger();
     let world = rig.door.world();
     let (linux, large) = (world.count(&name("linux")), world.count(&name("large")));
-    assert_eq!(linux, TASKS + 2, "{what}: doubled or forgotten\n{}", rig.story());
+    assert_eq!(linux, TASKS + 2, "{what}: doubled or forgotten\n{}", rig.end_of_story());
     assert_eq!(world.queue.pending(&name("linux")), 0, "{what}");
-    assert!(large <= 1, "{what}: {large} left of `large`\n{}", rig.story());
-    assert_eq!(world.open().count(), 0, "{what}\n{}", rig.story());
+    assert!(large <= 1, "{what}: {large} left of `large`\n{}", rig.end_of_story());
+    assert_eq!(world.open().count(), 0, "{what}\n{}", rig.end_of_story());
     for (id, machine) in world.live() {
         assert_eq!(machine.truth().tags.worker_type, machine.worker_type, "{what}: {id} leaks");
     }
     assert!(ledger.intents.is_empty(), "{what}: {ledger:?}");
     // Nothing was bought beyond what is there: every request is one that was needed.
     let made = world.requests.len() as u64;
-    assert!(made <= TASKS + 2 + 3, "{what}: {made} requests in all\n{}", rig.story());
+    assert!(made <= TASKS + 2 + 3, "{what}: {made} requests in all\n{}", rig.end_of_story());
 }
 
 async fn dropped_at_every_poll(lag: Duration) {
@@ -88,7 +88,7 @@ async fn dropped_at_every_poll(lag: Duration) {
         };
         let kinds: BTreeSet<_> = rig.plan.actions.iter().map(|it| it.kind.as_str()).collect();
         let all = BTreeSet::from(["cancel", "request", "tag", "terminate"]);
-        assert_eq!(kinds, all, "\n{}", rig.story());
+        assert_eq!(kinds, all, "\n{}", rig.end_of_story());
         assert!(polls < n && polls >= 15, "{polls} polls of a busy round");
         rig.wait(wake(&end)).await;
         return comes_right(&mut rig, n).await;

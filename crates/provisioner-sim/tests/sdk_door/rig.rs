@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use provisioner::daemon::{Absent, Birth, Daemon, RoundEnd, Turn};
+use provisioner::daemon::{Absent, Birth, Clock, Daemon, RoundEnd, Turn};
 use provisioner::engine::{Desk, DeskCounts, Effect, ExecutedResult, Plan, Report};
 use provisioner::ledger::Ledger;
 use provisioner::observed::Observation;
@@ -34,6 +34,8 @@ pub(crate) struct Rig {
     daemon: Option<Daemon<WorldQueue>>,
     disk: StateDir,
     births: u64,
+    /// How far the clock beside the daemon is ahead of EC2's.
+    ahead: SignedDuration,
     watched: Arc<Mutex<Watched>>,
     _home: TempDir,
 }
@@ -78,6 +80,7 @@ impl Rig {
             daemon: None,
             disk,
             births: 0,
+            ahead: SignedDuration::ZERO,
             watched: Arc::default(),
             _home: home,
         };
@@ -94,7 +97,7 @@ impl Rig {
     fn start(&mut self) {
         self.daemon = None;
         self.births += 1;
-        let birth = Birth { clock: self.door.clock(), nonce: self.births };
+        let birth = Birth { clock: self.clock(), nonce: self.births };
         let (settings, queue) =
             (Arc::clone(&self.settings), self.door.queue(Arc::clone(&self.settings)));
         self.know_the_secret();
@@ -103,7 +106,7 @@ impl Rig {
             Daemon::born(settings, key(), client, queue, &self.disk, Absent::IsLost, birth);
         let daemon = daemon.unwrap();
         if let Some(desk) = daemon.desk() {
-            self.door.world().attend(desk.clone(), SignedDuration::ZERO);
+            self.door.world().attend(desk.clone(), self.ahead);
         }
         self.daemon = Some(daemon);
     }
@@ -115,6 +118,22 @@ impl Rig {
             std::fs::create_dir_all(self.disk.path()).unwrap();
             let secret = serde_json::json!({ "version": 1, "secret": stop_secret() });
             std::fs::write(path, secret.to_string()).unwrap();
+        }
+    }
+
+    /// The clock beside the daemon.
+    pub(crate) fn clock(&self) -> Clock {
+        let now = self.door.clock().now();
+        Clock::showing(now.checked_add(self.ahead).unwrap())
+    }
+
+    /// The process ends, and another starts beside a clock that is so far ahead of EC2's.
+    pub(crate) fn set_clock(&mut self, ahead: SignedDuration) {
+        if self.ahead != ahead {
+            self.ahead = ahead;
+            self.tell(&format!("the clock is set to {ahead:#} ahead"));
+            let settings = Arc::clone(&self.settings);
+            self.restart(&settings);
         }
     }
 
@@ -158,14 +177,20 @@ impl Rig {
         }));
     }
 
-    fn tell(&self, line: &str) {
+    /// Adds a line to the story.
+    pub(crate) fn tell(&self, line: &str) {
         let at = self.door.clock().now();
         self.watched.lock().unwrap().story.push(format!("{at} {line}"));
     }
 
+    /// What happened, a line each.
+    pub(crate) fn story(&self) -> Vec<String> {
+        self.watched.lock().unwrap().story.clone()
+    }
+
     /// What happened last.
-    pub(crate) fn story(&self) -> String {
-        let story = &self.watched.lock().unwrap().story;
+    pub(crate) fn end_of_story(&self) -> String {
+        let story = self.story();
         story[story.len().saturating_sub(60)..].join("\n")
     }
 
@@ -223,7 +248,7 @@ impl Rig {
 
     /// Until the next round is due, or for the least a computer takes.
     pub(crate) async fn wait(&self, wake: Timestamp) {
-        let now = self.door.clock().now();
+        let now = self.clock().now();
         let wait = provisioner::clock::age(now, wake).max(Duration::from_millis(100));
         tokio::time::sleep(wait).await;
     }
@@ -253,11 +278,18 @@ impl Rig {
         ledger(&self.disk).expect("a ledger on the disk")
     }
 
+    /// What must not happen and did, if it did.
+    pub(crate) fn sound(&self) -> Result<(), String> {
+        let violations = &self.door.world().violations;
+        if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
+    }
+
     /// Fails with the story, if something forbidden happened.
     #[track_caller]
     pub(crate) fn assert_sound(&self, what: &str) {
-        let violations = self.door.world().violations.clone();
-        assert!(violations.is_empty(), "{what}: {violations:#?}\n{}", self.story());
+        if let Err(violations) = self.sound() {
+            panic!("{what}: {violations}\n{}", self.end_of_story());
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::engine::join::Join;
 use crate::engine::memory::{CoolDown, Failures, Memory};
 use crate::engine::plan::{Note, NoteKind};
 use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
-use crate::ledger::{Intent, Ledger};
+use crate::ledger::{Granted, Intent, Ledger};
 use crate::look::Changes;
 use crate::money::UsdPerHour;
 use crate::observed::{Instance, KeyPair, Observation, SpotRequestState};
@@ -179,26 +179,34 @@ impl Settle<'_> {
         let notes = &mut settled.notes;
         let mut settles = BTreeSet::new();
         self.ledger.granted.retain(|id, granted| {
-            if let Some(request) = join.request(id) {
+            let request = join.request(id);
+            if join.has_instance(id) {
+                granted.arrived.get_or_insert(now);
+            }
+            // Its instance is counted as that. For some time the next page may not show it again.
+            let ended = [SpotRequestState::Closed, SpotRequestState::Failed];
+            let may_hide = granted.arrived.is_some_and(|since| now < clock::after(since, window))
+                && request.is_none_or(|it| !ended.contains(&it.state));
+            if join.has_instance(id) {
+                // The request alone says whose the instance is, and EC2 does not show it yet.
+                let stays = may_hide || request.is_none() && untagged.contains(id);
+                if stays {
+                    arrived.insert(id.clone());
+                } else {
+                    settles.insert(id.clone());
+                }
+                return stays;
+            }
+            if let Some(request) = request {
                 granted.last_seen = Some(now);
                 let open = matches!(
                     request.state,
                     SpotRequestState::Open | SpotRequestState::Unrecognised(_)
                 );
-                let stays = !join.has_instance(id) && (open || fulfilled.contains_key(id));
-                if !stays {
-                    settles.insert(id.clone());
-                }
-                return stays;
+                return open || may_hide || fulfilled.contains_key(id);
             }
-            if join.has_instance(id) {
-                // The request alone says whose the instance is, and EC2 does not show it yet.
-                arrived.insert(id.clone());
-                let stays = untagged.contains(id);
-                if !stays {
-                    settles.insert(id.clone());
-                }
-                return stays;
+            if granted.arrived.is_some() {
+                return may_hide;
             }
             let known = granted.last_seen.map_or(granted.at, |seen| seen.max(granted.at));
             if now < clock::after(known, window) {
@@ -223,11 +231,31 @@ impl Settle<'_> {
         }
 
         if !self.ledger.intents.is_empty() {
-            for (request, _) in &join.requests {
-                if let Some(token) = &request.tags.intent
-                    && self.ledger.intents.contains_key(token)
-                {
-                    *settled.seen_by_intent.entry(token.clone()).or_default() += 1;
+            for &(request, has_instance) in &join.requests {
+                let Some((token, intent)) = request
+                    .tags
+                    .intent
+                    .as_ref()
+                    .and_then(|token| self.ledger.intents.get_key_value(token))
+                else {
+                    continue;
+                };
+                *settled.seen_by_intent.entry(token.clone()).or_default() += 1;
+                if request.state == SpotRequestState::Active {
+                    // As if its answer had come: the next page may not show it again.
+                    let granted = self.ledger.granted.entry(request.id.clone());
+                    granted.or_insert_with(|| Granted {
+                        worker_type: intent.call.worker_type.clone(),
+                        token: token.clone(),
+                        pool: intent.call.pool(),
+                        at: intent.call.decided,
+                        last_seen: Some(now),
+                        arrived: has_instance.then_some(now),
+                        max_price: intent.call.max_price,
+                    });
+                    if has_instance {
+                        settled.index.arrived.insert(request.id.clone());
+                    }
                 }
             }
         }

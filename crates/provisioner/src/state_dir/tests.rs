@@ -30,6 +30,7 @@ fn a_ledger() -> Ledger {
             pool: Pool { instance_type: "c7g.large".into(), zone: None },
             at: now(),
             last_seen: None,
+            arrived: None,
             max_price: None,
         },
     );

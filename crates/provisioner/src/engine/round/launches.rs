@@ -187,6 +187,7 @@ impl Engine {
                     pool: call.pool(),
                     at: now,
                     last_seen: None,
+                    arrived: None,
                     max_price: call.max_price,
                 },
             );

@@ -43,7 +43,7 @@ impl Settle<'_> {
         let mut ended: Vec<(&SpotRequest, WorkerTypeName, Pool)> = Vec::new();
 
         for &(request, has_instance) in &join.requests {
-            let granted = self.ledger.granted.get(&request.id);
+            let granted = self.ledger.granted.get(&request.id).filter(|it| it.arrived.is_none());
             let before = open_before.remove(&request.id);
             // Most are fulfilled long since, and their instances are there.
             if request.state == SpotRequestState::Active
@@ -94,6 +94,7 @@ impl Settle<'_> {
                             pool: pool.clone(),
                             at: asked,
                             last_seen: Some(self.now),
+                            arrived: None,
                             max_price: price,
                         };
                         self.ledger.granted.insert(request.id.clone(), adopted);

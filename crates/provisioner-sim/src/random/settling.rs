@@ -1,0 +1,333 @@
+//! How soon everything comes right once the faults have ended.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use provisioner::engine::{Action, ActionKind, Note, NoteKind, Plan};
+use provisioner::ids::{SpotRequestId, WorkerTypeName};
+use provisioner::ledger::Ledger;
+use provisioner::observed::{InstanceState, KeyPair, OwnTags};
+use provisioner::settings::Settings;
+
+use crate::deployment::mins;
+use crate::faults::Faults;
+use crate::queue::Knowledge;
+use crate::world::{Habits, World};
+
+/// Rounds until the demand is met.
+const ROUNDS: u32 = 10;
+
+/// The longest boot in a random world: EC2 takes 25 s, the worker 90 s.
+const BOOT: Duration = Duration::from_secs(115);
+
+/// So many empty plans in a row are a fixed point.
+const QUIET: u32 = 30;
+
+/// Faults stop. Every build is given up, and long tasks wait instead.
+pub fn heal(world: &mut World) {
+    world.faults = Faults::default();
+    world.throttle = None;
+    world.pools.dry.clear();
+    world.pools.free.clear();
+    world.fix_prices(super::CALM_PRICE);
+    world.quotas.clear();
+    world.bad.clear();
+    world.refused.clear();
+    world.queue.down = false;
+    world.keep_habits(Habits::default());
+    // What boots and never works is replaced for ever, as far as it is known.
+    let broken: Vec<_> = world
+        .live()
+        .filter(|(_, machine)| machine.never_claims && machine.worker_type.is_some())
+        .map(|(id, _)| id.clone())
+        .collect();
+    for id in broken {
+        world.end(&id, "instance-terminated-by-user");
+    }
+    let waiting: Vec<SpotRequestId> = world.open().map(|request| request.id.clone()).collect();
+    for id in waiting {
+        world.fulfil(&id);
+    }
+    let types = world.settings.worker_types.clone();
+    for ((name, worker_type), n) in types.iter().zip(1..) {
+        world.queue.withdraw(name, 0);
+        world.abandon_tasks(name);
+        // Machines that are ended for their age are replaced for ever where tasks last longer.
+        if worker_type.max_lifetime.is_none_or(|age| age > mins(120)) {
+            // A minimum that has nothing to do is replaced for ever.
+            let least = worker_type.min_instances * u64::from(worker_type.tasks_per_instance);
+            world.add_tasks(name, n.max(least), mins(600));
+        }
+    }
+}
+
+/// Watches a healed world come right: within ten rounds and a boot the demand of a worker type is met and no
+/// request left over; from then on nothing is asked for; and once idle workers have ended themselves, or
+/// were ended, nothing is left over and every plan is empty.
+///
+/// Time counts from when describe calls show everything and the last interruption notice has run out. A
+/// pause that is documented, and that holds back what is wanted, is no round, for as long as it may last.
+#[derive(Clone, Debug)]
+pub struct Settling {
+    /// When all that was before the end of the faults has shown.
+    shown: Timestamp,
+    window: Duration,
+    /// How long machines may stay that nobody needs.
+    excess: Duration,
+    /// Of each worker type; `None` is all else.
+    counts: BTreeMap<Option<WorkerTypeName>, Count>,
+    quiet: u32,
+    /// When all demand was met.
+    met: Option<Timestamp>,
+}
+
+/// Rounds of a worker type since its last pause.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    rounds: u32,
+    /// When the last round was that counts.
+    at: Timestamp,
+}
+
+impl Count {
+    /// Ten rounds are over, and a boot after them.
+    fn is_due(self, now: Timestamp) -> bool {
+        self.rounds >= ROUNDS && now >= clock::after(self.at, BOOT)
+    }
+}
+
+impl Settling {
+    /// Heals `world`, and begins.
+    pub fn begin(world: &mut World, settings: &Settings) -> Self {
+        let Faults { lag, back, .. } = world.faults;
+        heal(world);
+        let shown = clock::after(world.now, (lag + back).max(crate::world::NOTICE));
+        let idle = world.settings.worker_types.values().map(|it| it.idle_timeout).max();
+        let names = settings.worker_types.keys().cloned().map(Some);
+        let count = Count { rounds: 0, at: shown };
+        Self {
+            shown,
+            window: settings.provisioner.visibility_window,
+            excess: BOOT + idle.unwrap_or_default(),
+            counts: names.chain([None]).map(|name| (name, count)).collect(),
+            quiet: 0,
+            met: None,
+        }
+    }
+
+    /// How long the pause that a note tells of may last from the end of the faults on. `None`: it is none.
+    fn longest(&self, note: &Note) -> Option<Duration> {
+        match note.kind {
+            // `LONGEST_PAUSE` of a pool or a quota.
+            NoteKind::CoolingDown | NoteKind::QuotaExceeded => Some(mins(10)),
+            // `LONGEST_PAUSE` of a worker type whose launches failed in a row.
+            NoteKind::Paused => Some(mins(60)),
+            // What was asked for is trusted to come for so long.
+            NoteKind::LedgerLost | NoteKind::InFlight => Some(self.window),
+            // The longest pause after throttled rounds.
+            NoteKind::Throttled => Some(mins(1)),
+            // The room is taken by machines that nobody needs any more.
+            NoteKind::AtLimit => Some(self.excess),
+            _ => None,
+        }
+    }
+
+    /// Whether a pause holds back what `name` wants.
+    fn is_paused(
+        &self,
+        name: Option<&WorkerTypeName>,
+        world: &World,
+        settings: &Settings,
+        plan: &Plan,
+        ledger: &Ledger,
+    ) -> bool {
+        let now = world.now;
+        let within = |time: Duration| now < clock::after(self.shown, time);
+        // By a clock that may have been half a window ahead.
+        if ledger.hold_until.is_some() && within(2 * self.window) {
+            return true;
+        }
+        // Where the queue does not tell which machines work, one counts as free until `boot-timeout`.
+        let worker_type = name.and_then(|name| settings.worker_types.get(name));
+        let status = plan
+            .worker_types
+            .iter()
+            .find(|it| Some(it.name.as_str()) == name.map(WorkerTypeName::as_str));
+        if world.queue.knowledge != Knowledge::ByInstance
+            && status.is_some_and(|status| status.pending > 0 && status.booting > 0)
+            && worker_type.is_some_and(|it| within(it.boot_timeout + BOOT))
+        {
+            return true;
+        }
+        let about = |note: &&Note| note.worker_type.is_none() || note.worker_type.as_ref() == name;
+        // A launch that is not asked again is looked for until its token is too old, and once more for the
+        // window, by a clock that may have been off; it takes its room from all.
+        let full = plan.notes.iter().filter(about).any(|note| note.kind == NoteKind::AtLimit);
+        let looked_for = plan
+            .notes
+            .iter()
+            .filter(|note| note.kind == NoteKind::Unanswered)
+            .map(|note| note.worker_type.as_ref())
+            .chain(ledger.intents.values().filter_map(|intent| {
+                let age = clock::age(intent.call.decided, now);
+                (age + self.window >= mins(30)).then_some(Some(&intent.call.worker_type))
+            }))
+            .any(|of| full || of == name);
+        if looked_for && within(mins(30) + 2 * self.window) {
+            return true;
+        }
+        let on = |note: &Note| self.longest(note).is_some_and(within);
+        plan.notes.iter().filter(about).any(on)
+    }
+
+    /// Judges a round, just after it. `true`: it has settled.
+    ///
+    /// # Errors
+    ///
+    /// What has not come right in time.
+    pub fn round(
+        &mut self,
+        world: &World,
+        settings: &Settings,
+        plan: &Plan,
+        ledger: &Ledger,
+    ) -> Result<bool, String> {
+        match self.met {
+            None => self.is_met(world, settings, plan, ledger).map(|()| false),
+            Some(met) => self.is_at_rest(met, world, settings, plan, ledger),
+        }
+    }
+
+    fn is_met(
+        &mut self,
+        world: &World,
+        settings: &Settings,
+        plan: &Plan,
+        ledger: &Ledger,
+    ) -> Result<(), String> {
+        let now = world.now;
+        let mut counts = std::mem::take(&mut self.counts);
+        for (name, count) in &mut counts {
+            if now < self.shown || self.is_paused(name.as_ref(), world, settings, plan, ledger) {
+                *count = Count { rounds: 0, at: now };
+                continue;
+            }
+            if count.rounds < ROUNDS {
+                *count = Count { rounds: count.rounds + 1, at: now };
+            }
+            let amiss = match name {
+                _ if !count.is_due(now) => continue,
+                Some(name) => amiss(name, world, settings, plan, ledger),
+                None => strays(world, ledger),
+            };
+            if !amiss.is_empty() {
+                return Err(format!("ten rounds and a boot after all pauses: {amiss:#?}"));
+            }
+        }
+        if counts.values().all(|count| count.is_due(now)) {
+            self.met = Some(now);
+        }
+        self.counts = counts;
+        Ok(())
+    }
+
+    fn is_at_rest(
+        &mut self,
+        met: Timestamp,
+        world: &World,
+        settings: &Settings,
+        plan: &Plan,
+        ledger: &Ledger,
+    ) -> Result<bool, String> {
+        let excess_may_be = world.now < clock::after(met, self.excess);
+        let ends = |action: &&Action| matches!(action.kind, ActionKind::Terminate(_));
+        let odd = plan.actions.iter().find(|action| !(excess_may_be && ends(action)));
+        if let Some(odd) = odd {
+            return Err(format!("no fixed point after {} quiet rounds: {odd:?}", self.quiet));
+        }
+        if excess_may_be {
+            return Ok(false);
+        }
+        self.quiet += 1;
+        if self.quiet < QUIET {
+            return Ok(false);
+        }
+        let mut all = strays(world, ledger);
+        for name in settings.worker_types.keys() {
+            all.extend(amiss(name, world, settings, plan, ledger));
+            let idle = world.live().filter(|(id, machine)| {
+                machine.worker_type.as_ref() == Some(name) && world.queue.runs(id) == 0
+            });
+            all.extend(idle.map(|(id, _)| format!("{id} is left idle")));
+        }
+        if all.is_empty() { Ok(true) } else { Err(format!("in the end: {all:#?}")) }
+    }
+}
+
+/// What is not as it must be with a worker type once its demand can have been met.
+fn amiss(
+    name: &WorkerTypeName,
+    world: &World,
+    settings: &Settings,
+    plan: &Plan,
+    ledger: &Ledger,
+) -> Vec<String> {
+    let mut amiss = Vec::new();
+    let most = settings.worker_types.get(name).map_or(0, |it| it.max_instances);
+    let (pending, count) = (world.queue.pending(name), world.count(name));
+    if pending > 0 && count < most && !is_full(world, settings, plan) {
+        let notes: Vec<_> = plan.notes.iter().map(|note| note.text.as_str()).collect();
+        let status = plan.worker_types.iter().find(|it| it.name == name.as_str());
+        amiss.push(format!("{pending} tasks of `{name}` wait: {status:?}; {notes:?}"));
+    }
+    if count > most {
+        amiss.push(format!("{count} of `{name}`"));
+    }
+    let open = world.open().filter(|request| request.tags.worker_type.as_ref() == Some(name));
+    amiss.extend(open.map(|request| format!("{} is left open", request.id)));
+    for (id, machine) in world.live() {
+        let truth = machine.truth();
+        if machine.worker_type.as_ref() != Some(name) {
+            continue;
+        }
+        if truth.tags.worker_type.as_ref() != Some(name) {
+            amiss.push(format!("{id} is untagged"));
+        }
+        if matches!(truth.state, InstanceState::Stopping | InstanceState::Stopped) {
+            amiss.push(format!("{id} is stopped"));
+        }
+    }
+    let intents = ledger.intents.values().filter(|intent| intent.call.worker_type == *name);
+    amiss.extend(intents.map(|intent| format!("{} is not answered", intent.call.token)));
+    amiss
+}
+
+/// What is not as it must be with all else.
+fn strays(world: &World, ledger: &Ledger) -> Vec<String> {
+    let mut amiss = Vec::new();
+    amiss.extend(ledger.hold_until.map(|until| format!("nothing is launched until {until}")));
+    if world.key_pair == KeyPair::Ours {
+        let strays = world.live().filter(|(_, machine)| {
+            machine.worker_type.is_none() && machine.truth().tags == OwnTags::default()
+        });
+        amiss.extend(strays.map(|(id, _)| format!("{id}, a stray, is left")));
+    }
+    amiss
+}
+
+/// Whether the plan says that `[limits]` leave no room, and they leave none for the dearest machine.
+/// Limits count what others run under our key-name, at the dearest of our prices.
+fn is_full(world: &World, settings: &Settings, plan: &Plan) -> bool {
+    let says = |kind| matches!(kind, NoteKind::PriceUnknown | NoteKind::AtLimit);
+    if !plan.notes.iter().any(|note| says(note.kind)) {
+        return false;
+    }
+    let dearest = settings.worker_types.values().filter_map(|it| it.max_price).max();
+    let dearest = dearest.unwrap_or_default();
+    let (n, _) = world.total();
+    let limits = &settings.limits;
+    limits.max_instances.is_some_and(|most| n >= most)
+        || limits.max_usd_per_hour.is_some_and(|most| dearest.times(n + 1) > most)
+}

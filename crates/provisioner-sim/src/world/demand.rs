@@ -1,0 +1,81 @@
+//! What the queue answers: late, never or wrongly at times.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use provisioner::demand::{Demand, Running};
+use provisioner::ids::WorkerTypeName;
+
+use super::World;
+use crate::faults::QUEUE_TIMEOUT;
+
+impl World {
+    /// What the queue says, and how long it takes. Tasks of types not `configured` are only known by machine.
+    pub fn demand(
+        &mut self,
+        configured: impl Fn(&WorkerTypeName) -> bool,
+    ) -> (Result<Demand, String>, Duration) {
+        self.queue_answered = false;
+        let slow = self.says.between(Duration::ZERO, self.faults.queue_slow);
+        if slow >= QUEUE_TIMEOUT {
+            return (Err("it took too long".to_owned()), QUEUE_TIMEOUT);
+        }
+        let mut demand = self.queue.demand(configured);
+        if let Ok(demand) = &mut demand {
+            self.queue_answered = true;
+            if self.says.percent(self.faults.queue_wrong) {
+                self.falsify(demand);
+            } else {
+                self.left_out = false;
+            }
+        }
+        (demand, slow)
+    }
+
+    /// What the queue says where it tells the truth, at once: of the running tasks' instances only those
+    /// that changed since it was last asked so.
+    pub(crate) fn demand_since(
+        &mut self,
+        configured: impl Fn(&WorkerTypeName) -> bool,
+    ) -> Result<Demand, String> {
+        let demand = self.queue.demand_since(configured);
+        self.queue_answered = demand.is_ok();
+        self.left_out &= demand.is_err();
+        demand
+    }
+
+    fn falsify(&mut self, demand: &mut Demand) {
+        match self.says.below(6) {
+            // It has lost its tasks, for now.
+            0 => demand.pending.clear(),
+            // What was claimed a moment ago is still listed as waiting.
+            1 => {
+                for (name, pending) in &mut demand.pending {
+                    pending.count += demand.running.tasks(name).unwrap_or(1);
+                }
+            }
+            // One task is in neither list while it changes from one to the other. Twice running, a machine
+            // would look idle to anybody.
+            2 if !self.left_out => {
+                if let Running::ByInstance { instances, .. } = &mut demand.running {
+                    let n = usize::try_from(self.says.below(instances.len() as u64)).unwrap_or(0);
+                    if let Some(id) = instances.keys().nth(n).cloned() {
+                        instances.remove(&id);
+                        self.left_out = true;
+                    }
+                }
+            }
+            // A version of it without `workerId` answers.
+            3 => {
+                if let Running::ByInstance { tasks, .. } = &mut demand.running {
+                    demand.running = Running::Counted { tasks: std::mem::take(tasks) };
+                }
+            }
+            4 => demand.running = Running::Unknown,
+            _ => {
+                demand.skipped.malformed = 1 + self.says.below(5);
+                demand.skipped.unknown_worker_types = BTreeMap::from([("nobodys".to_owned(), 3)]);
+            }
+        }
+    }
+}
