@@ -7,6 +7,9 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints tables")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads its own variable")]
 
+#[path = "scoreboard/z.rs"]
+mod z;
+
 use std::env;
 use std::error::Error;
 use std::fs;
@@ -37,6 +40,13 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let started = Instant::now();
+    if let Some(traces) = spot_traces() {
+        let (loads, _) = arguments()?;
+        for load in &loads {
+            z::scoreboard(&traces, load, "adaptive")?;
+        }
+        return Ok(());
+    }
     let (loads, worlds) = arguments()?;
     for world in &worlds {
         scoreboard(*world, &loads)?;
@@ -45,6 +55,12 @@ fn main() -> Result<()> {
     decision()?;
     eprintln!("{:.1} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// `--spot-traces FOLDER`: world Z alone.
+fn spot_traces() -> Option<PathBuf> {
+    let mut args = env::args().skip_while(|arg| arg != "--spot-traces");
+    args.nth(1).map(PathBuf::from)
 }
 
 fn arguments() -> Result<(Vec<Load>, Vec<WorldName>)> {
@@ -58,6 +74,7 @@ fn arguments() -> Result<(Vec<Load>, Vec<WorldName>)> {
                 let name = value()?;
                 worlds.push(WorldName::by_name(&name).ok_or(format!("no world {name}"))?);
             }
+            "--spot-traces" => drop(value()?),
             // Cargo's own.
             "--bench" => {}
             other => return Err(format!("{other}: --load LOAD or --world WORLD").into()),

@@ -41,6 +41,7 @@ pub mod random;
 pub mod report;
 pub mod sabotage;
 pub mod script;
+pub mod spot;
 #[cfg(feature = "aws")]
 pub mod sdk_door;
 pub mod wire;

@@ -71,6 +71,7 @@ pub mod ledger;
 pub mod money;
 pub mod observed;
 pub mod policy;
+pub mod pools;
 pub mod preflight;
 pub mod prices;
 #[cfg(feature = "aws")]
