@@ -61,6 +61,8 @@ pub struct Daemon<S> {
     /// How the queue was read in it.
     read: QueueRead,
     state: State,
+    /// The load could not be recorded, which was told.
+    load_unrecorded: bool,
     keeper: Keeper,
     next: Arc<Next<S>>,
 }
@@ -187,6 +189,7 @@ impl<S: DemandSource> Daemon<S> {
             trigger: Trigger::Start,
             read,
             state,
+            load_unrecorded: false,
             keeper: Keeper::default(),
             next,
         }
@@ -261,6 +264,10 @@ impl<S: DemandSource> Daemon<S> {
         }
         let mut demand = self.source.demand(&self.engine.owned_instances()).await;
         self.read = QueueRead::of(&mut demand);
+        if let Ok(demand) = &mut demand {
+            let finished = std::mem::take(&mut demand.finished);
+            self.record_load(&finished);
+        }
         let demand = demand.map_err(|error| chain(&error));
         let tracked = self.engine.tracked();
         let key_pair = self.engine.wants_key_pair();
