@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 
 use crate::fleet::{self, Bounds, Moment, Outcome, Setup};
 use crate::load::Load;
-pub use plot::plot;
+pub use plot::{Run, plot};
 
 /// What is compared: one policy in one setup.
 #[derive(Clone, Debug, PartialEq)]

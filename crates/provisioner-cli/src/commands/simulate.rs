@@ -3,6 +3,7 @@
 mod advice;
 mod deployment;
 mod market;
+mod meter;
 mod view;
 
 use std::ffi::OsStr;
@@ -15,13 +16,14 @@ use provisioner::policy::{Adaptive, Policy, Rule};
 use provisioner::state_dir::RecordedLoad;
 use provisioner_sim::fleet::{Knowledge, Setup, World, WorldName};
 use provisioner_sim::load::{Load, LoadError, SYNTHETIC_PREFIX, Synthetic};
-use provisioner_sim::report::{self, Contender};
+use provisioner_sim::report::{self, Contender, Run};
 
 use crate::args::{GlobalArgs, KnowledgeArg, SimulateArgs, WorldArg};
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use advice::{Advice, Change};
 use deployment::{Deployment, overridden};
+use meter::Meter;
 use view::View;
 
 /// Runs the load under every policy, and reports. `given` are the options as they were written: a
@@ -58,18 +60,19 @@ pub(super) fn simulate(
     let notices = context.notices;
     let compare = |contenders: &[Contender]| {
         let world = world(args.world);
-        let meter = |done, of| notices.meter(done, of, "runs");
-        report::compare(&load, world.as_str(), contenders, &seeds, &meter)
+        let meter = Meter::new(notices);
+        report::compare(&load, world.as_str(), contenders, &seeds, &|done, of| meter.tell(done, of))
     };
     let comparison = compare(&contenders);
     let otherwise = contenders.first().map(market::otherwise).unwrap_or_default();
     let otherwise = (!otherwise.is_empty()).then(|| compare(&otherwise).policies);
     let changes = candidates.into_iter().map(|it| it.change).collect();
+    let standings: Vec<_> = comparison.policies.iter().map(view::in_short).collect();
     let advice =
         Advice::new(&comparison, &load, changes, recorded.as_ref(), price(args, deployed.as_ref()));
     context.output.report(&View::new(comparison, otherwise, advice, &load, &contenders))?;
     if let Some(path) = plot {
-        draw(path, &load, &contenders, args)?;
+        draw(path, &load, &contenders, &standings, args)?;
         context.notices.progress(format!("drawn in `{}`", path.display()));
     }
     Ok(ExitStatus::DONE)
@@ -216,13 +219,17 @@ fn draw(
     path: &Path,
     load: &Load,
     contenders: &[Contender],
+    standings: &[String],
     args: &SimulateArgs,
 ) -> Result<(), Failure> {
+    let moments: Vec<_> =
+        contenders.iter().map(|it| report::moments(load, it, args.seed)).collect();
     let runs: Vec<_> = contenders
         .iter()
-        .map(|contender| (contender.name.as_str(), report::moments(load, contender, args.seed)))
+        .zip(standings)
+        .zip(&moments)
+        .map(|((contender, note), moments)| Run { name: &contender.name, note, moments })
         .collect();
-    let runs: Vec<_> = runs.iter().map(|(name, moments)| (*name, moments.as_slice())).collect();
     let world = world(args.world);
     let title = format!("{}: {} tasks, world {world}", load.name(), load.tasks().len());
     fs::write(path, report::plot(&title, &runs)).map_err(|error| {

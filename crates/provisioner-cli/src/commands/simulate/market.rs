@@ -10,6 +10,9 @@ use crate::args::{Patience, SimulateArgs, WorldArg};
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 
+/// How the names begin of fleets that know one pool.
+pub(super) const ALONE: &str = "spot in one pool: ";
+
 /// Reads the market, if the world has one.
 pub(super) fn read(args: &SimulateArgs, context: &Context) -> Result<Option<Arc<Market>>, Failure> {
     let path = match (args.world, &args.spot_traces) {
@@ -55,10 +58,10 @@ pub(super) fn otherwise(contender: &Contender) -> Vec<Contender> {
     };
     let mut others = Vec::new();
     for (place, pool) in market.pools().iter().enumerate() {
-        others.push(with(format!("spot in {} alone", pool.name), market.only(place)));
+        others.push(with(format!("{ALONE}{}", pool.name), market.only(place)));
     }
     if market.on_demand().is_some() && market.pools().len() > 1 {
-        others.push(with("spot in all of them".to_owned(), market.clone().with_on_demand(None)));
+        others.push(with("spot alone, in all of them".to_owned(), market.clone().with_on_demand(None)));
     }
     let price = market.on_demand().unwrap_or(OnDemand::USUAL).price;
     others.push(with("on demand alone".to_owned(), Market::only_on_demand(price)));

@@ -8,6 +8,7 @@ use provisioner_sim::spot::OnDemand;
 use serde::Serialize;
 
 use super::advice::Advice;
+use super::market::ALONE;
 use crate::output::{self, Report};
 
 /// `simulate --output json`, and the tables.
@@ -56,6 +57,23 @@ pub(super) fn hours(millis: u64) -> f64 {
     millis as f64 / 3.6e6
 }
 
+/// What stands beside a policy's name in a plot.
+pub(super) fn in_short(standing: &Standing) -> String {
+    let Standing { outcome, .. } = standing;
+    format!(
+        "{:.0} instance-hours · {:.0} launches · waiting {:.0} s on average, {:.0} s in one of 20 cases",
+        outcome.instance_hours,
+        outcome.launches,
+        outcome.wait_seconds.mean,
+        outcome.wait_seconds.p95
+    )
+}
+
+/// How many times `of`; there may be none.
+fn times(value: f64, of: f64) -> String {
+    if of > 0.0 { format!("{:.2}", value / of) } else { "-".to_owned() }
+}
+
 /// How much more or less than the first, in whole percent.
 fn beside(value: f64, first: f64) -> String {
     let change = 100.0 * (value / first - 1.0);
@@ -98,7 +116,7 @@ impl Report for View {
                     policy.clone(),
                     format!("{:.1}", outcome.instance_hours),
                     beside(outcome.instance_hours, first.outcome.instance_hours),
-                    format!("{:.2}", outcome.instance_hours / clairvoyant),
+                    times(outcome.instance_hours, clairvoyant),
                     format!("{cost_usd:.2}"),
                     format!("{:.0} %", 100.0 * outcome.utilisation),
                     format!("{:.0}", outcome.launches),
@@ -147,8 +165,9 @@ impl View {
     /// What becomes of the first policy where instances are bought otherwise, beside the policies.
     fn bought(&self, f: &mut fmt::Formatter<'_>, otherwise: &[Standing]) -> fmt::Result {
         let policies = &self.comparison.policies;
-        let quickest = otherwise.iter().filter(|it| it.outcome.on_demand_hours <= 0.0);
-        let Some(best) = quickest
+        // One pool alone is what a fleet has that knows nothing of zones.
+        let alone = otherwise.iter().filter(|it| it.policy.starts_with(ALONE));
+        let Some(best) = alone
             .min_by(|a, b| a.outcome.delay_seconds.mean.total_cmp(&b.outcome.delay_seconds.mean))
         else {
             return Ok(());
@@ -161,14 +180,13 @@ impl View {
             header,
             policies.iter().chain(otherwise).map(|it| {
                 let outcome = &it.outcome;
-                let times = |value: f64, best: f64| format!("{:.2}x", value / best);
                 [
                     it.policy.clone(),
                     format!("{:.0}", units(it)),
-                    times(units(it), units(best)),
+                    format!("{}x", times(units(it), units(best))),
                     format!("{:.1}", outcome.on_demand_hours),
                     format!("{:.1}", outcome.delay_seconds.mean),
-                    times(outcome.delay_seconds.mean, best.outcome.delay_seconds.mean),
+                    format!("{}x", times(outcome.delay_seconds.mean, best.outcome.delay_seconds.mean)),
                     format!("{:.0}", outcome.interrupted_tasks),
                     format!("{:.0}", outcome.unserved_tasks),
                 ]
