@@ -20,4 +20,6 @@ pub use world::{Knowledge, Setup, Wake, World, WorldName};
 #[cfg(test)]
 mod self_test;
 #[cfg(test)]
+mod market_tests;
+#[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
+use provisioner::clock;
 use provisioner::config::duration;
 use provisioner::money::UsdPerHour;
 use provisioner::policy::{Adaptive, Policy, Rule};
@@ -22,7 +23,7 @@ use crate::args::{GlobalArgs, KnowledgeArg, SimulateArgs, WorldArg};
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use advice::{Advice, Change};
-use deployment::{Deployment, overridden};
+use deployment::{Deployment, Startups, overridden};
 use meter::Meter;
 use view::View;
 
@@ -36,10 +37,20 @@ pub(super) fn simulate(
     let plot = args.plot.as_deref().map(svg).transpose()?;
     let market = market::read(args, &context)?;
     let deployed = Deployment::find(args, given, &context)?;
-    let recorded = match &deployed {
-        Some(deployed) if args.is_recorded() => Some(deployed.recorded()?),
-        _ => None,
+    let (recorded, seen) = match &deployed {
+        Some(deployed) if args.is_recorded() => {
+            let (recorded, seen) = deployed.recorded()?;
+            (Some(recorded), seen)
+        }
+        _ => (None, None),
     };
+    if let Some((median, p90)) = seen.filter(|_| args.boot_time.is_none()) {
+        context.notices.progress(format!(
+            "startups as they were seen: half took up to {}, one in ten over {}",
+            clock::show(median),
+            clock::show(p90)
+        ));
+    }
     let load = read(args, deployed.as_ref(), recorded.as_ref())?;
     if load.others() > 0 {
         context.notices.progress(format!("{} tasks of other worker types left out", load.others()));
@@ -48,7 +59,7 @@ pub(super) fn simulate(
         let hint = "a daemon that was killed may leave one line unfinished";
         context.notices.warning(format!("{n} lines of the recorded load cannot be read"), hint);
     }
-    let candidates = candidates(args, deployed.as_ref(), &context)?;
+    let candidates = candidates(args, deployed.as_ref(), seen, &context)?;
     let contenders: Vec<_> = candidates
         .iter()
         .map(|it| {
@@ -127,10 +138,11 @@ const DIAL: [f64; 2] = [5.0, 100.0];
 fn candidates(
     args: &SimulateArgs,
     deployed: Option<&Deployment>,
+    seen: Option<Startups>,
     context: &Context,
 ) -> Result<Vec<Candidate>, Failure> {
     let Some(today) = deployed else {
-        let setup = overridden(args, Setup::of(World::named(world(args.world))));
+        let setup = overridden(args, seen, Setup::of(World::named(world(args.world))));
         let own = [Policy::default()];
         let policies = given_or(&args.policies, &own);
         let usd_per_hour = price(args, None).map_or(1.0, UsdPerHour::dollars);
@@ -149,7 +161,7 @@ fn candidates(
     let others = others.collect::<Result<Vec<_>, _>>()?;
     for (place, deployment) in std::iter::once(today).chain(&others).enumerate() {
         let (setup, _, own) = deployment.setup(args, context)?;
-        let setup = overridden(args, setup);
+        let setup = overridden(args, seen, setup);
         let mut policies = given_or(&args.policies, &[own]).to_vec();
         if args.policies.is_empty() && args.against.is_empty() && args.is_recorded() {
             let at = |wait_cost| Policy::from(Rule::Adaptive(Adaptive { wait_cost }));
@@ -208,6 +220,11 @@ fn world(world: WorldArg) -> WorldName {
 
 /// Refuses a name that promises another format.
 fn svg(path: &Path) -> Result<&Path, Failure> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|it| !it.is_dir()) {
+        let message = format!("there is no folder `{}` for the plot", folder.display());
+        return Err(Failure::usage(message).with_hint("make it first"));
+    }
     match path.extension().and_then(OsStr::to_str) {
         None | Some("svg" | "SVG") => Ok(path),
         Some(other) => Err(Failure::usage(format!("`{other}` is no format of plots"))

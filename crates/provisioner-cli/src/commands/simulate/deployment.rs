@@ -1,20 +1,25 @@
 //! What a configuration says of the worker type that is simulated.
 
 use std::path::Path;
+use std::time::Duration;
 
+use provisioner::engine::Memory;
 use provisioner::ids::WorkerTypeName;
 use provisioner::money::UsdPerHour;
-use provisioner::policy::Policy;
+use provisioner::policy::{Policy, PolicyMemory};
 use provisioner::settings::{Settings, WorkerType};
 use provisioner::state_dir::{RecordedLoad, StateDir};
 use provisioner_sim::chance::Lognormal;
 use provisioner_sim::fleet::{Setup, World};
 
 use super::world;
-use crate::args::{GlobalArgs, SimulateArgs};
+use crate::args::{GlobalArgs, SimulateArgs, WorldArg};
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use crate::load;
+
+/// Median and 90th percentile.
+pub(super) type Startups = (Duration, Duration);
 
 /// A worker type of a configuration.
 pub(super) struct Deployment {
@@ -91,8 +96,9 @@ impl Deployment {
         Ok((setup, worker_type.max_price, worker_type.policy))
     }
 
-    /// What the daemon of this configuration recorded.
-    pub(super) fn recorded(&self) -> Result<RecordedLoad, Failure> {
+    /// What the daemon of this configuration recorded, and what startups it saw: median and 90th
+    /// percentile, if there were enough of them.
+    pub(super) fn recorded(&self) -> Result<(RecordedLoad, Option<Startups>), Failure> {
         let (aws, provisioner) = (&self.settings.aws, &self.settings.provisioner);
         let key_name = load::key_name(&self.settings)?;
         let region = aws.saved_region.as_ref().or(aws.region.as_ref());
@@ -122,7 +128,9 @@ impl Deployment {
                  answers `state=RUNNING` with `taskId` and `created`; let it run for a day or more",
             ));
         }
-        Ok(recorded)
+        let learned = state_dir.read_memory::<Memory>().unwrap_or_default();
+        let startups = learned.policies.get(&self.name).and_then(PolicyMemory::startups);
+        Ok((recorded, startups))
     }
 }
 
@@ -136,6 +144,8 @@ fn named(settings: &Settings, wanted: Option<&str>) -> Result<WorkerTypeName, Fa
                     .with_hint(format!("it has: {}", all()))
             })
         }
+        None if names.len() == 0 => Err(Failure::usage("the configuration has no worker types")
+            .with_hint("name its file with --config")),
         None if names.len() == 1 => {
             names.next().cloned().ok_or_else(|| Failure::usage("no worker type"))
         }
@@ -157,8 +167,12 @@ fn most_instances(worker_type: &WorkerType, settings: &Settings) -> u64 {
     fences.into_iter().flatten().min().unwrap_or(worker_type.max_instances)
 }
 
-/// Lays the command line over a setup.
-pub(super) fn overridden(args: &SimulateArgs, mut setup: Setup) -> Setup {
+/// Lays what was seen over a setup, and the command line over that.
+pub(super) fn overridden(args: &SimulateArgs, seen: Option<Startups>, mut setup: Setup) -> Setup {
+    // Another world is asked for its own startups.
+    if let Some((median, p90)) = seen.filter(|_| matches!(args.world, WorldArg::P | WorldArg::Z)) {
+        setup.world.startup = Lognormal::with_p90(median, p90);
+    }
     if let Some(boot_time) = args.boot_time {
         setup.world.startup = Lognormal::new(boot_time.median, boot_time.p99);
     }
