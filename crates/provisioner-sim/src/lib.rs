@@ -41,8 +41,8 @@ pub mod random;
 pub mod report;
 pub mod sabotage;
 pub mod script;
-pub mod spot;
 #[cfg(feature = "aws")]
 pub mod sdk_door;
+pub mod spot;
 pub mod wire;
 pub mod world;

@@ -81,15 +81,8 @@ impl HttpQueue {
 
 impl DemandSource for HttpQueue {
     async fn demand(&mut self, owned: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
-        let Self {
-            endpoint,
-            filter,
-            ask_running,
-            running_seen,
-            judge,
-            seen_started,
-            seen_running,
-        } = self;
+        let Self { endpoint, filter, ask_running, running_seen, judge, seen_started, seen_running } =
+            self;
         // PENDING first: a task that starts in between is then counted twice for a round, and not missed.
         let pending = endpoint.read("PENDING", filter.pointer(), PendingTally::new(filter)).await?;
         let running = match ask_running {

@@ -175,7 +175,8 @@ fn patience(text: &str) -> Result<Patience, String> {
     if text == "never" {
         return Ok(Patience::Endless);
     }
-    let duration = duration::parse(text).map_err(|error| format!("{error}, such as 5m; or never"))?;
+    let duration =
+        duration::parse(text).map_err(|error| format!("{error}, such as 5m; or never"))?;
     Ok(Patience::For(duration))
 }
 

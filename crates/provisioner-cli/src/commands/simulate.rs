@@ -77,10 +77,15 @@ pub(super) fn simulate(
     let comparison = compare(&contenders);
     let otherwise = contenders.first().map(market::otherwise).unwrap_or_default();
     let otherwise = (!otherwise.is_empty()).then(|| compare(&otherwise).policies);
-    let changes = candidates.into_iter().map(|it| it.change).collect();
+    let changes: Vec<_> = candidates.into_iter().map(|it| it.change).collect();
     let standings: Vec<_> = comparison.policies.iter().map(view::in_short).collect();
-    let advice =
-        Advice::new(&comparison, &load, changes, recorded.as_ref(), price(args, deployed.as_ref()));
+    let advice = Advice::new(
+        &comparison,
+        &load,
+        &changes,
+        recorded.as_ref(),
+        price(args, deployed.as_ref()),
+    );
     context.output.report(&View::new(comparison, otherwise, advice, &load, &contenders))?;
     if let Some(path) = plot {
         draw(path, &load, &contenders, &standings, args)?;
@@ -176,7 +181,9 @@ fn candidates(
             };
             let contender = Contender { name, policy, setup: setup.clone(), usd_per_hour };
             let change = match candidates.first() {
-                Some(first) => Change::between((today, &first.contender.policy), (deployment, &policy))?,
+                Some(first) => {
+                    Change::between((today, &first.contender.policy), (deployment, &policy))?
+                }
                 None => Change::default(),
             };
             candidates.push(Candidate { contender, change });
@@ -227,8 +234,9 @@ fn svg(path: &Path) -> Result<&Path, Failure> {
     }
     match path.extension().and_then(OsStr::to_str) {
         None | Some("svg" | "SVG") => Ok(path),
-        Some(other) => Err(Failure::usage(format!("`{other}` is no format of plots"))
-            .with_hint("name the file .svg: every browser shows it, and rsvg-convert makes a PNG of it")),
+        Some(other) => Err(Failure::usage(format!("`{other}` is no format of plots")).with_hint(
+            "name the file .svg: every browser shows it, and rsvg-convert makes a PNG of it",
+        )),
     }
 }
 

@@ -17,7 +17,9 @@ pub(super) fn scoreboard(traces: &Path, load: &Load, policy: &str) -> Result<()>
     let from: PathBuf = taken.from.components().rev().take(2).collect();
     let from: PathBuf = from.components().rev().collect();
     println!("\n### World Z: {} in {}, `{policy}`\n", load.name(), from.display());
-    println!("| bought | units | | of these on demand | delay | | wait p95 | lost h | interrupted | unserved |");
+    println!(
+        "| bought | units | | of these on demand | delay | | wait p95 | lost h | interrupted | unserved |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     let on_demand = OnDemand::USUAL;
     let contender = |name: String, market: Market| -> Result<Contender> {
@@ -40,9 +42,8 @@ pub(super) fn scoreboard(traces: &Path, load: &Load, policy: &str) -> Result<()>
         .iter()
         .map(|outcomes| Outcome::mean(outcomes))
         .collect();
-    let units = |mean: &Outcome| {
-        mean.instance_hours + (on_demand.price - 1.0) * mean.on_demand_hours
-    };
+    let units =
+        |mean: &Outcome| mean.instance_hours + (on_demand.price - 1.0) * mean.on_demand_hours;
     let best = means[..singles]
         .iter()
         .min_by(|a, b| a.delay_seconds.mean.total_cmp(&b.delay_seconds.mean))

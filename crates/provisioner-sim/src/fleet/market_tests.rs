@@ -122,11 +122,11 @@ fn where_instances_live_longer_is_learned() {
 fn no_policy_leaves_a_task_in_a_market() {
     let load = Load::synthetic(Synthetic::Mixed, 3).cut(Duration::from_hours(30));
     let looks = |chance: u32| -> Vec<u32> {
-        (0..500_u32).map(|look| u32::from(look.wrapping_mul(2_654_435_761) >> 16 & 7 < chance)).collect()
+        (0..500_u32)
+            .map(|look| u32::from(look.wrapping_mul(2_654_435_761) >> 16 & 7 < chance))
+            .collect()
     };
-    let slow = |name, chance| {
-        SpotPool::new(name, Duration::from_mins(5), &looks(chance)).unwrap()
-    };
+    let slow = |name, chance| SpotPool::new(name, Duration::from_mins(5), &looks(chance)).unwrap();
     let market = Market::new(vec![slow("a", 4), slow("b", 6)], Some(OnDemand::USUAL));
     let market = Some(Arc::new(market));
     for name in provisioner::policy::Policy::NAMES {

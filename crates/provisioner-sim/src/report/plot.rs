@@ -291,8 +291,15 @@ mod tests {
         let run = |name, moments| Run { name, note: "7 hours", moments };
         let svg = plot("a <b> & c", &[run("worker-manager", &one), run("adaptive", &other)]);
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
-        for word in ["a &lt;b&gt; &amp; c", "worker-manager", "7 hours", "adaptive", "busy", "waiting", "12 h"]
-        {
+        for word in [
+            "a &lt;b&gt; &amp; c",
+            "worker-manager",
+            "7 hours",
+            "adaptive",
+            "busy",
+            "waiting",
+            "12 h",
+        ] {
             assert!(svg.contains(word), "{word}");
         }
         assert_eq!(svg.matches("<path fill=\"#2b6cb0\"").count(), 2);

@@ -90,8 +90,10 @@ fn stem(file: &Path) -> String {
 
 /// How many zones the files name.
 fn zones(files: &[PathBuf]) -> usize {
-    let mut zones: Vec<_> =
-        files.iter().map(|file| stem(file).split('_').next().unwrap_or_default().to_owned()).collect();
+    let mut zones: Vec<_> = files
+        .iter()
+        .map(|file| stem(file).split('_').next().unwrap_or_default().to_owned())
+        .collect();
     zones.dedup();
     zones.len()
 }

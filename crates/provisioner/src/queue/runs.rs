@@ -83,7 +83,8 @@ impl<'w> RunTally<'w> {
         if let Some(ended) = self.ended() {
             for (name, runs) in &self.before.runs {
                 let now = self.current.runs.get(name);
-                let gone = runs.iter().filter(|(hash, _)| now.is_none_or(|it| !it.contains_key(hash)));
+                let gone =
+                    runs.iter().filter(|(hash, _)| now.is_none_or(|it| !it.contains_key(hash)));
                 let tasks: Vec<_> = gone
                     .filter_map(|(task, Run { created, started })| {
                         let (created, started) = (*created, (*started)?);
@@ -158,7 +159,11 @@ mod tests {
     fn without_a_start_it_is_when_it_was_first_seen() {
         let mut watch = RunWatch::default();
         assert_eq!(look(&mut watch, 100, &[("old", 0, None)]), []);
-        assert_eq!(look(&mut watch, 110, &[("new", 90, None)]), [], "nobody knows since when `old` ran");
+        assert_eq!(
+            look(&mut watch, 110, &[("new", 90, None)]),
+            [],
+            "nobody knows since when `old` ran"
+        );
         assert_eq!(look(&mut watch, 210, &[]), [(15, 55)]);
     }
 

@@ -61,7 +61,11 @@ fn append_up_to(
         options.read(true).append(true).create(true).mode(0o600);
         let mut open = match options.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&folder)
+                    .map_err(failed)?;
                 options.open(&path).map_err(failed)?
             }
             opened => opened.map_err(failed)?,
@@ -104,7 +108,11 @@ fn line(text: &mut String, FinishedTask { task, created, started, run_time }: &F
 
 fn read_line(line: &str) -> Option<FinishedTask> {
     let mut fields = line.split(',');
-    let created = fields.next()?.parse::<f64>().ok().and_then(|it| SignedDuration::try_from_secs_f64(it).ok())?;
+    let created = fields
+        .next()?
+        .parse::<f64>()
+        .ok()
+        .and_then(|it| SignedDuration::try_from_secs_f64(it).ok())?;
     let created = Timestamp::UNIX_EPOCH.checked_add(created).ok()?;
     let mut time = || Duration::try_from_secs_f64(fields.next()?.parse().ok()?).ok();
     let (run_time, wait) = (time()?, time()?);
@@ -162,7 +170,10 @@ mod tests {
     use super::*;
 
     fn task(n: u64) -> FinishedTask {
-        let created = clock::after(Timestamp::UNIX_EPOCH, Duration::from_millis(1_800_000_000_250 + 1000 * n));
+        let created = clock::after(
+            Timestamp::UNIX_EPOCH,
+            Duration::from_millis(1_800_000_000_250 + 1000 * n),
+        );
         FinishedTask {
             task: n,
             created,
@@ -188,7 +199,10 @@ mod tests {
         add(home.path(), &[task(3)]);
         assert_eq!(all(home.path()).tasks, [task(1), task(2), task(3)]);
         let text = fs::read_to_string(home.path().join("load/linux.csv")).unwrap();
-        assert!(text.starts_with("created,duration,wait,task\n1800000001.250,60.125,1.500,"), "{text}");
+        assert!(
+            text.starts_with("created,duration,wait,task\n1800000001.250,60.125,1.500,"),
+            "{text}"
+        );
     }
 
     #[test]

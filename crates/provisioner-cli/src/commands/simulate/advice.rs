@@ -46,7 +46,10 @@ impl Change {
         let quoted = |policy: &Policy| Some(format!("\"{}\"", rule(policy)));
         differs(&table, "policy", quoted(from), quoted(to));
         let time = |time| Some(format!("\"{}\"", duration::format(time)));
-        let idle = [from.idle_timeout.unwrap_or(ours.idle_timeout), to.idle_timeout.unwrap_or(theirs.idle_timeout)];
+        let idle = [
+            from.idle_timeout.unwrap_or(ours.idle_timeout),
+            to.idle_timeout.unwrap_or(theirs.idle_timeout),
+        ];
         differs(&table, "idle-timeout", time(idle[0]), time(idle[1]));
         let pairs = [
             ("min-instances", ours.min_instances, theirs.min_instances),
@@ -119,15 +122,22 @@ impl Advice {
     pub(super) fn new(
         comparison: &Comparison,
         load: &Load,
-        changes: Vec<Change>,
+        changes: &[Change],
         recorded: Option<&RecordedLoad>,
         price: Option<UsdPerHour>,
     ) -> Self {
-        let Some((first, others)) = comparison.policies.split_first() else { return Self::default() };
+        let Some((first, others)) = comparison.policies.split_first() else {
+            return Self::default();
+        };
         let hours = super::view::hours(load.span());
         let words = Words { hours, priced: price.is_some() };
         let mut lines: Vec<String> = recorded.into_iter().map(measured).collect();
-        lines.push(words.alone(first, recorded.is_some() || changes.iter().any(|it| !it.settings.is_empty())));
+        lines.push(
+            words.alone(
+                first,
+                recorded.is_some() || changes.iter().any(|it| !it.settings.is_empty()),
+            ),
+        );
         lines.extend(others.iter().map(|other| words.beside(other, first)));
         let others: Vec<_> = others.iter().zip(changes.iter().skip(1)).collect();
         if !others.is_empty() {
@@ -182,9 +192,14 @@ impl Words {
         };
         let wait = &outcome.wait_seconds;
         format!(
-            "{} `{policy}`: {}{month}; a task waits {} on average, one in twenty over {}.{}",
+            "{} `{policy}`: {} in {}{month}; a task waits {} on average, one in twenty over {}.{}",
             if is_today { "Today, with" } else { "With" },
             self.amount(*cost_usd),
+            if self.hours >= 2.0 * A_DAY {
+                format!("{:.1} days", self.hours / A_DAY)
+            } else {
+                format!("{:.1} h", self.hours)
+            },
             seconds(wait.mean),
             seconds(wait.p95),
             unserved(standing),
@@ -221,9 +236,9 @@ impl Words {
         let margin = (wait(first) * SAME).max(SAME_WAIT);
         let quicker = |it: &Standing| wait(it) < wait(first) - margin;
         let slower = |it: &Standing| wait(it) > wait(first) + margin;
-        let better = can_be_had.clone().filter(|(it, _)| {
-            (cheaper(it) || quicker(it)) && !dearer(it) && !slower(it)
-        });
+        let better = can_be_had
+            .clone()
+            .filter(|(it, _)| (cheaper(it) || quicker(it)) && !dearer(it) && !slower(it));
         if let Some((best, change)) =
             better.min_by(|(a, _), (b, _)| a.cost_usd.total_cmp(&b.cost_usd))
         {

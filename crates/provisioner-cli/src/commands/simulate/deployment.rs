@@ -39,8 +39,10 @@ impl Deployment {
         let asked = args.worker_type.is_some() || given.config.is_some() || args.is_recorded();
         if !asked {
             if !args.against.is_empty() {
-                return Err(Failure::usage("--against holds two configurations against each other")
-                    .with_hint("name the worker type with --worker-type"));
+                return Err(Failure::usage(
+                    "--against holds two configurations against each other",
+                )
+                .with_hint("name the worker type with --worker-type"));
             }
             return Ok(None);
         }

@@ -61,7 +61,10 @@ pub(super) fn otherwise(contender: &Contender) -> Vec<Contender> {
         others.push(with(format!("{ALONE}{}", pool.name), market.only(place)));
     }
     if market.on_demand().is_some() && market.pools().len() > 1 {
-        others.push(with("spot alone, in all of them".to_owned(), market.clone().with_on_demand(None)));
+        others.push(with(
+            "spot alone, in all of them".to_owned(),
+            market.clone().with_on_demand(None),
+        ));
     }
     let price = market.on_demand().unwrap_or(OnDemand::USUAL).price;
     others.push(with("on demand alone".to_owned(), Market::only_on_demand(price)));

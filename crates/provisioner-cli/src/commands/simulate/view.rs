@@ -186,13 +186,20 @@ impl View {
                     format!("{}x", times(units(it), units(best))),
                     format!("{:.1}", outcome.on_demand_hours),
                     format!("{:.1}", outcome.delay_seconds.mean),
-                    format!("{}x", times(outcome.delay_seconds.mean, best.outcome.delay_seconds.mean)),
+                    format!(
+                        "{}x",
+                        times(outcome.delay_seconds.mean, best.outcome.delay_seconds.mean)
+                    ),
                     format!("{:.0}", outcome.interrupted_tasks),
                     format!("{:.0}", outcome.unserved_tasks),
                 ]
             }),
         )?;
-        writeln!(f, "A unit is an hour of a spot instance; one on demand costs {:.0}", self.on_demand)
+        writeln!(
+            f,
+            "A unit is an hour of a spot instance; one on demand costs {:.0}",
+            self.on_demand
+        )
     }
 }
 
