@@ -159,9 +159,8 @@ fn usage_errors() {
     for program in ["setup-aws", "cleanup-aws", "provisionerd"] {
         project.run(program, &["--no-such-flag"]).code(2);
         assert!(project.run(program, &["--help"]).ok().stdout.contains("--config"));
-        assert!(
-            project.run(program, &["--version"]).ok().stdout.contains(env!("CARGO_PKG_VERSION"))
-        );
+        let version = project.run(program, &["--version"]).ok().stdout;
+        assert_eq!(version, format!("{program} {}\n", env!("CARGO_PKG_VERSION")));
     }
     project.provisionerd(&["runn"]).code(2).says(&["run"]);
     project.provisionerd(&[]).code(2);

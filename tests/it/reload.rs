@@ -57,11 +57,16 @@ fn a_configuration_that_is_not_good_changes_nothing() {
         project.write_config(&good);
         assert_eq!(open(&project), 1);
     }
+    std::fs::remove_file(project.config_path()).unwrap();
+    daemon.signal("HUP");
+    daemon.until_it_says("is not there any more");
+    daemon.rounds(&project.queue, 2);
+    assert_eq!(open(&project), 1);
     project.write_config(&good.replace("max-instances = 1", "max-instances = 2"));
     daemon.signal("HUP");
     daemon.until("two requests", || open(&project) == 2);
     let said = daemon.stop().stderr;
-    assert_eq!(said.matches("the old one stays in force").count(), 4, "{said}");
+    assert_eq!(said.matches("the old one stays in force").count(), 5, "{said}");
 }
 
 #[test]

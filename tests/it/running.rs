@@ -243,6 +243,23 @@ fn aws_refusing_everything_fails_a_round_and_not_the_daemon() {
 }
 
 #[test]
+fn a_daemon_waits_for_aws_and_says_so_once() {
+    let project = Project::set_up();
+    project.queue.pending(&[("linux", 1)]);
+    let asked = || project.account.calls_of("GetCallerIdentity").len();
+    let before = asked();
+    project.account.fault(&json!({
+        "action": "*", "code": "InternalFailure", "status": 500, "times": null,
+    }));
+    let mut daemon = project.daemon();
+    daemon.until("three tries", || asked() >= before + 3);
+    project.account.clear_faults();
+    daemon.until("a machine", || project.live_and_open().0 == 1);
+    let said = daemon.stop().stderr;
+    assert_eq!(said.matches("trying again until AWS answers").count(), 1, "{said}");
+}
+
+#[test]
 fn launches_refused_but_looks_allowed() {
     let project = Project::set_up();
     project.queue.pending(&[("linux", 1)]);

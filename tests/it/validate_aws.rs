@@ -101,6 +101,17 @@ fn all_is_good() {
 }
 
 #[test]
+fn a_highest_price_below_the_spot_price_is_found() {
+    let project = Project::set_up();
+    project.set("worker-types.linux.max-price", 0.001);
+    let verdict = validate(&project, 2);
+    assert_eq!(errors(&verdict), [("linux".to_owned(), "price".to_owned())]);
+    assert!(about(&verdict, "price", "max-price")["fix"].as_str().unwrap().contains("raise"));
+    project.set("worker-types.linux.max-price", 5.0);
+    assert!(checked(&validate(&project, 0), "price", "max-price"));
+}
+
+#[test]
 fn nothing_is_changed() {
     let project = Project::set_up();
     project.queue.pending(&[("linux", 2)]);

@@ -1,9 +1,10 @@
 //! Reading the configuration again on SIGHUP: checked first, and the old one is kept if it is not good.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 
-use provisioner::config::{self, Entry};
+use provisioner::config::{self, Entry, Origin};
 use provisioner::daemon::Reloader;
 use provisioner::queue::HttpQueue;
 use provisioner::settings::{Queue, Settings};
@@ -44,6 +45,10 @@ fn reload(
     in_force: &[Entry],
 ) -> Result<Vec<Entry>, Failure> {
     let loaded = load::load_quietly(context).map_err(|error| load::failure(&error))?;
+    // Taken at its word, that would retire every worker type.
+    if let (Some(gone), true) = (file_of(in_force), loaded.files_read.is_empty()) {
+        return Err(Failure::usage(format!("`{}` is not there any more", gone.display())));
+    }
     let before = Arc::clone(reloader.current());
     let now = Arc::new(loaded.settings);
     let source = if asks_alike(&before, &now) {
@@ -76,6 +81,14 @@ fn reload(
         n => tracing::info!(changes = n, "configuration reloaded: {n} keys changed"),
     }
     Ok(loaded.entries)
+}
+
+/// The file that what is in force came from, if it came from one.
+fn file_of(in_force: &[Entry]) -> Option<&Path> {
+    in_force.iter().find_map(|entry| match &entry.origin {
+        Origin::File { path, .. } => Some(&**path),
+        Origin::Environment { .. } | Origin::Flag { .. } | Origin::Default => None,
+    })
 }
 
 /// Whether a queue client made from one works for the other: a new one has to learn anew what its queue

@@ -61,6 +61,8 @@ pub mod cleanup;
 pub mod clock;
 pub mod config;
 #[cfg(feature = "aws")]
+mod counted;
+#[cfg(feature = "aws")]
 pub mod daemon;
 pub mod demand;
 pub mod engine;

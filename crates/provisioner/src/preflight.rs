@@ -11,6 +11,7 @@ mod instance_type;
 mod launch;
 mod network;
 mod permission;
+mod price;
 mod profile;
 mod quota;
 mod verdict;
@@ -41,6 +42,7 @@ pub fn judge(settings: &Settings, facts: &Facts, now: Timestamp) -> Verdict {
         let image = image::judge(worker_type, found, facts, now, &mut about);
         network::judge(worker_type, found, facts, &mut about);
         instance_type::judge(worker_type, found, facts, image, &mut about);
+        price::judge(worker_type, found, facts, &mut about);
         profile::judge(worker_type, found, &mut about);
         launch::judge(found, facts, &mut about);
     }

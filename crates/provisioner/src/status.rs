@@ -47,8 +47,23 @@ pub struct Status {
     pub cost: HourlyCost,
     /// The last round that a daemon or `run --once` ran; `None` if none is known.
     pub last_round: Option<LastRound>,
+    /// Why less was done than is wanted, and what else the plan reports that is no error and that
+    /// somebody can do something about. Empty where no plan was made.
+    #[serde(default)]
+    pub notes: Vec<Note>,
     /// What went wrong lately: what still does first, then what has ended.
     pub errors: Vec<Problem>,
+}
+
+/// A note of a plan, as in `plan --output json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// About which worker type.
+    pub worker_type: Option<String>,
+    /// The kind, as `plan` names it (`at-maximum`).
+    pub kind: String,
+    /// A sentence with the numbers that decided.
+    pub text: String,
 }
 
 /// Who looked.

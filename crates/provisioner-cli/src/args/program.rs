@@ -32,7 +32,7 @@ impl Program {
     /// Its command line.
     pub fn command(self) -> Command {
         match self {
-            Self::Provisionerd => Provisionerd::command().name(self.name()),
+            Self::Provisionerd => Provisionerd::command(),
             Self::SetupAws => SetupAws::command(),
             Self::CleanupAws => CleanupAws::command(),
         }

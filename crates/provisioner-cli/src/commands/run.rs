@@ -72,6 +72,7 @@ mod with_aws {
         notifier: &mut Notifier,
     ) -> Result<Option<Connection>, Failure> {
         let mut pause = FIRST_PAUSE;
+        let mut said = String::new();
         loop {
             let connected = tokio::select! {
                 biased;
@@ -82,7 +83,14 @@ mod with_aws {
                 Ok(connection) => return Ok(Some(connection)),
                 // A daemon outlives an outage at its start as well as a later one.
                 Err(NotConnected::Unanswered(failure)) if !once => {
-                    tracing::error!("{failure}; trying again in {}s", pause.as_secs());
+                    let why = failure.to_string();
+                    // The same failure again is no news.
+                    if why == said {
+                        tracing::debug!("{why}; trying again in {}s", pause.as_secs());
+                    } else {
+                        tracing::error!("{why}; trying again until AWS answers");
+                        said = why;
+                    }
                     notifier.still_starting(&format!("waiting for AWS: {failure}"));
                     tokio::select! {
                         biased;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provisioner::clock;
 use provisioner::status::{
-    HourlyCost, LastRound, Other, Problem, RoundOutcome, Source, Status, Trigger, WorkerType,
+    HourlyCost, LastRound, Note, Other, Problem, RoundOutcome, Source, Status, Trigger, WorkerType,
 };
 use serde::{Serialize, Serializer};
 
@@ -39,6 +39,9 @@ const TOTAL: &str = "TOTAL";
 const UNKNOWN: &str = "?";
 /// A count that there cannot be.
 const NONE: &str = "-";
+
+/// So many notes are shown; with a hundred worker types there may be as many.
+const NOTES: usize = 8;
 
 /// A round may come this much later than was said before somebody wonders: it waits for EC2 and the
 /// queue, which may take their time.
@@ -81,6 +84,7 @@ impl StatusView<'_> {
             lines.push(String::new());
             lines.extend(self.facts());
         }
+        lines.extend(self.notes());
         let (ended, going_on): (Vec<_>, Vec<_>) =
             errors.iter().partition(|problem| problem.ended.is_some());
         for (problems, heading, role) in
@@ -247,6 +251,23 @@ impl StatusView<'_> {
             Source::Direct => "no daemon seems to be running",
         };
         format!("was due {}: {}", ago(round.next, now), self.paint.role(Role::Warning, why))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let notes = &self.status.notes;
+        if notes.is_empty() {
+            return Vec::new();
+        }
+        let mut lines = vec![String::new(), self.paint.role(Role::Heading, "Notes:")];
+        for Note { worker_type, kind, text } in notes.iter().take(NOTES) {
+            let whom = worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+            lines.extend(self.indented(&format!("{whom}{text} ({kind})"), 2, 4));
+        }
+        if notes.len() > NOTES {
+            let more = notes.len() - NOTES;
+            lines.push(format!("  and {more} more, which `provisionerd plan` tells"));
+        }
+        lines
     }
 
     fn problem(&self, problem: &Problem) -> Vec<String> {

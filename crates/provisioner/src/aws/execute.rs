@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Client, Error, tags};
+use crate::counted::counted;
 use crate::engine::Outcome;
 use crate::ids::{InstanceId, SpotRequestId};
 use crate::launch::LaunchCall;
@@ -58,7 +59,7 @@ impl Client {
             .send()
             .await
             .map_err(|error| {
-                Error::new("CancelSpotInstanceRequests", count(ids.len(), "spot request"), error)
+                Error::new("CancelSpotInstanceRequests", counted(ids.len(), "spot request"), error)
             })?;
         Ok(())
     }
@@ -70,7 +71,7 @@ impl Client {
             .send()
             .await
             .map_err(|error| {
-                Error::new("TerminateInstances", count(ids.len(), "instance"), error)
+                Error::new("TerminateInstances", counted(ids.len(), "instance"), error)
             })?;
         Ok(())
     }
@@ -86,15 +87,13 @@ impl Client {
             .set_tags(Some(tags::sdk_tags(tags)))
             .send()
             .await
-            .map_err(|error| Error::new("CreateTags", count(instances.len(), "instance"), error))?;
+            .map_err(|error| {
+                Error::new("CreateTags", counted(instances.len(), "instance"), error)
+            })?;
         Ok(())
     }
 }
 
 fn texts<Id>(ids: &[Id], text: fn(&Id) -> &str) -> Vec<String> {
     ids.iter().map(|id| text(id).to_owned()).collect()
-}
-
-fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }

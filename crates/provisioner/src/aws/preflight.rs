@@ -10,8 +10,10 @@ use tokio::task::JoinSet;
 
 use super::{Client, Error, Look, resolve};
 use crate::engine::Launch;
-use crate::ids::{ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName};
-use crate::launch::{ResolvedWorkerType, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
+use crate::ids::{
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
+};
+use crate::launch::{Pool, ResolvedWorkerType, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
 use crate::observed::InstanceState;
 use crate::preflight::{
     DryRun, DryRunAnswer, Facts, Group, Looked, Place, Target, WorkerTypeFacts,
@@ -64,7 +66,11 @@ impl Client {
             client.offerings(&types),
             client.has_spot_role(),
         );
-        let calls = client.dry_runs(settings, key_name, look.as_ref().ok()).await;
+        let pools = priced(settings, offerings.as_ref().ok());
+        let (prices, calls) = tokio::join!(
+            client.spot_prices(&pools, now),
+            client.dry_runs(settings, key_name, look.as_ref().ok()),
+        );
         let mut facts = Facts {
             region: client.region().to_owned(),
             key_pair: looked(key_pair),
@@ -74,6 +80,7 @@ impl Client {
             images: looked(images),
             instance_types: looked(instance_types),
             offerings: looked(offerings),
+            prices: looked(prices),
             spot_role: looked(spot_role),
             calls,
             worker_types: resolved,
@@ -274,6 +281,25 @@ impl Client {
     }
 }
 
+/// Where the instance types that have a `max-price` are offered.
+fn priced(
+    settings: &Settings,
+    offerings: Option<&BTreeMap<InstanceType, BTreeSet<Zone>>>,
+) -> BTreeSet<Pool> {
+    let limited = settings.worker_types.values().filter(|it| it.max_price.is_some());
+    limited
+        .flat_map(|worker_type| &worker_type.instance_types)
+        .filter_map(|instance_type| Some((instance_type, offerings?.get(instance_type)?)))
+        .flat_map(|(instance_type, zones)| {
+            let pool = |zone: &Zone| Pool {
+                instance_type: instance_type.clone(),
+                zone: Some(zone.clone()),
+            };
+            zones.iter().map(pool)
+        })
+        .collect()
+}
+
 /// Places with every instance type and every zone or subnet among them, and not every pair: for a
 /// hundred worker types those would be thousands of calls, to be told the same.
 fn representative(
@@ -316,7 +342,6 @@ fn representative(
 mod tests {
     use super::*;
     use crate::config;
-    use crate::ids::Zone;
     use crate::launch::ResolvedPlacement;
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::TargetReport;
 use super::inventory::lasting_volumes;
 use crate::aws::{Client, Error, FoundInstance, FoundRequest};
+use crate::counted::counted;
 use crate::ids::{InstanceId, KeyName, SpotRequestId};
 use crate::launch::LaunchCall;
 use crate::ledger::Ledger;
@@ -174,8 +175,8 @@ impl Passes<'_> {
             match self.client.request_spot_instances(&call).await {
                 Ok(granted) => {
                     progress(&format!(
-                        "settled an unanswered launching call: {} spot request(s)",
-                        granted.len()
+                        "settled an unanswered launching call: {}",
+                        counted(granted.len(), "spot request")
                     ));
                     report.settled_intents += 1;
                     for request in granted {
@@ -244,7 +245,7 @@ impl Passes<'_> {
             for id in bulk.done.iter().chain(&bulk.absent) {
                 course.granted.remove(id);
             }
-            progress(&format!("cancelled {} spot request(s)", bulk.done.len()));
+            progress(&format!("cancelled {}", counted(bulk.done.len(), "spot request")));
             course.cancelled.extend(bulk.done);
             course.deny(bulk.denied, progress);
             if let Some(error) = bulk.error {
@@ -259,7 +260,7 @@ impl Passes<'_> {
         }
         if !to_terminate.is_empty() {
             let bulk = self.client.terminate(&to_terminate).await;
-            progress(&format!("terminating {} instance(s)", bulk.done.len()));
+            progress(&format!("terminating {}", counted(bulk.done.len(), "instance")));
             course.terminated.extend(bulk.done);
             course.protected.extend(bulk.protected);
             course.deny(bulk.denied, progress);
@@ -386,9 +387,9 @@ fn summary(look: &Look, stopping: usize) -> String {
         return "found nothing".to_owned();
     }
     format!(
-        "found {} spot request(s), {} instance(s), {stopping} of them shutting down",
-        look.requests.len(),
-        look.instances.len()
+        "found {}, {}, {stopping} of them shutting down",
+        counted(look.requests.len(), "spot request"),
+        counted(look.instances.len(), "instance")
     )
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::aws;
+use crate::counted::counted;
 use crate::engine::{ActionKind, Executed, ExecutedResult, Note, NoteKind, Plan, Report};
 use crate::ids::{SpotRequestId, WorkerTypeName, Zone};
 
@@ -110,7 +111,7 @@ impl Reporter {
         if actions > 0 {
             tracing::info!(
                 reconcile.iteration = round, actions, duration_ms, %next,
-                "round {round} ended: {actions} actions"
+                "round {round} ended: {}", counted(actions, "action")
             );
         } else {
             tracing::debug!(

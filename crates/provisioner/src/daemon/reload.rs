@@ -15,10 +15,19 @@ pub struct Reloader<S> {
 
 /// These keys name what the process holds: the connection, the lock, the listening socket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} cannot be changed while the daemon runs", keys.join(" and "))]
+#[error("{} cannot be changed while the daemon runs", listed(keys))]
 pub struct NeedsRestart {
     /// The keys, dotted as in the configuration.
     pub keys: Vec<&'static str>,
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(keys: &[&str]) -> String {
+    match keys {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
 }
 
 /// What is to be taken up before the next round. The latest wins.
@@ -112,6 +121,14 @@ mod tests {
         reloader.reload(Arc::clone(&latest), None).unwrap();
         assert_eq!(next.take(), Some((latest, Some("source"))));
         assert!(next.take().is_none());
+    }
+
+    #[test]
+    fn keys_are_listed_as_people_do() {
+        let said = |keys: &[&'static str]| NeedsRestart { keys: keys.to_vec() }.to_string();
+        assert_eq!(said(&["a"]), "a cannot be changed while the daemon runs");
+        assert_eq!(said(&["a", "b"]), "a and b cannot be changed while the daemon runs");
+        assert_eq!(said(&["a", "b", "c"]), "a, b and c cannot be changed while the daemon runs");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::ids::{InstanceType, SubnetId, WorkerTypeName, Zone};
-use crate::launch::ResolvedPlacement;
+use crate::launch::{Pool, ResolvedPlacement};
+use crate::money::UsdPerHour;
 use crate::observed::KeyPair;
 use crate::refusal::Refusal;
 
@@ -31,6 +32,9 @@ pub struct Facts {
     pub instance_types: Looked<BTreeMap<InstanceType, InstanceTypeFacts>>,
     /// Where the instance types are offered.
     pub offerings: Looked<BTreeMap<InstanceType, BTreeSet<Zone>>>,
+    /// The spot prices of plain Linux, of instance types that a `max-price` is set for. A pool that EC2
+    /// names no price for is not in it.
+    pub prices: Looked<BTreeMap<Pool, UsdPerHour>>,
     /// Whether the service-linked role `AWSServiceRoleForEC2Spot` exists.
     pub spot_role: Looked<bool>,
     /// The dry runs of calls that concern no worker type.

@@ -75,7 +75,7 @@ pub(super) fn judge(
 }
 
 /// The zones it may launch in; `None`: not known.
-fn usable_zones(found: &WorkerTypeFacts, facts: &Facts) -> Option<BTreeSet<Zone>> {
+pub(super) fn usable_zones(found: &WorkerTypeFacts, facts: &Facts) -> Option<BTreeSet<Zone>> {
     let placements = found.placements.as_ref().ok()?;
     if placements.iter().any(|placement| placement.zone.is_none()) {
         // Without a subnet EC2 launches in the region's own zones, and not in Local Zones, whose

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::*;
 use crate::config;
 use crate::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
-use crate::launch::ResolvedPlacement;
+use crate::launch::{Pool, ResolvedPlacement};
+use crate::money::UsdPerHour;
 use crate::observed::KeyPair;
 use crate::refusal::{Refusal, RefusalClass, classify, classify_answer};
 
@@ -25,6 +26,16 @@ fn zones(names: &[&str]) -> BTreeSet<Zone> {
 
 fn place() -> Place {
     Place { instance_type: InstanceType::from("m5.large"), placement: ResolvedPlacement::default() }
+}
+
+/// What `m5.large` costs, in millionths of a dollar.
+fn prices(of: &[(&str, u64)]) -> BTreeMap<Pool, UsdPerHour> {
+    let price = |(zone, micros): &(&str, u64)| {
+        let zone = Some(Zone::from(*zone));
+        let pool = Pool { instance_type: InstanceType::from("m5.large"), zone };
+        (pool, UsdPerHour::from_micros(*micros))
+    };
+    of.iter().map(price).collect()
 }
 
 /// Everything is as it should be.
@@ -65,6 +76,7 @@ fn good() -> Facts {
         images: Ok(BTreeMap::from([("ami-1".to_owned(), image)])),
         instance_types: Ok(BTreeMap::from([(m5.clone(), facts)])),
         offerings: Ok(BTreeMap::from([(m5, zones(&["r-1a", "r-1b"]))])),
+        prices: Ok(prices(&[("r-1a", 40_000), ("r-1b", 30_000), ("r-1-city-1a", 10_000)])),
         spot_role: Ok(true),
         calls: vec![call("TerminateInstances"), call("CreateTags")],
         worker_types: BTreeMap::from([(WorkerTypeName::from("linux"), linux)]),
@@ -143,6 +155,42 @@ fn the_key_pair() {
     only(Severity::Error, Kind::KeyPair, "`run` needs", |it| {
         it.key_pair = Err(refusal("UnauthorizedOperation"));
     });
+}
+
+#[test]
+fn the_highest_price() {
+    let price = |more: &str, change: fn(&mut Facts)| {
+        let (found, verdict) = judged(more, change);
+        let good = verdict.checked.iter().any(|it| it.kind == Kind::Price);
+        (found.into_iter().filter(|it| it.1 == Kind::Price).collect::<Vec<_>>(), good)
+    };
+    assert_eq!(price("", |_| {}), (vec![], false), "none is set");
+    assert_eq!(price("max-price = 0.03", |_| {}), (vec![], true), "as much as it costs");
+    let (found, good) = price("max-price = 0.0299", |_| {});
+    let [(Severity::Error, _, text)] = &found[..] else { panic!("{found:?}") };
+    assert!(text.contains("0.03, of m5.large in r-1b"), "{text}");
+    assert!(!good);
+
+    let two = "max-price = 0.0299\ninstance-types = ['m5.large', 'm4.large']";
+    let more = |facts: &mut Facts| {
+        let zone = Some(Zone::from("r-1a"));
+        let m4 = Pool { instance_type: InstanceType::from("m4.large"), zone };
+        facts.prices.as_mut().unwrap().insert(m4, UsdPerHour::from_micros(20_000));
+    };
+    let (found, good) = price(two, more);
+    assert!(matches!(&found[..], [(Severity::Warning, ..)]), "{found:?}");
+    assert!(good, "the other can be had");
+
+    // What is not known is not called good, and no reason to call it bad.
+    let (found, good) = price("max-price = 1.0", |facts| facts.prices = Ok(BTreeMap::new()));
+    assert!(matches!(&found[..], [(Severity::NotCheckable, ..)]), "{found:?}");
+    assert!(!good);
+    let (found, _) = price(two, |_| {});
+    assert!(found.iter().all(|it| it.0 != Severity::Error), "{found:?}");
+    let (found, _) = price("max-price = 1.0", |facts| {
+        facts.prices = Err(refusal("UnauthorizedOperation"));
+    });
+    assert!(matches!(&found[..], [(Severity::NotCheckable, ..)]), "{found:?}");
 }
 
 #[test]

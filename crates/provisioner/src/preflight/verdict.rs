@@ -46,6 +46,8 @@ pub enum Kind {
     Image,
     /// An instance type.
     InstanceType,
+    /// `max-price`.
+    Price,
     /// A zone.
     Zone,
     /// A subnet, or the default VPC.
@@ -73,6 +75,7 @@ impl fmt::Display for Kind {
             Self::Permission => "permission",
             Self::Image => "image",
             Self::InstanceType => "instance type",
+            Self::Price => "price",
             Self::Zone => "zone",
             Self::Subnet => "subnet",
             Self::SecurityGroup => "security group",

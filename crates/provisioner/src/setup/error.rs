@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::InUse;
 use crate::aws;
 use crate::config::edit::EditError;
+use crate::counted::counted;
 use crate::ids::InvalidName;
 use crate::state_dir::StateDirError;
 
@@ -119,10 +120,10 @@ impl fmt::Display for InUse {
             found.push("its key pair".to_owned());
         }
         if *n_spot_requests > 0 {
-            found.push(format!("{n_spot_requests} spot request(s)"));
+            found.push(counted(*n_spot_requests, "spot request"));
         }
         if *n_instances > 0 {
-            found.push(format!("{n_instances} instance(s)"));
+            found.push(counted(*n_instances, "instance"));
         }
         write!(f, "`{key_name}` is still there in {region}: {}", found.join(", "))
     }
@@ -203,7 +204,7 @@ mod tests {
         };
         assert_eq!(
             in_use.to_string(),
-            "`k` is still there in us-west-2: its key pair, 3 instance(s)"
+            "`k` is still there in us-west-2: its key pair, 3 instances"
         );
     }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::problem::Seen;
-use super::{HourlyCost, Other, Record, Source, Status, VERSION, WorkerType};
+use super::{HourlyCost, Note, Other, Record, Source, Status, VERSION, WorkerType};
 use crate::clock;
 use crate::demand::Demand;
-use crate::engine::{Machines, Plan, Usage, WorkerTypeStatus};
+use crate::engine::{self, Machines, Plan, Usage, WorkerTypeStatus};
 use crate::ids::WorkerTypeName;
 use crate::prices::{self, Cost, SpotPrices};
 
@@ -20,6 +20,7 @@ pub struct Picture {
     demand_known: bool,
     machines: Vec<Machines>,
     prices: SpotPrices,
+    notes: Vec<Note>,
     record: Record,
 }
 
@@ -51,6 +52,9 @@ impl Picture {
         let rows = plan.worker_types.iter();
         self.worker_types = rows.map(|row| row_of(row, self.demand_known)).collect();
         self.machines = machines.to_vec();
+        // Problems stand among the errors.
+        let worth = |note: &&engine::Note| !note.kind.is_problem() && note.kind.fix().is_some();
+        self.notes = plan.notes.iter().filter(worth).map(note_of).collect();
     }
 
     /// Takes in spot prices.
@@ -97,6 +101,7 @@ impl Picture {
             worker_types,
             cost: told(total),
             last_round: self.record.last_round().cloned(),
+            notes: self.notes.clone(),
             errors: self.record.problems(),
         }
     }
@@ -118,6 +123,14 @@ impl Picture {
             stopping: count(Usage::Stopping),
             cost,
         }
+    }
+}
+
+fn note_of(note: &engine::Note) -> Note {
+    Note {
+        worker_type: note.worker_type.as_ref().map(ToString::to_string),
+        kind: note.kind.to_string(),
+        text: note.text.clone(),
     }
 }
 
@@ -158,7 +171,7 @@ mod tests {
 
     use super::*;
     use crate::demand::PendingTasks;
-    use crate::engine::{Note, NoteKind};
+    use crate::engine::NoteKind;
     use crate::ids::{InstanceType, Zone};
     use crate::launch::Pool;
     use crate::money::UsdPerHour;
@@ -228,7 +241,7 @@ mod tests {
     #[test]
     fn a_plan_without_demand_tells_no_tasks() {
         let mut picture = picture();
-        let note = Note::new(None, NoteKind::DemandUnknown, "down".to_owned());
+        let note = engine::Note::new(None, NoteKind::DemandUnknown, "down".to_owned());
         let row =
             WorkerTypeStatus { name: "linux".to_owned(), busy: 2, ..WorkerTypeStatus::default() };
         let plan = Plan { worker_types: vec![row], notes: vec![note], ..Plan::default() };
@@ -239,6 +252,22 @@ mod tests {
         assert_eq!((pending, running, wanted, oldest_pending_seconds), (None, None, None, None));
         assert_eq!((busy, status.demand_known), (Some(2), false));
         assert!(!status.knows_nothing());
+    }
+
+    #[test]
+    fn notes_are_what_somebody_can_act_on_and_no_errors() {
+        let kinds = [NoteKind::AtMaximum, NoteKind::InFlight, NoteKind::DemandUnknown];
+        let note = |kind| engine::Note::new(Some(&"linux".into()), kind, "because".to_owned());
+        let plan = Plan { notes: kinds.map(note).to_vec(), ..Plan::default() };
+        let mut picture = picture();
+        picture.plan(&plan, &[], noon());
+        let [note] = &picture.status(Source::Daemon, noon()).notes[..] else { panic!() };
+        assert_eq!(
+            (note.kind.as_str(), note.worker_type.as_deref()),
+            ("at-maximum", Some("linux"))
+        );
+        picture.plan(&Plan::default(), &[], noon());
+        assert_eq!(picture.status(Source::Daemon, noon()).notes, []);
     }
 
     #[test]

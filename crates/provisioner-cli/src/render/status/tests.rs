@@ -62,6 +62,7 @@ fn status(worker_types: Vec<WorkerType>) -> Status {
         other,
         cost: cost(460_000),
         last_round: Some(round()),
+        notes: Vec::new(),
         errors: Vec::new(),
     }
 }
@@ -261,6 +262,30 @@ Ended:
     ended 3m ago, after 3m40s
 "],
     );
+}
+
+#[test]
+fn notes_say_why_less_is_done_than_is_wanted() {
+    let mut status = status(vec![worker_type("linux", 30, 0)]);
+    let note = Note {
+        worker_type: Some("linux".to_owned()),
+        kind: "at-maximum".to_owned(),
+        text: "26 more instances are wanted; max-instances (15) leaves room for 0, there are 15 in all"
+            .to_owned(),
+    };
+    status.notes = vec![note.clone()];
+    assert_says(
+        &status,
+        &["\
+Next round:    in 8s
+
+Notes:
+  linux: 26 more instances are wanted; max-instances (15) leaves room for 0,
+    there are 15 in all (at-maximum)
+"],
+    );
+    status.notes = vec![note; 100];
+    assert_says(&status, &["\n  and 92 more, which `provisionerd plan` tells\n"]);
 }
 
 #[test]

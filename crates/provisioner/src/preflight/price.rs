@@ -1,0 +1,95 @@
+//! `max-price`, held against the spot prices in force: below them EC2 fills no request.
+
+use std::collections::BTreeSet;
+
+use super::facts::{Facts, WorkerTypeFacts};
+use super::instance_type::usable_zones;
+use super::verdict::{About, Kind, Needed, Severity};
+use crate::ids::{InstanceType, Zone};
+use crate::launch::Pool;
+use crate::money::UsdPerHour;
+use crate::settings::WorkerType;
+
+const SUBJECT: &str = "max-price";
+
+pub(super) fn judge(
+    worker_type: &WorkerType,
+    found: &WorkerTypeFacts,
+    facts: &Facts,
+    about: &mut About<'_>,
+) {
+    let Some(max_price) = worker_type.max_price else { return };
+    if let Err(refusal) = &facts.prices {
+        about.unknown(
+            Kind::Price,
+            SUBJECT,
+            "DescribeSpotPriceHistory",
+            Needed::ByNobodyElse,
+            refusal,
+            "check `max-price`",
+        );
+        return;
+    }
+    let zones = usable_zones(found, facts);
+    let mut in_reach = 0_usize;
+    let mut unknown = 0_usize;
+    let mut too_dear = Vec::new();
+    for instance_type in &worker_type.instance_types {
+        match lowest(instance_type, zones.as_ref(), facts) {
+            Some((_, price)) if price <= max_price => in_reach += 1,
+            Some((zone, price)) => too_dear.push((price, instance_type, zone)),
+            None => unknown += 1,
+        }
+    }
+    too_dear.sort();
+    if in_reach == 0
+        && unknown == 0
+        && let Some((price, instance_type, zone)) = too_dear.first()
+    {
+        let text = format!(
+            "{max_price} USD per hour is below all spot prices now: the lowest is {price}, of \
+             {instance_type} in {zone}"
+        );
+        let fix = "raise `max-price`, or leave it out to pay up to the on-demand price";
+        return about.error(Kind::Price, SUBJECT, text, fix);
+    }
+    for (price, instance_type, zone) in too_dear {
+        about.find(
+            Severity::Warning,
+            Kind::Price,
+            instance_type.as_str(),
+            format!("costs {price} USD per hour at least ({zone}), over max-price ({max_price})"),
+            "raise `max-price`, or take the type out: what costs more is not launched",
+        );
+    }
+    if in_reach > 0 {
+        let of = worker_type.instance_types.len();
+        let text = format!(
+            "{max_price} USD per hour is enough for {in_reach} of {of} instance types now (Linux)"
+        );
+        about.good(Kind::Price, SUBJECT, text);
+    } else if !about.has_errors() {
+        about.find(
+            Severity::NotCheckable,
+            Kind::Price,
+            SUBJECT,
+            "EC2 names no spot price for these instance types where they launch",
+            "compare it with the Spot Instance pricing history in the EC2 console",
+        );
+    }
+}
+
+/// Where an instance type is cheapest, of the zones that the worker type may use, and what it costs.
+fn lowest<'a>(
+    instance_type: &InstanceType,
+    usable: Option<&BTreeSet<Zone>>,
+    facts: &'a Facts,
+) -> Option<(&'a Zone, UsdPerHour)> {
+    let prices = facts.prices.as_ref().ok()?;
+    prices
+        .iter()
+        .filter(|(pool, _)| pool.instance_type == *instance_type)
+        .filter_map(|(Pool { zone, .. }, price)| Some((zone.as_ref()?, *price)))
+        .filter(|(zone, _)| usable.is_none_or(|usable| usable.contains(*zone)))
+        .min_by_key(|(_, price)| *price)
+}
