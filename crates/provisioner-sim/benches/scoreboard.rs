@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p provisioner-sim --no-default-features --bench scoreboard` takes the captures in
 //! `PROVISIONER_TRACES` (or `../shared/traces` beside the workspace), and without them the loads that are
-//! made up. Loads can be named instead: `-- --load FILE --load synthetic:steady`, and worlds: `--world P`.
+//! made up. Loads can be named instead: `-- --load FILE --load synthetic:steady`, and worlds: `--world P`;
+//! with `--spot-traces FOLDER`, world Z alone.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints tables")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads its own variable")]
@@ -40,16 +41,15 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let started = Instant::now();
-    if let Some(traces) = spot_traces() {
-        let (loads, _) = arguments()?;
-        for load in &loads {
-            z::scoreboard(&traces, load, "adaptive")?;
-        }
-        return Ok(());
-    }
-    let (loads, worlds) = arguments()?;
+    let (loads, worlds, spot_traces) = arguments()?;
     for world in &worlds {
         scoreboard(*world, &loads)?;
+    }
+    for load in &loads {
+        z::scoreboards(&spot_traces, load)?;
+    }
+    if worlds.is_empty() {
+        return Ok(());
     }
     self_test(&loads)?;
     decision()?;
@@ -57,14 +57,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// `--spot-traces FOLDER`: world Z alone.
-fn spot_traces() -> Option<PathBuf> {
-    let mut args = env::args().skip_while(|arg| arg != "--spot-traces");
-    args.nth(1).map(PathBuf::from)
-}
-
-fn arguments() -> Result<(Vec<Load>, Vec<WorldName>)> {
-    let (mut loads, mut worlds) = (Vec::new(), Vec::new());
+/// Loads, worlds, and the spot markets of world Z. With `--spot-traces FOLDER` world Z alone.
+fn arguments() -> Result<(Vec<Load>, Vec<WorldName>, Vec<z::Traces>)> {
+    let (mut loads, mut worlds, mut spot_traces) = (Vec::new(), Vec::new(), Vec::new());
     let mut args = env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} takes a value"));
@@ -74,7 +69,7 @@ fn arguments() -> Result<(Vec<Load>, Vec<WorldName>)> {
                 let name = value()?;
                 worlds.push(WorldName::by_name(&name).ok_or(format!("no world {name}"))?);
             }
-            "--spot-traces" => drop(value()?),
+            "--spot-traces" => spot_traces.push(PathBuf::from(value()?)),
             // Cargo's own.
             "--bench" => {}
             other => return Err(format!("{other}: --load LOAD or --world WORLD").into()),
@@ -83,10 +78,16 @@ fn arguments() -> Result<(Vec<Load>, Vec<WorldName>)> {
     if loads.is_empty() {
         loads = captures()?;
     }
-    if worlds.is_empty() {
+    let named = !spot_traces.is_empty();
+    let markets = match (named, worlds.is_empty()) {
+        (true, _) => vec![z::Traces { paths: spot_traces, load: None }],
+        (false, true) => z::Traces::usual(&traces().join("spot")),
+        (false, false) => Vec::new(),
+    };
+    if worlds.is_empty() && !named {
         worlds = WorldName::ALL.to_vec();
     }
-    Ok((loads, worlds))
+    Ok((loads, worlds, markets))
 }
 
 fn load(name: &str) -> Result<Load> {
@@ -99,10 +100,14 @@ fn load(name: &str) -> Result<Load> {
     }
 }
 
+fn traces() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
+    env::var("PROVISIONER_TRACES").map_or_else(|_| beside(), PathBuf::from)
+}
+
 /// The captures, the smallest first; without them what is made up.
 fn captures() -> Result<Vec<Load>> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
-    let traces = env::var("PROVISIONER_TRACES").map_or_else(|_| beside(), PathBuf::from);
+    let traces = traces();
     let Ok(files) = fs::read_dir(traces.join("ci")) else {
         eprintln!("no captures in {}: with loads that are made up", traces.display());
         return Ok(Synthetic::ALL.map(|kind| Load::synthetic(kind, 1)).to_vec());

@@ -90,6 +90,13 @@ impl Market {
         Self { pools, on_demand }
     }
 
+    /// The pools of both, this one's first, and what there is on demand in this one.
+    #[must_use]
+    pub fn beside(mut self, other: Self) -> Self {
+        self.pools.extend(other.pools);
+        self
+    }
+
     /// Its pools.
     pub fn pools(&self) -> &[SpotPool] {
         &self.pools

@@ -61,11 +61,11 @@ pub struct SimulateArgs {
 
     /// A recorded spot market, for world Z: a folder with <zone>_<type>.json
     ///
-    /// As in skypilot-org/spot-traces: `metadata.gap_seconds`, and per look in `data` how many instances
+    /// May be given several times, and may name files. As in skypilot-org/spot-traces: `metadata.gap_seconds`, and per look in `data` how many instances
     /// there were. Instances are bought where they live longest and capacity is; what finds none is asked
     /// for elsewhere.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::AnyPath)]
-    pub spot_traces: Option<PathBuf>,
+    pub spot_traces: Vec<PathBuf>,
 
     /// In world Z, buy on demand for tasks that wait longer, at three times the price; or `never`
     #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "5m")]

@@ -11,12 +11,52 @@ use provisioner_sim::spot::{Market, OnDemand};
 
 use super::{Result, SEEDS};
 
+/// A recorded market.
+pub(super) struct Traces {
+    /// Folders or files, whose pools are one market.
+    pub(super) paths: Vec<PathBuf>,
+    /// The load it is for; `None`: any.
+    pub(super) load: Option<&'static str>,
+}
+
+impl Traces {
+    /// Those of `BENCHMARKS.md`, as far as they are there: the zones that the capture of a CPU type has,
+    /// and three zones, for which that has too few.
+    pub(super) fn usual(spot: &Path) -> Vec<Self> {
+        let captures = spot.join("preemption/1-node");
+        let of = |names: &[&str]| Self {
+            paths: names.iter().map(|name| captures.join(name)).collect(),
+            load: Some("gecko-3-b-linux"),
+        };
+        let markets = [
+            of(&["aws-04-19-2023"]),
+            of(&[
+                "aws-04-19-2023/us-east-1b_intel_64.json",
+                "aws-04-22-2023/us-west-2b_v100_1.json",
+                "aws-04-22-2023/us-west-2c_v100_1.json",
+            ]),
+        ];
+        markets.into_iter().filter(|it| it.paths.iter().all(|path| path.exists())).collect()
+    }
+}
+
+/// What a fleet of the default policy comes to in these markets.
+pub(super) fn scoreboards(markets: &[Traces], load: &Load) -> Result<()> {
+    for Traces { paths, load: only } in markets {
+        if only.is_none_or(|name| name == load.name()) {
+            scoreboard(paths, load, "adaptive")?;
+        }
+    }
+    Ok(())
+}
+
 /// What a fleet of `policy` comes to in every way to buy.
-pub(super) fn scoreboard(traces: &Path, load: &Load, policy: &str) -> Result<()> {
-    let (market, taken) = Market::read(traces)?;
-    let from: PathBuf = taken.from.components().rev().take(2).collect();
-    let from: PathBuf = from.components().rev().collect();
-    println!("\n### World Z: {} in {}, `{policy}`\n", load.name(), from.display());
+fn scoreboard(traces: &[PathBuf], load: &Load, policy: &str) -> Result<()> {
+    let mut market = Market::new(Vec::new(), None);
+    for path in traces {
+        market = market.beside(Market::read(path)?.0);
+    }
+    println!("\n### World Z: {}, `{policy}`, {} pools\n", load.name(), market.pools().len());
     println!(
         "| bought | units | | of these on demand | delay | | wait p95 | lost h | interrupted | unserved |"
     );

@@ -1,5 +1,6 @@
 //! World Z: a recorded spot market, and what else could be bought there.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use provisioner_sim::fleet::Setup;
@@ -15,20 +16,32 @@ pub(super) const ALONE: &str = "spot in one pool: ";
 
 /// Reads the market, if the world has one.
 pub(super) fn read(args: &SimulateArgs, context: &Context) -> Result<Option<Arc<Market>>, Failure> {
-    let path = match (args.world, &args.spot_traces) {
-        (WorldArg::Z, Some(path)) => path,
-        (WorldArg::Z, None) => {
+    match (args.world, args.spot_traces.is_empty()) {
+        (WorldArg::Z, false) => {}
+        (WorldArg::Z, true) => {
             return Err(Failure::usage("world Z needs a recorded spot market").with_hint(
                 "name its folder with --spot-traces: one file per zone and instance type, as in \
                  skypilot-org/spot-traces",
             ));
         }
-        (_, None) => return Ok(None),
-        (other, Some(_)) => {
+        (_, true) => return Ok(None),
+        (other, false) => {
             return Err(Failure::usage(format!("there is no spot market in world {other:?}"))
                 .with_hint("--spot-traces goes with --world Z"));
         }
+    }
+    let mut market = Market::new(Vec::new(), None);
+    for path in &args.spot_traces {
+        market = market.beside(read_one(path, context)?);
+    }
+    let on_demand = match args.on_demand_after {
+        Patience::For(after) => Some(OnDemand { after, ..OnDemand::USUAL }),
+        Patience::Endless => None,
     };
+    Ok(Some(Arc::new(market.with_on_demand(on_demand))))
+}
+
+fn read_one(path: &Path, context: &Context) -> Result<Market, Failure> {
     let (market, taken) = Market::read(path).map_err(|error: SpotError| {
         let hint = error.hint();
         Failure::from_error(ExitStatus::USAGE, &error).with_hint(hint)
@@ -41,11 +54,7 @@ pub(super) fn read(args: &SimulateArgs, context: &Context) -> Result<Option<Arc<
             others.join(", ")
         ));
     }
-    let on_demand = match args.on_demand_after {
-        Patience::For(after) => Some(OnDemand { after, ..OnDemand::USUAL }),
-        Patience::Endless => None,
-    };
-    Ok(Some(Arc::new(market.with_on_demand(on_demand))))
+    Ok(market)
 }
 
 /// Other ways to buy for `contender`: in one pool alone, without what is on demand, and only that.
