@@ -45,7 +45,7 @@ pub struct SimulateArgs {
     /// `basic`, `naive-2014`, `worker-manager`, `worker-manager-deployed` or `adaptive`. Settings are
     /// `ratio` (worker-manager), `wait-cost` (adaptive) and `idle-timeout`, after which workers end
     /// themselves. Without it: the worker type's own, or `adaptive`. With a recorded load also `adaptive`
-    /// at three settings.
+    /// at three settings, and a shorter idle timeout.
     #[arg(long = "policy", value_name = "POLICY", value_parser = policy)]
     pub policies: Vec<Policy>,
 

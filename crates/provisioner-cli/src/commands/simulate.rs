@@ -9,6 +9,7 @@ mod view;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use provisioner::clock;
 use provisioner::config::duration;
@@ -139,6 +140,8 @@ struct Candidate {
 
 /// The dial's settings beside its default that a recorded load is tried with.
 const DIAL: [f64; 2] = [5.0, 100.0];
+/// And the idle timeout, where the worker type's own is longer.
+const SHORT_IDLE: Duration = Duration::from_mins(5);
 
 fn candidates(
     args: &SimulateArgs,
@@ -172,6 +175,10 @@ fn candidates(
             let at = |wait_cost| Policy::from(Rule::Adaptive(Adaptive { wait_cost }));
             let dial = [Policy::default()].into_iter().chain(DIAL.map(at));
             policies.extend(dial.filter(|policy| *policy != own));
+            // What can be had where workers do not stop when asked.
+            if deployment.worker_type()?.idle_timeout > SHORT_IDLE {
+                policies.push(Policy { idle_timeout: Some(SHORT_IDLE), ..own });
+            }
         }
         let usd_per_hour = price(args, Some(deployment)).map_or(1.0, UsdPerHour::dollars);
         for policy in policies {
