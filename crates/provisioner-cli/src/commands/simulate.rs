@@ -1,6 +1,7 @@
 //! `provisionerd simulate`: what a policy costs and how long tasks wait, before it is deployed.
 
 mod advice;
+mod change;
 mod deployment;
 mod market;
 mod meter;
@@ -23,7 +24,8 @@ use provisioner_sim::report::{self, Contender, Run};
 use crate::args::{GlobalArgs, KnowledgeArg, SimulateArgs, WorldArg};
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
-use advice::{Advice, Change};
+use advice::Advice;
+use change::Change;
 use deployment::{Deployment, Startups, overridden};
 use meter::Meter;
 use view::View;

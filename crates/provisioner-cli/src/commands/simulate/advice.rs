@@ -3,102 +3,13 @@
 use std::fmt;
 
 use provisioner::clock;
-use provisioner::config::duration;
 use provisioner::money::UsdPerHour;
-use provisioner::policy::Policy;
 use provisioner::state_dir::RecordedLoad;
 use provisioner_sim::load::Load;
 use provisioner_sim::report::{Comparison, Standing};
 use serde::{Serialize, Serializer};
 
-use super::deployment::Deployment;
-use crate::exit::Failure;
-
-/// What a user would have to change for a contender to be theirs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
-    /// Settings as they are written, each with its table, where a configuration was read.
-    settings: Vec<(String, String)>,
-    /// The file to change, if that is one.
-    file: Option<String>,
-    /// Why nobody can deploy it, if so.
-    only_here: bool,
-    /// It counts on workers that stop when asked.
-    asks_workers: bool,
-}
-
-impl Change {
-    /// From one configuration and policy to another.
-    pub(super) fn between(
-        (today, from): (&Deployment, &Policy),
-        (other, to): (&Deployment, &Policy),
-    ) -> Result<Self, Failure> {
-        let (ours, theirs) = (today.worker_type()?, other.worker_type()?);
-        let table = format!("[worker-types.{}]", today.name);
-        let mut settings = Vec::new();
-        let mut differs = |table: &str, key: &str, from: Option<String>, to: Option<String>| {
-            if from != to {
-                let text = to.map_or_else(|| format!("no {key}"), |to| format!("{key} = {to}"));
-                settings.push((table.to_owned(), text));
-            }
-        };
-        let rule = |policy: &Policy| Policy { idle_timeout: None, ..*policy };
-        let quoted = |policy: &Policy| Some(format!("\"{}\"", rule(policy)));
-        differs(&table, "policy", quoted(from), quoted(to));
-        let time = |time| Some(format!("\"{}\"", duration::format(time)));
-        let idle = [
-            from.idle_timeout.unwrap_or(ours.idle_timeout),
-            to.idle_timeout.unwrap_or(theirs.idle_timeout),
-        ];
-        differs(&table, "idle-timeout", time(idle[0]), time(idle[1]));
-        let pairs = [
-            ("min-instances", ours.min_instances, theirs.min_instances),
-            ("max-instances", ours.max_instances, theirs.max_instances),
-        ];
-        for (key, from, to) in pairs {
-            differs(&table, key, Some(from.to_string()), Some(to.to_string()));
-        }
-        let price = |price: Option<UsdPerHour>| price.map(|it| it.dollars().to_string());
-        differs(&table, "max-price", price(ours.max_price), price(theirs.max_price));
-        differs(&table, "boot-timeout", time(ours.boot_timeout), time(theirs.boot_timeout));
-        let interval = |of: &Deployment| time(of.settings.provisioner.interval);
-        differs("[provisioner]", "interval", interval(today), interval(other));
-        let most = |of: &Deployment| of.settings.limits.max_instances.map(|it| it.to_string());
-        differs("[limits]", "max-instances", most(today), most(other));
-        let usd = |of: &Deployment| price(of.settings.limits.max_usd_per_hour);
-        differs("[limits]", "max-usd-per-hour", usd(today), usd(other));
-        Ok(Self {
-            settings,
-            file: today.file.clone(),
-            only_here: rule(to).for_production().is_err(),
-            asks_workers: to.lets_go(),
-        })
-    }
-}
-
-impl fmt::Display for Change {
-    /// `in FILE, [table]: key = value, key = value; [table]: …`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(f, "in `{file}`, ")?;
-        }
-        let mut last = "";
-        for (place, (table, setting)) in self.settings.iter().enumerate() {
-            let between = match place {
-                0 => "",
-                _ if table == last => ", ",
-                _ => "; ",
-            };
-            f.write_str(between)?;
-            if table != last {
-                write!(f, "{table} ")?;
-            }
-            f.write_str(setting)?;
-            last = table;
-        }
-        Ok(())
-    }
-}
+use super::change::Change;
 
 /// Sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -210,14 +121,18 @@ impl Words {
         let (ours, theirs) = (&first.outcome.wait_seconds, &other.outcome.wait_seconds);
         let change = other.cost_usd - first.cost_usd;
         let percent = 100.0 * change / first.cost_usd;
-        let percent =
-            if percent.is_finite() { format!(" ({percent:+.0} %)") } else { String::new() };
+        let cost = if percent.abs() < 0.5 || change.abs() < 1e-9 {
+            "as much".to_owned()
+        } else {
+            let more = if change > 0.0 { "more" } else { "less" };
+            let percent =
+                if percent.is_finite() { format!(" ({percent:+.0} %)") } else { String::new() };
+            format!("{} {more}{percent}", self.amount(change.abs()))
+        };
         format!(
-            "With `{}`: {}, {} {}{percent}; a task waits {}, {}; one in twenty over {}, {}.{}",
+            "With `{}`: {}, {cost}; a task waits {}, {}; one in twenty over {}, {}.{}",
             other.policy,
             self.amount(other.cost_usd),
-            self.amount(change.abs()),
-            if change > 0.0 { "more" } else { "less" },
             seconds(theirs.mean),
             difference(theirs.mean - ours.mean),
             seconds(theirs.p95),
@@ -247,7 +162,13 @@ impl Words {
                 (true, false) => "cheaper, and as quick",
                 _ => "quicker, and costs the same",
             };
-            let mut lines = vec![format!("`{}` is {what}.", best.policy)];
+            let month = (first.cost_usd - best.cost_usd) / self.hours * HOURS_PER_MONTH;
+            let month = if self.hours >= A_DAY && cheaper(best) {
+                format!(": {} less a month", self.amount(month))
+            } else {
+                String::new()
+            };
+            let mut lines = vec![format!("`{}` is {what}{month}.", best.policy)];
             if !change.settings.is_empty() {
                 lines.push(format!("To change: {change}."));
                 if change.asks_workers {
@@ -265,10 +186,13 @@ impl Words {
         let trade = |lines: &mut Vec<String>, it: &Standing, change: &Change| {
             let hours = (wait(first) - wait(it)) * it.outcome.tasks / 3600.0;
             let each = ((it.cost_usd - first.cost_usd) / hours).abs();
-            let kind = if hours > 0.0 { "takes" } else { "gives" };
-            let mut line =
-                format!("`{}` {kind} {} per hour of waiting", it.policy, self.amount(each));
-            line.push_str(if hours > 0.0 { " that it saves." } else { " that it adds." });
+            let (takes, waiting) =
+                if hours > 0.0 { ("costs", "takes away") } else { ("saves", "adds") };
+            let mut line = format!(
+                "`{}` {takes} {} for every hour of waiting that it {waiting}.",
+                it.policy,
+                self.amount(each)
+            );
             if !change.settings.is_empty() {
                 line = format!("{line} To change: {change}.");
             }
@@ -314,5 +238,79 @@ fn difference(change: f64) -> String {
         "the same".to_owned()
     } else {
         format!("{} {}", seconds(change.abs()), if change > 0.0 { "more" } else { "less" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use provisioner_sim::fleet::{Outcome, Waits};
+
+    use super::*;
+
+    fn standing(policy: &str, cost_usd: f64, wait: f64) -> Standing {
+        let wait_seconds = Waits { mean: wait, p95: 2.0 * wait, ..Waits::default() };
+        let outcome = Outcome { tasks: 3600.0, wait_seconds, ..Outcome::default() };
+        Standing { policy: policy.to_owned(), outcome, cost_usd }
+    }
+
+    const WORDS: Words = Words { hours: 73.0, priced: true };
+
+    fn verdict(others: &[(Standing, Change)]) -> String {
+        let others: Vec<_> = others.iter().map(|(it, change)| (it, change)).collect();
+        WORDS.verdict(&standing("basic", 100.0, 60.0), &others).join(" ")
+    }
+
+    #[test]
+    fn what_is_cheaper_and_quicker_is_named_with_what_to_change() {
+        let change = Change {
+            settings: vec![("[worker-types.linux]".to_owned(), "policy = \"x\"".to_owned())],
+            file: Some("p.toml".to_owned()),
+            ..Change::default()
+        };
+        let said = verdict(&[(standing("x", 80.0, 40.0), change)]);
+        assert_eq!(
+            said,
+            "`x` is cheaper and quicker: 200.00 USD less a month. To change: in `p.toml`, \
+             [worker-types.linux] policy = \"x\"."
+        );
+    }
+
+    #[test]
+    fn what_costs_one_for_the_other_is_told_with_its_price() {
+        let others = [
+            (standing("slow", 70.0, 90.0), Change::default()),
+            (standing("dear", 120.0, 20.0), Change::default()),
+        ];
+        assert_eq!(
+            verdict(&others),
+            "Nothing here is both cheaper and quicker than `basic`. `slow` saves 1.00 USD for every \
+             hour of waiting that it adds. `dear` costs 0.50 USD for every hour of waiting that it \
+             takes away."
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_deployed_is_not_advised() {
+        let only_here = Change { only_here: true, ..Change::default() };
+        let others = [(standing("naive-2014", 50.0, 10.0), only_here)];
+        assert!(verdict(&others).starts_with("Nothing here"));
+        let mut unserved = standing("x", 50.0, 10.0);
+        unserved.outcome.unserved_tasks = 1.0;
+        assert!(verdict(&[(unserved, Change::default())]).starts_with("Nothing here"));
+    }
+
+    #[test]
+    fn a_sentence_holds_one_against_the_first() {
+        let (first, other) = (standing("basic", 100.0, 60.0), standing("x", 100.2, 800.0));
+        assert_eq!(
+            WORDS.beside(&other, &first),
+            "With `x`: 100.20 USD, as much; a task waits 13 min, 12 min more; one in twenty over 27 \
+             min, 25 min more."
+        );
+        assert_eq!(
+            Words { hours: 1.0, priced: false }.alone(&first, false),
+            "With `basic`: 100.0 instance-hours in 1.0 h; a task waits 60 s on average, one in twenty \
+             over 120 s."
+        );
     }
 }
