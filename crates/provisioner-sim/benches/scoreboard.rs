@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p provisioner-sim --no-default-features --bench scoreboard` takes the captures in
 //! `PROVISIONER_TRACES` (or `../shared/traces` beside the workspace), and without them the loads that are
-//! made up. Loads can be named instead: `-- --load FILE --load synthetic:steady`, and worlds: `--world P`;
-//! with `--spot-traces FOLDER`, world Z alone.
+//! made up. Loads can be named instead: `-- --load FILE --load synthetic:steady`, and worlds: `--world P`
+//! or `--world Z`, which is in the spot market of `--spot-traces FOLDER`, or in those beside the captures.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints tables")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads its own variable")]
@@ -41,25 +41,40 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let started = Instant::now();
-    let (loads, worlds, spot_traces) = arguments()?;
+    let markets = markets();
+    let (loads, worlds) = arguments()?;
     for world in &worlds {
         scoreboard(*world, &loads)?;
     }
-    for load in &loads {
-        z::scoreboards(&spot_traces, load)?;
-    }
-    if worlds.is_empty() {
-        return Ok(());
-    }
     self_test(&loads)?;
     decision()?;
+    for load in &loads {
+        z::scoreboards(&markets, load)?;
+    }
     eprintln!("{:.1} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 
-/// Loads, worlds, and the spot markets of world Z. With `--spot-traces FOLDER` world Z alone.
-fn arguments() -> Result<(Vec<Load>, Vec<WorldName>, Vec<z::Traces>)> {
-    let (mut loads, mut worlds, mut spot_traces) = (Vec::new(), Vec::new(), Vec::new());
+/// The spot markets of world Z: those that are named, or else the usual ones.
+fn markets() -> Vec<z::Traces> {
+    let words: Vec<_> = env::args().collect();
+    let mut worlds = words.windows(2).filter(|pair| pair[0] == "--world").map(|pair| &*pair[1]);
+    if words.iter().any(|word| word == "--world") && !worlds.any(|name| name == "Z") {
+        return Vec::new();
+    }
+    let mut args = words.into_iter();
+    let mut paths = Vec::new();
+    while args.any(|arg| arg == "--spot-traces") {
+        paths.extend(args.next().map(PathBuf::from));
+    }
+    if paths.is_empty() {
+        return z::Traces::usual(&traces().join("spot"));
+    }
+    vec![z::Traces { paths, load: None }]
+}
+
+fn arguments() -> Result<(Vec<Load>, Vec<WorldName>)> {
+    let (mut loads, mut worlds) = (Vec::new(), Vec::new());
     let mut args = env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} takes a value"));
@@ -69,7 +84,8 @@ fn arguments() -> Result<(Vec<Load>, Vec<WorldName>, Vec<z::Traces>)> {
                 let name = value()?;
                 worlds.push(WorldName::by_name(&name).ok_or(format!("no world {name}"))?);
             }
-            "--spot-traces" => spot_traces.push(PathBuf::from(value()?)),
+            // Read by `markets`.
+            "--spot-traces" => drop(value()?),
             // Cargo's own.
             "--bench" => {}
             other => return Err(format!("{other}: --load LOAD or --world WORLD").into()),
@@ -78,16 +94,11 @@ fn arguments() -> Result<(Vec<Load>, Vec<WorldName>, Vec<z::Traces>)> {
     if loads.is_empty() {
         loads = captures()?;
     }
-    let named = !spot_traces.is_empty();
-    let markets = match (named, worlds.is_empty()) {
-        (true, _) => vec![z::Traces { paths: spot_traces, load: None }],
-        (false, true) => z::Traces::usual(&traces().join("spot")),
-        (false, false) => Vec::new(),
-    };
-    if worlds.is_empty() && !named {
+    if worlds.is_empty() {
         worlds = WorldName::ALL.to_vec();
     }
-    Ok((loads, worlds, markets))
+    worlds.retain(|world| *world != WorldName::Z);
+    Ok((loads, worlds))
 }
 
 fn load(name: &str) -> Result<Load> {
