@@ -3,9 +3,9 @@
 //! `<state-dir>/<account>-<region>-<key-name>/` holds `lock`, `ledger.json` (what was asked of EC2 and
 //! is not yet seen; never guessed, never overwritten when damaged), `memory.json` (soft state that
 //! may be lost at no more than a few needless attempts), `last-round.json` (what is told of the last
-//! round; nothing depends on it) and `load/` (which tasks came and how long they ran, for `simulate`). Writing needs the lock, and so has a type of
-//! its own, [`LockedStateDir`]; a [`StateDir`] alone only reads: it makes no directory and moves
-//! nothing, so that `plan` and `--dry-run` leave no trace.
+//! round; nothing depends on it) and `load/` (which tasks came and how long they ran, for `simulate`).
+//! Writing needs the lock, and so has a type of its own, [`LockedStateDir`]; a [`StateDir`] alone only
+//! reads: it makes no directory and moves nothing, so that `plan` and `--dry-run` leave no trace.
 //!
 //! Everything in here blocks. Files are small; callers in async code may use `spawn_blocking`.
 
@@ -242,8 +242,9 @@ impl LockedStateDir {
         file::replace(&self.dir.path.join(LEDGER.name), &LEDGER, ledger)
     }
 
-    /// Removes the ledger, the soft state, the last round, the recorded load and the directory, for `cleanup-aws`. What is not ours in there
-    /// (a damaged ledger kept aside) stays, and the directory with it.
+    /// Removes the ledger, the soft state, the last round, the recorded load and the directory, for
+    /// `cleanup-aws`. What is not ours in there (a damaged ledger kept aside) stays, and the directory
+    /// with it.
     pub fn forget(&self) -> Result<(), StateDirError> {
         for name in [LEDGER.name, MEMORY.name, RECORD.name, LOCK] {
             let path = self.dir.path.join(name);
