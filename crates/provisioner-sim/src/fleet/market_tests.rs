@@ -1,5 +1,7 @@
 #![expect(clippy::float_cmp, reason = "small worlds come to whole numbers")]
 
+use std::env;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,4 +141,51 @@ fn no_policy_leaves_a_task_in_a_market() {
         assert_eq!(outcome.unserved_tasks, 0.0, "{name}");
         assert!(outcome.interrupted_tasks > 0.0 && outcome.on_demand_hours > 0.0, "{name}");
     }
+}
+
+/// Where captures of loads and markets are, if anywhere.
+#[expect(clippy::disallowed_methods, reason = "only a test")]
+fn traces() -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
+    let traces = env::var("PROVISIONER_TRACES").map_or_else(|_| beside(), PathBuf::from);
+    if traces.join("spot").is_dir() {
+        return Some(traces);
+    }
+    eprintln!("skipped: no traces in {}; PROVISIONER_TRACES names them", traces.display());
+    None
+}
+
+/// The goal: delay at most 0.34 times that of the best zone alone, at 1.02 times its cost at most.
+#[test]
+fn in_three_recorded_zones_the_goal_is_met() {
+    let Some(traces) = traces() else { return };
+    let load = Load::read(&traces.join("ci/gecko-3-b-linux.dat"), None).unwrap();
+    let zones = [
+        "aws-04-19-2023/us-east-1b_intel_64.json",
+        "aws-04-22-2023/us-west-2b_v100_1.json",
+        "aws-04-22-2023/us-west-2c_v100_1.json",
+    ];
+    let market = zones
+        .map(|zone| Market::read(&traces.join("spot/preemption/1-node").join(zone)).unwrap().0)
+        .into_iter()
+        .reduce(Market::beside)
+        .unwrap();
+    let of = |market: Market| {
+        let setup = Setup::of(World::named(WorldName::Z));
+        let setup = Setup { market: Some(Arc::new(market)), ..setup };
+        run(&load, &setup, &"adaptive".parse().unwrap(), 1, |_| {})
+    };
+    let best = (0..zones.len())
+        .map(|zone| of(market.only(zone)))
+        .min_by(|a, b| a.delay_seconds.mean.total_cmp(&b.delay_seconds.mean))
+        .unwrap();
+    let ours = of(market.with_on_demand(Some(OnDemand::USUAL)));
+    let delay = ours.delay_seconds.mean / best.delay_seconds.mean;
+    let units = ours.instance_hours + 2.0 * ours.on_demand_hours;
+    let cost = units / best.instance_hours;
+    assert!(
+        delay <= 0.34 && cost <= 1.02,
+        "{delay:.3} times the delay at {cost:.3} times the cost"
+    );
+    assert_eq!(ours.unserved_tasks, 0.0);
 }
