@@ -216,6 +216,8 @@ impl From<KnowledgeArg> for Knowledge {
         match arg {
             KnowledgeArg::Pending => Self::Pending,
             KnowledgeArg::Counts => Self::Counts,
+            KnowledgeArg::Ids => Self::Ids,
+            KnowledgeArg::Asking => Self::Asking,
             KnowledgeArg::Workers => Self::Workers,
         }
     }

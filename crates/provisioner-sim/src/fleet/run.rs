@@ -49,6 +49,9 @@ enum Event {
 /// nothing will come of them.
 const GIVE_UP: u64 = 86_400_000;
 
+/// Between two questions of an idle worker: as `examples/should-stop.sh` asks. In milliseconds.
+const ASKS_EVERY: u64 = 30_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Requested,
@@ -139,7 +142,7 @@ impl<'a> Fleet<'a> {
     fn new(load: &'a Load, setup: &'a Setup, policy: &'a Policy, seed: u64) -> Self {
         let told = policy.idle_timeout;
         // Who is asked when to stop need not decide it himself.
-        let asked = policy.lets_go() && setup.knowledge == Knowledge::Workers;
+        let asked = policy.lets_go() && setup.knowledge.workers_consent();
         let idle_timeout = if asked { told } else { Some(told.unwrap_or(setup.idle_timeout)) };
         Self {
             load,
@@ -518,6 +521,15 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// Whether an idle worker can be told to stop now: where it has to ask, if it asked since the round
+    /// before.
+    fn asks(&self, machine: usize) -> bool {
+        let idle = self.now - self.machines[machine].since;
+        let asked = |idle: u64| idle / ASKS_EVERY;
+        self.setup.knowledge != Knowledge::Asking
+            || asked(idle) > asked(idle.saturating_sub(self.round))
+    }
+
     /// What a round knows: the look, and what was done since.
     fn situation(&self, look: &Look, now: Timestamp) -> Situation {
         let asked = self.totals.asked - look.asked;
@@ -534,7 +546,7 @@ impl<'a> Fleet<'a> {
             ..Situation::nothing(now)
         };
         match self.setup.knowledge {
-            Knowledge::Workers => {
+            Knowledge::Ids | Knowledge::Asking | Knowledge::Workers => {
                 let idle = look.idle.saturating_sub(stopped);
                 Situation {
                     running: Some(look.busy),
@@ -542,7 +554,7 @@ impl<'a> Fleet<'a> {
                     idle,
                     busy: look.busy,
                     free_slots: look.booting + idle,
-                    workers_consent: true,
+                    workers_consent: self.setup.knowledge.workers_consent(),
                     ..known
                 }
             }

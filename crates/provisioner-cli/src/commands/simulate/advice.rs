@@ -173,7 +173,7 @@ impl Words {
                 lines.push(format!("To change: {change}."));
                 if change.asks_workers {
                     lines.push(
-                        "This counts on workers that stop when asked; `--knowledge counts` reckons \
+                        "This counts on workers that ask when to stop (server.worker-listen); `--knowledge counts` reckons \
                          without."
                             .to_owned(),
                     );

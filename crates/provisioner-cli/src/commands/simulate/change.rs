@@ -18,7 +18,7 @@ pub(super) struct Change {
     pub(super) file: Option<String>,
     /// Why nobody can deploy it, if so.
     pub(super) only_here: bool,
-    /// It counts on workers that stop when asked.
+    /// It counts on workers that stop when asked, and nobody can ask them.
     pub(super) asks_workers: bool,
 }
 
@@ -66,7 +66,7 @@ impl Change {
             settings,
             file: today.file.clone(),
             only_here: rule(to).for_production().is_err(),
-            asks_workers: to.lets_go(),
+            asks_workers: to.lets_go() && other.settings.server.workers.is_none(),
         })
     }
 }

@@ -287,17 +287,21 @@ impl Fleet<'_> {
         self.idle.iter().filter(on_demand).count() as u64
     }
 
-    /// Takes the idle worker that is worth least off the list: on demand before spot, then where instances
-    /// live shortest, then the longest idle.
+    /// Takes the idle worker that is worth least off the list, of those that can be told to stop: on demand
+    /// before spot, then where instances live shortest, then the longest idle.
     pub(super) fn least_worth(&mut self) -> Option<usize> {
-        let Some(trade) = &self.trade else { return self.idle.pop_front() };
-        let worth = |machine: usize| match self.machines[machine].place {
-            Place::OnDemand => 0.0,
-            Place::Pool(pool) => trade.records[pool].life_hours(),
-            Place::Anywhere => f64::INFINITY,
+        let mut asking = self.idle.iter().enumerate().filter(|(_, it)| self.asks(**it));
+        let (place, _) = match &self.trade {
+            None => asking.next()?,
+            Some(trade) => {
+                let worth = |machine: usize| match self.machines[machine].place {
+                    Place::OnDemand => 0.0,
+                    Place::Pool(pool) => trade.records[pool].life_hours(),
+                    Place::Anywhere => f64::INFINITY,
+                };
+                asking.min_by(|(_, a), (_, b)| worth(**a).total_cmp(&worth(**b)))?
+            }
         };
-        let places = self.idle.iter().enumerate();
-        let (place, _) = places.min_by(|(_, a), (_, b)| worth(**a).total_cmp(&worth(**b)))?;
         self.idle.remove(place)
     }
 }
