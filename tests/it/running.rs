@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Account, Answer, Project, always, eventually, get, post};
+use crate::harness::{Account, Answer, Project, always, eventually, get, post, task};
 
 #[test]
 fn rounds_come_at_once_and_then_in_intervals() {
@@ -47,6 +47,34 @@ fn many_wake_ups_keep_to_the_least_interval() {
     let rounds = project.queue.rounds() - before;
     assert!((1..=4).contains(&rounds), "{rounds} rounds in {:?}", start.elapsed());
     daemon.stop();
+}
+
+#[test]
+fn what_ran_is_recorded_and_can_be_simulated() {
+    let project = Project::set_up();
+    project.set("provisioner.interval", "100ms");
+    let now = jiff::Timestamp::now();
+    let run = |id: &str| {
+        let mut task = task(id, "linux");
+        task["created"] = json!(now.to_string());
+        task["started"] = json!(now.to_string());
+        task
+    };
+    project.queue.answer_running(Answer::Tasks(vec![run("a"), run("b"), run("c")]));
+    let mut daemon = project.daemon();
+    daemon.rounds(&project.queue, 2);
+    project.queue.answer_running(Answer::Tasks(vec![run("c")]));
+    let file = project.ledger_dir().join("load/linux.csv");
+    let recorded = || std::fs::read_to_string(&file).unwrap_or_default();
+    daemon.until("the tasks that ended are recorded", || recorded().lines().count() == 3);
+    daemon.rounds(&project.queue, 2);
+    daemon.stop();
+    assert_eq!(recorded().lines().count(), 3, "once");
+    let args = ["simulate", "--load", "recorded", "--seeds", "1"];
+    let simulated = project.provisionerd(&args).ok();
+    simulated.prints(&["recorded of linux: 2 tasks", "As recorded: 2 tasks; they waited 0 s"]);
+    project.cleanup_aws(&["--yes"]).ok();
+    assert!(!file.exists());
 }
 
 #[test]

@@ -146,6 +146,128 @@ fn a_plot_is_drawn() {
     assert!(text(&output.stderr).contains(".svg"));
 }
 
+const TRACE: &str = r#"{"metadata": {"gap_seconds": 600}, "data": [1, 1, 1, 0, 1, 1, 0, 0]}"#;
+
+#[test]
+fn a_spot_market_is_bought_in_and_held_against_its_pools() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let traces = dir.path().join("traces");
+    fs::create_dir(&traces).expect("a directory");
+    let _ = file(&traces, "us-east-1a_intel_64.json", TRACE);
+    let _ = file(&traces, "us-east-1b_intel_64.json", &TRACE.replace("[1, 1,", "[0, 1, 1,"));
+    let traces = traces.to_str().expect("UTF-8");
+    let args = ["simulate", "--load=synthetic:steady", "--until=1d", "--seeds=2", "--world=Z"];
+    let args = [&args[..], &["--spot-traces", traces]].concat();
+    let json = json(&run(&[&args[..], &["--output=json"]].concat()));
+    assert_eq!(json["world"], "Z");
+    let policy = &json["policies"][0];
+    let number = |key: &str| policy[key].as_f64().expect("a number");
+    assert!(number("interrupted_tasks") > 0.0 && number("on_demand_hours") > 0.0, "{policy}");
+    assert!(number("unserved_tasks") < 1e-9);
+    let usd = number("instance_hours") + 2.0 * number("on_demand_hours");
+    assert!((usd - number("cost_usd")).abs() < 1e-6, "on demand costs three times as much");
+    let otherwise = json["otherwise"].as_array().expect("other ways to buy");
+    let names: Vec<_> = otherwise.iter().map(|it| it["policy"].as_str().unwrap_or("")).collect();
+    assert_eq!(
+        names,
+        [
+            "spot in one pool: us-east-1a_intel_64",
+            "spot in one pool: us-east-1b_intel_64",
+            "spot alone, in all of them",
+            "on demand alone",
+        ]
+    );
+    let shown = text(&run(&args).stdout);
+    assert!(shown.contains("held against `spot in one pool: us-east-1"), "{shown}");
+}
+
+/// A configuration whose daemon has recorded a load: crowds of tasks of ten minutes, every two hours.
+fn recorded(dir: &Path) -> String {
+    let state = dir.join("123456789012-us-west-2-provisioner-test-1/load");
+    fs::create_dir_all(&state).expect("a directory");
+    let line = |n| format!("{}.250,600.000,100.000,{n:016x}\n", 1_790_000_000 + n / 25 * 7200);
+    let lines: String = (0..300).map(line).collect();
+    let load = format!("created,duration,wait,task\n{lines}1790000000.250,600.0");
+    let _ = file(&state, "linux.csv", &load);
+    let own = format!(
+        "[aws]\nregion = \"us-west-2\"\naccount-id = \"123456789012\"\n{}",
+        CONFIG.replace(
+            "interval = \"20s\"",
+            &format!(
+                "interval = \"20s\"\nkey-name = \"provisioner-test-1\"\nstate-dir = \"{}\"",
+                dir.display()
+            )
+        )
+    );
+    file(
+        dir,
+        "c.toml",
+        &own.replace("max-instances = 7", "max-instances = 50")
+            .replace("max-instances = 20", "max-instances = 50"),
+    )
+}
+
+#[test]
+fn a_recorded_load_says_what_to_change() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = recorded(dir.path());
+    let args = ["simulate", "--config", &config, "--load=recorded", "--seeds=2"];
+    let output = run(&args);
+    let (shown, said) = (text(&output.stdout), text(&output.stderr));
+    assert!(shown.starts_with("recorded of linux: 300 tasks"), "{shown}{said}");
+    assert!(said.contains("1 lines of the recorded load cannot be read"), "{said}");
+    for words in [
+        "As recorded: 300 tasks; they waited 100 s on average",
+        "Today, with `worker-manager:ratio=0.5`: ",
+        " USD",
+        "` is cheaper and quicker.",
+        "[worker-types.linux] policy = \"adaptive",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let json = json(&run(&[&args[..], &["--output=json"]].concat()));
+    let policies = json["policies"].as_array().expect("policies").iter();
+    let names: Vec<_> = policies.map(|it| it["policy"].as_str().unwrap_or("")).collect();
+    assert_eq!(names[..2], ["worker-manager:ratio=0.5", "adaptive"]);
+    assert!(json["advice"].as_array().expect("sentences").len() > 4);
+    // What is named is compared, and nothing else.
+    let named = run(&[&args[..], &["--policy=basic", "--output=json"]].concat());
+    assert_eq!(self::json(&named)["policies"].as_array().expect("policies").len(), 1);
+}
+
+#[test]
+fn another_configuration_is_held_against_todays() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = recorded(dir.path());
+    let other = fs::read_to_string(&config).expect("the configuration");
+    let other = other
+        .replace("worker-manager:ratio=0.5", "worker-manager")
+        .replace("max-price = 0.5", "max-price = 0.4\nidle-timeout = \"2m\"");
+    let other = file(dir.path(), "other.toml", &other);
+    let args = ["simulate", "--config", &config, "--load=recorded", "--against", &other];
+    let shown = text(&run(&args).stdout);
+    for words in [
+        "worker-manager (".to_owned(),
+        format!("in `{config}`, [worker-types.linux] policy = \"worker-manager\""),
+        "idle-timeout = \"2m\", max-price = 0.4".to_owned(),
+    ] {
+        assert!(shown.contains(&words), "{words}: {shown}");
+    }
+}
+
+#[test]
+fn without_a_record_it_says_how_one_is_made() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = recorded(dir.path());
+    fs::remove_dir_all(dir.path().join("123456789012-us-west-2-provisioner-test-1"))
+        .expect("removed");
+    let output = run(&["simulate", "--config", &config, "--load=recorded"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("nothing is recorded of `linux`"), "{said}");
+    assert!(said.contains("`provisionerd run` records"), "{said}");
+}
+
 #[test]
 fn mistakes_end_with_2_and_say_what_to_do() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -160,6 +282,13 @@ fn mistakes_end_with_2_and_say_what_to_do() {
             &["--load=synthetic:steady", "--config", &config, "--worker-type=mac"],
             &["it has: linux"],
         ),
+        (&["--load=synthetic:steady", "--world=Z"], &["--spot-traces"]),
+        (
+            &["--load=synthetic:steady", "--world=Z", "--spot-traces=/nonexistent"],
+            &["/nonexistent", "<zone>_<type>.json"],
+        ),
+        (&["--load=synthetic:steady", "--against=x.toml"], &["--worker-type"]),
+        (&["--load=synthetic:steady", "--plot=/nonexistent/x.svg"], &["/nonexistent"]),
         (&[], &["--load"]),
     ] {
         let output = run(&[&["simulate"], args].concat());

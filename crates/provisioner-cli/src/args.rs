@@ -21,5 +21,5 @@ pub use provisionerd::{
     ValidateArgs,
 };
 pub use setup::SetupAws;
-pub use simulate::{BootTime, KnowledgeArg, SimulateArgs, WorldArg};
+pub use simulate::{BootTime, KnowledgeArg, Patience, SimulateArgs, WorldArg};
 pub use status::StatusArgs;

@@ -1,5 +1,7 @@
 //! The configuration, as every command loads it.
 
+use std::path::{Path, PathBuf};
+
 use provisioner::config::{self, ConfigError, Loaded, Override, Sources, Warning};
 use provisioner::ids::KeyName;
 use provisioner::settings::Settings;
@@ -21,10 +23,24 @@ pub(crate) fn load_config(context: &Context) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
+/// Loads another file as the configuration; what else holds, holds for it too.
+pub(crate) fn load_other(context: &Context, file: &Path) -> Result<Loaded, Failure> {
+    let loaded = from(context, Some(file.to_owned())).map_err(|error| {
+        warn(context, &error.warnings);
+        failure(&error)
+    })?;
+    warn(context, &loaded.warnings);
+    Ok(loaded)
+}
+
 /// Loads the configuration; warnings are the caller's.
 pub(crate) fn load_quietly(context: &Context) -> Result<Loaded, ConfigError> {
+    from(context, context.globals.config.clone())
+}
+
+fn from(context: &Context, explicit_file: Option<PathBuf>) -> Result<Loaded, ConfigError> {
     let mut sources = Sources::new(context.current_dir.clone());
-    sources.explicit_file.clone_from(&context.globals.config);
+    sources.explicit_file = explicit_file;
     sources.environment.clone_from(&context.environment);
     sources.overrides = overrides(&context.globals);
     config::load(&sources)

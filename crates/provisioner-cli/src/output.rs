@@ -137,14 +137,16 @@ impl Notices {
     }
 
     /// Shows how much is done of what takes a while, on one line that goes away when all is. Nothing
-    /// where nobody watches.
-    pub(crate) fn meter(self, done: usize, of: usize, what: &str) {
-        if !self.quiet && stderr_is_terminal() {
+    /// where nobody watches. Returns whether somebody does.
+    pub(crate) fn meter(self, done: usize, of: usize, what: &str) -> bool {
+        let watched = !self.quiet && stderr_is_terminal();
+        if watched {
             const CLEAR_LINE: &str = "\r\u{1b}[K";
             let text = if done < of { format!("{done} of {of} {what}") } else { String::new() };
             let mut stderr = io::stderr().lock();
             drop(write!(stderr, "{CLEAR_LINE}{text}").and_then(|()| stderr.flush()));
         }
+        watched
     }
 
     /// Says what is wrong without being in the way.

@@ -2,10 +2,14 @@
 //!
 //! `cargo bench -p provisioner-sim --no-default-features --bench scoreboard` takes the captures in
 //! `PROVISIONER_TRACES` (or `../shared/traces` beside the workspace), and without them the loads that are
-//! made up. Loads can be named instead: `-- --load FILE --load synthetic:steady`, and worlds: `--world P`.
+//! made up. Loads can be named instead: `-- --load FILE --load synthetic:steady`, and worlds: `--world P`
+//! or `--world Z`, which is in the spot market of `--spot-traces FOLDER`, or in those beside the captures.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints tables")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads its own variable")]
+
+#[path = "scoreboard/z.rs"]
+mod z;
 
 use std::env;
 use std::error::Error;
@@ -37,14 +41,36 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let started = Instant::now();
+    let markets = markets();
     let (loads, worlds) = arguments()?;
     for world in &worlds {
         scoreboard(*world, &loads)?;
     }
     self_test(&loads)?;
     decision()?;
+    for load in &loads {
+        z::scoreboards(&markets, load)?;
+    }
     eprintln!("{:.1} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// The spot markets of world Z: those that are named, or else the usual ones.
+fn markets() -> Vec<z::Traces> {
+    let words: Vec<_> = env::args().collect();
+    let mut worlds = words.windows(2).filter(|pair| pair[0] == "--world").map(|pair| &*pair[1]);
+    if words.iter().any(|word| word == "--world") && !worlds.any(|name| name == "Z") {
+        return Vec::new();
+    }
+    let mut args = words.into_iter();
+    let mut paths = Vec::new();
+    while args.any(|arg| arg == "--spot-traces") {
+        paths.extend(args.next().map(PathBuf::from));
+    }
+    if paths.is_empty() {
+        return z::Traces::usual(&traces().join("spot"));
+    }
+    vec![z::Traces { paths, load: None }]
 }
 
 fn arguments() -> Result<(Vec<Load>, Vec<WorldName>)> {
@@ -58,6 +84,8 @@ fn arguments() -> Result<(Vec<Load>, Vec<WorldName>)> {
                 let name = value()?;
                 worlds.push(WorldName::by_name(&name).ok_or(format!("no world {name}"))?);
             }
+            // Read by `markets`.
+            "--spot-traces" => drop(value()?),
             // Cargo's own.
             "--bench" => {}
             other => return Err(format!("{other}: --load LOAD or --world WORLD").into()),
@@ -69,6 +97,7 @@ fn arguments() -> Result<(Vec<Load>, Vec<WorldName>)> {
     if worlds.is_empty() {
         worlds = WorldName::ALL.to_vec();
     }
+    worlds.retain(|world| *world != WorldName::Z);
     Ok((loads, worlds))
 }
 
@@ -82,10 +111,14 @@ fn load(name: &str) -> Result<Load> {
     }
 }
 
+fn traces() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
+    env::var("PROVISIONER_TRACES").map_or_else(|_| beside(), PathBuf::from)
+}
+
 /// The captures, the smallest first; without them what is made up.
 fn captures() -> Result<Vec<Load>> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
-    let traces = env::var("PROVISIONER_TRACES").map_or_else(|_| beside(), PathBuf::from);
+    let traces = traces();
     let Ok(files) = fs::read_dir(traces.join("ci")) else {
         eprintln!("no captures in {}: with loads that are made up", traces.display());
         return Ok(Synthetic::ALL.map(|kind| Load::synthetic(kind, 1)).to_vec());

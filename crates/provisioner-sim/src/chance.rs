@@ -80,6 +80,8 @@ pub struct Lognormal {
 impl Lognormal {
     /// The standard normal distribution's 99th percentile.
     const Z99: f64 = 2.326_347_874_040_841;
+    /// And its 90th.
+    const Z90: f64 = 1.281_551_565_544_600_4;
 
     /// With half of all times under `median` and 99 % under `p99`. Constant at `median` if `p99` is not
     /// above it.
@@ -87,6 +89,12 @@ impl Lognormal {
         let median = median.as_secs_f64().max(1e-3);
         let sigma = (p99.as_secs_f64() / median).ln().max(0.0) / Self::Z99;
         Self { mu: median.ln(), sigma }
+    }
+
+    /// With half of all times under `median` and 90 % under `p90`.
+    pub fn with_p90(median: Duration, p90: Duration) -> Self {
+        let Self { mu, sigma } = Self::new(median, p90);
+        Self { mu, sigma: sigma * Self::Z99 / Self::Z90 }
     }
 
     /// Draws one time.

@@ -18,6 +18,8 @@ pub use run::run;
 pub use world::{Knowledge, Setup, Wake, World, WorldName};
 
 #[cfg(test)]
+mod market_tests;
+#[cfg(test)]
 mod self_test;
 #[cfg(test)]
 mod tests;

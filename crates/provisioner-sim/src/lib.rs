@@ -44,5 +44,6 @@ pub mod sabotage;
 pub mod script;
 #[cfg(feature = "aws")]
 pub mod sdk_door;
+pub mod spot;
 pub mod wire;
 pub mod world;

@@ -12,6 +12,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use provisioner::clock;
+use provisioner::demand::FinishedTask;
+use provisioner::state_dir::RecordedLoad;
 pub use synthetic::Synthetic;
 
 /// What stands before the name of a made-up load where a file could stand.
@@ -95,6 +98,20 @@ impl Load {
     /// Makes up a load. The same seed makes the same load.
     pub fn synthetic(kind: Synthetic, seed: u64) -> Self {
         Self::new(format!("{SYNTHETIC_PREFIX}{kind}"), kind.tasks(seed))
+    }
+
+    /// Makes one of what a daemon recorded of the worker type `name`. `None` if that is nothing.
+    pub fn recorded(name: &str, recorded: &RecordedLoad) -> Option<Self> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let first = recorded.tasks.iter().map(|task| task.created).min()?;
+        let task = |task: &FinishedTask| Task {
+            created: millis(clock::age(first, task.created)),
+            duration: millis(task.run_time),
+        };
+        let tasks = recorded.tasks.iter().map(task);
+        // Beyond that, a clock was wrong.
+        let tasks = tasks.filter(|task| task.created.max(task.duration) <= LONGEST);
+        Some(Self::new(format!("recorded of {name}"), tasks.collect()))
     }
 
     /// Its name: the file's without ending, or `synthetic:…`.

@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 
 use crate::fleet::{self, Bounds, Moment, Outcome, Setup};
 use crate::load::Load;
-pub use plot::plot;
+pub use plot::{Run, plot};
 
 /// What is compared: one policy in one setup.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,15 @@ pub struct Contender {
     pub setup: Setup,
     /// What an instance-hour costs, in USD.
     pub usd_per_hour: f64,
+}
+
+impl Contender {
+    /// What `outcome` came to in hours at the plain price: those on demand cost several.
+    pub fn spot_hours(&self, outcome: &Outcome) -> f64 {
+        let on_demand = self.setup.market.as_ref().and_then(|market| market.on_demand());
+        let dearer = on_demand.map_or(0.0, |it| it.price - 1.0);
+        outcome.instance_hours + dearer * outcome.on_demand_hours
+    }
 }
 
 /// What became of one contender: the means over the seeds.
@@ -127,7 +136,7 @@ pub fn compare(
         let outcome = Outcome::mean(&outcomes);
         Standing {
             policy: contender.name.clone(),
-            cost_usd: outcome.instance_hours * contender.usd_per_hour,
+            cost_usd: contender.usd_per_hour * contender.spot_hours(&outcome),
             outcome,
         }
     });

@@ -63,6 +63,8 @@ pub struct Daemon<S> {
     /// How the queue was read in it.
     read: QueueRead,
     state: State,
+    /// The load could not be recorded, which was told.
+    load_unrecorded: bool,
     keeper: Keeper,
     next: Arc<Next<S>>,
 }
@@ -202,6 +204,7 @@ impl<S: DemandSource> Daemon<S> {
             trigger: Trigger::Start,
             read,
             state,
+            load_unrecorded: false,
             keeper: Keeper::default(),
             next,
         }
@@ -276,6 +279,10 @@ impl<S: DemandSource> Daemon<S> {
         }
         let mut demand = self.source.demand(&self.engine.owned_instances()).await;
         self.read = QueueRead::of(&mut demand);
+        if let Ok(demand) = &mut demand {
+            let finished = std::mem::take(&mut demand.finished);
+            self.record_load(&finished);
+        }
         let demand = demand.map_err(|error| chain(&error));
         let tracked = self.engine.tracked();
         let key_pair = self.engine.wants_key_pair();

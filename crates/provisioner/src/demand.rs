@@ -24,6 +24,24 @@ pub struct Demand {
     /// For measuring only: no decision depends on it, and snapshots do not hold it.
     #[serde(skip)]
     pub waits: BTreeMap<WorkerTypeName, TaskWaits>,
+    /// The tasks that ended since the last look, per configured worker type, as far as it can be seen.
+    ///
+    /// For the recorded load only: no decision depends on it, and snapshots do not hold it.
+    #[serde(skip)]
+    pub finished: BTreeMap<WorkerTypeName, Vec<FinishedTask>>,
+}
+
+/// A task that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FinishedTask {
+    /// What tells it from others: a hash of what the queue calls it.
+    pub task: u64,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When it was started; the last time, if several.
+    pub started: Timestamp,
+    /// How long it ran from then.
+    pub run_time: Duration,
 }
 
 /// Pending tasks of one worker type.

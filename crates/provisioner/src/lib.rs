@@ -74,6 +74,7 @@ pub mod look;
 pub mod money;
 pub mod observed;
 pub mod policy;
+pub mod pools;
 pub mod preflight;
 pub mod prices;
 #[cfg(feature = "aws")]

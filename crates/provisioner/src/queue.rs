@@ -16,6 +16,7 @@ pub(crate) mod address;
 mod answer;
 mod endpoint;
 mod heed;
+mod runs;
 mod sketch;
 mod split;
 mod started;
@@ -27,6 +28,7 @@ mod token;
 
 use endpoint::Endpoint;
 use heed::{Heeds, Judge, Look};
+use runs::RunWatch;
 use started::StartedWatch;
 use tally::{PendingTally, RunningTally};
 
@@ -36,7 +38,7 @@ pub use tally::{PendingAnswer, TaskFilter};
 /// A [`DemandSource`] over HTTP.
 ///
 /// It remembers from round to round whether the queue has running tasks to show, whether it heeds
-/// `state`, and up to when tasks were seen to start.
+/// `state`, up to when tasks were seen to start, and which run.
 #[derive(Debug)]
 pub struct HttpQueue {
     endpoint: Endpoint,
@@ -45,6 +47,7 @@ pub struct HttpQueue {
     running_seen: RunningSeen,
     judge: Judge,
     seen_started: StartedWatch,
+    seen_running: RunWatch,
 }
 
 /// What became of asking for RUNNING so far.
@@ -71,19 +74,21 @@ impl HttpQueue {
             running_seen: RunningSeen::Not,
             judge: Judge::default(),
             seen_started: StartedWatch::default(),
+            seen_running: RunWatch::default(),
         })
     }
 }
 
 impl DemandSource for HttpQueue {
     async fn demand(&mut self, owned: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
-        let Self { endpoint, filter, ask_running, running_seen, judge, seen_started } = self;
+        let Self { endpoint, filter, ask_running, running_seen, judge, seen_started, seen_running } =
+            self;
         // PENDING first: a task that starts in between is then counted twice for a round, and not missed.
         let pending = endpoint.read("PENDING", filter.pointer(), PendingTally::new(filter)).await?;
         let running = match ask_running {
             AskRunning::Never => None,
             AskRunning::Auto | AskRunning::Always => {
-                let tally = RunningTally::new(filter, owned, seen_started);
+                let tally = RunningTally::new(filter, owned, seen_started, seen_running);
                 match endpoint.read("RUNNING", filter.pointer(), tally).await {
                     Ok(running) => {
                         *running_seen = RunningSeen::Answered;
@@ -100,19 +105,20 @@ impl DemandSource for HttpQueue {
             }
         };
         let (demand, seen) = combine(pending, running, judge);
-        if let Some(seen) = seen {
-            *seen_started = seen;
+        if let Some((started, running)) = seen {
+            *seen_started = started;
+            *seen_running = running;
         }
         Ok(demand)
     }
 }
 
-/// Also returns up to when tasks were seen to start now, if that was to be seen.
+/// Also returns up to when tasks were seen to start now and which run, if that was to be seen.
 fn combine(
     pending: PendingTally<'_>,
     running: Option<RunningTally<'_>>,
     judge: &mut Judge,
-) -> (Demand, Option<StartedWatch>) {
+) -> (Demand, Option<(StartedWatch, RunWatch)>) {
     let mut skipped = pending.skipped;
     let mut demand = Demand { pending: pending.pending, ..Demand::default() };
     let mut seen = None;
@@ -126,11 +132,13 @@ fn combine(
         } else {
             skipped.malformed += running.malformed;
             skipped.oversized += running.oversized;
-            let (running, started) = running.running();
-            let (waits, watch) = started.finish();
+            let (running, started, runs) = running.running();
+            let (waits, started) = started.finish();
+            let (finished, runs) = runs.finish();
             demand.running = running;
             demand.waits = waits;
-            seen = Some(watch);
+            demand.finished = finished;
+            seen = Some((started, runs));
         }
     }
     (Demand { skipped, ..demand }, seen)

@@ -3,13 +3,14 @@
 //! `<state-dir>/<account>-<region>-<key-name>/` holds `lock`, `ledger.json` (what was asked of EC2 and
 //! is not yet seen; never guessed, never overwritten when damaged), `memory.json` (soft state that
 //! may be lost at no more than a few needless attempts), `last-round.json` (what is told of the last
-//! round; nothing depends on it) and, where workers may ask to stop, `stop-secret.json` (what their tokens
-//! are made with). Writing needs the lock, and so has a type of
-//! its own, [`LockedStateDir`]; a [`StateDir`] alone only reads: it makes no directory and moves
-//! nothing, so that `plan` and `--dry-run` leave no trace.
+//! round; nothing depends on it), `load/` (which tasks came and how long they ran, for `simulate`) and,
+//! where workers may ask to stop, `stop-secret.json` (what their tokens are made with).
+//! Writing needs the lock, and so has a type of its own, [`LockedStateDir`]; a [`StateDir`] alone only
+//! reads: it makes no directory and moves nothing, so that `plan` and `--dry-run` leave no trace.
 //!
 //! Everything in here blocks. Files are small; callers in async code may use `spawn_blocking`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -19,7 +20,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::ids::KeyName;
+use crate::demand::FinishedTask;
+use crate::ids::{KeyName, WorkerTypeName};
 use crate::ledger::Ledger;
 use crate::status::Record;
 use crate::stop_secret::StopSecret;
@@ -27,12 +29,14 @@ use crate::stop_secret::StopSecret;
 mod error;
 mod file;
 mod lock;
+mod recorded;
 #[cfg(test)]
 mod tests;
 
 pub use error::StateDirError;
 use file::{Content, Format};
 use lock::Lock;
+pub use recorded::RecordedLoad;
 
 /// The ledger's file.
 const LEDGER: Format =
@@ -182,6 +186,11 @@ impl StateDir {
         })
     }
 
+    /// Reads the recorded load of one worker type. Nothing recorded is an empty load.
+    pub fn read_load(&self, name: &WorkerTypeName) -> Result<RecordedLoad, StateDirError> {
+        recorded::read(&self.path, name)
+    }
+
     fn create(&self) -> Result<(), StateDirError> {
         if !self.path.is_dir() {
             fs::DirBuilder::new()
@@ -259,8 +268,9 @@ impl LockedStateDir {
         Ok(secret)
     }
 
-    /// Removes the ledger, the soft state, the last round, the secret and the directory, for
-    /// `cleanup-aws`. What is not ours in there (a damaged ledger kept aside) stays, and the directory with it.
+    /// Removes the ledger, the soft state, the last round, the secret, the recorded load and the
+    /// directory, for `cleanup-aws`. What is not ours in there (a damaged ledger kept aside) stays, and
+    /// the directory with it.
     pub fn forget(&self) -> Result<(), StateDirError> {
         for name in [LEDGER.name, MEMORY.name, RECORD.name, STOP_SECRET.name, LOCK] {
             let path = self.dir.path.join(name);
@@ -271,6 +281,7 @@ impl LockedStateDir {
                 _ => {}
             }
         }
+        recorded::remove(&self.dir.path)?;
         // Not empty, or gone already: either way nothing of ours is in it.
         drop(fs::remove_dir(&self.dir.path));
         Ok(())
@@ -279,6 +290,14 @@ impl LockedStateDir {
     /// Replaces the soft state.
     pub fn write_memory<T: Serialize>(&self, memory: &T) -> Result<(), StateDirError> {
         file::replace(&self.dir.path.join(MEMORY.name), &MEMORY, memory)
+    }
+
+    /// Adds tasks that ended to the recorded load, of bounded size. Not worth waiting for the disk.
+    pub fn record_load(
+        &self,
+        tasks: &BTreeMap<WorkerTypeName, Vec<FinishedTask>>,
+    ) -> Result<(), StateDirError> {
+        recorded::append(&self.dir.path, tasks)
     }
 
     /// Replaces what is told of the last round.

@@ -16,13 +16,19 @@ Examples:
   provisionerd simulate --load tasks.csv --policy basic --policy adaptive
   provisionerd simulate --load tasks.csv --worker-type linux --policy basic
   provisionerd simulate --load tasks.csv --plot plot.svg --output json
+  provisionerd simulate --load recorded --worker-type linux
+  provisionerd simulate --load recorded --worker-type linux --against new.toml
+  provisionerd simulate --load tasks.csv --world Z --spot-traces traces/
 
 A load is CSV or JSON Lines with `created` (seconds, or RFC 3339), `duration`
 (seconds) and perhaps `worker_type`; a capture of
-taskcluster-provisioning-simulator (.dat); or synthetic: with steady, bursty-ci,
-nightly-batch, flash-crowd or mixed")]
+taskcluster-provisioning-simulator (.dat); synthetic: with steady, bursty-ci,
+nightly-batch, flash-crowd or mixed; or what the daemon recorded")]
 pub struct SimulateArgs {
-    /// The tasks: a file, or synthetic:NAME
+    /// The tasks: a file, synthetic:NAME, or `recorded`
+    ///
+    /// `recorded` is what `provisionerd run` saw: it notes which tasks came and how long they ran, in the
+    /// state directory of the configuration's key-name.
     #[arg(long, value_name = "LOAD", value_hint = ValueHint::FilePath)]
     pub load: String,
 
@@ -30,22 +36,40 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "NAME")]
     pub worker_type: Option<String>,
 
+    /// Another configuration of the worker type, to hold beside this one; may be given several times
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub against: Vec<PathBuf>,
+
     /// A policy, as NAME or NAME:KEY=VALUE,…; may be given several times
     ///
     /// `basic`, `naive-2014`, `worker-manager`, `worker-manager-deployed` or `adaptive`. Settings are
     /// `ratio` (worker-manager), `wait-cost` (adaptive) and `idle-timeout`, after which workers end
-    /// themselves. Without it: the worker type's own, or `adaptive`.
+    /// themselves. Without it: the worker type's own, or `adaptive`. With a recorded load also `adaptive`
+    /// at three settings, and a shorter idle timeout.
     #[arg(long = "policy", value_name = "POLICY", value_parser = policy)]
     pub policies: Vec<Policy>,
 
-    /// The world: P, D, K, S300, R, Q or I
+    /// The world: P, D, K, S300, R, Q, I or Z
     ///
     /// P: startups of 90 s, 1 % over 240 s. D: every startup takes 98 s. K: a worker's first task takes
     /// a minute longer. S300: startups take 3.3 times as long. R: the queue wakes any idle worker, not
     /// the longest idle. Q: 5 % of the instances are reclaimed per hour.
-    /// I: how soon a request is filled tells nothing of how long its instance boots.
+    /// I: how soon a request is filled tells nothing of how long its instance boots. Z: a recorded spot
+    /// market, see --spot-traces.
     #[arg(long, value_name = "WORLD", value_enum, default_value_t, ignore_case = true)]
     pub world: WorldArg,
+
+    /// A recorded spot market, for world Z: a folder with <zone>_<type>.json
+    ///
+    /// May be given several times, and may name files. As in skypilot-org/spot-traces: `metadata.gap_seconds`, and per look in `data` how many instances
+    /// there were. Instances are bought where they live longest and capacity is; what finds none is asked
+    /// for elsewhere.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::AnyPath)]
+    pub spot_traces: Vec<PathBuf>,
+
+    /// In world Z, buy on demand for tasks that wait longer, at three times the price; or `never`
+    #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "5m")]
+    pub on_demand_after: Patience,
 
     /// How many runs, each with other startups; the results are their means
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -104,6 +128,8 @@ pub enum WorldArg {
     Q,
     /// The two parts of a startup vary apart from each other.
     I,
+    /// A recorded spot market.
+    Z,
 }
 
 /// `--knowledge`.
@@ -122,6 +148,15 @@ pub enum KnowledgeArg {
     Workers,
 }
 
+/// `--on-demand-after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// So long.
+    For(Duration),
+    /// For ever.
+    Endless,
+}
+
 /// `--boot-time`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootTime {
@@ -138,6 +173,15 @@ fn policy(text: &str) -> Result<Policy, String> {
 fn positive(text: &str) -> Result<Duration, String> {
     let duration = duration::parse(text).map_err(|error| format!("{error}, such as 10s or 4d"))?;
     if duration.is_zero() { Err("must be longer than 0s".to_owned()) } else { Ok(duration) }
+}
+
+fn patience(text: &str) -> Result<Patience, String> {
+    if text == "never" {
+        return Ok(Patience::Endless);
+    }
+    let duration =
+        duration::parse(text).map_err(|error| format!("{error}, such as 5m; or never"))?;
+    Ok(Patience::For(duration))
 }
 
 fn boot_time(text: &str) -> Result<BootTime, String> {

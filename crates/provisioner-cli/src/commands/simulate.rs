@@ -1,25 +1,33 @@
 //! `provisionerd simulate`: what a policy costs and how long tasks wait, before it is deployed.
 
+mod advice;
+mod change;
+mod deployment;
+mod market;
+mod meter;
 mod view;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use provisioner::clock;
 use provisioner::config::duration;
-use provisioner::ids::WorkerTypeName;
 use provisioner::money::UsdPerHour;
-use provisioner::policy::Policy;
-use provisioner::settings::{Settings, WorkerType};
-use provisioner_sim::chance::Lognormal;
+use provisioner::policy::{Adaptive, Policy, Rule};
+use provisioner::state_dir::RecordedLoad;
 use provisioner_sim::fleet::{Knowledge, Setup, World, WorldName};
 use provisioner_sim::load::{Load, LoadError, SYNTHETIC_PREFIX, Synthetic};
-use provisioner_sim::report::{self, Contender};
+use provisioner_sim::report::{self, Contender, Run};
 
 use crate::args::{GlobalArgs, KnowledgeArg, SimulateArgs, WorldArg};
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
-use crate::load;
+use advice::Advice;
+use change::Change;
+use deployment::{Deployment, Startups, overridden};
+use meter::Meter;
 use view::View;
 
 /// Runs the load under every policy, and reports. `given` are the options as they were written: a
@@ -30,55 +38,84 @@ pub(super) fn simulate(
     mut context: Context,
 ) -> Result<ExitStatus, Failure> {
     let plot = args.plot.as_deref().map(svg).transpose()?;
-    let configured = configured(args, given, &context)?;
-    let load = read(args, configured.as_ref().map(|(name, _)| name.as_str()))?;
+    let market = market::read(args, &context)?;
+    let deployed = Deployment::find(args, given, &context)?;
+    let (recorded, seen) = match &deployed {
+        Some(deployed) if args.is_recorded() => {
+            let (recorded, seen) = deployed.recorded()?;
+            (Some(recorded), seen)
+        }
+        _ => (None, None),
+    };
+    if let Some((median, p90)) = seen.filter(|_| args.boot_time.is_none()) {
+        context.notices.progress(format!(
+            "startups as they were seen: half took up to {}, one in ten over {}",
+            clock::show(median),
+            clock::show(p90)
+        ));
+    }
+    let load = read(args, deployed.as_ref(), recorded.as_ref())?;
     if load.others() > 0 {
         context.notices.progress(format!("{} tasks of other worker types left out", load.others()));
     }
-    let contenders = contenders(args, configured.as_ref(), &context)?;
+    if let Some(n) = recorded.as_ref().map(|it| it.unreadable).filter(|n| *n > 0) {
+        let hint = "a daemon that was killed may leave one line unfinished";
+        context.notices.warning(format!("{n} lines of the recorded load cannot be read"), hint);
+    }
+    let candidates = candidates(args, deployed.as_ref(), seen, &context)?;
+    let contenders: Vec<_> = candidates
+        .iter()
+        .map(|it| {
+            let setup = Setup { market: market.clone(), ..it.contender.setup.clone() };
+            Contender { setup, ..it.contender.clone() }
+        })
+        .collect();
     let seeds: Vec<u64> = (0..args.seeds).map(|n| args.seed.wrapping_add(n)).collect();
     let notices = context.notices;
-    let comparison =
-        report::compare(&load, world(args.world).as_str(), &contenders, &seeds, &|done, of| {
-            notices.meter(done, of, "runs");
-        });
-    context.output.report(&View::new(comparison, &load, &contenders))?;
+    let compare = |contenders: &[Contender]| {
+        let world = world(args.world);
+        let meter = Meter::new(notices);
+        report::compare(&load, world.as_str(), contenders, &seeds, &|done, of| meter.tell(done, of))
+    };
+    let comparison = compare(&contenders);
+    let otherwise = contenders.first().map(market::otherwise).unwrap_or_default();
+    let otherwise = (!otherwise.is_empty()).then(|| compare(&otherwise).policies);
+    let changes: Vec<_> = candidates.into_iter().map(|it| it.change).collect();
+    let standings: Vec<_> = comparison.policies.iter().map(view::in_short).collect();
+    let advice = Advice::new(
+        &comparison,
+        &load,
+        &changes,
+        recorded.as_ref(),
+        price(args, deployed.as_ref()),
+    );
+    context.output.report(&View::new(comparison, otherwise, advice, &load, &contenders))?;
     if let Some(path) = plot {
-        draw(path, &load, &contenders, args)?;
+        draw(path, &load, &contenders, &standings, args)?;
         context.notices.progress(format!("drawn in `{}`", path.display()));
     }
     Ok(ExitStatus::DONE)
 }
 
-/// The worker type to simulate, if one is asked for.
-fn configured(
-    args: &SimulateArgs,
-    given: &GlobalArgs,
-    context: &Context,
-) -> Result<Option<(WorkerTypeName, Settings)>, Failure> {
-    if args.worker_type.is_none() && given.config.is_none() {
-        return Ok(None);
+impl SimulateArgs {
+    fn is_recorded(&self) -> bool {
+        self.load == RECORDED
     }
-    let settings = load::load_config(context)?.settings;
-    let mut names = settings.worker_types.keys();
-    let all = || names.clone().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let name = match &args.worker_type {
-        Some(wanted) => names.clone().find(|name| name.as_str() == wanted).ok_or_else(|| {
-            Failure::usage(format!("the configuration has no worker type `{wanted}`"))
-                .with_hint(format!("it has: {}", all()))
-        })?,
-        None if names.len() == 1 => names.next().ok_or_else(|| Failure::usage("no worker type"))?,
-        None => {
-            let message = format!("the configuration has {} worker types", names.len());
-            return Err(Failure::usage(message)
-                .with_hint(format!("name one with --worker-type: {}", all())));
-        }
-    };
-    Ok(Some((name.clone(), settings)))
 }
 
-fn read(args: &SimulateArgs, worker_type: Option<&str>) -> Result<Load, Failure> {
-    let load = if let Some(name) = args.load.strip_prefix(SYNTHETIC_PREFIX) {
+/// What stands where a file could: the load that the daemon recorded.
+const RECORDED: &str = "recorded";
+
+fn read(
+    args: &SimulateArgs,
+    deployed: Option<&Deployment>,
+    recorded: Option<&RecordedLoad>,
+) -> Result<Load, Failure> {
+    let worker_type = deployed.map(|it| it.name.as_str());
+    let load = if let Some(recorded) = recorded {
+        let load = Load::recorded(worker_type.unwrap_or_default(), recorded);
+        load.ok_or_else(|| Failure::usage("nothing is recorded"))?
+    } else if let Some(name) = args.load.strip_prefix(SYNTHETIC_PREFIX) {
         let kind = Synthetic::by_name(name).ok_or_else(|| {
             let known = Synthetic::ALL.map(Synthetic::as_str).join(", ");
             Failure::usage(format!("no load is made up under the name `{name}`"))
@@ -97,87 +134,93 @@ fn read(args: &SimulateArgs, worker_type: Option<&str>) -> Result<Load, Failure>
     })
 }
 
-fn contenders(
+/// What is compared, and what it takes to get there from the first.
+struct Candidate {
+    contender: Contender,
+    change: Change,
+}
+
+/// The dial's settings beside its default that a recorded load is tried with.
+const DIAL: [f64; 2] = [5.0, 100.0];
+/// And the idle timeout, where the worker type's own is longer.
+const SHORT_IDLE: Duration = Duration::from_mins(5);
+
+fn candidates(
     args: &SimulateArgs,
-    configured: Option<&(WorkerTypeName, Settings)>,
+    deployed: Option<&Deployment>,
+    seen: Option<Startups>,
     context: &Context,
-) -> Result<Vec<Contender>, Failure> {
-    let (setup, price, own) = match configured {
-        None => (Setup::of(World::named(world(args.world))), None, Policy::default()),
-        Some((name, settings)) => {
-            let Some(worker_type) = settings.worker_types.get(name) else {
-                return Err(Failure::usage(format!("no worker type `{name}`")));
-            };
-            if worker_type.tasks_per_instance > 1 {
-                let n = worker_type.tasks_per_instance;
-                return Err(Failure::usage(format!(
-                    "`{name}` runs {n} tasks per instance; instances are simulated with one"
-                ))
-                .with_hint("set tasks-per-instance = 1 in a copy of the configuration"));
-            }
-            if settings.limits.max_usd_per_day.is_some() {
-                let hint = "the simulation knows no days; max-usd-per-hour it does know";
-                context.notices.warning("`limits.max-usd-per-day` is not simulated", hint);
-            }
-            let setup = of_worker_type(args, worker_type, settings);
-            (setup, worker_type.max_price, worker_type.policy)
-        }
-    };
-    let price = args.price.or(price).map_or(1.0, UsdPerHour::dollars);
-    let setup = overridden(args, setup);
-    let policies = if args.policies.is_empty() { &[own][..] } else { &args.policies };
-    let contender = |policy: &Policy| Contender {
-        name: policy.to_string(),
-        policy: *policy,
-        setup: Setup {
+) -> Result<Vec<Candidate>, Failure> {
+    let Some(today) = deployed else {
+        let setup = overridden(args, seen, Setup::of(World::named(world(args.world))));
+        let own = [Policy::default()];
+        let policies = given_or(&args.policies, &own);
+        let usd_per_hour = price(args, None).map_or(1.0, UsdPerHour::dollars);
+        let candidate = |policy: &Policy| {
             // Its own only if nobody says otherwise: the 2014 rules did not run more often.
-            round: match (policy.own_interval(), args.round, configured) {
-                (Some(own), None, None) => own,
-                _ => setup.round,
-            },
-            ..setup
-        },
-        usd_per_hour: price,
+            let own = policy.own_interval().filter(|_| args.round.is_none());
+            let setup = Setup { round: own.unwrap_or(setup.round), ..setup.clone() };
+            let name = policy.to_string();
+            let contender = Contender { name, policy: *policy, setup, usd_per_hour };
+            Candidate { contender, change: Change::default() }
+        };
+        return Ok(policies.iter().map(candidate).collect());
     };
-    Ok(policies.iter().map(contender).collect())
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let others = args.against.iter().map(|file| today.other(file, context));
+    let others = others.collect::<Result<Vec<_>, _>>()?;
+    for (place, deployment) in std::iter::once(today).chain(&others).enumerate() {
+        let (setup, _, own) = deployment.setup(args, context)?;
+        let setup = overridden(args, seen, setup);
+        let mut policies = given_or(&args.policies, &[own]).to_vec();
+        if args.policies.is_empty() && args.against.is_empty() && args.is_recorded() {
+            let at = |wait_cost| Policy::from(Rule::Adaptive(Adaptive { wait_cost }));
+            let dial = [Policy::default()].into_iter().chain(DIAL.map(at));
+            policies.extend(dial.filter(|policy| *policy != own));
+            // What can be had where workers do not stop when asked.
+            if deployment.worker_type()?.idle_timeout > SHORT_IDLE {
+                policies.push(Policy { idle_timeout: Some(SHORT_IDLE), ..own });
+            }
+        }
+        let usd_per_hour = price(args, Some(deployment)).map_or(1.0, UsdPerHour::dollars);
+        for policy in policies {
+            let name = match (&deployment.file, place) {
+                (Some(file), 1..) => format!("{policy} ({file})"),
+                _ => policy.to_string(),
+            };
+            let contender = Contender { name, policy, setup: setup.clone(), usd_per_hour };
+            let change = match candidates.first() {
+                Some(first) => {
+                    Change::between((today, &first.contender.policy), (deployment, &policy))?
+                }
+                None => Change::default(),
+            };
+            candidates.push(Candidate { contender, change });
+        }
+    }
+    Ok(candidates)
 }
 
-fn of_worker_type(args: &SimulateArgs, worker_type: &WorkerType, settings: &Settings) -> Setup {
-    let of_dollars = match (settings.limits.max_usd_per_hour, worker_type.max_price) {
-        (Some(most), Some(price)) => most.micros().checked_div(price.micros()),
-        _ => None,
-    };
-    let fences = [Some(worker_type.max_instances), settings.limits.max_instances, of_dollars];
-    let max_instances = fences.into_iter().flatten().min().unwrap_or(worker_type.max_instances);
-    Setup {
-        round: settings.provisioner.interval,
-        min_instances: worker_type.min_instances.min(max_instances),
-        max_instances,
-        idle_timeout: worker_type.idle_timeout,
-        boot_timeout: worker_type.boot_timeout,
-        ..Setup::of(World::named(world(args.world)))
-    }
+fn given_or<'a>(given: &'a [Policy], own: &'a [Policy]) -> &'a [Policy] {
+    if given.is_empty() { own } else { given }
 }
 
-fn overridden(args: &SimulateArgs, mut setup: Setup) -> Setup {
-    if let Some(boot_time) = args.boot_time {
-        setup.world.startup = Lognormal::new(boot_time.median, boot_time.p99);
+/// What an instance-hour costs, if that is known.
+fn price(args: &SimulateArgs, deployment: Option<&Deployment>) -> Option<UsdPerHour> {
+    let own = || deployment?.worker_type().ok()?.max_price;
+    args.price.or_else(own)
+}
+
+impl From<KnowledgeArg> for Knowledge {
+    fn from(arg: KnowledgeArg) -> Self {
+        match arg {
+            KnowledgeArg::Pending => Self::Pending,
+            KnowledgeArg::Counts => Self::Counts,
+            KnowledgeArg::Ids => Self::Ids,
+            KnowledgeArg::Asking => Self::Asking,
+            KnowledgeArg::Workers => Self::Workers,
+        }
     }
-    if let Some(round) = args.round {
-        setup.round = round;
-    }
-    if let Some(max) = args.max_instances {
-        setup.max_instances = max;
-        setup.min_instances = setup.min_instances.min(max);
-    }
-    setup.knowledge = match args.knowledge {
-        KnowledgeArg::Pending => Knowledge::Pending,
-        KnowledgeArg::Counts => Knowledge::Counts,
-        KnowledgeArg::Ids => Knowledge::Ids,
-        KnowledgeArg::Asking => Knowledge::Asking,
-        KnowledgeArg::Workers => Knowledge::Workers,
-    };
-    setup
 }
 
 fn world(world: WorldArg) -> WorldName {
@@ -189,15 +232,22 @@ fn world(world: WorldArg) -> WorldName {
         WorldArg::R => WorldName::R,
         WorldArg::Q => WorldName::Q,
         WorldArg::I => WorldName::I,
+        WorldArg::Z => WorldName::Z,
     }
 }
 
 /// Refuses a name that promises another format.
 fn svg(path: &Path) -> Result<&Path, Failure> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|it| !it.is_dir()) {
+        let message = format!("there is no folder `{}` for the plot", folder.display());
+        return Err(Failure::usage(message).with_hint("make it first"));
+    }
     match path.extension().and_then(OsStr::to_str) {
         None | Some("svg" | "SVG") => Ok(path),
-        Some(other) => Err(Failure::usage(format!("`{other}` is no format of plots"))
-            .with_hint("name the file .svg: every browser shows it")),
+        Some(other) => Err(Failure::usage(format!("`{other}` is no format of plots")).with_hint(
+            "name the file .svg: every browser shows it, and rsvg-convert makes a PNG of it",
+        )),
     }
 }
 
@@ -205,13 +255,17 @@ fn draw(
     path: &Path,
     load: &Load,
     contenders: &[Contender],
+    standings: &[String],
     args: &SimulateArgs,
 ) -> Result<(), Failure> {
+    let moments: Vec<_> =
+        contenders.iter().map(|it| report::moments(load, it, args.seed)).collect();
     let runs: Vec<_> = contenders
         .iter()
-        .map(|contender| (contender.name.as_str(), report::moments(load, contender, args.seed)))
+        .zip(standings)
+        .zip(&moments)
+        .map(|((contender, note), moments)| Run { name: &contender.name, note, moments })
         .collect();
-    let runs: Vec<_> = runs.iter().map(|(name, moments)| (*name, moments.as_slice())).collect();
     let world = world(args.world);
     let title = format!("{}: {} tasks, world {world}", load.name(), load.tasks().len());
     fs::write(path, report::plot(&title, &runs)).map_err(|error| {

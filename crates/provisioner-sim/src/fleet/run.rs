@@ -1,5 +1,7 @@
 //! The run of one fleet under one policy.
 
+mod trade;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use super::outcome::{Moment, Outcome, Waits, count};
 use super::world::{Knowledge, Setup, Wake};
 use crate::chance::Chance;
 use crate::load::Load;
+use trade::{Place, Startup, Trade};
 
 /// Runs `load` under `policy`. The same seed gives the same outcome. Calls `watch` at every round.
 pub fn run(
@@ -32,6 +35,8 @@ pub fn run(
 enum Event {
     /// A worker ends its task.
     Finish(usize),
+    /// A spot pool's capacity changes.
+    Shift(usize),
     /// An instance is taken away.
     Reclaim(usize),
     /// A request is filled.
@@ -69,6 +74,10 @@ struct Machine {
     /// Whether it ever had a task.
     worked: bool,
     life: Option<u64>,
+    place: Place,
+    /// When its request is filled and its worker ready, if nothing comes in between.
+    filled: u64,
+    ready: u64,
 }
 
 /// What a look saw.
@@ -104,6 +113,10 @@ struct Fleet<'a> {
     idle: VecDeque<usize>,
     /// The latest asked for last; some of them may be filled.
     requests: Vec<usize>,
+    /// Where instances are bought, if not wherever.
+    trade: Option<Trade<'a>>,
+    /// Asked for on demand and not there yet.
+    on_demand_requested: u64,
     /// By the time they were filled; some of them may be gone.
     young: VecDeque<usize>,
     looks: VecDeque<Look>,
@@ -145,6 +158,8 @@ impl<'a> Fleet<'a> {
             machines: Vec::new(),
             idle: VecDeque::new(),
             requests: Vec::new(),
+            on_demand_requested: 0,
+            trade: setup.market.as_deref().map(|market| Trade::new(market, seed)),
             young: VecDeque::new(),
             looks: VecDeque::new(),
             totals: Look::default(),
@@ -169,6 +184,7 @@ impl<'a> Fleet<'a> {
     fn run(&mut self, watch: &mut impl FnMut(Moment)) {
         let until = self.setup.until.map_or(u64::MAX, millis);
         let staleness = millis(self.setup.staleness);
+        self.open_market();
         let (mut next_look, mut next_round) = (0, staleness);
         let tasks = self.load.tasks();
         loop {
@@ -232,6 +248,7 @@ impl<'a> Fleet<'a> {
             Event::Fulfil(machine) => self.fulfil(machine),
             Event::Ready(machine) => self.ready(machine),
             Event::Finish(machine) => self.finish(machine),
+            Event::Shift(pool) => self.shift(pool),
             Event::Reclaim(machine) => self.reclaim(machine),
         }
     }
@@ -240,7 +257,7 @@ impl<'a> Fleet<'a> {
         self.events.push(Reverse((at, event)));
     }
 
-    fn ask(&mut self) {
+    fn ask(&mut self, place: Place) {
         let world = &self.setup.world;
         let startup = world.startup.draw(&mut self.startups);
         let boot = if world.parts_apart { world.startup.draw(&mut self.boots) } else { startup };
@@ -257,9 +274,10 @@ impl<'a> Fleet<'a> {
             young: false,
             worked: false,
             life,
+            place,
+            filled: u64::MAX,
+            ready: u64::MAX,
         });
-        self.totals.asked += 1;
-        self.totals.requested += 1;
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
@@ -267,10 +285,29 @@ impl<'a> Fleet<'a> {
             reason = "minutes in milliseconds"
         )]
         let unbilled = (millis(startup) as f64 * world.unbilled).round() as u64;
-        self.requests.push(machine);
-        self.at(self.now + unbilled, Event::Fulfil(machine));
         let boot = millis(boot.mul_f64(1.0 - world.unbilled));
-        self.at(self.now + unbilled + boot, Event::Ready(machine));
+        if place == Place::OnDemand {
+            // There is no doubt that it comes: it boots, as far as a policy is concerned.
+            self.totals.booting += 1;
+            self.on_demand_requested += 1;
+        } else {
+            self.totals.asked += 1;
+            self.totals.requested += 1;
+            self.requests.push(machine);
+            if self.is_refused(machine, place, (unbilled, boot)) {
+                return;
+            }
+        }
+        self.start_up(machine, (unbilled, boot));
+    }
+
+    fn start_up(&mut self, machine: usize, (unbilled, boot): Startup) {
+        let it = &mut self.machines[machine];
+        it.filled = self.now + unbilled;
+        it.ready = it.filled + boot;
+        let (filled, ready) = (it.filled, it.ready);
+        self.at(filled, Event::Fulfil(machine));
+        self.at(ready, Event::Ready(machine));
     }
 
     /// Cancels the request that was made last: the others are nearer to being filled.
@@ -280,8 +317,11 @@ impl<'a> Fleet<'a> {
                 self.machines[machine].state = State::Gone;
                 self.totals.requested -= 1;
                 self.totals.cancelled += 1;
-                let open = self.now - self.machines[machine].asked;
-                self.memory.saw_cancelled(Duration::from_millis(open));
+                // One that waits for capacity tells nothing of how long requests take.
+                if !self.is_waiting_for_room(machine) {
+                    let open = self.now - self.machines[machine].asked;
+                    self.memory.saw_cancelled(Duration::from_millis(open));
+                }
                 return true;
             }
         }
@@ -289,11 +329,15 @@ impl<'a> Fleet<'a> {
     }
 
     fn fulfil(&mut self, machine: usize) {
-        let it = &mut self.machines[machine];
-        if it.state != State::Requested {
+        let it = self.machines[machine];
+        if it.state != State::Requested || self.now != it.filled {
             return;
         }
-        let life = it.life;
+        let (life, place) = (it.life, it.place);
+        if self.is_too_late(machine) {
+            return;
+        }
+        let it = &mut self.machines[machine];
         *it = Machine {
             state: State::Booting,
             since: self.now,
@@ -301,8 +345,13 @@ impl<'a> Fleet<'a> {
             young: true,
             ..*it
         };
-        self.totals.requested -= 1;
-        self.totals.booting += 1;
+        if place == Place::OnDemand {
+            self.on_demand_requested -= 1;
+        } else {
+            self.totals.requested -= 1;
+            self.totals.booting += 1;
+        }
+        self.filled(place);
         self.totals.young += 1;
         self.young.push_back(machine);
         self.launched += 1;
@@ -315,7 +364,7 @@ impl<'a> Fleet<'a> {
 
     fn ready(&mut self, machine: usize) {
         let it = self.machines[machine];
-        if it.state != State::Booting {
+        if it.state != State::Booting || self.now != it.ready {
             return;
         }
         self.totals.booting -= 1;
@@ -379,6 +428,7 @@ impl<'a> Fleet<'a> {
             self.lost += self.now - it.since;
             // It is the oldest of those that wait.
             self.pending.push_front(task);
+            self.waits_again(task);
         }
         self.end(machine);
         self.assign();
@@ -389,7 +439,12 @@ impl<'a> Fleet<'a> {
         match it.state {
             State::Gone => return,
             State::Requested => {
-                self.totals.requested -= 1;
+                if it.place == Place::OnDemand {
+                    self.on_demand_requested -= 1;
+                    self.totals.booting -= 1;
+                } else {
+                    self.totals.requested -= 1;
+                }
                 self.machines[machine].state = State::Gone;
                 return;
             }
@@ -409,7 +464,10 @@ impl<'a> Fleet<'a> {
             self.totals.young -= 1;
         }
         self.live -= 1;
-        self.billed += (self.now - it.billed).max(millis(self.setup.world.least_billed));
+        let (place, since) = (it.place, it.billed);
+        let billed = (self.now - since).max(millis(self.setup.world.least_billed));
+        self.billed += billed;
+        self.ended(place, self.now - since, billed);
     }
 
     fn look(&mut self) -> Look {
@@ -432,18 +490,22 @@ impl<'a> Fleet<'a> {
         let Some(look) = self.looks.pop_front() else { return };
         let now = i64::try_from(self.now).unwrap_or(i64::MAX);
         let Ok(now) = Timestamp::from_millisecond(now) else { return };
+        self.read_market(now);
         let situation = self.situation(&look, now);
         for (requested, booting) in &look.boots {
             let [requested, booting] = [requested, booting].map(|it| Duration::from_millis(*it));
             self.memory.saw_startup(requested, booting);
         }
         let wish = self.policy.wish(&situation, &mut self.memory);
-        let room =
-            self.setup.max_instances.saturating_sub(self.live as u64 + self.totals.requested);
+        self.ask_on_demand();
+        let room = self.room();
         // Held against what the round knows, as the engine does: what was filled since the look is no gap.
         let coming = situation.requested;
-        for _ in 0..wish.coming.saturating_sub(coming).min(room) {
-            self.ask();
+        let missing = wish.coming.saturating_sub(coming).min(room);
+        for (place, n) in self.places(missing, now) {
+            for _ in 0..n {
+                self.ask(place);
+            }
         }
         for _ in 0..coming.saturating_sub(wish.coming) {
             if !self.cancel() {
@@ -451,9 +513,8 @@ impl<'a> Fleet<'a> {
             }
         }
         if situation.workers_consent {
-            for _ in 0..wish.let_go {
-                let Some(place) = self.idle.iter().position(|it| self.asks(*it)) else { break };
-                let Some(machine) = self.idle.remove(place) else { break };
+            for _ in 0..wish.let_go.max(self.dear_and_idle()) {
+                let Some(machine) = self.least_worth() else { break };
                 self.end(machine);
                 self.totals.stopped += 1;
             }
@@ -540,7 +601,7 @@ impl<'a> Fleet<'a> {
             wait_seconds: Waits::of(self.waits),
             delay_seconds: Waits::of(self.delays),
             instance_hours: billed,
-            on_demand_hours: 0.0,
+            on_demand_hours: hours(self.trade.as_ref().map_or(0, Trade::billed_on_demand)),
             lost_hours: hours(self.lost),
             utilisation: if billed > 0.0 { hours(self.served) / billed } else { 0.0 },
             launches: count(self.launched),

@@ -1,9 +1,11 @@
 //! What a simulated world is like, and how it is run.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chance::Lognormal;
+use crate::spot::Market;
 
 /// A world, by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,10 +25,12 @@ pub enum WorldName {
     Q,
     /// How soon a request is filled tells nothing of how long its instance boots.
     I,
+    /// A spot market as it was recorded: [`Setup::market`].
+    Z,
 }
 
 impl WorldName {
-    /// All of them.
+    /// All that need no recorded market.
     pub const ALL: [Self; 7] = [Self::P, Self::D, Self::K, Self::S300, Self::R, Self::Q, Self::I];
 
     /// Its name.
@@ -39,12 +43,14 @@ impl WorldName {
             Self::R => "R",
             Self::Q => "Q",
             Self::I => "I",
+            Self::Z => "Z",
         }
     }
 
     /// The world of that name.
     pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|world| world.as_str().eq_ignore_ascii_case(name))
+        let mut all = Self::ALL.into_iter().chain([Self::Z]);
+        all.find(|world| world.as_str().eq_ignore_ascii_case(name))
     }
 }
 
@@ -99,7 +105,7 @@ impl World {
             reclaimed_per_hour: 0.0,
         };
         match name {
-            WorldName::P => primary,
+            WorldName::P | WorldName::Z => primary,
             WorldName::D => {
                 Self { startup: Lognormal::new(Duration::from_secs(98), Duration::ZERO), ..primary }
             }
@@ -159,7 +165,7 @@ impl Knowledge {
 }
 
 /// How a world is run.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Setup {
     /// The world.
     pub world: World,
@@ -180,6 +186,8 @@ pub struct Setup {
     pub knowledge: Knowledge,
     /// When to end, finished or not.
     pub until: Option<Duration>,
+    /// Where instances are bought. `None`: wherever, there are always enough.
+    pub market: Option<Arc<Market>>,
 }
 
 impl Setup {
@@ -195,6 +203,7 @@ impl Setup {
             boot_timeout: Duration::from_mins(15),
             knowledge: Knowledge::Workers,
             until: None,
+            market: None,
         }
     }
 

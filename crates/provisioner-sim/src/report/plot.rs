@@ -22,10 +22,22 @@ const LAYERS: [(&str, &str); 4] =
 const DEMAND: &str = "#1a202c";
 const WAITING: &str = "#c53030";
 
+/// What is drawn of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// What it came to, in a few words.
+    pub note: &'a str,
+    /// What was there, round by round.
+    pub moments: &'a [Moment],
+}
+
 /// Draws the runs of one load, one above the other, under one time axis. All have the same scale.
-pub fn plot(title: &str, runs: &[(&str, &[Moment])]) -> String {
-    let end = runs.iter().filter_map(|(_, run)| run.last()).map(|last| last.at).max().unwrap_or(1);
-    let runs: Vec<_> = runs.iter().map(|(name, run)| (*name, columns(run, end.max(1)))).collect();
+pub fn plot(title: &str, runs: &[Run<'_>]) -> String {
+    let ends = runs.iter().filter_map(|run| run.moments.last()).map(|last| last.at);
+    let end = ends.max().unwrap_or(1).max(1);
+    let runs: Vec<_> = runs.iter().map(|run| (run, columns(run.moments, end))).collect();
     let top = |column: &Column| column.layers.iter().sum::<f64>().max(column.demand);
     let all = || runs.iter().flat_map(|(_, columns)| columns);
     let most = round_up(all().map(top).fold(1.0, f64::max));
@@ -41,8 +53,9 @@ pub fn plot(title: &str, runs: &[(&str, &[Moment])]) -> String {
     svg.text(LEFT, 26.0, "font-size=\"17\" font-weight=\"600\"", title);
     legend(&mut svg);
     let mut y = HEAD;
-    for (name, columns) in &runs {
-        svg.text(LEFT, y + 14.0, "font-size=\"13\" font-weight=\"600\"", name);
+    for (run, columns) in &runs {
+        svg.text(LEFT, y + 14.0, "font-size=\"13\" font-weight=\"600\"", run.name);
+        svg.text(WIDTH - RIGHT, y + 14.0, "text-anchor=\"end\" fill=\"#4a5568\"", run.note);
         y += GAP - 6.0;
         let panel = Panel { top: y, height: TALL, most, end };
         panel.grid(&mut svg, "instances");
@@ -114,6 +127,15 @@ fn round_up(value: f64) -> f64 {
     }
 }
 
+/// Into how many parts an axis is divided, so that they are round too.
+fn parts(most: f64) -> f64 {
+    let mut digits = most;
+    while digits >= 10.0 {
+        digits /= 10.0;
+    }
+    if [1.0, 2.5, 5.0].iter().any(|it| (digits - it).abs() < 1e-9) { 5.0 } else { 4.0 }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Panel {
     top: f64,
@@ -128,7 +150,7 @@ impl Panel {
     }
 
     fn grid(&self, svg: &mut Svg, unit: &str) {
-        let parts = if self.height > 100.0 { 4.0 } else { 2.0 };
+        let parts = if self.height > 100.0 { parts(self.most) } else { 2.0 };
         let mut part = 0.0;
         while part <= parts {
             let value = self.most * part / parts;
@@ -266,10 +288,18 @@ mod tests {
     #[test]
     fn a_plot_names_what_it_shows_and_hides_no_markup() {
         let (one, other) = (run(3), run(70));
-        let svg = plot("a <b> & c", &[("worker-manager", &one), ("adaptive", &other)]);
+        let run = |name, moments| Run { name, note: "7 hours", moments };
+        let svg = plot("a <b> & c", &[run("worker-manager", &one), run("adaptive", &other)]);
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
-        for word in ["a &lt;b&gt; &amp; c", "worker-manager", "adaptive", "busy", "waiting", "12 h"]
-        {
+        for word in [
+            "a &lt;b&gt; &amp; c",
+            "worker-manager",
+            "7 hours",
+            "adaptive",
+            "busy",
+            "waiting",
+            "12 h",
+        ] {
             assert!(svg.contains(word), "{word}");
         }
         assert_eq!(svg.matches("<path fill=\"#2b6cb0\"").count(), 2);
@@ -278,7 +308,8 @@ mod tests {
 
     #[test]
     fn an_empty_run_can_be_drawn() {
-        assert!(!plot("nothing", &[("basic", &[])]).contains("NaN"));
+        let run = Run { name: "basic", note: "", moments: &[] };
+        assert!(!plot("nothing", &[run]).contains("NaN"));
     }
 
     #[test]

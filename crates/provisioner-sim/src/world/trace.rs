@@ -62,6 +62,11 @@ impl Trace {
         self.gap.saturating_mul(u32::try_from(self.room.len()).unwrap_or(u32::MAX))
     }
 
+    /// What lies between two looks, and how many instances there could be at each.
+    pub fn looks(&self) -> (Duration, &[u32]) {
+        (self.gap, &self.room)
+    }
+
     fn look(&self, now: Timestamp) -> usize {
         let passed = clock::age(self.from, now).as_nanos() / self.gap.as_nanos().max(1);
         usize::try_from(passed).unwrap_or(usize::MAX).min(self.room.len() - 1)

@@ -1,11 +1,14 @@
 //! What a round leaves for whoever asks later: how it ended, and what went wrong in it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Daemon, RoundEnd, State, chain};
 use crate::aws;
 use crate::clock;
+use crate::demand::FinishedTask;
 use crate::engine::{ActionKind, Executed, ExecutedResult, Plan};
+use crate::ids::WorkerTypeName;
 use crate::source::DemandSource;
 use crate::status::{ActionCounts, LastRound, RoundOutcome, Scope, Seen};
 
@@ -46,6 +49,22 @@ impl Seen {
 }
 
 impl<S: DemandSource> Daemon<S> {
+    /// Records the tasks that ended, for `simulate`. Nothing but that depends on it.
+    pub(super) fn record_load(&mut self, tasks: &BTreeMap<WorkerTypeName, Vec<FinishedTask>>) {
+        let State::Locked(state) = &self.state else { return };
+        if tasks.is_empty() {
+            return;
+        }
+        match state.record_load(tasks) {
+            Ok(()) => self.load_unrecorded = false,
+            Err(error) if !self.load_unrecorded => {
+                self.load_unrecorded = true;
+                tracing::warn!(error = %chain(&error), "the load could not be recorded");
+            }
+            Err(_) => {}
+        }
+    }
+
     /// Records a round that has ended. One that was stopped has not.
     pub(super) fn record_round(&mut self, end: &RoundEnd, took: Duration) {
         let now = self.clock.now();

@@ -83,7 +83,7 @@ pub(super) fn growing(first: Duration, strikes: u32, longest: Duration) -> Durat
 
 impl CoolDown {
     /// Adds a strike to what was there.
-    pub(super) fn strike(before: Option<&Self>, code: &str, now: Timestamp) -> Self {
+    pub(crate) fn strike(before: Option<&Self>, code: &str, now: Timestamp) -> Self {
         // A refusal long after the last is a new spell of its own.
         let strikes = match before {
             Some(before) if now < clock::after(before.until(), LONGEST_PAUSE) => before.strikes + 1,
@@ -98,7 +98,7 @@ impl CoolDown {
     }
 
     /// When it may be tried again although it has not ended, because there is nothing else.
-    pub(super) fn only_option_at(&self, interval: Duration) -> Timestamp {
+    pub(crate) fn only_option_at(&self, interval: Duration) -> Timestamp {
         clock::after(self.last, growing(interval, self.strikes, LONGEST_ONLY_PAUSE))
             .min(self.until())
     }

@@ -31,6 +31,12 @@ impl PolicyMemory {
         self.kept
     }
 
+    /// How long instances took to start, as far as that was seen: half of them no longer than the first,
+    /// nine in ten no longer than the second. `None` before there are enough of them to tell.
+    pub fn startups(&self) -> Option<(Duration, Duration)> {
+        self.startups.quantiles()
+    }
+
     /// Takes in how long a request had been open that was cancelled unfilled.
     pub fn saw_cancelled(&mut self, after: Duration) {
         self.startups.cancelled(after);

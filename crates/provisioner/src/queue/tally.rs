@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::answer::{Answer, Flaw, Seen, Tally};
+use super::runs::{RunTally, RunWatch};
 use super::sketch::Sketch;
 use super::started::{StartedTally, StartedWatch};
 use super::task::Task;
@@ -172,6 +175,8 @@ pub(super) struct RunningTally<'f> {
     pub(super) started: bool,
     /// Which tasks are new, and how long they had waited.
     pub(super) waits: StartedTally<'f>,
+    /// Which tasks run, and which do no more.
+    runs: RunTally<'f>,
 }
 
 /// Machines kept that are not (yet) known as ours. Many more than one account runs; without a bound, a
@@ -183,6 +188,7 @@ impl<'f> RunningTally<'f> {
         filter: &'f TaskFilter,
         owned: &'f BTreeSet<InstanceId>,
         seen_started: &'f StartedWatch,
+        seen_running: &'f RunWatch,
     ) -> Self {
         Self {
             filter,
@@ -196,17 +202,18 @@ impl<'f> RunningTally<'f> {
             sketch: Sketch::default(),
             started: false,
             waits: StartedTally::new(seen_started),
+            runs: RunTally::new(seen_running, Timestamp::now()),
         }
     }
 
-    /// Returns what is known of running tasks, and which of them are new.
-    pub(super) fn running(self) -> (Running, StartedTally<'f>) {
+    /// Returns what is known of running tasks, which of them are new, and which are followed.
+    pub(super) fn running(self) -> (Running, StartedTally<'f>, RunTally<'f>) {
         let running = if self.all_named {
             Running::ByInstance { tasks: self.tasks, instances: self.instances }
         } else {
             Running::Counted { tasks: self.tasks }
         };
-        (running, self.waits)
+        (running, self.waits, self.runs)
     }
 
     fn task(&mut self, task: &Task<'_>) {
@@ -215,6 +222,7 @@ impl<'f> RunningTally<'f> {
         if let Some(name) = ours {
             update(&mut self.tasks, name, |count| *count += 1);
             self.waits.task(name, task);
+            self.runs.task(name, task);
         }
         // The machine is busy whosever task it is, but a machine of others is of no interest.
         match task.worker_id.as_deref().filter(|id| is_instance_id(id)) {

@@ -4,8 +4,11 @@ use std::fmt;
 
 use provisioner_sim::load::Load;
 use provisioner_sim::report::{Comparison, Contender, Standing};
+use provisioner_sim::spot::OnDemand;
 use serde::Serialize;
 
+use super::advice::Advice;
+use super::market::ALONE;
 use crate::output::{self, Report};
 
 /// `simulate --output json`, and the tables.
@@ -14,6 +17,12 @@ pub(super) struct View {
     #[serde(flatten)]
     comparison: Comparison,
     usd_per_instance_hour: f64,
+    /// The first policy, where instances are bought in other ways.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    otherwise: Option<Vec<Standing>>,
+    advice: Advice,
+    #[serde(skip)]
+    on_demand: f64,
     #[serde(skip)]
     hours: f64,
     #[serde(skip)]
@@ -21,11 +30,22 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(comparison: Comparison, load: &Load, contenders: &[Contender]) -> Self {
+    pub(super) fn new(
+        comparison: Comparison,
+        otherwise: Option<Vec<Standing>>,
+        advice: Advice,
+        load: &Load,
+        contenders: &[Contender],
+    ) -> Self {
         let first = contenders.first();
         Self {
             comparison,
+            otherwise,
+            advice,
             usd_per_instance_hour: first.map_or(1.0, |it| it.usd_per_hour),
+            on_demand: first
+                .and_then(|it| it.setup.market.as_ref()?.on_demand())
+                .map_or(OnDemand::USUAL.price, |it| it.price),
             hours: hours(load.span()),
             round: first.map(|it| super::duration::format(it.setup.round)).unwrap_or_default(),
         }
@@ -33,8 +53,25 @@ impl View {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for display")]
-fn hours(millis: u64) -> f64 {
+pub(super) fn hours(millis: u64) -> f64 {
     millis as f64 / 3.6e6
+}
+
+/// What stands beside a policy's name in a plot.
+pub(super) fn in_short(standing: &Standing) -> String {
+    let Standing { outcome, .. } = standing;
+    format!(
+        "{:.0} instance-hours · {:.0} launches · waiting {:.0} s on average, {:.0} s in one of 20 cases",
+        outcome.instance_hours,
+        outcome.launches,
+        outcome.wait_seconds.mean,
+        outcome.wait_seconds.p95
+    )
+}
+
+/// How many times `of`; there may be none.
+fn times(value: f64, of: f64) -> String {
+    if of > 0.0 { format!("{:.2}", value / of) } else { "-".to_owned() }
 }
 
 /// How much more or less than the first, in whole percent.
@@ -79,7 +116,7 @@ impl Report for View {
                     policy.clone(),
                     format!("{:.1}", outcome.instance_hours),
                     beside(outcome.instance_hours, first.outcome.instance_hours),
-                    format!("{:.2}", outcome.instance_hours / clairvoyant),
+                    times(outcome.instance_hours, clairvoyant),
                     format!("{cost_usd:.2}"),
                     format!("{:.0} %", 100.0 * outcome.utilisation),
                     format!("{:.0}", outcome.launches),
@@ -112,10 +149,56 @@ impl Report for View {
                 ]
             }),
         )?;
+        if let Some(otherwise) = &self.otherwise {
+            self.bought(f, otherwise)?;
+        }
         writeln!(
             f,
             "\nWaiting and delay in seconds; USD at {} per instance-hour; percent are beside {}",
             self.usd_per_instance_hour, first.policy
+        )?;
+        write!(f, "\nIn plain words:\n{}", self.advice)
+    }
+}
+
+impl View {
+    /// What becomes of the first policy where instances are bought otherwise, beside the policies.
+    fn bought(&self, f: &mut fmt::Formatter<'_>, otherwise: &[Standing]) -> fmt::Result {
+        let policies = &self.comparison.policies;
+        // One pool alone is what a fleet has that knows nothing of zones.
+        let alone = otherwise.iter().filter(|it| it.policy.starts_with(ALONE));
+        let Some(best) = alone
+            .min_by(|a, b| a.outcome.delay_seconds.mean.total_cmp(&b.outcome.delay_seconds.mean))
+        else {
+            return Ok(());
+        };
+        let units = |it: &Standing| it.cost_usd / self.usd_per_instance_hour;
+        writeln!(f, "\nHow instances are bought, held against `{}`:\n", best.policy)?;
+        let header = ["BOUGHT", "UNITS", "", "ON DEMAND H", "DELAY", "", "INTERRUPTED", "UNSERVED"];
+        output::write_table(
+            f,
+            header,
+            policies.iter().chain(otherwise).map(|it| {
+                let outcome = &it.outcome;
+                [
+                    it.policy.clone(),
+                    format!("{:.0}", units(it)),
+                    format!("{}x", times(units(it), units(best))),
+                    format!("{:.1}", outcome.on_demand_hours),
+                    format!("{:.1}", outcome.delay_seconds.mean),
+                    format!(
+                        "{}x",
+                        times(outcome.delay_seconds.mean, best.outcome.delay_seconds.mean)
+                    ),
+                    format!("{:.0}", outcome.interrupted_tasks),
+                    format!("{:.0}", outcome.unserved_tasks),
+                ]
+            }),
+        )?;
+        writeln!(
+            f,
+            "A unit is an hour of a spot instance; one on demand costs {:.0}",
+            self.on_demand
         )
     }
 }

@@ -64,6 +64,20 @@ impl Price {
     }
 }
 
+impl Startups {
+    /// Median and 90th percentile, once there are enough to tell.
+    pub(in crate::policy) fn quantiles(&self) -> Option<(Duration, Duration)> {
+        if self.whole < ENOUGH {
+            return None;
+        }
+        // The figures asked for do not depend on the price.
+        let price = Price { waiting: 0.0, surplus: 0.0, lag: 0.0 };
+        let (figures, _) = self.clone().known(price);
+        let time = |seconds| Duration::try_from_secs_f64(seconds).ok();
+        Some((time(figures.median)?, time(figures.p90)?))
+    }
+}
+
 /// Startups in figures, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::policy) struct Figures {

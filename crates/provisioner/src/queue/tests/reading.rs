@@ -7,6 +7,7 @@ use super::{filter, filter_at};
 use crate::demand::{PendingTasks, Running, Skipped};
 use crate::ids::{InstanceId, WorkerTypeName};
 use crate::queue::answer::{Answer, Flaw, MAX_ELEMENT};
+use crate::queue::runs::RunWatch;
 use crate::queue::split::{Element, Splitter};
 use crate::queue::started::StartedWatch;
 use crate::queue::tally::{PendingAnswer, RunningTally, TaskFilter};
@@ -40,8 +41,8 @@ fn running(owned: &[&str], text: &str) -> Running {
 
 fn running_for(filter: &TaskFilter, owned: &[&str], text: &str) -> Running {
     let owned: BTreeSet<InstanceId> = owned.iter().map(|&id| InstanceId::from(id)).collect();
-    let watch = StartedWatch::default();
-    let tally = RunningTally::new(filter, &owned, &watch);
+    let (started, running) = (StartedWatch::default(), RunWatch::default());
+    let tally = RunningTally::new(filter, &owned, &started, &running);
     let mut answer = Answer::new(filter.pointer(), tally);
     answer.feed(text.as_bytes()).unwrap();
     answer.finish().unwrap().running().0

@@ -1,0 +1,316 @@
+//! The comparison in plain words: what today's setting costs, what another would, and what to change.
+
+use std::fmt;
+
+use provisioner::clock;
+use provisioner::money::UsdPerHour;
+use provisioner::state_dir::RecordedLoad;
+use provisioner_sim::load::Load;
+use provisioner_sim::report::{Comparison, Standing};
+use serde::{Serialize, Serializer};
+
+use super::change::Change;
+
+/// Sentences.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Advice(Vec<String>);
+
+impl Serialize for Advice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.0)
+    }
+}
+
+/// Less than this part, or this many seconds, is no difference: seeds differ by as much.
+const SAME: f64 = 0.01;
+const SAME_WAIT: f64 = 0.5;
+/// From so many hours of load on, a month can be reckoned.
+const A_DAY: f64 = 24.0;
+const HOURS_PER_MONTH: f64 = 730.0;
+
+impl Advice {
+    /// `changes` leads from the first contender to each.
+    pub(super) fn new(
+        comparison: &Comparison,
+        load: &Load,
+        changes: &[Change],
+        recorded: Option<&RecordedLoad>,
+        price: Option<UsdPerHour>,
+    ) -> Self {
+        let Some((first, others)) = comparison.policies.split_first() else {
+            return Self::default();
+        };
+        let hours = super::view::hours(load.span());
+        let words = Words { hours, priced: price.is_some() };
+        let mut lines: Vec<String> = recorded.into_iter().map(measured).collect();
+        lines.push(
+            words.alone(
+                first,
+                recorded.is_some() || changes.iter().any(|it| !it.settings.is_empty()),
+            ),
+        );
+        lines.extend(others.iter().map(|other| words.beside(other, first)));
+        let others: Vec<_> = others.iter().zip(changes.iter().skip(1)).collect();
+        if !others.is_empty() {
+            lines.extend(words.verdict(first, &others));
+        }
+        Self(lines)
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+/// What the record itself tells.
+fn measured(recorded: &RecordedLoad) -> String {
+    let tasks = &recorded.tasks;
+    let mut waits: Vec<f64> =
+        tasks.iter().map(|it| clock::age(it.created, it.started).as_secs_f64()).collect();
+    waits.sort_by(f64::total_cmp);
+    #[expect(clippy::cast_precision_loss, reason = "numbers of tasks")]
+    let mean = waits.iter().sum::<f64>() / waits.len().max(1) as f64;
+    let late = waits.get(waits.len() * 19 / 20).copied().unwrap_or_default();
+    format!(
+        "As recorded: {} tasks; they waited {} on average, one in twenty over {}.",
+        tasks.len(),
+        seconds(mean),
+        seconds(late)
+    )
+}
+
+struct Words {
+    /// The load's length.
+    hours: f64,
+    /// Whether costs are dollars, and not instance-hours.
+    priced: bool,
+}
+
+impl Words {
+    fn amount(&self, cost: f64) -> String {
+        if self.priced { format!("{cost:.2} USD") } else { format!("{cost:.1} instance-hours") }
+    }
+
+    fn alone(&self, standing: &Standing, is_today: bool) -> String {
+        let Standing { policy, outcome, cost_usd } = standing;
+        let month = if self.hours >= A_DAY {
+            let month = cost_usd / self.hours * HOURS_PER_MONTH;
+            format!(" ({} a month)", self.amount(month))
+        } else {
+            String::new()
+        };
+        let wait = &outcome.wait_seconds;
+        format!(
+            "{} `{policy}`: {} in {}{month}; a task waits {} on average, one in twenty over {}.{}",
+            if is_today { "Today, with" } else { "With" },
+            self.amount(*cost_usd),
+            if self.hours >= 2.0 * A_DAY {
+                format!("{:.1} days", self.hours / A_DAY)
+            } else {
+                format!("{:.1} h", self.hours)
+            },
+            seconds(wait.mean),
+            seconds(wait.p95),
+            unserved(standing),
+        )
+    }
+
+    fn beside(&self, other: &Standing, first: &Standing) -> String {
+        let (ours, theirs) = (&first.outcome.wait_seconds, &other.outcome.wait_seconds);
+        let change = other.cost_usd - first.cost_usd;
+        let percent = 100.0 * change / first.cost_usd;
+        let cost = if percent.abs() < 0.5 || change.abs() < 1e-9 {
+            "as much".to_owned()
+        } else {
+            let more = if change > 0.0 { "more" } else { "less" };
+            let percent =
+                if percent.is_finite() { format!(" ({percent:+.0} %)") } else { String::new() };
+            format!("{} {more}{percent}", self.amount(change.abs()))
+        };
+        format!(
+            "With `{}`: {}, {cost}; a task waits {}, {}; one in twenty over {}, {}.{}",
+            other.policy,
+            self.amount(other.cost_usd),
+            seconds(theirs.mean),
+            difference(theirs.mean - ours.mean),
+            seconds(theirs.p95),
+            difference(theirs.p95 - ours.p95),
+            unserved(other),
+        )
+    }
+
+    fn verdict(&self, first: &Standing, others: &[(&Standing, &Change)]) -> Vec<String> {
+        let can_be_had = others.iter().filter(|(it, change)| {
+            !change.only_here && it.outcome.unserved_tasks <= first.outcome.unserved_tasks
+        });
+        let wait = |it: &Standing| it.outcome.wait_seconds.mean;
+        let cheaper = |it: &Standing| it.cost_usd < first.cost_usd * (1.0 - SAME);
+        let dearer = |it: &Standing| it.cost_usd > first.cost_usd * (1.0 + SAME);
+        let margin = (wait(first) * SAME).max(SAME_WAIT);
+        let quicker = |it: &Standing| wait(it) < wait(first) - margin;
+        let slower = |it: &Standing| wait(it) > wait(first) + margin;
+        let better = can_be_had
+            .clone()
+            .filter(|(it, _)| (cheaper(it) || quicker(it)) && !dearer(it) && !slower(it));
+        if let Some((best, change)) =
+            better.min_by(|(a, _), (b, _)| a.cost_usd.total_cmp(&b.cost_usd))
+        {
+            let what = match (cheaper(best), quicker(best)) {
+                (true, true) => "cheaper and quicker",
+                (true, false) => "cheaper, and as quick",
+                _ => "quicker, and costs the same",
+            };
+            let month = (first.cost_usd - best.cost_usd) / self.hours * HOURS_PER_MONTH;
+            let month = if self.hours >= A_DAY && cheaper(best) {
+                format!(": {} less a month", self.amount(month))
+            } else {
+                String::new()
+            };
+            let mut lines = vec![format!("`{}` is {what}{month}.", best.policy)];
+            if !change.settings.is_empty() {
+                lines.push(format!("To change: {change}."));
+                if change.asks_workers {
+                    lines.push(
+                        "This counts on workers that ask when to stop (server.worker-listen); `--knowledge counts` reckons \
+                         without."
+                            .to_owned(),
+                    );
+                }
+            }
+            return lines;
+        }
+        let mut lines =
+            vec![format!("Nothing here is both cheaper and quicker than `{}`.", first.policy)];
+        let trade = |lines: &mut Vec<String>, it: &Standing, change: &Change| {
+            let hours = (wait(first) - wait(it)) * it.outcome.tasks / 3600.0;
+            let each = ((it.cost_usd - first.cost_usd) / hours).abs();
+            let (takes, waiting) =
+                if hours > 0.0 { ("costs", "takes away") } else { ("saves", "adds") };
+            let mut line = format!(
+                "`{}` {takes} {} for every hour of waiting that it {waiting}.",
+                it.policy,
+                self.amount(each)
+            );
+            if !change.settings.is_empty() {
+                line = format!("{line} To change: {change}.");
+            }
+            lines.push(line);
+        };
+        if let Some((it, change)) = can_be_had
+            .clone()
+            .filter(|(it, _)| cheaper(it) && slower(it))
+            .min_by(|(a, _), (b, _)| a.cost_usd.total_cmp(&b.cost_usd))
+        {
+            trade(&mut lines, it, change);
+        }
+        if let Some((it, change)) = can_be_had
+            .filter(|(it, _)| quicker(it) && dearer(it))
+            .min_by(|(a, _), (b, _)| wait(a).total_cmp(&wait(b)))
+        {
+            trade(&mut lines, it, change);
+        }
+        lines
+    }
+}
+
+fn unserved(standing: &Standing) -> String {
+    match standing.outcome.unserved_tasks {
+        none if none <= 0.0 => String::new(),
+        some => format!(" {some:.0} tasks were never finished."),
+    }
+}
+
+/// Seconds, or what is easier to read of them.
+fn seconds(seconds: f64) -> String {
+    if seconds < 600.0 {
+        format!("{seconds:.0} s")
+    } else if seconds < 3.0 * 3600.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else {
+        format!("{:.1} h", seconds / 3600.0)
+    }
+}
+
+fn difference(change: f64) -> String {
+    if change.abs() < SAME_WAIT {
+        "the same".to_owned()
+    } else {
+        format!("{} {}", seconds(change.abs()), if change > 0.0 { "more" } else { "less" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use provisioner_sim::fleet::{Outcome, Waits};
+
+    use super::*;
+
+    fn standing(policy: &str, cost_usd: f64, wait: f64) -> Standing {
+        let wait_seconds = Waits { mean: wait, p95: 2.0 * wait, ..Waits::default() };
+        let outcome = Outcome { tasks: 3600.0, wait_seconds, ..Outcome::default() };
+        Standing { policy: policy.to_owned(), outcome, cost_usd }
+    }
+
+    const WORDS: Words = Words { hours: 73.0, priced: true };
+
+    fn verdict(others: &[(Standing, Change)]) -> String {
+        let others: Vec<_> = others.iter().map(|(it, change)| (it, change)).collect();
+        WORDS.verdict(&standing("basic", 100.0, 60.0), &others).join(" ")
+    }
+
+    #[test]
+    fn what_is_cheaper_and_quicker_is_named_with_what_to_change() {
+        let change = Change {
+            settings: vec![("[worker-types.linux]".to_owned(), "policy = \"x\"".to_owned())],
+            file: Some("p.toml".to_owned()),
+            ..Change::default()
+        };
+        let said = verdict(&[(standing("x", 80.0, 40.0), change)]);
+        assert_eq!(
+            said,
+            "`x` is cheaper and quicker: 200.00 USD less a month. To change: in `p.toml`, \
+             [worker-types.linux] policy = \"x\"."
+        );
+    }
+
+    #[test]
+    fn what_costs_one_for_the_other_is_told_with_its_price() {
+        let others = [
+            (standing("slow", 70.0, 90.0), Change::default()),
+            (standing("dear", 120.0, 20.0), Change::default()),
+        ];
+        assert_eq!(
+            verdict(&others),
+            "Nothing here is both cheaper and quicker than `basic`. `slow` saves 1.00 USD for every \
+             hour of waiting that it adds. `dear` costs 0.50 USD for every hour of waiting that it \
+             takes away."
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_deployed_is_not_advised() {
+        let only_here = Change { only_here: true, ..Change::default() };
+        let others = [(standing("naive-2014", 50.0, 10.0), only_here)];
+        assert!(verdict(&others).starts_with("Nothing here"));
+        let mut unserved = standing("x", 50.0, 10.0);
+        unserved.outcome.unserved_tasks = 1.0;
+        assert!(verdict(&[(unserved, Change::default())]).starts_with("Nothing here"));
+    }
+
+    #[test]
+    fn a_sentence_holds_one_against_the_first() {
+        let (first, other) = (standing("basic", 100.0, 60.0), standing("x", 100.2, 800.0));
+        assert_eq!(
+            WORDS.beside(&other, &first),
+            "With `x`: 100.20 USD, as much; a task waits 13 min, 12 min more; one in twenty over 27 \
+             min, 25 min more."
+        );
+        assert_eq!(
+            Words { hours: 1.0, priced: false }.alone(&first, false),
+            "With `basic`: 100.0 instance-hours in 1.0 h; a task waits 60 s on average, one in twenty \
+             over 120 s."
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! What a user would have to change in the configuration to have what was simulated.
+
+use std::fmt;
+
+use provisioner::config::duration;
+use provisioner::money::UsdPerHour;
+use provisioner::policy::Policy;
+
+use super::deployment::Deployment;
+use crate::exit::Failure;
+
+/// What a user would have to change for a contender to be theirs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Settings as they are written, each with its table, where a configuration was read.
+    pub(super) settings: Vec<(String, String)>,
+    /// The file to change, if that is one.
+    pub(super) file: Option<String>,
+    /// Why nobody can deploy it, if so.
+    pub(super) only_here: bool,
+    /// It counts on workers that stop when asked, and nobody can ask them.
+    pub(super) asks_workers: bool,
+}
+
+impl Change {
+    /// From one configuration and policy to another.
+    pub(super) fn between(
+        (today, from): (&Deployment, &Policy),
+        (other, to): (&Deployment, &Policy),
+    ) -> Result<Self, Failure> {
+        let (ours, theirs) = (today.worker_type()?, other.worker_type()?);
+        let table = format!("[worker-types.{}]", today.name);
+        let mut settings = Vec::new();
+        let mut differs = |table: &str, key: &str, from: Option<String>, to: Option<String>| {
+            if from != to {
+                let text = to.map_or_else(|| format!("no {key}"), |to| format!("{key} = {to}"));
+                settings.push((table.to_owned(), text));
+            }
+        };
+        let rule = |policy: &Policy| Policy { idle_timeout: None, ..*policy };
+        let quoted = |policy: &Policy| Some(format!("\"{}\"", rule(policy)));
+        differs(&table, "policy", quoted(from), quoted(to));
+        let time = |time| Some(format!("\"{}\"", duration::format(time)));
+        let idle = [
+            from.idle_timeout.unwrap_or(ours.idle_timeout),
+            to.idle_timeout.unwrap_or(theirs.idle_timeout),
+        ];
+        differs(&table, "idle-timeout", time(idle[0]), time(idle[1]));
+        let pairs = [
+            ("min-instances", ours.min_instances, theirs.min_instances),
+            ("max-instances", ours.max_instances, theirs.max_instances),
+        ];
+        for (key, from, to) in pairs {
+            differs(&table, key, Some(from.to_string()), Some(to.to_string()));
+        }
+        let price = |price: Option<UsdPerHour>| price.map(|it| it.dollars().to_string());
+        differs(&table, "max-price", price(ours.max_price), price(theirs.max_price));
+        differs(&table, "boot-timeout", time(ours.boot_timeout), time(theirs.boot_timeout));
+        let interval = |of: &Deployment| time(of.settings.provisioner.interval);
+        differs("[provisioner]", "interval", interval(today), interval(other));
+        let most = |of: &Deployment| of.settings.limits.max_instances.map(|it| it.to_string());
+        differs("[limits]", "max-instances", most(today), most(other));
+        let usd = |of: &Deployment| price(of.settings.limits.max_usd_per_hour);
+        differs("[limits]", "max-usd-per-hour", usd(today), usd(other));
+        Ok(Self {
+            settings,
+            file: today.file.clone(),
+            only_here: rule(to).for_production().is_err(),
+            asks_workers: to.lets_go() && other.settings.server.workers.is_none(),
+        })
+    }
+}
+
+impl fmt::Display for Change {
+    /// `in FILE, [table]: key = value, key = value; [table]: …`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "in `{file}`, ")?;
+        }
+        let mut last = "";
+        for (place, (table, setting)) in self.settings.iter().enumerate() {
+            let between = match place {
+                0 => "",
+                _ if table == last => ", ",
+                _ => "; ",
+            };
+            f.write_str(between)?;
+            if table != last {
+                write!(f, "{table} ")?;
+            }
+            f.write_str(setting)?;
+            last = table;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! What a configuration says of the worker type that is simulated.
+
+use std::path::Path;
+use std::time::Duration;
+
+use provisioner::engine::Memory;
+use provisioner::ids::WorkerTypeName;
+use provisioner::money::UsdPerHour;
+use provisioner::policy::{Policy, PolicyMemory};
+use provisioner::settings::{Settings, WorkerType};
+use provisioner::state_dir::{RecordedLoad, StateDir};
+use provisioner_sim::chance::Lognormal;
+use provisioner_sim::fleet::{Setup, World};
+
+use super::world;
+use crate::args::{GlobalArgs, SimulateArgs, WorldArg};
+use crate::context::Context;
+use crate::exit::{ExitStatus, Failure};
+use crate::load;
+
+/// Median and 90th percentile.
+pub(super) type Startups = (Duration, Duration);
+
+/// A worker type of a configuration.
+pub(super) struct Deployment {
+    pub(super) name: WorkerTypeName,
+    pub(super) settings: Settings,
+    /// The file it was read from, if it was one.
+    pub(super) file: Option<String>,
+}
+
+impl Deployment {
+    /// The worker type to simulate, if one is asked for.
+    pub(super) fn find(
+        args: &SimulateArgs,
+        given: &GlobalArgs,
+        context: &Context,
+    ) -> Result<Option<Self>, Failure> {
+        let asked = args.worker_type.is_some() || given.config.is_some() || args.is_recorded();
+        if !asked {
+            if !args.against.is_empty() {
+                return Err(Failure::usage(
+                    "--against holds two configurations against each other",
+                )
+                .with_hint("name the worker type with --worker-type"));
+            }
+            return Ok(None);
+        }
+        let loaded = load::load_config(context)?;
+        let file = match &loaded.files_read[..] {
+            [file] => Some(file.display().to_string()),
+            _ => None,
+        };
+        let name = args.worker_type.as_deref();
+        Ok(Some(Self { name: named(&loaded.settings, name)?, settings: loaded.settings, file }))
+    }
+
+    /// The same worker type in another configuration.
+    pub(super) fn other(&self, file: &Path, context: &Context) -> Result<Self, Failure> {
+        let settings = load::load_other(context, file)?.settings;
+        let name = named(&settings, Some(self.name.as_str()))?;
+        Ok(Self { name, settings, file: Some(file.display().to_string()) })
+    }
+
+    pub(super) fn worker_type(&self) -> Result<&WorkerType, Failure> {
+        let found = self.settings.worker_types.get(&self.name);
+        found.ok_or_else(|| Failure::usage(format!("no worker type `{}`", self.name)))
+    }
+
+    /// How it is run, what an instance-hour costs if that is known, and its policy.
+    pub(super) fn setup(
+        &self,
+        args: &SimulateArgs,
+        context: &Context,
+    ) -> Result<(Setup, Option<UsdPerHour>, Policy), Failure> {
+        let Self { name, settings, .. } = self;
+        let worker_type = self.worker_type()?;
+        if worker_type.tasks_per_instance > 1 {
+            let n = worker_type.tasks_per_instance;
+            return Err(Failure::usage(format!(
+                "`{name}` runs {n} tasks per instance; instances are simulated with one"
+            ))
+            .with_hint("set tasks-per-instance = 1 in a copy of the configuration"));
+        }
+        if settings.limits.max_usd_per_day.is_some() {
+            let hint = "the simulation knows no days; max-usd-per-hour it does know";
+            context.notices.warning("`limits.max-usd-per-day` is not simulated", hint);
+        }
+        let max_instances = most_instances(worker_type, settings);
+        let setup = Setup {
+            round: settings.provisioner.interval,
+            min_instances: worker_type.min_instances.min(max_instances),
+            max_instances,
+            idle_timeout: worker_type.idle_timeout,
+            boot_timeout: worker_type.boot_timeout,
+            ..Setup::of(World::named(world(args.world)))
+        };
+        Ok((setup, worker_type.max_price, worker_type.policy))
+    }
+
+    /// What the daemon of this configuration recorded, and what startups it saw: median and 90th
+    /// percentile, if there were enough of them.
+    pub(super) fn recorded(&self) -> Result<(RecordedLoad, Option<Startups>), Failure> {
+        let (aws, provisioner) = (&self.settings.aws, &self.settings.provisioner);
+        let key_name = load::key_name(&self.settings)?;
+        let region = aws.saved_region.as_ref().or(aws.region.as_ref());
+        let (Some(account), Some(region)) = (&aws.account_id, region) else {
+            let message = "the recorded load lies in the state directory of an account and region, \
+                           and the configuration does not name both";
+            return Err(Failure::usage(message).with_hint(
+                "`setup-aws` saves `aws.account-id` and `aws.region`; or name the file itself: \
+                 --load STATE-DIR/load/WORKER-TYPE.csv",
+            ));
+        };
+        let unusable = |error: provisioner::state_dir::StateDirError| {
+            Failure::from_error(ExitStatus::USAGE, &error)
+                .with_hint(error.hint().unwrap_or_default())
+        };
+        let root = provisioner.state_dir.as_deref();
+        let state_dir = StateDir::locate(root, account, region, key_name).map_err(unusable)?;
+        let recorded = state_dir.read_load(&self.name).map_err(unusable)?;
+        if recorded.tasks.is_empty() {
+            let message = format!(
+                "nothing is recorded of `{}` in `{}`",
+                self.name,
+                state_dir.path().display()
+            );
+            return Err(Failure::usage(message).with_hint(
+                "`provisionerd run` records the tasks that it sees run and end, where the queue \
+                 answers `state=RUNNING` with `taskId` and `created`; let it run for a day or more",
+            ));
+        }
+        let learned = state_dir.read_memory::<Memory>().unwrap_or_default();
+        let startups = learned.policies.get(&self.name).and_then(PolicyMemory::startups);
+        Ok((recorded, startups))
+    }
+}
+
+fn named(settings: &Settings, wanted: Option<&str>) -> Result<WorkerTypeName, Failure> {
+    let mut names = settings.worker_types.keys();
+    let all = || names.clone().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match wanted {
+        Some(wanted) => {
+            names.clone().find(|name| name.as_str() == wanted).cloned().ok_or_else(|| {
+                Failure::usage(format!("the configuration has no worker type `{wanted}`"))
+                    .with_hint(format!("it has: {}", all()))
+            })
+        }
+        None if names.len() == 0 => Err(Failure::usage("the configuration has no worker types")
+            .with_hint("name its file with --config")),
+        None if names.len() == 1 => {
+            names.next().cloned().ok_or_else(|| Failure::usage("no worker type"))
+        }
+        None => {
+            let message = format!("the configuration has {} worker types", names.len());
+            Err(Failure::usage(message)
+                .with_hint(format!("name one with --worker-type: {}", all())))
+        }
+    }
+}
+
+/// The lowest of the fences: instances, and what may be spent at the worker type's price.
+fn most_instances(worker_type: &WorkerType, settings: &Settings) -> u64 {
+    let of_dollars = match (settings.limits.max_usd_per_hour, worker_type.max_price) {
+        (Some(most), Some(price)) => most.micros().checked_div(price.micros()),
+        _ => None,
+    };
+    let fences = [Some(worker_type.max_instances), settings.limits.max_instances, of_dollars];
+    fences.into_iter().flatten().min().unwrap_or(worker_type.max_instances)
+}
+
+/// Lays what was seen over a setup, and the command line over that.
+pub(super) fn overridden(args: &SimulateArgs, seen: Option<Startups>, mut setup: Setup) -> Setup {
+    // Another world is asked for its own startups.
+    if let Some((median, p90)) = seen.filter(|_| matches!(args.world, WorldArg::P | WorldArg::Z)) {
+        setup.world.startup = Lognormal::with_p90(median, p90);
+    }
+    if let Some(boot_time) = args.boot_time {
+        setup.world.startup = Lognormal::new(boot_time.median, boot_time.p99);
+    }
+    if let Some(round) = args.round {
+        setup.round = round;
+    }
+    if let Some(max) = args.max_instances {
+        setup.max_instances = max;
+        setup.min_instances = setup.min_instances.min(max);
+    }
+    setup.knowledge = args.knowledge.into();
+    setup
+}

@@ -1,0 +1,172 @@
+//! What is learned of capacity pools: whether one launches now, and how long instances live in it.
+//!
+//! The two are apart: a pool that fills every request may take its instances back within the hour, and a
+//! long task that is lost there costs more than the wait for a better pool.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::engine::CoolDown;
+
+/// What is known of one capacity pool. Of a fixed size; what is old fades.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct PoolRecord {
+    /// The last refusals in a row; none since the last launch.
+    refused: Option<CoolDown>,
+    /// Whether a launch came since the last refusal.
+    proven: bool,
+    /// Instance-hours lived by those that ended, faded.
+    lived: f64,
+    /// Those that were taken back, faded.
+    reclaimed: f64,
+    /// When they last faded.
+    faded: Option<Timestamp>,
+}
+
+/// How long an instance lives as a rule, where nothing was seen: AWS puts most pools at less than 5 % of
+/// interruptions (Spot Instance Advisor), and tasks meet them per hour.
+const USUAL_LIFE: f64 = 20.0;
+/// What was seen counts half after this many seconds: markets change from day to day.
+const HALF_LIFE: f64 = 86_400.0;
+
+impl PoolRecord {
+    /// A launch came.
+    pub fn filled(&mut self) {
+        self.refused = None;
+        self.proven = true;
+    }
+
+    /// A launch was refused, or instances were taken back: it has no capacity now.
+    pub fn refused(&mut self, code: &str, now: Timestamp) {
+        self.refused = Some(CoolDown::strike(self.refused.as_ref(), code, now));
+        self.proven = false;
+    }
+
+    /// An instance ended after it had `lived`, because it was taken back or for any other reason.
+    pub fn ended(&mut self, lived: Duration, reclaimed: bool, now: Timestamp) {
+        if let Some(before) = self.faded.replace(now) {
+            let factor = 0.5_f64.powf(clock::age(before, now).as_secs_f64() / HALF_LIFE);
+            self.lived *= factor;
+            self.reclaimed *= factor;
+        }
+        self.lived += lived.as_secs_f64() / 3600.0;
+        self.reclaimed += if reclaimed { 1.0 } else { 0.0 };
+    }
+
+    /// How long an instance lives in it, in hours: what was seen, beside one instance of the usual life.
+    pub fn life_hours(&self) -> f64 {
+        (USUAL_LIFE + self.lived) / (1.0 + self.reclaimed)
+    }
+
+    fn is_cooling(&self, now: Timestamp) -> bool {
+        self.refused.as_ref().is_some_and(|refused| now < refused.until())
+    }
+}
+
+/// Divides `n` launches among pools: how many each is asked for.
+///
+/// The pool where instances live longest comes first. One that has not launched since it last refused is
+/// asked for a single instance while a proven one takes the rest; if none is proven, all that may be asked
+/// share. If all refused lately, the one that is due first is tried at growing pauses.
+pub fn divide(pools: &[PoolRecord], n: u64, interval: Duration, now: Timestamp) -> Vec<u64> {
+    let mut asked = vec![0; pools.len()];
+    let mut open: Vec<usize> = (0..pools.len()).filter(|at| !pools[*at].is_cooling(now)).collect();
+    // Stable: where nothing tells them apart, the order given is the order of preference.
+    open.sort_by(|a, b| pools[*b].life_hours().total_cmp(&pools[*a].life_hours()));
+    let mut left = n;
+    if let Some(place) = open.iter().position(|at| pools[*at].proven) {
+        for at in &open[..place] {
+            let one = left.min(1);
+            asked[*at] = one;
+            left -= one;
+        }
+        asked[open[place]] = left;
+    } else if open.is_empty() {
+        let due = |at: &usize| {
+            let refused = pools[*at].refused.as_ref()?;
+            Some((refused.only_option_at(interval), *at))
+        };
+        let first = (0..pools.len()).filter_map(|at| due(&at)).min();
+        if let Some((_, at)) = first.filter(|(due, _)| *due <= now) {
+            asked[at] = n;
+        }
+    } else {
+        for (place, at) in open.iter().enumerate() {
+            let share = left.div_ceil((open.len() - place) as u64);
+            asked[*at] = share;
+            left -= share;
+        }
+    }
+    asked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Timestamp {
+        clock::after(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds))
+    }
+
+    fn lived(hours: u64, reclaimed: bool) -> PoolRecord {
+        let mut record = PoolRecord::default();
+        record.filled();
+        for _ in 0..10 {
+            record.ended(Duration::from_hours(hours), reclaimed, at(0));
+        }
+        record
+    }
+
+    fn divided(pools: &[&PoolRecord], n: u64, seconds: u64) -> Vec<u64> {
+        let pools: Vec<_> = pools.iter().map(|pool| (*pool).clone()).collect();
+        divide(&pools, n, INTERVAL, at(seconds))
+    }
+
+    #[test]
+    fn where_instances_live_longer_comes_first() {
+        let (short, long) = (lived(1, true), lived(1, false));
+        assert!(short.life_hours() < 3.0 && long.life_hours() > 20.0);
+        assert_eq!(divided(&[&short, &long], 5, 1), [0, 5]);
+    }
+
+    #[test]
+    fn what_is_not_proven_is_tried_with_one() {
+        let (mut long, short) = (lived(1, false), lived(1, true));
+        long.refused("no-capacity", at(0));
+        assert_eq!(divided(&[&long, &short], 5, 10), [0, 5], "it cools down");
+        assert_eq!(divided(&[&long, &short], 5, 40), [1, 4]);
+        assert_eq!(divided(&[&long, &short], 1, 40), [1, 0]);
+        long.filled();
+        assert_eq!(divided(&[&long, &short], 5, 40), [5, 0]);
+    }
+
+    #[test]
+    fn where_nothing_is_known_all_share() {
+        let new = PoolRecord::default();
+        assert_eq!(divided(&[&new, &new, &new], 5, 0), [2, 2, 1]);
+        assert_eq!(divided(&[], 5, 0), [0; 0]);
+    }
+
+    #[test]
+    fn the_only_option_is_never_starved() {
+        let (mut one, mut other) = (PoolRecord::default(), PoolRecord::default());
+        one.refused("no-capacity", at(0));
+        other.refused("no-capacity", at(5));
+        assert_eq!(divided(&[&one, &other], 3, 9), [0, 0]);
+        assert_eq!(divided(&[&one, &other], 3, 10), [3, 0]);
+    }
+
+    #[test]
+    fn what_was_seen_fades() {
+        let mut record = lived(1, true);
+        let before = record.life_hours();
+        record.ended(Duration::from_hours(1), false, at(30 * 86_400));
+        assert!(record.life_hours() > 5.0 * before, "{}", record.life_hours());
+    }
+}
