@@ -6,7 +6,7 @@
 //! and it does not depend on which idle worker the queue wakes.
 //!
 //! What is learned is a rate, in ends of gaps per second at risk, for gaps alike: as far above the
-//! demand, as old, and at a demand of that order of magnitude. Beside it, how long such a level is then
+//! demand, as old, and at a time when about as much begins. Beside it, how long such a level is then
 //! needed: one that falls free again after a second costs little waiting if it was not there.
 
 use std::cmp::Reverse;
@@ -21,6 +21,8 @@ pub(in crate::policy) struct Levels {
     /// The demand at the last look, and when that was, in milliseconds.
     demand: u64,
     looked: Option<i64>,
+    /// How much the demand rose of late, in all.
+    rises: f64,
     /// When what was learned was last made to fade.
     faded: Option<i64>,
     /// Gaps: up to which level the demand fell from, and when. The highest level, which is the oldest
@@ -48,6 +50,8 @@ struct Fall {
 struct Window {
     at: i64,
     demand: u64,
+    /// How much the demand rose of late, as an order of magnitude.
+    order: usize,
     falls: Vec<Fall>,
 }
 
@@ -59,6 +63,8 @@ pub(in crate::policy) struct Worth {
     pub(in crate::policy) startup: f64,
     /// What that wait is worth.
     pub(in crate::policy) wait: f64,
+    /// What it was taken to be worth before anything was learned: the first guess is made for that.
+    pub(in crate::policy) first: f64,
     /// What the startup costs that is saved.
     pub(in crate::policy) boot: f64,
     /// How long one is kept at most, in seconds.
@@ -78,8 +84,11 @@ pub(in crate::policy) struct Held {
 /// the idling.
 const LAUNCH: f64 = 2.0;
 
-/// A gap is looked at for so long: did it end?
-const WINDOW: i64 = 120_000;
+/// A gap is looked at for so long: did it end? Of one to four minutes all came out alike.
+const WINDOW: i64 = 180_000;
+/// Rises of the demand are remembered for about so long, in seconds. Where more begins, more of the levels
+/// are needed again: on busy loads this tells more than how high the demand is.
+const LATE: f64 = 600.0;
 
 /// Gaps remembered. More are joined: the oldest with its neighbour.
 const MOST_FALLS: usize = 64;
@@ -100,6 +109,8 @@ impl Levels {
             self.history.clear();
         }
         self.fade(now);
+        self.rises *= (-seconds((now - before).max(0)) / LATE).exp();
+        self.rises += number(demand.saturating_sub(self.demand));
         if demand < self.demand {
             self.fall(before);
         }
@@ -138,7 +149,8 @@ impl Levels {
     fn learn(&mut self, now: i64, startup: f64) {
         if self.windows.back().is_none_or(|window| now - window.at >= WINDOW) {
             let falls = self.falls.iter().copied().collect();
-            self.windows.push_back(Window { at: now, demand: self.demand, falls });
+            let order = order(self.rises);
+            self.windows.push_back(Window { at: now, demand: self.demand, order, falls });
         }
         if self.windows.front().is_none_or(|window| now - window.at < 2 * WINDOW) {
             return;
@@ -161,8 +173,8 @@ impl Levels {
             let above = heights.iter().take_while(|(demand, _)| *demand >= level);
             above.map(|(_, time)| time).sum::<f64>().min(startup)
         };
-        let Chances { all, by_demand } = &mut self.chances;
-        let alike = by_demand[order(window.demand)].get_or_insert_with(Default::default);
+        let Chances { all, by_rises } = &mut self.chances;
+        let alike = by_rises[window.order].get_or_insert_with(Default::default);
         let mut low = window.demand + 1;
         for fall in window.falls.iter().rev() {
             let age = age_bin(window.at - fall.since);
@@ -186,15 +198,15 @@ impl Levels {
     fn weigh(&self, now: i64, worth: Worth) -> Held {
         let from = self.demand;
         let mut held = Held::default();
-        let Chances { all, by_demand } = &self.chances;
-        let alike = by_demand[order(from)].as_deref();
+        let Chances { all, by_rises } = &self.chances;
+        let alike = by_rises[order(self.rises)].as_deref();
         let mut low = from + 1;
         for fall in self.falls.iter().rev() {
             let age = age_bin(now - fall.since);
             let guess = prior(age, worth);
             for Run { distance, low, high } in runs(low, fall.top, from) {
                 let all = &all[distance][age];
-                // What is alike in everything but the demand counts as a first guess.
+                // What is alike in everything but how much begins counts as a first guess.
                 let mut chance = all.chance(guess);
                 if let Some(alike) = alike {
                     chance = alike[distance][age].chance(chance);
@@ -237,7 +249,7 @@ const GUESSES: f64 = 3.0;
 /// are shorter than they will be, and many are short.
 fn prior(age: usize, worth: Worth) -> f64 {
     const KEPT: f64 = 900.0;
-    let rate = KEPT / (worth.boot + worth.wait) / middle(age);
+    let rate = KEPT / (worth.boot + worth.first) / middle(age);
     (1.0 - (-rate * seconds(WINDOW)).exp()).min(0.9)
 }
 
@@ -300,9 +312,10 @@ fn middle(age: usize) -> f64 {
     MIDDLES[age.min(AGES - 1)]
 }
 
-/// The order of magnitude of a demand: 0, 1-3, 4-15, 16-63, 64-255, more.
-fn order(demand: u64) -> usize {
-    demand.checked_ilog2().map_or(0, |octave| octave as usize / 2 + 1).min(ORDERS - 1)
+/// The order of magnitude of how much the demand rose: under 1, 4, 16, 64, 256, more.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+fn order(rises: f64) -> usize {
+    (rises as u64).checked_ilog2().map_or(0, |octave| octave as usize / 2 + 1).min(ORDERS - 1)
 }
 
 const DISTANCES: usize = 20;
@@ -331,15 +344,15 @@ impl Cell {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Chances {
-    /// At any demand.
+    /// At any time.
     all: Box<Plane>,
-    /// At a demand of one order of magnitude each, where there was such a demand.
-    by_demand: [Option<Box<Plane>>; ORDERS],
+    /// While the demand rose by one order of magnitude each, where it did.
+    by_rises: [Option<Box<Plane>>; ORDERS],
 }
 
 impl Chances {
     fn fade(&mut self, by: f64) {
-        let planes = self.by_demand.iter_mut().flatten().chain([&mut self.all]);
+        let planes = self.by_rises.iter_mut().flatten().chain([&mut self.all]);
         for cell in planes.flat_map(|plane| plane.as_flattened_mut()) {
             let Cell { seen, ended, needed } = cell;
             for value in [seen, ended, needed] {
@@ -359,7 +372,7 @@ fn number(n: u64) -> f64 {
     n as f64
 }
 
-/// On disk: only what is not zero, as the demand's order (or one more: at any), the bins, and the values.
+/// On disk: only what is not zero, as the rises' order (or one more: at any), the bins, and the values.
 mod chances {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
@@ -368,8 +381,8 @@ mod chances {
     type Row = (usize, usize, usize, f64, f64, f64);
 
     pub(super) fn serialize<S: Serializer>(chances: &Chances, to: S) -> Result<S::Ok, S::Error> {
-        let Chances { all, by_demand } = chances;
-        let planes = by_demand.iter().enumerate();
+        let Chances { all, by_rises } = chances;
+        let planes = by_rises.iter().enumerate();
         let planes = planes.filter_map(|(order, plane)| Some((order, plane.as_deref()?)));
         let mut rows: Vec<Row> = Vec::new();
         for (order, plane) in planes.chain([(ORDERS, &**all)]) {
@@ -397,7 +410,7 @@ mod chances {
             if !usable || order > ORDERS || distance >= DISTANCES || age >= AGES {
                 continue;
             }
-            let plane = match chances.by_demand.get_mut(order) {
+            let plane = match chances.by_rises.get_mut(order) {
                 Some(plane) => plane.get_or_insert_with(Default::default),
                 None => &mut chances.all,
             };
@@ -411,7 +424,7 @@ mod chances {
 mod tests {
     use super::*;
 
-    const WORTH: Worth = Worth { startup: 100.0, wait: 3500.0, boot: 65.0, longest: 900.0 };
+    const WORTH: Worth = Worth { startup: 100.0, wait: 3500.0, first: 3500.0, boot: 65.0, longest: 900.0 };
     const ROUND: i64 = 10_000;
 
     /// Looks every round, `demand` by second, and returns what was held at each.
@@ -439,12 +452,15 @@ mod tests {
     }
 
     #[test]
-    fn bins_of_age_and_demand_double() {
+    fn bins_of_age_and_rises_double() {
         assert_eq!(
             [0, 9, 10, 19, 20, 40, 100_000].map(|s| age_bin(s * 1000)),
             [0, 0, 1, 1, 2, 3, 12]
         );
-        assert_eq!([0, 1, 3, 4, 15, 16, 255, 256, 9_999].map(order), [0, 1, 1, 2, 2, 3, 4, 5, 5]);
+        assert_eq!(
+            [0.0, 0.9, 1.0, 3.9, 4.0, 16.0, 255.0, 256.0, 9999.0].map(order),
+            [0, 0, 1, 1, 2, 3, 4, 5, 5]
+        );
     }
 
     #[test]
@@ -534,7 +550,7 @@ mod tests {
         let foreign = r#"{"chances":[[0,0,0,1.0,1.0,1.0],[9,0,0,1.0,1.0,1.0],[0,99,0,1.0,1.0,1.0],[0,0,0,-1.0,0.0,0.0]]}"#;
         let levels: Levels = serde_json::from_str(foreign).unwrap();
         assert_eq!(levels.chances.all, Box::default());
-        assert!(levels.chances.by_demand[0].is_some());
+        assert!(levels.chances.by_rises[0].is_some());
     }
 
     #[test]
