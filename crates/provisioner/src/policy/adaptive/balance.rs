@@ -55,7 +55,7 @@ const HIGHEST: f64 = 2.1;
 /// goes to the bill, as fewer instances are held.
 const SHARE: f64 = 0.25;
 /// The most that may be spent, in parts of what plain workers cost.
-const MOST_SPENT: f64 = 0.88;
+const MOST_SPENT: f64 = 0.89;
 /// Tasks that wait because the maximum is reached cannot be helped. The others make up for them, as far as
 /// so large a part of their own waiting.
 const MADE_UP: f64 = 0.12;
@@ -83,9 +83,16 @@ const FEW_LAUNCHES: f64 = 20.0;
 impl Balance {
     /// Takes in what came of the time since the last look, ours and theirs. `hedged` is how long a task
     /// waits for a launch, in parts of a startup; `startup` that, in seconds.
-    pub(in crate::policy) fn weigh(&mut self, ours: Passed, plain: Passed, hedged: f64, startup: f64) {
-        self.ours.add(ours);
-        self.plain.add(plain);
+    pub(in crate::policy) fn weigh(
+        &mut self,
+        ours: Passed,
+        plain: Passed,
+        hedged: f64,
+        startup: f64,
+    ) {
+        let fade = 0.5_f64.powf(plain.seconds / FADES);
+        self.ours.add(ours, fade);
+        self.plain.add(plain, fade);
         let aim = 1.0 - SHARE * (1.0 - hedged.clamp(0.0, 1.0));
         let beyond = (1.0 - aim) * self.plain.beyond / self.plain.waited.max(1.0);
         let aim = aim - beyond.min(MADE_UP);
@@ -134,7 +141,7 @@ impl Balance {
 }
 
 impl Sums {
-    fn add(&mut self, passed: Passed) {
+    fn add(&mut self, passed: Passed, fade: f64) {
         let Self { tasks, waited, beyond, billed, launches } = self;
         for (sum, more) in [
             (tasks, passed.tasks),
@@ -143,7 +150,7 @@ impl Sums {
             (billed, passed.billed),
             (launches, passed.launches),
         ] {
-            *sum = *sum * 0.5_f64.powf(passed.seconds / FADES) + more;
+            *sum = *sum * fade + more;
         }
     }
 }

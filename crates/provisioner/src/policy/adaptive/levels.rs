@@ -424,7 +424,8 @@ mod chances {
 mod tests {
     use super::*;
 
-    const WORTH: Worth = Worth { startup: 100.0, wait: 3500.0, first: 3500.0, boot: 65.0, longest: 900.0 };
+    const WORTH: Worth =
+        Worth { startup: 100.0, wait: 3500.0, first: 3500.0, boot: 65.0, longest: 900.0 };
     const ROUND: i64 = 10_000;
 
     /// Looks every round, `demand` by second, and returns what was held at each.

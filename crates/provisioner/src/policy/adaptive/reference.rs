@@ -59,7 +59,12 @@ const PARTS: i64 = 64;
 
 impl Reference {
     /// Takes in the demand at `now`. `None` at the first look, and the first after a pause.
-    pub(in crate::policy) fn look(&mut self, now: i64, demand: u64, plain: Plain) -> Option<Passed> {
+    pub(in crate::policy) fn look(
+        &mut self,
+        now: i64,
+        demand: u64,
+        plain: Plain,
+    ) -> Option<Passed> {
         let passed = self.looked.map(|at| now - at).filter(|passed| (0..=LONGEST).contains(passed));
         let Some(passed) = passed else {
             // Those that there are run the tasks that there are.
