@@ -154,7 +154,7 @@ fn learn_price(
         min,
         max,
     };
-    let came = memory.reference.look(situation.now.as_millisecond(), demand, plain);
+    let came = memory.reference.look(situation.now.as_millisecond(), demand, short, plain);
     if let Some(plain) = came {
         let servable = short.min(max.saturating_sub(busy + unknown));
         let seconds = plain.seconds;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn wish(situation: &Situation, memory: &mut PolicyMemory) -> Wish {
-        Adaptive::default().wish(situation, memory)
+        Adaptive { wait_cost: Some(30.0) }.wish(situation, memory)
     }
 
     /// A memory that hedges: startups vary, and two looks tell how often rounds come.
@@ -288,6 +288,42 @@ mod tests {
             let (ours, basic) = (wish(&blind, &mut memory), super::super::basic::wish(&blind));
             assert_eq!((ours.coming, ours.for_minimum), (basic.coming, basic.for_minimum));
         }
+    }
+
+    #[test]
+    fn what_nobody_says_is_learned_where_workers_stop_when_asked() {
+        let mut memory = PolicyMemory::default();
+        let mut last = None;
+        // Two tasks of five minutes every hour, each of which waits for three rounds.
+        for n in 0..720 {
+            let (pending, busy) = match n % 360 {
+                0..3 => (2, 0),
+                3..33 => (0, 2),
+                _ => (0, 0),
+            };
+            let hourly = Situation {
+                pending,
+                busy,
+                booting: pending,
+                free_slots: pending,
+                running: Some(busy),
+                workers_consent: true,
+                ..situation(n * 10)
+            };
+            last = Some(Adaptive::default().wish(&hourly, &mut memory).why);
+        }
+        let Some(Why::Adaptive { wait_cost, beside: Some(beside), .. }) = last else {
+            panic!("{last:?}");
+        };
+        assert!(
+            wait_cost < balance::FIRST,
+            "they wait less than for a startup of 105 s: {wait_cost}"
+        );
+        assert!(beside.wait < beside.plain_wait && beside.cost < 0.5, "{beside:?}");
+        let said = Adaptive { wait_cost: Some(7.0) };
+        let quiet = Situation { workers_consent: true, ..situation(7200) };
+        let why = said.wish(&quiet, &mut memory).why;
+        assert!(matches!(why, Why::Adaptive { wait_cost: 7.0, beside: None, .. }), "{why:?}");
     }
 
     #[test]

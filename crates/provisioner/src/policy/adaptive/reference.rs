@@ -58,17 +58,22 @@ const LONGEST: i64 = 60_000;
 const PARTS: i64 = 64;
 
 impl Reference {
-    /// Takes in the demand at `now`. `None` at the first look, and the first after a pause.
+    /// Takes in the demand at `now`, of which `short` wait for an instance. `None` at the first look, and the
+    /// first after a pause.
     pub(in crate::policy) fn look(
         &mut self,
         now: i64,
         demand: u64,
+        short: u64,
         plain: Plain,
     ) -> Option<Passed> {
         let passed = self.looked.map(|at| now - at).filter(|passed| (0..=LONGEST).contains(passed));
         let Some(passed) = passed else {
-            // Those that there are run the tasks that there are.
-            *self = Self { looked: Some(now), demand, busy: demand, ..Self::default() };
+            // As it is with us.
+            let waiting = short.min(demand);
+            let busy = demand - waiting;
+            *self = Self { looked: Some(now), demand, waiting, busy, ..Self::default() };
+            let _ = self.ask(now, busy, plain);
             return None;
         };
         let seconds = seconds(passed);
@@ -101,17 +106,22 @@ impl Reference {
             }
             there -= n - kept;
         }
+        came.tasks = number(rose);
+        came.launches = number(self.ask(now, there, plain));
+        self.looked = Some(now);
+        self.demand = demand;
+        Some(came)
+    }
+
+    /// Launches one per waiting task, beside those that are `there`.
+    fn ask(&mut self, now: i64, there: u64, plain: Plain) -> u64 {
         let short = self.waiting.saturating_sub(total(&self.booting));
         let asked = short.min(plain.max.saturating_sub(there));
         if asked > 0 {
             let startup = millis(plain.startup);
             push(&mut self.booting, now + startup, asked, startup / PARTS);
         }
-        came.tasks = number(rose);
-        came.launches = number(asked);
-        self.looked = Some(now);
-        self.demand = demand;
-        Some(came)
+        asked
     }
 
     fn rest(&mut self, now: i64, n: u64, plain: Plain) {
@@ -174,7 +184,7 @@ mod tests {
         let mut sum = Passed::default();
         for (n, demand) in demands.iter().enumerate() {
             let now = start + 10_000 * i64::try_from(n).unwrap();
-            let Some(came) = reference.look(now, *demand, plain) else { continue };
+            let Some(came) = reference.look(now, *demand, 0, plain) else { continue };
             sum.seconds += came.seconds;
             sum.tasks += came.tasks;
             sum.waited += came.waited;
@@ -226,12 +236,12 @@ mod tests {
     fn it_begins_anew_after_a_pause_and_stays_small() {
         let mut reference = Reference::default();
         sum(&mut reference, PLAIN, &[0, 4, 4, 4]);
-        assert_eq!(reference.look(10_000_000, 7, PLAIN), None);
-        assert_eq!((reference.busy, reference.waiting), (7, 0));
-        assert_eq!(reference.look(5_000, 7, PLAIN), None, "a clock set back");
+        assert_eq!(reference.look(10_000_000, 7, 2, PLAIN), None);
+        assert_eq!((reference.busy, reference.waiting, total(&reference.booting)), (5, 2, 2));
+        assert_eq!(reference.look(5_000, 7, 0, PLAIN), None, "a clock set back");
         let long = Plain { idle_timeout: 86_400_000, startup: 3600.0, max: 1_000_000, ..PLAIN };
         for n in 0..100_000 {
-            reference.look(5_000 + n * 1000, u64::try_from(n * 7 % 1000).unwrap(), long);
+            reference.look(5_000 + n * 1000, u64::try_from(n * 7 % 1000).unwrap(), 0, long);
             assert!(reference.idle.len() <= 66 && reference.booting.len() <= 66);
         }
     }
