@@ -384,7 +384,7 @@ mod tests {
         };
         assert_eq!(of(&startups), [(10.0, 0.25), (30.0, 0.375), (40.0, 0.375)]);
         // Two more, one after the last that was filled: that one stands for it.
-        startups.cancelled(Duration::from_secs(60));
+        startups.cancelled(Duration::from_mins(1));
         assert_eq!(of(&startups), [(10.0, 0.2), (30.0, 0.266_667), (40.0, 0.533_333)]);
     }
 
