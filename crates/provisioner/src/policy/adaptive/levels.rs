@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use chances::{Cell, Chances, Run, age_bin, middle, order, runs};
+use chances::{Chances, Run, age_bin, middle, order, runs};
 
 /// What is known of the levels of one worker type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -119,7 +119,10 @@ pub(super) mod on_disk {
 
     type Row = (usize, usize, usize, f64, f64, f64);
 
-    pub(in super::super) fn serialize<S: Serializer>(chances: &Chances, to: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(
+        chances: &Chances,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         let Chances { all, by_rises } = chances;
         let planes = by_rises.iter().enumerate();
         let planes = planes.filter_map(|(order, plane)| Some((order, plane.as_deref()?)));
@@ -140,7 +143,9 @@ pub(super) mod on_disk {
         rows.serialize(to)
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Chances, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Chances, D::Error> {
         let mut chances = Chances::default();
         for (order, distance, age, seen, ended, needed) in Vec::<Row>::deserialize(from)? {
             // Of another version's bins nothing can be used.
