@@ -219,7 +219,7 @@ fn beside(value: f64, first: f64) -> String {
 /// By how many percent `value` is more than `first`.
 fn more(value: f64, first: f64) -> f64 {
     // Both may be nothing.
-    if value > first || value < first { 100.0 * (value / first - 1.0) } else { 0.0 }
+    if (value - first).abs() < f64::EPSILON { 0.0 } else { 100.0 * (value / first - 1.0) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "times of years in milliseconds")]
