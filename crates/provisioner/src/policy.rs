@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use adaptive::Adaptive;
+pub use adaptive::{Adaptive, Beside};
 pub use memory::PolicyMemory;
 pub use spelling::PolicyError;
 pub use why::Why;

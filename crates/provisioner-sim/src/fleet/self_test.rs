@@ -1,13 +1,15 @@
 //! worker-manager's estimator in the peer's own world gives the peer's own figures. So does the bound.
 //!
 //! The loads are captures of Firefox CI that are not part of the project. Where they are absent, this is
-//! skipped, and says so.
+//! skipped, and says so. What is always held against the fleet is a second simulation of that world, second
+//! by second, on loads that are made up.
 
+use std::collections::VecDeque;
 use std::env;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::load::Load;
+use crate::load::{Load, Synthetic};
 
 /// Where the captures are, if anywhere.
 #[expect(clippy::disallowed_methods, reason = "only a test")]
@@ -68,5 +70,66 @@ fn the_bounds_are_those_that_were_measured() {
         let bounds = bounds(&load, restart);
         within_one_percent(name, bounds.busy_hours, busy);
         within_one_percent(name, bounds.clairvoyant_hours, clairvoyant);
+    }
+}
+
+/// The peer's world, told once more and as plainly as possible: every second, what boots becomes ready,
+/// tasks end, tasks are created, the longest idle take them, workers idle for 15 min end, and the estimator
+/// asks. Returns tasks, seconds of waiting, seconds billed, launches and the peak.
+fn second_by_second(load: &Load) -> [f64; 5] {
+    let mut tasks = load.tasks().iter().peekable();
+    let mut waiting: VecDeque<u64> = VecDeque::new();
+    let mut idle: VecDeque<u64> = VecDeque::new();
+    let (mut booting, mut running): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
+    let (mut now, mut waited, mut billed, mut launches, mut peak) = (0, 0, 0, 0, 0);
+    loop {
+        let ready = booting.extract_if(.., |at| *at <= now).count();
+        let ended = running.extract_if(.., |at| *at <= now).count();
+        idle.extend(std::iter::repeat_n(now, ready + ended));
+        while let Some(task) = tasks.next_if(|task| task.created <= now * 1000) {
+            waiting.push_back(task.duration);
+        }
+        while let (Some(duration), Some(_)) = (waiting.front(), idle.front()) {
+            running.push(now + duration.div_ceil(1000));
+            let _ = (waiting.pop_front(), idle.pop_front());
+        }
+        idle.retain(|since| now - since < 900);
+        // It asks for what waits beyond what is idle, and for no more than 1,000 in all.
+        let there = booting.len() + running.len() + idle.len();
+        let asked =
+            waiting.len().saturating_sub(booting.len()).min(1000_usize.saturating_sub(there));
+        booting.extend(std::iter::repeat_n(now + 20, asked));
+        launches += asked;
+        peak = peak.max(there + asked);
+        if there + asked == 0 && tasks.peek().is_none() {
+            break;
+        }
+        waited += waiting.len();
+        billed += there + asked;
+        now += 1;
+    }
+    [load.tasks().len(), waited, billed, launches, peak].map(outcome::count)
+}
+
+#[test]
+fn a_second_simulation_of_the_peers_world_agrees() {
+    let policy = "worker-manager".parse().unwrap();
+    for kind in [Synthetic::BurstyCi, Synthetic::FlashCrowd] {
+        // In whole seconds, so that both have the same load.
+        let load = Load::synthetic(kind, 1);
+        let whole = load.tasks().iter().map(|task| {
+            let [created, duration] =
+                [task.created, task.duration].map(|it| it.div_ceil(1000) * 1000);
+            crate::load::Task { created, duration }
+        });
+        let load = Load::new(kind.as_str(), whole.collect());
+        let [tasks, waited, billed, launches, peak] = second_by_second(&load);
+        let outcome = run(&load, &Setup::self_test(), &policy, 1, |_| {});
+        let check = |what, is, should| within_one_percent(&format!("{kind}: {what}"), is, should);
+        check("tasks", outcome.tasks, tasks);
+        check("mean wait", outcome.wait_seconds.mean, waited / tasks);
+        check("billed hours", outcome.instance_hours, billed / 3600.0);
+        check("launches", outcome.launches, launches);
+        check("peak", outcome.peak_instances, peak);
     }
 }

@@ -148,6 +148,51 @@ fn without_knowledge_of_workers_they_end_themselves() {
 }
 
 #[test]
+fn on_the_first_day_ours_keeps_an_instance_for_a_while_and_then_lets_it_go() {
+    // Asked for at 0, billed from 10, ready at 30, done at 130; the look before that was at 120. A level is
+    // held for four idle timeouts at most: until 360.
+    let once = outcome(&small(), "adaptive", &[(0, 100)]);
+    assert_eq!((once.wait_seconds.max, once.launches), (30.0, 1.0), "no more than is needed");
+    assert_eq!(billed(&once), 120 + 240 - 10);
+    // Without experience for a quarter of an hour at most, in doubling steps of age: 640 s.
+    let patient = Setup { idle_timeout: seconds(900), ..small() };
+    assert_eq!(billed(&outcome(&patient, "adaptive", &[(0, 100)])), 120 + 640 - 10);
+    // The next task finds it, although a worker of a minute's patience would be gone.
+    let twice = outcome(&small(), "adaptive", &[(0, 100), (300, 10)]);
+    assert_eq!(
+        (twice.wait_seconds.max, twice.wait_seconds.mean, twice.launches),
+        (30.0, 15.0, 1.0)
+    );
+    // Whom waiting is worth nothing holds nothing for long.
+    let cheap = outcome(&small(), "adaptive:wait-cost=0", &[(0, 100), (300, 10)]);
+    assert_eq!((cheap.launches, cheap.wait_seconds.mean), (2.0, 30.0));
+}
+
+/// What was measured when it was last worked on, and by how much it may be worse.
+#[test]
+fn ours_is_as_good_as_it_was() {
+    const WORSE: f64 = 1.02;
+    for (kind, world, hours, wait) in [
+        (Synthetic::BurstyCi, WorldName::P, 2104.6, 46.0),
+        (Synthetic::FlashCrowd, WorldName::P, 488.6, 8.12),
+        (Synthetic::FlashCrowd, WorldName::D, 620.3, 10.28),
+    ] {
+        let load = Load::synthetic(kind, 1);
+        let setup = Setup::of(World::named(world));
+        let of = |policy: &str| {
+            let policy = policy.parse().unwrap();
+            let outcomes = [1, 2, 3].map(|seed| run(&load, &setup, &policy, seed, |_| {}));
+            Outcome::mean(&outcomes)
+        };
+        let (ours, peer) = (of("adaptive"), of("worker-manager"));
+        let is = (ours.instance_hours, ours.wait_seconds.mean);
+        assert!(is.0 <= hours * WORSE && is.1 <= wait * WORSE, "{kind} {world}: {is:?}");
+        assert!(is.0 < peer.instance_hours * 0.95, "{kind} {world}: {is:?}, {peer:?}");
+        assert!(is.1 < peer.wait_seconds.mean * 1.05, "{kind} {world}: {is:?}, {peer:?}");
+    }
+}
+
+#[test]
 fn workers_that_ask_go_at_their_next_question() {
     let setup = |knowledge| Setup { knowledge, ..small() };
     let tasks = [(0, 100)];

@@ -73,7 +73,7 @@ fn what_startups_take_is_learned_and_asked_for_in_excess() {
     let reason = &plan.actions.iter().find(|it| it.reason.kind == ReasonKind::PendingTasks);
     let text = &reason.unwrap().reason.text;
     assert!(asked(&plan) > 6, "{plan:#?}");
-    for words in [" requests for each of ", " startups half took ", "wait-cost 30"] {
+    for words in [" requests for each of ", " startups half took ", "wait-cost 10"] {
         assert!(text.contains(words), "{text}");
     }
     // On the first day it asks for no more than is needed.

@@ -1,7 +1,9 @@
 //! Ours: holds instances as long as it is likely enough that they are needed, and asks for as many as the
 //! spread of startups makes worth it.
 //!
-//! One price decides everything: what a second of a task's waiting is worth, in seconds of an instance.
+//! One price decides everything: what a second of a task's waiting is worth, in seconds of an instance. Who
+//! does not say gets one that is learned: tasks wait a little less than with workers that stay up for
+//! `idle-timeout`, and all that can be saved beyond that is saved ([`balance`]).
 //!
 //! - **Keep.** An idle instance is kept while the waiting and the startup that it saves, times the chance
 //!   that its level of demand is needed again, are worth more than its idling ([`levels`]).
@@ -10,33 +12,43 @@
 //! - **Hedge.** Where startups vary, more are asked for than are missing, and what comes late is
 //!   cancelled ([`startups`]).
 //!
-//! A level that is not expected to be needed within `idle-timeout` is not held, whatever the price: so
-//! long at most workers would stay up by themselves.
+//! A level that is not expected to be needed within four times `idle-timeout` is not held, whatever the
+//! price.
 
+mod balance;
 mod levels;
 mod pace;
+mod reference;
 mod startups;
 
 use super::{PolicyMemory, Situation, Why, Wish};
+pub(super) use balance::Balance;
+pub use balance::Beside;
 pub(super) use levels::Levels;
 use levels::Worth;
 pub(super) use pace::Pace;
+pub(super) use reference::Reference;
+use reference::{Passed, Plain};
 pub(super) use startups::Startups;
-use startups::{Hedge, Price};
+use startups::{Figures, Hedge, Price};
 
 /// The setting of the adaptive policy: one dial.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Adaptive {
-    /// What an hour of a task's waiting is worth, in instance-hours.
-    pub wait_cost: f64,
+    /// What an hour of a task's waiting is worth, in instance-hours. `None`: it is learned.
+    ///
+    /// Measured (`BENCHMARKS.md`): learned, every load is both cheaper and quicker than with
+    /// worker-manager.
+    pub wait_cost: Option<f64>,
 }
 
-impl Default for Adaptive {
-    /// Measured (`BENCHMARKS.md`): on every load both cheaper and quicker than worker-manager.
-    fn default() -> Self {
-        Self { wait_cost: 30.0 }
-    }
-}
+/// A level is held for so many idle timeouts at most, by workers that stop when asked. Where startups do not vary and tasks are few, levels
+/// that are needed once an hour are worth holding; with one idle timeout none of them could be.
+const LONGEST: f64 = 4.0;
+
+/// What waiting is worth where nobody says and workers end themselves: what is launched in advance then
+/// stays for a whole `idle-timeout`. Tasks wait a tenth less than under `basic`, for 3 % more.
+const UNASKED: f64 = 10.0;
 
 /// More launches than this per new task, over about the last hour, and nothing is launched but what tasks
 /// wait for: whatever was learned, it does not fit.
@@ -55,24 +67,33 @@ impl Adaptive {
         let ready = idle + booting + occupied;
         let demand = waiting + occupied;
 
+        let short = waiting.saturating_sub(idle);
         let interval = memory.pace.look(now, demand);
-        let longest = situation.idle_timeout.as_secs_f64();
         // One too many goes at once where it can be asked to, or when its worker gives up.
-        let surplus = if situation.workers_consent { 0.0 } else { longest };
-        let price = Price { waiting: self.wait_cost, surplus, lag: interval };
-        let (figures, hedge) = memory.startups.known(price);
+        let idle_timeout = situation.idle_timeout.as_secs_f64();
+        let surplus = if situation.workers_consent { 0.0 } else { idle_timeout };
+        let consent = situation.workers_consent;
+        let first = self.wait_cost.unwrap_or(if consent { balance::FIRST } else { UNASKED });
+        let (figures, hedge) =
+            memory.startups.known(Price { waiting: first, surplus, lag: interval });
+        let beside = learn_price(situation, memory, figures, (demand, short), interval);
+        let wait_cost = match self.wait_cost {
+            None if consent => memory.balance.price(),
+            set => set.unwrap_or(first),
+        };
         let worth = Worth {
             startup: figures.mean,
-            wait: self.wait_cost * figures.wait,
+            wait: wait_cost * figures.wait,
+            first: first * figures.wait,
             boot: figures.boot,
-            longest,
+            longest: idle_timeout * if consent { LONGEST } else { 1.0 },
         };
         let held = memory.levels.look(now, demand, worth);
         memory.kept = held.keep;
-        let guarded = memory.pace.launches_per_task() > MOST_LAUNCHES;
+        let guarded = memory.pace.launches_per_task() > MOST_LAUNCHES
+            || (beside.is_some() && memory.balance.launches_too_many());
         let hedge = if situation.may_hedge && !guarded { hedge } else { Hedge::NONE };
 
-        let short = waiting.saturating_sub(idle);
         let missing = short.saturating_sub(booting);
         let hedged =
             scale(missing, hedge.ask).max(scale(short, hedge.boot).saturating_sub(booting));
@@ -104,10 +125,54 @@ impl Adaptive {
                 demand,
                 keep: held.keep,
                 spare: held.spare,
-                wait_cost: self.wait_cost,
+                wait_cost,
+                beside: beside.filter(|_| self.wait_cost.is_none()),
             },
         }
     }
+}
+
+/// Holds what came of us since the last look against what would have come of plain workers. Only where idle
+/// workers stop when asked: else ours are plain workers themselves, and the price decides nothing.
+fn learn_price(
+    situation: &Situation,
+    memory: &mut PolicyMemory,
+    figures: Figures,
+    (demand, short): (u64, u64),
+    interval: f64,
+) -> Option<Beside> {
+    if !situation.workers_consent || situation.running.is_none() {
+        memory.balance.forget_launches();
+        return None;
+    }
+    let Situation { booting, idle, busy, unknown, min, max, .. } = *situation;
+    let plain = Plain {
+        // A task is seen half a round after it was created.
+        startup: figures.mean + interval / 2.0,
+        billed: (figures.boot / figures.mean).clamp(0.0, 1.0),
+        idle_timeout: i64::try_from(situation.idle_timeout.as_millis()).unwrap_or(i64::MAX / 2),
+        min,
+        max,
+    };
+    let came = memory.reference.look(situation.now.as_millisecond(), demand, short, plain);
+    if let Some(plain) = came {
+        let servable = short.min(max.saturating_sub(busy + unknown));
+        let seconds = plain.seconds;
+        let ours = Passed {
+            seconds,
+            waited: number(servable) * seconds,
+            beyond: number(short - servable) * seconds,
+            billed: number(booting + idle + busy + unknown) * seconds,
+            ..Passed::default()
+        };
+        memory.balance.weigh(ours, plain, figures.wait / figures.mean, figures.mean);
+    }
+    memory.balance.beside()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of instances")]
+fn number(n: u64) -> f64 {
+    n as f64
 }
 
 #[expect(
@@ -134,7 +199,7 @@ mod tests {
     }
 
     fn wish(situation: &Situation, memory: &mut PolicyMemory) -> Wish {
-        Adaptive::default().wish(situation, memory)
+        Adaptive { wait_cost: Some(30.0) }.wish(situation, memory)
     }
 
     /// A memory that hedges: startups vary, and two looks tell how often rounds come.
@@ -223,6 +288,42 @@ mod tests {
             let (ours, basic) = (wish(&blind, &mut memory), super::super::basic::wish(&blind));
             assert_eq!((ours.coming, ours.for_minimum), (basic.coming, basic.for_minimum));
         }
+    }
+
+    #[test]
+    fn what_nobody_says_is_learned_where_workers_stop_when_asked() {
+        let mut memory = PolicyMemory::default();
+        let mut last = None;
+        // Two tasks of five minutes every hour, each of which waits for three rounds.
+        for n in 0..720 {
+            let (pending, busy) = match n % 360 {
+                0..3 => (2, 0),
+                3..33 => (0, 2),
+                _ => (0, 0),
+            };
+            let hourly = Situation {
+                pending,
+                busy,
+                booting: pending,
+                free_slots: pending,
+                running: Some(busy),
+                workers_consent: true,
+                ..situation(n * 10)
+            };
+            last = Some(Adaptive::default().wish(&hourly, &mut memory).why);
+        }
+        let Some(Why::Adaptive { wait_cost, beside: Some(beside), .. }) = last else {
+            panic!("{last:?}");
+        };
+        assert!(
+            wait_cost < balance::FIRST,
+            "they wait less than for a startup of 105 s: {wait_cost}"
+        );
+        assert!(beside.wait < beside.plain_wait && beside.cost < 0.5, "{beside:?}");
+        let said = Adaptive { wait_cost: Some(7.0) };
+        let quiet = Situation { workers_consent: true, ..situation(7200) };
+        let why = said.wish(&quiet, &mut memory).why;
+        assert!(matches!(why, Why::Adaptive { wait_cost: 7.0, beside: None, .. }), "{why:?}");
     }
 
     #[test]

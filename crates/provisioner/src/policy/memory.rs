@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::adaptive::{Levels, Pace, Startups};
+use super::adaptive::{Balance, Levels, Pace, Reference, Startups};
 
 /// What is learned of one worker type.
 ///
@@ -16,12 +16,16 @@ pub struct PolicyMemory {
     pub(super) levels: Levels,
     pub(super) startups: Startups,
     pub(super) kept: u64,
+    pub(super) balance: Balance,
+    #[serde(skip)]
+    pub(super) reference: Reference,
 }
 
 impl PolicyMemory {
     /// Takes in how long an instance was asked for, and then booted until its worker could take a task.
     pub fn saw_startup(&mut self, requested: Duration, booted: Duration) {
         self.pace.launched();
+        self.balance.launched();
         self.startups.saw(requested, booted);
     }
 

@@ -90,7 +90,7 @@ impl Policy {
                 self.idle_timeout = Some(time);
             }
             (RATIO, Rule::WorkerManager(it)) => it.ratio = number(RATIO, value)?,
-            (WAIT_COST, Rule::Adaptive(it)) => it.wait_cost = number(WAIT_COST, value)?,
+            (WAIT_COST, Rule::Adaptive(it)) => it.wait_cost = Some(number(WAIT_COST, value)?),
             _ => {
                 let message = format!("`{key}` is no setting of `{}`", self.name());
                 return Err(PolicyError::new(message, suggest::hint(key, self.keys())));
@@ -153,9 +153,7 @@ impl fmt::Display for Policy {
             {
                 settings.push(format!("{RATIO}={ratio}"));
             }
-            Rule::Adaptive(Adaptive { wait_cost })
-                if differs(wait_cost, Adaptive::default().wait_cost) =>
-            {
+            Rule::Adaptive(Adaptive { wait_cost: Some(wait_cost) }) => {
                 settings.push(format!("{WAIT_COST}={wait_cost}"));
             }
             Rule::Basic | Rule::Naive2014 | Rule::WorkerManager(_) | Rule::Adaptive(_) => {}

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Beside;
+
 /// Why a policy wishes what it wishes. Numbers alone, so that a round that does nothing writes no text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Why {
@@ -32,6 +34,8 @@ pub enum Why {
         spare: u64,
         /// What waiting is worth.
         wait_cost: f64,
+        /// What that was learned from, if it was learned.
+        beside: Option<Beside>,
     },
 }
 
@@ -51,6 +55,7 @@ impl fmt::Display for Why {
                 keep,
                 spare,
                 wait_cost,
+                beside,
             } => {
                 if missing > 0 && ask > 1.0 {
                     write!(
@@ -63,6 +68,13 @@ impl fmt::Display for Why {
                     f,
                     "beyond the {demand} that tasks need, {keep} instances are worth keeping and \
                      {spare} worth launching at wait-cost {wait_cost}"
+                )?;
+                let Some(Beside { wait, plain_wait, cost }) = beside else { return Ok(()) };
+                write!(
+                    f,
+                    ", with which tasks waited {wait:.0} s of late where workers that stay up idle \
+                     would have let them wait {plain_wait:.0} s, for {:.0} % of their instance time",
+                    100.0 * cost
                 )
             }
         }
@@ -75,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_numbers_that_decided_are_named() {
-        let why = Why::Adaptive {
+        let why = |beside| Why::Adaptive {
             missing: 3,
             ask: 2.5,
             startups: 128,
@@ -84,14 +96,17 @@ mod tests {
             demand: 14,
             keep: 5,
             spare: 2,
-            wait_cost: 35.0,
+            wait_cost: 82.9,
+            beside,
         };
-        assert_eq!(
-            why.to_string(),
-            "2.5 requests for each of 3 missing instances, because of 128 startups half took 88 s and \
+        let set = "2.5 requests for each of 3 missing instances, because of 128 startups half took 88 s and \
              one in ten over 160 s; beyond the 14 that tasks need, 5 instances are worth keeping and 2 \
-             worth launching at wait-cost 35"
-        );
+             worth launching at wait-cost 82.9";
+        assert_eq!(why(None).to_string(), set);
+        let beside = Beside { wait: 44.2, plain_wait: 50.1, cost: 0.683 };
+        let learned = ", with which tasks waited 44 s of late where workers that stay up idle would have \
+                       let them wait 50 s, for 68 % of their instance time";
+        assert_eq!(why(Some(beside)).to_string(), format!("{set}{learned}"));
         assert_eq!(Why::Short.to_string(), "");
     }
 }

@@ -6,13 +6,17 @@
 //! and it does not depend on which idle worker the queue wakes.
 //!
 //! What is learned is a rate, in ends of gaps per second at risk, for gaps alike: as far above the
-//! demand, as old, and at a demand of that order of magnitude. Beside it, how long such a level is then
+//! demand, as old, and at a time when about as much begins. Beside it, how long such a level is then
 //! needed: one that falls free again after a second costs little waiting if it was not there.
+
+mod chances;
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+
+use chances::{Chances, Run, age_bin, middle, order, runs};
 
 /// What is known of the levels of one worker type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,12 +25,14 @@ pub(in crate::policy) struct Levels {
     /// The demand at the last look, and when that was, in milliseconds.
     demand: u64,
     looked: Option<i64>,
+    /// How much the demand rose of late, in all.
+    rises: f64,
     /// When what was learned was last made to fade.
     faded: Option<i64>,
     /// Gaps: up to which level the demand fell from, and when. The highest level, which is the oldest
     /// gap, first.
     falls: VecDeque<Fall>,
-    #[serde(with = "chances")]
+    #[serde(with = "chances::on_disk")]
     chances: Chances,
     /// The demand since the older window began.
     #[serde(skip)]
@@ -48,6 +54,8 @@ struct Fall {
 struct Window {
     at: i64,
     demand: u64,
+    /// How much the demand rose of late, as an order of magnitude.
+    order: usize,
     falls: Vec<Fall>,
 }
 
@@ -59,6 +67,8 @@ pub(in crate::policy) struct Worth {
     pub(in crate::policy) startup: f64,
     /// What that wait is worth.
     pub(in crate::policy) wait: f64,
+    /// What it was taken to be worth before anything was learned: the first guess is made for that.
+    pub(in crate::policy) first: f64,
     /// What the startup costs that is saved.
     pub(in crate::policy) boot: f64,
     /// How long one is kept at most, in seconds.
@@ -78,12 +88,15 @@ pub(in crate::policy) struct Held {
 /// the idling.
 const LAUNCH: f64 = 2.0;
 
-/// A gap is looked at for so long: did it end?
-const WINDOW: i64 = 120_000;
+/// A gap is looked at for so long: did it end? Of one to four minutes all came out alike.
+const WINDOW: i64 = 180_000;
+/// Rises of the demand are remembered for about so long, in seconds. Where more begins, more of the levels
+/// are needed again: on busy loads this tells more than how high the demand is.
+const LATE: f64 = 600.0;
 
 /// Gaps remembered. More are joined: the oldest with its neighbour.
 const MOST_FALLS: usize = 64;
-/// Looks remembered: two windows, at a look every four seconds. With more, some are passed over.
+/// Looks remembered: two windows, at a look every six seconds. With more, some are passed over.
 const MOST_LOOKS: usize = 64;
 const CLOSEST: i64 = 2 * WINDOW / 64;
 /// How long until half of what was learned has faded.
@@ -100,6 +113,8 @@ impl Levels {
             self.history.clear();
         }
         self.fade(now);
+        self.rises *= (-seconds((now - before).max(0)) / LATE).exp();
+        self.rises += number(demand.saturating_sub(self.demand));
         if demand < self.demand {
             self.fall(before);
         }
@@ -138,7 +153,8 @@ impl Levels {
     fn learn(&mut self, now: i64, startup: f64) {
         if self.windows.back().is_none_or(|window| now - window.at >= WINDOW) {
             let falls = self.falls.iter().copied().collect();
-            self.windows.push_back(Window { at: now, demand: self.demand, falls });
+            let order = order(self.rises);
+            self.windows.push_back(Window { at: now, demand: self.demand, order, falls });
         }
         if self.windows.front().is_none_or(|window| now - window.at < 2 * WINDOW) {
             return;
@@ -161,8 +177,8 @@ impl Levels {
             let above = heights.iter().take_while(|(demand, _)| *demand >= level);
             above.map(|(_, time)| time).sum::<f64>().min(startup)
         };
-        let Chances { all, by_demand } = &mut self.chances;
-        let alike = by_demand[order(window.demand)].get_or_insert_with(Default::default);
+        let Chances { all, by_rises } = &mut self.chances;
+        let alike = by_rises[window.order].get_or_insert_with(Default::default);
         let mut low = window.demand + 1;
         for fall in window.falls.iter().rev() {
             let age = age_bin(window.at - fall.since);
@@ -186,15 +202,15 @@ impl Levels {
     fn weigh(&self, now: i64, worth: Worth) -> Held {
         let from = self.demand;
         let mut held = Held::default();
-        let Chances { all, by_demand } = &self.chances;
-        let alike = by_demand[order(from)].as_deref();
+        let Chances { all, by_rises } = &self.chances;
+        let alike = by_rises[order(self.rises)].as_deref();
         let mut low = from + 1;
         for fall in self.falls.iter().rev() {
             let age = age_bin(now - fall.since);
             let guess = prior(age, worth);
             for Run { distance, low, high } in runs(low, fall.top, from) {
                 let all = &all[distance][age];
-                // What is alike in everything but the demand counts as a first guess.
+                // What is alike in everything but how much begins counts as a first guess.
                 let mut chance = all.chance(guess);
                 if let Some(alike) = alike {
                     chance = alike[distance][age].chance(chance);
@@ -237,116 +253,8 @@ const GUESSES: f64 = 3.0;
 /// are shorter than they will be, and many are short.
 fn prior(age: usize, worth: Worth) -> f64 {
     const KEPT: f64 = 900.0;
-    let rate = KEPT / (worth.boot + worth.wait) / middle(age);
+    let rate = KEPT / (worth.boot + worth.first) / middle(age);
     (1.0 - (-rate * seconds(WINDOW)).exp()).min(0.9)
-}
-
-/// Levels at about the same distance from the demand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
-    distance: usize,
-    low: u64,
-    high: u64,
-}
-
-/// Levels `low` to `high`, by their distance from `from`.
-fn runs(low: u64, high: u64, from: u64) -> impl Iterator<Item = Run> {
-    let mut next = low;
-    std::iter::from_fn(move || {
-        if next > high {
-            return None;
-        }
-        let low = next;
-        let distance = low.saturating_sub(from);
-        let high = high.min(from + last_of_bin(distance));
-        next = high + 1;
-        Some(Run { distance: distance_bin(distance), low, high })
-    })
-}
-
-/// Two bins per doubling: 1, 2, 3, 4-5, 6-7, 8-11, …
-fn distance_bin(distance: u64) -> usize {
-    let distance = distance.max(1);
-    let octave = distance.ilog2() as usize;
-    let upper = octave > 0 && (distance >> (octave - 1)) & 1 == 1;
-    (2 * octave + usize::from(upper)).saturating_sub(usize::from(octave > 0)).min(DISTANCES - 1)
-}
-
-/// The greatest distance in the bin of `distance`.
-fn last_of_bin(distance: u64) -> u64 {
-    let distance = distance.max(1);
-    if distance_bin(distance) == DISTANCES - 1 {
-        return u64::MAX / 2;
-    }
-    let octave = distance.ilog2();
-    if octave == 0 {
-        return 1;
-    }
-    (((distance >> (octave - 1)) + 1) << (octave - 1)) - 1
-}
-
-/// One bin per doubling from 10 s.
-fn age_bin(millis: i64) -> usize {
-    let tens = u64::try_from(millis / 10_000).unwrap_or(0);
-    tens.checked_ilog2().map_or(0, |octave| octave as usize + 1).min(AGES - 1)
-}
-
-/// The middle of an age bin, in seconds.
-fn middle(age: usize) -> f64 {
-    const MIDDLES: [f64; AGES] = [
-        10.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3840.0, 7680.0, 15360.0,
-        30720.0,
-    ];
-    MIDDLES[age.min(AGES - 1)]
-}
-
-/// The order of magnitude of a demand: 0, 1-3, 4-15, 16-63, 64-255, more.
-fn order(demand: u64) -> usize {
-    demand.checked_ilog2().map_or(0, |octave| octave as usize / 2 + 1).min(ORDERS - 1)
-}
-
-const DISTANCES: usize = 20;
-const AGES: usize = 13;
-const ORDERS: usize = 6;
-
-type Plane = [[Cell; AGES]; DISTANCES];
-
-/// What became of gaps alike.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Cell {
-    /// How many were looked at for a window.
-    seen: f64,
-    /// How many of them ended in it.
-    ended: f64,
-    /// Seconds that these levels were needed then, up to the time of a startup.
-    needed: f64,
-}
-
-impl Cell {
-    /// The chance that one ends in a window, with a first guess.
-    fn chance(&self, guess: f64) -> f64 {
-        (self.ended + GUESSES) / (self.seen + GUESSES / guess)
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Chances {
-    /// At any demand.
-    all: Box<Plane>,
-    /// At a demand of one order of magnitude each, where there was such a demand.
-    by_demand: [Option<Box<Plane>>; ORDERS],
-}
-
-impl Chances {
-    fn fade(&mut self, by: f64) {
-        let planes = self.by_demand.iter_mut().flatten().chain([&mut self.all]);
-        for cell in planes.flat_map(|plane| plane.as_flattened_mut()) {
-            let Cell { seen, ended, needed } = cell;
-            for value in [seen, ended, needed] {
-                *value *= by;
-            }
-        }
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "times of at most years in milliseconds")]
@@ -359,59 +267,12 @@ fn number(n: u64) -> f64 {
     n as f64
 }
 
-/// On disk: only what is not zero, as the demand's order (or one more: at any), the bins, and the values.
-mod chances {
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-
-    use super::{AGES, Cell, Chances, DISTANCES, ORDERS};
-
-    type Row = (usize, usize, usize, f64, f64, f64);
-
-    pub(super) fn serialize<S: Serializer>(chances: &Chances, to: S) -> Result<S::Ok, S::Error> {
-        let Chances { all, by_demand } = chances;
-        let planes = by_demand.iter().enumerate();
-        let planes = planes.filter_map(|(order, plane)| Some((order, plane.as_deref()?)));
-        let mut rows: Vec<Row> = Vec::new();
-        for (order, plane) in planes.chain([(ORDERS, &**all)]) {
-            for (distance, cells) in plane.iter().enumerate() {
-                for (age, cell) in
-                    cells.iter().enumerate().filter(|(_, cell)| **cell != Cell::default())
-                {
-                    let Cell { seen, ended, needed } = *cell;
-                    // A millisecond is exact enough, and short.
-                    let [seen, ended, needed] =
-                        [seen, ended, needed].map(|value| (value * 1e3).round() / 1e3);
-                    rows.push((order, distance, age, seen, ended, needed));
-                }
-            }
-        }
-        rows.serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Chances, D::Error> {
-        let mut chances = Chances::default();
-        for (order, distance, age, seen, ended, needed) in Vec::<Row>::deserialize(from)? {
-            // Of another version's bins nothing can be used.
-            let usable =
-                [seen, ended, needed].iter().all(|value| value.is_finite() && *value >= 0.0);
-            if !usable || order > ORDERS || distance >= DISTANCES || age >= AGES {
-                continue;
-            }
-            let plane = match chances.by_demand.get_mut(order) {
-                Some(plane) => plane.get_or_insert_with(Default::default),
-                None => &mut chances.all,
-            };
-            plane[distance][age] = Cell { seen, ended, needed };
-        }
-        Ok(chances)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const WORTH: Worth = Worth { startup: 100.0, wait: 3500.0, boot: 65.0, longest: 900.0 };
+    const WORTH: Worth =
+        Worth { startup: 100.0, wait: 3500.0, first: 3500.0, boot: 65.0, longest: 900.0 };
     const ROUND: i64 = 10_000;
 
     /// Looks every round, `demand` by second, and returns what was held at each.
@@ -422,29 +283,6 @@ mod tests {
             (at / 1000, levels.look(at, demand(at / 1000), WORTH))
         };
         (0..seconds * 1000 / ROUND).map(look).collect()
-    }
-
-    #[test]
-    fn bins_of_distance_are_in_order_and_know_their_ends() {
-        for distance in 1..5_000 {
-            let (bin, next) = (distance_bin(distance), distance_bin(distance + 1));
-            assert!(next == bin || next == bin + 1, "{distance}");
-            let last = last_of_bin(distance);
-            assert!(last >= distance && distance_bin(last) == bin, "{distance}");
-            assert!(bin == DISTANCES - 1 || distance_bin(last + 1) == bin + 1, "{distance}");
-        }
-        assert_eq!([1, 2, 3, 4, 6, 8, 12].map(distance_bin), [0, 1, 2, 3, 4, 5, 6]);
-        let runs: Vec<_> = runs(11, 19, 10).map(|run| (run.low, run.high)).collect();
-        assert_eq!(runs, [(11, 11), (12, 12), (13, 13), (14, 15), (16, 17), (18, 19)]);
-    }
-
-    #[test]
-    fn bins_of_age_and_demand_double() {
-        assert_eq!(
-            [0, 9, 10, 19, 20, 40, 100_000].map(|s| age_bin(s * 1000)),
-            [0, 0, 1, 1, 2, 3, 12]
-        );
-        assert_eq!([0, 1, 3, 4, 15, 16, 255, 256, 9_999].map(order), [0, 1, 1, 2, 2, 3, 4, 5, 5]);
     }
 
     #[test]
@@ -534,7 +372,7 @@ mod tests {
         let foreign = r#"{"chances":[[0,0,0,1.0,1.0,1.0],[9,0,0,1.0,1.0,1.0],[0,99,0,1.0,1.0,1.0],[0,0,0,-1.0,0.0,0.0]]}"#;
         let levels: Levels = serde_json::from_str(foreign).unwrap();
         assert_eq!(levels.chances.all, Box::default());
-        assert!(levels.chances.by_demand[0].is_some());
+        assert!(levels.chances.by_rises[0].is_some());
     }
 
     #[test]

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(in crate::policy) struct Startups {
-    /// The latest, up to [`KEPT`]; in no order.
+    /// The latest that were seen whole, up to [`KEPT`]; in no order.
     seen: Vec<Startup>,
+    /// The requests that were cancelled since the last of them.
+    cancelled: Cancelled,
     /// How many were seen whole, ever.
     whole: u64,
     /// Which is forgotten next.
@@ -27,10 +29,23 @@ pub(in crate::policy) struct Startups {
 /// One startup, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Startup {
-    /// From asking until the instance was there, or the request was cancelled.
+    /// From asking until the instance was there.
     requested: f64,
-    /// From there until it could take a task; `None` if it was cancelled.
-    booted: Option<f64>,
+    /// From there until it could take a task.
+    booted: f64,
+    /// What was cancelled since the one before. Remembered with those that were not, so that a burst of
+    /// cancelled requests does not drive out what is known.
+    #[serde(default)]
+    cancelled: Cancelled,
+}
+
+/// Requests that were cancelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Cancelled {
+    number: f64,
+    /// How long they had been open on average, in seconds.
+    after: f64,
 }
 
 /// What follows from them.
@@ -129,18 +144,11 @@ impl Startups {
     /// Takes in a startup that ended with a worker ready.
     pub(in crate::policy) fn saw(&mut self, requested: Duration, booted: Duration) {
         self.whole = self.whole.saturating_add(1);
-        self.keep(Startup {
+        let startup = Startup {
             requested: requested.as_secs_f64(),
-            booted: Some(booted.as_secs_f64()),
-        });
-    }
-
-    /// Takes in a request that was cancelled: it would have taken longer than that.
-    pub(in crate::policy) fn cancelled(&mut self, after: Duration) {
-        self.keep(Startup { requested: after.as_secs_f64(), booted: None });
-    }
-
-    fn keep(&mut self, startup: Startup) {
+            booted: booted.as_secs_f64(),
+            cancelled: std::mem::take(&mut self.cancelled),
+        };
         match self.seen.get_mut(self.next) {
             Some(oldest) => *oldest = startup,
             None => self.seen.push(startup),
@@ -151,6 +159,13 @@ impl Startups {
         }
     }
 
+    /// Takes in a request that was cancelled: it would have taken longer than that.
+    pub(in crate::policy) fn cancelled(&mut self, after: Duration) {
+        let Cancelled { number, after: mean } = &mut self.cancelled;
+        *number += 1.0;
+        *mean += (after.as_secs_f64() - *mean) / *number;
+    }
+
     /// How many were seen, of those that are remembered.
     pub(in crate::policy) fn number(&self) -> u64 {
         self.whole.min(KEPT as u64)
@@ -158,12 +173,13 @@ impl Startups {
 
     /// What was seen, in figures; and the hedge that pays.
     pub(in crate::policy) fn known(&mut self, price: Price) -> (Figures, Hedge) {
-        if self.whole < ENOUGH {
+        // An empty memory of many is what another version left.
+        if self.whole < ENOUGH || self.seen.is_empty() {
             return (USUAL, Hedge::NONE);
         }
         let known = self.known.filter(|known| known.price.is_like(price) && known.age < ANEW);
         let known = known.unwrap_or_else(|| {
-            let startups = weighed(&self.seen);
+            let startups = weighed(&self.seen, self.cancelled);
             let hedge = best(&startups, price);
             Known { figures: figures(&startups, hedge, price.lag), hedge, price, age: 0 }
         });
@@ -183,23 +199,26 @@ struct Weighed {
 /// By request time. A cancelled request counts as those that took longer than it, in equal parts
 /// (Efron's redistribution to the right, which gives the Kaplan-Meier estimate): without it, cancelling
 /// the slow would make all look quick.
-fn weighed(seen: &[Startup]) -> Vec<Weighed> {
+fn weighed(seen: &[Startup], cancelled: Cancelled) -> Vec<Weighed> {
     let mut seen = seen.to_vec();
-    seen.sort_by(|a, b| {
-        a.requested.total_cmp(&b.requested).then(b.booted.is_some().cmp(&a.booted.is_some()))
-    });
+    seen.sort_by(|a, b| a.requested.total_cmp(&b.requested));
+    let mut left: Vec<Cancelled> = seen.iter().map(|startup| startup.cancelled).collect();
+    left.push(cancelled);
+    left.retain(|cancelled| cancelled.number > 0.0);
+    left.sort_by(|a, b| a.after.total_cmp(&b.after));
+    let mut left = left.into_iter().peekable();
+    let all = |cancelled: &[Startup]| cancelled.iter().map(|it| it.cancelled.number).sum::<f64>();
+    // How many are not weighed yet, and the weight of each.
+    let mut rest = number(seen.len()) + all(&seen) + cancelled.number;
+    let mut each = 1.0 / rest;
     let mut weighed = Vec::with_capacity(seen.len());
-    let n = number(seen.len());
-    let mut each = 1.0 / n;
-    for (at, startup) in seen.iter().enumerate() {
-        let longer = number(seen.len() - at - 1);
-        match startup.booted {
-            Some(booted) => {
-                weighed.push(Weighed { requested: startup.requested, booted, weight: each });
-            }
-            None if longer > 0.0 => each += each / longer,
-            None => {}
+    for Startup { requested, booted, .. } in seen {
+        while let Some(gone) = left.next_if(|gone| gone.after < requested) {
+            rest -= gone.number;
+            each += each * gone.number / rest;
         }
+        rest -= 1.0;
+        weighed.push(Weighed { requested, booted, weight: each });
     }
     // Those that were cancelled later than the last that was filled: as slow as that one at least.
     let rest = 1.0 - weighed.iter().map(|startup| startup.weight).sum::<f64>();
@@ -368,18 +387,34 @@ mod tests {
 
     #[test]
     fn what_was_cancelled_counts_as_slower() {
-        let startup = |requested, booted: Option<f64>| Startup { requested, booted };
-        let weighed = weighed(&[
-            startup(10.0, Some(50.0)),
-            startup(20.0, None),
-            startup(30.0, Some(50.0)),
-            startup(40.0, Some(50.0)),
-        ]);
-        let weights: Vec<_> = weighed.iter().map(|it| (it.requested, it.weight)).collect();
-        assert_eq!(weights, [(10.0, 0.25), (30.0, 0.375), (40.0, 0.375)]);
-        // All after the last that was filled: that one stands for them.
-        let late = super::weighed(&[startup(10.0, Some(1.0)), startup(20.0, None)]);
-        assert_eq!(late, [Weighed { requested: 10.0, booted: 1.0, weight: 1.0 }]);
+        let mut startups = Startups::default();
+        startups.cancelled(Duration::from_secs(20));
+        for requested in [10, 30, 40] {
+            startups.saw(Duration::from_secs(requested), Duration::from_secs(50));
+        }
+        let of = |startups: &Startups| -> Vec<_> {
+            let weighed = weighed(&startups.seen, startups.cancelled);
+            weighed.iter().map(|it| (it.requested, (it.weight * 1e6).round() / 1e6)).collect()
+        };
+        assert_eq!(of(&startups), [(10.0, 0.25), (30.0, 0.375), (40.0, 0.375)]);
+        // Two more, one after the last that was filled: that one stands for it.
+        startups.cancelled(Duration::from_mins(1));
+        assert_eq!(of(&startups), [(10.0, 0.2), (30.0, 0.266_667), (40.0, 0.533_333)]);
+    }
+
+    #[test]
+    fn a_burst_of_cancelled_requests_drives_nothing_out() {
+        let mut startups = seen(|n| (10.0 + n, 60.0));
+        let before = startups.known(PRICE);
+        for _ in 0..10_000 {
+            startups.cancelled(Duration::from_secs(15));
+        }
+        startups.saw(Duration::from_secs(30), Duration::from_mins(1));
+        startups.known = None;
+        let after = startups.known(PRICE);
+        assert_eq!(startups.seen.len(), 101);
+        assert!((after.0.mean - before.0.mean).abs() < 10.0, "{before:?} {after:?}");
+        assert!(after.1.ask > 1.0);
     }
 
     #[test]
