@@ -109,6 +109,10 @@ enum Told {
 
 /// The state machine.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts about it, none of which excludes another"
+)]
 pub struct Engine {
     settings: Arc<Settings>,
     key_name: KeyName,
@@ -426,9 +430,7 @@ impl Engine {
         }
         self.had_heard = has_heard;
         let told = std::mem::take(&mut self.demand_told);
-        let (fresh, told) = (told != Told::Nothing, told != Told::All);
-        let claimed =
-            self.index.recount(settings, running, fresh, told, &mut self.memory, book, now);
+        let claimed = self.index.recount(settings, running, told, &mut self.memory, book, now);
         // Only where tasks waited just before: else the worker may have been ready for long when one came.
         for (name, group) in &mut self.index.types {
             let started = group.take_started();
@@ -496,7 +498,8 @@ impl Engine {
             }
         }
         if changed {
-            let _ = self.index.recount(settings, running, false, true, &mut self.memory, book, now);
+            let _ =
+                self.index.recount(settings, running, Told::Nothing, &mut self.memory, book, now);
         }
         let long_ago =
             |penalty: &CoolDown| clock::age(penalty.until(), now) > Duration::from_mins(10);

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::demand::Running;
+use crate::engine::Told;
 use crate::engine::desk::Book;
 use crate::engine::group::{Claims, Group, Rules};
 use crate::engine::lookup::Lookup;
@@ -50,6 +51,10 @@ pub(super) struct Index {
 
 /// A live instance.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts about a machine, none of which excludes another"
+)]
 pub(super) struct Machine {
     pub(super) id: InstanceId,
     /// Its place among the [`Memory::machines`] as of the last look.
@@ -192,19 +197,19 @@ impl Index {
         self.groups().filter_map(Group::next_change).min()
     }
 
-    /// Recounts what is due. `fresh`: the demand was read anew since the last time; `told`: and the
-    /// machines whose tasks changed were touched. Returns the worker types of which an instance was first
-    /// seen with a task.
+    /// Recounts what is due. `demand` is what was told of it since the last time; of changes, the machines
+    /// whose tasks changed were touched. Returns the worker types of which an instance was first seen with a
+    /// task.
     pub(super) fn recount(
         &mut self,
         settings: &Settings,
         running: &Running,
-        fresh: bool,
-        told: bool,
+        demand: Told,
         memory: &mut Memory,
         book: &Book,
         now: Timestamp,
     ) -> BTreeSet<WorkerTypeName> {
+        let (fresh, told) = (demand != Told::Nothing, demand != Told::All);
         let mut claimed = BTreeSet::new();
         let follows = self.standing.is_some();
         let due = (!follows).then(|| {
