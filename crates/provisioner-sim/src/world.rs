@@ -12,6 +12,7 @@ mod instances;
 mod look;
 pub mod pools;
 mod requests;
+mod shown;
 pub mod throttle;
 pub mod trace;
 mod truth;
@@ -34,6 +35,7 @@ use crate::faults::Faults;
 use crate::queue::{Knowledge, Queue};
 use events::{Event, Events};
 use pools::Pools;
+use shown::Shown;
 use throttle::Throttle;
 
 pub use asking::{Asking, Habits};
@@ -128,6 +130,7 @@ pub struct World {
     /// Calls answered in EC2's protocol.
     answered: u64,
     events: Events,
+    shown: Shown,
     /// Machines that are up and have room for a task, per worker type: idle since when, and the number.
     free_workers: BTreeMap<WorkerTypeName, BTreeSet<(Timestamp, usize)>>,
     ended: Bill,
@@ -170,6 +173,7 @@ impl World {
             tokens: HashMap::new(),
             answered: 0,
             events: Events::default(),
+            shown: Shown::default(),
             free_workers: BTreeMap::new(),
             ended: Bill::default(),
             fate: Chance::stream(seed, "fate"),
@@ -188,6 +192,13 @@ impl World {
             self.happen(event);
         }
         self.now = self.now.max(to);
+    }
+
+    /// Whether a look now, by who keeps a look, would show what the last one did. Not where looks fail or
+    /// shift by chance: then another look changes what happens to later calls.
+    pub(crate) fn shows_the_same(&self) -> bool {
+        let nothing_new = self.shown.next_at().is_none_or(|at| at > self.now);
+        nothing_new && self.throttle.is_none() && self.faults.spare_calls()
     }
 
     /// When something happens next by itself.

@@ -70,6 +70,7 @@ pub mod iam_policy;
 pub mod ids;
 pub mod launch;
 pub mod ledger;
+pub mod look;
 pub mod money;
 pub mod observed;
 pub mod policy;

@@ -14,6 +14,7 @@ use provisioner::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
 use super::asking::Asker;
 use super::events::Event;
 use super::pools::LEAST_BILLED;
+use super::shown::Record;
 use super::{Boot, World};
 use crate::lagged::Lagged;
 
@@ -198,6 +199,7 @@ impl World {
             billed: None,
         });
         self.machines.shown.insert(no);
+        self.shown.add(visible, Record::Machine(no));
         let pending = self.fate.between(Duration::from_secs(2), Duration::from_secs(25));
         self.schedule(pending, Event::Running(no));
         no
@@ -207,7 +209,8 @@ impl World {
         let (visible, now) = (self.visible(), self.now);
         let record = &mut self.machines.at_mut(no).record;
         record.settle(now);
-        record.change(visible, change);
+        let visible = record.change(visible, change);
+        self.shown.add(visible, Record::Machine(no));
     }
 
     fn set_state(&mut self, no: usize, state: InstanceState) {
@@ -330,6 +333,7 @@ impl World {
             self.machines.shown.remove(&no);
         } else {
             record.vanish(visible);
+            self.shown.add(visible, Record::Machine(no));
             // Once nobody is shown it any more.
             self.events.add(visible, Event::Vanish(no));
         }

@@ -8,6 +8,7 @@
 
 mod consent;
 mod crashes;
+mod following;
 mod knowledge;
 mod plans;
 mod planted;

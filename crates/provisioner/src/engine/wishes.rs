@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::demand::Demand;
+use crate::engine::group::Group;
 use crate::engine::in_flight::InFlight;
-use crate::engine::index::{Group, Index};
+use crate::engine::index::Index;
 use crate::engine::memory::Memory;
 use crate::ids::WorkerTypeName;
 use crate::policy::{Policy, PolicyMemory, Rule, Situation, Wish};

@@ -3,7 +3,8 @@
 use super::Draft;
 
 use crate::clock;
-use crate::engine::index::{Group, Machine};
+use crate::engine::group::Group;
+use crate::engine::index::Machine;
 use crate::engine::plan::{Note, NoteKind, ReasonKind};
 use crate::ids::WorkerTypeName;
 use crate::observed::KeyPair;
