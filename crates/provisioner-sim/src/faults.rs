@@ -42,6 +42,41 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Whether no call fails, by chance.
+    pub(crate) fn spare_calls(&self) -> bool {
+        let Self {
+            lost_before,
+            lost_after,
+            duplicated,
+            throttled,
+            blind,
+            shifted,
+            no_capacity,
+            partial,
+            bulk_not_found,
+            disk,
+            slow,
+            never_filled: _,
+            never_claims: _,
+            interrupted: _,
+            lag: _,
+            fill: _,
+        } = *self;
+        let percent = [
+            lost_before,
+            lost_after,
+            duplicated,
+            throttled,
+            blind,
+            shifted,
+            no_capacity,
+            partial,
+            bulk_not_found,
+            disk,
+        ];
+        percent == [0; 10] && slow.is_zero()
+    }
+
     /// Sets one by its name (`lost-after`), in percent or as a time (`45s`).
     ///
     /// # Errors

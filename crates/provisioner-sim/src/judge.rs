@@ -157,6 +157,7 @@ fn leaves_unknown_demand_alone(plan: &Plan) -> Vec<String> {
                 | ReasonKind::Spare
                 | ReasonKind::BelowMinimum
                 | ReasonKind::NeverClaimed
+                | ReasonKind::WorkerAgreed
                 | ReasonKind::Retired
         );
         if of_demand && !retired_request {
@@ -175,6 +176,9 @@ fn wrongly_ended(id: &InstanceId, reason: ReasonKind, world: &World) -> Option<S
     let busy = world.queue.runs(id) > 0;
     if busy && matches!(reason, ReasonKind::NeverClaimed | ReasonKind::Retired) {
         return Some(format!("{id} is busy and ended: {reason}"));
+    }
+    if reason == ReasonKind::WorkerAgreed && (busy || !world.has_agreed(id)) {
+        return Some(format!("{id} is ended as one that agreed; busy: {busy}"));
     }
     let runs = world
         .state(id)

@@ -16,10 +16,10 @@ use provisioner::observed::{InstanceState, KeyPair, OwnTags};
 use provisioner::settings::{Limits, Settings};
 
 use crate::chance::Chance;
-use crate::deployment::{key, mins, secs, settings, start, worker_type};
+use crate::deployment::{key, mins, secs, settings, start, worker_server, worker_type};
 use crate::faults::Faults;
 use crate::queue::Knowledge;
-use crate::world::World;
+use crate::world::{Habits, World};
 
 /// Where capacity is asked for.
 pub const ZONES: [&str; 2] = ["us-west-2a", "us-west-2b"];
@@ -35,6 +35,9 @@ pub fn world(seed: u64) -> (World, Chance) {
     let mut rng = Chance::stream(seed, "what happens");
     let mut settings = some_settings(&mut rng);
     choose_policies(&mut settings, seed);
+    // Workers of every third world ask before they stop.
+    let mut asks = Chance::stream(seed, "asking");
+    settings.server.workers = asks.percent(33).then(worker_server);
     let settings = Arc::new(settings);
     let knowledge = one_of(
         &mut rng,
@@ -44,6 +47,14 @@ pub fn world(seed: u64) -> (World, Chance) {
     world.faults = some_faults(&mut rng, &settings);
     world.key_pair = one_of(&mut rng, [KeyPair::Ours, KeyPair::Ours, KeyPair::Foreign]);
     (world, rng)
+}
+
+/// How workers that ask keep to what they are told, in the world of a seed.
+pub fn habits(seed: u64) -> Habits {
+    let mut rng = Chance::stream(seed, "habits");
+    let mut some = |most: u64| if rng.percent(50) { 0 } else { rng.below(most + 1) };
+    let every = secs(10 + some(30));
+    Habits { every, goes_on: some(40), dawdles: some(40), ends_itself: some(100) }
 }
 
 /// One of several things, each as likely.
@@ -223,6 +234,7 @@ pub fn heal(world: &mut World) {
     world.pools.free.clear();
     world.quotas.clear();
     world.queue.down = false;
+    world.keep_habits(Habits::default());
     // What boots and never works is replaced for ever, as far as it is known.
     let broken: Vec<_> = world
         .live()

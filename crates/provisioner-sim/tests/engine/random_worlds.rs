@@ -63,6 +63,7 @@ fn random_worlds_stay_within_their_fences_and_converge() {
 pub(crate) fn play(seed: u64, sabotage: Option<Sabotage>) -> Driver {
     let (world, mut rng) = random::world(seed);
     let mut driver = Driver::new(world, &ZONES);
+    driver.world.keep_habits(random::habits(seed));
     driver.sabotage = sabotage;
     driver.saves_memory = rng.percent(60);
     driver.pace = secs(rng.below(3));
