@@ -174,7 +174,7 @@ fn candidates(
         let setup = overridden(args, seen, setup);
         let mut policies = given_or(&args.policies, &[own]).to_vec();
         if args.policies.is_empty() && args.against.is_empty() && args.is_recorded() {
-            let at = |wait_cost| Policy::from(Rule::Adaptive(Adaptive { wait_cost }));
+            let at = |cost| Policy::from(Rule::Adaptive(Adaptive { wait_cost: Some(cost) }));
             let dial = [Policy::default()].into_iter().chain(DIAL.map(at));
             policies.extend(dial.filter(|policy| *policy != own));
             // What can be had where workers do not stop when asked.
