@@ -157,10 +157,14 @@ impl Startups {
         self.whole.min(KEPT as u64)
     }
 
+    /// Whether enough were seen. (A memory of many that is empty is what another version left.)
+    pub(in crate::policy) fn are_known(&self) -> bool {
+        self.whole >= ENOUGH && !self.seen.is_empty()
+    }
+
     /// What was seen, in figures; and the hedge that pays.
     pub(in crate::policy) fn known(&mut self, price: Price) -> (Figures, Hedge) {
-        // An empty memory of many is what another version left.
-        if self.whole < ENOUGH || self.seen.is_empty() {
+        if !self.are_known() {
             return (USUAL, Hedge::NONE);
         }
         let known = self.known.filter(|known| known.price.is_like(price) && known.age < ANEW);
