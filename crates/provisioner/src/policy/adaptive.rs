@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn what_nobody_says_is_learned_where_workers_stop_when_asked() {
         let mut memory = PolicyMemory::default();
-        for _ in 0..20 {
+        for _ in 0..5 {
             memory.saw_startup(Duration::from_secs(35), Duration::from_secs(70));
         }
         let mut last = None;
