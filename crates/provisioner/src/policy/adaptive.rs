@@ -155,7 +155,10 @@ fn learn_price(
         max,
     };
     let came = memory.reference.look(situation.now.as_millisecond(), demand, short, plain);
-    if let Some(plain) = came {
+    // Before startups are known, so little is known of plain workers that it is not held against ours.
+    if let Some(plain) = came
+        && memory.startups.are_known()
+    {
         let servable = short.min(max.saturating_sub(busy + unknown));
         let seconds = plain.seconds;
         let ours = Passed {
@@ -293,6 +296,9 @@ mod tests {
     #[test]
     fn what_nobody_says_is_learned_where_workers_stop_when_asked() {
         let mut memory = PolicyMemory::default();
+        for _ in 0..5 {
+            memory.saw_startup(Duration::from_secs(35), Duration::from_secs(70));
+        }
         let mut last = None;
         // Two tasks of five minutes every hour, each of which waits for three rounds.
         for n in 0..720 {

@@ -126,6 +126,8 @@ impl Hedge {
 const KEPT: usize = 128;
 /// With fewer nothing is asked for in excess.
 const ENOUGH: u64 = 20;
+/// With fewer they are taken to be as usual.
+const FEW: u64 = 5;
 /// After so many more, what follows is computed anew.
 const ANEW: u32 = 16;
 
@@ -171,16 +173,23 @@ impl Startups {
         self.whole.min(KEPT as u64)
     }
 
+    /// Whether enough were seen for figures. (A memory of many that is empty is what another version left.)
+    pub(in crate::policy) fn are_known(&self) -> bool {
+        self.whole >= FEW && !self.seen.is_empty()
+    }
+
     /// What was seen, in figures; and the hedge that pays.
     pub(in crate::policy) fn known(&mut self, price: Price) -> (Figures, Hedge) {
-        // An empty memory of many is what another version left.
-        if self.whole < ENOUGH || self.seen.is_empty() {
+        if !self.are_known() {
             return (USUAL, Hedge::NONE);
         }
-        let known = self.known.filter(|known| known.price.is_like(price) && known.age < ANEW);
+        // While there are few, each counts.
+        let anew = if self.whole > ENOUGH { ANEW } else { 1 };
+        let known = self.known.filter(|known| known.price.is_like(price) && known.age < anew);
         let known = known.unwrap_or_else(|| {
             let startups = weighed(&self.seen, self.cancelled);
-            let hedge = best(&startups, price);
+            let enough = self.whole >= ENOUGH;
+            let hedge = if enough { best(&startups, price) } else { Hedge::NONE };
             Known { figures: figures(&startups, hedge, price.lag), hedge, price, age: 0 }
         });
         self.known = Some(known);
@@ -342,7 +351,8 @@ mod tests {
     fn on_the_first_day_nothing_is_asked_for_in_excess() {
         let mut startups = Startups::default();
         for n in 0..19 {
-            assert_eq!(startups.known(PRICE), (USUAL, Hedge::NONE));
+            let (figures, hedge) = startups.known(PRICE);
+            assert_eq!((figures == USUAL, hedge), (n < 5, Hedge::NONE));
             startups.saw(Duration::from_secs(10 + n), Duration::from_secs(20 + 9 * n));
             startups.cancelled(Duration::from_secs(30));
         }
