@@ -18,7 +18,7 @@ impl Chance {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         // The generator's state is odd: it takes no notice of the lowest bit.
-        let name = if seed % 2 == 0 { name ^ 0x9e37_79b9_7f4a_7c15 } else { name };
+        let name = if seed.is_multiple_of(2) { name ^ 0x9e37_79b9_7f4a_7c15 } else { name };
         let mut words = [0; 16];
         words[..8].copy_from_slice(&seed.to_le_bytes());
         words[8..].copy_from_slice(&name.to_le_bytes());

@@ -1,6 +1,7 @@
 //! What happens between two rounds: to the queue, to EC2, and to the process.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use provisioner::ids::{InstanceId, InstanceType, KeyName, WorkerTypeName};
@@ -125,21 +126,16 @@ impl Chaos {
                 let all = [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance];
                 world.queue.knowledge = one_of(chance, all);
             }
-            54..=55 => {
-                // Bad for a time: a broken image or a wrong parameter, and it is mended.
-                if !world.bad.remove(&some_type) {
-                    world.bad.insert(some_type);
-                }
-            }
-            56 => {
-                if world.refused.remove(&some_type).is_none() {
-                    world.refused.insert(some_type, "InvalidParameterValue".to_owned());
-                }
+            // Bad for a time: a broken image or a wrong parameter, and it is mended.
+            54..=55 if !world.bad.remove(&some_type) => drop(world.bad.insert(some_type)),
+            56 if world.refused.remove(&some_type).is_none() => {
+                world.refused.insert(some_type, "InvalidParameterValue".to_owned());
             }
             57..=61 if !self.clock_off.is_zero() => {
-                let off = i64::try_from(self.clock_off.as_millis()).unwrap_or(0);
-                let to = chance.below(2 * self.clock_off.as_secs().max(1)) as i64 * 1000 - off;
-                return Meddling::SetClock(SignedDuration::from_millis(to));
+                let off = SignedDuration::try_from(self.clock_off).unwrap_or_default();
+                let to = chance.between(Duration::ZERO, 2 * self.clock_off);
+                let to = SignedDuration::try_from(to).unwrap_or_default() - off;
+                return Meddling::SetClock(to);
             }
             _ => {}
         }
