@@ -6,6 +6,22 @@ use tokio::runtime::Runtime;
 
 use super::stand_in::StandIn;
 
+/// What a fetch took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) time: Duration,
+    /// Of the client alone, not of the stand-in.
+    pub(crate) processor: Duration,
+    pub(crate) bytes: usize,
+}
+
+/// This thread's processor time so far; everything of a [`Client`] runs on its caller's.
+fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux's /proc");
+    let nanoseconds = text.split_whitespace().next().expect("a number");
+    Duration::from_nanos(nanoseconds.parse().expect("a number"))
+}
+
 #[derive(Debug)]
 pub(crate) struct Client {
     runtime: Runtime,
@@ -34,9 +50,9 @@ impl Client {
         });
     }
 
-    /// Fetches what a round looks at, and throws it away: how long that takes, and how many bytes it is.
-    pub(crate) fn fetch_all(&self, stand_in: &StandIn) -> (Duration, usize) {
-        let began = Instant::now();
+    /// Fetches what a round looks at, and throws it away.
+    pub(crate) fn fetch_all(&self, stand_in: &StandIn) -> Fetched {
+        let (began, processor) = (Instant::now(), processor_time());
         let url = format!("http://{}", stand_in.address());
         let mut bytes = 0;
         for state in ["PENDING", "RUNNING"] {
@@ -55,6 +71,6 @@ impl Client {
                 });
             }
         }
-        (began.elapsed(), bytes)
+        Fetched { time: began.elapsed(), processor: processor_time() - processor, bytes }
     }
 }

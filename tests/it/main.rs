@@ -25,6 +25,7 @@ mod reload;
 mod run_rounds;
 mod running;
 mod setup;
+mod should_stop;
 mod soak;
 mod status;
 mod strays;

@@ -61,6 +61,7 @@ fn a_configuration_that_is_not_good_changes_nothing() {
     daemon.signal("HUP");
     daemon.until_it_says("is not there any more");
     daemon.rounds(&project.queue, 2);
+    project.write_config(&good);
     assert_eq!(open(&project), 1);
     project.write_config(&good.replace("max-instances = 1", "max-instances = 2"));
     daemon.signal("HUP");

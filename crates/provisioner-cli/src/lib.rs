@@ -37,6 +37,8 @@ mod server;
 mod signals;
 mod style;
 mod telemetry;
+#[cfg(feature = "aws")]
+mod workers;
 
 /// Runs `provisionerd` with this process's arguments and environment.
 pub fn provisionerd() -> ExitCode {

@@ -17,7 +17,9 @@ use jiff::Timestamp;
 use provisioner::aws::Attempts;
 use provisioner::daemon::{RoundEnd, Turn};
 use provisioner::demand::TaskWaits;
-use provisioner::engine::{ActionKind, Executed, ExecutedResult, Plan, Usage, WorkerTypeStatus};
+use provisioner::engine::{
+    ActionKind, Desk, Executed, ExecutedResult, Plan, Usage, WorkerTypeStatus,
+};
 use provisioner::ids::WorkerTypeName;
 use provisioner::prices::{self, Cost};
 use provisioner::settings::{Limits, Settings};
@@ -38,6 +40,8 @@ const ROUND_BOUNDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 
 pub(crate) struct Metrics {
     picture: Mutex<Arc<Picture>>,
     attempts: Attempts,
+    /// Where workers ask whether to stop.
+    desk: Option<Desk>,
     started: Timestamp,
 }
 
@@ -71,10 +75,11 @@ struct Picture {
 }
 
 impl Metrics {
-    /// Nothing measured yet. `attempts` are the calls to AWS, counted as they are made.
-    pub(crate) fn new(attempts: Attempts, settings: &Settings) -> Self {
+    /// Nothing measured yet. `attempts` are the calls to AWS, counted as they are made; `desk` counts what
+    /// workers ask.
+    pub(crate) fn new(attempts: Attempts, desk: Option<Desk>, settings: &Settings) -> Self {
         let picture = Mutex::new(Arc::new(Picture::new(settings)));
-        Self { picture, attempts, started: Timestamp::now() }
+        Self { picture, attempts, desk, started: Timestamp::now() }
     }
 
     /// Takes in a round. `now` is the time by a clock that is never set.

@@ -68,7 +68,7 @@ where
     let output = Output::stdout(globals.output);
     let context = Context { globals, output, notices, environment, current_dir };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2) // the work is waiting; one round is computed at a time
+        .worker_threads(1) // beside this thread, which computes rounds: connections and answers
         .enable_all()
         .build()
         .map_err(|error| Failure::failed("failed to start the runtime").caused_by(&error))?;

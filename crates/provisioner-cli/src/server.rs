@@ -233,13 +233,17 @@ mod tests {
     }
 
     fn listen(address: &str) -> settings::Server {
-        settings::Server { listen: Some(address.parse().unwrap()), listen_configured: true }
+        settings::Server {
+            listen: Some(address.parse().unwrap()),
+            listen_configured: true,
+            workers: None,
+        }
     }
 
     fn links() -> (Links, watch::Sender<Health>) {
         let (sender, health) = watch::channel(Health::starting(INTERVAL));
         let settings = config::parse("", Path::new("/")).unwrap().settings;
-        let metrics = Arc::new(Metrics::new(Attempts::default(), &settings));
+        let metrics = Arc::new(Metrics::new(Attempts::default(), None, &settings));
         let (_, picture) = watch::channel(Picture::new(["linux"]));
         (Links { wake: Arc::default(), health, picture, metrics }, sender)
     }

@@ -1,6 +1,7 @@
 //! A simulated deployment: its key-name, its settings, and what they resolve to.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,8 +11,11 @@ use provisioner::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorker
 use provisioner::money::UsdPerHour;
 use provisioner::policy::Policy;
 use provisioner::settings::{
-    AskRunning, Aws, Launch, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerType,
+    AskRunning, Aws, Launch, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerServer,
+    WorkerType,
 };
+use provisioner::stop_secret::StopSecret;
+use provisioner::user_data::{UserData, Variables};
 
 /// When every simulation starts.
 pub fn start() -> Timestamp {
@@ -100,10 +104,40 @@ pub fn settings<'n>(types: impl IntoIterator<Item = (&'n str, WorkerType)>) -> S
             timeout: secs(10),
             token_file: None,
         },
-        server: Server { listen: None, listen_configured: false },
+        server: Server { listen: None, listen_configured: false, workers: None },
         worker_types: types.into_iter().map(|(n, worker_type)| (name(n), worker_type)).collect(),
         retired_max_lifetime: Some(Duration::from_hours(24)),
     }
+}
+
+/// The same, with user data that is the stop token alone where workers may ask whether to stop.
+pub fn resolved_under(
+    settings: &Settings,
+    worker_type: &WorkerTypeName,
+    zones: &[&str],
+) -> ResolvedWorkerType {
+    let variables = Variables {
+        key_name: settings.provisioner.key_name.as_ref().map(KeyName::as_str),
+        worker_type: worker_type.as_str(),
+        region: "us-west-2",
+        queue_url: &settings.queue.base_url,
+        idle_timeout: mins(15),
+        asking: settings.server.asking(),
+    };
+    let user_data = UserData { raw: b"${{ stop_token }}".to_vec(), template: true };
+    let user_data = user_data.render(&variables).ok();
+    ResolvedWorkerType { user_data, ..resolved(zones) }
+}
+
+/// Where workers of the simulation ask whether to stop.
+pub fn worker_server() -> WorkerServer {
+    let stop_url = Some("http://10.0.0.1:3001/v1/workers".to_owned());
+    WorkerServer { listen: SocketAddr::from(([10, 0, 0, 1], 3001)), stop_url }
+}
+
+/// What their tokens are made with.
+pub fn stop_secret() -> StopSecret {
+    StopSecret::new([7; 64])
 }
 
 /// What a worker type resolves to where it may use these zones.

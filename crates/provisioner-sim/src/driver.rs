@@ -7,17 +7,20 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use provisioner::clock;
+use provisioner::demand::Demand;
 use provisioner::engine::{
-    Effect, Engine, Executed, LedgerFound, Memory, Outcome, Plan, Report, Start,
+    Desk, Effect, Engine, Executed, LedgerFound, Memory, Outcome, Plan, Report, Start,
 };
 use provisioner::ids::WorkerTypeName;
 use provisioner::launch::ResolvedWorkerType;
 use provisioner::ledger::Ledger;
+use provisioner::look::Look;
 use provisioner::observed::Observation;
 use provisioner::settings::Settings;
 
 use crate::deployment;
 use crate::judge::Judge;
+use crate::queue::Knowledge;
 use crate::sabotage::Sabotage;
 use crate::world::World;
 
@@ -75,6 +78,16 @@ pub struct Driver {
     pub sabotage: Option<Sabotage>,
     /// What happened, a line each; kept only under a judge.
     pub story: Vec<String>,
+    /// The look that is kept, where the engine is told only what changed since the last one.
+    kept: Option<Look>,
+    /// A demand was read that the engine was not told of.
+    behind: bool,
+    /// The state of the queue that the engine was told of last.
+    demanded: Option<(u64, bool, Knowledge)>,
+    /// The last look, for the judge.
+    observation: Observation,
+    /// What the engine was told that worker types resolve to.
+    told: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
     restarts: u64,
 }
 
@@ -85,10 +98,10 @@ impl Driver {
         let resolved = settings
             .worker_types
             .keys()
-            .map(|name| (name.clone(), Ok(deployment::resolved(zones))))
+            .map(|name| (name.clone(), Ok(deployment::resolved_under(&settings, name, zones))))
             .collect();
         let disk = Disk { ledger: Some(Ledger::default()), memory: None };
-        Self {
+        let mut driver = Self {
             engine: start(&settings, &disk, 1, world.now),
             world,
             settings,
@@ -103,13 +116,50 @@ impl Driver {
             judge: Some(Judge::default()),
             sabotage: None,
             story: Vec::new(),
+            kept: None,
+            behind: false,
+            demanded: None,
+            observation: Observation::default(),
+            told: BTreeMap::new(),
             restarts: 1,
+        };
+        driver.listen();
+        driver
+    }
+
+    /// Lets workers ask this engine whether to stop, if its settings say so.
+    fn listen(&mut self) {
+        if self.settings.server.workers.is_some() {
+            let desk = self.engine.listen(deployment::stop_secret(), self.clock());
+            self.world.attend(desk, self.skew);
         }
+    }
+
+    /// Where its workers ask whether to stop.
+    pub fn desk(&self) -> &Desk {
+        self.engine.desk()
+    }
+
+    /// From now on tells the engine only what changed since the look and the demand before. That comes to
+    /// the same, with less work. Not for a driver with a sabotage, which spoils whole looks.
+    pub fn follow(&mut self) {
+        self.world.show_all_again();
+        self.kept = Some(Look::new(deployment::key()));
+        self.behind = true;
+        self.engine.look_anew();
     }
 
     /// What the clock beside the engine shows.
     pub fn clock(&self) -> Timestamp {
         self.world.now.checked_add(self.skew).unwrap_or(self.world.now)
+    }
+
+    /// The process goes on under other settings.
+    pub fn reconfigure(&mut self, settings: Arc<Settings>) {
+        self.settings = Arc::clone(&settings);
+        self.engine.reconfigure(settings);
+        // What they name in AWS is told anew.
+        self.told.clear();
     }
 
     /// The clock beside the engine is set: so far ahead of EC2's.
@@ -128,6 +178,9 @@ impl Driver {
         }
         self.engine = start(&settings, &self.disk, self.restarts, self.clock());
         self.settings = settings;
+        self.listen();
+        self.told.clear();
+        self.behind = true;
         self.tell(|| "restart".to_owned());
     }
 
@@ -145,39 +198,84 @@ impl Driver {
         self.world.violations.push(what);
     }
 
-    /// Looks at the queue, then at EC2, and tells the engine. `None`: EC2 did not answer.
-    pub fn look(&mut self) -> Option<Observation> {
+    /// Looks at the queue, then at EC2, and tells the engine. Whether EC2 answered.
+    pub fn look(&mut self) -> bool {
         let configured = |name: &WorkerTypeName| self.settings.worker_types.contains_key(name);
-        let (mut demand, slow) = self.world.demand(configured);
-        self.world.advance(clock::after(self.world.now, slow));
-        let mut observation = match self.world.look(&self.engine.tracked()) {
-            Ok(observation) => observation,
+        let tracked = self.engine.tracked();
+        let looked = match &mut self.kept {
+            Some(kept) => {
+                let demand = self.world.queue.demand_since(configured);
+                self.world.queue_answered = demand.is_ok();
+                self.world.look_again(kept, &tracked).map(|shifted| (demand, shifted))
+            }
+            None => {
+                let (demand, slow) = self.world.demand(configured);
+                self.world.advance(clock::after(self.world.now, slow));
+                self.world.look(&tracked).map(|observation| (demand, Some(observation)))
+            }
+        };
+        let (mut demand, mut observation) = match looked {
+            Ok(looked) => looked,
             Err(refusal) => {
+                // What changed is not told twice.
+                self.behind = true;
                 self.tell(|| format!("no look: {}", refusal.code));
-                return None;
+                return false;
             }
         };
         if let Some(sabotage) = self.sabotage {
-            observation = sabotage.observation(observation);
+            observation = observation.map(|it| sabotage.observation(it));
             demand = demand.map(|demand| sabotage.demand(demand, &self.world));
         }
         for (name, resolved) in &self.resolved {
-            self.engine.resolve(name, resolved.clone());
+            if self.told.get(name) != Some(resolved) {
+                self.engine.resolve(name, resolved.clone());
+                self.told.insert(name.clone(), resolved.clone());
+            }
         }
-        self.engine.observe(&observation, self.clock());
+        let now = self.clock();
+        match (observation, &mut self.kept) {
+            (Some(observation), _) => {
+                self.engine.observe(&observation, now);
+                self.observation = observation;
+            }
+            (None, Some(kept)) => {
+                self.engine.follow(kept, now);
+                if self.judge.is_some() {
+                    self.observation = kept.whole();
+                }
+            }
+            (None, None) => {}
+        }
+        self.tell_demand(demand);
+        true
+    }
+
+    fn tell_demand(&mut self, demand: Result<Demand, String>) {
+        let behind = std::mem::take(&mut self.behind);
+        self.demanded = Some(self.world.queue.answers());
+        let demand = match demand {
+            Ok(demand) if self.kept.is_some() => {
+                if !behind && self.engine.follow_demand(demand) {
+                    return;
+                }
+                let settings = &self.settings;
+                self.world.queue.demand(|name| settings.worker_types.contains_key(name))
+            }
+            demand => demand,
+        };
         self.engine.demand(demand);
-        Some(observation)
     }
 
     /// One whole round. `hear` is told of every effect and how it went.
     pub fn round_told(&mut self, mut hear: impl FnMut(&Effect, &Outcome, &[Executed])) -> End {
         let started = self.clock();
-        let Some(observation) = self.look() else {
+        if !self.look() {
             return End::Blind(self.engine.round_failed(self.clock()));
-        };
+        }
         self.plan = self.engine.begin_round(self.clock()).clone();
         if let Some(judge) = &self.judge {
-            let verdicts = judge.plan(&self.plan, &observation, &self.world, &self.settings);
+            let verdicts = judge.plan(&self.plan, &self.observation, &self.world, &self.settings);
             self.convict(verdicts);
         }
         for i in 0..self.plan.actions.len() {
@@ -287,6 +385,18 @@ impl Driver {
         let sabotaged =
             self.sabotage.and_then(|it| it.execute(effect, &mut self.world, self.steps));
         sabotaged.unwrap_or_else(|| self.world.execute(effect))
+    }
+
+    /// When the next round is due, if one now would come to nothing: neither world nor queue show anything
+    /// else than in the last round, and no deadline passed. Leaving it out changes no result. `None`: it
+    /// might come to something.
+    pub fn skip(&self) -> Option<Timestamp> {
+        let quiet = self.kept.is_some()
+            && !self.behind
+            && Some(self.world.queue.answers()) == self.demanded
+            && self.world.shows_the_same()
+            && self.engine.quiet_until().is_some_and(|until| self.clock() < until);
+        quiet.then(|| clock::after(self.clock(), self.settings.provisioner.interval))
     }
 
     /// Rounds until `until`, with restarts where it crashes.

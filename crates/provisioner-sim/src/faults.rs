@@ -78,6 +78,47 @@ impl Faults {
         "queue-slow",
     ];
 
+    /// Whether no call fails, by chance.
+    pub(crate) fn spare_calls(&self) -> bool {
+        let Self {
+            lost_before,
+            lost_after,
+            duplicated,
+            throttled,
+            blind,
+            shifted,
+            no_capacity,
+            partial,
+            bulk_not_found,
+            disk,
+            slow,
+            queue_wrong,
+            backwards,
+            never_filled: _,
+            never_claims: _,
+            interrupted: _,
+            lag: _,
+            fill: _,
+            back: _,
+            queue_slow,
+        } = *self;
+        let percent = [
+            lost_before,
+            lost_after,
+            duplicated,
+            throttled,
+            blind,
+            shifted,
+            no_capacity,
+            partial,
+            bulk_not_found,
+            disk,
+            queue_wrong,
+            backwards,
+        ];
+        percent == [0; 12] && slow.is_zero() && queue_slow.is_zero()
+    }
+
     /// Sets one by its name (`lost-after`), in percent or as a time (`45s`).
     ///
     /// # Errors

@@ -157,6 +157,7 @@ fn leaves_unknown_demand_alone(plan: &Plan) -> Vec<String> {
                 | ReasonKind::Spare
                 | ReasonKind::BelowMinimum
                 | ReasonKind::NeverClaimed
+                | ReasonKind::WorkerAgreed
                 | ReasonKind::Retired
         );
         if of_demand && !retired_request {
@@ -179,6 +180,9 @@ fn wrongly_ended(id: &InstanceId, reason: ReasonKind, world: &World) -> Option<S
     );
     if busy && for_want_of_demand {
         return Some(format!("{id} is busy and ended: {reason}"));
+    }
+    if reason == ReasonKind::WorkerAgreed && (busy || !world.has_agreed(id)) {
+        return Some(format!("{id} is ended as one that agreed; busy: {busy}"));
     }
     let runs = world
         .state(id)

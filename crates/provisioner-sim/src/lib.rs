@@ -2,7 +2,7 @@
 //!
 //! [`world`] misbehaves as EC2 does, by chance from one seed ([`chance`]) or on demand ([`faults`]);
 //! [`driver`] is the loop around an engine, with a disk and crashes; [`judge`] holds every step against
-//! what must hold, in worlds by chance ([`random`]) too; [`wire`] is the world in EC2's own protocol. Same
+//! what must hold, in worlds by chance ([`random`]) too; [`replay`] has it serve a load; [`wire`] is the world in EC2's own protocol. Same
 //! seed, same run, to the byte. Nothing in here speaks to a network or reads a clock.
 //!
 //! Beside it stands a smaller and much faster one, for measuring policies: a [`load`] is run by one
@@ -38,6 +38,7 @@ pub mod load;
 pub mod loopback;
 pub mod queue;
 pub mod random;
+pub mod replay;
 pub mod report;
 pub mod sabotage;
 pub mod script;

@@ -22,11 +22,11 @@ use provisioner::observed::KeyPair;
 use provisioner::settings::{Limits, Settings};
 
 use crate::chance::Chance;
-use crate::deployment::{mins, secs, settings, start, worker_type};
+use crate::deployment::{mins, secs, settings, start, worker_server, worker_type};
 use crate::faults::Faults;
 use crate::queue::Knowledge;
-use crate::world::World;
 use crate::world::throttle::Throttle;
+use crate::world::{Habits, World};
 
 pub use case::{Case, NoCase};
 pub use meddle::{Meddled, Meddling};
@@ -61,17 +61,17 @@ pub struct Chaos {
 
 /// How the process runs in the world of a seed.
 #[derive(Clone, Copy, Debug)]
-pub struct Habits {
+pub struct Process {
     /// Its soft state is on disk after each round.
     pub saves_memory: bool,
     /// A time between effects.
     pub pace: Duration,
 }
 
-impl Habits {
-    /// Those of a seed.
+impl Process {
+    /// That of a seed.
     pub fn of(case: &Case) -> Self {
-        let mut chance = Chance::stream(case.seed, "habits");
+        let mut chance = Chance::stream(case.seed, "process");
         Self { saves_memory: chance.percent(60), pace: secs(chance.below(3)) }
     }
 }
@@ -82,6 +82,9 @@ pub fn world(case: &Case) -> (World, Chaos) {
     let mut chance = Chance::stream(seed, "what happens");
     let mut settings = some_settings(&mut chance);
     choose_policies(&mut settings, seed);
+    // Workers of every third world ask before they stop.
+    let mut asks = Chance::stream(seed, "asking");
+    settings.server.workers = asks.percent(33).then(worker_server);
     let settings = Arc::new(settings);
     let knowledge = one_of(
         &mut chance,
@@ -106,6 +109,14 @@ pub fn world(case: &Case) -> (World, Chaos) {
     let clock_off = if case.has("clock") { clock_off } else { Duration::ZERO };
     let chaos = Chaos { case: case.clone(), rounds: 0, ends, clock_off, happened: BTreeSet::new() };
     (world, chaos)
+}
+
+/// How workers that ask keep to what they are told, in the world of a seed.
+pub fn habits(seed: u64) -> Habits {
+    let mut rng = Chance::stream(seed, "habits");
+    let mut some = |most: u64| if rng.percent(50) { 0 } else { rng.below(most + 1) };
+    let every = secs(10 + some(30));
+    Habits { every, goes_on: some(40), dawdles: some(40), ends_itself: some(100) }
 }
 
 /// One of several things, each as likely.

@@ -5,6 +5,7 @@
 //! drawn from one seed, a stream per purpose. Nothing in here can be mistaken for AWS: its ids
 //! (`i-sim…`, `sir-sim…`) and its account are none that AWS issues.
 
+mod asking;
 mod calls;
 mod demand;
 mod events;
@@ -12,6 +13,7 @@ mod instances;
 mod look;
 pub mod pools;
 mod requests;
+mod shown;
 pub mod throttle;
 pub mod trace;
 mod truth;
@@ -34,8 +36,10 @@ use crate::faults::Faults;
 use crate::queue::{Knowledge, Queue};
 use events::{Event, Events};
 use pools::Pools;
+use shown::Shown;
 use throttle::Throttle;
 
+pub use asking::{Asking, Habits};
 pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
 pub(crate) use instances::NOTICE;
@@ -116,6 +120,8 @@ pub struct World {
     pub boot: Boot,
     /// Who gets the next task.
     pub waking: Waking,
+    /// Where workers ask whether to stop, if they may.
+    pub asking: Option<Asking>,
     /// Throttling by token buckets, where it is wanted.
     pub throttle: Option<Throttle>,
     /// Records per page of a describe call, at most.
@@ -130,6 +136,7 @@ pub struct World {
     /// Calls answered in EC2's protocol.
     answered: u64,
     events: Events,
+    shown: Shown,
     /// Machines that are up and have room for a task, per worker type: idle since when, and the number.
     free_workers: BTreeMap<WorkerTypeName, BTreeSet<(Timestamp, usize)>>,
     ended: Bill,
@@ -142,6 +149,7 @@ pub struct World {
     wakes: Chance,
     /// What the queue says.
     says: Chance,
+    asks: Chance,
     /// What becomes of calls; also for drivers, who share it with them.
     pub(crate) network: Chance,
 }
@@ -168,6 +176,7 @@ impl World {
             unknown_profiles: BTreeSet::new(),
             boot: Boot::Between(Duration::from_secs(20), Duration::from_secs(90)),
             waking: Waking::default(),
+            asking: None,
             throttle: None,
             page: look::PAGE,
             violations: Vec::new(),
@@ -176,6 +185,7 @@ impl World {
             tokens: HashMap::new(),
             answered: 0,
             events: Events::default(),
+            shown: Shown::default(),
             free_workers: BTreeMap::new(),
             ended: Bill::default(),
             left_out: false,
@@ -184,6 +194,7 @@ impl World {
             lag: Chance::stream(seed, "lag"),
             wakes: Chance::stream(seed, "wakes"),
             says: Chance::stream(seed, "says"),
+            asks: Chance::stream(seed, "asks"),
             network: Chance::stream(seed, "network"),
         }
     }
@@ -195,6 +206,13 @@ impl World {
             self.happen(event);
         }
         self.now = self.now.max(to);
+    }
+
+    /// Whether a look now, by who keeps a look, would show what the last one did. Not where looks fail or
+    /// shift by chance: then another look changes what happens to later calls.
+    pub(crate) fn shows_the_same(&self) -> bool {
+        let nothing_new = self.shown.next_at().is_none_or(|at| at > self.now);
+        nothing_new && self.throttle.is_none() && self.faults.spare_calls()
     }
 
     /// When something happens next by itself.
@@ -221,6 +239,8 @@ impl World {
             Event::Up(machine) => self.worker_starts(machine),
             Event::Finished(task, machine) => self.task_ends(task, machine),
             Event::Idle(machine) => self.worker_tires(machine),
+            Event::Ask(machine) => self.worker_asks(machine),
+            Event::Stopping(machine) => self.worker_stops(machine),
             // No more of them once the fault has ended.
             Event::Notice(machine) if self.faults.interrupted > 0 => self.give_notice(machine),
             Event::Notice(_) => {}

@@ -14,6 +14,14 @@ pub fn after(at: Timestamp, time: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// `at` and `time` earlier, or the first representable instant.
+pub fn before(at: Timestamp, time: Duration) -> Timestamp {
+    SignedDuration::try_from(time)
+        .ok()
+        .and_then(|time| at.checked_sub(time).ok())
+        .unwrap_or(Timestamp::MIN)
+}
+
 /// How long before `now` it was; zero if it lies ahead (clocks differ between machines).
 pub fn age(at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(at)).unwrap_or(Duration::ZERO)

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::{self, Call, Client};
 use crate::clock;
-use crate::engine::{Effect, Engine, LedgerFound, Outcome, Plan, Report, Start};
+use crate::engine::{Desk, Effect, Engine, LedgerFound, Outcome, Plan, Report, Start};
 use crate::ids::KeyName;
 use crate::settings::Settings;
 use crate::snapshot::{self, Snapshot};
@@ -51,6 +51,8 @@ pub struct Daemon<S> {
     source: S,
     clock: Clock,
     engine: Engine,
+    /// Where workers ask whether to stop.
+    desk: Option<Desk>,
     resolver: Resolver,
     reporter: Reporter,
     prices: PriceWatch,
@@ -139,10 +141,22 @@ impl<S: DemandSource> Daemon<S> {
         };
         let start =
             Start { ledger: found, memory: state_dir.read_memory().unwrap_or_default(), nonce };
+        let secret = match &settings.server.workers {
+            Some(_) => Some(locked.stop_secret()?),
+            None => None,
+        };
         let state = State::Locked(locked);
         // Nothing depends on it: one that cannot be read is begun anew.
         let record = state_dir.read_record().ok().flatten().unwrap_or_default();
-        Ok(Self::new(settings, key_name, client, source, (start, clock), state, record))
+        let mut daemon =
+            Self::new(settings, key_name, client, source, (start, clock), state, record);
+        daemon.desk = secret.map(|secret| daemon.engine.listen(secret, clock.now()));
+        Ok(daemon)
+    }
+
+    /// Where workers ask whether to stop, if they may (`server.worker-listen`).
+    pub fn desk(&self) -> Option<&Desk> {
+        self.desk.as_ref()
     }
 
     /// Only looks: the ledger is read, nothing is written, and rounds end with their plan.
@@ -180,6 +194,7 @@ impl<S: DemandSource> Daemon<S> {
             source,
             clock,
             engine,
+            desk: None,
             resolver,
             reporter,
             prices,

@@ -14,17 +14,23 @@
 mod capacity;
 mod check;
 mod decide;
+mod desk;
 mod effect;
+mod group;
 mod in_flight;
 mod index;
 mod join;
 mod limits;
+mod lookup;
 mod memory;
+mod offers;
 mod options;
 mod plan;
+mod quiet;
 mod round;
 mod settle;
 mod shed;
+mod standing;
 mod token;
 mod waiting;
 mod wishes;
@@ -40,10 +46,13 @@ use crate::demand::{Demand, Running};
 use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
 use crate::launch::ResolvedWorkerType;
 use crate::ledger::Ledger;
+use crate::look::{Look, Watch};
 use crate::observed::{KeyPair, Observation};
 use crate::settings::Settings;
+use crate::stop_secret::StopSecret;
 
 pub use capacity::{Machines, Usage};
+pub use desk::{Answer, Desk, DeskCounts, LEASE, Unheard, Word};
 pub use effect::{Effect, GrantedRequest, Outcome};
 pub use memory::{
     Cancelling, CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent,
@@ -54,9 +63,11 @@ pub(crate) use round::Launch;
 pub use round::{Executed, Report, Result as ExecutedResult};
 
 use decide::{Decide, Decided};
-use index::{Index, Startup};
+use desk::Book;
+use group::{Group, Startup};
+use index::Index;
 use round::Round;
-use settle::Settle;
+use settle::{Settle, Settled};
 use token::Tokens;
 
 /// The longest pause after failed rounds.
@@ -86,6 +97,16 @@ pub enum LedgerFound {
     AssumedClean,
 }
 
+/// What was told of something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Nothing,
+    /// What changed.
+    Changes,
+    All,
+}
+
 /// The state machine.
 #[derive(Debug)]
 pub struct Engine {
@@ -98,7 +119,8 @@ pub struct Engine {
     index: Index,
     seen_by_intent: BTreeMap<ClientToken, u32>,
     demand: Result<Demand, String>,
-    fresh_demand: bool,
+    /// What was told of the demand since the last recount.
+    demand_told: Told,
     /// Worker types that tasks waited for at the look before.
     waited: BTreeSet<WorkerTypeName>,
     resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
@@ -107,7 +129,15 @@ pub struct Engine {
     /// Worker types of which an instance came up since the demand was last known.
     came_up: BTreeSet<WorkerTypeName>,
     tokens: Tokens,
+    /// Where workers ask whether to stop.
+    desk: Desk,
+    /// Whether machines were counted by what workers said.
+    had_heard: bool,
+    /// Whether the index stands for a whole look under the configuration in force.
+    may_follow: bool,
     round: Option<Round>,
+    /// The last round did nothing and had nothing to say.
+    was_quiet: bool,
     throttled_rounds: u32,
     failed_rounds: u32,
 }
@@ -134,17 +164,37 @@ impl Engine {
             index: Index::default(),
             seen_by_intent: BTreeMap::new(),
             demand: Err("not read yet".to_owned()),
-            fresh_demand: false,
+            demand_told: Told::Nothing,
             waited: BTreeSet::new(),
             resolved: BTreeMap::new(),
             tagged_lately: BTreeMap::new(),
             settle_notes: Vec::new(),
             came_up: BTreeSet::new(),
             tokens: Tokens::new(start.nonce),
+            desk: Desk::default(),
+            had_heard: false,
+            may_follow: false,
             round: None,
+            was_quiet: false,
             throttled_rounds: 0,
             failed_rounds: 0,
         }
+    }
+
+    /// Lets workers ask whether to stop, by tokens made with `secret`. Returns where.
+    ///
+    /// A process before this one may have told some to stop: if there were machines, nobody is told so
+    /// again before that has lapsed.
+    pub fn listen(&mut self, secret: StopSecret, now: Timestamp) -> Desk {
+        let promised = !self.memory.machines.is_empty();
+        let closed_until = promised.then(|| clock::after(now, LEASE));
+        self.desk.book().open(secret, closed_until);
+        self.desk.clone()
+    }
+
+    /// Where workers ask whether to stop; nobody is heard there before [`Engine::listen`].
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Goes on under another configuration of the same key-name, from the next observation on. What is
@@ -153,6 +203,7 @@ impl Engine {
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
         self.memory.reconcile(&settings);
         let before = std::mem::replace(&mut self.settings, settings);
+        self.may_follow = false;
         self.resolved.retain(|name, _| self.settings.starts_alike(&before, name));
     }
 
@@ -199,14 +250,49 @@ impl Engine {
     pub fn observe(&mut self, observation: &Observation, now: Timestamp) {
         // All of it is made anew: the old one need not be held beside the new one.
         let key_pair = std::mem::take(&mut self.index).key_pair;
-        let settle = Settle {
+        let settled = self.settle(now).run(observation, key_pair);
+        self.settled(settled, now);
+        self.may_follow = true;
+    }
+
+    /// Takes in what a complete look shows otherwise than the one taken in before. Work proportional to
+    /// that, with the same result as [`observe`](Self::observe).
+    pub fn follow(&mut self, look: &mut Look, now: Timestamp) {
+        let stepped_back = self.memory.spent.counted_to.is_some_and(|at| now < at);
+        if !self.may_follow || stepped_back {
+            return self.observe(&look.whole(), now);
+        }
+        let changes = look.changes(&self.watch());
+        let index = std::mem::take(&mut self.index);
+        let settled = self.settle(now).run_changes(&changes, index);
+        self.settled(settled, now);
+    }
+
+    /// Takes in all of the next look, by whatever way it comes.
+    pub fn look_anew(&mut self) {
+        self.may_follow = false;
+    }
+
+    /// What must be shown of each look, though nothing about it changes.
+    fn watch(&self) -> Watch {
+        Watch {
+            spot_requests: self.tracked(),
+            instances: self.memory.ended.keys().chain(&self.index.recheck).cloned().collect(),
+            intents: self.ledger.intents.keys().cloned().collect(),
+        }
+    }
+
+    fn settle(&mut self, now: Timestamp) -> Settle<'_> {
+        Settle {
             settings: &self.settings,
             key_name: &self.key_name,
             ledger: &mut self.ledger,
             memory: &mut self.memory,
             now,
-        };
-        let settled = settle.run(observation, key_pair);
+        }
+    }
+
+    fn settled(&mut self, settled: Settled, now: Timestamp) {
         self.index = settled.index;
         self.seen_by_intent = settled.seen_by_intent;
         self.ledger_dirty |= settled.ledger_changed;
@@ -222,12 +308,52 @@ impl Engine {
             .as_ref()
             .map_or_else(|_| BTreeSet::new(), |before| before.pending.keys().cloned().collect());
         self.demand = demand;
-        self.fresh_demand = true;
+        self.demand_told = Told::All;
+    }
+
+    /// Takes in what the queue wants, where of the running tasks' instances it has only those of which the
+    /// number of tasks changed since the demand before (none: 0). Returns whether that could be done: not
+    /// unless the demand before was known as well as this one, by instance.
+    #[must_use]
+    pub fn follow_demand(&mut self, mut demand: Demand) -> bool {
+        let (Ok(before), Running::ByInstance { instances: changed, .. }) =
+            (&mut self.demand, &mut demand.running)
+        else {
+            return false;
+        };
+        let Running::ByInstance { instances, .. } = &mut before.running else { return false };
+        let mut instances = std::mem::take(instances);
+        for (id, n) in std::mem::take(changed) {
+            self.index.touch(&id);
+            if n == 0 {
+                instances.remove(&id);
+            } else {
+                instances.insert(id, n);
+            }
+        }
+        *changed = instances;
+        self.waited = before.pending.keys().cloned().collect();
+        self.demand = Ok(demand);
+        if self.demand_told == Told::Nothing {
+            self.demand_told = Told::Changes;
+        }
+        true
     }
 
     /// Decides a round from what was taken in.
     pub fn begin_round(&mut self, now: Timestamp) -> &Plan {
-        self.recount(now);
+        // What is promised until the round is decided is promised on account of the one before.
+        let desk = self.desk.clone();
+        let mut book = desk.book();
+        let lapsed = book.lapse(now);
+        self.settle_notes.extend(lapsed.into_iter().map(|(name, n)| {
+            let text = format!(
+                "{n} workers were told to stop and did not say that they do within {}; they count again",
+                clock::show(LEASE)
+            );
+            Note::new(Some(&name), NoteKind::PromiseLapsed, text)
+        }));
+        self.recount(&mut book, now);
         let in_flight = in_flight::count(
             &self.ledger,
             &self.seen_by_intent,
@@ -241,9 +367,12 @@ impl Engine {
                 &self.index,
                 &in_flight,
                 self.demand.as_ref().ok(),
-                self.throttled_rounds == 0,
+                &wishes::Terms {
+                    calls_pass: self.throttled_rounds == 0,
+                    consent: |name: &WorkerTypeName| book.consent(name, now),
+                    now,
+                },
                 &mut self.memory,
-                now,
             );
             let decide = Decide {
                 settings: &self.settings,
@@ -259,7 +388,11 @@ impl Engine {
             };
             let mut decided = decide.run();
             let violations = check::check(&decide, &decided);
+            if book.is_open() {
+                offers::renew(&decide, &mut book);
+            }
             if !violations.is_empty() {
+                book.close();
                 let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
                 let Decided { plan, goals, repeats } = &mut decided;
                 plan.notes.push(Note::new(
@@ -282,13 +415,20 @@ impl Engine {
         &self.round.insert(round).plan
     }
 
-    fn recount(&mut self, now: Timestamp) {
+    fn recount(&mut self, book: &mut Book, now: Timestamp) {
         let unknown = Running::Unknown;
         let running = self.demand.as_ref().map_or(&unknown, |demand| &demand.running);
         let settings = &self.settings;
+        let has_heard = book.has_heard();
+        if has_heard || self.had_heard {
+            // What they said may have grown old.
+            self.index.groups_mut().for_each(Group::ask_whole_recount);
+        }
+        self.had_heard = has_heard;
+        let told = std::mem::take(&mut self.demand_told);
+        let (fresh, told) = (told != Told::Nothing, told != Told::All);
         let claimed =
-            self.index.recount(settings, running, self.fresh_demand, &mut self.memory, now);
-        self.fresh_demand = false;
+            self.index.recount(settings, running, fresh, told, &mut self.memory, book, now);
         // Only where tasks waited just before: else the worker may have been ready for long when one came.
         for (name, group) in &mut self.index.types {
             let started = group.take_started();
@@ -323,10 +463,11 @@ impl Engine {
             let pending = self.demand.as_ref().ok().and_then(|demand| demand.pending.get(name));
             let keeps_minimum =
                 settings.worker_types.get(name).is_some_and(|it| it.min_instances > 0);
+            // Workers that ask are believed to be free, as those that keep the minimum are.
             let presumed = match running {
                 Running::Counted { .. } => true,
-                Running::ByInstance { .. } => keeps_minimum,
-                Running::Unknown => false,
+                Running::ByInstance { .. } => keeps_minimum || book.has_heard(),
+                Running::Unknown => book.has_heard(),
             };
             let waiting = presumed
                 && pending.is_some_and(|pending| pending.count > 0)
@@ -334,15 +475,28 @@ impl Engine {
             if waiting {
                 if !self.memory.unclaimed_since.contains_key(name) {
                     self.memory.unclaimed_since.insert(name.clone(), now);
-                    group.touch();
+                    group.ask_recount();
                     changed = true;
                 }
             } else {
                 self.memory.unclaimed_since.remove(name);
             }
         }
+        // Machines that were told to stop and have not said that they do are there for tasks that wait.
+        if has_heard {
+            let demand = self.demand.as_ref().ok();
+            let types = &self.index.types;
+            changed |= book.withdraw(|name| match (demand, types.get(name)) {
+                (Some(demand), Some(group)) => offers::is_short(demand, name, group, settings),
+                (Some(_), None) => false,
+                (None, _) => true,
+            });
+            if changed {
+                self.index.groups_mut().for_each(Group::ask_whole_recount);
+            }
+        }
         if changed {
-            let _ = self.index.recount(settings, running, false, &mut self.memory, now);
+            let _ = self.index.recount(settings, running, false, true, &mut self.memory, book, now);
         }
         let long_ago =
             |penalty: &CoolDown| clock::age(penalty.until(), now) > Duration::from_mins(10);
@@ -353,6 +507,7 @@ impl Engine {
     /// Ends a round that could not be decided, because EC2 could not be observed. Returns when to try again.
     pub fn round_failed(&mut self, now: Timestamp) -> Timestamp {
         self.round = None;
+        self.desk.book().close();
         self.failed_rounds = self.failed_rounds.saturating_add(1);
         self.pause(self.failed_rounds, LONGEST_FAILURE_PAUSE, now)
     }

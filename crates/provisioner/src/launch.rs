@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClientToken, InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
 use crate::money::UsdPerHour;
+use crate::user_data::Rendered;
 
 /// The key of the tag that names the owner of a resource.
 pub const TAG_KEY_NAME: &str = "provisioner:key-name";
@@ -215,9 +216,9 @@ pub struct ResolvedWorkerType {
     pub image_id: String,
     /// Security group ids.
     pub security_group_ids: Vec<String>,
-    /// User data with its templates filled in, base64 as EC2 takes it.
-    #[serde(default, skip_serializing)]
-    pub user_data: Option<String>,
+    /// User data with its templates filled in.
+    #[serde(skip)]
+    pub user_data: Option<Rendered>,
     /// Where to launch, in order; never empty. Every instance type is tried in each.
     pub placements: Vec<ResolvedPlacement>,
 }

@@ -117,6 +117,12 @@ impl Usd {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// `n` times this amount.
+    #[must_use]
+    pub const fn times(self, n: u64) -> Self {
+        Self(self.0.saturating_mul(n))
+    }
+
     /// What is left of this after `other`; nothing, if that is more.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
 use crate::money::{Usd, UsdPerHour};
 use crate::policy::Policy;
-use crate::user_data::{UserData, UserDataError, Variables};
+use crate::user_data::{Asking, Rendered, UserData, UserDataError, Variables};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,14 +32,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns the user data of a worker type as it is to be sent (before base64), a template filled
-    /// in. `region` is the one in force, which the SDK may have said. `None`: the type has none, or
+    /// Returns the user data of a worker type with a template filled in, but for the stop token. `region` is the one in force, which the SDK may have said. `None`: the type has none, or
     /// is not configured.
     pub fn render_user_data(
         &self,
         worker_type: &WorkerTypeName,
         region: &str,
-    ) -> Result<Option<Vec<u8>>, UserDataError> {
+    ) -> Result<Option<Rendered>, UserDataError> {
         let Some(settings) = self.worker_types.get(worker_type) else { return Ok(None) };
         let Some(user_data) = &settings.user_data else { return Ok(None) };
         let variables = Variables {
@@ -48,6 +47,7 @@ impl Settings {
             region,
             queue_url: &self.queue.base_url,
             idle_timeout: settings.idle_timeout,
+            asking: self.server.asking(),
         };
         user_data.render(&variables).map(Some)
     }
@@ -55,7 +55,10 @@ impl Settings {
     /// Whether what a worker type names in AWS, and its user data, are the same under `other`.
     pub(crate) fn starts_alike(&self, other: &Self, name: &WorkerTypeName) -> bool {
         let (mine, theirs) = (self.worker_types.get(name), other.worker_types.get(name));
-        mine.is_some() && mine == theirs && self.queue.base_url == other.queue.base_url
+        mine.is_some()
+            && mine == theirs
+            && self.queue.base_url == other.queue.base_url
+            && self.server.workers == other.server.workers
     }
 }
 
@@ -163,6 +166,32 @@ pub struct Server {
     pub listen: Option<std::net::SocketAddr>,
     /// Whether the user asked for that address. A default that is taken is a warning, not an error.
     pub listen_configured: bool,
+    /// Where workers may ask whether to stop; `None`: nowhere.
+    pub workers: Option<WorkerServer>,
+}
+
+/// `server.worker-listen` and `server.worker-url`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerServer {
+    /// Where to listen.
+    pub listen: std::net::SocketAddr,
+    /// By which URL workers ask, its path included and without a slash at the end. `None`: the address
+    /// is none they can reach, and nothing else was told.
+    pub stop_url: Option<String>,
+}
+
+impl Server {
+    /// The path under which workers ask. `/INSTANCE-ID/should-stop` is added.
+    pub const WORKERS: &str = "/v1/workers";
+
+    /// What user data tells workers about asking.
+    pub fn asking(&self) -> Asking<'_> {
+        match &self.workers {
+            None => Asking::Off,
+            Some(WorkerServer { stop_url: None, .. }) => Asking::Nowhere,
+            Some(WorkerServer { stop_url: Some(url), .. }) => Asking::At(url),
+        }
+    }
 }
 
 /// `[worker-types.NAME]`.

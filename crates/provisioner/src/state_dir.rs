@@ -2,8 +2,9 @@
 //!
 //! `<state-dir>/<account>-<region>-<key-name>/` holds `lock`, `ledger.json` (what was asked of EC2 and
 //! is not yet seen; never guessed, never overwritten when damaged), `memory.json` (soft state that
-//! may be lost at no more than a few needless attempts) and `last-round.json` (what is told of the last
-//! round; nothing depends on it). Writing needs the lock, and so has a type of
+//! may be lost at no more than a few needless attempts), `last-round.json` (what is told of the last
+//! round; nothing depends on it) and, where workers may ask to stop, `stop-secret.json` (what their tokens
+//! are made with). Writing needs the lock, and so has a type of
 //! its own, [`LockedStateDir`]; a [`StateDir`] alone only reads: it makes no directory and moves
 //! nothing, so that `plan` and `--dry-run` leave no trace.
 //!
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::ids::KeyName;
 use crate::ledger::Ledger;
 use crate::status::Record;
+use crate::stop_secret::StopSecret;
 
 mod error;
 mod file;
@@ -42,6 +44,10 @@ const MEMORY: Format =
 /// Written in every round, and only to be looked at: not worth waiting for the disk.
 const RECORD: Format =
     Format { name: "last-round.json", version: 1, field: "record", outlives_power: false };
+
+/// The file of what workers' tokens are made with.
+const STOP_SECRET: Format =
+    Format { name: "stop-secret.json", version: 1, field: "secret", outlives_power: true };
 
 /// The lock's file.
 const LOCK: &str = "lock";
@@ -233,10 +239,30 @@ impl LockedStateDir {
         file::replace(&self.dir.path.join(LEDGER.name), &LEDGER, ledger)
     }
 
-    /// Removes the ledger, the soft state, the last round and the directory, for `cleanup-aws`. What is not ours in there
-    /// (a damaged ledger kept aside) stays, and the directory with it.
+    /// Returns what workers' tokens are made with, and makes it where there is none. It is readable for
+    /// its owner alone, as everything here is. A damaged one is replaced: machines that were launched
+    /// with it are no longer believed, and end themselves after `idle-timeout`.
+    pub fn stop_secret(&self) -> Result<StopSecret, StateDirError> {
+        let path = self.dir.path.join(STOP_SECRET.name);
+        match file::read(&path, &STOP_SECRET)? {
+            Content::Whole(secret) => return Ok(secret),
+            Content::Absent => {}
+            Content::Damaged(why) => tracing::warn!(
+                error = why,
+                "workers launched before now are not believed when they ask to stop: `{}` is damaged: {why}",
+                path.display()
+            ),
+        }
+        let secret = StopSecret::generate()
+            .map_err(|error| StateDirError::io("make a secret for", &path, error.into()))?;
+        file::replace(&path, &STOP_SECRET, &secret)?;
+        Ok(secret)
+    }
+
+    /// Removes the ledger, the soft state, the last round, the secret and the directory, for
+    /// `cleanup-aws`. What is not ours in there (a damaged ledger kept aside) stays, and the directory with it.
     pub fn forget(&self) -> Result<(), StateDirError> {
-        for name in [LEDGER.name, MEMORY.name, RECORD.name, LOCK] {
+        for name in [LEDGER.name, MEMORY.name, RECORD.name, STOP_SECRET.name, LOCK] {
             let path = self.dir.path.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -1,11 +1,15 @@
 //! The user data of a worker type: the bytes as configured, and the template that fills in names.
 //!
-//! Deliberately not here: base64 (the adapter's) and gzip (nobody's; EC2 takes bytes).
+//! Deliberately not here: gzip (nobody's; EC2 takes bytes).
 
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::config::duration;
+use crate::stop_secret::StopSecret;
 
 /// What the configuration says to start a machine with.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,6 +41,55 @@ pub struct Variables<'a> {
     pub queue_url: &'a str,
     /// `${{ idle_timeout }}`: written in seconds, `900s`.
     pub idle_timeout: Duration,
+    /// `${{ stop_url }}` and `${{ stop_token }}`: where and whether workers ask to stop.
+    pub asking: Asking<'a>,
+}
+
+/// Whether workers may ask whether to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking<'a> {
+    /// Nobody listens to them.
+    Off,
+    /// Somebody does, but by which URL they reach it is not known.
+    Nowhere,
+    /// They ask here: without a slash at the end.
+    At(&'a str),
+}
+
+/// User data in which everything is filled in but what differs from launch to launch: the stop token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The token goes between them. Never empty.
+    pieces: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Rendered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rendered(<{} bytes>)", self.len())
+    }
+}
+
+impl Rendered {
+    /// Whether machines learn a stop token from it.
+    pub fn has_token(&self) -> bool {
+        self.pieces.len() > 1
+    }
+
+    /// The bytes that one launch sends, before base64.
+    pub fn with_token(&self, token: &str) -> Vec<u8> {
+        self.pieces.join(token.as_bytes())
+    }
+
+    /// What one launch sends, as EC2 takes it.
+    pub fn to_base64(&self, token: &str) -> String {
+        STANDARD.encode(self.with_token(token))
+    }
+
+    /// In bytes, before base64.
+    fn len(&self) -> usize {
+        let tokens = self.pieces.len().saturating_sub(1) * StopSecret::TOKEN_LEN;
+        self.pieces.iter().map(Vec::len).sum::<usize>() + tokens
+    }
 }
 
 /// User data that cannot be sent.
@@ -60,6 +113,20 @@ pub enum UserDataError {
         "the user data uses `key_name`, but there is no `provisioner.key-name` (run setup-aws)"
     )]
     NoKeyName,
+    /// A name that means something only where workers may ask.
+    #[error(
+        "the user data uses `{name}`, but `server.worker-listen` is not set: nobody would answer"
+    )]
+    NobodyListens {
+        /// The name.
+        name: &'static str,
+    },
+    /// `${{ stop_url }}` where `server.worker-listen` does not tell it.
+    #[error(
+        "the user data uses `stop_url`, and `server.worker-listen` names no address that workers can \
+         reach: set `server.worker-url` to the URL they should use"
+    )]
+    NoWorkerUrl,
     /// More than EC2 takes.
     #[error("the user data has {len} bytes; EC2 takes at most {} (16 KiB)", UserData::MAX_LEN)]
     TooLong {
@@ -68,7 +135,9 @@ pub enum UserDataError {
     },
 }
 
-const NAMES: [&str; 5] = ["key_name", "worker_type", "region", "queue_url", "idle_timeout"];
+const NAMES: [&str; 7] =
+    ["key_name", "worker_type", "region", "queue_url", "idle_timeout", "stop_url", STOP_TOKEN];
+const STOP_TOKEN: &str = "stop_token";
 const OPEN: &[u8] = b"${{";
 const CLOSE: &[u8] = b"}}";
 
@@ -77,10 +146,11 @@ impl UserData {
     /// EC2 instance with user data input").
     pub const MAX_LEN: usize = 16 * 1024;
 
-    /// Returns the bytes to send (before base64).
-    pub fn render(&self, variables: &Variables<'_>) -> Result<Vec<u8>, UserDataError> {
+    /// Fills in a template.
+    pub fn render(&self, variables: &Variables<'_>) -> Result<Rendered, UserDataError> {
         let Self { raw, template } = self;
-        let rendered = if *template { fill_in(raw, variables)? } else { raw.clone() };
+        let pieces = if *template { fill_in(raw, variables)? } else { vec![raw.clone()] };
+        let rendered = Rendered { pieces };
         if rendered.len() > Self::MAX_LEN {
             return Err(UserDataError::TooLong { len: rendered.len() });
         }
@@ -88,8 +158,9 @@ impl UserData {
     }
 }
 
-/// Works on bytes: user data need not be UTF-8.
-fn fill_in(raw: &[u8], variables: &Variables<'_>) -> Result<Vec<u8>, UserDataError> {
+/// Works on bytes: user data need not be UTF-8. A piece ends where the stop token goes.
+fn fill_in(raw: &[u8], variables: &Variables<'_>) -> Result<Vec<Vec<u8>>, UserDataError> {
+    let mut pieces = Vec::new();
     let mut out = Vec::with_capacity(raw.len());
     let mut at = 0;
     while let Some(open) = find(&raw[at..], OPEN) {
@@ -100,11 +171,18 @@ fn fill_in(raw: &[u8], variables: &Variables<'_>) -> Result<Vec<u8>, UserDataErr
         };
         out.extend_from_slice(&raw[at..at + open]);
         let name = String::from_utf8_lossy(&raw[name_at..name_at + len]);
-        out.extend_from_slice(value_of(name.trim(), variables)?.as_bytes());
+        match name.trim() {
+            STOP_TOKEN if variables.asking == Asking::Off => {
+                return Err(UserDataError::NobodyListens { name: STOP_TOKEN });
+            }
+            STOP_TOKEN => pieces.push(std::mem::take(&mut out)),
+            name => out.extend_from_slice(value_of(name, variables)?.as_bytes()),
+        }
         at = name_at + len + CLOSE.len();
     }
     out.extend_from_slice(&raw[at..]);
-    Ok(out)
+    pieces.push(out);
+    Ok(pieces)
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -112,13 +190,18 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 }
 
 fn value_of(name: &str, variables: &Variables<'_>) -> Result<String, UserDataError> {
-    let Variables { key_name, worker_type, region, queue_url, idle_timeout } = variables;
+    let Variables { key_name, worker_type, region, queue_url, idle_timeout, asking } = variables;
     match name {
         "key_name" => key_name.map(str::to_owned).ok_or(UserDataError::NoKeyName),
         "worker_type" => Ok((*worker_type).to_owned()),
         "region" => Ok((*region).to_owned()),
         "queue_url" => Ok((*queue_url).to_owned()),
         "idle_timeout" => Ok(duration::in_seconds(*idle_timeout)),
+        "stop_url" => match asking {
+            Asking::At(url) => Ok((*url).to_owned()),
+            Asking::Nowhere => Err(UserDataError::NoWorkerUrl),
+            Asking::Off => Err(UserDataError::NobodyListens { name: "stop_url" }),
+        },
         _ => Err(UserDataError::UndefinedName { name: name.to_owned() }),
     }
 }
@@ -133,12 +216,13 @@ mod tests {
         region: "us-west-2",
         queue_url: "http://localhost:8314/0.1.0",
         idle_timeout: Duration::from_mins(15),
+        asking: Asking::At("http://10.0.0.1:3001/v1/workers"),
     };
 
     fn render(raw: &str) -> Result<String, UserDataError> {
         UserData { raw: raw.into(), template: true }
             .render(&VARIABLES)
-            .map(|bytes| String::from_utf8(bytes).unwrap())
+            .map(|rendered| String::from_utf8(rendered.with_token("TOKEN")).unwrap())
     }
 
     #[test]
@@ -151,6 +235,48 @@ mod tests {
         for name in NAMES {
             assert!(render(&format!("${{{{ {name} }}}}")).is_ok(), "{name}");
         }
+    }
+
+    #[test]
+    fn the_stop_token_differs_from_launch_to_launch() {
+        let data = |raw: &str| UserData { raw: raw.into(), template: true };
+        let rendered = data("a ${{ stop_url }} ${{ stop_token }}${{stop_token}} b");
+        let rendered = rendered.render(&VARIABLES).unwrap();
+        assert!(rendered.has_token());
+        let sent = |token: &str| String::from_utf8(rendered.with_token(token)).unwrap();
+        assert_eq!(sent("x"), "a http://10.0.0.1:3001/v1/workers xx b");
+        assert_eq!(sent("y"), "a http://10.0.0.1:3001/v1/workers yy b");
+        assert_eq!(rendered.to_base64("x"), "YSBodHRwOi8vMTAuMC4wLjE6MzAwMS92MS93b3JrZXJzIHh4IGI=");
+        assert_eq!(format!("{rendered:?}"), "Rendered(<164 bytes>)");
+        assert!(!data("a").render(&VARIABLES).unwrap().has_token());
+    }
+
+    #[test]
+    fn the_example_tells_workers_all_they_need() {
+        let raw = include_bytes!("../../../examples/should-stop.sh").to_vec();
+        let rendered = UserData { raw, template: true }.render(&VARIABLES).unwrap();
+        let sent = String::from_utf8(rendered.with_token("TOKEN")).unwrap();
+        for line in [
+            "STOP_URL='http://10.0.0.1:3001/v1/workers'",
+            "STOP_TOKEN='TOKEN'",
+            "IDLE_TIMEOUT='900s'",
+        ] {
+            assert!(sent.lines().any(|it| it == line), "{line}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_ask_where_nobody_listens() {
+        let render = |raw: &str, asking| {
+            let data = UserData { raw: raw.into(), template: true };
+            data.render(&Variables { asking, ..VARIABLES }).map(drop)
+        };
+        for name in ["stop_url", "stop_token"] {
+            let raw = format!("${{{{ {name} }}}}");
+            assert_eq!(render(&raw, Asking::Off), Err(UserDataError::NobodyListens { name }));
+        }
+        assert_eq!(render("${{ stop_url }}", Asking::Nowhere), Err(UserDataError::NoWorkerUrl));
+        assert_eq!(render("${{ stop_token }}", Asking::Nowhere), Ok(()));
     }
 
     #[test]
@@ -168,7 +294,7 @@ mod tests {
     fn without_template_the_bytes_stay() {
         let raw = vec![0xff, b'$', b'{', b'{', b' ', 0];
         let data = UserData { raw: raw.clone(), template: false };
-        assert_eq!(data.render(&VARIABLES).unwrap(), raw);
+        assert_eq!(data.render(&VARIABLES).unwrap().with_token("TOKEN"), raw);
     }
 
     #[test]
@@ -185,6 +311,14 @@ mod tests {
         assert!(render(&exact).is_ok());
         let grows = format!("{}${{{{ queue_url }}}}", "x".repeat(UserData::MAX_LEN - 16));
         assert_eq!(render(&grows), Err(UserDataError::TooLong { len: UserData::MAX_LEN + 11 }));
+    }
+
+    #[test]
+    fn the_limit_counts_the_token() {
+        let room = UserData::MAX_LEN - StopSecret::TOKEN_LEN;
+        assert!(render(&format!("{}${{{{ stop_token }}}}", "x".repeat(room))).is_ok());
+        let over = format!("{}${{{{ stop_token }}}}", "x".repeat(room + 1));
+        assert_eq!(render(&over), Err(UserDataError::TooLong { len: UserData::MAX_LEN + 1 }));
     }
 
     #[test]

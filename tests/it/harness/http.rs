@@ -21,6 +21,11 @@ pub(crate) fn post(port: u16, path: &str, body: &str) -> io::Result<Response> {
     call("POST", port, path, JSON, body)
 }
 
+/// POSTs `body` with a bearer token.
+pub(crate) fn post_bearer(port: u16, path: &str, token: &str, body: &str) -> io::Result<Response> {
+    call("POST", port, path, &format!("{JSON}\r\nAuthorization: Bearer {token}"), body)
+}
+
 /// POSTs a form, signed for a service with a key as far as a stand-in looks.
 pub(crate) fn post_form(port: u16, credential: &str, body: &str) -> io::Result<Response> {
     let headers = format!(

@@ -113,7 +113,11 @@ pub enum KnowledgeArg {
     Pending,
     /// Also how many run; workers end themselves.
     Counts,
-    /// What every worker does; idle ones stop when asked.
+    /// Also on which workers; they end themselves.
+    Ids,
+    /// Also, idle workers ask every 30 s whether to stop, and stay up until they are told so.
+    Asking,
+    /// What every worker does; idle ones stop at once when they are told.
     #[default]
     Workers,
 }

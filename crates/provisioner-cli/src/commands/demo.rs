@@ -32,7 +32,7 @@ pub(crate) async fn demo(args: DemoArgs, mut context: Context) -> Result<ExitSta
     let demo = Stand::new(Demo::new(args.seed, args.length));
     if let Some(port) = args.serve_ec2 {
         let endpoint = demo.serve(port, &stop).await?;
-        context.notices.progress(&how_to_look(&endpoint));
+        context.notices.progress(how_to_look(&endpoint));
     }
     let pace = Pace { began: demo.lock().now(), started: Instant::now(), speed: args.speed };
     let json = context.globals.output == OutputFormat::Json;

@@ -38,7 +38,7 @@ mod with_aws {
     use crate::notify::Notifier;
     use crate::reload::reload_at;
     use crate::render::PlanView;
-    use crate::{load, notify, server, signals};
+    use crate::{load, notify, server, signals, workers};
 
     /// Between tries to learn which account this is, while AWS does not answer.
     const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -55,8 +55,9 @@ mod with_aws {
         let Some(connection) = connect(&settings, args.once, &stop, &mut notifier).await? else {
             return Ok(ExitStatus::DONE);
         };
-        let metrics = Arc::new(Metrics::new(connection.client.attempts().clone(), &settings));
+        let attempts = connection.client.attempts().clone();
         let daemon = open(&settings, connection, args)?;
+        let metrics = Arc::new(Metrics::new(attempts, daemon.desk().cloned(), &settings));
         let Some(hang_ups) = hang_ups else {
             return once(daemon, context, args, &stop).await;
         };
@@ -183,6 +184,10 @@ mod with_aws {
         };
         let listening = CancellationToken::new();
         let server = server::start(&settings.server, links, listening.clone()).await?;
+        if let (Some(workers), Some(desk)) = (&settings.server.workers, daemon.desk()) {
+            let links = workers::Links { desk: desk.clone(), wake: Arc::clone(&wake) };
+            workers::start(workers, links, listening.clone()).await?;
+        }
         let running = Box::pin(daemon.run(stop, &wake, |turn| {
             metrics.tell(&turn, Instant::now());
             tell.send_modify(|health| health.tell(&turn));

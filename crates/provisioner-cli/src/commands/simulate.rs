@@ -173,6 +173,8 @@ fn overridden(args: &SimulateArgs, mut setup: Setup) -> Setup {
     setup.knowledge = match args.knowledge {
         KnowledgeArg::Pending => Knowledge::Pending,
         KnowledgeArg::Counts => Knowledge::Counts,
+        KnowledgeArg::Ids => Knowledge::Ids,
+        KnowledgeArg::Asking => Knowledge::Asking,
         KnowledgeArg::Workers => Knowledge::Workers,
     };
     setup

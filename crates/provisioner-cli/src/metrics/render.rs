@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use provisioner::aws::AttemptCounts;
 use provisioner::demand::TaskWaits;
-use provisioner::engine::Usage;
+use provisioner::engine::{Desk, DeskCounts, Usage};
 use provisioner::refusal::RefusalClass;
 
 use super::{Metrics, Picture, process, seconds};
@@ -28,6 +28,7 @@ impl Metrics {
         let scrape = Scrape {
             picture: self.picture(),
             attempts: self.attempts.counts(),
+            asks: self.desk.as_ref().map(Desk::counts),
             started: self.started,
         };
         let mut registry = Registry::default();
@@ -43,6 +44,8 @@ impl Metrics {
 struct Scrape {
     picture: Arc<Picture>,
     attempts: AttemptCounts,
+    /// Absent where workers are not listened to.
+    asks: Option<DeskCounts>,
     started: Timestamp,
 }
 
@@ -52,6 +55,7 @@ impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut to = Families(encoder);
         self.loop_and_calls(&mut to)?;
+        self.asks(&mut to)?;
         self.tasks(&mut to)?;
         self.capacity(&mut to)?;
         self.process(&mut to)
@@ -101,6 +105,44 @@ impl Scrape {
             to.counter("provisioner_queue_reads", "Looks at the queue, one per round")?;
         for (outcome, count) in queue_reads {
             family.count(&[("outcome", outcome)], *count)?;
+        }
+        Ok(())
+    }
+
+    fn asks(&self, to: &mut Families<'_>) -> fmt::Result {
+        let Some(counts) = self.asks else { return Ok(()) };
+        let DeskCounts {
+            promised,
+            stayed,
+            busy,
+            agreed,
+            too_late,
+            lapsed,
+            withdrawn,
+            wrong_token,
+            no_such_instance,
+        } = counts;
+        let mut family = to.counter(
+            "provisioner_worker_asks",
+            "What workers said when they asked whether to stop, by what came of it",
+        )?;
+        for (outcome, count) in [
+            ("stop", promised),
+            ("stay", stayed),
+            ("busy", busy),
+            ("stopping", agreed),
+            ("too-late", too_late),
+            ("wrong-token", wrong_token),
+            ("no-such-instance", no_such_instance),
+        ] {
+            family.count(&[("outcome", outcome)], count)?;
+        }
+        let mut family = to.counter(
+            "provisioner_worker_promises_ended",
+            "Workers that were told to stop and did not, by why",
+        )?;
+        for (why, count) in [("lapsed", lapsed), ("withdrawn", withdrawn)] {
+            family.count(&[("why", why)], count)?;
         }
         Ok(())
     }

@@ -44,6 +44,9 @@ enum Event {
 /// nothing will come of them.
 const GIVE_UP: u64 = 86_400_000;
 
+/// Between two questions of an idle worker: as `examples/should-stop.sh` asks. In milliseconds.
+const ASKS_EVERY: u64 = 30_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Requested,
@@ -126,7 +129,7 @@ impl<'a> Fleet<'a> {
     fn new(load: &'a Load, setup: &'a Setup, policy: &'a Policy, seed: u64) -> Self {
         let told = policy.idle_timeout;
         // Who is asked when to stop need not decide it himself.
-        let asked = policy.lets_go() && setup.knowledge == Knowledge::Workers;
+        let asked = policy.lets_go() && setup.knowledge.workers_consent();
         let idle_timeout = if asked { told } else { Some(told.unwrap_or(setup.idle_timeout)) };
         Self {
             load,
@@ -449,11 +452,21 @@ impl<'a> Fleet<'a> {
         }
         if situation.workers_consent {
             for _ in 0..wish.let_go {
-                let Some(machine) = self.idle.pop_front() else { break };
+                let Some(place) = self.idle.iter().position(|it| self.asks(*it)) else { break };
+                let Some(machine) = self.idle.remove(place) else { break };
                 self.end(machine);
                 self.totals.stopped += 1;
             }
         }
+    }
+
+    /// Whether an idle worker can be told to stop now: where it has to ask, if it asked since the round
+    /// before.
+    fn asks(&self, machine: usize) -> bool {
+        let idle = self.now - self.machines[machine].since;
+        let asked = |idle: u64| idle / ASKS_EVERY;
+        self.setup.knowledge != Knowledge::Asking
+            || asked(idle) > asked(idle.saturating_sub(self.round))
     }
 
     /// What a round knows: the look, and what was done since.
@@ -472,7 +485,7 @@ impl<'a> Fleet<'a> {
             ..Situation::nothing(now)
         };
         match self.setup.knowledge {
-            Knowledge::Workers => {
+            Knowledge::Ids | Knowledge::Asking | Knowledge::Workers => {
                 let idle = look.idle.saturating_sub(stopped);
                 Situation {
                     running: Some(look.busy),
@@ -480,7 +493,7 @@ impl<'a> Fleet<'a> {
                     idle,
                     busy: look.busy,
                     free_slots: look.booting + idle,
-                    workers_consent: true,
+                    workers_consent: self.setup.knowledge.workers_consent(),
                     ..known
                 }
             }

@@ -141,10 +141,21 @@ fn a_first_task_may_take_longer() {
 #[test]
 fn without_knowledge_of_workers_they_end_themselves() {
     let tasks = [(0, 100), (0, 100), (400, 100)];
-    for knowledge in [Knowledge::Pending, Knowledge::Counts] {
+    for knowledge in [Knowledge::Pending, Knowledge::Counts, Knowledge::Ids] {
         let outcome = outcome(&Setup { knowledge, ..small() }, "adaptive", &tasks);
         assert_eq!((outcome.launches, billed(&outcome)), (3.0, 540), "{knowledge:?}");
     }
+}
+
+#[test]
+fn workers_that_ask_go_at_their_next_question() {
+    let setup = |knowledge| Setup { knowledge, ..small() };
+    let tasks = [(0, 100)];
+    // Of no worth to hold: told at once, it goes in the round after its task.
+    let policy = "adaptive:wait-cost=0";
+    let at_once = billed(&outcome(&setup(Knowledge::Workers), policy, &tasks));
+    let asked = billed(&outcome(&setup(Knowledge::Asking), policy, &tasks));
+    assert!(asked >= at_once + 20 && asked <= at_once + 40, "{asked}, not {at_once}");
 }
 
 #[test]

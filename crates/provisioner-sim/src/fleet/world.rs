@@ -126,20 +126,33 @@ pub enum Knowledge {
     Pending,
     /// Also how many run. Workers end themselves.
     Counts,
-    /// What every worker does, and idle ones stop when asked.
+    /// Also on which workers. They end themselves.
+    Ids,
+    /// Idle workers ask every 30 s whether to stop, and until they are told so they stay up.
+    Asking,
+    /// What every worker does, and idle ones stop at once when they are told, the longest idle first: the
+    /// protocol's own assumption.
     #[default]
     Workers,
 }
 
 impl Knowledge {
     /// All of them, from least to most.
-    pub const ALL: [Self; 3] = [Self::Pending, Self::Counts, Self::Workers];
+    pub const ALL: [Self; 5] =
+        [Self::Pending, Self::Counts, Self::Ids, Self::Asking, Self::Workers];
+
+    /// Whether idle workers can be told to stop.
+    pub fn workers_consent(self) -> bool {
+        matches!(self, Self::Asking | Self::Workers)
+    }
 
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Counts => "counts",
+            Self::Ids => "ids",
+            Self::Asking => "asking",
             Self::Workers => "workers",
         }
     }

@@ -14,7 +14,7 @@ use provisioner::settings::Settings;
 use crate::deployment::mins;
 use crate::faults::Faults;
 use crate::queue::Knowledge;
-use crate::world::World;
+use crate::world::{Habits, World};
 
 /// Rounds until the demand is met.
 const ROUNDS: u32 = 10;
@@ -29,6 +29,7 @@ const QUIET: u32 = 30;
 pub fn heal(world: &mut World) {
     world.faults = Faults::default();
     world.throttle = None;
+    world.keep_habits(Habits::default());
     world.pools.dry.clear();
     world.pools.free.clear();
     world.fix_prices(super::CALM_PRICE);

@@ -161,8 +161,7 @@ impl Play {
         let mut settings = Settings::clone(&self.driver.settings);
         change(&mut settings);
         let settings = Arc::new(settings);
-        self.driver.settings = Arc::clone(&settings);
-        self.driver.engine.reconfigure(settings);
+        self.driver.reconfigure(settings);
     }
 
     fn restart(&mut self) {

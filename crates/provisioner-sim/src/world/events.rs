@@ -17,6 +17,8 @@ pub(super) enum Event {
     Up(usize),
     Finished(TaskNo, usize),
     Idle(usize),
+    Ask(usize),
+    Stopping(usize),
     Notice(usize),
     Interrupted(usize),
     Stopped(usize),

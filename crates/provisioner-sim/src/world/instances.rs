@@ -11,8 +11,10 @@ use provisioner::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER
 use provisioner::money::{Usd, UsdPerHour};
 use provisioner::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
 
+use super::asking::Asker;
 use super::events::Event;
 use super::pools::LEAST_BILLED;
+use super::shown::Record;
 use super::{Boot, World};
 use crate::lagged::Lagged;
 
@@ -44,6 +46,7 @@ pub struct Machine {
     /// Its worker has had a notice, and takes no more tasks.
     pub(super) draining: bool,
     pub(super) idle_since: Timestamp,
+    pub(super) asker: Asker,
     /// What EC2 bills, once it has ended, and for how long.
     billed: Option<(Usd, Duration)>,
 }
@@ -180,6 +183,7 @@ impl World {
         };
         let tags = texts(&instance.tags);
         let visible = self.visible();
+        let asker = Asker::of(call.as_deref());
         self.machines.all.push(Machine {
             record: Lagged::new(instance, visible),
             key,
@@ -191,9 +195,11 @@ impl World {
             tags,
             draining: false,
             idle_since: self.now,
+            asker,
             billed: None,
         });
         self.machines.shown.insert(no);
+        self.shown.add(visible, Record::Machine(no));
         let pending = self.fate.between(Duration::from_secs(2), Duration::from_secs(25));
         self.schedule(pending, Event::Running(no));
         no
@@ -203,7 +209,8 @@ impl World {
         let (visible, oldest) = (self.visible(), self.oldest_shown());
         let record = &mut self.machines.at_mut(no).record;
         record.settle(oldest);
-        record.change(visible, change);
+        let visible = record.change(visible, change);
+        self.shown.add(visible, Record::Machine(no));
     }
 
     fn set_state(&mut self, no: usize, state: InstanceState) {
@@ -326,6 +333,7 @@ impl World {
             self.machines.shown.remove(&no);
         } else {
             record.vanish(visible);
+            self.shown.add(visible, Record::Machine(no));
             // Once nobody is shown it any more.
             self.events.add(visible, Event::Vanish(no));
         }

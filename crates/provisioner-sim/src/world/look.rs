@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::ids::SpotRequestId;
+use provisioner::look::Look;
 use provisioner::observed::{Instance, Observation, SpotRequestState};
 use provisioner::refusal::Refusal;
 
@@ -24,25 +25,58 @@ impl World {
     ///
     /// EC2 refuses a page; then there is no look at all.
     pub fn look(&mut self, tracked: &BTreeSet<SpotRequestId>) -> Result<Observation, Refusal> {
-        if self.network.percent(self.faults.blind) {
-            return Err(refusal("InternalError", "An internal error has occurred"));
-        }
+        self.is_blind()?;
         let as_of = self.shown_as_of();
         let mut observation = self.observe_as_of(tracked, as_of);
-        if let Some(throttle) = &mut self.throttle {
-            let page = self.page.max(1);
-            let pages = |records: usize| records.div_ceil(page).max(1);
-            let calls = pages(observation.instances.len()) + pages(observation.spot_requests.len());
-            if !(0..calls).all(|_| throttle.admits(Call::Describe, self.now)) {
-                return Err(refusal("RequestLimitExceeded", "Request limit exceeded."));
-            }
-        }
+        let records = (observation.instances.len(), observation.spot_requests.len());
+        self.read_pages(records)?;
         if self.network.percent(self.faults.shifted) {
             self.shift(&mut observation);
         }
         self.looked = self.now;
         self.tidy_requests();
         Ok(observation)
+    }
+
+    /// The same, for who keeps a look and has all of them through this world. Returns the pages as they
+    /// came, if they shifted.
+    ///
+    /// # Errors
+    ///
+    /// EC2 refuses a page; then there is no look at all.
+    pub fn look_again(
+        &mut self,
+        look: &mut Look,
+        tracked: &BTreeSet<SpotRequestId>,
+    ) -> Result<Option<Observation>, Refusal> {
+        self.is_blind()?;
+        self.update(look, tracked);
+        self.read_pages(look.records())?;
+        let shifted = self.network.percent(self.faults.shifted).then(|| {
+            let mut observation = look.whole();
+            self.shift(&mut observation);
+            observation
+        });
+        self.looked = self.now;
+        Ok(shifted)
+    }
+
+    fn is_blind(&mut self) -> Result<(), Refusal> {
+        if self.network.percent(self.faults.blind) {
+            return Err(refusal("InternalError", "An internal error has occurred"));
+        }
+        Ok(())
+    }
+
+    /// Reads so many instances and requests, if the token bucket has it.
+    fn read_pages(&mut self, (instances, requests): (usize, usize)) -> Result<(), Refusal> {
+        let Some(throttle) = &mut self.throttle else { return Ok(()) };
+        let pages = |records: usize| records.div_ceil(self.page.max(1)).max(1);
+        let calls = pages(instances) + pages(requests);
+        if (0..calls).all(|_| throttle.admits(Call::Describe, self.now)) {
+            return Ok(());
+        }
+        Err(refusal("RequestLimitExceeded", "Request limit exceeded."))
     }
 
     /// Pages that shift while they are read show a record twice, and no order is promised.

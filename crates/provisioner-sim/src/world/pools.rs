@@ -78,11 +78,14 @@ impl Pools {
         self.dry.contains(pool) || self.traces.get(pool).is_some_and(|trace| !trace.any(now))
     }
 
-    /// Whether `pool` has room for one more beside `running`.
-    pub fn has_room(&self, pool: &str, running: u64, now: Timestamp) -> bool {
+    /// Whether `pool` has room for one more beside those `running`, counted where it matters.
+    pub fn has_room(&self, pool: &str, running: impl Fn() -> u64, now: Timestamp) -> bool {
         !self.refuses(pool, now)
             && self.free.get(pool).is_none_or(|free| *free > 0)
-            && self.traces.get(pool).is_none_or(|trace| trace.room(now).is_none_or(|n| running < n))
+            && self
+                .traces
+                .get(pool)
+                .is_none_or(|trace| trace.room(now).is_none_or(|n| running() < n))
     }
 
     pub(super) fn take(&mut self, pool: &str) {

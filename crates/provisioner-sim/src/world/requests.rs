@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use provisioner::clock;
 use provisioner::ids::{KeyName, SpotRequestId};
 use provisioner::launch::{LaunchCall, Pool};
@@ -12,6 +13,7 @@ use provisioner::observed::{OwnTags, SpotRequest, SpotRequestState};
 use super::World;
 use super::events::Event;
 use super::instances::Launch;
+use super::shown::Record;
 use crate::lagged::Lagged;
 
 const PREFIX: &str = "sir-sim";
@@ -125,7 +127,9 @@ impl World {
             max_price: call.max_price,
             tags: OwnTags::of(&call.tags),
         };
-        let record = Lagged::new(request, self.visible());
+        let visible = self.visible();
+        let record = Lagged::new(request, visible);
+        self.shown.add(visible, Record::Request(no));
         let key = call.key_name.clone();
         self.requests.all.push(Request { record, key, call: Arc::clone(call) });
         self.requests.current.insert(no);
@@ -145,7 +149,7 @@ impl World {
         let (visible, now, oldest) = (self.visible(), self.now, self.oldest_shown());
         let record = &mut self.requests.all[no].record;
         record.settle(oldest);
-        record.change(visible, |request| {
+        let visible = record.change(visible, |request| {
             let before = (request.status_code.clone(), request.status_message.clone());
             change(request);
             if request.status_code != before.0 && request.status_message == before.1 {
@@ -153,6 +157,7 @@ impl World {
             }
             request.status_time = Some(now);
         });
+        self.shown.add(visible, Record::Request(no));
     }
 
     fn end_request(&mut self, no: usize, state: SpotRequestState, code: &str, message: &str) {
@@ -184,12 +189,11 @@ impl World {
         }
         let pool = Pool { instance_type: truth.instance_type.clone(), zone: truth.zone.clone() };
         let name = pool.to_string();
-        let running = self.running_in(&name);
         let too_dear = self
             .pools
             .price(&name, self.now)
             .is_some_and(|price| truth.max_price.is_some_and(|most| most < price));
-        let held_up = if !self.pools.has_room(&name, running, self.now) {
+        let held_up = if !self.pools.has_room(&name, || self.running_in(&pool), self.now) {
             Some("capacity-not-available")
         } else if too_dear {
             Some("price-too-low")
@@ -241,23 +245,33 @@ impl World {
     /// Describe calls show no request there is now, for so long.
     pub fn hide_requests(&mut self, time: Duration) {
         let visible = clock::after(self.now, time);
-        for request in &mut self.requests.all {
+        for (no, request) in self.requests.all.iter_mut().enumerate() {
             request.record.hide_until(visible);
+            self.shown.add(self.now, Record::Request(no));
+            self.shown.add(visible, Record::Request(no));
         }
     }
 
     /// Drops those that no describe call shows as open or active any more.
     pub(crate) fn tidy_requests(&mut self) {
         let oldest = self.oldest_shown();
-        let all = &mut self.requests.all;
-        self.requests.current.retain(|no| {
-            let record = &mut all[*no].record;
-            record.settle(oldest);
-            let lives = |state: &SpotRequestState| {
-                matches!(state, SpotRequestState::Open | SpotRequestState::Active)
-            };
-            lives(&record.truth().state)
-                || record.seen(oldest).is_none_or(|request| lives(&request.state))
-        });
+        let current: Vec<usize> = self.requests.current.iter().copied().collect();
+        for no in current {
+            self.tidy_request(no, oldest);
+        }
+    }
+
+    /// Drops it, if no describe call shows it as open or active any more.
+    pub(super) fn tidy_request(&mut self, no: usize, now: Timestamp) {
+        let record = &mut self.requests.all[no].record;
+        record.settle(now);
+        let lives = |state: &SpotRequestState| {
+            matches!(state, SpotRequestState::Open | SpotRequestState::Active)
+        };
+        let stays = lives(&record.truth().state)
+            || record.seen(now).is_none_or(|request| lives(&request.state));
+        if !stays {
+            self.requests.current.remove(&no);
+        }
     }
 }

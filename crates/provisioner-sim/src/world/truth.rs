@@ -46,11 +46,12 @@ impl World {
             .filter(|request| request.state == SpotRequestState::Open)
     }
 
-    pub(super) fn running_in(&self, pool: &str) -> u64 {
-        let there = self.machines.iter().filter(|(_, machine)| {
-            machine.truth().state.is_live()
-                && machine.truth().spot_request.is_some()
-                && machine.pool().to_string() == pool
+    pub(super) fn running_in(&self, pool: &Pool) -> u64 {
+        let there = self.machines.iter().map(|(_, machine)| machine.truth()).filter(|instance| {
+            instance.state.is_live()
+                && instance.spot_request.is_some()
+                && instance.instance_type == pool.instance_type
+                && instance.zone == pool.zone
         });
         there.count() as u64
     }

@@ -65,7 +65,8 @@ impl World {
     pub(super) fn worker_tires(&mut self, no: usize) {
         let machine = self.machines.at(no);
         let idle = clock::after(machine.idle_since, self.idle_timeout(no)) <= self.now;
-        if machine.up && idle && self.queue.runs(&machine.truth().id) == 0 {
+        // Who may ask is told when.
+        if machine.up && idle && !self.may_ask(no) && self.queue.runs(&machine.truth().id) == 0 {
             self.end_machine(no, "instance-terminated-by-user");
         }
     }
@@ -80,6 +81,7 @@ impl World {
     fn watch_idle(&mut self, no: usize) {
         if self.queue.runs(&self.machines.at(no).truth().id) == 0 {
             self.schedule(self.idle_timeout(no), Event::Idle(no));
+            self.will_ask(no);
         }
     }
 
@@ -88,11 +90,12 @@ impl World {
         worker_type.map_or(1, |worker_type| u64::from(worker_type.tasks_per_instance))
     }
 
-    fn becomes_free(&mut self, no: usize) {
+    pub(super) fn becomes_free(&mut self, no: usize) {
         let machine = self.machines.at(no);
         if let Some(name) = &machine.worker_type
             && machine.up
             && !machine.draining
+            && !machine.asker.is_leaving()
         {
             let place = (machine.idle_since, no);
             self.free_workers.entry(name.clone()).or_default().insert(place);

@@ -6,7 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod consent;
 mod crashes;
+mod following;
 mod knowledge;
 mod plans;
 mod planted;

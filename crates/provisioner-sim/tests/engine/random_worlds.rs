@@ -7,7 +7,7 @@ use provisioner::clock;
 use provisioner_sim::deployment::secs;
 use provisioner_sim::driver::{Disk, Driver, End};
 use provisioner_sim::random::{
-    self, Case, Chaos, Failed, Habits, Meddled, Meddling, Settling, Trial, Tries, ZONES,
+    self, Case, Chaos, Failed, Meddled, Meddling, Process, Settling, Trial, Tries, ZONES,
 };
 use provisioner_sim::sabotage::Sabotage;
 
@@ -79,8 +79,9 @@ pub(crate) fn play(case: &Case, sabotage: Option<Sabotage>) -> Result<Driver, Fa
     let (world, mut chaos) = random::world(case);
     let mut driver = Driver::new(world, &ZONES);
     driver.sabotage = sabotage;
-    let habits = Habits::of(case);
-    (driver.saves_memory, driver.pace) = (habits.saves_memory, habits.pace);
+    driver.world.keep_habits(random::habits(case.seed));
+    let process = Process::of(case);
+    (driver.saves_memory, driver.pace) = (process.saves_memory, process.pace);
     match suffer(&mut driver, &mut chaos).and_then(|()| settle(&mut driver)) {
         Ok(()) => Ok(driver),
         Err(what) => {

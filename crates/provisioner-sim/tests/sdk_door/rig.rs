@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use provisioner::daemon::{Absent, Birth, Clock, Daemon, RoundEnd, Turn};
-use provisioner::engine::{Effect, ExecutedResult, Plan, Report};
+use provisioner::engine::{Desk, DeskCounts, Effect, ExecutedResult, Plan, Report};
 use provisioner::ledger::Ledger;
 use provisioner::observed::Observation;
 use provisioner::settings::Settings;
 use provisioner::state_dir::{LedgerState, StateDir};
+use provisioner::user_data::UserData;
 use provisioner_sim::deployment::{key, secs};
 use provisioner_sim::judge::{Before, Judge};
 use provisioner_sim::random::ZONES;
@@ -54,6 +55,10 @@ fn for_the_daemon(settings: &Settings) -> Settings {
     settings.provisioner.interval = secs(20);
     for worker_type in settings.worker_types.values_mut() {
         worker_type.availability_zones = ZONES.map(Into::into).to_vec();
+        // What simulated workers read.
+        let raw = b"${{ stop_token }}".to_vec();
+        worker_type.user_data =
+            settings.server.workers.is_some().then_some(UserData { raw, template: true });
     }
     settings
 }
@@ -84,6 +89,11 @@ impl Rig {
         rig
     }
 
+    /// What workers asked the daemon that runs now.
+    pub(crate) fn desk_counts(&self) -> DeskCounts {
+        self.daemon.as_ref().and_then(Daemon::desk).map(Desk::counts).unwrap_or_default()
+    }
+
     fn start(&mut self) {
         self.daemon = None;
         self.births += 1;
@@ -93,7 +103,11 @@ impl Rig {
         let client = self.door.client().unwrap();
         let daemon =
             Daemon::born(settings, key(), client, queue, &self.disk, Absent::IsLost, birth);
-        self.daemon = Some(daemon.unwrap());
+        let daemon = daemon.unwrap();
+        if let Some(desk) = daemon.desk() {
+            self.door.world().attend(desk.clone(), SignedDuration::ZERO);
+        }
+        self.daemon = Some(daemon);
     }
 
     /// The clock beside the daemon.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use provisioner::clock;
-use provisioner_sim::deployment::{mins, name, secs, settings, start, worker_type};
+use provisioner::policy::Policy;
+use provisioner::settings::WorkerType;
+use provisioner_sim::deployment::{mins, name, secs, settings, start, worker_server, worker_type};
 use provisioner_sim::queue::Knowledge;
 use provisioner_sim::world::World;
 
@@ -39,4 +41,22 @@ async fn a_morning_of_the_loop() {
     assert_eq!(world.live().count(), 0, "nothing is left of it");
     drop(world);
     rig.assert_sound("a morning");
+}
+
+#[tokio::test(start_paused = true)]
+async fn machines_go_when_their_workers_asked_and_agreed() {
+    let linux = WorkerType { policy: Policy::default(), ..worker_type(&["c7g.large"], 10) };
+    let mut settings = settings([("linux", linux)]);
+    settings.server.workers = Some(worker_server());
+    let mut world = World::new(Arc::new(settings), Knowledge::Unknown, 1, start());
+    world.add_tasks(&name("linux"), 5, mins(20));
+    let mut rig = Rig::new(world);
+    rig.run_loop(Duration::from_hours(3), |_| {}).await;
+    let counts = rig.desk_counts();
+    assert_eq!((counts.promised, counts.agreed, counts.wrong_token), (5, 5, 0), "{counts:?}");
+    let world = rig.door.world();
+    assert_eq!((world.live().count(), world.queue.served.finished), (0, 5));
+    assert_eq!(world.queue.served.lost_runs, 0);
+    drop(world);
+    rig.assert_sound("workers that ask");
 }

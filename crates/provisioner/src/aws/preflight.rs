@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aws_smithy_types::base64;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -19,6 +18,7 @@ use crate::preflight::{
     DryRun, DryRunAnswer, Facts, Group, Looked, Place, Target, WorkerTypeFacts,
 };
 use crate::settings::{Settings, WorkerType};
+use crate::stop_secret::StopSecret;
 
 /// Worker types looked at at a time: EC2 allows fewer mutating calls a second than describing ones,
 /// and counts dry runs among them.
@@ -231,6 +231,8 @@ impl Client {
                         resolved: Some(&resolved),
                         instance_type: &place.instance_type,
                         placement: &place.placement,
+                        // Of the length of one: nothing is launched with it.
+                        stop_token: &"0".repeat(StopSecret::TOKEN_LEN),
                     };
                     // No round's token looks so, should EC2 remember those of dry runs.
                     let token = ClientToken::new(format!("dry-run-{}-{n}", now.as_millisecond()));
@@ -275,7 +277,7 @@ impl Client {
         Some(ResolvedWorkerType {
             image_id: found.image_id.as_ref().ok()?.clone(),
             security_group_ids,
-            user_data: settings.render_user_data(name, self.region()).ok()?.map(base64::encode),
+            user_data: settings.render_user_data(name, self.region()).ok()?,
             placements: found.placements.as_ref().ok()?.clone(),
         })
     }

@@ -17,7 +17,7 @@ use super::setting::{Refusal, Setting};
 use super::tree::{Table, Value};
 use crate::ids::{KeyName, WorkerTypeName};
 use crate::money::{Usd, UsdPerHour};
-use crate::settings::{Aws, Limits, Server, Settings, WorkerType};
+use crate::settings::{Aws, Limits, Server, Settings, WorkerServer, WorkerType};
 
 const DEFAULTS: &str = "Any key of a worker type, for all worker types that do not set it";
 const TYPE: &str =
@@ -36,11 +36,12 @@ pub(super) fn settings(reader: &Reader, tree: Table, saved_region: Option<String
         let aws =
             root.section("aws", "Where in AWS, and as whom", |section| aws(section, saved_region));
         let queue = root.section("queue", "Where tasks wait", queue::read);
-        let server = root.section("server", "The daemon's own HTTP server", server);
+        let server = root.section("server", "The daemon's own HTTP servers", server);
         let context = worker_type::Context {
             key_name: provisioner.key_name.as_ref().map(KeyName::as_str),
             region: aws.region.as_deref(),
             queue_url: &queue.base_url,
+            asking: server.asking(),
         };
         let (defaults, retired_max_lifetime) =
             root.section_recording("worker-defaults", Recording::WhatIsSet, DEFAULTS, |section| {
@@ -158,15 +159,41 @@ fn server(section: &Section<'_>) -> Server {
         "listen",
         DEFAULT,
         "Address and port of `POST /wake`, `GET /healthz`, `/readyz`, `/metrics` and `/v1/status`; `\"\"` is no server",
-        |text| {
-            text.parse::<SocketAddr>().map_err(|_| {
-                let message = format!("`{text}` is not an IP address with a port");
-                Refusal::new(message, format!("such as {DEFAULT} or [::1]:3000; \"\" is no server"))
-            })
-        },
+        |text| address(text, "[::1]:3000"),
     );
     let listen_configured = section.is_set("listen");
-    Server { listen, listen_configured }
+    let worker_listen = section.checked(
+        "worker-listen",
+        "Address and port of `POST /v1/workers/INSTANCE-ID/should-stop`, where idle workers ask whether to stop; without it, nobody listens to them",
+        |text| address(text, "0.0.0.0:3001"),
+    );
+    let worker_url = section.checked(
+        "worker-url",
+        "URL by which workers reach `worker-listen`; without it, `http://<worker-listen>`, if that is an address they can reach",
+        url::parse,
+    );
+    if worker_listen.is_none() && worker_url.is_some() {
+        section.contradiction(
+            &["worker-url", "worker-listen"],
+            "worker-url is set and worker-listen is not: nobody would answer",
+            "set worker-listen, such as 0.0.0.0:3001",
+        );
+    }
+    let workers = worker_listen.map(|listen| {
+        let ip = listen.ip().to_canonical();
+        let reachable = !ip.is_unspecified() && !ip.is_loopback() && listen.port() != 0;
+        let url = worker_url.map(String::from).or(reachable.then(|| format!("http://{listen}")));
+        let stop_url = url.map(|url| format!("{}{}", url.trim_end_matches('/'), Server::WORKERS));
+        WorkerServer { listen, stop_url }
+    });
+    Server { listen, listen_configured, workers }
+}
+
+fn address(text: &str, other: &str) -> Result<SocketAddr, Refusal> {
+    text.parse::<SocketAddr>().map_err(|_| {
+        let message = format!("`{text}` is not an IP address with a port");
+        Refusal::new(message, format!("such as 127.0.0.1:3000 or {other}; \"\" is no server"))
+    })
 }
 
 fn worker_types(

@@ -368,6 +368,18 @@ fn wrong_types_name_the_key_and_the_fix() {
             "server.listen: `localhost:3000` is not an IP address with a port",
         ),
         (
+            "[server]\nworker-listen = 'localhost:3001'",
+            "server.worker-listen: `localhost:3001` is not an IP address with a port",
+        ),
+        (
+            "[server]\nworker-url = 'http://10.0.0.5:3001'",
+            "server.worker-url: worker-url is set and worker-listen is not",
+        ),
+        (
+            "[server]\nworker-listen = '0.0.0.0:3001'\nworker-url = 'ftp://x'",
+            "server.worker-url: not an http or https URL",
+        ),
+        (
             "[worker-types.Linux]\nimage-id = 'ami-1'\ninstance-types = ['a.b']",
             "worker-types.Linux: `Linux` is not a valid worker-type name",
         ),
@@ -745,7 +757,37 @@ fn templates_are_checked_early_and_filled_in_late() {
     let render = |scene: &Scene| scene.load().settings.render_user_data(&name, "eu-west-1");
     assert!(render(&scene).is_err(), "no key-name yet");
     let scene = scene.env("PROVISIONER__PROVISIONER__KEY_NAME", "k-1");
-    assert_eq!(render(&scene).unwrap().unwrap(), b"k-1 eu-west-1 900s");
+    assert_eq!(render(&scene).unwrap().unwrap().with_token(""), b"k-1 eu-west-1 900s");
+}
+
+#[test]
+fn workers_are_told_an_address_they_can_reach() {
+    let stop_url = |server: &str| {
+        let loaded = Scene::with(&format!("[server]\n{server}\n")).load();
+        loaded.settings.server.workers.and_then(|workers| workers.stop_url)
+    };
+    assert_eq!(stop_url(""), None);
+    for unreachable in ["0.0.0.0:3001", "127.0.0.1:3001", "[::]:3001", "[::1]:3001", "10.0.0.5:0"] {
+        assert_eq!(stop_url(&format!("worker-listen = '{unreachable}'")), None, "{unreachable}");
+    }
+    for (server, url) in [
+        ("worker-listen = '10.0.0.5:3001'", "http://10.0.0.5:3001/v1/workers"),
+        ("worker-listen = '[fd00::5]:3001'", "http://[fd00::5]:3001/v1/workers"),
+        (
+            "worker-listen = '0.0.0.0:3001'\nworker-url = 'https://p.internal/ask/'",
+            "https://p.internal/ask/v1/workers",
+        ),
+    ] {
+        assert_eq!(stop_url(server).as_deref(), Some(url));
+    }
+    let asks = |server: &str| {
+        let template = "user-data-template = true\nuser-data = '${{ stop_url }}'";
+        Scene::with(&format!("{server}\n{TYPE}{template}\n"))
+    };
+    let error = asks("").error();
+    assert!(error.contains("`server.worker-listen` is not set: nobody would answer"), "{error}");
+    let error = asks("[server]\nworker-listen = '0.0.0.0:3001'").error();
+    assert!(error.contains("set `server.worker-url`"), "{error}");
 }
 
 #[test]

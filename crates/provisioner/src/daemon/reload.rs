@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::settings::{Aws, Provisioner, Server, Settings};
+use crate::settings::{Aws, Provisioner, Server, Settings, WorkerServer};
 
 /// Hands a running daemon another configuration (see [`super::Daemon::reloader`]).
 #[derive(Debug)]
@@ -85,7 +85,8 @@ impl<S> Reloader<S> {
 fn needing_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let Aws { region, saved_region, profile, endpoint_url, account_id } = &old.aws;
     let Provisioner { key_name, state_dir, .. } = &old.provisioner;
-    let Server { listen, listen_configured: _ } = &old.server;
+    let Server { listen, listen_configured: _, workers } = &old.server;
+    let at = |workers: &Option<WorkerServer>| workers.as_ref().map(|it| it.listen);
     [
         ("provisioner.key-name", *key_name == new.provisioner.key_name),
         ("provisioner.state-dir", *state_dir == new.provisioner.state_dir),
@@ -94,6 +95,7 @@ fn needing_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("aws.endpoint-url", *endpoint_url == new.aws.endpoint_url),
         ("aws.account-id", *account_id == new.aws.account_id),
         ("server.listen", *listen == new.server.listen),
+        ("server.worker-listen", at(workers) == at(&new.server.workers)),
     ]
     .into_iter()
     .filter_map(|(key, same)| (!same).then_some(key))
@@ -142,6 +144,10 @@ mod tests {
                 &["provisioner.key-name", "provisioner.state-dir"],
             ),
             ("[aws]\nregion = \"eu-west-1\"\n[server]\nlisten = \"\"", &["server.listen"]),
+            (
+                "[aws]\nregion = \"eu-west-1\"\n[server]\nworker-listen = \"10.0.0.1:3001\"",
+                &["server.worker-listen"],
+            ),
         ] {
             let before = Arc::clone(reloader.current());
             let error = reloader.reload(settings(text), None).unwrap_err();

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_smithy_types::base64;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -56,7 +55,6 @@ impl Resolver {
             }
             let user_data = settings
                 .render_user_data(name, client.region())
-                .map(|user_data| user_data.map(base64::encode))
                 .map_err(|error| super::chain(&error));
             let (client, name, worker_type) = (client.clone(), name.clone(), worker_type.clone());
             let seats = Arc::clone(&seats);

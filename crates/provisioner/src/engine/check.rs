@@ -3,12 +3,13 @@
 //! Written apart from the code that makes plans, on purpose: a violation is a bug of ours, and a plan
 //! that has one is not executed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use crate::clock;
 use crate::engine::decide::{Decide, Decided};
-use crate::engine::index::{Group, Machine};
+use crate::engine::group::Group;
+use crate::engine::index::Machine;
 use crate::engine::limits::Room;
 use crate::engine::plan::{ActionKind, ReasonKind};
 use crate::ids::InstanceId;
@@ -33,14 +34,15 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
     let index = decide.index;
     let demand_known = decide.demand.is_ok();
 
-    let ends: BTreeSet<&str> = plan.actions.iter().flat_map(|action| action.kind.ids()).collect();
+    let ends: HashSet<&str> = plan.actions.iter().flat_map(|action| action.kind.ids()).collect();
     let mut machines: BTreeMap<&InstanceId, (&Machine, Kept)> = BTreeMap::new();
     let mut requests: BTreeMap<&str, Kept> = BTreeMap::new();
     if !ends.is_empty() {
         let kept = index.types.values().map(|group| (group, Kept::Configured));
         let kept = kept.chain(index.retired.values().map(|group| (group, Kept::Retired)));
         for (group, kept) in kept.chain([(&index.strays, Kept::Stray)]) {
-            machines.extend(group.machines.iter().map(|machine| (&machine.id, (machine, kept))));
+            let named = group.machines.iter().filter(|machine| ends.contains(machine.id.as_str()));
+            machines.extend(named.map(|machine| (&machine.id, (machine, kept))));
             let open = group.open.iter().filter(|request| request.touchable);
             requests.extend(open.map(|request| (request.id.as_str(), kept)));
         }
@@ -161,6 +163,8 @@ fn forbids_ending(
         ReasonKind::NeverClaimed | ReasonKind::Retired => {
             (!demand_known || !machine.positively_idle).then_some("it is not known to be idle")
         }
+        ReasonKind::WorkerAgreed => (!demand_known || !machine.agreed)
+            .then_some("its worker did not say that it is stopping"),
         ReasonKind::MaxLifetime => None,
         ReasonKind::OverMaximum | ReasonKind::OverLimit if !demand_known => {
             Some("no maximum is enforced while the demand is unknown")
@@ -219,7 +223,7 @@ fn limits(decide: &Decide<'_>, decided: &Decided, say: &mut impl FnMut(String)) 
 }
 
 /// `max-lifetime` is a fence: at twice that an instance is ended, busy or not.
-fn overdue_lifetimes(decide: &Decide<'_>, ends: &BTreeSet<&str>, say: &mut impl FnMut(String)) {
+fn overdue_lifetimes(decide: &Decide<'_>, ends: &HashSet<&str>, say: &mut impl FnMut(String)) {
     for (name, worker_type) in &decide.settings.worker_types {
         let Some(lifetime) = worker_type.max_lifetime else { continue };
         let end_at = |machine: &Machine| clock::after(machine.launched, lifetime.saturating_mul(2));

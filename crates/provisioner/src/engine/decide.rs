@@ -13,8 +13,9 @@ use jiff::Timestamp;
 
 use crate::clock;
 use crate::demand::{Demand, Running};
+use crate::engine::group::{Group, UNFILLABLE_AFTER};
 use crate::engine::in_flight::InFlight;
-use crate::engine::index::{Class, Group, Index, Machine, OpenRequest, UNFILLABLE_AFTER};
+use crate::engine::index::{Class, Index, Machine, OpenRequest};
 use crate::engine::memory::Memory;
 use crate::engine::options::{self, Goal};
 use crate::engine::plan::{
@@ -342,6 +343,7 @@ impl<'a> Draft<'a> {
         let counts = group.counts;
         if counts.stopping > 0 {
             self.stopped(Some(name), group);
+            self.agreed(name, group);
         }
         if counts.overdue > 0 && self.demand_known() {
             let dead = group
@@ -356,16 +358,16 @@ impl<'a> Draft<'a> {
             });
         }
         let Some(lifetime) = worker_type.max_lifetime else { return };
-        if counts.aged == 0 && !oldest_is_past(group, lifetime, now) {
+        let n_doubly_old = group.n_past(lifetime.saturating_mul(2), now);
+        if counts.aged == 0 && n_doubly_old == 0 {
             return;
         }
         let known = self.demand_known();
-        let old =
-            group.machines.iter().filter(|machine| machine.may_be_ended()).filter(|machine| {
-                clock::after(machine.launched, lifetime.saturating_mul(2)) <= now
-                    || (known && machine.class == Class::Aged && machine.positively_idle)
-            });
-        self.end(Some(name), old, ReasonKind::MaxLifetime, |n| {
+        let old = group.machines.iter().enumerate().filter(|(place, machine)| {
+            let idle = known && machine.class == Class::Aged && machine.positively_idle;
+            (idle || *place < n_doubly_old) && machine.may_be_ended()
+        });
+        self.end(Some(name), old.map(|(_, machine)| machine), ReasonKind::MaxLifetime, |n| {
             format!(
                 "{n} instances are past max-lifetime ({}) and idle, or past twice that",
                 clock::show(lifetime)
@@ -378,6 +380,22 @@ impl<'a> Draft<'a> {
             group.machines.iter().filter(|machine| machine.state == InstanceState::Stopped);
         self.end(name, stopped, ReasonKind::Stopped, |n| {
             format!("{n} instances are stopped: they serve nobody and count to the maximum")
+        });
+    }
+
+    /// Machines whose workers are stopping, as they were told. What they were told so for is a demand, so
+    /// while that is not known they wait.
+    fn agreed(&mut self, name: &WorkerTypeName, group: &Group) {
+        if !self.demand_known() {
+            return;
+        }
+        let agreed = group.machines.iter().filter(|machine| machine.agreed);
+        let why = match self.decide.wishes.get(name) {
+            Some(wish) => format!("{} instances are wanted", wish.wanted),
+            None => "the worker type is no longer configured".to_owned(),
+        };
+        self.end(Some(name), agreed, ReasonKind::WorkerAgreed, |n| {
+            format!("{n} idle workers asked whether to stop and are stopping: {why}")
         });
     }
 
@@ -422,11 +440,4 @@ const TAG_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
 fn is_unfillable(request: &OpenRequest, now: Timestamp) -> bool {
     classify(request.status_code.as_str()) == Some(RefusalClass::NoCapacity)
         && clock::after(request.status_since, UNFILLABLE_AFTER) <= now
-}
-
-fn oldest_is_past(group: &Group, lifetime: std::time::Duration, now: Timestamp) -> bool {
-    group
-        .machines
-        .first()
-        .is_some_and(|machine| clock::after(machine.launched, lifetime.saturating_mul(2)) <= now)
 }

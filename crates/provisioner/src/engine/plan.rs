@@ -155,6 +155,8 @@ pub enum ReasonKind {
     MaxLifetime,
     /// Stopped: serves nobody.
     Stopped,
+    /// Its worker asked whether to stop, and is stopping.
+    WorkerAgreed,
     /// Under the key-name, but not ours.
     Stray,
     /// Its worker type is no longer configured.
@@ -179,6 +181,7 @@ impl ReasonKind {
             Self::NeverClaimed => "never-claimed",
             Self::MaxLifetime => "max-lifetime",
             Self::Stopped => "stopped",
+            Self::WorkerAgreed => "worker-agreed",
             Self::Stray => "stray",
             Self::Retired => "retired",
             Self::Untagged => "untagged",
@@ -263,6 +266,8 @@ pub enum NoteKind {
     MalformedTasks,
     /// The queue answers RUNNING with the pending tasks.
     RunningIgnored,
+    /// Workers were told to stop and did not say that they do.
+    PromiseLapsed,
     /// EC2 shows a state this version does not know.
     UnknownState,
     /// The plan broke a fence and was not executed.
@@ -297,6 +302,7 @@ impl NoteKind {
             Self::UnknownWorkerType => "unknown-worker-type",
             Self::MalformedTasks => "malformed-tasks",
             Self::RunningIgnored => "running-ignored",
+            Self::PromiseLapsed => "promise-lapsed",
             Self::UnknownState => "unknown-state",
             Self::CheckFailed => "check-failed",
         }
@@ -330,6 +336,7 @@ impl NoteKind {
             | Self::UnknownWorkerType
             | Self::MalformedTasks
             | Self::RunningIgnored
+            | Self::PromiseLapsed
             | Self::UnknownState => false,
         }
     }
@@ -378,6 +385,10 @@ impl NoteKind {
             }
             Self::UnknownWorkerType => "add the worker type, or an alias to one",
             Self::MalformedTasks | Self::RunningIgnored => "mend the queue's answer",
+            Self::PromiseLapsed => {
+                "have workers say `stopping` right after they are told to stop, and repeat it until they \
+                 are answered"
+            }
             Self::UnknownState => "upgrade",
             Self::CheckFailed => "report it, with what `provisionerd plan --save-snapshot` saves",
             Self::Throttled

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::index::{Class, Group, Machine, OpenRequest};
+use crate::engine::group::Group;
+use crate::engine::index::{Class, Machine, OpenRequest};
 use crate::ids::{InstanceId, SpotRequestId};
 use crate::money::UsdPerHour;
 use crate::observed::InstanceState;

@@ -76,6 +76,7 @@ fn is_fence(kind: NoteKind) -> bool {
         | NoteKind::UnknownWorkerType
         | NoteKind::MalformedTasks
         | NoteKind::RunningIgnored
+        | NoteKind::PromiseLapsed
         | NoteKind::UnknownState
         | NoteKind::CheckFailed => false,
     }

@@ -5,12 +5,22 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::demand::Demand;
+use crate::engine::group::Group;
 use crate::engine::in_flight::InFlight;
-use crate::engine::index::{Group, Index};
+use crate::engine::index::Index;
 use crate::engine::memory::Memory;
 use crate::ids::WorkerTypeName;
 use crate::policy::{Policy, PolicyMemory, Rule, Situation, Wish};
 use crate::settings::{Settings, WorkerType};
+
+/// On what terms they wish.
+pub(super) struct Terms<F> {
+    /// Calls are not throttled.
+    pub(super) calls_pass: bool,
+    /// Whether idle workers of a type stop when they are told to.
+    pub(super) consent: F,
+    pub(super) now: Timestamp,
+}
 
 /// What the policies wish, once per round: they learn from it. Of an unknown demand nothing is learned,
 /// and what is wished then is for show.
@@ -19,21 +29,27 @@ pub(super) fn ask(
     index: &Index,
     in_flight: &BTreeMap<Option<WorkerTypeName>, InFlight>,
     demand: Option<&Demand>,
-    calls_pass: bool,
+    terms: &Terms<impl Fn(&WorkerTypeName) -> bool>,
     memory: &mut Memory,
-    now: Timestamp,
 ) -> BTreeMap<WorkerTypeName, Wish> {
+    let Terms { calls_pass, consent, now } = terms;
+    let now = *now;
     // What is asked for in excess takes calls and quota that others may need.
     let quotas_left = memory.breakers.values().all(|breaker| breaker.until() <= now);
-    let may_hedge = calls_pass && quotas_left;
+    let may_hedge = *calls_pass && quotas_left;
     let memories = &mut memory.policies;
     memories.retain(|name, _| settings.worker_types.contains_key(name));
     let mut wishes = BTreeMap::new();
     for (name, group) in &index.types {
         let Some(worker_type) = settings.worker_types.get(name) else { continue };
         let in_flight = in_flight.get(&Some(name.clone())).copied().unwrap_or_default();
-        let situation =
-            Situation { may_hedge, ..situation(worker_type, name, group, in_flight, demand, now) };
+        let situation = situation(worker_type, name, group, in_flight, demand, now);
+        let workers_consent = consent(name);
+        // What the queue does not tell, workers do: who does not ask works.
+        let told = workers_consent && demand.is_some() && situation.unknown == 0;
+        let counted = situation.busy.saturating_mul(situation.tasks_per_instance);
+        let running = situation.running.or(told.then_some(counted));
+        let situation = Situation { running, may_hedge, workers_consent, ..situation };
         let wish = match (&worker_type.policy, demand) {
             (policy, Some(_)) if policy.learns() => {
                 if !memories.contains_key(name) {

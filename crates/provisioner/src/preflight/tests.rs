@@ -13,7 +13,8 @@ use crate::refusal::{Refusal, RefusalClass, classify, classify_answer};
 
 fn settings(more: &str) -> Settings {
     let text = format!(
-        "[worker-types.linux]\nimage-id = 'ami-1'\ninstance-types = ['m5.large']\nmax-instances = 3\n{more}"
+        "[worker-defaults]\ninstance-types = ['m5.large']\n\
+         [worker-types.linux]\nimage-id = 'ami-1'\nmax-instances = 3\n{more}"
     );
     let mut settings = config::parse(&text, Path::new("/")).unwrap().settings;
     settings.provisioner.key_name = Some(KeyName::from("k"));

@@ -236,6 +236,25 @@ fn the_last_round_is_told_or_is_not_and_goes_with_the_rest() {
 }
 
 #[test]
+fn the_secret_is_made_once_and_goes_with_the_rest() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    let secret = locked.stop_secret().unwrap();
+    assert_eq!(locked.stop_secret().unwrap(), secret);
+    let path = dir.path().join("stop-secret.json");
+    assert_eq!(mode(&path), 0o600);
+    fs::write(&path, "{\"version\":1,\"secret\":\"abc\"}").unwrap();
+    let other = locked.stop_secret().unwrap();
+    assert_ne!(other, secret, "a damaged one is replaced");
+    assert_eq!(locked.stop_secret().unwrap(), other);
+    locked.forget().unwrap();
+    assert!(!path.exists() && !dir.path().exists());
+    fs::create_dir_all(&path).unwrap();
+    assert!(dir.lock().unwrap().stop_secret().is_err(), "it is there and cannot be read");
+}
+
+#[test]
 fn a_second_handle_is_refused_until_the_first_is_dropped() {
     let root = tempfile::tempdir().unwrap();
     let dir = state_dir(root.path());

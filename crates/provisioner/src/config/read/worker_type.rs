@@ -9,7 +9,7 @@ use crate::ids::{InstanceType, SubnetId, Zone};
 use crate::money::UsdPerHour;
 use crate::policy::Policy;
 use crate::settings::{Launch, WorkerType};
-use crate::user_data::{UserData, Variables};
+use crate::user_data::{Asking, UserData, Variables};
 
 const LAUNCHES: [(&str, Launch); 1] = [("spot-request", Launch::SpotRequest)];
 
@@ -19,6 +19,7 @@ pub(super) struct Context<'a> {
     pub(super) key_name: Option<&'a str>,
     pub(super) region: Option<&'a str>,
     pub(super) queue_url: &'a str,
+    pub(super) asking: Asking<'a>,
 }
 
 /// What is being read.
@@ -192,7 +193,7 @@ fn check_template(
     worker_type: &WorkerType,
 ) {
     let Some(user_data) = &worker_type.user_data else { return };
-    let Context { key_name, region, queue_url } = context;
+    let Context { key_name, region, queue_url, asking } = context;
     let variables = Variables {
         // setup-aws has yet to make one, and the SDK to say where.
         key_name: key_name.or(Some("")),
@@ -200,6 +201,7 @@ fn check_template(
         region: region.unwrap_or_default(),
         queue_url,
         idle_timeout: worker_type.idle_timeout,
+        asking: *asking,
     };
     if let Err(error) = user_data.render(&variables) {
         let at = if section.is_set("user-data-file") { "user-data-file" } else { "user-data" };
@@ -211,8 +213,9 @@ fn user_data(section: &Section<'_>) -> Option<UserData> {
     let template = section.value(
         "user-data-template",
         false,
-        "Fill in `${{ key_name }}`, `${{ worker_type }}`, `${{ region }}`, `${{ queue_url }}` and \
-         `${{ idle_timeout }}`",
+        "Fill in `${{ key_name }}`, `${{ worker_type }}`, `${{ region }}`, `${{ queue_url }}`, \
+         `${{ idle_timeout }}`, and where workers may ask whether to stop, `${{ stop_url }}` and \
+         `${{ stop_token }}`",
     );
     let written = section.secret_text(
         "user-data",

@@ -2,7 +2,7 @@
 
 use super::Draft;
 
-use crate::engine::index::Group;
+use crate::engine::group::Group;
 use crate::engine::limits::Room;
 use crate::engine::plan::{NoteKind, ReasonKind};
 use crate::engine::shed::Shed;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Draft;
 
 use crate::clock;
-use crate::engine::index::Group;
+use crate::engine::group::Group;
 use crate::engine::options::{self, Goal};
 use crate::engine::plan::{Action, ActionKind, NoteKind, Reason, ReasonKind};
 use crate::engine::settle::is_repeated;

@@ -3,7 +3,8 @@
 use super::Draft;
 
 use crate::clock;
-use crate::engine::index::{Group, Machine};
+use crate::engine::group::Group;
+use crate::engine::index::Machine;
 use crate::engine::plan::{Note, NoteKind, ReasonKind};
 use crate::ids::WorkerTypeName;
 use crate::observed::KeyPair;
@@ -16,6 +17,7 @@ impl Draft<'_> {
             format!("{n} open requests of worker type `{name}`, which is no longer configured")
         });
         self.stopped(Some(name), group);
+        self.agreed(name, group);
         if self.demand_known() {
             let idle = group.machines.iter().filter(|machine| machine.positively_idle);
             self.end(Some(name), idle, ReasonKind::Retired, |n| {

@@ -116,6 +116,7 @@ impl Engine {
             resolved: self.resolved.get(name).and_then(|resolved| resolved.as_ref().ok()),
             instance_type: &place.instance_type,
             placement: &place.placement,
+            stop_token: &self.desk.book().token(&token),
         };
         launch.call(token, count, now)
     }
@@ -306,12 +307,15 @@ pub(crate) struct Launch<'a> {
     pub(crate) resolved: Option<&'a ResolvedWorkerType>,
     pub(crate) instance_type: &'a InstanceType,
     pub(crate) placement: &'a ResolvedPlacement,
+    /// What workers of this launch show when they ask whether to stop.
+    pub(crate) stop_token: &'a str,
 }
 
 impl Launch<'_> {
     /// The whole call.
     pub(crate) fn call(&self, token: ClientToken, count: u32, now: Timestamp) -> LaunchCall {
-        let Self { key_name, name, worker_type, resolved, instance_type, placement } = self;
+        let Self { key_name, name, worker_type, resolved, instance_type, placement, stop_token } =
+            self;
         let mut tags = worker_type.tags.clone();
         tags.extend(own_tags(key_name.as_str(), name, Some(&token)));
         LaunchCall {
@@ -327,7 +331,9 @@ impl Launch<'_> {
                 .map(|resolved| resolved.security_group_ids.clone())
                 .unwrap_or_default(),
             iam_instance_profile: worker_type.iam_instance_profile.clone(),
-            user_data: resolved.and_then(|resolved| resolved.user_data.clone()),
+            user_data: resolved
+                .and_then(|resolved| resolved.user_data.as_ref())
+                .map(|user_data| user_data.to_base64(stop_token)),
             max_price: worker_type.max_price,
             valid_until: clock::after(now, worker_type.request_timeout + VALID_BEYOND_TIMEOUT),
             tags,

@@ -1,0 +1,318 @@
+//! Where idle workers ask whether to stop: `POST /v1/workers/INSTANCE-ID/should-stop`.
+//!
+//! A listener of its own, for it faces other machines: it shows nothing of the daemon, and every
+//! connection is one small request with an end to it. What is answered, the engine's [`Desk`] decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
+use provisioner::engine::{Answer, Desk, Unheard, Word};
+use provisioner::ids::InstanceId;
+use provisioner::settings::{Server, WorkerServer};
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Failure;
+
+/// The largest body taken; what is asked has 20 bytes.
+const MAX_BODY: usize = 1024;
+
+/// From the first byte to the last of one connection, answer included.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connections at a time; others wait to be accepted. At 10 s each at worst, and milliseconds as a rule,
+/// that is room for tens of thousands of workers that ask every 30 s.
+const AT_ONCE: usize = 256;
+
+/// What the handlers need of the daemon.
+#[derive(Clone, Debug)]
+pub(crate) struct Links {
+    /// Who answers.
+    pub(crate) desk: Desk,
+    /// Brings the next round: who is stopping need not be paid for long.
+    pub(crate) wake: Arc<Notify>,
+}
+
+/// Starts to listen; ends when `shutdown` is cancelled.
+///
+/// # Errors
+/// The address is taken or not ours.
+pub(crate) async fn start(
+    settings: &WorkerServer,
+    links: Links,
+    shutdown: CancellationToken,
+) -> Result<std::net::SocketAddr, Failure> {
+    let listen = settings.listen;
+    let failed = |error: std::io::Error| {
+        Failure::failed(format!("failed to listen on `{listen}` for workers"))
+            .caused_by(&error)
+            .with_hint("set `server.worker-listen` to a free address, or to \"\" for none")
+    };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    tracing::info!(%address, "workers may ask on http://{address}{} whether to stop", Server::WORKERS);
+    tokio::spawn(serve(listener, router(links), shutdown));
+    Ok(address)
+}
+
+async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let seats = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    converse(stream, router).await;
+                    drop(seat);
+                });
+            }
+            Err(error) => {
+                // Such as no more file descriptors: there will be some again.
+                tracing::warn!(error = %error, "a worker's connection was not accepted: {error}");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// One request and its answer.
+async fn converse(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match timeout(PATIENCE, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(error = %error, "a worker's connection broke: {error}"),
+        Err(_) => tracing::debug!("a worker's connection was open for {PATIENCE:?} and is closed"),
+    }
+}
+
+fn router(links: Links) -> Router {
+    Router::new()
+        .route(&format!("{}/{{instance}}/should-stop", Server::WORKERS), post(should_stop))
+        .fallback(|| async { refuse(StatusCode::NOT_FOUND, "not found") })
+        .method_not_allowed_fallback(|| async {
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+        })
+        .with_state(links)
+}
+
+/// What a worker says: one of the two.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Says {
+    idle: Option<bool>,
+    stopping: Option<bool>,
+}
+
+impl Says {
+    fn word(&self) -> Option<Word> {
+        match (self.idle, self.stopping) {
+            (Some(true), None) => Some(Word::Idle),
+            (None, Some(true)) => Some(Word::Stopping),
+            (Some(false), None) | (None, Some(false)) => Some(Word::Busy),
+            (Some(_), Some(_)) | (None, None) => None,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Told {
+    stop: bool,
+    /// How long the answer holds, rounded down; 0 for "no".
+    lease_seconds: u64,
+}
+
+async fn should_stop(
+    State(links): State<Links>,
+    Path(instance): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let Some(token) = bearer(&headers) else { return unauthorized() };
+    let body = match timeout(PATIENCE / 2, axum::body::to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, "over 1 KiB, or cut off"),
+        Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "too slow"),
+    };
+    let word = serde_json::from_slice::<Says>(&body).ok().and_then(|says| says.word());
+    let Some(word) = word else {
+        let message = "say {\"idle\":true}, {\"idle\":false} or {\"stopping\":true}";
+        return refuse(StatusCode::BAD_REQUEST, message);
+    };
+    let instance = InstanceId::new(instance);
+    match links.desk.hear(&instance, token, word, Timestamp::now()) {
+        Ok(answer) => {
+            log(&instance, word, answer);
+            if (word, answer != Answer::Stay) == (Word::Stopping, true) {
+                links.wake.notify_one();
+            }
+            let (stop, lease) = match answer {
+                Answer::Stay => (false, Duration::ZERO),
+                Answer::Stop(lease) => (true, lease),
+            };
+            Json(Told { stop, lease_seconds: lease.as_secs() }).into_response()
+        }
+        Err(Unheard::WrongToken) => {
+            tracing::debug!(%instance, "{instance} shows a token that is not its launch's");
+            unauthorized()
+        }
+        Err(Unheard::NoSuchInstance) => refuse(StatusCode::NOT_FOUND, "no such instance"),
+    }
+}
+
+fn log(instance: &InstanceId, word: Word, answer: Answer) {
+    match (word, answer) {
+        (Word::Idle, Answer::Stop(_)) => {
+            tracing::info!(%instance, "{instance} is idle and may stop")
+        }
+        (Word::Stopping, Answer::Stop(_)) => tracing::info!(%instance, "{instance} is stopping"),
+        (Word::Stopping, Answer::Stay) => tracing::info!(
+            %instance,
+            "{instance} would stop, but is needed again or said so too late: it is told to stay"
+        ),
+        (Word::Idle, Answer::Stay) => tracing::debug!(%instance, "{instance} is idle and stays"),
+        (Word::Busy, _) => tracing::debug!(%instance, "{instance} is busy"),
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750; the scheme's case does not matter).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[derive(Debug, Serialize)]
+struct Refused {
+    error: &'static str,
+}
+
+fn refuse(code: StatusCode, error: &'static str) -> Response {
+    (code, Json(Refused { error })).into_response()
+}
+
+fn unauthorized() -> Response {
+    let error = "the bearer token must be this machine's `stop_token`";
+    ([(WWW_AUTHENTICATE, "Bearer")], refuse(StatusCode::UNAUTHORIZED, error)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    struct Running {
+        address: std::net::SocketAddr,
+        wake: Arc<Notify>,
+        shutdown: CancellationToken,
+    }
+
+    async fn running() -> Running {
+        let links = Links { desk: Desk::default(), wake: Arc::default() };
+        let (wake, shutdown) = (Arc::clone(&links.wake), CancellationToken::new());
+        let settings = WorkerServer { listen: "127.0.0.1:0".parse().unwrap(), stop_url: None };
+        let address = start(&settings, links, shutdown.clone()).await.unwrap();
+        Running { address, wake, shutdown }
+    }
+
+    impl Running {
+        async fn ask(&self, head: &str, headers: &str, body: &str) -> String {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            let length = body.len();
+            let request =
+                format!("{head} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n{headers}\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            // The server may answer and hang up before it has read all.
+            drop(stream.write_all(body.as_bytes()).await);
+            let mut answer = Vec::new();
+            drop(stream.read_to_end(&mut answer).await);
+            String::from_utf8(answer).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_a_workers_question_is_refused() {
+        let running = running().await;
+        let ask = "POST /v1/workers/i-1/should-stop";
+        let token = "authorization: Bearer x\r\n";
+        let long = format!("{{\"idle\":true{}}}", " ".repeat(MAX_BODY));
+        for (head, headers, body, code) in [
+            (ask, token, "{\"idle\":true}", "404"),
+            (ask, "", "{\"idle\":true}", "401"),
+            (ask, "authorization: Basic x\r\n", "{\"idle\":true}", "401"),
+            (ask, "authorization: Bearer\r\n", "{\"idle\":true}", "401"),
+            (ask, token, "", "400"),
+            (ask, token, "{}", "400"),
+            (ask, token, "{\"idle\":1}", "400"),
+            (ask, token, "{\"idle\":true,\"stopping\":true}", "400"),
+            (ask, token, "{\"idel\":true}", "400"),
+            (ask, token, &long, "413"),
+            ("GET /v1/workers/i-1/should-stop", token, "", "405"),
+            ("POST /v1/workers/i-1", token, "", "404"),
+            ("POST /wake", token, "", "404"),
+            ("GET /v1/status", token, "", "404"),
+        ] {
+            let answer = running.ask(head, headers, body).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{head} {body}: {answer}");
+            assert!(answer.contains("{\"error\":"), "{answer}");
+        }
+        let mut waiting = std::pin::pin!(running.wake.notified());
+        assert!(!waiting.as_mut().enable());
+        running.shutdown.cancel();
+    }
+
+    #[test]
+    fn a_worker_says_one_thing() {
+        let word = |text: &str| serde_json::from_str::<Says>(text).ok().and_then(|it| it.word());
+        assert_eq!(word("{\"idle\":true}"), Some(Word::Idle));
+        assert_eq!(word("{\"idle\":false}"), Some(Word::Busy));
+        assert_eq!(word("{\"stopping\":true}"), Some(Word::Stopping));
+        assert_eq!(word("{\"stopping\":false}"), Some(Word::Busy));
+        assert_eq!(word("{\"idle\":null}"), None);
+        assert_eq!(word("[]"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_says_nothing_is_closed() {
+        let running = running().await;
+        let mut silent = TcpStream::connect(running.address).await.unwrap();
+        silent
+            .write_all(b"POST /v1/workers/i-1/should-stop HTTP/1.1\r\nhost: x\r\n")
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        // Time is paused: it moves on when there is nothing else to do.
+        assert_eq!(silent.read_to_end(&mut answer).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_taken_address_is_an_error() {
+        let running = running().await;
+        let settings = WorkerServer { listen: running.address, stop_url: None };
+        let links = Links { desk: Desk::default(), wake: Arc::default() };
+        let failure = start(&settings, links, CancellationToken::new()).await.unwrap_err();
+        assert_eq!(failure.status().code(), 1);
+    }
+}

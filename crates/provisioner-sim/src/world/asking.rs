@@ -1,0 +1,171 @@
+//! Workers that ask whether to stop, as `examples/should-stop` has real ones do.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use provisioner::clock;
+use provisioner::engine::{Answer, Desk, Word};
+use provisioner::launch::LaunchCall;
+use provisioner::observed::InstanceState;
+
+use super::World;
+use super::events::Event;
+
+/// Where they ask, and how well they keep to what they are told.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    desk: Desk,
+    /// How far the clock beside the desk is ahead of EC2's.
+    ahead: SignedDuration,
+    habits: Habits,
+}
+
+/// How well workers keep to what they are told. Percentages are of the times they are told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Habits {
+    /// Between two questions of an idle worker.
+    pub every: Duration,
+    /// They hear that they may stop, and go on as if they had not.
+    pub goes_on: u64,
+    /// They take no more tasks, and say that they are stopping only minutes later.
+    pub dawdles: u64,
+    /// They end their machine themselves once they have agreed.
+    pub ends_itself: u64,
+}
+
+impl Default for Habits {
+    /// As they should.
+    fn default() -> Self {
+        Self { every: Duration::from_secs(30), goes_on: 0, dawdles: 0, ends_itself: 0 }
+    }
+}
+
+/// What a machine that may ask is about.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asker {
+    /// From its user data.
+    token: Option<String>,
+    /// When it asks next. Any other time was thought of in an idle spell that is over.
+    next: Option<Timestamp>,
+    /// It was told to stop, and takes no more tasks.
+    leaving: bool,
+    /// It was told so again when it said that it is stopping.
+    agreed: bool,
+}
+
+impl Asker {
+    /// User data of the simulation is the token and nothing else.
+    pub(super) fn of(call: Option<&LaunchCall>) -> Self {
+        let user_data = call.and_then(|call| STANDARD.decode(call.user_data.as_ref()?).ok());
+        let token = user_data.and_then(|user_data| String::from_utf8(user_data).ok());
+        Self { token: token.filter(|token| !token.is_empty()), ..Self::default() }
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+}
+
+impl World {
+    /// Lets workers that were launched with a token ask at `desk`, beside which a clock is `ahead`.
+    pub fn attend(&mut self, desk: Desk, ahead: SignedDuration) {
+        let habits = self.asking.as_ref().map(|asking| asking.habits).unwrap_or_default();
+        self.asking = Some(Asking { desk, ahead, habits });
+    }
+
+    /// Changes how workers keep to what they are told, those of now and those to come.
+    pub fn keep_habits(&mut self, habits: Habits) {
+        if let Some(asking) = &mut self.asking {
+            asking.habits = habits;
+        }
+    }
+
+    /// Whether the worker on `instance` said that it is stopping, and was told to.
+    pub fn has_agreed(&self, instance: &provisioner::ids::InstanceId) -> bool {
+        self.machines.get(instance).is_some_and(|machine| machine.asker.agreed)
+    }
+
+    /// Whether a worker stays up until it is told to stop.
+    pub(super) fn may_ask(&self, no: usize) -> bool {
+        self.asking.is_some() && self.machines.at(no).asker.token.is_some()
+    }
+
+    /// A worker has become idle.
+    pub(super) fn will_ask(&mut self, no: usize) {
+        if let Some(asking) = &self.asking
+            && self.may_ask(no)
+        {
+            let every = asking.habits.every;
+            self.asks_again(no, every, Event::Ask(no));
+        }
+    }
+
+    fn asks_again(&mut self, no: usize, after: Duration, event: Event) {
+        self.machines.at_mut(no).asker.next = Some(clock::after(self.now, after));
+        self.schedule(after, event);
+    }
+
+    /// Whether this is the time it meant to speak at.
+    fn is_its_turn(&self, no: usize) -> bool {
+        let machine = self.machines.at(no);
+        machine.up
+            && machine.truth().state == InstanceState::Running
+            && !machine.draining
+            && machine.asker.next == Some(self.now)
+            && self.queue.runs(&machine.truth().id) == 0
+    }
+
+    fn say(&mut self, no: usize, word: Word) -> Option<Answer> {
+        let Asking { desk, ahead, .. } = self.asking.as_ref()?;
+        let machine = self.machines.at(no);
+        let now = self.now.checked_add(*ahead).unwrap_or(self.now);
+        desk.hear(&machine.truth().id, machine.asker.token.as_ref()?, word, now).ok()
+    }
+
+    pub(super) fn worker_asks(&mut self, no: usize) {
+        if !self.is_its_turn(no) {
+            return;
+        }
+        let answer = self.say(no, Word::Idle);
+        let Some(Asking { habits, .. }) = self.asking else { return };
+        match answer {
+            Some(Answer::Stop(_)) if !self.asks.percent(habits.goes_on) => {
+                self.leaves_the_free(no);
+                self.machines.at_mut(no).asker.leaving = true;
+                let (least, most) =
+                    if self.asks.percent(habits.dawdles) { (30, 300) } else { (0, 5) };
+                let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
+                let after = self.asks.between(least, most);
+                self.asks_again(no, after, Event::Stopping(no));
+            }
+            Some(Answer::Stop(_) | Answer::Stay) | None => {
+                self.asks_again(no, habits.every, Event::Ask(no));
+            }
+        }
+    }
+
+    pub(super) fn worker_stops(&mut self, no: usize) {
+        if !self.is_its_turn(no) || !self.machines.at(no).asker.leaving {
+            return;
+        }
+        let answer = self.say(no, Word::Stopping);
+        let Some(Asking { habits, .. }) = self.asking else { return };
+        let asker = &mut self.machines.at_mut(no).asker;
+        asker.agreed = matches!(answer, Some(Answer::Stop(_)));
+        if !asker.agreed {
+            asker.leaving = false;
+            self.becomes_free(no);
+            self.hand_out(no);
+            if self.queue.runs(&self.machines.at(no).truth().id) == 0 {
+                self.will_ask(no);
+            }
+        } else if self.asks.percent(habits.ends_itself) {
+            self.end_machine(no, "instance-terminated-by-user");
+        } else {
+            // Until it is ended: who started anew since has forgotten that it agreed.
+            self.asks_again(no, habits.every, Event::Stopping(no));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Telling the engine what changed comes to the same as telling it all: in random worlds, step by step.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use provisioner::clock;
+use provisioner::engine::Plan;
+use provisioner::policy::Policy;
+use provisioner::settings::Settings;
+use provisioner_sim::chance::Chance;
+use provisioner_sim::deployment::{mins, secs};
+use provisioner_sim::driver::{Disk, Driver, End};
+use provisioner_sim::faults::Faults;
+use provisioner_sim::random::{self, Case, Chaos, Meddling, ZONES};
+use provisioner_sim::world::World;
+
+const SEEDS: u64 = 150;
+
+/// A random world, without the faults that only whole looks and whole demands have.
+fn world(seed: u64) -> (World, Chaos, Chance) {
+    let without = ["back", "backwards", "clock", "queue-slow", "queue-wrong"].into();
+    let (world, chaos) = random::world(&Case { without, ..Case::new(seed) });
+    (world, chaos, Chance::stream(seed, "following"))
+}
+
+/// A random world as `random_worlds` plays it.
+struct Player {
+    driver: Driver,
+    chaos: Chaos,
+    rng: Chance,
+}
+
+impl Player {
+    fn new((world, chaos, mut rng): (World, Chaos, Chance)) -> Self {
+        let mut driver = Driver::new(world, &ZONES);
+        driver.saves_memory = rng.percent(60);
+        driver.pace = secs(rng.below(3));
+        Self { driver, chaos, rng }
+    }
+
+    fn step(&mut self, meddles: bool) {
+        let Self { driver, chaos, rng } = self;
+        if meddles {
+            match chaos.meddle(&mut driver.world, &driver.settings).meddling {
+                Meddling::None => {}
+                Meddling::Crash(steps) => driver.crash_at = Some(driver.steps + steps),
+                Meddling::LoseDisk => {
+                    driver.disk = Disk::default();
+                    driver.restart(Arc::clone(&driver.settings));
+                }
+                Meddling::Reconfigure(settings) => driver.restart(Arc::from(settings)),
+                Meddling::SetClock(ahead) => driver.set_clock(ahead),
+            }
+        }
+        // A clock is set, now and then, also back.
+        if meddles && rng.percent(2) {
+            driver.skew = jiff::SignedDuration::from_secs(10)
+                * i32::try_from(rng.below(9)).unwrap()
+                - jiff::SignedDuration::from_secs(40);
+        }
+        let mut wake = match driver.round() {
+            End::Round(report) => report.wake,
+            End::Blind(wake) => wake,
+            End::Crashed => {
+                driver.crash_at = None;
+                driver.restart(Arc::clone(&driver.settings));
+                clock::after(driver.world.now, secs(1))
+            }
+        };
+        if rng.percent(10) {
+            wake = wake.min(clock::after(driver.world.now, secs(2)));
+        }
+        driver.wait(wake);
+    }
+}
+
+fn compare(whole: &Driver, follows: &Driver, what: &str) {
+    let last = |driver: &Driver| {
+        driver.story.iter().rev().take(30).rev().cloned().collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(whole.story.last(), follows.story.last(), "{what}\n{}", last(whole));
+    assert_eq!(whole.world.now, follows.world.now, "{what}");
+    assert_eq!(whole.plan, follows.plan, "{what}\n{}", last(whole));
+    assert_eq!(whole.engine.ledger(), follows.engine.ledger(), "{what}\n{}", last(whole));
+    assert_eq!(whole.engine.memory(), follows.engine.memory(), "{what}\n{}", last(whole));
+    let capacity = |driver: &Driver| {
+        let mut machines = driver.engine.capacity();
+        machines.sort_by_key(|it| format!("{it:?}"));
+        machines
+    };
+    assert_eq!(capacity(whole), capacity(follows), "{what}");
+}
+
+#[test]
+fn changes_alone_come_to_the_same_as_whole_looks() {
+    let mut rounds = 0;
+    for seed in 0..SEEDS {
+        let begin = world(seed);
+        let mut whole = Player::new(begin.clone());
+        let mut follows = Player::new(begin);
+        follows.driver.follow();
+        while whole.chaos.goes_on(&whole.driver.world) {
+            whole.step(true);
+            follows.step(true);
+            rounds += 1;
+            compare(&whole.driver, &follows.driver, &format!("seed {seed}"));
+        }
+        for player in [&mut whole, &mut follows] {
+            random::heal(&mut player.driver.world);
+            player.driver.crash_at = None;
+        }
+        let settled = clock::after(whole.driver.world.now, mins(45));
+        while whole.driver.world.now < settled {
+            whole.step(false);
+            follows.step(false);
+            compare(&whole.driver, &follows.driver, &format!("seed {seed}, healed"));
+        }
+        assert_eq!(whole.driver.story, follows.driver.story, "seed {seed}");
+    }
+    assert!(rounds > 100 * SEEDS, "{rounds}");
+}
+
+/// A random world in which calls do not fail, under policies that do not learn.
+fn reliable(seed: u64) -> (World, Chaos, Chance) {
+    let (mut world, chaos, rng) = world(seed);
+    let mut settings = Settings::clone(&world.settings);
+    for worker_type in settings.worker_types.values_mut() {
+        worker_type.policy = Policy::BASIC;
+    }
+    world.settings = Arc::new(settings);
+    let Faults { never_filled, never_claims, interrupted, lag, fill, .. } = world.faults;
+    world.faults =
+        Faults { never_filled, never_claims, interrupted, lag, fill, ..Faults::default() };
+    (world, chaos, rng)
+}
+
+/// Half an hour with something new every few minutes, then quiet hours. Returns the plans that were not
+/// empty, with their time, and how many rounds were left out.
+fn quiet_hours(seed: u64, skips: bool) -> (Driver, Vec<(Timestamp, Plan)>, u64) {
+    let (world, mut chaos, mut rng) = reliable(seed);
+    let mut driver = Driver::new(world, &ZONES);
+    driver.follow();
+    let began = driver.world.now;
+    let (mut plans, mut skipped) = (Vec::new(), 0);
+    let mut next_event = began;
+    while driver.world.now < clock::after(began, mins(180)) {
+        if next_event <= driver.world.now {
+            // What happens to the process does not happen here.
+            let _ = chaos.meddle(&mut driver.world, &driver.settings);
+            let early = driver.world.now < clock::after(began, mins(30));
+            let pause = if early { rng.below(200) } else { rng.below(6000) };
+            next_event = clock::after(next_event, secs(10 * pause));
+        }
+        let wake = match driver.skip().filter(|_| skips) {
+            Some(wake) => {
+                skipped += 1;
+                wake
+            }
+            None => match driver.round() {
+                End::Round(report) => {
+                    if !driver.plan.actions.is_empty() || !driver.plan.notes.is_empty() {
+                        plans.push((driver.world.now, driver.plan.clone()));
+                    }
+                    report.wake
+                }
+                End::Blind(wake) => wake,
+                End::Crashed => unreachable!("nothing crashes"),
+            },
+        };
+        driver.wait(wake);
+    }
+    driver.assert_sound(&format!("seed {seed}"));
+    (driver, plans, skipped)
+}
+
+#[test]
+fn leaving_out_rounds_that_come_to_nothing_changes_no_result() {
+    let mut skipped_in_all = 0;
+    for seed in 0..40 {
+        let (all, plans, none) = quiet_hours(seed, false);
+        let (some, plans_with_less, skipped) = quiet_hours(seed, true);
+        assert_eq!(none, 0);
+        skipped_in_all += skipped;
+        assert_eq!(plans.len(), plans_with_less.len(), "seed {seed}");
+        for (one, other) in plans.iter().zip(&plans_with_less) {
+            assert_eq!(one, other, "seed {seed}");
+        }
+        assert_eq!(all.story, some.story, "seed {seed}");
+        assert_eq!(all.world.now, some.world.now, "seed {seed}");
+        assert_eq!(all.world.bill(), some.world.bill(), "seed {seed}");
+        assert_eq!(all.world.calls.len(), some.world.calls.len(), "seed {seed}");
+        let (served, less) = (&all.world.queue.served, &some.world.queue.served);
+        assert_eq!(format!("{served:?}"), format!("{less:?}"), "seed {seed}");
+        assert_eq!(all.engine.ledger(), some.engine.ledger(), "seed {seed}");
+    }
+    assert!(skipped_in_all > 40 * 200, "too little was left out: {skipped_in_all}");
+}

@@ -1,0 +1,198 @@
+//! Classes machines: what each is good for, now.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Claims;
+use super::rules::Rules;
+use crate::clock;
+use crate::demand::Running;
+use crate::engine::desk::Heard;
+use crate::engine::index::{Class, Machine};
+use crate::engine::lookup::Lookup;
+use crate::engine::memory::{IDLE_ROUNDS, MachineMemory};
+use crate::observed::InstanceState;
+
+/// How an instance came to its first task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Startup {
+    /// From asking for it until it was launched.
+    pub(in crate::engine) requested: Duration,
+    /// From there until it had a task.
+    pub(in crate::engine) booted: Duration,
+}
+
+/// Classes machines, one after the other, the oldest first.
+pub(super) struct Classing<'a> {
+    pub(super) rules: Rules,
+    pub(super) claims: &'a Claims<'a>,
+    pub(super) deadline: Deadline,
+    /// Tasks have waited too long beside machines that look free.
+    pub(super) stuck: bool,
+    /// How many more are excused.
+    pub(super) excused: u64,
+    /// How many more are presumed to run a task.
+    pub(super) presumed_busy: Option<u64>,
+    pub(super) first_claim: bool,
+}
+
+/// What to look at again in the next recount.
+#[derive(Default)]
+pub(super) struct Sight {
+    /// It was never seen with a task.
+    pub(super) unclaimed: bool,
+    /// When time alone makes another class of it, while it is that.
+    pub(super) next_change: Option<Timestamp>,
+    /// It is not idle for long enough to be called so.
+    pub(super) settling: bool,
+}
+
+impl Classing<'_> {
+    pub(super) fn class(
+        &mut self,
+        machine: &mut Machine,
+        lookup: &mut Lookup<'_>,
+        started: &mut Vec<Startup>,
+    ) -> Sight {
+        let rules = &self.rules;
+        machine.aged = false;
+        machine.counted = Some(0);
+        machine.positively_idle = false;
+        machine.agreed = false;
+        if machine.is_leaving() {
+            machine.class = Class::Stopping;
+            return Sight::default();
+        }
+        // Every live machine is remembered since the look that showed it. One that were not must still
+        // count to the maximum: what is left out is launched again.
+        let Some((known, known_tasks)) = lookup.get(machine) else {
+            machine.class = Class::Unknown;
+            return Sight::default();
+        };
+        let now = self.deadline.now;
+        let up_since = machine.launched;
+        let aged =
+            rules.max_lifetime.is_some_and(|lifetime| clock::after(up_since, lifetime) <= now);
+        let tasks = match self.claims.running {
+            Running::ByInstance { .. } => {
+                if known_tasks > 0 && !known.claimed {
+                    known.claimed = true;
+                    self.first_claim = true;
+                    started.extend(startup(machine, known, now));
+                }
+                if known_tasks > 0 {
+                    known.idle_rounds = 0;
+                } else if self.claims.fresh {
+                    known.idle_rounds = known.idle_rounds.saturating_add(1).min(IDLE_ROUNDS);
+                }
+                Some(u64::from(known_tasks))
+            }
+            Running::Unknown | Running::Counted { .. } => {
+                if self.claims.fresh {
+                    known.idle_rounds = 0;
+                }
+                None
+            }
+        };
+        let heard = self.claims.book.heard(&machine.id, now);
+        // Of one that ran a task it does not matter how long ago it was launched or first seen.
+        let ran = known.claimed && tasks.is_some();
+        let mut deadline = Deadline { now, next: None };
+        let mut has_booted = |since| {
+            rules
+                .boot_timeout
+                .is_some_and(|timeout| !ran && deadline.has_passed(clock::after(since, timeout)))
+        };
+        let booted = has_booted(up_since);
+        // A first look at an old machine does not know its past: it is watched for a boot time
+        // before it is called one that never claimed.
+        let watched = has_booted(known.first_seen);
+        deadline.next.into_iter().for_each(|at| self.deadline.watch(at));
+        let (excused, stuck) = (&mut self.excused, self.stuck);
+        machine.class = match machine.state {
+            InstanceState::Stopping | InstanceState::Stopped => Class::Stopping,
+            InstanceState::Unrecognised(_)
+            | InstanceState::ShuttingDown
+            | InstanceState::Terminated => Class::Unknown,
+            InstanceState::Pending | InstanceState::Running => {
+                match (tasks, &mut self.presumed_busy) {
+                    (Some(1..), _) => Class::Busy,
+                    _ if heard.is_leaving() => Class::Stopping,
+                    (None, Some(busy))
+                        if *busy > 0
+                            && machine.state == InstanceState::Running
+                            && heard != Heard::Idle =>
+                    {
+                        *busy -= 1;
+                        Class::Busy
+                    }
+                    _ if aged => Class::Aged,
+                    (Some(0), _) if known.claimed => Class::Idle,
+                    // Whoever asks is up, and ready for its first task.
+                    _ if heard == Heard::Idle && !(booted && stuck) => Class::Idle,
+                    (Some(0), _) if rules.boot_timeout.is_none() => Class::Idle,
+                    (Some(0), _) if booted && watched && *excused > 0 => {
+                        *excused -= 1;
+                        Class::Idle
+                    }
+                    (Some(0), _) if booted && watched => Class::Overdue,
+                    (None, Some(_)) if booted && stuck => Class::Overdue,
+                    (Some(0), _) | (None, Some(_)) if booted => Class::Idle,
+                    (None, None) if heard == Heard::Quiet => Class::Busy,
+                    (None, None) if booted || rules.boot_timeout.is_none() => Class::Unknown,
+                    _ => Class::Booting,
+                }
+            }
+        };
+        machine.aged = aged;
+        machine.counted = Some(match (tasks, machine.class) {
+            // With how many is not known: with all that it can run.
+            (None, Class::Busy) => u32::try_from(rules.per_machine()).unwrap_or(u32::MAX),
+            _ => known_tasks,
+        });
+        machine.agreed = machine.class == Class::Stopping && heard == Heard::Agreed;
+        machine.positively_idle = tasks == Some(0)
+            && machine.state == InstanceState::Running
+            && known.idle_rounds >= IDLE_ROUNDS;
+        Sight {
+            unclaimed: !known.claimed,
+            next_change: deadline.next,
+            settling: tasks == Some(0) && known.idle_rounds < IDLE_ROUNDS,
+        }
+    }
+}
+
+/// The startup of a machine that has its first task now, if it was watched from the beginning.
+fn startup(machine: &Machine, known: &MachineMemory, now: Timestamp) -> Option<Startup> {
+    let seen_late = clock::age(machine.launched, known.first_seen) > WATCHED_FROM;
+    if seen_late || known.first_seen == now {
+        return None;
+    }
+    Some(Startup {
+        requested: clock::age(known.asked?, machine.launched),
+        booted: clock::age(machine.launched, now),
+    })
+}
+
+/// A machine first seen later than this after its launch may have had tasks before.
+const WATCHED_FROM: Duration = Duration::from_mins(1);
+
+/// Collects the earliest instant still ahead.
+pub(super) struct Deadline {
+    pub(super) now: Timestamp,
+    pub(super) next: Option<Timestamp>,
+}
+
+impl Deadline {
+    pub(super) fn watch(&mut self, at: Timestamp) {
+        if at > self.now {
+            self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        }
+    }
+
+    fn has_passed(&mut self, at: Timestamp) -> bool {
+        self.watch(at);
+        at <= self.now
+    }
+}

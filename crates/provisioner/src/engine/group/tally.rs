@@ -1,0 +1,70 @@
+//! Adds machines up by their class, one by one.
+
+use crate::engine::index::{Class, Counts, Machine};
+use crate::money::UsdPerHour;
+
+/// What machines come to, one by one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) counts: Counts,
+    /// Tasks that those fit to run any can run at a time.
+    pub(super) capable: u64,
+    /// How many these are known to run.
+    pub(super) claimed: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, machine: &Machine, per_machine: u64) {
+        let (count, capable, claimed) = self.places(machine, per_machine);
+        *count += 1;
+        self.capable += capable;
+        self.claimed += claimed;
+        self.counts.untagged += u64::from(!machine.tagged);
+        match machine.price {
+            _ if machine.is_leaving() => {}
+            Some(price) => self.counts.usd = self.counts.usd.plus(price),
+            None => self.counts.unpriced += 1,
+        }
+    }
+
+    /// Takes back what was added for `machine` as it is.
+    pub(super) fn take(&mut self, machine: &Machine, per_machine: u64) {
+        let (count, capable, claimed) = self.places(machine, per_machine);
+        *count = count.saturating_sub(1);
+        self.capable = self.capable.saturating_sub(capable);
+        self.claimed = self.claimed.saturating_sub(claimed);
+        let untagged = &mut self.counts.untagged;
+        *untagged = untagged.saturating_sub(u64::from(!machine.tagged));
+        match machine.price {
+            _ if machine.is_leaving() => {}
+            Some(price) => {
+                let left = self.counts.usd.micros().saturating_sub(price.micros());
+                self.counts.usd = UsdPerHour::from_micros(left);
+            }
+            None => self.counts.unpriced = self.counts.unpriced.saturating_sub(1),
+        }
+    }
+
+    /// Where `machine` is counted, how many tasks it is fit to run, and how many of these it runs.
+    fn places(&mut self, machine: &Machine, per_machine: u64) -> (&mut u64, u64, u64) {
+        let counts = &mut self.counts;
+        if machine.is_leaving() {
+            return (&mut counts.leaving, 0, 0);
+        }
+        let capable = if machine.aged { 0 } else { per_machine };
+        match machine.class {
+            Class::Booting => (&mut counts.booting, capable, 0),
+            Class::Idle => (&mut counts.idle, capable, 0),
+            // An aged machine goes on with what it has, and gets no more.
+            Class::Busy if machine.aged => (&mut counts.aged, 0, 0),
+            Class::Busy => {
+                let tasks = machine.counted.map_or(0, u64::from);
+                (&mut counts.busy, capable, tasks.min(per_machine))
+            }
+            Class::Unknown => (&mut counts.unknown, 0, 0),
+            Class::Overdue => (&mut counts.overdue, 0, 0),
+            Class::Aged => (&mut counts.aged, 0, 0),
+            Class::Stopping => (&mut counts.stopping, 0, 0),
+        }
+    }
+}

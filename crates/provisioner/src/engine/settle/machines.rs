@@ -1,0 +1,157 @@
+//! Remembers machines from look to look, and what they cost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{Settle, Settled, fail, is_no_fault};
+use crate::clock;
+use crate::engine::join::Join;
+use crate::engine::memory::{MachineMemory, Spent};
+use crate::engine::plan::{Note, NoteKind};
+use crate::engine::standing::Standing;
+use crate::ids::{InstanceId, WorkerTypeName};
+use crate::money::{Usd, UsdPerHour};
+use crate::observed::{Instance, InstanceState, SpotRequest};
+
+impl Settle<'_> {
+    /// Forgets the machines that are gone, and remembers the new ones, in the order and number of
+    /// [`Machine::rank`].
+    pub(super) fn remember_machines(
+        &mut self,
+        join: &Join<'_>,
+        gone: Option<&[InstanceId]>,
+        ended_by_us: &BTreeSet<InstanceId>,
+        counted_to: Option<Timestamp>,
+        settled: &mut Settled,
+    ) {
+        let now = self.now;
+        let mut shown =
+            join.instances.iter().filter(|(instance, _)| instance.state.is_live()).peekable();
+        let mut new = Vec::new();
+        let mut seen = |instance: &Instance, machine: &mut MachineMemory| {
+            let ran = instance.state == InstanceState::Running;
+            if ran && !machine.ran {
+                settled.came_up.extend(machine.worker_type.clone());
+            }
+            machine.ran |= ran;
+        };
+        let machines = &mut self.memory.machines;
+        let gone: Vec<_> = match gone {
+            None => {
+                // Both are sorted: one pass, in place.
+                let is_gone = |id: &InstanceId, machine: &mut MachineMemory| {
+                    while let Some(first_seen) = shown.next_if(|(instance, _)| instance.id < *id) {
+                        new.push(first_seen);
+                    }
+                    let Some((instance, _)) = shown.next_if(|(it, _)| it.id == *id) else {
+                        return true;
+                    };
+                    seen(instance, machine);
+                    false
+                };
+                machines.extract_if(.., is_gone).collect()
+            }
+            Some(gone) => {
+                let ended = join.instances.iter().map(|(instance, _)| instance);
+                let ended = ended.filter(|it| !it.state.is_live()).map(|instance| &instance.id);
+                // In order of ids, as above.
+                let gone: BTreeSet<_> = gone.iter().chain(ended).collect();
+                let gone = gone.into_iter().filter_map(|id| machines.remove_entry(id)).collect();
+                for one in shown.by_ref() {
+                    match machines.get_mut(&one.0.id) {
+                        Some(machine) => seen(one.0, machine),
+                        None => new.push(one),
+                    }
+                }
+                gone
+            }
+        };
+        new.extend(shown);
+        let new = new.into_iter().map(|(instance, request)| {
+            let worker_type = instance
+                .tags
+                .worker_type
+                .as_ref()
+                .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+            let ran = instance.state == InstanceState::Running;
+            if ran {
+                settled.came_up.extend(worker_type.cloned());
+            }
+            let seen = MachineMemory {
+                first_seen: now,
+                asked: request.map(|request| request.created),
+                claimed: false,
+                idle_rounds: 0,
+                ran,
+                worker_type: worker_type.cloned(),
+                price: request
+                    .and_then(|request| request.max_price)
+                    .or_else(|| self.price_of(worker_type)),
+            };
+            (instance.id.clone(), seen)
+        });
+        let mut new: BTreeMap<_, _> = new.collect();
+        self.memory.machines.append(&mut new);
+
+        let mut died: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
+        for (id, machine) in gone {
+            // It lived on for some of the time since the last look: counted as all of it.
+            let from = counted_to.unwrap_or(now).max(clock::last_midnight(now));
+            if let Some(price) = machine.price {
+                self.memory.spent.usd =
+                    self.memory.spent.usd.plus(price.over(clock::age(from, now)));
+            }
+            let request = join.request_of(&id);
+            let interrupted = request.is_some_and(|it| is_no_fault(it.status_code.as_str()));
+            if let Some(name) = machine.worker_type
+                && !machine.ran
+                && !interrupted
+                && !ended_by_us.contains(&id)
+                && self.settings.worker_types.contains_key(&name)
+            {
+                let text = match request {
+                    Some(it) => format!("{id} ended before it ran: {}", it.status_code),
+                    None => format!("{id} ended before it ran"),
+                };
+                died.insert(name, text);
+            }
+        }
+        for (name, text) in died {
+            fail(&mut self.memory.failures, &name, text.clone(), now);
+            let note = Note::new(Some(&name), NoteKind::LaunchFailed, text.clone());
+            settled.notes.push(note.about(text));
+        }
+    }
+
+    /// Adds what live instances cost since the last look, at the highest possible price: those shown, and
+    /// those that stand as they did.
+    pub(super) fn count_spending(&mut self, join: &Join<'_>, standing: Option<&Standing>) {
+        let midnight = clock::last_midnight(self.now);
+        let spent = &self.memory.spent;
+        let (from, mut usd) = match spent.counted_to {
+            Some(at) if at >= midnight => (at, spent.usd),
+            _ => (midnight, Usd::ZERO),
+        };
+        if let Some(standing) = standing {
+            usd = usd.plus(standing.cost(clock::age(from, self.now)));
+        }
+        let live = join.instances.iter().filter(|(instance, _)| instance.state.is_live());
+        for (instance, request) in live {
+            if let Some(price) = self.hourly(instance, *request) {
+                usd = usd.plus(price.over(clock::age(instance.launch_time.max(from), self.now)));
+            }
+        }
+        self.memory.spent = Spent { counted_to: Some(self.now), usd };
+    }
+
+    /// What an instance is taken to cost.
+    fn hourly(&self, instance: &Instance, request: Option<&SpotRequest>) -> Option<UsdPerHour> {
+        let name = instance
+            .tags
+            .worker_type
+            .as_ref()
+            .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+        request.and_then(|request| request.max_price).or_else(|| self.price_of(name))
+    }
+}

@@ -1,0 +1,146 @@
+//! What a worker proves itself by when it asks whether to stop.
+//!
+//! One secret per deployment, kept in the state directory, and one token per launch, which is the keyed
+//! hash of the launch's client token. So no token need be kept: that of a machine follows from the intent
+//! it carries as a tag, and a launching call that is repeated after a crash holds the same one.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::ids::ClientToken;
+
+/// Of the hash's own block: a shorter key would be filled up, a longer one hashed.
+const KEY_BYTES: usize = 64;
+
+/// Tells these tokens from anything else that may once be made with the key.
+const PURPOSE: &[u8] = b"should-stop\0";
+
+/// The deployment's secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StopSecret([u8; KEY_BYTES]);
+
+/// The text is not the hexadecimal form of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not {} hexadecimal digits", KEY_BYTES * 2)]
+pub struct NoSecret;
+
+impl StopSecret {
+    /// How many characters a token has.
+    pub const TOKEN_LEN: usize = 64;
+
+    /// Makes one of these bytes.
+    pub fn new(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Makes one that nobody can guess.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn generate() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; KEY_BYTES];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The token of a launch: hexadecimal digits, as shells and headers take them.
+    pub fn token(&self, launch: &ClientToken) -> String {
+        to_hex(&self.hash_of(launch).finalize().into_bytes())
+    }
+
+    /// Whether `token` is that of `launch`. How long it takes does not depend on how much of it is right.
+    pub fn opens(&self, launch: &ClientToken, token: &str) -> bool {
+        from_hex::<32>(token)
+            .is_some_and(|token| self.hash_of(launch).verify(&token.into()).is_ok())
+    }
+
+    fn hash_of(&self, launch: &ClientToken) -> Hmac<Sha256> {
+        let Self(key) = self;
+        let mut hash = Hmac::<Sha256>::new(key.into());
+        hash.update(PURPOSE);
+        hash.update(launch.as_str().as_bytes());
+        hash
+    }
+}
+
+impl fmt::Debug for StopSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StopSecret")
+    }
+}
+
+impl From<StopSecret> for String {
+    fn from(StopSecret(bytes): StopSecret) -> Self {
+        to_hex(&bytes)
+    }
+}
+
+impl TryFrom<String> for StopSecret {
+    type Error = NoSecret;
+
+    fn try_from(text: String) -> Result<Self, NoSecret> {
+        from_hex(&text).map(Self).ok_or(NoSecret)
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16);
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).filter_map(digit).collect()
+}
+
+fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_of_one_launch_and_one_deployment() {
+        let (ours, other) = (StopSecret::new([7; KEY_BYTES]), StopSecret::new([8; KEY_BYTES]));
+        let [a, b] = ["launch-a", "launch-b"].map(ClientToken::from);
+        let token = ours.token(&a);
+        assert_eq!(token.len(), StopSecret::TOKEN_LEN);
+        assert_eq!(token, ours.token(&a), "the same when the call is repeated");
+        assert!(ours.opens(&a, &token));
+        assert!(!ours.opens(&b, &token) && !other.opens(&a, &token));
+        for wrong in
+            ["", "0", &token[..62], &format!("{token}00"), &token.replace(&token[..1], "g")]
+        {
+            assert!(!ours.opens(&a, wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn it_is_kept_as_text_and_shown_to_nobody() {
+        let secret = StopSecret::generate().unwrap();
+        let text = serde_json::to_string(&secret).unwrap();
+        assert_eq!(serde_json::from_str::<StopSecret>(&text).unwrap(), secret);
+        assert!(serde_json::from_str::<StopSecret>("\"abc\"").is_err());
+        assert_eq!(format!("{secret:?}"), "StopSecret");
+        assert_ne!(secret, StopSecret::generate().unwrap());
+    }
+
+    /// By Python's `hmac`.
+    #[test]
+    fn it_is_hmac_sha256() {
+        let secret = StopSecret::new([7; KEY_BYTES]);
+        assert_eq!(secret.token(&ClientToken::from("launch-a")), EXPECTED);
+    }
+
+    const EXPECTED: &str = "2125e1b06245ba7a368620f9863cad9b793f0ca4aa2bd502cbe034ba9afad457";
+}
