@@ -242,9 +242,9 @@ impl Queue {
 
     /// What runs on `instance` is given up by who asked for it.
     pub(crate) fn abandon(&mut self, instance: &InstanceId) {
-        self.touched.insert(instance.clone());
         for no in self.on.remove(instance).unwrap_or_default() {
             self.changes += 1;
+            self.touched.insert(instance.clone());
             self.tasks[no].state = TaskState::Withdrawn;
             let worker_type = self.tasks[no].worker_type.clone();
             self.runs_one_less(&worker_type);

@@ -25,8 +25,8 @@ use crate::chance::Chance;
 use crate::deployment::{mins, secs, settings, start, worker_server, worker_type};
 use crate::faults::Faults;
 use crate::queue::Knowledge;
-use crate::world::World;
 use crate::world::throttle::Throttle;
+use crate::world::{Habits, World};
 
 pub use case::{Case, NoCase};
 pub use meddle::{Meddled, Meddling};
@@ -61,17 +61,17 @@ pub struct Chaos {
 
 /// How the process runs in the world of a seed.
 #[derive(Clone, Copy, Debug)]
-pub struct Habits {
+pub struct Process {
     /// Its soft state is on disk after each round.
     pub saves_memory: bool,
     /// A time between effects.
     pub pace: Duration,
 }
 
-impl Habits {
-    /// Those of a seed.
+impl Process {
+    /// That of a seed.
     pub fn of(case: &Case) -> Self {
-        let mut chance = Chance::stream(case.seed, "habits");
+        let mut chance = Chance::stream(case.seed, "process");
         Self { saves_memory: chance.percent(60), pace: secs(chance.below(3)) }
     }
 }
@@ -111,12 +111,12 @@ pub fn world(case: &Case) -> (World, Chaos) {
     (world, chaos)
 }
 
-/// How workers that ask keep to what they are told, in the world of a case.
-pub fn worker_habits(case: &Case) -> crate::world::Habits {
-    let mut chance = Chance::stream(case.seed, "worker habits");
-    let mut some = |most: u64| if chance.percent(50) { 0 } else { chance.below(most + 1) };
+/// How workers that ask keep to what they are told, in the world of a seed.
+pub fn habits(seed: u64) -> Habits {
+    let mut rng = Chance::stream(seed, "habits");
+    let mut some = |most: u64| if rng.percent(50) { 0 } else { rng.below(most + 1) };
     let every = secs(10 + some(30));
-    crate::world::Habits { every, goes_on: some(40), dawdles: some(40), ends_itself: some(100) }
+    Habits { every, goes_on: some(40), dawdles: some(40), ends_itself: some(100) }
 }
 
 /// One of several things, each as likely.

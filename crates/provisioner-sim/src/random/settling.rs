@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::clock;
-use provisioner::engine::{Action, ActionKind, Note, NoteKind, Plan};
+use provisioner::engine::{Action, ActionKind, Note, NoteKind, Plan, ReasonKind};
 use provisioner::ids::{SpotRequestId, WorkerTypeName};
 use provisioner::ledger::Ledger;
 use provisioner::observed::{InstanceState, KeyPair, OwnTags};
@@ -29,6 +29,7 @@ const QUIET: u32 = 30;
 pub fn heal(world: &mut World) {
     world.faults = Faults::default();
     world.throttle = None;
+    world.keep_habits(Habits::default());
     world.pools.dry.clear();
     world.pools.free.clear();
     world.fix_prices(super::CALM_PRICE);
@@ -36,7 +37,6 @@ pub fn heal(world: &mut World) {
     world.bad.clear();
     world.refused.clear();
     world.queue.down = false;
-    world.keep_habits(Habits::default());
     // What boots and never works is replaced for ever, as far as it is known.
     let broken: Vec<_> = world
         .live()
@@ -243,7 +243,11 @@ impl Settling {
     ) -> Result<bool, String> {
         let excess_may_be = world.now < clock::after(met, self.excess);
         let ends = |action: &&Action| matches!(action.kind, ActionKind::Terminate(_));
-        let odd = plan.actions.iter().find(|action| !(excess_may_be && ends(action)));
+        // Who asks before it stops may be told to stay until it is too old.
+        let asks = settings.server.workers.is_some();
+        let ages = |action: &Action| asks && action.reason.kind == ReasonKind::MaxLifetime;
+        let odd =
+            plan.actions.iter().find(|action| !(ages(action) || excess_may_be && ends(action)));
         if let Some(odd) = odd {
             return Err(format!("no fixed point after {} quiet rounds: {odd:?}", self.quiet));
         }
@@ -256,11 +260,14 @@ impl Settling {
         }
         let mut all = strays(world, ledger);
         for name in settings.worker_types.keys() {
+            let status = plan.worker_types.iter().find(|it| it.name == name.as_str());
+            let kept = status.is_some_and(|status| asks && world.count(name) <= status.wanted);
             all.extend(amiss(name, world, settings, plan, ledger));
             let idle = world.live().filter(|(id, machine)| {
                 machine.worker_type.as_ref() == Some(name) && world.queue.runs(id) == 0
             });
-            all.extend(idle.map(|(id, _)| format!("{id} is left idle")));
+            let idle = idle.filter(|_| !kept);
+            all.extend(idle.map(|(id, _)| format!("{id} is left idle ({status:?})")));
         }
         if all.is_empty() { Ok(true) } else { Err(format!("in the end: {all:#?}")) }
     }

@@ -26,10 +26,10 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
     let dry_run = form.dry_run()?;
     form.finish()?;
     only_tried(dry_run)?;
-    if asked.is_first() {
-        world.looked = world.now;
-    }
     let as_of = world.shown_as_of();
+    if asked.is_first() {
+        world.looked = as_of;
+    }
     let shown = world.machines.numbered().filter_map(|(number, machine)| {
         machine.record.seen(as_of).map(|instance| (number, (instance, machine)))
     });

@@ -33,7 +33,7 @@ impl World {
         if self.network.percent(self.faults.shifted) {
             self.shift(&mut observation);
         }
-        self.looked = self.now;
+        self.looked = as_of;
         self.tidy_requests();
         Ok(observation)
     }

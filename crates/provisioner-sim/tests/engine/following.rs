@@ -12,7 +12,7 @@ use provisioner_sim::deployment::{at, mins, name, secs, settings, start, worker_
 use provisioner_sim::driver::{Disk, Driver, End};
 use provisioner_sim::faults::Faults;
 use provisioner_sim::queue::Knowledge;
-use provisioner_sim::random::{self, Case, Chaos, Habits, Meddling, ZONES};
+use provisioner_sim::random::{self, Case, Chaos, Meddling, Process, ZONES};
 use provisioner_sim::world::World;
 
 const SEEDS: u64 = 80;
@@ -27,9 +27,9 @@ impl Player {
     fn new(case: &Case, follows: bool) -> Self {
         let (world, chaos) = random::world(case);
         let mut driver = Driver::new(world, &ZONES);
-        driver.world.keep_habits(random::worker_habits(case));
-        let habits = Habits::of(case);
-        (driver.saves_memory, driver.pace) = (habits.saves_memory, habits.pace);
+        driver.world.keep_habits(random::habits(case.seed));
+        let process = Process::of(case);
+        (driver.saves_memory, driver.pace) = (process.saves_memory, process.pace);
         if follows {
             driver.follow();
         }

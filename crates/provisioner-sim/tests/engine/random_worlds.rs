@@ -7,7 +7,7 @@ use provisioner::clock;
 use provisioner_sim::deployment::secs;
 use provisioner_sim::driver::{Disk, Driver, End};
 use provisioner_sim::random::{
-    self, Case, Chaos, Failed, Habits, Meddled, Meddling, Settling, Trial, Tries, ZONES,
+    self, Case, Chaos, Failed, Meddled, Meddling, Process, Settling, Trial, Tries, ZONES,
 };
 use provisioner_sim::sabotage::Sabotage;
 
@@ -78,10 +78,10 @@ fn the_same_seed_is_the_same_story() {
 pub(crate) fn play(case: &Case, sabotage: Option<Sabotage>) -> Result<Driver, Failed> {
     let (world, mut chaos) = random::world(case);
     let mut driver = Driver::new(world, &ZONES);
-    driver.world.keep_habits(random::worker_habits(case));
     driver.sabotage = sabotage;
-    let habits = Habits::of(case);
-    (driver.saves_memory, driver.pace) = (habits.saves_memory, habits.pace);
+    driver.world.keep_habits(random::habits(case.seed));
+    let process = Process::of(case);
+    (driver.saves_memory, driver.pace) = (process.saves_memory, process.pace);
     match suffer(&mut driver, &mut chaos).and_then(|()| settle(&mut driver)) {
         Ok(()) => Ok(driver),
         Err(what) => {

@@ -165,7 +165,7 @@ impl Rig {
                     watched.decided_in.get_or_insert_with(|| world.clone());
                     let on_disk = ledger(&disk);
                     let effect = as_intended(effect, on_disk.as_ref());
-                    watched.story.push(format!("{} {effect:?}", world.now));
+                    watched.story.push(format!("{} {:?}", world.now, without_secrets(&effect)));
                     watched.before =
                         Some(judge.before(&effect, on_disk.as_ref(), world, &settings));
                 }
@@ -321,6 +321,15 @@ fn ledger(disk: &StateDir) -> Option<Ledger> {
         LedgerState::Known(ledger) => Some(ledger),
         LedgerState::Lost { .. } => None,
     }
+}
+
+/// A worker's own token is made from a secret of the disk, which is another in every run.
+fn without_secrets(effect: &Effect) -> Effect {
+    let mut effect = effect.clone();
+    if let Effect::Request(call) = &mut effect {
+        call.user_data = None;
+    }
+    effect
 }
 
 /// A call as the wire tells it, with what the wire does not say of it taken from its intent on disk.

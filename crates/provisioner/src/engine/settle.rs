@@ -195,6 +195,7 @@ impl Settle<'_> {
                 } else {
                     settles.insert(id.clone());
                 }
+                settles.insert(id.clone());
                 return stays;
             }
             if let Some(request) = request {
@@ -221,7 +222,7 @@ impl Settle<'_> {
             false
         });
         settled.ledger_changed |= before != self.ledger.granted.len();
-        // What the ledger said of these was used in this look for the last time.
+        // What the ledger says of these is used in this look, and must be seen in the next.
         if !settles.is_empty() {
             let made = |it: &&(&Instance, _)| {
                 it.0.spot_request.as_ref().is_some_and(|id| settles.contains(id))
@@ -255,6 +256,7 @@ impl Settle<'_> {
                     });
                     if has_instance {
                         settled.index.arrived.insert(request.id.clone());
+                        settled.index.recheck.extend(request.instance.clone());
                     }
                 }
             }
