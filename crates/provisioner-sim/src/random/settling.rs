@@ -14,7 +14,7 @@ use provisioner::settings::Settings;
 use crate::deployment::mins;
 use crate::faults::Faults;
 use crate::queue::Knowledge;
-use crate::world::{Habits, World};
+use crate::world::{Habits, Machine, World};
 
 /// Rounds until the demand is met.
 const ROUNDS: u32 = 10;
@@ -81,6 +81,8 @@ pub struct Settling {
     quiet: u32,
     /// When all demand was met.
     met: Option<Timestamp>,
+    /// Launched before this, workers that ask are not known any more, and told to stay.
+    unknown_before: Option<Timestamp>,
 }
 
 /// Rounds of a worker type since its last pause.
@@ -114,7 +116,14 @@ impl Settling {
             counts: names.chain([None]).map(|name| (name, count)).collect(),
             quiet: 0,
             met: None,
+            unknown_before: None,
         }
+    }
+
+    /// The secret that workers' tokens are made from was lost with the disk: those launched before `at` are
+    /// told to stay for as long as they ask.
+    pub fn forgot_workers(&mut self, at: Option<Timestamp>) {
+        self.unknown_before = at;
     }
 
     /// How long the pause that a note tells of may last from the end of the faults on. `None`: it is none.
@@ -266,7 +275,10 @@ impl Settling {
             let idle = world.live().filter(|(id, machine)| {
                 machine.worker_type.as_ref() == Some(name) && world.queue.runs(id) == 0
             });
-            let idle = idle.filter(|_| !kept);
+            let unknown = |machine: &Machine| {
+                asks && self.unknown_before.is_some_and(|at| machine.truth().launch_time <= at)
+            };
+            let idle = idle.filter(|(_, machine)| !kept && !unknown(machine));
             all.extend(idle.map(|(id, _)| format!("{id} is left idle ({status:?})")));
         }
         if all.is_empty() { Ok(true) } else { Err(format!("in the end: {all:#?}")) }

@@ -103,6 +103,7 @@ async fn suffer(rig: &mut Rig, chaos: &mut Chaos) -> Result<(), String> {
 async fn settle(rig: &mut Rig) -> Result<(), String> {
     rig.set_clock(jiff::SignedDuration::ZERO);
     let mut settling = Settling::begin(&mut rig.door.world(), &rig.settings);
+    settling.forgot_workers(rig.lost);
     rig.tell("------ healed");
     loop {
         let end = rig.round().await;

@@ -36,6 +36,8 @@ pub(crate) struct Rig {
     births: u64,
     /// How far the clock beside the daemon is ahead of EC2's.
     ahead: SignedDuration,
+    /// When what was on the disk was lost.
+    pub(crate) lost: Option<Timestamp>,
     watched: Arc<Mutex<Watched>>,
     _home: TempDir,
 }
@@ -81,6 +83,7 @@ impl Rig {
             disk,
             births: 0,
             ahead: SignedDuration::ZERO,
+            lost: None,
             watched: Arc::default(),
             _home: home,
         };
@@ -148,6 +151,7 @@ impl Rig {
     /// The same, and nothing is left on the disk.
     pub(crate) fn lose_disk(&mut self) {
         self.daemon = None;
+        self.lost = Some(self.door.clock().now());
         std::fs::remove_dir_all(self.disk.path()).unwrap();
         let settings = Arc::clone(&self.settings);
         self.restart(&settings);
