@@ -225,8 +225,10 @@ async fn the_sdk_parses_both_to_the_same_values() {
     let zone = Some(Zone::from(format!("{REGION}a").as_str()));
     let pools = BTreeSet::from([Pool { instance_type: InstanceType::from(TYPE), zone }]);
     let mut priced = Vec::new();
-    for client in [&both.moto, &both.sim] {
-        let prices = client.spot_prices(&pools, Timestamp::now()).await.unwrap();
+    // Each by its own clock.
+    let simulated = both.world.lock().unwrap().now;
+    for (client, now) in [(&both.moto, Timestamp::now()), (&both.sim, simulated)] {
+        let prices = client.spot_prices(&pools, now).await.unwrap();
         assert!(prices.values().all(|price| price.micros() > 0), "{prices:?}");
         priced.push(prices.into_keys().collect::<Vec<_>>());
     }
