@@ -71,6 +71,7 @@ impl Client {
                 });
             }
         }
-        Fetched { time: began.elapsed(), processor: processor_time() - processor, bytes }
+        let processor = processor_time().saturating_sub(processor);
+        Fetched { time: began.elapsed(), processor, bytes }
     }
 }

@@ -185,7 +185,7 @@ async fn should_stop(
 fn log(instance: &InstanceId, word: Word, answer: Answer) {
     match (word, answer) {
         (Word::Idle, Answer::Stop(_)) => {
-            tracing::info!(%instance, "{instance} is idle and may stop")
+            tracing::info!(%instance, "{instance} is idle and may stop");
         }
         (Word::Stopping, Answer::Stop(_)) => tracing::info!(%instance, "{instance} is stopping"),
         (Word::Stopping, Answer::Stay) => tracing::info!(

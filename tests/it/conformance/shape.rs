@@ -52,10 +52,8 @@ pub(super) fn read(xml: &str) -> Shape {
                 path.push(element.name().as_ref().to_owned());
                 shape.entry(path.join("/")).or_default();
             }
-            Event::Text(text) => {
-                if !path.is_empty() && !text.trim().is_empty() {
-                    shape.entry(path.join("/")).or_default().insert(Kind::of(&text));
-                }
+            Event::Text(text) if !path.is_empty() && !text.trim().is_empty() => {
+                shape.entry(path.join("/")).or_default().insert(Kind::of(&text));
             }
             Event::End(_) => drop(path.pop()),
             Event::Eof => return shape,

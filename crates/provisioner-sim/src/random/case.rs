@@ -16,7 +16,7 @@ pub struct Case {
     pub rounds: Option<u64>,
     /// Only before these rounds, counted from 1, something happens from outside. `None`: before any.
     pub keep: Option<BTreeSet<u64>>,
-    /// What does not go wrong in it: of [`Case::KINDS`].
+    /// What does not go wrong in it: of [`Case::kinds`].
     pub without: BTreeSet<&'static str>,
 }
 

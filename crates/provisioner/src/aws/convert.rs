@@ -116,16 +116,16 @@ mod tests {
     use super::*;
     use crate::observed::{InstanceState, SpotRequestState};
 
-    fn text(text: &str) -> Option<String> {
-        Some(text.to_owned())
+    fn text(text: &str) -> String {
+        text.to_owned()
     }
 
     fn an_instance() -> ShownInstance {
-        ShownInstance { id: text("i-1"), ..ShownInstance::default() }
+        ShownInstance { id: Some(text("i-1")), ..ShownInstance::default() }
     }
 
     fn a_request() -> ShownSpotRequest {
-        ShownSpotRequest { id: text("sir-1"), ..ShownSpotRequest::default() }
+        ShownSpotRequest { id: Some(text("sir-1")), ..ShownSpotRequest::default() }
     }
 
     fn now() -> Timestamp {
@@ -180,12 +180,12 @@ mod tests {
     #[test]
     fn the_zone_is_where_it_was_launched_else_where_it_is_asked_for() {
         let zone = |launched_zone| {
-            let asked_zone = text("us-west-2a");
-            let found = ShownSpotRequest { asked_zone, launched_zone, ..a_request() };
+            let asked_zone = Some(text("us-west-2a"));
+            let found = ShownSpotRequest { launched_zone, asked_zone, ..a_request() };
             spot_request(&found, now(), &mut Vec::new()).unwrap().zone.unwrap()
         };
         assert_eq!(zone(None).as_str(), "us-west-2a");
-        assert_eq!(zone(text("us-west-2b")).as_str(), "us-west-2b");
+        assert_eq!(zone(Some(text("us-west-2b"))).as_str(), "us-west-2b");
     }
 
     #[test]

@@ -42,8 +42,9 @@ pub struct Adaptive {
     pub wait_cost: Option<f64>,
 }
 
-/// A level is held for so many idle timeouts at most, by workers that stop when asked. Where startups do not vary and tasks are few, levels
-/// that are needed once an hour are worth holding; with one idle timeout none of them could be.
+/// A level is held for so many idle timeouts at most, by workers that stop when asked. Where startups do not
+/// vary and tasks are few, levels that are needed once an hour are worth holding; with one idle timeout none
+/// of them could be.
 const LONGEST: f64 = 4.0;
 
 /// What waiting is worth where nobody says and workers end themselves: what is launched in advance then
