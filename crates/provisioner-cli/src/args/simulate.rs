@@ -59,7 +59,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "WORLD", value_enum, default_value_t, ignore_case = true)]
     pub world: WorldArg,
 
-    /// A recorded spot market, for world Z: a folder with <zone>_<type>.json
+    /// A recorded spot market, for world Z: a folder with `ZONE_TYPE.json`
     ///
     /// May be given several times, and may name files. As in skypilot-org/spot-traces: `metadata.gap_seconds`, and per look in `data` how many instances
     /// there were. Instances are bought where they live longest and capacity is; what finds none is asked
