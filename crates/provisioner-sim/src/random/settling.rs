@@ -22,6 +22,9 @@ const ROUNDS: u32 = 10;
 /// The longest boot in a random world: EC2 takes 25 s, the worker 90 s.
 const BOOT: Duration = Duration::from_secs(115);
 
+/// So many idle timeouts `adaptive` holds idle machines at most, where workers ask whether to stop.
+const HELD: u32 = 4;
+
 /// So many empty plans in a row are a fixed point.
 const QUIET: u32 = 30;
 
@@ -107,12 +110,13 @@ impl Settling {
         heal(world);
         let shown = clock::after(world.now, (lag + back).max(crate::world::NOTICE));
         let idle = world.settings.worker_types.values().map(|it| it.idle_timeout).max();
+        let held = if settings.server.workers.is_some() { HELD } else { 1 };
         let names = settings.worker_types.keys().cloned().map(Some);
         let count = Count { rounds: 0, at: shown };
         Self {
             shown,
             window: settings.provisioner.visibility_window,
-            excess: BOOT + idle.unwrap_or_default(),
+            excess: BOOT + idle.unwrap_or_default() * held,
             counts: names.chain([None]).map(|name| (name, count)).collect(),
             quiet: 0,
             met: None,
