@@ -173,7 +173,8 @@ fn leaves_unknown_demand_alone(plan: &Plan) -> Vec<String> {
 }
 
 fn wrongly_ended(id: &InstanceId, reason: ReasonKind, world: &World) -> Option<String> {
-    let busy = world.queue.runs(id) > 0;
+    // A task that it took after the queue had answered, nobody can know of.
+    let busy = world.queue.busy_since(id).is_some_and(|since| since <= world.queue_read);
     let for_want_of_demand = matches!(
         reason,
         ReasonKind::NoDemand | ReasonKind::Spare | ReasonKind::NeverClaimed | ReasonKind::Retired

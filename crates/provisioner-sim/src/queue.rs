@@ -178,6 +178,16 @@ impl Queue {
         oldest.map(|no| clock::age(self.tasks[*no].created, now)).max()
     }
 
+    /// Since when `instance` runs a task, if it does.
+    pub(crate) fn busy_since(&self, instance: &InstanceId) -> Option<Timestamp> {
+        let tasks = self.on.get(instance)?.iter();
+        let since = tasks.filter_map(|no| match self.tasks[*no].state {
+            TaskState::Running(_, since) => Some(since),
+            _ => None,
+        });
+        since.min()
+    }
+
     /// How many tasks run on `instance`.
     pub fn runs(&self, instance: &InstanceId) -> u64 {
         self.on.get(instance).map_or(0, |tasks| tasks.len() as u64)

@@ -94,6 +94,8 @@ pub struct World {
     pub queue: Queue,
     /// Whether it answered when it was last asked.
     pub queue_answered: bool,
+    /// As of when the queue's last answer was true.
+    pub queue_read: Timestamp,
     /// How it misbehaves.
     pub faults: Faults,
     /// Whose key pair our key-name names.
@@ -163,6 +165,7 @@ impl World {
             settings,
             queue: Queue::new(knowledge),
             queue_answered: true,
+            queue_read: start,
             faults: Faults::default(),
             key_pair: KeyPair::Ours,
             more_key_pairs: BTreeMap::new(),

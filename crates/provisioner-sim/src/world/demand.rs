@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use provisioner::clock;
 use provisioner::demand::{Demand, Running};
-use provisioner::ids::WorkerTypeName;
+use provisioner::ids::{InstanceId, WorkerTypeName};
 
 use super::World;
 use crate::faults::QUEUE_TIMEOUT;
+
+/// Rounds that fail pause for a minute at most: after this long anybody has seen that a machine is busy.
+const SEEN_BUSY: Duration = Duration::from_mins(5);
 
 impl World {
     /// What the queue says, and how long it takes. Tasks of types not `configured` are only known by machine.
@@ -16,6 +20,7 @@ impl World {
         configured: impl Fn(&WorkerTypeName) -> bool,
     ) -> (Result<Demand, String>, Duration) {
         self.queue_answered = false;
+        self.queue_read = self.now;
         let slow = self.says.between(Duration::ZERO, self.faults.queue_slow);
         if slow >= QUEUE_TIMEOUT {
             return (Err("it took too long".to_owned()), QUEUE_TIMEOUT);
@@ -40,6 +45,7 @@ impl World {
     ) -> Result<Demand, String> {
         let demand = self.queue.demand_since(configured);
         self.queue_answered = demand.is_ok();
+        self.queue_read = self.now;
         self.left_out &= demand.is_err();
         demand
     }
@@ -54,13 +60,17 @@ impl World {
                     pending.count += demand.running.tasks(name).unwrap_or(1);
                 }
             }
-            // One task is in neither list while it changes from one to the other. Twice running, a machine
-            // would look idle to anybody.
+            // One task is in neither list. Twice running, a machine would look idle to anybody: so it would
+            // just after it was.
             2 if !self.left_out => {
                 if let Running::ByInstance { instances, .. } = &mut demand.running {
-                    let n = usize::try_from(self.says.below(instances.len() as u64)).unwrap_or(0);
-                    if let Some(id) = instances.keys().nth(n).cloned() {
-                        instances.remove(&id);
+                    let seen_busy = |id: &&InstanceId| {
+                        let since = self.queue.busy_since(id);
+                        since.is_some_and(|since| clock::after(since, SEEN_BUSY) <= self.now)
+                    };
+                    let busy: Vec<_> = instances.keys().filter(seen_busy).cloned().collect();
+                    if let Some(id) = self.says.pick(&busy) {
+                        instances.remove(id);
                         self.left_out = true;
                     }
                 }
