@@ -9,65 +9,15 @@ use provisioner::policy::Policy;
 use provisioner::settings::Settings;
 use provisioner_sim::chance::Chance;
 use provisioner_sim::deployment::{at, mins, name, secs, settings, start, worker_type};
-use provisioner_sim::driver::{Disk, Driver, End};
+use provisioner_sim::driver::{Driver, End};
 use provisioner_sim::faults::Faults;
 use provisioner_sim::queue::Knowledge;
-use provisioner_sim::random::{self, Case, Chaos, Meddling, Process, ZONES};
+use provisioner_sim::random::{self, Case, Chaos, Meddled, Meddling, ZONES};
 use provisioner_sim::world::World;
 
+use crate::random_worlds::{begin, step};
+
 const SEEDS: u64 = 80;
-
-/// A random world as `random_worlds` plays it.
-struct Player {
-    driver: Driver,
-    chaos: Chaos,
-}
-
-impl Player {
-    fn new(case: &Case, follows: bool) -> Self {
-        let (world, chaos) = random::world(case);
-        let mut driver = Driver::new(world, &ZONES);
-        driver.world.keep_habits(random::habits(case.seed));
-        let process = Process::of(case);
-        (driver.saves_memory, driver.pace) = (process.saves_memory, process.pace);
-        if follows {
-            driver.follow();
-        }
-        Self { driver, chaos }
-    }
-
-    fn step(&mut self, meddles: bool) {
-        let Self { driver, chaos } = self;
-        let mut wakes = false;
-        if meddles {
-            let meddled = chaos.meddle(&mut driver.world, &driver.settings);
-            wakes = meddled.wakes;
-            match meddled.meddling {
-                Meddling::None => {}
-                Meddling::Crash(steps) => driver.crash_at = Some(driver.steps + steps),
-                Meddling::LoseDisk => {
-                    driver.disk = Disk::default();
-                    driver.restart(Arc::clone(&driver.settings));
-                }
-                Meddling::Reconfigure(settings) => driver.restart(Arc::from(settings)),
-                Meddling::SetClock(to) => driver.set_clock(to),
-            }
-        }
-        let mut wake = match driver.round() {
-            End::Round(report) => report.wake,
-            End::Blind(wake) => wake,
-            End::Crashed => {
-                driver.crash_at = None;
-                driver.restart(Arc::clone(&driver.settings));
-                clock::after(driver.clock(), secs(1))
-            }
-        };
-        if wakes {
-            wake = wake.min(clock::after(driver.clock(), secs(2)));
-        }
-        driver.wait(wake);
-    }
-}
 
 fn compare(whole: &Driver, follows: &Driver, what: &str) {
     let last = |driver: &Driver| {
@@ -91,24 +41,28 @@ fn changes_alone_come_to_the_same_as_whole_looks() {
     let mut rounds = 0;
     for seed in 0..SEEDS {
         let case = Case::new(seed);
-        let (mut whole, mut follows) = (Player::new(&case, false), Player::new(&case, true));
-        while whole.chaos.goes_on(&whole.driver.world) {
-            whole.step(true);
-            follows.step(true);
+        let [(mut whole, mut chaos), (mut follows, mut again)] = [begin(&case), begin(&case)];
+        follows.follow();
+        while chaos.goes_on(&whole.world) {
+            for (driver, chaos) in [(&mut whole, &mut chaos), (&mut follows, &mut again)] {
+                let meddled = chaos.meddle(&mut driver.world, &driver.settings);
+                step(driver, meddled);
+            }
             rounds += 1;
-            compare(&whole.driver, &follows.driver, &format!("seed {seed}"));
+            compare(&whole, &follows, &format!("seed {seed}"));
         }
-        for player in [&mut whole, &mut follows] {
-            random::heal(&mut player.driver.world);
-            player.driver.crash_at = None;
+        for driver in [&mut whole, &mut follows] {
+            random::heal(&mut driver.world);
+            driver.crash_at = None;
         }
-        let settled = clock::after(whole.driver.world.now, mins(45));
-        while whole.driver.world.now < settled {
-            whole.step(false);
-            follows.step(false);
-            compare(&whole.driver, &follows.driver, &format!("seed {seed}, healed"));
+        let settled = clock::after(whole.world.now, mins(45));
+        while whole.world.now < settled {
+            for driver in [&mut whole, &mut follows] {
+                step(driver, Meddled { meddling: Meddling::None, wakes: false });
+            }
+            compare(&whole, &follows, &format!("seed {seed}, healed"));
         }
-        assert_eq!(whole.driver.story, follows.driver.story, "seed {seed}");
+        assert_eq!(whole.story, follows.story, "seed {seed}");
     }
     assert!(rounds > 100 * SEEDS, "{rounds}");
 }

@@ -76,12 +76,8 @@ fn the_same_seed_is_the_same_story() {
 
 /// Plays a world, maybe with a bug planted, until something is wrong in it or it has settled.
 pub(crate) fn play(case: &Case, sabotage: Option<Sabotage>) -> Result<Driver, Failed> {
-    let (world, mut chaos) = random::world(case);
-    let mut driver = Driver::new(world, &ZONES);
+    let (mut driver, mut chaos) = begin(case);
     driver.sabotage = sabotage;
-    driver.world.keep_habits(random::habits(case.seed));
-    let process = Process::of(case);
-    (driver.saves_memory, driver.pace) = (process.saves_memory, process.pace);
     match suffer(&mut driver, &mut chaos).and_then(|()| settle(&mut driver)) {
         Ok(()) => Ok(driver),
         Err(what) => {
@@ -91,36 +87,51 @@ pub(crate) fn play(case: &Case, sabotage: Option<Sabotage>) -> Result<Driver, Fa
     }
 }
 
+/// A world, and an engine in it.
+pub(crate) fn begin(case: &Case) -> (Driver, Chaos) {
+    let (world, chaos) = random::world(case);
+    let mut driver = Driver::new(world, &ZONES);
+    driver.world.keep_habits(random::habits(case.seed));
+    let process = Process::of(case);
+    (driver.saves_memory, driver.pace) = (process.saves_memory, process.pace);
+    (driver, chaos)
+}
+
 /// It goes badly.
 fn suffer(driver: &mut Driver, chaos: &mut Chaos) -> Result<(), String> {
     while chaos.goes_on(&driver.world) {
-        let Meddled { meddling, wakes } = chaos.meddle(&mut driver.world, &driver.settings);
-        match meddling {
-            Meddling::None => {}
-            Meddling::Crash(steps) => driver.crash_at = Some(driver.steps + steps),
-            Meddling::LoseDisk => {
-                driver.disk = Disk::default();
-                driver.restart(Arc::clone(&driver.settings));
-            }
-            Meddling::Reconfigure(settings) => driver.restart(Arc::from(settings)),
-            Meddling::SetClock(to) => driver.set_clock(to),
-        }
-        let mut wake = match driver.round() {
-            End::Round(report) => report.wake,
-            End::Blind(wake) => wake,
-            End::Crashed => {
-                driver.crash_at = None;
-                driver.restart(Arc::clone(&driver.settings));
-                clock::after(driver.clock(), secs(1))
-            }
-        };
-        if wakes {
-            wake = wake.min(clock::after(driver.clock(), secs(2)));
-        }
-        driver.wait(wake);
+        let meddled = chaos.meddle(&mut driver.world, &driver.settings);
+        step(driver, meddled);
         driver.sound()?;
     }
     Ok(())
+}
+
+/// What happened to the process, a round, and the wait for the next one.
+pub(crate) fn step(driver: &mut Driver, Meddled { meddling, wakes }: Meddled) {
+    match meddling {
+        Meddling::None => {}
+        Meddling::Crash(steps) => driver.crash_at = Some(driver.steps + steps),
+        Meddling::LoseDisk => {
+            driver.disk = Disk::default();
+            driver.restart(Arc::clone(&driver.settings));
+        }
+        Meddling::Reconfigure(settings) => driver.restart(Arc::from(settings)),
+        Meddling::SetClock(to) => driver.set_clock(to),
+    }
+    let mut wake = match driver.round() {
+        End::Round(report) => report.wake,
+        End::Blind(wake) => wake,
+        End::Crashed => {
+            driver.crash_at = None;
+            driver.restart(Arc::clone(&driver.settings));
+            clock::after(driver.clock(), secs(1))
+        }
+    };
+    if wakes {
+        wake = wake.min(clock::after(driver.clock(), secs(2)));
+    }
+    driver.wait(wake);
 }
 
 /// And all is well again.
