@@ -45,7 +45,7 @@ use crate::clock;
 use crate::demand::{Demand, Running};
 use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
 use crate::launch::ResolvedWorkerType;
-use crate::ledger::Ledger;
+use crate::ledger::{Granted, Ledger};
 use crate::look::{Look, Watch};
 use crate::observed::{KeyPair, Observation};
 use crate::settings::Settings;
@@ -266,7 +266,7 @@ impl Engine {
         if !self.may_follow || stepped_back {
             return self.observe(&look.whole(), now);
         }
-        let changes = look.changes(&self.watch());
+        let changes = look.changes(&self.watch(now));
         let index = std::mem::take(&mut self.index);
         let settled = self.settle(now).run_changes(&changes, index);
         self.settled(settled, now);
@@ -277,10 +277,18 @@ impl Engine {
         self.may_follow = false;
     }
 
-    /// What must be shown of each look, though nothing about it changes.
-    fn watch(&self) -> Watch {
+    /// What must be shown of the next look, though nothing about it changes.
+    fn watch(&self, now: Timestamp) -> Watch {
+        let window = self.settings.provisioner.visibility_window;
+        let Memory { open, fulfilled, .. } = &self.memory;
+        let stays_as_it_is = |id: &SpotRequestId, granted: &Granted| {
+            self.index.arrived.contains_key(id) && granted.may_hide(window, now)
+        };
+        let granted =
+            self.ledger.granted.iter().filter(|(id, granted)| !stays_as_it_is(id, granted));
+        let granted = granted.map(|(id, _)| id);
         Watch {
-            spot_requests: self.tracked(),
+            spot_requests: open.keys().chain(fulfilled.keys()).chain(granted).cloned().collect(),
             instances: self.memory.ended.keys().chain(&self.index.recheck).cloned().collect(),
             intents: self.ledger.intents.keys().cloned().collect(),
         }

@@ -4,10 +4,12 @@
 //! repeats the call with the same token, so nothing is bought twice and nothing is forgotten.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
 use crate::launch::{LaunchCall, Pool};
 use crate::money::UsdPerHour;
@@ -63,4 +65,17 @@ pub struct Granted {
     pub arrived: Option<Timestamp>,
     /// The highest price it may pay.
     pub max_price: Option<UsdPerHour>,
+}
+
+impl Granted {
+    /// Whether its instance was seen so lately that the next page may not show it again: what describe
+    /// calls show lags by up to `window`.
+    pub(crate) fn may_hide(&self, window: Duration, now: Timestamp) -> bool {
+        self.hides_until(window).is_some_and(|until| now < until)
+    }
+
+    /// Until when that is so; `None`: its instance was not seen yet.
+    pub(crate) fn hides_until(&self, window: Duration) -> Option<Timestamp> {
+        self.arrived.map(|since| clock::after(since, window))
+    }
 }

@@ -1,11 +1,11 @@
 //! What was asked of EC2 and shows neither as an open request nor as an instance.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use crate::engine::memory::Memory;
-use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
+use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::ledger::Ledger;
 use crate::money::UsdPerHour;
 
@@ -34,7 +34,7 @@ impl InFlight {
 pub(super) fn count(
     ledger: &Ledger,
     seen_by_intent: &BTreeMap<ClientToken, u32>,
-    arrived: &BTreeSet<SpotRequestId>,
+    arrived: &BTreeMap<SpotRequestId, InstanceId>,
     memory: &Memory,
     visible_by: impl Fn(Timestamp) -> bool,
 ) -> BTreeMap<Option<WorkerTypeName>, InFlight> {
@@ -49,7 +49,7 @@ pub(super) fn count(
     }
     for (id, granted) in &ledger.granted {
         // What shows as an open request or as an instance is counted as that, the fulfilled below.
-        let shown = memory.open.contains_key(id) || arrived.contains(id);
+        let shown = memory.open.contains_key(id) || arrived.contains_key(id);
         if !shown && !memory.fulfilled.contains_key(id) {
             add(Some(&granted.worker_type), 1, granted.max_price);
         }

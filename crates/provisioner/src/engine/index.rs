@@ -33,8 +33,9 @@ pub(super) struct Index {
     pub(super) strays: Group,
     /// Instances whose spot request is not visible yet.
     pub(super) unresolved: Vec<Machine>,
-    /// Requests in the ledger whose instance is visible, though they themselves are not.
-    pub(super) arrived: BTreeSet<SpotRequestId>,
+    /// Requests in the ledger whose instance is visible, each with that. While neither changes they need
+    /// not be shown again before they leave the ledger.
+    pub(super) arrived: BTreeMap<SpotRequestId, InstanceId>,
     /// Instances under our key-name that carry another deployment's tag.
     pub(super) disputed: Vec<Machine>,
     /// Whose key pair it is, as last seen.
@@ -185,7 +186,6 @@ impl Index {
             && self.unresolved.is_empty()
             && self.disputed.is_empty()
             && self.odd.is_empty()
-            && self.arrived.is_empty()
             && self.recheck.is_empty()
             && self.strays.machines.is_empty()
             && self.strays.open.is_empty()

@@ -1,6 +1,6 @@
 //! The instances and spot requests of one observation, each once, joined by id.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::ids::{InstanceId, SpotRequestId};
 use crate::observed::{Instance, Observation, SpotRequest};
@@ -9,11 +9,11 @@ use crate::observed::{Instance, Observation, SpotRequest};
 pub(super) struct Join<'o> {
     /// Each instance with its request, where that is shown.
     pub(super) instances: Vec<(&'o Instance, Option<&'o SpotRequest>)>,
-    /// Each request, and whether its instance is shown.
-    pub(super) requests: Vec<(&'o SpotRequest, bool)>,
+    /// Each request with its instance, where that is shown.
+    pub(super) requests: Vec<(&'o SpotRequest, Option<&'o Instance>)>,
     positions: HashMap<&'o SpotRequestId, usize>,
     /// Requests that a shown instance names, and that are not shown themselves.
-    named: HashSet<&'o SpotRequestId>,
+    named: HashMap<&'o SpotRequestId, &'o Instance>,
 }
 
 impl<'o> Join<'o> {
@@ -22,12 +22,12 @@ impl<'o> Join<'o> {
         let mut instances: Vec<_> = observation.instances.iter().map(|it| (it, None)).collect();
         instances.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         instances.dedup_by(|(a, _), (b, _)| a.id == b.id);
-        let mut requests: Vec<_> = observation.spot_requests.iter().map(|it| (it, false)).collect();
+        let mut requests: Vec<_> = observation.spot_requests.iter().map(|it| (it, None)).collect();
         requests.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         requests.dedup_by(|(a, _), (b, _)| a.id == b.id);
         let positions =
             requests.iter().enumerate().map(|(i, (request, _))| (&request.id, i)).collect();
-        let mut join = Self { instances, requests, positions, named: HashSet::new() };
+        let mut join = Self { instances, requests, positions, named: HashMap::new() };
         join.by_instance();
         join.by_request();
         join
@@ -38,24 +38,24 @@ impl<'o> Join<'o> {
             let Some(id) = &instance.spot_request else { continue };
             match self.positions.get(id) {
                 Some(&position) => {
-                    let (its, has_instance) = &mut self.requests[position];
+                    let (its, instance_of_it) = &mut self.requests[position];
                     *request = Some(*its);
-                    *has_instance = true;
+                    instance_of_it.get_or_insert(instance);
                 }
-                None => drop(self.named.insert(id)),
+                None => drop(self.named.entry(id).or_insert(instance)),
             }
         }
     }
 
     /// An instance names its request; where it does not (yet), the request names its instance.
     fn by_request(&mut self) {
-        for (request, has_instance) in &mut self.requests {
-            if *has_instance {
+        for (request, instance) in &mut self.requests {
+            if instance.is_some() {
                 continue;
             }
             let Some(id) = &request.instance else { continue };
             if let Ok(at) = self.instances.binary_search_by(|(it, _)| it.id.cmp(id)) {
-                *has_instance = true;
+                *instance = Some(self.instances[at].0);
                 self.instances[at].1.get_or_insert(request);
             }
         }
@@ -66,11 +66,11 @@ impl<'o> Join<'o> {
         self.positions.get(id).map(|&position| self.requests[position].0)
     }
 
-    /// Whether the instance of a request is shown, be the request shown or not.
-    pub(super) fn has_instance(&self, id: &SpotRequestId) -> bool {
+    /// The instance of a request, if that is shown, be the request shown or not.
+    pub(super) fn instance_of(&self, id: &SpotRequestId) -> Option<&'o Instance> {
         match self.positions.get(id) {
             Some(&position) => self.requests[position].1,
-            None => self.named.contains(id),
+            None => self.named.get(id).copied(),
         }
     }
 
@@ -80,7 +80,7 @@ impl<'o> Join<'o> {
             Ok(at) => self.instances[at].1,
             Err(_) => {
                 let names =
-                    |(request, _): &&(&SpotRequest, bool)| request.instance.as_ref() == Some(id);
+                    |(request, _): &&(&SpotRequest, _)| request.instance.as_ref() == Some(id);
                 self.requests.iter().find(names).map(|(request, _)| *request)
             }
         }

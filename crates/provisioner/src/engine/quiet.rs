@@ -21,16 +21,28 @@ impl Engine {
             && !self.desk.book().is_open()
             && self.settings.limits.max_usd_per_day.is_none()
             && !self.settings.worker_types.values().any(|it| it.policy.learns())
-            && nothing_is_open(&self.ledger)
+            && self.nothing_is_open()
             && nothing_is_awaited(&self.memory)
             && self.index.is_plain();
-        quiet.then(|| self.index.next_change().unwrap_or(Timestamp::MAX))
+        quiet.then(|| {
+            let changes = self.index.next_change().into_iter();
+            changes.chain(self.next_settled()).min().unwrap_or(Timestamp::MAX)
+        })
     }
-}
 
-fn nothing_is_open(ledger: &Ledger) -> bool {
-    let Ledger { intents, granted, hold_until } = ledger;
-    intents.is_empty() && granted.is_empty() && hold_until.is_none()
+    /// Whether of all that was asked for it is seen what became of it.
+    fn nothing_is_open(&self) -> bool {
+        let Ledger { intents, granted, hold_until } = &self.ledger;
+        intents.is_empty()
+            && granted.keys().all(|id| self.index.arrived.contains_key(id))
+            && hold_until.is_none()
+    }
+
+    /// When the next request leaves the ledger.
+    fn next_settled(&self) -> Option<Timestamp> {
+        let window = self.settings.provisioner.visibility_window;
+        self.ledger.granted.values().filter_map(|it| it.hides_until(window)).min()
+    }
 }
 
 fn nothing_is_awaited(memory: &Memory) -> bool {

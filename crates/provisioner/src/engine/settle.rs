@@ -22,7 +22,7 @@ use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName
 use crate::ledger::{Granted, Intent, Ledger};
 use crate::look::Changes;
 use crate::money::UsdPerHour;
-use crate::observed::{Instance, KeyPair, Observation, SpotRequestState};
+use crate::observed::{KeyPair, Observation, SpotRequestState};
 use crate::refusal::{RefusalClass, classify};
 use crate::settings::Settings;
 
@@ -85,7 +85,6 @@ impl Settle<'_> {
         index.strays = Group::default();
         index.unresolved.clear();
         index.disputed.clear();
-        index.arrived.clear();
         index.odd.clear();
         index.recheck.clear();
         self.settle(&changes.shown, Some(&changes.gone), index)
@@ -131,7 +130,7 @@ impl Settle<'_> {
             self.count_spending(&join, None);
             self.sort_instances(&join, &mut settled);
         }
-        self.settle_ledger(&join, &mut settled);
+        self.settle_ledger(&join, gone.unwrap_or_default(), &mut settled);
         match gone {
             None => settled.index.groups_mut().for_each(Group::finish),
             Some(_) => {
@@ -163,7 +162,7 @@ impl Settle<'_> {
         }
     }
 
-    fn settle_ledger(&mut self, join: &Join<'_>, settled: &mut Settled) {
+    fn settle_ledger(&mut self, join: &Join<'_>, gone: &[InstanceId], settled: &mut Settled) {
         let window = self.settings.provisioner.visibility_window;
         let now = self.now;
         let before = self.ledger.granted.len();
@@ -175,27 +174,35 @@ impl Settle<'_> {
             .filter(|instance| instance.state.is_live() && instance.tags.worker_type.is_none())
             .filter_map(|instance| instance.spot_request.as_ref())
             .collect();
-        let arrived = &mut settled.index.arrived;
+        let Index { arrived, recheck, .. } = &mut settled.index;
+        let arrived_before = std::mem::take(arrived);
         let notes = &mut settled.notes;
-        let mut settles = BTreeSet::new();
         self.ledger.granted.retain(|id, granted| {
-            let request = join.request(id);
-            if join.has_instance(id) {
+            let (request, instance) = (join.request(id), join.instance_of(id));
+            if instance.is_some() {
                 granted.arrived.get_or_insert(now);
+            } else if request.is_none()
+                && let Some(before) = arrived_before.get(id)
+                && join.instance(before).is_none()
+                && !gone.contains(before)
+            {
+                // As it was.
+                arrived.insert(id.clone(), before.clone());
+                return true;
             }
             // Its instance is counted as that. For some time the next page may not show it again.
             let ended = [SpotRequestState::Closed, SpotRequestState::Failed];
-            let may_hide = granted.arrived.is_some_and(|since| now < clock::after(since, window))
+            let may_hide = granted.may_hide(window, now)
                 && request.is_none_or(|it| !ended.contains(&it.state));
-            if join.has_instance(id) {
+            if let Some(instance) = instance {
                 // The request alone says whose the instance is, and EC2 does not show it yet.
                 let stays = may_hide || request.is_none() && untagged.contains(id);
                 if stays {
-                    arrived.insert(id.clone());
+                    arrived.insert(id.clone(), instance.id.clone());
                 } else {
-                    settles.insert(id.clone());
+                    // What the ledger says of it is used in this look, and must be seen in the next.
+                    recheck.insert(instance.id.clone());
                 }
-                settles.insert(id.clone());
                 return stays;
             }
             if let Some(request) = request {
@@ -222,17 +229,9 @@ impl Settle<'_> {
             false
         });
         settled.ledger_changed |= before != self.ledger.granted.len();
-        // What the ledger says of these is used in this look, and must be seen in the next.
-        if !settles.is_empty() {
-            let made = |it: &&(&Instance, _)| {
-                it.0.spot_request.as_ref().is_some_and(|id| settles.contains(id))
-            };
-            let made = join.instances.iter().filter(made).map(|(instance, _)| instance.id.clone());
-            settled.index.recheck.extend(made);
-        }
 
         if !self.ledger.intents.is_empty() {
-            for &(request, has_instance) in &join.requests {
+            for &(request, instance) in &join.requests {
                 let Some((token, intent)) = request
                     .tags
                     .intent
@@ -251,12 +250,14 @@ impl Settle<'_> {
                         pool: intent.call.pool(),
                         at: intent.call.decided,
                         last_seen: Some(now),
-                        arrived: has_instance.then_some(now),
+                        arrived: instance.map(|_| now),
                         max_price: intent.call.max_price,
                     });
-                    if has_instance {
-                        settled.index.arrived.insert(request.id.clone());
-                        settled.index.recheck.extend(request.instance.clone());
+                    if let Some(instance) = instance {
+                        // The next look sees it beside the ledger.
+                        let index = &mut settled.index;
+                        index.arrived.insert(request.id.clone(), instance.id.clone());
+                        index.recheck.insert(instance.id.clone());
                     }
                 }
             }

@@ -11,6 +11,7 @@ use crate::engine::memory::{MachineMemory, Spent};
 use crate::engine::plan::{Note, NoteKind};
 use crate::engine::standing::Standing;
 use crate::ids::{InstanceId, WorkerTypeName};
+use crate::ledger::Granted;
 use crate::money::{Usd, UsdPerHour};
 use crate::observed::{Instance, InstanceState, SpotRequest};
 
@@ -68,12 +69,8 @@ impl Settle<'_> {
             }
         };
         new.extend(shown);
-        let new = new.into_iter().map(|(instance, request)| {
-            let worker_type = instance
-                .tags
-                .worker_type
-                .as_ref()
-                .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
+        let new = new.into_iter().map(|&(instance, request)| {
+            let worker_type = self.worker_type_of(instance, request);
             let ran = instance.state == InstanceState::Running;
             if ran {
                 settled.came_up.extend(worker_type.cloned());
@@ -85,9 +82,7 @@ impl Settle<'_> {
                 idle_rounds: 0,
                 ran,
                 worker_type: worker_type.cloned(),
-                price: request
-                    .and_then(|request| request.max_price)
-                    .or_else(|| self.price_of(worker_type)),
+                price: self.hourly(instance, request),
             };
             (instance.id.clone(), seen)
         });
@@ -146,12 +141,40 @@ impl Settle<'_> {
     }
 
     /// What an instance is taken to cost.
-    fn hourly(&self, instance: &Instance, request: Option<&SpotRequest>) -> Option<UsdPerHour> {
-        let name = instance
-            .tags
-            .worker_type
-            .as_ref()
-            .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()));
-        request.and_then(|request| request.max_price).or_else(|| self.price_of(name))
+    pub(super) fn hourly(
+        &self,
+        instance: &Instance,
+        request: Option<&SpotRequest>,
+    ) -> Option<UsdPerHour> {
+        self.asked_price(instance, request)
+            .or_else(|| self.price_of(self.worker_type_of(instance, request)))
+    }
+
+    /// The highest price it was asked for, if that is known of it.
+    pub(super) fn asked_price(
+        &self,
+        instance: &Instance,
+        request: Option<&SpotRequest>,
+    ) -> Option<UsdPerHour> {
+        request
+            .and_then(|request| request.max_price)
+            .or_else(|| self.granted_of(instance).and_then(|granted| granted.max_price))
+    }
+
+    /// The worker type that an instance is tagged with or was asked for.
+    pub(super) fn worker_type_of<'o>(
+        &'o self,
+        instance: &'o Instance,
+        request: Option<&'o SpotRequest>,
+    ) -> Option<&'o WorkerTypeName> {
+        let tagged = instance.tags.worker_type.as_ref();
+        tagged
+            .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()))
+            .or_else(|| self.granted_of(instance).map(|granted| &granted.worker_type))
+    }
+
+    /// What the ledger has of the request of an instance.
+    pub(super) fn granted_of(&self, instance: &Instance) -> Option<&Granted> {
+        self.ledger.granted.get(instance.spot_request.as_ref()?)
     }
 }

@@ -42,7 +42,8 @@ impl Settle<'_> {
         let mut fulfilled_before = std::mem::take(&mut self.memory.fulfilled);
         let mut ended: Vec<(&SpotRequest, WorkerTypeName, Pool)> = Vec::new();
 
-        for &(request, has_instance) in &join.requests {
+        for &(request, instance) in &join.requests {
+            let has_instance = instance.is_some();
             let granted = self.ledger.granted.get(&request.id).filter(|it| it.arrived.is_none());
             let before = open_before.remove(&request.id);
             // Most are fulfilled long since, and their instances are there.
@@ -199,7 +200,7 @@ impl Settle<'_> {
 
         // Fulfilled ones stay for the whole window, also when their request has left the pages.
         for (id, entry) in fulfilled_before {
-            if !join.has_instance(&id) && join.request(&id).is_none() {
+            if join.instance_of(&id).is_none() && join.request(&id).is_none() {
                 self.memory.fulfilled.insert(id, entry);
             }
         }

@@ -137,16 +137,12 @@ impl Settle<'_> {
         if let InstanceState::Unrecognised(state) = &instance.state {
             odd.push(format!("{} is `{state}`", instance.id));
         }
-        let granted = instance.spot_request.as_ref().and_then(|id| self.ledger.granted.get(id));
+        let granted = self.granted_of(instance);
         let tags = &instance.tags;
         let of_request = request.map(|request| &request.tags);
         let key_name =
             tags.key_name.as_ref().or_else(|| of_request.and_then(|it| it.key_name.as_ref()));
-        let worker_type = tags
-            .worker_type
-            .as_ref()
-            .or_else(|| of_request.and_then(|it| it.worker_type.as_ref()))
-            .or_else(|| granted.map(|granted| &granted.worker_type));
+        let worker_type = self.worker_type_of(instance, request);
         let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
         // For the tags, and for what workers show when they ask.
         let intent = if tagged && self.settings.server.workers.is_none() {
@@ -159,14 +155,11 @@ impl Settle<'_> {
                 .cloned()
         };
         let disputes = key_name.is_some_and(|name| name != self.key_name);
-        let price = request
-            .and_then(|request| request.max_price)
-            .or_else(|| granted.and_then(|granted| granted.max_price))
+        let price = match worker_type.filter(|_| !disputes) {
+            Some(_) => self.hourly(instance, request),
             // Not of our making: as dear as the dearest of ours.
-            .or_else(|| match worker_type.filter(|_| !disputes) {
-                Some(name) => self.price_of(Some(name)),
-                None => self.dearest(),
-            });
+            None => self.asked_price(instance, request).or_else(|| self.dearest()),
+        };
         // A pool has a price for each platform; ours are those of plain Linux.
         let priced = instance.spot_request.is_some() && instance.other_platform.is_none();
         let machine = Machine {
