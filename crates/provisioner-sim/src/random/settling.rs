@@ -94,6 +94,8 @@ struct Count {
     rounds: u32,
     /// When the last round was that counts.
     at: Timestamp,
+    /// When a pause last held back launches.
+    held: Timestamp,
 }
 
 impl Count {
@@ -112,7 +114,7 @@ impl Settling {
         let idle = world.settings.worker_types.values().map(|it| it.idle_timeout).max();
         let held = if settings.server.workers.is_some() { HELD } else { 1 };
         let names = settings.worker_types.keys().cloned().map(Some);
-        let count = Count { rounds: 0, at: shown };
+        let count = Count { rounds: 0, at: shown, held: shown };
         Self {
             shown,
             window: settings.provisioner.visibility_window,
@@ -147,12 +149,30 @@ impl Settling {
         }
     }
 
+    /// Whether a machine of `name` is taken for free that may work: where the queue does not tell, for
+    /// `boot-timeout` from its launch, which may have come at the end of the last pause.
+    fn is_presumed_free(
+        name: Option<&WorkerTypeName>,
+        held: Timestamp,
+        world: &World,
+        settings: &Settings,
+        plan: &Plan,
+    ) -> bool {
+        let worker_type = name.and_then(|name| settings.worker_types.get(name));
+        let status = plan
+            .worker_types
+            .iter()
+            .find(|it| Some(it.name.as_str()) == name.map(WorkerTypeName::as_str));
+        world.queue.knowledge != Knowledge::ByInstance
+            && status.is_some_and(|status| status.pending > 0 && status.booting > 0)
+            && worker_type.is_some_and(|it| world.now < clock::after(held, it.boot_timeout + BOOT))
+    }
+
     /// Whether a pause holds back what `name` wants.
     fn is_paused(
         &self,
         name: Option<&WorkerTypeName>,
         world: &World,
-        settings: &Settings,
         plan: &Plan,
         ledger: &Ledger,
     ) -> bool {
@@ -160,18 +180,6 @@ impl Settling {
         let within = |time: Duration| now < clock::after(self.shown, time);
         // By a clock that may have been half a window ahead.
         if ledger.hold_until.is_some() && within(2 * self.window) {
-            return true;
-        }
-        // Where the queue does not tell which machines work, one counts as free until `boot-timeout`.
-        let worker_type = name.and_then(|name| settings.worker_types.get(name));
-        let status = plan
-            .worker_types
-            .iter()
-            .find(|it| Some(it.name.as_str()) == name.map(WorkerTypeName::as_str));
-        if world.queue.knowledge != Knowledge::ByInstance
-            && status.is_some_and(|status| status.pending > 0 && status.booting > 0)
-            && worker_type.is_some_and(|it| within(it.boot_timeout + BOOT))
-        {
             return true;
         }
         let about = |note: &&Note| note.worker_type.is_none() || note.worker_type.as_ref() == name;
@@ -223,12 +231,16 @@ impl Settling {
         let now = world.now;
         let mut counts = std::mem::take(&mut self.counts);
         for (name, count) in &mut counts {
-            if now < self.shown || self.is_paused(name.as_ref(), world, settings, plan, ledger) {
-                *count = Count { rounds: 0, at: now };
+            if now < self.shown || self.is_paused(name.as_ref(), world, plan, ledger) {
+                *count = Count { rounds: 0, at: now, held: now };
+                continue;
+            }
+            if Self::is_presumed_free(name.as_ref(), count.held, world, settings, plan) {
+                *count = Count { rounds: 0, at: now, ..*count };
                 continue;
             }
             if count.rounds < ROUNDS {
-                *count = Count { rounds: count.rounds + 1, at: now };
+                *count = Count { rounds: count.rounds + 1, at: now, ..*count };
             }
             let amiss = match name {
                 _ if !count.is_due(now) => continue,

@@ -4,6 +4,7 @@
 //! request that is fulfilled between two describe calls is one machine, however it shows.
 
 mod machines;
+mod owner;
 mod requests;
 mod sort;
 
@@ -21,7 +22,6 @@ use crate::engine::plan::{Note, NoteKind};
 use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
 use crate::ledger::{Granted, Intent, Ledger};
 use crate::look::Changes;
-use crate::money::UsdPerHour;
 use crate::observed::{KeyPair, Observation, SpotRequestState};
 use crate::refusal::{RefusalClass, classify};
 use crate::settings::Settings;
@@ -54,16 +54,6 @@ pub(super) struct Settled {
     /// Worker types of which an instance was seen running for the first time.
     pub(super) came_up: BTreeSet<WorkerTypeName>,
     pub(super) notes: Vec<Note>,
-}
-
-/// Whose something is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Owner<'n> {
-    Type(&'n WorkerTypeName),
-    Retired(&'n WorkerTypeName),
-    Stray,
-    /// Tagged by another deployment that uses the same key-name.
-    Disputed,
 }
 
 impl Settle<'_> {
@@ -145,21 +135,6 @@ impl Settle<'_> {
         settled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
         self.remember_machines(&join, gone, &ended_by_us, counted_to, &mut settled);
         settled
-    }
-
-    fn owner<'n>(
-        &self,
-        key_name: Option<&KeyName>,
-        worker_type: Option<&'n WorkerTypeName>,
-    ) -> Owner<'n> {
-        if key_name.is_some_and(|name| name != self.key_name) {
-            return Owner::Disputed;
-        }
-        match worker_type {
-            Some(name) if self.settings.worker_types.contains_key(name) => Owner::Type(name),
-            Some(name) => Owner::Retired(name),
-            None => Owner::Stray,
-        }
     }
 
     fn settle_ledger(&mut self, join: &Join<'_>, gone: &[InstanceId], settled: &mut Settled) {
@@ -288,14 +263,6 @@ impl Settle<'_> {
         });
         settled.ledger_changed |= before != self.ledger.intents.len();
         settled.seen_by_intent.retain(|token, _| self.ledger.intents.contains_key(token));
-    }
-
-    fn dearest(&self) -> Option<UsdPerHour> {
-        self.settings.worker_types.values().filter_map(|worker_type| worker_type.max_price).max()
-    }
-
-    fn price_of(&self, worker_type: Option<&WorkerTypeName>) -> Option<UsdPerHour> {
-        self.settings.worker_types.get(worker_type?)?.max_price
     }
 }
 

@@ -11,9 +11,8 @@ use crate::engine::memory::{MachineMemory, Spent};
 use crate::engine::plan::{Note, NoteKind};
 use crate::engine::standing::Standing;
 use crate::ids::{InstanceId, WorkerTypeName};
-use crate::ledger::Granted;
-use crate::money::{Usd, UsdPerHour};
-use crate::observed::{Instance, InstanceState, SpotRequest};
+use crate::money::Usd;
+use crate::observed::{Instance, InstanceState};
 
 impl Settle<'_> {
     /// Forgets the machines that are gone, and remembers the new ones, in the order and number of
@@ -82,7 +81,7 @@ impl Settle<'_> {
                 idle_rounds: 0,
                 ran,
                 worker_type: worker_type.cloned(),
-                price: self.hourly(instance, request),
+                price: self.known_price(instance, request),
             };
             (instance.id.clone(), seen)
         });
@@ -138,43 +137,5 @@ impl Settle<'_> {
             }
         }
         self.memory.spent = Spent { counted_to: Some(self.now), usd };
-    }
-
-    /// What an instance is taken to cost.
-    pub(super) fn hourly(
-        &self,
-        instance: &Instance,
-        request: Option<&SpotRequest>,
-    ) -> Option<UsdPerHour> {
-        self.asked_price(instance, request)
-            .or_else(|| self.price_of(self.worker_type_of(instance, request)))
-    }
-
-    /// The highest price it was asked for, if that is known of it.
-    pub(super) fn asked_price(
-        &self,
-        instance: &Instance,
-        request: Option<&SpotRequest>,
-    ) -> Option<UsdPerHour> {
-        request
-            .and_then(|request| request.max_price)
-            .or_else(|| self.granted_of(instance).and_then(|granted| granted.max_price))
-    }
-
-    /// The worker type that an instance is tagged with or was asked for.
-    pub(super) fn worker_type_of<'o>(
-        &'o self,
-        instance: &'o Instance,
-        request: Option<&'o SpotRequest>,
-    ) -> Option<&'o WorkerTypeName> {
-        let tagged = instance.tags.worker_type.as_ref();
-        tagged
-            .or_else(|| request.and_then(|request| request.tags.worker_type.as_ref()))
-            .or_else(|| self.granted_of(instance).map(|granted| &granted.worker_type))
-    }
-
-    /// What the ledger has of the request of an instance.
-    pub(super) fn granted_of(&self, instance: &Instance) -> Option<&Granted> {
-        self.ledger.granted.get(instance.spot_request.as_ref()?)
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Owner, Settle, Settled, fail, is_no_fault, profile_of, strike};
+use super::owner::Owner;
+use super::{Settle, Settled, fail, is_no_fault, profile_of, strike};
 use crate::clock;
 use crate::engine::index::OpenRequest;
 use crate::engine::join::Join;

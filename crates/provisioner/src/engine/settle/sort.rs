@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::owner::Owner;
 use super::{Settle, Settled};
 use crate::clock;
 use crate::engine::group::Group;
@@ -12,16 +13,9 @@ use crate::ids::{InstanceType, WorkerTypeName, Zone};
 use crate::launch::Pool;
 use crate::observed::{Instance, InstanceState, SpotRequest};
 
-/// An instance, and what decides where it belongs.
-struct Sorted<'o> {
-    machine: Machine,
-    worker_type: Option<&'o WorkerTypeName>,
-    /// It carries another key-name.
-    disputes: bool,
-}
-
-/// Where an instance belongs that is of no configured worker type.
+/// Where an instance belongs.
 enum Home<'o> {
+    Type(&'o WorkerTypeName),
     Nowhere,
     Disputed,
     Retired(&'o WorkerTypeName),
@@ -58,18 +52,20 @@ impl Settle<'_> {
         let mut types: HashMap<&WorkerTypeName, &mut Group> = types.iter_mut().collect();
         let mut n_live = 0;
         for &(instance, request) in &join.instances {
-            let Some(sorted) = self.sort(instance, request, &mut places, odd) else { continue };
-            let machine = Machine { rank: n_live, ..sorted.machine };
+            let Some((machine, home)) = self.sort(instance, request, &mut places, odd) else {
+                continue;
+            };
+            let machine = Machine { rank: n_live, ..machine };
             n_live += usize::from(instance.state.is_live());
             if instance.launch_time > self.now {
                 recheck.insert(instance.id.clone());
             }
-            let configured = sorted.worker_type.and_then(|name| types.get_mut(name));
-            if let Some(group) = configured.filter(|_| !sorted.disputes) {
-                group.machines.push(machine);
-                continue;
-            }
-            match self.home(instance, sorted.worker_type, sorted.disputes, machine.is_leaving()) {
+            match home {
+                Home::Type(name) => {
+                    if let Some(group) = types.get_mut(name) {
+                        group.machines.push(machine);
+                    }
+                }
                 Home::Nowhere => {}
                 Home::Disputed => disputed.push(machine),
                 Home::Retired(name) => {
@@ -88,21 +84,16 @@ impl Settle<'_> {
         let mut places = Places { pools: &mut pools, known: HashMap::new() };
         for &(instance, request) in &join.instances {
             let id = &instance.id;
-            let Some(sorted) = self.sort(instance, request, &mut places, &mut index.odd) else {
+            let sorted = self.sort(instance, request, &mut places, &mut index.odd);
+            let Some((machine, home)) = sorted else {
                 index.leave(id);
                 continue;
             };
             if instance.launch_time > self.now {
                 index.recheck.insert(id.clone());
             }
-            let Sorted { machine, worker_type, disputes } = sorted;
-            let configured =
-                worker_type.filter(|name| !disputes && index.types.contains_key(*name));
-            if let Some(name) = configured {
-                index.stand(GroupName::Type(name.clone()), machine);
-                continue;
-            }
-            match self.home(instance, worker_type, disputes, machine.is_leaving()) {
+            match home {
+                Home::Type(name) => index.stand(GroupName::Type(name.clone()), machine),
                 Home::Nowhere => index.leave(id),
                 Home::Retired(name) => index.stand(GroupName::Retired(name.clone()), machine),
                 Home::Disputed => {
@@ -122,14 +113,14 @@ impl Settle<'_> {
         index.pools = pools;
     }
 
-    /// What `instance` is to us; `None`: it is gone.
+    /// What `instance` is to us, and where it belongs; `None`: it is gone.
     fn sort<'o>(
         &'o self,
         instance: &'o Instance,
         request: Option<&'o SpotRequest>,
         places: &mut Places<'_, 'o>,
         odd: &mut Vec<String>,
-    ) -> Option<Sorted<'o>> {
+    ) -> Option<(Machine, Home<'o>)> {
         if instance.state == InstanceState::Terminated {
             return None;
         }
@@ -137,28 +128,13 @@ impl Settle<'_> {
         if let InstanceState::Unrecognised(state) = &instance.state {
             odd.push(format!("{} is `{state}`", instance.id));
         }
-        let granted = self.granted_of(instance);
         let tags = &instance.tags;
-        let of_request = request.map(|request| &request.tags);
-        let key_name =
-            tags.key_name.as_ref().or_else(|| of_request.and_then(|it| it.key_name.as_ref()));
-        let worker_type = self.worker_type_of(instance, request);
         let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
         // For the tags, and for what workers show when they ask.
         let intent = if tagged && self.settings.server.workers.is_none() {
             None
         } else {
-            tags.intent
-                .as_ref()
-                .or_else(|| of_request.and_then(|it| it.intent.as_ref()))
-                .or_else(|| granted.map(|granted| &granted.token))
-                .cloned()
-        };
-        let disputes = key_name.is_some_and(|name| name != self.key_name);
-        let price = match worker_type.filter(|_| !disputes) {
-            Some(_) => self.hourly(instance, request),
-            // Not of our making: as dear as the dearest of ours.
-            None => self.asked_price(instance, request).or_else(|| self.dearest()),
+            self.intent_of(instance, request).cloned()
         };
         // A pool has a price for each platform; ours are those of plain Linux.
         let priced = instance.spot_request.is_some() && instance.other_platform.is_none();
@@ -168,7 +144,7 @@ impl Settle<'_> {
             pool: priced.then(|| places.of(instance)),
             state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
             launched: instance.launch_time,
-            price,
+            price: self.hourly(instance, request),
             intent,
             tagged,
             class: Class::default(),
@@ -177,33 +153,28 @@ impl Settle<'_> {
             aged: false,
             counted: None,
         };
-        Some(Sorted { machine, worker_type, disputes })
+        let home = self.home(instance, self.owner_of(instance, request), leaving);
+        Some((machine, home))
     }
 
-    /// Where an instance goes that is of no configured worker type.
-    fn home<'o>(
-        &self,
-        instance: &Instance,
-        worker_type: Option<&'o WorkerTypeName>,
-        disputes: bool,
-        leaving: bool,
-    ) -> Home<'o> {
+    /// Where an instance belongs whose owner is this.
+    fn home<'o>(&self, instance: &Instance, owner: Owner<'o>, leaving: bool) -> Home<'o> {
         let window = self.settings.provisioner.visibility_window;
-        if leaving {
+        match owner {
+            Owner::Type(name) => Home::Type(name),
             // No maximum waits for these to be gone.
-            Home::Nowhere
-        } else if disputes {
-            Home::Disputed
-        } else if let Some(name) = worker_type {
-            Home::Retired(name)
-        } else if instance.spot_request.is_some()
-            && self.now < clock::after(instance.launch_time, window)
-        {
-            // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's
-            // only after the window.
-            Home::Unresolved
-        } else {
-            Home::Strays
+            _ if leaving => Home::Nowhere,
+            Owner::Disputed => Home::Disputed,
+            Owner::Retired(name) => Home::Retired(name),
+            // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's only
+            // after the window.
+            Owner::Stray
+                if instance.spot_request.is_some()
+                    && self.now < clock::after(instance.launch_time, window) =>
+            {
+                Home::Unresolved
+            }
+            Owner::Stray => Home::Strays,
         }
     }
 }
