@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use provisioner::clock;
 use provisioner::engine::{ActionKind, NoteKind, Plan, ReasonKind};
 use provisioner::ids::{InstanceId, InstanceType};
-use provisioner::observed::{InstanceState, OwnTags, SpotRequestState};
+use provisioner::observed::{InstanceState, Observation, OwnTags, SpotRequestState};
 use provisioner::settings::{Settings, WorkerType};
 
 use provisioner_sim::deployment::{at, key, mins, name, secs, settings, start, worker_type};
@@ -117,7 +118,7 @@ fn a_request_past_its_time_is_seen_cancelled_before_it_is_replaced_elsewhere() {
     while !shown(&driver) {
         assert_eq!(driver.world.calls.len(), 1, "replaced before it was seen cancelled");
         round(&mut driver);
-        let next = provisioner::clock::after(driver.world.now, secs(10));
+        let next = clock::after(driver.world.now, secs(10));
         driver.world.advance(next);
     }
     round(&mut driver);
@@ -368,4 +369,46 @@ fn an_unanswered_launch_is_not_asked_again_over_a_lowered_maximum() {
         driver.assert_sound("a lowered maximum");
         assert_eq!(driver.world.count(&name("linux")), 3);
     }
+}
+
+#[test]
+fn what_an_unanswered_launch_made_counts_while_pages_go_backwards() {
+    let mut driver = calm(worker_type(&["c7g.large"], 1), Knowledge::ByInstance);
+    driver.world.add_tasks(&name("linux"), 2, mins(600));
+    driver.world.faults.lost_after = 100;
+    round(&mut driver);
+    driver.world.faults.lost_after = 0;
+    assert_eq!((driver.engine.ledger().intents.len(), driver.world.live().count()), (1, 1));
+    // Its instance shows before its request is known to have one, and then neither does.
+    let mut shown = driver.world.look(&driver.engine.tracked()).unwrap();
+    for request in &mut shown.spot_requests {
+        (request.state, request.instance) = (SpotRequestState::Open, None);
+    }
+    let hidden = Observation { key_pair: shown.key_pair, ..Observation::default() };
+    for observation in [shown, hidden] {
+        driver.world.advance(clock::after(driver.world.now, secs(10)));
+        let now = driver.world.now;
+        driver.engine.observe(&observation, now);
+        driver.engine.demand(driver.world.queue.demand(|_| true));
+        let plan = driver.engine.begin_round(now).clone();
+        assert_eq!(requested(&plan), 0, "{plan:#?}");
+    }
+    assert!(driver.engine.ledger().intents.is_empty());
+}
+
+#[test]
+fn one_machine_of_unknown_price_that_is_no_longer_configured_stops_no_launch() {
+    let linux = worker_type(&["c7g.large"], 4);
+    let dear = linux.max_price.unwrap();
+    let mut settings = settings([("linux", linux)]);
+    settings.limits.max_usd_per_hour = Some(dear.times(3));
+    let mut driver = with(settings, Knowledge::ByInstance);
+    let tags = OwnTags { key_name: Some(key()), worker_type: Some(name("old")), intent: None };
+    driver.world.launch(&key(), Some(name("old")), InstanceType::from("c7g.large"), tags, false);
+    driver.world.add_tasks(&name("linux"), 4, mins(600));
+    let report = round(&mut driver);
+    // It is as dear as the dearest of ours.
+    assert_eq!(requested(&report.plan), 2, "{:#?}", report.plan);
+    assert!(has_note(&report.plan, NoteKind::AtLimit));
+    assert!(!has_note(&report.plan, NoteKind::PriceUnknown));
 }

@@ -216,7 +216,8 @@ impl Settle<'_> {
                     continue;
                 };
                 *settled.seen_by_intent.entry(token.clone()).or_default() += 1;
-                if request.state == SpotRequestState::Active {
+                // One that waits is in the ledger already.
+                if request.state == SpotRequestState::Active || instance.is_some() {
                     // As if its answer had come: the next page may not show it again.
                     let granted = self.ledger.granted.entry(request.id.clone());
                     granted.or_insert_with(|| Granted {
