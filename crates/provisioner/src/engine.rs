@@ -50,6 +50,7 @@ use crate::look::{Look, Watch};
 use crate::observed::{KeyPair, Observation};
 use crate::settings::Settings;
 use crate::stop_secret::StopSecret;
+use crate::words;
 
 pub use capacity::{Machines, Usage};
 pub use desk::{Answer, Desk, DeskCounts, LEASE, Unheard, Word};
@@ -360,7 +361,8 @@ impl Engine {
         let lapsed = book.lapse(now);
         self.settle_notes.extend(lapsed.into_iter().map(|(name, n)| {
             let text = format!(
-                "{n} workers were told to stop and did not say that they do within {}; they count again",
+                "{} told to stop did not say so within {}; counted again",
+                words::count(n, "worker"),
                 clock::show(LEASE)
             );
             Note::new(Some(&name), NoteKind::PromiseLapsed, text)

@@ -90,3 +90,4 @@ pub mod state_dir;
 pub mod status;
 pub mod stop_secret;
 pub mod user_data;
+mod words;

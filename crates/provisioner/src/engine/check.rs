@@ -15,6 +15,7 @@ use crate::engine::plan::{ActionKind, ReasonKind};
 use crate::ids::InstanceId;
 use crate::observed::{InstanceState, KeyPair};
 use crate::settings::Strays;
+use crate::words;
 
 /// A fence that a plan breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +114,8 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
             group.machines.len() as u64 + group.open.len() as u64 + in_flight + goal.remaining;
         if total > worker_type.max_instances {
             say(format!(
-                "brings `{name}` to {total} instances, over max-instances ({})",
+                "brings `{name}` to {}, over max-instances ({})",
+                words::count(total, "instance"),
                 worker_type.max_instances
             ));
         }

@@ -28,6 +28,7 @@ use crate::observed::InstanceState;
 use crate::policy::Wish;
 use crate::refusal::{RefusalClass, classify};
 use crate::settings::{Settings, WorkerType};
+use crate::words;
 
 /// Everything a decision depends on.
 pub(super) struct Decide<'a> {
@@ -155,20 +156,24 @@ impl<'a> Draft<'a> {
         let skipped = &demand.skipped;
         if skipped.malformed + skipped.oversized > 0 {
             let text = format!(
-                "{} elements of the queue's answer could not be read and {} were over 1 MiB; skipped",
-                skipped.malformed, skipped.oversized
+                "{} of the queue's answer could not be read and {} over 1 MiB; skipped",
+                words::count(skipped.malformed, "element"),
+                if skipped.oversized == 1 {
+                    "1 was".to_owned()
+                } else {
+                    format!("{} were", skipped.oversized)
+                }
             );
             self.note(None, NoteKind::MalformedTasks, text);
         }
         for (name, tasks) in &skipped.unknown_worker_types {
-            let text =
-                format!("{tasks} pending tasks of worker type `{name}`, which is not configured");
+            let tasks = words::count(*tasks, "pending task");
+            let text = format!("{tasks} of worker type `{name}`, which is not configured");
             self.plan.notes.push(Note::new(None, NoteKind::UnknownWorkerType, text).about(name));
         }
         if skipped.unknown_rest > 0 {
-            let rest = skipped.unknown_rest;
-            let text =
-                format!("{rest} pending tasks of further worker types that are not configured");
+            let rest = words::count(skipped.unknown_rest, "pending task");
+            let text = format!("{rest} of further worker types that are not configured");
             self.note(None, NoteKind::UnknownWorkerType, text);
         }
         if skipped.running_ignored {
@@ -239,9 +244,11 @@ impl<'a> Draft<'a> {
                 .collect();
             self.cancel(Some(name), victims, ReasonKind::NoDemand, |n| {
                 format!(
-                    "{n} of {open} open requests are not needed: {} pending tasks, room for {} on \
-                     instances up or booting, {in_flight} launches in flight",
-                    pending.count, counts.free_slots
+                    "{n} of {} not needed: {}, room for {} on instances up or booting, {} in flight",
+                    words::are(open, "open request"),
+                    words::count(pending.count, "pending task"),
+                    counts.free_slots,
+                    words::count(in_flight, "launch")
                 )
             });
         }
@@ -251,18 +258,18 @@ impl<'a> Draft<'a> {
         }
         if counts.overdue > 0 {
             let text = format!(
-                "{} instances are up longer than boot-timeout ({}) and no task was seen on them; no \
-                 longer counted as capacity",
-                counts.overdue,
+                "{} up longer than boot-timeout ({}) without a task seen there; no longer counted as \
+                 capacity",
+                words::are(counts.overdue, "instance"),
                 clock::show(worker_type.boot_timeout)
             );
             self.note(Some(name), NoteKind::BootTimeout, text);
         }
         if counts.unknown > 0 && matches!(self.running(), Some(Running::Unknown)) {
             let text = format!(
-                "{} instances are up longer than boot-timeout ({}) and the queue does not tell what \
-                 runs; no longer counted as free",
-                counts.unknown,
+                "{} up longer than boot-timeout ({}) and the queue does not tell what runs; no longer \
+                 counted as free",
+                words::are(counts.unknown, "instance"),
                 clock::show(worker_type.boot_timeout)
             );
             self.note(Some(name), NoteKind::BootTimeout, text);
@@ -284,8 +291,8 @@ impl<'a> Draft<'a> {
         let late = group.open.iter().filter(|request| clock::after(request.asked, timeout) <= now);
         self.cancel(Some(name), late, ReasonKind::RequestTimeout, |n| {
             format!(
-                "{n} requests are open for longer than request-timeout ({}); asked for elsewhere once \
-                 seen cancelled",
+                "{} open for longer than request-timeout ({}); asked for elsewhere once seen cancelled",
+                words::are(n, "request"),
                 clock::show(timeout)
             )
         });
@@ -319,13 +326,13 @@ impl<'a> Draft<'a> {
             movable.iter().map(|request| request.status_code.clone()).collect();
         self.cancel(Some(name), movable, ReasonKind::NoCapacity, |n| {
             let codes = codes.into_iter().collect::<Vec<_>>().join(", ");
-            format!("{n} requests cannot be filled where they are ({codes}); the next type or zone is tried")
+            let n = words::count(n, "request");
+            format!("{n} cannot be filled there ({codes}); the next type or zone is tried")
         });
         for request in waiting.iter().take(1) {
             let text = format!(
-                "{} requests wait ({}), and every other type and zone refused lately or none is \
-                 configured",
-                waiting.len(),
+                "{} waiting ({}), and every other type and zone refused lately or none is configured",
+                words::are(waiting.len(), "request"),
                 request.status_code
             );
             self.note(Some(name), NoteKind::WaitingForCapacity, text);
@@ -352,7 +359,8 @@ impl<'a> Draft<'a> {
                 .filter(|machine| machine.class == Class::Overdue && machine.positively_idle);
             self.end(Some(name), dead, ReasonKind::NeverClaimed, |n| {
                 format!(
-                    "{n} instances never claimed a task within boot-timeout ({})",
+                    "{} never claimed a task within boot-timeout ({})",
+                    words::count(n, "instance"),
                     clock::show(worker_type.boot_timeout)
                 )
             });
@@ -369,7 +377,8 @@ impl<'a> Draft<'a> {
         });
         self.end(Some(name), old.map(|(_, machine)| machine), ReasonKind::MaxLifetime, |n| {
             format!(
-                "{n} instances are past max-lifetime ({}) and idle, or past twice that",
+                "{} past max-lifetime ({}) and idle, or past twice that",
+                words::are(n, "instance"),
                 clock::show(lifetime)
             )
         });
@@ -379,7 +388,8 @@ impl<'a> Draft<'a> {
         let stopped =
             group.machines.iter().filter(|machine| machine.state == InstanceState::Stopped);
         self.end(name, stopped, ReasonKind::Stopped, |n| {
-            format!("{n} instances are stopped: they serve nobody and count to the maximum")
+            let n = words::are(n, "instance");
+            format!("{n} stopped, which serves nobody and counts to the maximum")
         });
     }
 
@@ -391,11 +401,14 @@ impl<'a> Draft<'a> {
         }
         let agreed = group.machines.iter().filter(|machine| machine.agreed);
         let why = match self.decide.wishes.get(name) {
-            Some(wish) => format!("{} instances are wanted", wish.wanted),
+            Some(wish) => format!("{} wanted", words::are(wish.wanted, "instance")),
             None => "the worker type is no longer configured".to_owned(),
         };
         self.end(Some(name), agreed, ReasonKind::WorkerAgreed, |n| {
-            format!("{n} idle workers asked whether to stop and are stopping: {why}")
+            format!(
+                "{} stopping, as told when asking whether to: {why}",
+                words::are(n, "idle worker")
+            )
         });
     }
 
@@ -422,7 +435,8 @@ impl<'a> Draft<'a> {
                 by_intent.entry(&machine.intent).or_default().push(machine.id.clone());
             }
             for ids in by_intent.into_values() {
-                let text = format!("{} instances of our requests carry no tags yet", ids.len());
+                let n = words::count(ids.len(), "instance");
+                let text = format!("{n} of our requests without tags yet");
                 self.plan.actions.push(Action {
                     kind: ActionKind::Tag(ids),
                     worker_type: Some(name.clone()),

@@ -25,6 +25,7 @@ use crate::look::Changes;
 use crate::observed::{KeyPair, Observation, SpotRequestState};
 use crate::refusal::{RefusalClass, classify};
 use crate::settings::Settings;
+use crate::words;
 
 /// An unanswered call is repeated with its token while younger than this; EC2 keeps tokens longer
 /// (EC2 API Reference, "Ensuring idempotency").
@@ -249,9 +250,9 @@ impl Settle<'_> {
                 // What was seen is counted by itself. The rest never came.
                 if found < intent.call.count {
                     let text = format!(
-                        "of {} instances asked for {} ago with token {token}, {found} were seen; the \
-                         rest is no longer counted",
-                        intent.call.count,
+                        "of {} asked for {} ago with token {token}, {found} shown; the rest is no \
+                         longer counted",
+                        words::count(intent.call.count, "instance"),
                         clock::show(clock::age(intent.call.decided, now)),
                     );
                     let name = Some(&intent.call.worker_type);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Beside;
+use crate::words;
 
 /// Why a policy wishes what it wishes. Numbers alone, so that a round that does nothing writes no text.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,14 +61,16 @@ impl fmt::Display for Why {
                 if missing > 0 && ask > 1.0 {
                     write!(
                         f,
-                        "{ask} requests for each of {missing} missing instances, because of \
-                         {startups} startups half took {median:.0} s and one in ten over {p90:.0} s; "
+                        "{ask} requests for each of {}, because of {startups} startups half took \
+                         {median:.0} s and one in ten over {p90:.0} s; ",
+                        words::count(missing, "missing instance")
                     )?;
                 }
                 write!(
                     f,
-                    "beyond the {demand} that tasks need, {keep} instances are worth keeping and \
-                     {spare} worth launching at wait-cost {wait_cost}"
+                    "beyond the {demand} that tasks need, {} worth keeping and {spare} worth launching \
+                     at wait-cost {wait_cost}",
+                    words::are(keep, "instance")
                 )?;
                 let Some(Beside { wait, plain_wait, cost }) = beside else { return Ok(()) };
                 write!(

@@ -10,6 +10,7 @@ use crate::ids::WorkerTypeName;
 use crate::money::UsdPerHour;
 use crate::observed::InstanceState;
 use crate::settings::WorkerType;
+use crate::words;
 
 impl Draft<'_> {
     pub(super) fn over_maximum(
@@ -57,9 +58,11 @@ impl Draft<'_> {
             let (requests, machines) = shed.take(over, machines_over, |_| 1);
             let why = format!("over limits.max-instances ({limit}) by {over}");
             self.cancel(None, requests, ReasonKind::OverLimit, |n| {
-                format!("{n} open requests, {why}")
+                format!("{}, {why}", words::count(n, "open request"))
             });
-            self.end(None, machines, ReasonKind::OverLimit, |n| format!("{n} instances, {why}"));
+            self.end(None, machines, ReasonKind::OverLimit, |n| {
+                format!("{}, {why}", words::count(n, "instance"))
+            });
         }
         if let Some((limit, over)) = room.usd_per_hour_over() {
             let weigh = |price: Option<UsdPerHour>| price.map_or(0, UsdPerHour::micros);
@@ -69,15 +72,19 @@ impl Draft<'_> {
             let (requests, machines) = shed.take(over.micros(), machines_over, weigh);
             let why = format!("over limits.max-usd-per-hour ({limit}) by {over} USD per hour");
             self.cancel(None, requests, ReasonKind::OverLimit, |n| {
-                format!("{n} open requests, {why}")
+                format!("{}, {why}", words::count(n, "open request"))
             });
-            self.end(None, machines, ReasonKind::OverLimit, |n| format!("{n} instances, {why}"));
+            self.end(None, machines, ReasonKind::OverLimit, |n| {
+                format!("{}, {why}", words::count(n, "instance"))
+            });
         }
         if let Some((limit, over)) = room.usd_per_day_over() {
             let why = format!("over limits.max-usd-per-day ({limit}) by {over} USD");
             let shed = Shed::new(ours(), &self.cancelled, &self.ended);
             let (open, _) = shed.take(over.micros(), 0, |price| room.until_midnight(price));
-            self.cancel(None, open, ReasonKind::OverLimit, |n| format!("{n} open requests, {why}"));
+            self.cancel(None, open, ReasonKind::OverLimit, |n| {
+                format!("{}, {why}", words::count(n, "open request"))
+            });
         }
     }
 
@@ -105,14 +112,16 @@ impl Draft<'_> {
             if share < needed {
                 if room.needs_price() && worker_type.is_some_and(|t| t.max_price.is_none()) {
                     let text = format!(
-                        "{} instances are wanted, but a dollar limit is set and the worker type has no \
-                         max-price: set worker-types.{}.max-price",
-                        needed, goal.worker_type
+                        "{} wanted, but a dollar limit is set and the worker type has no max-price: set \
+                         worker-types.{}.max-price",
+                        words::are(needed, "instance"),
+                        goal.worker_type
                     );
                     self.note(Some(&goal.worker_type), NoteKind::PriceUnknown, text);
                 } else {
                     let text = format!(
-                        "{needed} more instances are wanted; [limits] leave room for {share} ({})",
+                        "{} wanted; [limits] leave room for {share} ({})",
+                        words::are(needed, "more instance"),
                         room.describe()
                     );
                     self.note(Some(&goal.worker_type), NoteKind::AtLimit, text);

@@ -13,6 +13,7 @@ use crate::ids::WorkerTypeName;
 use crate::observed::KeyPair;
 use crate::policy::Wish;
 use crate::settings::WorkerType;
+use crate::words;
 
 impl<'a> Draft<'a> {
     pub(super) fn launch(
@@ -29,9 +30,9 @@ impl<'a> Draft<'a> {
         if launch == 0 {
             if coming > 0 && pending > counts.free_slots {
                 let text = format!(
-                    "{coming} requests open or in flight cover the {} pending tasks that no instance \
-                     has room for",
-                    pending - counts.free_slots
+                    "{} open or in flight for the {} that no instance has room for",
+                    words::count(coming, "request"),
+                    words::count(pending - counts.free_slots, "pending task")
                 );
                 self.note(Some(name), NoteKind::InFlight, text);
             }
@@ -43,8 +44,8 @@ impl<'a> Draft<'a> {
         let needed = wish.needed.saturating_sub(coming);
         if needed > room {
             let text = format!(
-                "{needed} more instances are wanted; max-instances ({max}) leaves room for {room}, \
-                 there are {total} in all"
+                "{} wanted; max-instances ({max}) leaves room for {room}, there are {total} in all",
+                words::are(needed, "more instance")
             );
             self.note(Some(name), NoteKind::AtMaximum, text);
         }
@@ -73,9 +74,10 @@ impl<'a> Draft<'a> {
             Reason {
                 kind: ReasonKind::PendingTasks,
                 text: format!(
-                    "{pending} pending tasks, room for {} on instances up or booting, {coming} requests \
-                     open or in flight{why}",
-                    counts.free_slots
+                    "{}, room for {} on instances up or booting, {} open or in flight{why}",
+                    words::count(pending, "pending task"),
+                    counts.free_slots,
+                    words::count(coming, "request")
                 ),
             }
         };
@@ -92,18 +94,18 @@ impl<'a> Draft<'a> {
     ) -> bool {
         let decide = self.decide;
         let now = decide.now;
+        let wanted = || format!("{} wanted, but", words::are(launch, "instance"));
         if let Some(until) = decide.ledger.hold_until.filter(|until| now < *until) {
             let text = format!(
-                "{launch} instances are wanted, but the in-flight ledger was lost: nothing is launched \
-                 before {until}, when EC2 shows all that was asked for (`--assume-clean` overrides)"
+                "{} the in-flight ledger was lost: nothing is launched before {until}, when EC2 shows \
+                 all that was asked for (`--assume-clean` overrides)",
+                wanted()
             );
             self.note(Some(name), NoteKind::LedgerLost, text);
             return false;
         }
         if decide.index.key_pair == KeyPair::Absent {
-            let text = format!(
-                "{launch} instances are wanted, but EC2 has no key pair of our key-name; run `setup-aws`"
-            );
+            let text = format!("{} EC2 has no key pair of our key-name; run `setup-aws`", wanted());
             self.note(Some(name), NoteKind::KeyPairMissing, text);
             return false;
         }
@@ -111,9 +113,10 @@ impl<'a> Draft<'a> {
             && let Some(until) = failures.paused_until().filter(|until| now < *until)
         {
             let text = format!(
-                "{launch} instances are wanted, but {} launches in a row failed: paused until {until}; \
-                 the last said {}",
-                failures.in_a_row, failures.text
+                "{} {} in a row failed: paused until {until}; the last said {}",
+                wanted(),
+                words::count(failures.in_a_row, "launch"),
+                failures.text
             );
             self.note(Some(name), NoteKind::Paused, text);
             return false;
@@ -121,17 +124,12 @@ impl<'a> Draft<'a> {
         let resolved = match decide.resolved.get(name) {
             Some(Ok(resolved)) => resolved,
             Some(Err(why)) => {
-                self.note(
-                    Some(name),
-                    NoteKind::Unresolved,
-                    format!("{launch} instances are wanted, but {why}"),
-                );
+                self.note(Some(name), NoteKind::Unresolved, format!("{} {why}", wanted()));
                 return false;
             }
             None => {
-                let text = format!(
-                    "{launch} instances are wanted, but what the worker type names in AWS is not known yet"
-                );
+                let text =
+                    format!("{} what the worker type names in AWS is not known yet", wanted());
                 self.note(Some(name), NoteKind::Unresolved, text);
                 return false;
             }
@@ -145,11 +143,7 @@ impl<'a> Draft<'a> {
         match held.or_else(next) {
             None => true,
             Some(why) => {
-                self.note(
-                    Some(name),
-                    why.kind(),
-                    format!("{launch} instances are wanted, but {why}"),
-                );
+                self.note(Some(name), why.kind(), format!("{} {why}", wanted()));
                 false
             }
         }

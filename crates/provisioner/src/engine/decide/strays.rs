@@ -9,19 +9,22 @@ use crate::engine::plan::{Note, NoteKind, ReasonKind};
 use crate::ids::WorkerTypeName;
 use crate::observed::KeyPair;
 use crate::settings::Strays;
+use crate::words;
 
 impl Draft<'_> {
     pub(super) fn retired(&mut self, name: &WorkerTypeName, group: &Group) {
         let decide = self.decide;
         self.cancel(Some(name), &group.open, ReasonKind::Retired, |n| {
-            format!("{n} open requests of worker type `{name}`, which is no longer configured")
+            let n = words::count(n, "open request");
+            format!("{n} of worker type `{name}`, which is no longer configured")
         });
         self.stopped(Some(name), group);
         self.agreed(name, group);
         if self.demand_known() {
             let idle = group.machines.iter().filter(|machine| machine.positively_idle);
             self.end(Some(name), idle, ReasonKind::Retired, |n| {
-                format!("{n} idle instances of worker type `{name}`, which is no longer configured")
+                let n = words::count(n, "idle instance");
+                format!("{n} of worker type `{name}`, which is no longer configured")
             });
         }
         if let Some(lifetime) = decide.settings.retired_max_lifetime {
@@ -32,8 +35,8 @@ impl Draft<'_> {
                 .filter(|machine| clock::after(machine.launched, lifetime) <= decide.now);
             self.end(Some(name), old, ReasonKind::MaxLifetime, |n| {
                 format!(
-                    "{n} instances of worker type `{name}`, which is no longer configured, past \
-                     max-lifetime ({})",
+                    "{} of worker type `{name}`, which is no longer configured, past max-lifetime ({})",
+                    words::count(n, "instance"),
                     clock::show(lifetime)
                 )
             });
@@ -47,11 +50,15 @@ impl Draft<'_> {
         let settings = &decide.settings.provisioner;
         if self.may_end_strays() {
             self.cancel(None, &strays.open, ReasonKind::Stray, |n| {
-                format!("{n} open requests under our key-name carry none of our tags")
+                format!(
+                    "{} under our key-name with none of our tags",
+                    words::count(n, "open request")
+                )
             });
             let known = strays.machines.iter().filter(|machine| machine.may_be_ended());
             self.end(None, known, ReasonKind::Stray, |n| {
-                format!("{n} instances under our key-name carry none of our tags and come from no request of ours")
+                let n = words::count(n, "instance");
+                format!("{n} under our key-name with none of our tags and from no request of ours")
             });
         } else if !strays.machines.is_empty() || !strays.open.is_empty() {
             let why = if settings.strays == Strays::Keep {
@@ -60,26 +67,25 @@ impl Draft<'_> {
                 "the key pair does not carry our tag, so others may use it (adopt-key-name = true if not)"
             };
             let text = format!(
-                "{} instances and {} open requests under our key-name are not ours ({}); kept: {why}",
-                strays.machines.len(),
-                strays.open.len(),
+                "{} and {} under our key-name are not ours ({}); kept: {why}",
+                words::count(strays.machines.len(), "instance"),
+                words::count(strays.open.len(), "open request"),
                 some_ids(&strays.machines)
             );
             self.note(None, NoteKind::StrayKept, text);
         }
         if !index.unresolved.is_empty() {
             let text = format!(
-                "{} instances whose spot request is not visible yet are left alone for the visibility \
-                 window ({})",
-                index.unresolved.len(),
+                "{} left alone for the visibility window, for want of a visible spot request ({})",
+                words::are(index.unresolved.len(), "instance"),
                 some_ids(&index.unresolved)
             );
             self.note(None, NoteKind::UnresolvedInstance, text);
         }
         if !index.disputed.is_empty() {
             let text = format!(
-                "{} instances under our key-name carry another key-name's tag; kept ({})",
-                index.disputed.len(),
+                "{} under our key-name with another key-name's tag; kept ({})",
+                words::count(index.disputed.len(), "instance"),
                 some_ids(&index.disputed)
             );
             self.plan.notes.push(Note::new(None, NoteKind::StrayKept, text).about("disputed"));

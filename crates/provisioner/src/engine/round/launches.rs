@@ -16,6 +16,7 @@ use crate::launch::{LaunchCall, ResolvedPlacement, ResolvedWorkerType};
 use crate::ledger::{Granted, Intent};
 use crate::refusal::{Refusal, RefusalClass};
 use crate::settings::WorkerType;
+use crate::words;
 
 /// A request outlives its timeout by this much at EC2, so that a dead daemon buys nothing later
 /// (interface 6).
@@ -62,7 +63,10 @@ impl Engine {
                     round.prepared.push_back((token, goal));
                 }
                 Err(why) => {
-                    let text = format!("{} instances are still wanted, but {why}", goal.remaining);
+                    let text = format!(
+                        "{} still wanted, but {why}",
+                        words::are(goal.remaining, "instance")
+                    );
                     let Some(round) = self.round.as_mut() else { return };
                     round.notes.push(Note::new(Some(&goal.worker_type), why.kind(), text));
                 }
@@ -82,9 +86,8 @@ impl Engine {
         let Some(round) = self.round.as_mut() else { return };
         for goal in round.goals.iter().chain(round.prepared.iter().map(|(_, goal)| goal)) {
             let text = format!(
-                "{} instances are still wanted, but EC2 throttles launching calls; asked again after a \
-                 pause",
-                goal.remaining
+                "{} still wanted, but EC2 throttles launching calls; asked again after a pause",
+                words::are(goal.remaining, "instance")
             );
             round.notes.push(Note::new(Some(&goal.worker_type), NoteKind::Throttled, text));
         }
@@ -293,7 +296,8 @@ impl Engine {
         let held =
             worker_type.and_then(|it| options::held_profile(it, &self.memory, interval, now));
         if let (Some(why), Some(round)) = (held, self.round.as_mut()) {
-            let text = format!("{} instances are still wanted, but {why}", goal.remaining);
+            let text =
+                format!("{} still wanted, but {why}", words::are(goal.remaining, "instance"));
             round.notes.push(Note::new(Some(name), why.kind(), text));
         }
     }
