@@ -27,10 +27,12 @@ mod offers;
 mod options;
 mod plan;
 mod quiet;
+mod recount;
 mod round;
 mod settle;
 mod shed;
 mod standing;
+mod take_in;
 mod token;
 mod waiting;
 mod wishes;
@@ -42,12 +44,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::clock;
-use crate::demand::{Demand, Running};
-use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
+use crate::demand::Demand;
+use crate::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
 use crate::launch::ResolvedWorkerType;
-use crate::ledger::{Granted, Ledger};
-use crate::look::{Look, Watch};
-use crate::observed::{KeyPair, Observation};
+use crate::ledger::Ledger;
 use crate::settings::Settings;
 use crate::stop_secret::StopSecret;
 use crate::words;
@@ -64,11 +64,8 @@ pub(crate) use round::Launch;
 pub use round::{Executed, Report, Result as ExecutedResult};
 
 use decide::{Decide, Decided};
-use desk::Book;
-use group::{Group, Startup};
 use index::Index;
 use round::Round;
-use settle::{Settle, Settled};
 use token::Tokens;
 
 /// The longest pause after failed rounds.
@@ -212,25 +209,6 @@ impl Engine {
         self.resolved.retain(|name, _| self.settings.starts_alike(&before, name));
     }
 
-    /// Requests whose fate the next observation must tell, by a look-up by id where the pages do not.
-    pub fn tracked(&self) -> BTreeSet<SpotRequestId> {
-        let memory = &self.memory;
-        let seen = memory.open.keys().chain(memory.fulfilled.keys());
-        seen.chain(self.ledger.granted.keys()).cloned().collect()
-    }
-
-    /// Whether the next observation should look at the key pair.
-    pub fn wants_key_pair(&self) -> bool {
-        self.index.key_pair != KeyPair::Ours
-            || !self.index.strays.machines.is_empty()
-            || !self.index.strays.open.is_empty()
-    }
-
-    /// The instances known as ours: of running tasks, only theirs need be kept.
-    pub fn owned_instances(&self) -> BTreeSet<InstanceId> {
-        self.memory.machines.keys().cloned().collect()
-    }
-
     /// Live instances by owner, use and capacity pool, as of the last round. Work proportional to them.
     pub fn capacity(&self) -> Vec<Machines> {
         capacity::count(&self.index)
@@ -249,108 +227,6 @@ impl Engine {
     /// Takes in what a worker type names in AWS, or why that is not known. It concerns this type alone.
     pub fn resolve(&mut self, name: &WorkerTypeName, resolved: Result<ResolvedWorkerType, String>) {
         self.resolved.insert(name.clone(), resolved);
-    }
-
-    /// Takes in one complete look at EC2. Work proportional to what it holds.
-    pub fn observe(&mut self, observation: &Observation, now: Timestamp) {
-        // All of it is made anew: the old one need not be held beside the new one.
-        let key_pair = std::mem::take(&mut self.index).key_pair;
-        let settled = self.settle(now).run(observation, key_pair);
-        self.settled(settled, now);
-        self.may_follow = true;
-    }
-
-    /// Takes in what a complete look shows otherwise than the one taken in before. Work proportional to
-    /// that, with the same result as [`observe`](Self::observe).
-    pub fn follow(&mut self, look: &mut Look, now: Timestamp) {
-        let stepped_back = self.memory.spent.counted_to.is_some_and(|at| now < at);
-        if !self.may_follow || stepped_back {
-            return self.observe(&look.whole(), now);
-        }
-        let changes = look.changes(&self.watch(now));
-        let index = std::mem::take(&mut self.index);
-        let settled = self.settle(now).run_changes(&changes, index);
-        self.settled(settled, now);
-    }
-
-    /// Takes in all of the next look, by whatever way it comes.
-    pub fn look_anew(&mut self) {
-        self.may_follow = false;
-    }
-
-    /// What must be shown of the next look, though nothing about it changes.
-    fn watch(&self, now: Timestamp) -> Watch {
-        let window = self.settings.provisioner.visibility_window;
-        let Memory { open, fulfilled, .. } = &self.memory;
-        let stays_as_it_is = |id: &SpotRequestId, granted: &Granted| {
-            self.index.arrived.contains_key(id) && granted.may_hide(window, now)
-        };
-        let granted =
-            self.ledger.granted.iter().filter(|(id, granted)| !stays_as_it_is(id, granted));
-        let granted = granted.map(|(id, _)| id);
-        Watch {
-            spot_requests: open.keys().chain(fulfilled.keys()).chain(granted).cloned().collect(),
-            instances: self.memory.ended.keys().chain(&self.index.recheck).cloned().collect(),
-            intents: self.ledger.intents.keys().cloned().collect(),
-        }
-    }
-
-    fn settle(&mut self, now: Timestamp) -> Settle<'_> {
-        Settle {
-            settings: &self.settings,
-            key_name: &self.key_name,
-            ledger: &mut self.ledger,
-            memory: &mut self.memory,
-            now,
-        }
-    }
-
-    fn settled(&mut self, settled: Settled, now: Timestamp) {
-        self.index = settled.index;
-        self.seen_by_intent = settled.seen_by_intent;
-        self.ledger_dirty |= settled.ledger_changed;
-        self.settle_notes = settled.notes;
-        self.came_up.extend(settled.came_up);
-        self.tagged_lately.retain(|_, at| clock::age(*at, now) < Duration::from_mins(1));
-    }
-
-    /// Takes in what the queue wants, or why that is not known.
-    pub fn demand(&mut self, demand: Result<Demand, String>) {
-        self.waited = self
-            .demand
-            .as_ref()
-            .map_or_else(|_| BTreeSet::new(), |before| before.pending.keys().cloned().collect());
-        self.demand = demand;
-        self.demand_told = Told::All;
-    }
-
-    /// Takes in what the queue wants, where of the running tasks' instances it has only those of which the
-    /// number of tasks changed since the demand before (none: 0). Returns whether that could be done: not
-    /// unless the demand before was known as well as this one, by instance.
-    #[must_use]
-    pub fn follow_demand(&mut self, mut demand: Demand) -> bool {
-        let (Ok(before), Running::ByInstance { instances: changed, .. }) =
-            (&mut self.demand, &mut demand.running)
-        else {
-            return false;
-        };
-        let Running::ByInstance { instances, .. } = &mut before.running else { return false };
-        let mut instances = std::mem::take(instances);
-        for (id, n) in std::mem::take(changed) {
-            self.index.touch(&id);
-            if n == 0 {
-                instances.remove(&id);
-            } else {
-                instances.insert(id, n);
-            }
-        }
-        *changed = instances;
-        self.waited = before.pending.keys().cloned().collect();
-        self.demand = Ok(demand);
-        if self.demand_told == Told::Nothing {
-            self.demand_told = Told::Changes;
-        }
-        true
     }
 
     /// Decides a round from what was taken in.
@@ -427,94 +303,6 @@ impl Engine {
         }
         let round = Round::new(decided, now);
         &self.round.insert(round).plan
-    }
-
-    fn recount(&mut self, book: &mut Book, now: Timestamp) {
-        let unknown = Running::Unknown;
-        let running = self.demand.as_ref().map_or(&unknown, |demand| &demand.running);
-        let settings = &self.settings;
-        let has_heard = book.has_heard();
-        if has_heard || self.had_heard {
-            // What they said may have grown old.
-            self.index.groups_mut().for_each(Group::ask_whole_recount);
-        }
-        self.had_heard = has_heard;
-        let told = std::mem::take(&mut self.demand_told);
-        let claimed = self.index.recount(settings, running, told, &mut self.memory, book, now);
-        // Only where tasks waited just before: else the worker may have been ready for long when one came.
-        for (name, group) in &mut self.index.types {
-            let started = group.take_started();
-            if let Some(memory) = self.memory.policies.get_mut(name)
-                && self.waited.contains(name)
-            {
-                for Startup { requested, booted } in started {
-                    memory.saw_startup(requested, booted);
-                }
-            }
-        }
-
-        // A launch that worked ends a row of failures. Where it is known who works, that is the first
-        // task, for an instance that never claims one is a failure too; else, that it came up.
-        let worked = match running {
-            Running::ByInstance { .. } => {
-                self.came_up.clear();
-                claimed
-            }
-            Running::Unknown | Running::Counted { .. } if self.demand.is_ok() => {
-                std::mem::take(&mut self.came_up)
-            }
-            Running::Unknown | Running::Counted { .. } => BTreeSet::new(),
-        };
-        for name in worked {
-            self.memory.failures.remove(&name);
-        }
-
-        // Machines that look free beside waiting tasks for long are not free.
-        let mut changed = false;
-        for (name, group) in &mut self.index.types {
-            let pending = self.demand.as_ref().ok().and_then(|demand| demand.pending.get(name));
-            let keeps_minimum =
-                settings.worker_types.get(name).is_some_and(|it| it.min_instances > 0);
-            // Workers that ask are believed to be free, as those that keep the minimum are.
-            let presumed = match running {
-                Running::Counted { .. } => true,
-                Running::ByInstance { .. } => keeps_minimum || book.has_heard(),
-                Running::Unknown => book.has_heard(),
-            };
-            let waiting = presumed
-                && pending.is_some_and(|pending| pending.count > 0)
-                && group.counts.idle + group.counts.overdue > 0;
-            if waiting {
-                if !self.memory.unclaimed_since.contains_key(name) {
-                    self.memory.unclaimed_since.insert(name.clone(), now);
-                    group.ask_recount();
-                    changed = true;
-                }
-            } else {
-                self.memory.unclaimed_since.remove(name);
-            }
-        }
-        // Machines that were told to stop and have not said that they do are there for tasks that wait.
-        if has_heard {
-            let demand = self.demand.as_ref().ok();
-            let types = &self.index.types;
-            changed |= book.withdraw(|name| match (demand, types.get(name)) {
-                (Some(demand), Some(group)) => offers::is_short(demand, name, group, settings),
-                (Some(_), None) => false,
-                (None, _) => true,
-            });
-            if changed {
-                self.index.groups_mut().for_each(Group::ask_whole_recount);
-            }
-        }
-        if changed {
-            let _ =
-                self.index.recount(settings, running, Told::Nothing, &mut self.memory, book, now);
-        }
-        let long_ago =
-            |penalty: &CoolDown| clock::age(penalty.until(), now) > Duration::from_mins(10);
-        self.memory.cool_downs.retain(|_, penalty| !long_ago(penalty));
-        self.memory.breakers.retain(|_, penalty| !long_ago(penalty));
     }
 
     /// Ends a round that could not be decided, because EC2 could not be observed. Returns when to try again.
