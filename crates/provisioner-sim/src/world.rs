@@ -10,6 +10,7 @@ mod calls;
 mod demand;
 mod events;
 mod instances;
+mod lifecycle;
 mod look;
 pub mod pools;
 mod requests;
@@ -35,6 +36,7 @@ use crate::chance::{Chance, Lognormal};
 use crate::faults::Faults;
 use crate::queue::{Knowledge, Queue};
 use events::{Event, Events};
+use lifecycle::Reclaim;
 use pools::Pools;
 use shown::Shown;
 use throttle::Throttle;
@@ -245,11 +247,11 @@ impl World {
             Event::Ask(machine) => self.worker_asks(machine),
             Event::Stopping(machine) => self.worker_stops(machine),
             // No more of them once the fault has ended.
-            Event::Notice(machine) if self.faults.interrupted > 0 => self.give_notice(machine),
-            Event::Notice(_) => {}
-            Event::Interrupted(machine) => {
-                self.end_machine(machine, "instance-terminated-no-capacity");
+            Event::Notice(machine) if self.faults.interrupted > 0 => {
+                self.give_notice(machine, Reclaim::Capacity);
             }
+            Event::Notice(_) => {}
+            Event::Interrupted(machine, why) => self.end_machine(machine, why.code()),
             Event::Stopped(machine) => self.comes_to_a_stop(machine),
             Event::Terminated(machine) => self.is_terminated(machine),
             Event::Vanish(machine) => self.vanish(machine),

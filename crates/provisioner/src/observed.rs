@@ -133,6 +133,28 @@ pub struct SpotRequest {
     pub tags: OwnTags,
 }
 
+impl SpotRequest {
+    /// Whether it can have an instance that still runs. One whose capacity EC2 wants back is closed with the
+    /// interruption notice, and its instance runs on for two minutes (EC2 User Guide, "State changes for a
+    /// Spot request").
+    pub fn may_run(&self) -> bool {
+        let code = self.status_code.as_str();
+        let has_notice = matches!(
+            code,
+            "instance-terminated-no-capacity" | "instance-terminated-capacity-oversubscribed"
+        );
+        match self.state {
+            SpotRequestState::Failed => false,
+            SpotRequestState::Closed => has_notice,
+            SpotRequestState::Cancelled => has_notice || !code.starts_with("instance-terminated-"),
+            SpotRequestState::Open
+            | SpotRequestState::Active
+            | SpotRequestState::Disabled
+            | SpotRequestState::Unrecognised(_) => true,
+        }
+    }
+}
+
 /// The state of a spot instance request (EC2 User Guide, "Spot Instance request states").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -143,7 +165,7 @@ pub enum SpotRequestState {
     Active,
     /// Stopped with its instance (persistent requests only; we make none).
     Disabled,
-    /// Ended: its instance is gone.
+    /// Ended: its instance is gone, or is about to be.
     Closed,
     /// Cancelled by somebody. Its instance, if it made one, goes on.
     Cancelled,

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use jiff::Timestamp;
 
+use super::lifecycle::Reclaim;
 use crate::queue::TaskNo;
 
 /// One thing that happens to a request, a machine or the market, by its number.
@@ -20,7 +21,7 @@ pub(super) enum Event {
     Ask(usize),
     Stopping(usize),
     Notice(usize),
-    Interrupted(usize),
+    Interrupted(usize, Reclaim),
     Stopped(usize),
     Terminated(usize),
     Vanish(usize),

@@ -13,6 +13,7 @@ use provisioner::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
 
 use super::asking::Asker;
 use super::events::Event;
+use super::lifecycle::Reclaim;
 use super::pools::LEAST_BILLED;
 use super::shown::Record;
 use super::{Boot, World};
@@ -240,7 +241,7 @@ impl World {
     }
 
     /// EC2 takes an instance back, two minutes from now.
-    pub(super) fn give_notice(&mut self, no: usize) {
+    pub(super) fn give_notice(&mut self, no: usize, why: Reclaim) {
         let machine = self.machines.at_mut(no);
         if !machine.truth().state.is_live() || machine.draining {
             return;
@@ -251,17 +252,23 @@ impl World {
         self.taken_back.push((self.now, id));
         self.leaves_the_free(no);
         if let Some(request) = request.and_then(|id| self.requests.number(&id)) {
-            self.change_request(request, |request| {
-                request.status_code = "marked-for-termination".into();
+            self.change_request(request, |request| match why {
+                Reclaim::Capacity => {
+                    request.status_code = why.code().into();
+                    if request.state == SpotRequestState::Active {
+                        request.state = SpotRequestState::Closed;
+                    }
+                }
+                Reclaim::Price => request.status_code = "marked-for-termination".into(),
             });
         }
-        self.schedule(NOTICE, Event::Interrupted(no));
+        self.schedule(NOTICE, Event::Interrupted(no, why));
     }
 
     /// EC2 takes an instance back, with notice.
     pub fn interrupt(&mut self, id: &InstanceId) {
         if let Some(no) = self.machines.number(id) {
-            self.give_notice(no);
+            self.give_notice(no, Reclaim::Capacity);
         }
     }
 
@@ -290,13 +297,18 @@ impl World {
         self.ended.usd = self.ended.usd.plus(usd);
         self.ended.instance_time += billed;
         self.pools.give_back(&pool);
-        if let Some(request) = request.and_then(|id| self.requests.number(&id))
-            && self.requests.at(request).truth().state == SpotRequestState::Active
-        {
-            self.change_request(request, |request| {
-                request.state = SpotRequestState::Closed;
-                request.status_code = code.into();
-            });
+        if let Some(request) = request.and_then(|id| self.requests.number(&id)) {
+            let goes_on = |state: &SpotRequestState| {
+                matches!(state, SpotRequestState::Active | SpotRequestState::Cancelled)
+            };
+            if goes_on(&self.requests.at(request).truth().state) {
+                self.change_request(request, |request| {
+                    if request.state == SpotRequestState::Active {
+                        request.state = SpotRequestState::Closed;
+                    }
+                    request.status_code = code.into();
+                });
+            }
         }
         self.queue.requeue(&id);
         self.hand_out(no);
@@ -353,15 +365,15 @@ impl World {
         for (pool, room) in self.pools.held(self.now) {
             let there = by_pool.get(pool).map_or(&[][..], Vec::as_slice);
             let kept = usize::try_from(room).unwrap_or(usize::MAX).min(there.len());
-            taken_back.extend_from_slice(&there[kept..]);
+            taken_back.extend(there[kept..].iter().map(|no| (*no, Reclaim::Capacity)));
         }
         for (pool, price) in self.pools.priced(self.now) {
             let there = by_pool.get(pool).map_or(&[][..], Vec::as_slice);
             let too_dear = |no: &&usize| self.machines.at(**no).max_price < price;
-            taken_back.extend(there.iter().filter(too_dear));
+            taken_back.extend(there.iter().filter(too_dear).map(|no| (*no, Reclaim::Price)));
         }
-        for no in taken_back {
-            self.give_notice(no);
+        for (no, why) in taken_back {
+            self.give_notice(no, why);
         }
         if let Some(next) = self.pools.next_step(self.now) {
             self.events.add(next, Event::Market);

@@ -12,6 +12,7 @@ use provisioner::observed::{OwnTags, SpotRequest, SpotRequestState};
 use super::World;
 use super::events::Event;
 use super::instances::Launch;
+use super::lifecycle::{is_possible, message};
 use super::shown::Record;
 use crate::lagged::Lagged;
 
@@ -87,29 +88,6 @@ impl Requests {
     }
 }
 
-/// What EC2 says to a status code (EC2 User Guide, "Spot Instance request status").
-fn message(code: &str) -> &'static str {
-    match code {
-        "pending-evaluation" => {
-            "Your Spot request has been submitted for review, and is pending evaluation."
-        }
-        "fulfilled" => "Your Spot request is fulfilled.",
-        "capacity-not-available" => {
-            "There is no Spot capacity available that matches your request."
-        }
-        "price-too-low" => "Your maximum price is lower than the Spot price.",
-        "canceled-before-fulfillment" => "Your Spot request is canceled before it was fulfilled.",
-        "request-canceled-and-instance-running" => {
-            "Your Spot request is canceled, but your instance is still running."
-        }
-        "marked-for-termination" => "Your Spot instance is marked for termination.",
-        "instance-terminated-by-user" => "Your Spot instance was terminated by user.",
-        "instance-terminated-no-capacity" => "Your Spot instance was terminated: no capacity.",
-        "schedule-expired" => "Your Spot request expired before it was fulfilled.",
-        _ => "",
-    }
-}
-
 impl World {
     pub(super) fn make_request(&mut self, call: &Arc<LaunchCall>) -> usize {
         let no = self.requests.all.len();
@@ -157,6 +135,11 @@ impl World {
             request.status_time = Some(now);
         });
         self.shown.add(visible, Record::Request(no));
+        let SpotRequest { id, state, status_code, .. } = self.requests.all[no].truth();
+        if !is_possible(status_code.as_str(), state) {
+            let what = format!("the world is wrong: {id} is {state:?} with `{status_code}`");
+            self.violations.push(what);
+        }
     }
 
     fn end_request(&mut self, no: usize, state: SpotRequestState, code: &str, message: &str) {
@@ -176,7 +159,7 @@ impl World {
 
     pub(super) fn expire(&mut self, no: usize) {
         let message = message("schedule-expired");
-        self.end_request(no, SpotRequestState::Closed, "schedule-expired", message);
+        self.end_request(no, SpotRequestState::Cancelled, "schedule-expired", message);
     }
 
     /// EC2 looks whether it can fulfil a request.
@@ -237,7 +220,10 @@ impl World {
     /// A request is gone, and EC2 knows its id no more.
     pub fn forget_request(&mut self, id: &SpotRequestId) {
         if let Some(no) = self.requests.number(id) {
-            self.change_request(no, |request| request.state = SpotRequestState::Closed);
+            self.change_request(no, |request| {
+                request.state = SpotRequestState::Closed;
+                request.status_code = "system-error".into();
+            });
         }
     }
 

@@ -22,7 +22,7 @@ use crate::engine::plan::{Note, NoteKind};
 use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
 use crate::ledger::{Granted, Intent, Ledger};
 use crate::look::Changes;
-use crate::observed::{KeyPair, Observation, SpotRequestState};
+use crate::observed::{KeyPair, Observation, SpotRequest, SpotRequestState};
 use crate::refusal::{RefusalClass, classify};
 use crate::settings::Settings;
 use crate::words;
@@ -167,9 +167,8 @@ impl Settle<'_> {
                 return true;
             }
             // Its instance is counted as that. For some time the next page may not show it again.
-            let ended = [SpotRequestState::Closed, SpotRequestState::Failed];
-            let may_hide = granted.may_hide(window, now)
-                && request.is_none_or(|it| !ended.contains(&it.state));
+            let may_hide =
+                granted.may_hide(window, now) && request.is_none_or(SpotRequest::may_run);
             if let Some(instance) = instance {
                 // The request alone says whose the instance is, and EC2 does not show it yet.
                 let stays = may_hide || request.is_none() && untagged.contains(id);
@@ -218,7 +217,8 @@ impl Settle<'_> {
                 };
                 *settled.seen_by_intent.entry(token.clone()).or_default() += 1;
                 // One that waits is in the ledger already.
-                if request.state == SpotRequestState::Active || instance.is_some() {
+                let shows = instance.is_some() && request.may_run();
+                if shows || request.state == SpotRequestState::Active {
                     // As if its answer had come: the next page may not show it again.
                     let granted = self.ledger.granted.entry(request.id.clone());
                     granted.or_insert_with(|| Granted {

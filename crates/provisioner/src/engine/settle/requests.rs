@@ -135,6 +135,8 @@ impl Settle<'_> {
                 | SpotRequestState::Cancelled
                 | SpotRequestState::Failed => {
                     self.memory.cancelling.remove(&request.id);
+                    // By its `ValidUntil`, not by somebody's cancel.
+                    let expired = request.status_code.as_str() == "schedule-expired";
                     if let Some(instance) = &request.instance {
                         if tracked && !fulfilled_before.contains_key(&request.id) {
                             self.memory.cool_downs.remove(&pool.to_string());
@@ -153,14 +155,10 @@ impl Settle<'_> {
                         {
                             ended.push((request, name.clone(), pool.clone()));
                         }
-                        // Cancelled or active, it made an instance: counted once that is visible, and
-                        // until then as one on its way, for as long as describe may lag.
-                        let may_come = matches!(
-                            request.state,
-                            SpotRequestState::Active | SpotRequestState::Cancelled
-                        );
+                        // It made an instance that may run: counted once that is visible, and until then
+                        // as one on its way, for as long as describe may lag.
                         if !has_instance
-                            && may_come
+                            && request.may_run()
                             && (tracked || request.state == SpotRequestState::Active)
                         {
                             let entry = fulfilled_before.remove(&request.id).unwrap_or(Fulfilled {
@@ -182,7 +180,7 @@ impl Settle<'_> {
                         });
                         self.memory.fulfilled.insert(request.id.clone(), entry);
                     } else if tracked
-                        && request.state != SpotRequestState::Cancelled
+                        && (request.state != SpotRequestState::Cancelled || expired)
                         && let Some(name) = type_name
                     {
                         ended.push((request, name, pool));
