@@ -110,7 +110,8 @@ impl Adaptive {
         // maximum.
         let at_most = max.saturating_sub(ready + situation.stopping);
         let coming = needed.max(hedged.max(missing + spare).min(at_most));
-        let target = (demand + held.keep).max(min);
+        // What would be worth keeping and is not there is not wanted.
+        let target = (demand + held.keep.min(covered + spare)).max(min);
         Wish {
             coming,
             for_minimum,
@@ -331,6 +332,19 @@ mod tests {
         let quiet = Situation { workers_consent: true, ..situation(7200) };
         let why = said.wish(&quiet, &mut memory).why;
         assert!(matches!(why, Why::Adaptive { wait_cost: 7.0, beside: None, .. }), "{why:?}");
+    }
+
+    #[test]
+    fn what_is_worth_keeping_and_is_not_there_is_not_wanted() {
+        let mut memory = PolicyMemory::default();
+        let tasks = Situation { pending: 5, ..situation(0) };
+        assert_eq!(wish(&tasks, &mut memory).wanted, 5);
+        let requested = Situation { requested: 5, ..situation(10) };
+        let withdrawn = wish(&requested, &mut memory);
+        assert!(matches!(withdrawn.why, Why::Adaptive { keep: 5, spare: 0, .. }), "{withdrawn:?}");
+        assert_eq!((withdrawn.wanted, withdrawn.coming), (0, 0));
+        let idle = Situation { idle: 3, free_slots: 3, ..situation(20) };
+        assert_eq!(wish(&idle, &mut memory).wanted, 3);
     }
 
     #[test]
