@@ -340,6 +340,9 @@ impl Driver {
             self.fail("a round that has begun cannot be ended".to_owned());
             return End::Blind(clock::after(self.clock(), Duration::from_secs(1)));
         };
+        if self.judge.is_some() {
+            self.convict(Judge::accounted(&report));
+        }
         if report.wake < clock::after(started, self.settings.provisioner.min_interval) {
             self.fail(format!("the next round is due at {}, too soon", report.wake));
         }

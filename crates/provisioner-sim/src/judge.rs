@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use provisioner::engine::{
-    ActionKind, Effect, Executed, ExecutedResult, NoteKind, Outcome, Plan, ReasonKind,
+    Action, ActionKind, Effect, Executed, ExecutedResult, NoteKind, Outcome, Plan, ReasonKind,
+    Report,
 };
-use provisioner::ids::{InstanceId, WorkerTypeName};
+use provisioner::ids::{ClientToken, InstanceId, WorkerTypeName};
 use provisioner::ledger::Ledger;
 use provisioner::money::UsdPerHour;
 use provisioner::observed::{InstanceState, Observation};
@@ -15,10 +16,8 @@ use crate::world::World;
 
 /// Holds steps against what must hold. Its verdicts say what is broken; none is good.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Judge {
-    /// Maxima and fences are not looked at: one was lowered, and nothing was observed since.
-    pub lenient: bool,
-}
+#[non_exhaustive]
+pub struct Judge {}
 
 /// How it was before an effect.
 #[derive(Clone, Debug)]
@@ -26,6 +25,8 @@ pub struct Before {
     counts: BTreeMap<WorkerTypeName, u64>,
     total: u64,
     usd: UsdPerHour,
+    /// Of a launching call: its token, and how many it asks for.
+    asks: Option<(ClientToken, u32)>,
     verdicts: Vec<String>,
 }
 
@@ -43,21 +44,29 @@ impl Judge {
         settings: &Settings,
     ) -> Before {
         let mut verdicts = Vec::new();
+        let mut asks = None;
         if let Effect::Request(call) = effect {
+            asks = Some((call.token.clone(), call.count));
             let intent = on_disk.and_then(|ledger| ledger.intents.get(&call.token));
             if intent.is_none_or(|intent| intent.call != **call) {
                 verdicts.push(format!("a call without an intent on disk: {}", call.token));
             }
         }
         let (total, usd) = world.total();
-        Before { counts: counts(world, settings), total, usd, verdicts }
+        Before { counts: counts(world, settings), total, usd, asks, verdicts }
     }
 
-    /// No step may add anything over a maximum or a fence.
+    /// No step may add anything over a maximum or a fence (a maximum that was lowered is passed until what
+    /// is there has gone), and no launch is made twice.
     pub fn after(self, before: Before, world: &World, settings: &Settings) -> Vec<String> {
-        let Before { counts: were, total: total_before, usd: usd_before, mut verdicts } = before;
-        if self.lenient {
-            return verdicts;
+        let Before { counts: were, total: total_before, usd: usd_before, asks, mut verdicts } =
+            before;
+        if let Some((token, asked)) = asks {
+            let of_it = world.requests.iter().filter(|request| request.call.token == token);
+            let made = of_it.count();
+            if made > asked as usize {
+                verdicts.push(format!("{made} requests of one launch of {asked}: {token}"));
+            }
         }
         for (name, n) in counts(world, settings) {
             let most = settings.worker_types.get(&name).map_or(0, |it| it.max_instances);
@@ -89,6 +98,48 @@ impl Judge {
             return Vec::new();
         }
         vec![format!("granted {} of {}, reported {done:?}", granted.len(), call.count)]
+    }
+
+    /// Planned = granted + refused, for each worker type over a whole round: nothing is launched that was
+    /// not planned, and nothing planned is dropped without a word.
+    pub fn accounted(report: &Report) -> Vec<String> {
+        let mut verdicts = Vec::new();
+        let names: BTreeSet<_> =
+            report.plan.actions.iter().filter_map(|action| action.worker_type.as_ref()).collect();
+        for name in names {
+            let of_it = |action: &Action| match action.kind {
+                ActionKind::Request(n) if action.worker_type.as_ref() == Some(name) => n,
+                _ => 0,
+            };
+            let planned: u64 = report.plan.actions.iter().map(of_it).sum();
+            let (mut done, mut open, mut refused) = (0, 0, false);
+            for executed in &report.executed {
+                match &executed.result {
+                    ExecutedResult::Done(ids) if of_it(&executed.action) > 0 => {
+                        done += ids.len() as u64;
+                        // What a repeated call is not granted is asked for by the next round.
+                        refused |= executed.action.reason.kind == ReasonKind::UnansweredIntent
+                            && (ids.len() as u64) < of_it(&executed.action);
+                    }
+                    ExecutedResult::Unknown(_) => open += of_it(&executed.action),
+                    ExecutedResult::Refused(_) => refused |= of_it(&executed.action) > 0,
+                    ExecutedResult::Done(_) => {}
+                }
+            }
+            if done + open > planned {
+                verdicts.push(format!("{done} and {open} of {planned} `{name}` that were planned"));
+            }
+            let said = || {
+                let mut notes = report.plan.notes.iter();
+                notes.any(|note| note.worker_type.as_ref().is_none_or(|it| it == name))
+            };
+            if done + open < planned && !refused && !said() {
+                verdicts.push(format!(
+                    "{done} of {planned} `{name}` that were planned, and the rest was not refused"
+                ));
+            }
+        }
+        verdicts
     }
 
     /// What must hold of every plan.

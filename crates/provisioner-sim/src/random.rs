@@ -32,7 +32,7 @@ pub use case::{Case, NoCase};
 pub use meddle::{Meddled, Meddling};
 pub use settling::{Settling, heal};
 pub use shrink::{Tries, shrink};
-pub use trial::{Failed, Trial, least};
+pub use trial::{Failed, Played, Trial, least};
 
 /// Where capacity is asked for.
 pub const ZONES: [&str; 2] = ["us-west-2a", "us-west-2b"];

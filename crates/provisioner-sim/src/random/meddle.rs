@@ -25,6 +25,8 @@ pub enum Meddling {
     LoseDisk,
     /// It starts again under another configuration.
     Reconfigure(Box<Settings>),
+    /// It reads another configuration, and goes on.
+    Reload(Box<Settings>),
     /// The clock beside it is set: so far ahead of EC2's.
     SetClock(SignedDuration),
 }
@@ -120,7 +122,12 @@ impl Chaos {
             48..=50 => return Meddling::Crash(1 + chance.below(12)),
             51 if chance.percent(30) => return Meddling::LoseDisk,
             52 if chance.percent(50) => {
-                return Meddling::Reconfigure(Box::new(other(configured, &some_type, chance)));
+                let settings = Box::new(other(configured, &some_type, chance));
+                return if chance.percent(50) {
+                    Meddling::Reload(settings)
+                } else {
+                    Meddling::Reconfigure(settings)
+                };
             }
             53 => {
                 let all = [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance];

@@ -84,6 +84,8 @@ pub struct Settling {
     quiet: u32,
     /// When all demand was met.
     met: Option<Timestamp>,
+    /// No pause held anything up.
+    at_once: bool,
     /// Launched before this, workers that ask are not known any more, and told to stay.
     unknown_before: Option<Timestamp>,
 }
@@ -122,6 +124,7 @@ impl Settling {
             counts: names.chain([None]).map(|name| (name, count)).collect(),
             quiet: 0,
             met: None,
+            at_once: true,
             unknown_before: None,
         }
     }
@@ -130,6 +133,11 @@ impl Settling {
     /// told to stay for as long as they ask.
     pub fn forgot_workers(&mut self, at: Option<Timestamp>) {
         self.unknown_before = at;
+    }
+
+    /// Whether no pause has held anything up.
+    pub fn was_at_once(&self) -> bool {
+        self.at_once
     }
 
     /// How long the pause that a note tells of may last from the end of the faults on. `None`: it is none.
@@ -231,11 +239,14 @@ impl Settling {
         let now = world.now;
         let mut counts = std::mem::take(&mut self.counts);
         for (name, count) in &mut counts {
-            if now < self.shown || self.is_paused(name.as_ref(), world, plan, ledger) {
+            let paused = self.is_paused(name.as_ref(), world, plan, ledger);
+            self.at_once &= now < self.shown || !paused;
+            if now < self.shown || paused {
                 *count = Count { rounds: 0, at: now, held: now };
                 continue;
             }
             if Self::is_presumed_free(name.as_ref(), count.held, world, settings, plan) {
+                self.at_once = false;
                 *count = Count { rounds: 0, at: now, ..*count };
                 continue;
             }

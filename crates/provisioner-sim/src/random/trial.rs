@@ -30,6 +30,15 @@ impl fmt::Display for Failed {
     }
 }
 
+/// A world in which nothing was wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Played {
+    /// Its launching calls.
+    pub calls: usize,
+    /// It settled without a pause.
+    pub at_once: bool,
+}
+
 /// What came of many worlds.
 #[derive(Clone, Debug, Default)]
 pub struct Trial {
@@ -37,13 +46,15 @@ pub struct Trial {
     pub worlds: u64,
     /// Launching calls in all of those that did not fail.
     pub calls: u64,
+    /// Those that settled without a pause.
+    pub at_once: u64,
     /// What is wrong in those that failed, by seed.
     pub failed: BTreeMap<u64, String>,
 }
 
 impl Trial {
-    /// Plays the worlds of seeds 0 to `seeds`, on all processors. `play` returns its launching calls.
-    pub fn run(seeds: u64, play: &(impl Fn(&Case) -> Result<usize, Failed> + Sync)) -> Self {
+    /// Plays the worlds of seeds 0 to `seeds`, on all processors.
+    pub fn run(seeds: u64, play: &(impl Fn(&Case) -> Result<Played, Failed> + Sync)) -> Self {
         let next = AtomicU64::new(0);
         let some = || {
             let mut trial = Self::default();
@@ -54,7 +65,10 @@ impl Trial {
                 }
                 trial.worlds += 1;
                 match caught(&Case::new(seed), play) {
-                    Ok(calls) => trial.calls += calls as u64,
+                    Ok(Played { calls, at_once }) => {
+                        trial.calls += calls as u64;
+                        trial.at_once += u64::from(at_once);
+                    }
                     Err(failed) => drop(trial.failed.insert(seed, failed.what)),
                 }
             }
@@ -66,6 +80,7 @@ impl Trial {
             for part in threads.into_iter().filter_map(|thread| thread.join().ok()) {
                 whole.worlds += part.worlds;
                 whole.calls += part.calls;
+                whole.at_once += part.at_once;
                 whole.failed.extend(part.failed);
             }
         });
@@ -76,7 +91,7 @@ impl Trial {
     pub fn least(
         &self,
         tries: Tries,
-        play: &impl Fn(&Case) -> Result<usize, Failed>,
+        play: &impl Fn(&Case) -> Result<Played, Failed>,
     ) -> Option<(Case, Failed)> {
         let case = Case::new(*self.failed.first_key_value()?.0);
         least(&case, tries, play)
@@ -87,7 +102,7 @@ impl Trial {
 pub fn least(
     case: &Case,
     tries: Tries,
-    play: &impl Fn(&Case) -> Result<usize, Failed>,
+    play: &impl Fn(&Case) -> Result<Played, Failed>,
 ) -> Option<(Case, Failed)> {
     let failed = caught(case, play).err()?;
     let least = shrink(case, &failed.happened, tries, |case| caught(case, play).is_err());
@@ -96,7 +111,7 @@ pub fn least(
 }
 
 /// A panic is a failure too.
-fn caught(case: &Case, play: &impl Fn(&Case) -> Result<usize, Failed>) -> Result<usize, Failed> {
+fn caught(case: &Case, play: &impl Fn(&Case) -> Result<Played, Failed>) -> Result<Played, Failed> {
     catch_unwind(AssertUnwindSafe(|| play(case))).unwrap_or_else(|panic| {
         let what = format!("a panic: {}", message(panic.as_ref()));
         // What happened was lost with it: no round is shorter than a second.

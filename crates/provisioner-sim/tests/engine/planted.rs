@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use provisioner_sim::random::{self, Case, Failed};
+use provisioner_sim::random::{self, Case, Failed, Played};
 use provisioner_sim::sabotage::Sabotage;
 
 use crate::random_worlds::{SEEDS, TRIES, command, play};
 
 /// What is wrong in a world with a bug.
-fn played(case: &Case, sabotage: Sabotage) -> Result<usize, Failed> {
-    play(case, Some(sabotage)).map(|driver| driver.world.calls.len())
+fn played(case: &Case, sabotage: Sabotage) -> Result<Played, Failed> {
+    let played = play(case, Some(sabotage));
+    played.map(|(driver, at_once)| Played { calls: driver.world.calls.len(), at_once })
 }
 
 /// In which world of those that every test run plays a bug is noticed.

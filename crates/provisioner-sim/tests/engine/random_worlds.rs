@@ -7,12 +7,15 @@ use provisioner::clock;
 use provisioner_sim::deployment::secs;
 use provisioner_sim::driver::{Disk, Driver, End};
 use provisioner_sim::random::{
-    self, Case, Chaos, Failed, Meddled, Meddling, Process, Settling, Trial, Tries, ZONES,
+    self, Case, Chaos, Failed, Meddled, Meddling, Played, Process, Settling, Trial, Tries, ZONES,
 };
 use provisioner_sim::sabotage::Sabotage;
 
 /// How many worlds without `PROVISIONER_SEEDS`. `.ci/run` has 2,000 of them, in a release build.
 pub(crate) const SEEDS: u64 = 200;
+
+/// At least so many worlds in a hundred settle within ten rounds and a boot without any pause in between.
+const AT_ONCE: u64 = 50;
 
 /// How often a failing world is played to make it small.
 pub(crate) const TRIES: Tries = Tries(400);
@@ -40,12 +43,15 @@ fn random_worlds_stay_within_their_fences_and_converge() {
     }
     assert_eq!(trial.worlds, seeds);
     assert!(trial.calls > seeds * 10, "the worlds are too quiet: {} calls", trial.calls);
+    // Or the exemptions would excuse everything.
+    let at_once = trial.at_once;
+    assert!(at_once * 100 > seeds * AT_ONCE, "{at_once} of {seeds} settled without a pause");
 }
 
 /// The whole story of a world; if something is wrong in it, also how a smaller one fails.
 fn replay(case: &Case) -> String {
     match play(case, None) {
-        Ok(driver) => driver.story.join("\n"),
+        Ok((driver, _)) => driver.story.join("\n"),
         Err(Failed { what, story, .. }) => {
             let least = random::least(case, TRIES, &calls).map(|(least, _)| command(&least));
             panic!("{}\n{what}\n{}", story.join("\n"), least.unwrap_or_default());
@@ -61,25 +67,26 @@ pub(crate) fn command(case: &Case) -> String {
     )
 }
 
-fn calls(case: &Case) -> Result<usize, Failed> {
-    play(case, None).map(|driver| driver.world.calls.len())
+fn calls(case: &Case) -> Result<Played, Failed> {
+    play(case, None).map(|(driver, at_once)| Played { calls: driver.world.calls.len(), at_once })
 }
 
 #[test]
 fn the_same_seed_is_the_same_story() {
-    let story = |seed| play(&Case::new(seed), None).unwrap().story.join("\n");
+    let story = |seed| play(&Case::new(seed), None).unwrap().0.story.join("\n");
     for seed in 0..5 {
         assert_eq!(story(seed), story(seed));
     }
     assert_ne!(story(0), story(1));
 }
 
-/// Plays a world, maybe with a bug planted, until something is wrong in it or it has settled.
-pub(crate) fn play(case: &Case, sabotage: Option<Sabotage>) -> Result<Driver, Failed> {
+/// Plays a world, maybe with a bug planted, until something is wrong in it or it has settled. Also whether
+/// it did so without a pause.
+pub(crate) fn play(case: &Case, sabotage: Option<Sabotage>) -> Result<(Driver, bool), Failed> {
     let (mut driver, mut chaos) = begin(case);
     driver.sabotage = sabotage;
     match suffer(&mut driver, &mut chaos).and_then(|()| settle(&mut driver)) {
-        Ok(()) => Ok(driver),
+        Ok(at_once) => Ok((driver, at_once)),
         Err(what) => {
             let happened: BTreeSet<u64> = chaos.happened().clone();
             Err(Failed { what, story: driver.story, happened })
@@ -117,6 +124,7 @@ pub(crate) fn step(driver: &mut Driver, Meddled { meddling, wakes }: Meddled) {
             driver.restart(Arc::clone(&driver.settings));
         }
         Meddling::Reconfigure(settings) => driver.restart(Arc::from(settings)),
+        Meddling::Reload(settings) => driver.reconfigure(Arc::from(settings)),
         Meddling::SetClock(to) => driver.set_clock(to),
     }
     let mut wake = match driver.round() {
@@ -134,8 +142,8 @@ pub(crate) fn step(driver: &mut Driver, Meddled { meddling, wakes }: Meddled) {
     driver.wait(wake);
 }
 
-/// And all is well again.
-fn settle(driver: &mut Driver) -> Result<(), String> {
+/// And all is well again. Whether no pause held it up.
+fn settle(driver: &mut Driver) -> Result<bool, String> {
     driver.crash_at = None;
     driver.set_clock(jiff::SignedDuration::ZERO);
     let mut settling = Settling::begin(&mut driver.world, &driver.settings);
@@ -147,7 +155,7 @@ fn settle(driver: &mut Driver) -> Result<(), String> {
         driver.sound()?;
         let (world, ledger) = (&driver.world, driver.engine.ledger());
         if settling.round(world, &driver.settings, &driver.plan, ledger)? {
-            return Ok(());
+            return Ok(settling.was_at_once());
         }
         driver.wait(report.wake);
     }

@@ -412,3 +412,31 @@ fn one_machine_of_unknown_price_that_is_no_longer_configured_stops_no_launch() {
     assert!(has_note(&report.plan, NoteKind::AtLimit));
     assert!(!has_note(&report.plan, NoteKind::PriceUnknown));
 }
+
+#[test]
+fn a_request_that_is_closed_with_the_notice_counts_while_its_instance_may_run() {
+    let mut driver = calm(worker_type(&["c7g.large"], 1), Knowledge::ByInstance);
+    driver.world.add_tasks(&name("linux"), 2, mins(600));
+    round(&mut driver);
+    let (id, _) = driver.world.live().next().unwrap();
+    let id = id.clone();
+    driver.world.interrupt(&id);
+    let shown = driver.world.look(&driver.engine.tracked()).unwrap();
+    assert_eq!(shown.spot_requests[0].state, SpotRequestState::Closed);
+    assert_eq!(shown.instances[0].state, InstanceState::Pending);
+    // Its request is known to be closed before it is visible, and after it was on a page that goes back.
+    let without = Observation { instances: Vec::new(), ..shown.clone() };
+    for observation in [&without, &shown, &without] {
+        driver.world.advance(clock::after(driver.world.now, secs(10)));
+        let now = driver.world.now;
+        driver.engine.observe(observation, now);
+        driver.engine.demand(driver.world.queue.demand(|_| true));
+        let plan = driver.engine.begin_round(now).clone();
+        assert_eq!(requested(&plan), 0, "{plan:#?}");
+    }
+    // Once it has ended, it is replaced.
+    driver.run(at(15 * 60));
+    driver.assert_sound("an interruption");
+    assert_ne!(driver.world.live().next().map(|(id, _)| id.clone()), Some(id));
+    assert_eq!(driver.world.live().count(), 1);
+}
