@@ -26,6 +26,7 @@ use crate::deployment::{mins, secs, settings, start, worker_server, worker_type}
 use crate::faults::Faults;
 use crate::queue::Knowledge;
 use crate::world::throttle::Throttle;
+use crate::world::trace::Trace;
 use crate::world::{Habits, World};
 
 pub use case::{Case, NoCase};
@@ -105,6 +106,9 @@ pub fn world(case: &Case) -> (World, Chaos) {
     }
     if more.percent(30) && case.has("prices") {
         move_prices(&mut world, &mut more, ends);
+    }
+    if more.percent(15) && case.has("traces") {
+        follow_traces(&mut world, &mut more);
     }
     let clock_off = if case.has("clock") { clock_off } else { Duration::ZERO };
     let chaos = Chaos { case: case.clone(), rounds: 0, ends, clock_off, happened: BTreeSet::new() };
@@ -211,6 +215,20 @@ fn some_faults(seed: u64, window: Duration) -> (Faults, Duration) {
         }
         8 => (Faults { lag: share(0.2), ..faults }, share(0.4)),
         _ => (faults, share(0.5)),
+    }
+}
+
+/// Capacity that comes and goes in half of the pools, as recorded traces have it.
+fn follow_traces(world: &mut World, chance: &mut Chance) {
+    for (instance_type, zone) in TYPES.iter().flat_map(|t| ZONES.map(|zone| (t, zone))) {
+        let pool = Pool { instance_type: (*instance_type).into(), zone: Some(zone.into()) };
+        let most = one_of(chance, [1, 3, 8]);
+        let looks = 2 + chance.below(12);
+        let room = (0..looks).map(|_| u32::try_from(chance.below(most + 1)).unwrap_or(0)).collect();
+        let trace = Trace::new(start(), mins(1 + chance.below(6)), room);
+        if let (Ok(trace), true) = (trace, chance.percent(50)) {
+            world.follow(&pool.to_string(), trace);
+        }
     }
 }
 

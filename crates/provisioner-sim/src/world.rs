@@ -282,6 +282,11 @@ impl World {
         self.pools.fix_prices(self.now, price);
     }
 
+    /// From now on no pool follows a trace.
+    pub fn forget_traces(&mut self) {
+        self.pools.forget_traces();
+    }
+
     /// Lets the capacity of `pool` follow a recorded trace.
     pub fn follow(&mut self, pool: &str, trace: trace::Trace) {
         self.pools.follow(pool, trace);

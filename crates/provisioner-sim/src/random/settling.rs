@@ -35,6 +35,7 @@ pub fn heal(world: &mut World) {
     world.keep_habits(Habits::default());
     world.pools.dry.clear();
     world.pools.free.clear();
+    world.forget_traces();
     world.fix_prices(super::CALM_PRICE);
     world.quotas.clear();
     world.bad.clear();

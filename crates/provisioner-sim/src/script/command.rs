@@ -55,6 +55,13 @@ pub(super) enum Act {
         instance_type: String,
         price: UsdPerHour,
     },
+    /// How many instances a pool can have, from look to look of a trace that begins now.
+    Trace {
+        zone: String,
+        instance_type: String,
+        gap: Duration,
+        room: Vec<u32>,
+    },
     Quota {
         family: char,
         most: Option<u64>,
@@ -112,7 +119,7 @@ pub(super) enum Act {
 type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
 
 /// What each command wants, for whoever got it wrong.
-const FORMS: [(&str, &str); 29] = [
+const FORMS: [(&str, &str); 30] = [
     ("worker-type", "worker-type NAME INSTANCE-TYPE… [PROPERTY VALUE]…"),
     ("zones", "zones ZONE…"),
     ("max-instances", "max-instances N"),
@@ -124,6 +131,7 @@ const FORMS: [(&str, &str); 29] = [
     ("withdraw", "withdraw NAME [KEEP]"),
     ("capacity", "capacity ZONE INSTANCE-TYPE none|plenty|N"),
     ("price", "price ZONE INSTANCE-TYPE USD"),
+    ("trace", "trace ZONE INSTANCE-TYPE TIME N…"),
     ("quota", "quota LETTER N|none"),
     ("fault", "fault KIND PERCENT|TIME"),
     ("queue", "queue up|down"),
@@ -267,6 +275,11 @@ impl Act {
             "price" => {
                 let (zone, instance_type) = (word()?, word()?);
                 Self::Price { zone, instance_type, price: usd(&word()?)? }
+            }
+            "trace" => {
+                let (zone, instance_type, gap) = (word()?, word()?, time(&word()?)?);
+                let room = words.map(number).collect::<Result<_, _>>()?;
+                Self::Trace { zone, instance_type, gap, room }
             }
             "quota" => {
                 let family = word()?.chars().next().ok_or_else(wrong)?;

@@ -16,6 +16,7 @@ use super::command::Act;
 use super::stage::apply;
 use crate::deployment::{key, name as type_name, start};
 use crate::driver::{Disk, Driver, End};
+use crate::world::trace::Trace;
 use crate::world::{Boot, World};
 
 pub(super) struct Play {
@@ -77,6 +78,10 @@ impl Play {
             Act::Price { zone, instance_type, price } => {
                 let now = world.now;
                 world.set_price(&format!("{instance_type} in {zone}"), now, price);
+            }
+            Act::Trace { zone, instance_type, gap, room } => {
+                let trace = Trace::new(world.now, gap, room).map_err(|error| error.to_string())?;
+                world.follow(&format!("{instance_type} in {zone}"), trace);
             }
             Act::Quota { family, most: Some(most) } => drop(world.quotas.insert(family, most)),
             Act::Quota { family, most: None } => drop(world.quotas.remove(&family)),

@@ -5,16 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
 use provisioner::ids::{InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName};
 use provisioner::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
-use provisioner::money::{Usd, UsdPerHour};
+use provisioner::money::UsdPerHour;
 use provisioner::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
 
 use super::asking::Asker;
 use super::events::Event;
 use super::lifecycle::Reclaim;
-use super::pools::LEAST_BILLED;
 use super::shown::Record;
 use super::{Boot, World};
 use crate::lagged::Lagged;
@@ -48,8 +46,8 @@ pub struct Machine {
     pub(super) draining: bool,
     pub(super) idle_since: Timestamp,
     pub(super) asker: Asker,
-    /// What EC2 bills, once it has ended, and for how long.
-    billed: Option<(Usd, Duration)>,
+    /// Since when EC2 bills it; `None`: it has stopped or ended.
+    pub(super) billed_from: Option<Timestamp>,
 }
 
 impl Machine {
@@ -197,7 +195,7 @@ impl World {
             draining: false,
             idle_since: self.now,
             asker,
-            billed: None,
+            billed_from: Some(self.now),
         });
         self.machines.shown.insert(no);
         self.shown.add(visible, Record::Machine(no));
@@ -288,14 +286,9 @@ impl World {
         let machine = self.machines.at_mut(no);
         machine.up = false;
         let pool = machine.pool();
-        let from = machine.truth().launch_time;
         let id = machine.truth().id.clone();
         let request = machine.truth().spot_request.clone();
-        let billed = clock::age(from, self.now).max(LEAST_BILLED);
-        let usd = self.pools.cost(&pool.to_string(), from, clock::after(from, billed));
-        self.machines.at_mut(no).billed = Some((usd, billed));
-        self.ended.usd = self.ended.usd.plus(usd);
-        self.ended.instance_time += billed;
+        self.is_billed_no_more(no);
         self.pools.give_back(&pool);
         if let Some(request) = request.and_then(|id| self.requests.number(&id)) {
             let goes_on = |state: &SpotRequestState| {
@@ -322,6 +315,7 @@ impl World {
         if self.is_in(no, &InstanceState::Running) {
             self.leaves_the_free(no);
             self.set_state(no, InstanceState::Stopping);
+            self.is_billed_no_more(no);
             self.machines.at_mut(no).up = false;
             self.queue.requeue(id);
             self.schedule(Duration::from_secs(30), Event::Stopped(no));

@@ -36,6 +36,11 @@ impl Pools {
         }
     }
 
+    /// From now on there is always capacity where a trace said when.
+    pub(super) fn forget_traces(&mut self) {
+        self.traces.clear();
+    }
+
     /// Says when there is capacity.
     pub fn follow(&mut self, pool: &str, trace: Trace) {
         self.traces.insert(pool.to_owned(), trace);

@@ -50,11 +50,21 @@ impl Trace {
     pub fn parse(text: &str, from: Timestamp) -> Result<Self, TraceError> {
         let File { metadata, data } = serde_json::from_str(text).map_err(TraceError::Form)?;
         let gap = Duration::try_from_secs_f64(metadata.gap_seconds).unwrap_or_default();
-        if gap < Duration::from_secs(1) || data.is_empty() {
+        Self::new(from, gap, data)
+    }
+
+    /// A trace whose first look is at `from`, with `gap` between two looks: how many instances there could
+    /// be at each. If no number is over 1, they say only whether there were any.
+    ///
+    /// # Errors
+    ///
+    /// No look, or less than a second between two.
+    pub fn new(from: Timestamp, gap: Duration, room: Vec<u32>) -> Result<Self, TraceError> {
+        if gap < Duration::from_secs(1) || room.is_empty() {
             return Err(TraceError::Empty);
         }
-        let yes_or_no = data.iter().all(|room| *room <= 1);
-        Ok(Self { from, gap, room: data, yes_or_no })
+        let yes_or_no = room.iter().all(|room| *room <= 1);
+        Ok(Self { from, gap, room, yes_or_no })
     }
 
     /// From when to when it says something; before and after, its first and last look hold.

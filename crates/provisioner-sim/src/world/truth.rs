@@ -8,6 +8,7 @@ use provisioner::launch::Pool;
 use provisioner::money::{Usd, UsdPerHour};
 use provisioner::observed::{InstanceState, SpotRequest, SpotRequestState};
 
+use super::pools::LEAST_BILLED;
 use super::{Machine, Request, World};
 use crate::deployment::key;
 
@@ -18,6 +19,13 @@ pub struct Bill {
     pub usd: Usd,
     /// How long instances were up, in all.
     pub instance_time: Duration,
+}
+
+impl Bill {
+    fn plus(self, other: Self) -> Self {
+        let Self { usd, instance_time } = other;
+        Self { usd: self.usd.plus(usd), instance_time: self.instance_time + instance_time }
+    }
 }
 
 impl World {
@@ -92,13 +100,59 @@ impl World {
 
     /// The bill so far.
     pub fn bill(&self) -> Bill {
-        let mut bill = self.ended;
-        for (_, machine) in self.machines.iter().filter(|(_, it)| it.truth().state.is_live()) {
-            let from = machine.truth().launch_time;
-            let usd = self.pools.cost(&machine.pool().to_string(), from, self.now);
-            bill.usd = bill.usd.plus(usd);
-            bill.instance_time += clock::age(from, self.now);
-        }
-        bill
+        let there = self.machines.iter().map(|(_, machine)| self.bill_of(machine));
+        there.fold(self.ended, Bill::plus)
+    }
+
+    /// What a machine costs that is up, if it were to end now.
+    fn bill_of(&self, machine: &Machine) -> Bill {
+        let Some(from) = machine.billed_from else { return Bill::default() };
+        let instance_time = clock::age(from, self.now).max(LEAST_BILLED);
+        let until = clock::after(from, instance_time);
+        Bill { usd: self.pools.cost(&machine.pool().to_string(), from, until), instance_time }
+    }
+
+    pub(super) fn is_billed_no_more(&mut self, no: usize) {
+        let bill = self.bill_of(self.machines.at(no));
+        self.machines.at_mut(no).billed_from = None;
+        self.ended = self.ended.plus(bill);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use provisioner::ids::InstanceType;
+    use provisioner::money::UsdPerHour;
+    use provisioner::observed::OwnTags;
+
+    use super::*;
+    use crate::deployment::{mins, name, secs, settings, start, worker_type};
+    use crate::queue::Knowledge;
+
+    #[test]
+    fn a_machine_is_billed_for_a_minute_at_least_and_not_while_it_is_stopped() {
+        let settings = settings([("linux", worker_type(&["c7g.large"], 9))]);
+        let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, 1, start());
+        let pool = Pool { instance_type: InstanceType::from("c7g.large"), zone: None };
+        // A cent a minute.
+        let price = UsdPerHour::from_micros(600_000);
+        world.set_price(&pool.to_string(), start(), price);
+        let by_hand = |world: &mut World| {
+            let tags = OwnTags::default();
+            world.launch(&key(), Some(name("linux")), pool.instance_type.clone(), tags, false)
+        };
+        let short = by_hand(&mut world);
+        world.advance(clock::after(start(), secs(10)));
+        assert_eq!(world.bill(), Bill { usd: price.over(mins(1)), instance_time: mins(1) });
+        world.end(&short, "instance-terminated-by-user");
+        let long = by_hand(&mut world);
+        world.advance(clock::after(world.now, mins(5)));
+        world.stop(&long);
+        world.advance(clock::after(world.now, mins(60)));
+        assert_eq!(world.bill(), Bill { usd: price.over(mins(6)), instance_time: mins(6) });
+        world.end(&long, "instance-terminated-by-user");
+        assert_eq!(world.bill().instance_time, mins(6));
     }
 }

@@ -61,6 +61,9 @@ pub struct CoolDown {
     pub last: Timestamp,
     /// What it said (`InsufficientInstanceCapacity`, …).
     pub code: String,
+    /// Whether it took a request that waited to learn of it: the next one would cost that wait again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waited: bool,
 }
 
 /// How many rounds running a machine must be known idle before it is ended for that.
@@ -69,6 +72,9 @@ pub(super) const IDLE_ROUNDS: u32 = 2;
 /// The first pause after a pool refused. EC2's capacity changes within minutes; Karpenter's flat
 /// penalty is 3 min, half a minute doubling reaches it with the fourth refusal.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
+/// The first pause after a request had to wait for that refusal, half a minute or longer: until it is over,
+/// seven other pools can be tried as slowly.
+const FIRST_PAUSE_AFTER_WAIT: Duration = Duration::from_mins(4);
 /// The longest. Spells without capacity have a median of about half an hour.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 /// The longest pause between tries of a pool that is the only one left.
@@ -89,12 +95,13 @@ impl CoolDown {
             Some(before) if now < clock::after(before.until(), LONGEST_PAUSE) => before.strikes + 1,
             _ => 1,
         };
-        Self { strikes, last: now, code: code.to_owned() }
+        Self { strikes, last: now, code: code.to_owned(), waited: false }
     }
 
     /// When it ends.
     pub fn until(&self) -> Timestamp {
-        clock::after(self.last, growing(FIRST_PAUSE, self.strikes, LONGEST_PAUSE))
+        let first = if self.waited { FIRST_PAUSE_AFTER_WAIT } else { FIRST_PAUSE };
+        clock::after(self.last, growing(first, self.strikes, LONGEST_PAUSE))
     }
 
     /// When it may be tried again although it has not ended, because there is nothing else.
@@ -357,16 +364,21 @@ mod tests {
         assert_eq!(second.until(), at(91));
         let many = CoolDown { strikes: 40, ..second.clone() };
         assert_eq!(many.until(), at(31 + 600));
+        let waited = CoolDown { waited: true, ..first };
+        assert_eq!(waited.until(), at(240));
         let later = CoolDown::strike(Some(&second), "x", at(5000));
         assert_eq!(later.strikes, 1);
     }
 
     #[test]
     fn the_only_option_is_tried_sooner() {
-        let many = CoolDown { strikes: 40, last: at(0), code: String::new() };
+        let many = CoolDown { strikes: 40, last: at(0), code: String::new(), waited: false };
         assert_eq!(many.only_option_at(Duration::from_secs(10)), at(60));
-        let first = CoolDown { strikes: 1, last: at(0), code: String::new() };
+        let first = CoolDown { strikes: 1, ..many };
         assert_eq!(first.only_option_at(Duration::from_secs(10)), at(10));
+        // However it was learned.
+        let waited = CoolDown { waited: true, ..first };
+        assert_eq!(waited.only_option_at(Duration::from_secs(10)), at(10));
     }
 
     #[test]

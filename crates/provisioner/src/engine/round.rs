@@ -17,7 +17,7 @@ use crate::engine::effect::{Effect, Outcome};
 use crate::engine::memory::Cancelling;
 use crate::engine::options::Goal;
 use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind};
-use crate::engine::settle::{fail, strike};
+use crate::engine::settle::{fail, strike_after_wait};
 use crate::engine::{Decided, Engine, LONGEST_FAILURE_PAUSE, LONGEST_QUEUE_PAUSE};
 use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::launch::{Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
@@ -401,7 +401,8 @@ impl Engine {
             }
             if elsewhere {
                 for name in pools {
-                    strike(&mut self.memory.cool_downs, name, action.reason.kind.as_str(), now);
+                    let code = action.reason.kind.as_str();
+                    strike_after_wait(&mut self.memory.cool_downs, name, code, now);
                 }
             }
         }

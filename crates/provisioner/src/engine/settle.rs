@@ -280,6 +280,17 @@ fn is_no_fault(status_code: &str) -> bool {
         || status_code == "instance-terminated-by-user"
 }
 
+/// Adds a strike under `name`, for a refusal that a request waited for.
+pub(super) fn strike_after_wait(
+    penalties: &mut BTreeMap<String, CoolDown>,
+    name: String,
+    code: &str,
+    now: Timestamp,
+) {
+    let next = CoolDown::strike(penalties.get(&name), code, now);
+    penalties.insert(name, CoolDown { waited: true, ..next });
+}
+
 /// Adds a strike under `name`.
 pub(super) fn strike(
     penalties: &mut BTreeMap<String, CoolDown>,

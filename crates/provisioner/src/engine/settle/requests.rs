@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::owner::Owner;
-use super::{Settle, Settled, fail, is_no_fault, profile_of, strike};
+use super::{Settle, Settled, fail, is_no_fault, profile_of, strike, strike_after_wait};
 use crate::clock;
 use crate::engine::index::OpenRequest;
 use crate::engine::join::Join;
@@ -229,7 +229,7 @@ impl Settle<'_> {
         };
         match classify_answer(code, request.status_message.as_str()) {
             Some(RefusalClass::NoCapacity | RefusalClass::Throttled | RefusalClass::Transient) => {
-                strike(&mut self.memory.cool_downs, pool.to_string(), code, self.now);
+                strike_after_wait(&mut self.memory.cool_downs, pool.to_string(), code, self.now);
             }
             Some(RefusalClass::Quota) => {
                 let quota = quota(code, &pool.instance_type);
