@@ -1,7 +1,10 @@
 //! What must hold of every plan and every step, whatever the world does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use jiff::Timestamp;
+use provisioner::clock;
 use provisioner::engine::{
     Action, ActionKind, Effect, Executed, ExecutedResult, NoteKind, Outcome, Plan, ReasonKind,
     Report,
@@ -19,14 +22,17 @@ use crate::world::World;
 #[non_exhaustive]
 pub struct Judge {}
 
+/// No round takes longer.
+const A_ROUND: Duration = Duration::from_mins(1);
+
 /// How it was before an effect.
 #[derive(Clone, Debug)]
 pub struct Before {
     counts: BTreeMap<WorkerTypeName, u64>,
     total: u64,
     usd: UsdPerHour,
-    /// Of a launching call: its token, and how many it asks for.
-    asks: Option<(ClientToken, u32)>,
+    /// Of a launching call: its token, how many it asks for, and when that was decided.
+    asks: Option<(ClientToken, u32, Timestamp)>,
     verdicts: Vec<String>,
 }
 
@@ -46,7 +52,7 @@ impl Judge {
         let mut verdicts = Vec::new();
         let mut asks = None;
         if let Effect::Request(call) = effect {
-            asks = Some((call.token.clone(), call.count));
+            asks = Some((call.token.clone(), call.count, call.decided));
             let intent = on_disk.and_then(|ledger| ledger.intents.get(&call.token));
             if intent.is_none_or(|intent| intent.call != **call) {
                 verdicts.push(format!("a call without an intent on disk: {}", call.token));
@@ -61,10 +67,10 @@ impl Judge {
     pub fn after(self, before: Before, world: &World, settings: &Settings) -> Vec<String> {
         let Before { counts: were, total: total_before, usd: usd_before, asks, mut verdicts } =
             before;
-        if let Some((token, asked)) = asks {
-            let of_it = world.requests.iter().filter(|request| request.call.token == token);
+        if let Some((token, asked, _)) = &asks {
+            let of_it = world.requests.iter().filter(|request| request.call.token == *token);
             let made = of_it.count();
-            if made > asked as usize {
+            if made > *asked as usize {
                 verdicts.push(format!("{made} requests of one launch of {asked}: {token}"));
             }
         }
@@ -81,6 +87,16 @@ impl Judge {
         }
         if limits.max_usd_per_hour.is_some_and(|most| usd > most && usd > usd_before) {
             verdicts.push(format!("{usd} USD per hour, at most {:?}", limits.max_usd_per_hour));
+        }
+        if let (Some(most), Some((.., decided))) = (limits.max_usd_per_day, asks)
+            && usd > usd_before
+            // It may belong to a round that began before midnight.
+            && clock::age(clock::last_midnight(decided), decided) > A_ROUND
+        {
+            let day = world.cost_of_day(decided, settings);
+            if day > most {
+                verdicts.push(format!("{day} USD may be spent by midnight, at most {most}"));
+            }
         }
         verdicts
     }

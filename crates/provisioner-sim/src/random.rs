@@ -83,6 +83,7 @@ pub fn world(case: &Case) -> (World, Chaos) {
     let mut chance = Chance::stream(seed, "what happens");
     let mut settings = some_settings(&mut chance);
     choose_policies(&mut settings, seed);
+    cap_the_day(&mut settings, case);
     // Workers of every third world ask before they stop.
     let mut asks = Chance::stream(seed, "asking");
     settings.server.workers = (asks.percent(33) && case.has("asking")).then(worker_server);
@@ -91,9 +92,12 @@ pub fn world(case: &Case) -> (World, Chaos) {
         &mut chance,
         [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance, Knowledge::ByInstance],
     );
-    let mut world = World::new(Arc::clone(&settings), knowledge, seed, start());
+    // Where dollars are capped by the day, one day ends in the middle.
+    let capped = settings.limits.max_usd_per_day.is_some();
+    let begins = if capped { clock::after(start(), TO_MIDNIGHT) } else { start() };
+    let mut world = World::new(Arc::clone(&settings), knowledge, seed, begins);
     world.key_pair = one_of(&mut chance, [KeyPair::Ours, KeyPair::Ours, KeyPair::Foreign]);
-    let ends = clock::after(start(), CHAOS);
+    let ends = clock::after(begins, CHAOS);
     let (faults, clock_off) = some_faults(seed, settings.provisioner.visibility_window);
     world.faults = faults;
     for kind in &case.without {
@@ -163,6 +167,20 @@ fn some_settings(chance: &mut Chance) -> Settings {
     settings
 }
 
+/// From the start of all scenarios to shortly before midnight.
+const TO_MIDNIGHT: Duration = Duration::from_mins(15 * 60 + 40);
+
+/// Some worlds have a limit by the day, which at times binds.
+fn cap_the_day(settings: &mut Settings, case: &Case) {
+    let mut chance = Chance::stream(case.seed, "day");
+    if chance.percent(12) && case.has("day") {
+        // Until midnight an instance may cost 0.03 USD, on the next day 2.40.
+        let cents = one_of(&mut chance, [5, 20, 500, 1500]) + chance.below(20);
+        settings.limits.max_usd_per_day =
+            Some(UsdPerHour::from_micros(cents * 10_000).over(Duration::from_hours(1)));
+    }
+}
+
 /// Half of the worker types are left with the policy they have.
 fn choose_policies(settings: &mut Settings, seed: u64) {
     let mut chance = Chance::stream(seed, "policies");
@@ -225,7 +243,7 @@ fn follow_traces(world: &mut World, chance: &mut Chance) {
         let most = one_of(chance, [1, 3, 8]);
         let looks = 2 + chance.below(12);
         let room = (0..looks).map(|_| u32::try_from(chance.below(most + 1)).unwrap_or(0)).collect();
-        let trace = Trace::new(start(), mins(1 + chance.below(6)), room);
+        let trace = Trace::new(world.now, mins(1 + chance.below(6)), room);
         if let (Ok(trace), true) = (trace, chance.percent(50)) {
             world.follow(&pool.to_string(), trace);
         }
@@ -237,7 +255,7 @@ fn move_prices(world: &mut World, chance: &mut Chance, ends: Timestamp) {
     for (instance_type, zone) in TYPES.iter().flat_map(|t| ZONES.map(|zone| (t, zone))) {
         let pool = Pool { instance_type: (*instance_type).into(), zone: Some(zone.into()) };
         let pool = pool.to_string();
-        let mut at = start();
+        let mut at = world.now;
         while at < ends {
             // Three in ten are over the 0.10 USD that worker types may pay.
             let price = UsdPerHour::from_micros(30_000 + chance.below(100_000));

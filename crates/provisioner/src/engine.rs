@@ -250,6 +250,7 @@ impl Engine {
             &self.index.arrived,
             &self.memory,
             |since| clock::after(since, self.settings.provisioner.visibility_window) <= now,
+            now,
         );
         let mut decided = {
             let wishes = wishes::ask(

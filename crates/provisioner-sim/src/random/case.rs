@@ -28,7 +28,8 @@ pub struct NoCase(String);
 impl Case {
     /// Besides the [`Faults`]: throttling by buckets, quotas, prices that move, a clock that is off,
     /// workers that ask whether to stop.
-    pub const MORE_KINDS: [&str; 6] = ["buckets", "quotas", "prices", "traces", "clock", "asking"];
+    pub const MORE_KINDS: [&str; 7] =
+        ["buckets", "quotas", "prices", "traces", "clock", "asking", "day"];
 
     /// The whole world of a seed.
     pub fn new(seed: u64) -> Self {

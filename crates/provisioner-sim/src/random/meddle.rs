@@ -120,7 +120,10 @@ impl Chaos {
                 world.quotas.insert(one_of(chance, ['c', 'm', 'g']), chance.below(6));
             }
             48..=50 => return Meddling::Crash(1 + chance.below(12)),
-            51 if chance.percent(30) => return Meddling::LoseDisk,
+            // What was spent is known from the disk alone.
+            51 if configured.limits.max_usd_per_day.is_none() && chance.percent(30) => {
+                return Meddling::LoseDisk;
+            }
             52 if chance.percent(50) => {
                 let settings = Box::new(other(configured, &some_type, chance));
                 return if chance.percent(50) {

@@ -87,6 +87,8 @@ pub struct Settling {
     met: Option<Timestamp>,
     /// No pause held anything up.
     at_once: bool,
+    /// When the day began: where dollars are capped by the day, everything begins anew with it.
+    day: Timestamp,
     /// Launched before this, workers that ask are not known any more, and told to stay.
     unknown_before: Option<Timestamp>,
 }
@@ -126,6 +128,7 @@ impl Settling {
             quiet: 0,
             met: None,
             at_once: true,
+            day: clock::last_midnight(world.now),
             unknown_before: None,
         }
     }
@@ -224,6 +227,14 @@ impl Settling {
         plan: &Plan,
         ledger: &Ledger,
     ) -> Result<bool, String> {
+        let today = clock::last_midnight(world.now);
+        if settings.limits.max_usd_per_day.is_some() && self.day != today {
+            self.day = today;
+            (self.met, self.quiet) = (None, 0);
+            for count in self.counts.values_mut() {
+                *count = Count { rounds: 0, at: world.now, held: world.now };
+            }
+        }
         match self.met {
             None => self.is_met(world, settings, plan, ledger).map(|()| false),
             Some(met) => self.is_at_rest(met, world, settings, plan, ledger),
@@ -377,4 +388,6 @@ fn is_full(world: &World, settings: &Settings, plan: &Plan) -> bool {
     let limits = &settings.limits;
     limits.max_instances.is_some_and(|most| n >= most)
         || limits.max_usd_per_hour.is_some_and(|most| dearest.times(n + 1) > most)
+        // What of the day is left, the plan alone says.
+        || limits.max_usd_per_day.is_some()
 }

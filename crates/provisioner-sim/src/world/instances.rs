@@ -48,6 +48,8 @@ pub struct Machine {
     pub(super) asker: Asker,
     /// Since when EC2 bills it; `None`: it has stopped or ended.
     pub(super) billed_from: Option<Timestamp>,
+    /// When it began to shut down.
+    pub(super) ended: Option<Timestamp>,
 }
 
 impl Machine {
@@ -86,6 +88,11 @@ impl Machines {
     pub(super) fn number(&self, id: &InstanceId) -> Option<usize> {
         let no = usize::from_str_radix(id.as_str().strip_prefix(PREFIX)?, 16).ok()?;
         (no < self.all.len()).then_some(no)
+    }
+
+    /// Each that there ever was.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Machine> {
+        self.all.iter()
     }
 
     /// One by its id.
@@ -196,6 +203,7 @@ impl World {
             idle_since: self.now,
             asker,
             billed_from: Some(self.now),
+            ended: None,
         });
         self.machines.shown.insert(no);
         self.shown.add(visible, Record::Machine(no));
@@ -289,6 +297,7 @@ impl World {
         let id = machine.truth().id.clone();
         let request = machine.truth().spot_request.clone();
         self.is_billed_no_more(no);
+        self.machines.at_mut(no).ended = Some(self.now);
         self.pools.give_back(&pool);
         if let Some(request) = request.and_then(|id| self.requests.number(&id)) {
             let goes_on = |state: &SpotRequestState| {

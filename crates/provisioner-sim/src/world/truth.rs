@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use provisioner::clock;
 use provisioner::ids::{InstanceId, WorkerTypeName};
 use provisioner::launch::Pool;
 use provisioner::money::{Usd, UsdPerHour};
 use provisioner::observed::{InstanceState, SpotRequest, SpotRequestState};
+use provisioner::settings::Settings;
 
 use super::pools::LEAST_BILLED;
 use super::{Machine, Request, World};
@@ -110,6 +112,29 @@ impl World {
         let instance_time = clock::age(from, self.now).max(LEAST_BILLED);
         let until = clock::after(from, instance_time);
         Bill { usd: self.pools.cost(&machine.pool().to_string(), from, until), instance_time }
+    }
+
+    /// What the instances that requests of ours made, and are to make, will have cost on the day of `at`, if
+    /// each costs what it may and lasts as long.
+    pub fn cost_of_day(&self, at: Timestamp, settings: &Settings) -> Usd {
+        let (begins, ends) = (clock::last_midnight(at), clock::next_midnight(at));
+        let ours = key();
+        let until = |name: Option<&WorkerTypeName>| {
+            let worker_type = name.and_then(|name| settings.worker_types.get(name));
+            let lifetime = worker_type.and_then(|worker_type| worker_type.max_lifetime);
+            lifetime.map_or(ends, |age| clock::after(at, age * 2).min(ends))
+        };
+        let made = self.machines.all().filter(|it| it.key == ours && it.call.is_some());
+        let made = made.map(|machine| {
+            let from = machine.truth().launch_time.max(begins);
+            let until = machine.ended.unwrap_or_else(|| until(machine.worker_type.as_ref()));
+            machine.max_price.over(clock::age(from, until))
+        });
+        let open = self.open().map(|request| {
+            let until = until(request.tags.worker_type.as_ref());
+            request.max_price.unwrap_or_default().over(clock::age(at, until))
+        });
+        made.chain(open).fold(Usd::ZERO, Usd::plus)
     }
 
     pub(super) fn is_billed_no_more(&mut self, no: usize) {

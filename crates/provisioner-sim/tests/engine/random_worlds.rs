@@ -100,7 +100,9 @@ pub(crate) fn begin(case: &Case) -> (Driver, Chaos) {
     let mut driver = Driver::new(world, &ZONES);
     driver.world.keep_habits(random::habits(case.seed));
     let process = Process::of(case);
-    (driver.saves_memory, driver.pace) = (process.saves_memory, process.pace);
+    // Else nobody knows what was spent.
+    let capped = driver.settings.limits.max_usd_per_day.is_some();
+    (driver.saves_memory, driver.pace) = (process.saves_memory || capped, process.pace);
     (driver, chaos)
 }
 

@@ -1,13 +1,15 @@
 //! What was asked of EC2 and shows neither as an open request nor as an instance.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::clock;
 use crate::engine::memory::Memory;
 use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::ledger::Ledger;
-use crate::money::UsdPerHour;
+use crate::money::{Usd, UsdPerHour};
 
 /// Launches in flight of one owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,13 +19,18 @@ pub(super) struct InFlight {
     pub(super) usd: UsdPerHour,
     /// How many have none.
     pub(super) unpriced: u64,
+    /// What they may have cost since they were asked for.
+    pub(super) so_far: Usd,
 }
 
 impl InFlight {
-    fn add(&mut self, n: u64, price: Option<UsdPerHour>) {
+    fn add(&mut self, n: u64, price: Option<UsdPerHour>, age: Duration) {
         self.count += n;
-        match price {
-            Some(price) => self.usd = self.usd.plus(price.times(n)),
+        match price.map(|price| price.times(n)) {
+            Some(price) => {
+                self.usd = self.usd.plus(price);
+                self.so_far = self.so_far.plus(price.over(age));
+            }
             None => self.unpriced += n,
         }
     }
@@ -37,25 +44,27 @@ pub(super) fn count(
     arrived: &BTreeMap<SpotRequestId, InstanceId>,
     memory: &Memory,
     visible_by: impl Fn(Timestamp) -> bool,
+    now: Timestamp,
 ) -> BTreeMap<Option<WorkerTypeName>, InFlight> {
     let mut all: BTreeMap<Option<WorkerTypeName>, InFlight> = BTreeMap::new();
-    let mut add = |name: Option<&WorkerTypeName>, n: u64, price| {
-        all.entry(name.cloned()).or_default().add(n, price);
+    let mut add = |name: Option<&WorkerTypeName>, n: u64, price, since| {
+        all.entry(name.cloned()).or_default().add(n, price, clock::age(since, now));
     };
     for (token, intent) in &ledger.intents {
         let seen = seen_by_intent.get(token).copied().unwrap_or(0);
         let unseen = u64::from(intent.call.count.saturating_sub(seen));
-        add(Some(&intent.call.worker_type), unseen, intent.call.max_price);
+        let call = &intent.call;
+        add(Some(&call.worker_type), unseen, call.max_price, call.decided);
     }
     for (id, granted) in &ledger.granted {
         // What shows as an open request or as an instance is counted as that, the fulfilled below.
         let shown = memory.open.contains_key(id) || arrived.contains_key(id);
         if !shown && !memory.fulfilled.contains_key(id) {
-            add(Some(&granted.worker_type), 1, granted.max_price);
+            add(Some(&granted.worker_type), 1, granted.max_price, granted.at);
         }
     }
     for fulfilled in memory.fulfilled.values().filter(|it| !visible_by(it.since)) {
-        add(fulfilled.worker_type.as_ref(), 1, fulfilled.max_price);
+        add(fulfilled.worker_type.as_ref(), 1, fulfilled.max_price, fulfilled.since);
     }
     all
 }

@@ -25,12 +25,17 @@ pub(super) struct Room {
     /// Spent since midnight UTC, and what is there can still spend until the next.
     today: Usd,
     unpriced: u64,
-    to_midnight: Duration,
+    /// For how long each may still cost.
+    ahead: Duration,
 }
 
+/// Shortly before midnight an instance would cost next to nothing of the day, and much of the next: so long
+/// each is counted at least.
+const LEAST_AHEAD: Duration = Duration::from_hours(6);
+
 /// An instance is ended at twice its `max-lifetime`; until then, or midnight, it may cost.
-fn horizon(max_lifetime: Option<Duration>, to_midnight: Duration) -> Duration {
-    max_lifetime.map_or(to_midnight, |lifetime| lifetime.saturating_mul(2).min(to_midnight))
+fn horizon(max_lifetime: Option<Duration>, ahead: Duration) -> Duration {
+    max_lifetime.map_or(ahead, |lifetime| lifetime.saturating_mul(2).min(ahead))
 }
 
 impl Room {
@@ -42,7 +47,7 @@ impl Room {
         now: Timestamp,
     ) -> Self {
         let limits = &settings.limits;
-        let to_midnight = clock::age(now, clock::next_midnight(now));
+        let ahead = clock::age(now, clock::next_midnight(now)).max(LEAST_AHEAD);
         let spent = &memory.spent;
         let spent_today = match spent.counted_to {
             Some(at) if at >= clock::last_midnight(now) => spent.usd,
@@ -56,7 +61,7 @@ impl Room {
             per_hour: UsdPerHour::ZERO,
             today: spent_today,
             unpriced: 0,
-            to_midnight,
+            ahead,
         };
         let lifetime_of = |name: Option<&WorkerTypeName>| match name {
             Some(name) => settings
@@ -78,6 +83,7 @@ impl Room {
         }
         for (name, flight) in in_flight {
             room.add(flight.count, flight.usd, flight.unpriced, lifetime_of(name.as_ref()));
+            room.today = room.today.plus(flight.so_far);
         }
         room
     }
@@ -86,7 +92,7 @@ impl Room {
         self.instances += n;
         self.per_hour = self.per_hour.plus(per_hour);
         self.unpriced += unpriced;
-        self.today = self.today.plus(per_hour.over(horizon(max_lifetime, self.to_midnight)));
+        self.today = self.today.plus(per_hour.over(horizon(max_lifetime, self.ahead)));
     }
 
     pub(super) fn is_unlimited(&self) -> bool {
@@ -108,9 +114,9 @@ impl Room {
         })
     }
 
-    /// What one more at `price` could spend until midnight, in micro-dollars.
-    pub(super) fn until_midnight(&self, price: Option<UsdPerHour>) -> u64 {
-        price.map_or(0, |price| price.over(self.to_midnight).micros())
+    /// What one more at `price` could still cost, in micro-dollars.
+    pub(super) fn still_to_cost(&self, price: Option<UsdPerHour>) -> u64 {
+        price.map_or(0, |price| price.over(self.ahead).micros())
     }
 
     /// Whether any limit is exceeded.
@@ -148,7 +154,7 @@ impl Room {
             None => UsdPerHour::ZERO,
         };
         let per_hour = self.per_hour.plus(price);
-        let today = self.today.plus(price.over(horizon(max_lifetime, self.to_midnight)));
+        let today = self.today.plus(price.over(horizon(max_lifetime, self.ahead)));
         if self.max_per_hour.is_some_and(|max| per_hour > max)
             || self.max_per_day.is_some_and(|max| today > max)
         {
@@ -192,7 +198,7 @@ impl Room {
         }
         if let Some(max) = self.max_per_day {
             parts.push(format!(
-                "max-usd-per-day {max}, {} spent today or possible until midnight UTC with these",
+                "max-usd-per-day {max}, {} spent since midnight UTC or still possible with these",
                 self.today
             ));
         }

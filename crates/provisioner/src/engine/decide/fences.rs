@@ -81,7 +81,7 @@ impl Draft<'_> {
         if let Some((limit, over)) = room.usd_per_day_over() {
             let why = format!("over limits.max-usd-per-day ({limit}) by {over} USD");
             let shed = Shed::new(ours(), &self.cancelled, &self.ended);
-            let (open, _) = shed.take(over.micros(), 0, |price| room.until_midnight(price));
+            let (open, _) = shed.take(over.micros(), 0, |price| room.still_to_cost(price));
             self.cancel(None, open, ReasonKind::OverLimit, |n| {
                 format!("{}, {why}", words::count(n, "open request"))
             });

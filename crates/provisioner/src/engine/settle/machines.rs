@@ -92,7 +92,11 @@ impl Settle<'_> {
         for (id, machine) in gone {
             // It lived on for some of the time since the last look: counted as all of it.
             let from = counted_to.unwrap_or(now).max(clock::last_midnight(now));
-            if let Some(price) = machine.price {
+            let configured = machine.worker_type.as_ref();
+            let configured =
+                configured.is_some_and(|it| self.settings.worker_types.contains_key(it));
+            let guess = if configured { None } else { self.dearest() };
+            if let Some(price) = machine.price.or(guess) {
                 self.memory.spent.usd =
                     self.memory.spent.usd.plus(price.over(clock::age(from, now)));
             }
@@ -130,10 +134,15 @@ impl Settle<'_> {
         if let Some(standing) = standing {
             usd = usd.plus(standing.cost(clock::age(from, self.now)));
         }
+        // One that was not seen before may have run for as long as describe calls lag.
+        let window = self.settings.provisioner.visibility_window;
+        let unseen_from = clock::before(from, window).max(midnight);
         let live = join.instances.iter().filter(|(instance, _)| instance.state.is_live());
         for (instance, request) in live {
             if let Some(price) = self.hourly(instance, *request) {
-                usd = usd.plus(price.over(clock::age(instance.launch_time.max(from), self.now)));
+                let is_known = self.memory.machines.contains_key(&instance.id);
+                let from = instance.launch_time.max(if is_known { from } else { unseen_from });
+                usd = usd.plus(price.over(clock::age(from, self.now)));
             }
         }
         self.memory.spent = Spent { counted_to: Some(self.now), usd };

@@ -108,7 +108,7 @@ impl Settle<'_> {
     }
 
     /// The highest `max-price` of all worker types.
-    fn dearest(&self) -> Option<UsdPerHour> {
+    pub(super) fn dearest(&self) -> Option<UsdPerHour> {
         self.settings.worker_types.values().filter_map(|worker_type| worker_type.max_price).max()
     }
 
