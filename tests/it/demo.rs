@@ -11,7 +11,10 @@ fn start(project: &Project) -> (Daemon, String) {
     demo.until_it_says("describe-instances");
     let said = demo.said();
     let (_, rest) = said.split_once("--endpoint-url ").expect("a line to type");
-    (demo, rest.split_whitespace().next().expect("an endpoint").to_owned())
+    let endpoint = rest.split_whitespace().next().expect("an endpoint").to_owned();
+    // Nothing beside it that is copied along.
+    assert!(said.lines().any(|line| line.trim() == endpoint), "{said}");
+    (demo, endpoint)
 }
 
 #[test]
