@@ -272,6 +272,28 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_shown_at_once_is_of_the_same_moment() {
+        let mut demo = Demo::new(1, Duration::from_hours(2));
+        let mut just_asked = 0;
+        while let Some(next) = demo.next_round() {
+            demo.advance(next);
+            let before = demo.world().requests.len();
+            demo.round();
+            let (glance, world) = (demo.glance(), demo.world());
+            let sum = |of: fn(&Row) -> u64| glance.rows.iter().map(of).sum::<u64>();
+            assert_eq!(sum(|it| it.pending), world.queue.pending_in_all());
+            assert_eq!(sum(|it| it.open), world.open().count() as u64);
+            assert_eq!(sum(Row::instances), world.live().count() as u64);
+            assert_eq!(glance.usd_per_hour, world.usd_per_hour());
+            for row in &glance.rows {
+                assert_eq!(row.instances() == 0, row.usd_per_hour == UsdPerHour::ZERO, "{row:?}");
+            }
+            just_asked += usize::from(before == 0 && sum(|it| it.open + it.booting) > 0);
+        }
+        assert_eq!(just_asked, 1, "what the first round asked for is there when it is told");
+    }
+
+    #[test]
     fn the_same_seed_is_the_same_day_and_another_is_another() {
         let day = |seed| {
             let (demo, lines) = play(seed, Duration::from_hours(1));
