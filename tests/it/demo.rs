@@ -80,6 +80,36 @@ fn a_key_name_is_made_and_removed_again_in_the_demonstration() {
 }
 
 #[test]
+fn its_worker_types_are_such_as_aws_could_launch() {
+    let project = Project::new();
+    let (demo, endpoint) = start(&project);
+    project.set("provisioner.key-name", "provisioner-test-sim");
+    project.set("aws.account-id", "000000000000");
+    project.add_worker_type("gpu");
+    for (name, image, types) in [
+        ("linux", "ami-1", ["c7g.large", "m7g.large"]),
+        ("gpu", "ami-gpu", ["g5.xlarge", "g4dn.xlarge"]),
+    ] {
+        project.set(&format!("worker-types.{name}.image-id"), image);
+        let types = types.map(toml::Value::from).to_vec();
+        project.set(&format!("worker-types.{name}.instance-types"), types);
+        project.set(&format!("worker-types.{name}.max-price"), 0.9);
+    }
+    let mut validate = project.command("provisionerd", &["validate", "--aws", "--output", "json"]);
+    let verdict = Project::finish(validate.env("AWS_ENDPOINT_URL", &endpoint)).json();
+    let findings = verdict["findings"].as_array().expect("findings").iter();
+    let wrong: Vec<_> = findings.filter(|it| !it["worker_type"].is_null()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    for kind in ["image", "instance-type", "price", "launch"] {
+        let checked = verdict["checked"].as_array().expect("what was checked").iter();
+        let of_types: Vec<_> =
+            checked.filter(|it| it["kind"] == kind).map(|it| &it["worker_type"]).collect();
+        assert!(["gpu", "linux"].iter().all(|name| of_types.contains(&&Value::from(*name))));
+    }
+    demo.stop();
+}
+
+#[test]
 fn a_port_that_is_taken_is_said_with_a_way_out() {
     let project = Project::new();
     let (_demo, endpoint) = start(&project);

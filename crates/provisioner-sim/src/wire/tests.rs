@@ -291,7 +291,11 @@ fn prices_are_those_in_force_and_none_to_come() {
 
 #[test]
 fn the_surroundings_are_told_and_are_not_those_of_aws() {
-    let mut world = world();
+    let mixed = worker_type(&["c7g.large", "c7a.large"], 100);
+    let mut arm = worker_type(&["c7g.large"], 100);
+    "ami-2".clone_into(&mut arm.image_id);
+    let settings = settings([("mixed", mixed), ("arm", arm)]);
+    let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, 1, start());
     let mut told = |body: &str, name: &str| -> Vec<String> {
         texts(&ok(&mut world, body), name).into_iter().map(str::to_owned).collect()
     };
@@ -307,7 +311,9 @@ fn the_surroundings_are_told_and_are_not_those_of_aws() {
     );
     let group = "Action=DescribeSecurityGroups&Filter.1.Name=group-name&Filter.1.Value.1=default";
     assert_eq!(told(group, "groupId"), ["sg-1"]);
-    assert_eq!(told("Action=DescribeImages&IncludeDeprecated=true", "imageId"), ["ami-1"]);
+    let images = "Action=DescribeImages&IncludeDeprecated=true";
+    assert_eq!(told(images, "imageId"), ["ami-1", "ami-2"]);
+    assert_eq!(told(images, "architecture"), ["x86_64", "arm64"], "as their worker types need");
     let offered = "Action=DescribeInstanceTypeOfferings&LocationType=availability-zone\
                    &Filter.1.Name=instance-type&Filter.1.Value.1=c7g.large";
     assert_eq!(told(offered, "location").len(), 4);
