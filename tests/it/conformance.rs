@@ -2,6 +2,7 @@
 //! its nesting and the types of its values. What differs is in one list, `differences`.
 
 mod differences;
+mod named;
 mod parsed;
 mod shape;
 

@@ -25,20 +25,21 @@ use super::{Pair, TYPE};
 use crate::harness::{Account, REGION};
 
 /// A way of asking both.
-struct Both {
+pub(super) struct Both {
     account: Account,
     world: Arc<Mutex<World>>,
-    moto: Client,
-    sim: Client,
+    pub(super) moto: Client,
+    pub(super) sim: Client,
     group: String,
-    image: String,
+    /// moto's, where the simulation has [`deployment::IMAGE`].
+    pub(super) image: String,
 }
 
 /// What a look comes to, whatever the ids are: what they are called by is their place.
 type Shown = Vec<String>;
 
 impl Both {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let Pair { account, world, names, .. } = Pair::new();
         let groups = account.ec2("describe_security_groups", json!({}));
         let group = groups["SecurityGroups"][0]["GroupId"].as_str().unwrap().to_owned();
