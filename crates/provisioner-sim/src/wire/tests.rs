@@ -241,6 +241,7 @@ fn what_gets_lost_on_the_way_is_done_or_not() {
     world.faults.lost_before = 100;
     assert_eq!(deliver(&mut world, &request(1, "")), Delivery::Broken);
     assert!(world.requests.is_empty());
+    assert_eq!(deliver(&mut world, DESCRIBE), Delivery::Broken);
     world.faults.lost_before = 0;
     world.faults.lost_after = 100;
     assert_eq!(deliver(&mut world, &request(1, "&ClientToken=t")), Delivery::Broken);
@@ -254,6 +255,11 @@ fn what_gets_lost_on_the_way_is_done_or_not() {
     };
     assert_eq!((answer.status, world.requests.len()), (200, 1), "one token, one request");
     assert!(after <= secs(5));
+    let slow = |world: &mut World| match deliver(world, DESCRIBE) {
+        Delivery::Answered(answer, after) => (answer.status, after > secs(1)),
+        Delivery::Broken => panic!("nothing breaks"),
+    };
+    assert!((0..20).any(|_| slow(&mut world) == (200, true)), "looks take their time, too");
     world.faults.throttled = 100;
     world.faults.blind = 100;
     for (body, status) in [(request(1, ""), 503), (DESCRIBE.to_owned(), 500)] {
@@ -261,6 +267,18 @@ fn what_gets_lost_on_the_way_is_done_or_not() {
         assert_eq!(answer.status, status);
     }
     assert_eq!(world.requests.len(), 1);
+}
+
+#[test]
+fn who_is_delivered_twice_hears_what_was_said_to_the_first() {
+    let mut world = world();
+    ok(&mut world, &request(1, ""));
+    world.advance(at(60));
+    let id = texts(&ok(&mut world, DESCRIBE), "instanceId")[0].to_owned();
+    world.faults.duplicated = 100;
+    let terminate = format!("Action=TerminateInstances&InstanceId.1={id}");
+    let Delivery::Answered(answer, _) = deliver(&mut world, &terminate) else { panic!("broken") };
+    assert_eq!(texts(&answer.body, "name"), ["shutting-down", "running"], "it ran before");
 }
 
 #[test]
