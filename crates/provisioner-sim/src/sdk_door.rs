@@ -78,7 +78,7 @@ impl SdkDoor {
 
     /// The clock of the world.
     pub fn clock(&self) -> Clock {
-        self.0.clock
+        self.0.clock.clone()
     }
 
     /// The world, as it is now.
