@@ -38,6 +38,8 @@ pub(crate) struct Rig {
     /// The clock beside the daemon, and what sets it.
     clock: Clock,
     hand: Hand,
+    /// A process that starts from the disk finds an empty ledger there.
+    pub(crate) forgets_ledger: bool,
     /// When what was on the disk was lost.
     pub(crate) lost: Option<Timestamp>,
     watched: Arc<Mutex<Watched>>,
@@ -88,6 +90,7 @@ impl Rig {
             births: 0,
             clock,
             hand,
+            forgets_ledger: false,
             lost: None,
             watched: Arc::default(),
             _home: home,
@@ -109,6 +112,9 @@ impl Rig {
         let (settings, queue) =
             (Arc::clone(&self.settings), self.door.queue(Arc::clone(&self.settings)));
         self.know_the_secret();
+        if self.forgets_ledger {
+            self.disk.lock().unwrap().write_ledger(&Ledger::default()).unwrap();
+        }
         let client = self.door.client().unwrap();
         let daemon =
             Daemon::born(settings, key(), client, queue, &self.disk, Absent::IsLost, birth);
