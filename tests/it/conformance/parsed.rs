@@ -216,6 +216,30 @@ async fn the_sdk_parses_both_to_the_same_values() {
     let cancelled = looks[1].spot_requests.iter().any(|it| it.state == SpotRequestState::Cancelled);
     assert!(cancelled, "{looks:?}");
 
+    // One that fails, and an instance that EC2 takes back.
+    both.world.lock().unwrap().bad.insert(name("linux"));
+    let [theirs, ours] = both.launch("third", 1);
+    let outcomes = both.execute([Call::Request(&theirs), Call::Request(&ours)]).await;
+    let [theirs, ours] = outcomes.each_ref().map(requests);
+    both.account.to_requests(&json!({ "ids": [theirs[0].as_str()], "do": "fail" }));
+    both.account.to_instances(&json!({ "ids": [ids[0][1].as_str()], "do": "interrupt" }));
+    both.world.lock().unwrap().interrupt(&ids[1][1]);
+    both.advance(Duration::from_mins(3));
+    let lost = |look: &Observation| {
+        let taken = look.instances.iter().filter_map(|it| it.spot_request.clone());
+        taken.collect::<Vec<_>>()
+    };
+    let mut tracked = [theirs, ours];
+    for (ids, look) in tracked.iter_mut().zip(&looks) {
+        ids.extend(lost(look));
+    }
+    let looks = both.observe(tracked.map(|ids| ids.into_iter().collect())).await;
+    let codes: BTreeSet<_> =
+        looks[1].spot_requests.iter().map(|it| it.status_code.as_str()).collect();
+    for code in ["bad-parameters", "instance-terminated-no-capacity"] {
+        assert!(codes.contains(code), "{codes:?}");
+    }
+
     both.execute([Call::Terminate(&ids[0][..1]), Call::Terminate(&ids[1][..1])]).await;
     both.advance(Duration::from_mins(1));
     let strangers = ["i-00000000000000000"].map(InstanceId::from);
