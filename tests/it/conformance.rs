@@ -2,6 +2,7 @@
 //! its nesting and the types of its values. What differs is in one list, `differences`.
 
 mod differences;
+mod named;
 mod parsed;
 mod shape;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use provisioner::ids::InstanceId;
 use provisioner::money::UsdPerHour;
 use provisioner_sim::deployment::{self, settings, worker_type};
 use provisioner_sim::queue::Knowledge;
@@ -19,7 +21,7 @@ use serde_json::json;
 
 use crate::harness::{Account, IMAGE, REGION};
 use crate::iam_calls::in_the_source;
-use differences::{DIFFERENCES, Difference, Right, Side};
+use differences::{DIFFERENCES, Difference, REFERENCE, Right, Side};
 use shape::{Kind, Shape};
 
 const TYPE: &str = "m5.large";
@@ -27,7 +29,7 @@ const TYPE: &str = "m5.large";
 /// Calls of `cleanup-aws` about what nobody can make there.
 const NOT_SIMULATED: [&str; 2] = ["DeleteFleets", "DeleteLaunchTemplate"];
 
-/// A public key, as the Query protocol has it.
+/// A public key, as the Query protocol has it (in base64 once more).
 const PUBLIC_KEY: &str = "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUc2ZzRIWkU1MzRCNUpmWEJYYUFEU3lXK3FlZTA2WFhPYzBxZkRwVTdVNHAgdGVzdHM=";
 
 /// Both, and what the ids in them are.
@@ -138,6 +140,7 @@ fn text<'a>(answer: &'a str, element: &str) -> Option<&'a str> {
     rest.split('<').next()
 }
 
+/// A call for two instances.
 fn request(token: &str) -> String {
     let valid_until = provisioner::clock::after(Timestamp::now(), Duration::from_hours(1));
     format!(
@@ -177,9 +180,59 @@ fn play_key_pairs(pair: &mut Pair) {
     }
 }
 
+fn ec2(action: &str, more: &str) -> String {
+    format!("Action={action}&Version=2016-11-15{more}")
+}
+
+/// What EC2 does to requests and instances by itself: one fails, one loses its instance, one expires.
+fn play_ends(pair: &mut Pair) {
+    let look =
+        |id: &str| ec2("DescribeSpotInstanceRequests", &format!("&SpotInstanceRequestId.1={id}"));
+    pair.world.bad.insert(deployment::name("linux"));
+    pair.learn(&request("bad"), "spotInstanceRequestId", "{bad}");
+    let id = pair.names["{bad}"][0].clone();
+    pair.account.to_requests(&json!({ "ids": [id], "do": "fail", "code": "bad-parameters" }));
+    pair.advance(Duration::from_mins(1));
+    let shown = pair.call(&look("{bad}"));
+    assert!(shown.iter().all(|it| it.contains("<state>failed</state>")), "{shown:?}");
+    pair.world.bad.clear();
+
+    pair.account.rules(&json!({ "spot": "at-once" }));
+    pair.world.pools.free.clear();
+    pair.learn(&request("taken"), "spotInstanceRequestId", "{taken}");
+    pair.advance(Duration::from_mins(1));
+    pair.learn(&look("{taken}"), "instanceId", "{lost}");
+    let [theirs, ours] = pair.names["{lost}"].clone();
+    let [asked, _] = pair.names["{taken}"].clone();
+    let marked = json!({
+        "ids": [asked], "do": "state", "state": "active", "code": "marked-for-termination",
+    });
+    pair.account.to_requests(&marked);
+    pair.world.interrupt(&InstanceId::from(ours.as_str()));
+    let shown = pair.call(&look("{taken}"));
+    assert!(shown.iter().all(|it| it.contains("<code>marked-for-termination</code>")), "{shown:?}");
+    pair.account.to_instances(&json!({ "ids": [theirs], "do": "interrupt" }));
+    pair.advance(Duration::from_mins(3));
+    let shown = pair.call(&look("{taken}"));
+    let code = "<code>instance-terminated-no-capacity</code>";
+    assert!(shown.iter().all(|it| it.contains(code)), "{shown:?}");
+    pair.call(&ec2("DescribeInstances", "&InstanceId.1={lost}"));
+
+    // Last, as hours pass with it.
+    pair.account.rules(&json!({ "spot": "held" }));
+    pair.world.faults.never_filled = 100;
+    pair.learn(&request("late"), "spotInstanceRequestId", "{late}");
+    let id = pair.names["{late}"][0].clone();
+    let expire =
+        json!({ "ids": [id], "do": "state", "state": "cancelled", "code": "schedule-expired" });
+    pair.account.to_requests(&expire);
+    pair.advance(Duration::from_mins(61));
+    let shown = pair.call(&look("{late}"));
+    assert!(shown.iter().all(|it| it.contains("<code>schedule-expired</code>")), "{shown:?}");
+}
+
 /// Every call that the programs make, with its errors, in the order of a life.
 fn play(pair: &mut Pair) {
-    let ec2 = |action: &str, more: &str| format!("Action={action}&Version=2016-11-15{more}");
     pair.call("Action=GetCallerIdentity&Version=2011-06-15");
     play_key_pairs(pair);
     pair.learn(
@@ -256,22 +309,19 @@ fn play(pair: &mut Pair) {
     pair.call(&ec2("DescribeInstances", "&InstanceId.1={instance}"));
     pair.call(&ec2("DescribeSpotInstanceRequests", "&SpotInstanceRequestId.1={request}"));
     pair.call(&ec2("DescribeInstances", "&InstanceId.1=i-00000000000000000"));
+    play_ends(pair);
 }
 
 #[test]
 fn the_simulated_ec2_answers_as_moto_does_but_for_the_differences_listed() {
     let mut pair = Pair::new();
     play(&mut pair);
-    let listed = |(call, path, side): &&(String, String, Side)| {
-        DIFFERENCES.iter().any(|it| it.is(call, path, *side))
-    };
-    let new: Vec<_> = pair.found.iter().filter(|found| !listed(found)).collect();
+    let listed: Vec<_> = DIFFERENCES.iter().flat_map(Difference::each).collect();
+    let known: BTreeSet<_> = listed.iter().cloned().collect();
+    assert_eq!(known.len(), listed.len(), "none is listed twice");
+    let new: Vec<_> = pair.found.difference(&known).collect();
     assert!(new.is_empty(), "not listed: {new:#?}");
-    let there = |it: &Difference| {
-        let mut found = pair.found.iter();
-        found.any(|(call, path, side)| it.is(call, path, *side))
-    };
-    let gone: Vec<_> = DIFFERENCES.iter().filter(|it| !there(it)).collect();
+    let gone: Vec<_> = known.difference(&pair.found).collect();
     assert!(gone.is_empty(), "listed, and they are no more: {gone:#?}");
     for it in DIFFERENCES {
         // Neither of them makes elements up.
@@ -280,7 +330,10 @@ fn the_simulated_ec2_answers_as_moto_does_but_for_the_differences_listed() {
             Right::Sim => Side::Sim,
         };
         assert!(it.side == Side::Type || it.side == has_it, "{it:?}");
-        assert!(it.page.starts_with("API_"), "{it:?}: a page of the reference");
+        assert!(it.names.split(' ').is_sorted(), "{it:?}");
+        let page = it.page.strip_prefix(REFERENCE).and_then(|rest| rest.strip_suffix(".html"));
+        let name = |page: &str| !page.is_empty() && page.chars().all(char::is_alphanumeric);
+        assert!(page.is_some_and(name), "{it:?}: a page of the reference");
     }
 
     let simulated: BTreeSet<_> = wire::actions().map(str::to_owned).collect();

@@ -11,7 +11,10 @@ fn start(project: &Project) -> (Daemon, String) {
     demo.until_it_says("describe-instances");
     let said = demo.said();
     let (_, rest) = said.split_once("--endpoint-url ").expect("a line to type");
-    (demo, rest.split_whitespace().next().expect("an endpoint").to_owned())
+    let endpoint = rest.split_whitespace().next().expect("an endpoint").to_owned();
+    // Nothing beside it that is copied along.
+    assert!(said.lines().any(|line| line.trim() == endpoint), "{said}");
+    (demo, endpoint)
 }
 
 #[test]
@@ -73,6 +76,36 @@ fn a_key_name_is_made_and_removed_again_in_the_demonstration() {
     run("cleanup-aws", &["--yes"]);
     assert!(!pairs().contains(&key_name));
     assert!(project.value("provisioner.key-name").is_none(), "{}", project.config());
+    demo.stop();
+}
+
+#[test]
+fn its_worker_types_are_such_as_aws_could_launch() {
+    let project = Project::new();
+    let (demo, endpoint) = start(&project);
+    project.set("provisioner.key-name", "provisioner-test-sim");
+    project.set("aws.account-id", "000000000000");
+    project.add_worker_type("gpu");
+    for (name, image, types) in [
+        ("linux", "ami-1", ["c7g.large", "m7g.large"]),
+        ("gpu", "ami-gpu", ["g5.xlarge", "g4dn.xlarge"]),
+    ] {
+        project.set(&format!("worker-types.{name}.image-id"), image);
+        let types = types.map(toml::Value::from).to_vec();
+        project.set(&format!("worker-types.{name}.instance-types"), types);
+        project.set(&format!("worker-types.{name}.max-price"), 0.9);
+    }
+    let mut validate = project.command("provisionerd", &["validate", "--aws", "--output", "json"]);
+    let verdict = Project::finish(validate.env("AWS_ENDPOINT_URL", &endpoint)).json();
+    let findings = verdict["findings"].as_array().expect("findings").iter();
+    let wrong: Vec<_> = findings.filter(|it| !it["worker_type"].is_null()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    for kind in ["image", "instance-type", "price", "launch"] {
+        let checked = verdict["checked"].as_array().expect("what was checked").iter();
+        let of_types: Vec<_> =
+            checked.filter(|it| it["kind"] == kind).map(|it| &it["worker_type"]).collect();
+        assert!(["gpu", "linux"].iter().all(|name| of_types.contains(&&Value::from(*name))));
+    }
     demo.stop();
 }
 

@@ -19,7 +19,7 @@ use provisioner::ids::WorkerTypeName;
 use provisioner::money::UsdPerHour;
 use provisioner::settings::{Settings, WorkerType};
 
-use crate::deployment::{mins, name, secs, settings, start, worker_type};
+use crate::deployment::{IMAGE, mins, name, secs, settings, start, worker_type};
 use crate::driver::{Driver, End};
 use crate::queue::Knowledge;
 use crate::world::throttle::Throttle;
@@ -36,6 +36,8 @@ const ZONES: [&str; 3] = ["us-west-2a", "us-west-2b", "us-west-2c"];
 /// are about those of the spot market in us-west-2 in 2026; they move from there.
 struct Kind {
     name: &'static str,
+    /// An image is for one architecture, and so are the instance types beside it.
+    image: &'static str,
     instance_types: [(&'static str, f64); 2],
     max_price: f64,
     max_instances: u64,
@@ -44,18 +46,21 @@ struct Kind {
 const KINDS: [Kind; 3] = [
     Kind {
         name: "linux",
-        instance_types: [("c7g.large", 0.031), ("c7a.large", 0.038)],
+        image: IMAGE,
+        instance_types: [("c7g.large", 0.031), ("m7g.large", 0.036)],
         max_price: 0.08,
         max_instances: 60,
     },
     Kind {
         name: "linux-large",
-        instance_types: [("c7g.4xlarge", 0.246), ("c7a.4xlarge", 0.301)],
+        image: IMAGE,
+        instance_types: [("c7g.4xlarge", 0.246), ("m7g.4xlarge", 0.284)],
         max_price: 0.60,
         max_instances: 16,
     },
     Kind {
         name: "gpu",
+        image: "ami-gpu",
         instance_types: [("g5.xlarge", 0.424), ("g4dn.xlarge", 0.219)],
         max_price: 0.90,
         max_instances: 4,
@@ -66,6 +71,7 @@ impl Kind {
     fn worker_type(&self) -> WorkerType {
         let types = self.instance_types.map(|(name, _)| name);
         WorkerType {
+            image_id: self.image.to_owned(),
             max_price: UsdPerHour::from_dollars(self.max_price).ok(),
             idle_timeout: mins(5),
             ..worker_type(&types, self.max_instances)
@@ -107,6 +113,11 @@ impl Demo {
         market::open(&mut world, seed, ends);
         let mut driver = Driver::new(world, &ZONES);
         driver.judge = None;
+        for kind in &KINDS {
+            if let Some(Ok(resolved)) = driver.resolved.get_mut(kind.name) {
+                kind.image.clone_into(&mut resolved.image_id);
+            }
+        }
         Self {
             driver,
             load: Load::new(seed),
@@ -269,6 +280,28 @@ mod tests {
         ] {
             assert!(told(part), "nothing about `{part}`");
         }
+    }
+
+    #[test]
+    fn all_that_is_shown_at_once_is_of_the_same_moment() {
+        let mut demo = Demo::new(1, Duration::from_hours(2));
+        let mut just_asked = 0;
+        while let Some(next) = demo.next_round() {
+            demo.advance(next);
+            let before = demo.world().requests.len();
+            demo.round();
+            let (glance, world) = (demo.glance(), demo.world());
+            let sum = |of: fn(&Row) -> u64| glance.rows.iter().map(of).sum::<u64>();
+            assert_eq!(sum(|it| it.pending), world.queue.pending_in_all());
+            assert_eq!(sum(|it| it.open), world.open().count() as u64);
+            assert_eq!(sum(Row::instances), world.live().count() as u64);
+            assert_eq!(glance.usd_per_hour, world.usd_per_hour());
+            for row in &glance.rows {
+                assert_eq!(row.instances() == 0, row.usd_per_hour == UsdPerHour::ZERO, "{row:?}");
+            }
+            just_asked += usize::from(before == 0 && sum(|it| it.open + it.booting) > 0);
+        }
+        assert_eq!(just_asked, 1, "what the first round asked for is there when it is told");
     }
 
     #[test]

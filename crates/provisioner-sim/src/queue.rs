@@ -172,10 +172,10 @@ impl Queue {
             .sum()
     }
 
-    /// How long the oldest waiting task has waited.
-    pub fn oldest_wait(&self, now: Timestamp) -> Option<Duration> {
-        let oldest = self.waiting.values().filter_map(BTreeSet::first);
-        oldest.map(|no| clock::age(self.tasks[*no].created, now)).max()
+    /// When the oldest waiting task of `worker_type` was asked for.
+    pub fn oldest_pending(&self, worker_type: &WorkerTypeName) -> Option<Timestamp> {
+        let oldest = self.waiting.get(worker_type)?.first()?;
+        Some(self.tasks[*oldest].created)
     }
 
     /// Since when `instance` runs a task, if it does.

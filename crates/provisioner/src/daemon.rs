@@ -34,7 +34,7 @@ use crate::status::{Record, Trigger};
 
 use keep::Keeper;
 use log::Reporter;
-pub use present::Clock;
+pub use present::{Clock, Hand};
 use prices::PriceWatch;
 use reload::Next;
 pub use reload::{NeedsRestart, Reloader};
@@ -152,7 +152,7 @@ impl<S: DemandSource> Daemon<S> {
         let record = state_dir.read_record().ok().flatten().unwrap_or_default();
         let mut daemon =
             Self::new(settings, key_name, client, source, (start, clock), state, record);
-        daemon.desk = secret.map(|secret| daemon.engine.listen(secret, clock.now()));
+        daemon.desk = secret.map(|secret| daemon.engine.listen(secret, daemon.clock.now()));
         Ok(daemon)
     }
 
@@ -186,7 +186,7 @@ impl<S: DemandSource> Daemon<S> {
         let engine = Engine::new(Arc::clone(&settings), key_name.clone(), start, clock.now());
         let resolver = Resolver::default();
         let reporter = Reporter::default();
-        let prices = PriceWatch::beside(clock);
+        let prices = PriceWatch::beside(clock.clone());
         let next = Next::new();
         let read = QueueRead::default();
         Self {
@@ -437,7 +437,7 @@ impl<S: DemandSource> Daemon<S> {
 }
 
 /// What tells one process from another that is started from the same disk.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Birth {
     /// The clock beside it.
     pub clock: Clock,

@@ -11,108 +11,185 @@ pub(super) enum Side {
 /// Who answers as EC2 does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Right {
-    /// The element is there in EC2, and nothing that the simulation is for depends on it.
+    /// The elements are there in EC2, and nothing that the simulation is for depends on them.
     Moto,
-    /// moto lacks it, or has it otherwise.
+    /// moto lacks them, or has them otherwise.
     Sim,
 }
 
-/// A difference.
+/// Elements of one call's answer that differ alike.
 #[derive(Debug)]
 pub(super) struct Difference {
     /// The action, with ` refused` where it is one; `*` for all.
     pub(super) call: &'static str,
-    /// The element; with `*` at its end, everything below.
-    pub(super) path: &'static str,
+    /// What stands before their names: the path of what they are in.
+    pub(super) within: &'static str,
+    /// Their names, sorted, with spaces between.
+    pub(super) names: &'static str,
     pub(super) side: Side,
     pub(super) right: Right,
-    /// The page of the Amazon EC2 API Reference, or of another AWS document, that says so.
+    /// The page of the Amazon EC2 API Reference that says so.
     pub(super) page: &'static str,
 }
 
 impl Difference {
-    /// Whether it is this one.
-    pub(super) fn is(&self, call: &str, path: &str, side: Side) -> bool {
-        let below = self.path.strip_suffix('*').is_some_and(|above| path.starts_with(above));
-        self.call == call && self.side == side && (below || self.path == path)
+    /// Each of them, as call, path and side.
+    pub(super) fn each(&self) -> impl Iterator<Item = (String, String, Side)> {
+        let path = |name| format!("{}{name}", self.within);
+        self.names.split(' ').map(move |name| (self.call.to_owned(), path(name), self.side))
     }
 }
 
 /// What only moto has, and EC2 too.
-const fn left_out(call: &'static str, path: &'static str, page: &'static str) -> Difference {
-    Difference { call, path, side: Side::Moto, right: Right::Moto, page }
+const fn left_out(
+    call: &'static str,
+    within: &'static str,
+    page: &'static str,
+    names: &'static str,
+) -> Difference {
+    Difference { call, within, names, side: Side::Moto, right: Right::Moto, page }
 }
 
 /// What moto has not, and EC2 has.
-const fn not_in_moto(call: &'static str, path: &'static str, page: &'static str) -> Difference {
-    Difference { call, path, side: Side::Sim, right: Right::Sim, page }
+const fn not_in_moto(
+    call: &'static str,
+    within: &'static str,
+    page: &'static str,
+    names: &'static str,
+) -> Difference {
+    Difference { call, within, names, side: Side::Sim, right: Right::Sim, page }
 }
+
+/// Where the API's reference has its pages.
+pub(super) const REFERENCE: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_";
 
 pub(super) const DIFFERENCES: &[Difference] = &[
     // Every example in the reference has the slash at the end.
-    not_in_moto("*", "@xmlns http://ec2.amazonaws.com/doc/2016-11-15/", "API_DescribeInstances"),
-    not_in_moto("CreateTags", "return", "API_CreateTags"),
+    not_in_moto(
+        "*",
+        "@xmlns ",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html",
+        "http://ec2.amazonaws.com/doc/2016-11-15/",
+    ),
+    not_in_moto(
+        "CreateTags",
+        "",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html",
+        "return",
+    ),
+    not_in_moto(
+        "DescribeImages",
+        "imagesSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html",
+        "enaSupport",
+    ),
+    not_in_moto(
+        "DescribeInstances",
+        "reservationSet/item/instancesSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html",
+        "dnsName platformDetails",
+    ),
+    not_in_moto(
+        "DescribeSpotInstanceRequests",
+        "spotInstanceRequestSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SpotInstanceRequest.html",
+        "instanceInterruptionBehavior",
+    ),
+    not_in_moto(
+        "DescribeSpotInstanceRequests",
+        "spotInstanceRequestSet/item/launchSpecification/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchSpecification.html",
+        "monitoring",
+    ),
+    not_in_moto(
+        "RequestSpotInstances",
+        "spotInstanceRequestSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SpotInstanceRequest.html",
+        "instanceInterruptionBehavior",
+    ),
+    not_in_moto(
+        "RequestSpotInstances",
+        "spotInstanceRequestSet/item/launchSpecification/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchSpecification.html",
+        "monitoring",
+    ),
     // A simulated instance has no network and no disks.
-    left_out("DescribeInstances", INSTANCE_DISKS, "API_Instance"),
     left_out(
         "DescribeInstances",
-        "reservationSet/item/instancesSet/item/ipAddress",
-        "API_Instance",
-    ),
-    left_out(
-        "DescribeInstances",
-        "reservationSet/item/instancesSet/item/metadataOptions",
-        "API_Instance",
+        "reservationSet/item/instancesSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html",
+        "ipAddress metadataOptions networkInterfaceSet privateIpAddress sourceDestCheck \
+         sriovNetSupport stateReason",
     ),
     left_out(
         "DescribeInstances",
-        "reservationSet/item/instancesSet/item/networkInterfaceSet",
-        "API_Instance",
+        "reservationSet/item/instancesSet/item/blockDeviceMapping/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html",
+        "item",
     ),
-    left_out(
-        "DescribeInstances",
-        "reservationSet/item/instancesSet/item/privateIpAddress",
-        "API_Instance",
-    ),
-    left_out(
-        "DescribeInstances",
-        "reservationSet/item/instancesSet/item/sourceDestCheck",
-        "API_Instance",
-    ),
-    left_out(
-        "DescribeInstances",
-        "reservationSet/item/instancesSet/item/sriovNetSupport",
-        "API_Instance",
-    ),
-    left_out(
-        "DescribeInstances",
-        "reservationSet/item/instancesSet/item/stateReason",
-        "API_Instance",
-    ),
-    not_in_moto(
-        "DescribeInstances",
-        "reservationSet/item/instancesSet/item/dnsName",
-        "API_Instance",
-    ),
-    not_in_moto(
-        "DescribeInstances",
-        "reservationSet/item/instancesSet/item/platformDetails",
-        "API_Instance",
-    ),
-    not_in_moto("DescribeSpotInstanceRequests", INTERRUPTION, "API_SpotInstanceRequest"),
-    not_in_moto("DescribeSpotInstanceRequests", MONITORING, "API_LaunchSpecification"),
-    not_in_moto("RequestSpotInstances", INTERRUPTION, "API_SpotInstanceRequest"),
-    not_in_moto("RequestSpotInstances", MONITORING, "API_LaunchSpecification"),
-    left_out("DescribeKeyPairs", "keySet/item/createTime", "API_KeyPairInfo"),
     // The surroundings have what launches depend on, and no more.
-    left_out("DescribeImages", "imagesSet/item/*", "API_Image"),
-    not_in_moto("DescribeImages", "imagesSet/item/enaSupport", "API_Image"),
-    left_out("DescribeInstanceTypes", "instanceTypeSet/item/*", "API_InstanceTypeInfo"),
-    left_out("DescribeSecurityGroups", "securityGroupInfo/item/*", "API_SecurityGroup"),
-    left_out("DescribeSubnets", "subnetSet/item/*", "API_Subnet"),
-    left_out("DescribeVpcs", "vpcSet/item/*", "API_Vpc"),
+    left_out(
+        "DescribeImages",
+        "imagesSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html",
+        "blockDeviceMapping bootMode creationDate description hypervisor imageLocation \
+         imageOwnerAlias productCodes rootDeviceName tagSet",
+    ),
+    left_out(
+        "DescribeInstanceTypes",
+        "instanceTypeSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceTypeInfo.html",
+        "autoRecoverySupported bareMetal burstablePerformanceSupported \
+         dedicatedHostsSupported ebsInfo freeTierEligible hibernationSupported hypervisor \
+         instanceStorageSupported memoryInfo nitroEnclavesSupport nitroTpmInfo \
+         nitroTpmSupport phcSupport placementGroupInfo rebootMigrationSupport \
+         supportedBootModes supportedInRegion supportedRootDeviceTypes",
+    ),
+    left_out(
+        "DescribeInstanceTypes",
+        "instanceTypeSet/item/networkInfo/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInfo.html",
+        "connectionTrackingConfiguration defaultNetworkCardIndex efaSupported enaSrdSupported \
+         encryptionInTransitSupported flexibleEnaQueuesSupport ipv4AddressesPerInterface \
+         ipv6AddressesPerInterface ipv6Supported maximumNetworkCards maximumNetworkInterfaces \
+         networkCards networkPerformance secondaryNetworkSupported",
+    ),
+    left_out(
+        "DescribeInstanceTypes",
+        "instanceTypeSet/item/processorInfo/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ProcessorInfo.html",
+        "manufacturer sustainedClockSpeedInGhz",
+    ),
+    left_out(
+        "DescribeInstanceTypes",
+        "instanceTypeSet/item/vCpuInfo/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VCpuInfo.html",
+        "defaultCores defaultThreadsPerCore validCores validThreadsPerCore",
+    ),
+    left_out(
+        "DescribeKeyPairs",
+        "keySet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_KeyPairInfo.html",
+        "createTime",
+    ),
+    left_out(
+        "DescribeSecurityGroups",
+        "securityGroupInfo/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroup.html",
+        "ipPermissions ipPermissionsEgress securityGroupArn tagSet",
+    ),
+    left_out(
+        "DescribeSubnets",
+        "subnetSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Subnet.html",
+        "assignIpv6AddressOnCreation availabilityZoneId ipv6CidrBlockAssociationSet \
+         ipv6Native mapPublicIpOnLaunch privateDnsNameOptionsOnLaunch subnetArn tagSet",
+    ),
+    left_out(
+        "DescribeVpcs",
+        "vpcSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html",
+        "cidrBlockAssociationSet dhcpOptionsId instanceTenancy ipv6CidrBlockAssociationSet \
+         tagSet",
+    ),
 ];
-
-const INSTANCE_DISKS: &str = "reservationSet/item/instancesSet/item/blockDeviceMapping/item";
-const INTERRUPTION: &str = "spotInstanceRequestSet/item/instanceInterruptionBehavior";
-const MONITORING: &str = "spotInstanceRequestSet/item/launchSpecification/monitoring";

@@ -25,20 +25,21 @@ use super::{Pair, TYPE};
 use crate::harness::{Account, REGION};
 
 /// A way of asking both.
-struct Both {
+pub(super) struct Both {
     account: Account,
     world: Arc<Mutex<World>>,
-    moto: Client,
-    sim: Client,
+    pub(super) moto: Client,
+    pub(super) sim: Client,
     group: String,
-    image: String,
+    /// moto's, where the simulation has [`deployment::IMAGE`].
+    pub(super) image: String,
 }
 
 /// What a look comes to, whatever the ids are: what they are called by is their place.
 type Shown = Vec<String>;
 
 impl Both {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let Pair { account, world, names, .. } = Pair::new();
         let groups = account.ec2("describe_security_groups", json!({}));
         let group = groups["SecurityGroups"][0]["GroupId"].as_str().unwrap().to_owned();
@@ -214,6 +215,30 @@ async fn the_sdk_parses_both_to_the_same_values() {
     let looks = both.observe(tracked).await;
     let cancelled = looks[1].spot_requests.iter().any(|it| it.state == SpotRequestState::Cancelled);
     assert!(cancelled, "{looks:?}");
+
+    // One that fails, and an instance that EC2 takes back.
+    both.world.lock().unwrap().bad.insert(name("linux"));
+    let [theirs, ours] = both.launch("third", 1);
+    let outcomes = both.execute([Call::Request(&theirs), Call::Request(&ours)]).await;
+    let [theirs, ours] = outcomes.each_ref().map(requests);
+    both.account.to_requests(&json!({ "ids": [theirs[0].as_str()], "do": "fail" }));
+    both.account.to_instances(&json!({ "ids": [ids[0][1].as_str()], "do": "interrupt" }));
+    both.world.lock().unwrap().interrupt(&ids[1][1]);
+    both.advance(Duration::from_mins(3));
+    let lost = |look: &Observation| {
+        let taken = look.instances.iter().filter_map(|it| it.spot_request.clone());
+        taken.collect::<Vec<_>>()
+    };
+    let mut tracked = [theirs, ours];
+    for (ids, look) in tracked.iter_mut().zip(&looks) {
+        ids.extend(lost(look));
+    }
+    let looks = both.observe(tracked.map(|ids| ids.into_iter().collect())).await;
+    let codes: BTreeSet<_> =
+        looks[1].spot_requests.iter().map(|it| it.status_code.as_str()).collect();
+    for code in ["bad-parameters", "instance-terminated-no-capacity"] {
+        assert!(codes.contains(code), "{codes:?}");
+    }
 
     both.execute([Call::Terminate(&ids[0][..1]), Call::Terminate(&ids[1][..1])]).await;
     both.advance(Duration::from_mins(1));

@@ -120,7 +120,7 @@ impl Stand {
 /// What to type in another terminal.
 fn how_to_look(endpoint: &str) -> String {
     format!(
-        "The simulated EC2 answers at {endpoint}. In another terminal:\n  \
+        "The simulated EC2 answers at\n  {endpoint}\nIn another terminal:\n  \
          AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any aws --endpoint-url {endpoint} \
          --region us-west-2 ec2 describe-instances\n"
     )

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 
 use provisioner::clock;
-use provisioner::engine::WorkerTypeStatus;
-use provisioner_sim::demo::{Glance, Line, LineKind};
+use provisioner_sim::demo::{Glance, Line, LineKind, Row};
 
 use super::{grouped, of_day, seconds};
 use crate::screen::{Size, cut};
@@ -90,9 +89,8 @@ impl Frame {
     /// A new point of the curves, or a higher last one.
     fn remember(&mut self, glance: &Glance) {
         let point = glance.now.as_second() / POINT;
-        let sum =
-            |of: fn(&WorkerTypeStatus) -> u64| glance.rows.iter().map(|row| of(&row.status)).sum();
-        let now = [sum(|it| it.pending), sum(|it| it.booting + it.busy + it.idle + it.stopping)];
+        let sum = |of: fn(&Row) -> u64| glance.rows.iter().map(of).sum();
+        let now = [sum(|it| it.pending), sum(Row::instances)];
         let new = self.last_point != Some(point);
         self.last_point = Some(point);
         for (past, now) in [&mut self.pending, &mut self.instances].into_iter().zip(now) {
@@ -113,25 +111,23 @@ fn table(glance: &Glance) -> Vec<String> {
         "WORKER TYPE    PENDING  OLDEST  OPEN  BOOTING  BUSY  IDLE  WANTED     USD/H".to_owned(),
     ];
     for row in &glance.rows {
-        let WorkerTypeStatus { name, pending, open_requests, booting, busy, idle, wanted, .. } =
-            &row.status;
-        let oldest = row.oldest.map_or_else(|| "-".to_owned(), clock::show);
+        let Row { worker_type, pending, oldest, open, booting, busy, idle, wanted, usd_per_hour } =
+            row;
+        let oldest = oldest.map_or_else(|| "-".to_owned(), clock::show);
         rows.push(format!(
-            "{:<13} {pending:>8} {oldest:>7} {open_requests:>5} {booting:>8} {busy:>5} {idle:>5} \
+            "{:<13} {pending:>8} {oldest:>7} {open:>5} {booting:>8} {busy:>5} {idle:>5} \
              {wanted:>7} {:>9.4}",
-            cut(name, 13),
-            row.usd_per_hour.dollars()
+            cut(worker_type.as_str(), 13),
+            usd_per_hour.dollars()
         ));
     }
-    let sum = |of: fn(&WorkerTypeStatus) -> u64| -> u64 {
-        glance.rows.iter().map(|row| of(&row.status)).sum()
-    };
+    let sum = |of: fn(&Row) -> u64| -> u64 { glance.rows.iter().map(of).sum() };
     rows.push(format!(
         "{:<13} {:>8} {:>7} {:>5} {:>8} {:>5} {:>5} {:>7} {:>9.4}",
         "all",
         sum(|it| it.pending),
         "",
-        sum(|it| it.open_requests),
+        sum(|it| it.open),
         sum(|it| it.booting),
         sum(|it| it.busy),
         sum(|it| it.idle),

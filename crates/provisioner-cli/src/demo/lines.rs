@@ -1,7 +1,7 @@
 //! The demonstration as plain lines, where there is no terminal to draw on.
 
 use provisioner::ids::WorkerTypeName;
-use provisioner_sim::demo::{Glance, Line};
+use provisioner_sim::demo::{Glance, Line, Row};
 
 use super::of_day;
 
@@ -13,14 +13,12 @@ pub(crate) fn line(line: &Line) -> String {
 
 /// How it stands.
 pub(crate) fn state(glance: &Glance) -> String {
-    let sum = |of: fn(&provisioner::engine::WorkerTypeStatus) -> u64| {
-        glance.rows.iter().map(|row| of(&row.status)).sum::<u64>()
-    };
+    let sum = |of: fn(&Row) -> u64| -> u64 { glance.rows.iter().map(of).sum() };
     format!(
         "{} = {} pending, {} open, {} booting, {} busy, {} idle; {:.4} USD/h\n",
         of_day(glance.now),
         sum(|it| it.pending),
-        sum(|it| it.open_requests),
+        sum(|it| it.open),
         sum(|it| it.booting),
         sum(|it| it.busy),
         sum(|it| it.idle),

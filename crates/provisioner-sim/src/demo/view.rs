@@ -10,7 +10,7 @@ use provisioner::money::UsdPerHour;
 use serde::Serialize;
 
 use super::Demo;
-use crate::deployment::start;
+use crate::deployment::{name, start};
 
 /// One line of what happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,15 +51,34 @@ pub struct Glance {
     pub summary: Summary,
 }
 
-/// One worker type.
+/// One worker type: what is true of it now, whether or not the provisioner has seen it yet.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Its numbers, as the provisioner knows them.
-    pub status: WorkerTypeStatus,
-    /// How long its oldest task has waited.
+    /// Its name.
+    pub worker_type: WorkerTypeName,
+    /// Tasks that wait.
+    pub pending: u64,
+    /// How long the oldest of them has waited.
     pub oldest: Option<Duration>,
-    /// What its instances cost now, at the market's prices.
+    /// Open spot instance requests.
+    pub open: u64,
+    /// Instances whose worker is not up yet.
+    pub booting: u64,
+    /// Instances that run tasks.
+    pub busy: u64,
+    /// Instances that could, and run none.
+    pub idle: u64,
+    /// Instances the last round wanted in all.
+    pub wanted: u64,
+    /// What its instances cost, at the market's prices.
     pub usd_per_hour: UsdPerHour,
+}
+
+impl Row {
+    /// Instances that are there.
+    pub fn instances(&self) -> u64 {
+        self.booting + self.busy + self.idle
+    }
 }
 
 /// What came of it.
@@ -119,22 +138,41 @@ impl Demo {
     /// The present state.
     pub fn glance(&self) -> Glance {
         let world = &self.driver.world;
-        let row = |status: &WorkerTypeStatus| {
-            let of_type = world.live().filter(|(_, machine)| {
-                machine.worker_type.as_ref().is_some_and(|name| name.as_str() == status.name)
-            });
-            let usd_per_hour = of_type
-                .filter_map(|(_, machine)| {
-                    world.pools.price(&machine.pool().to_string(), world.now)
-                })
-                .fold(UsdPerHour::ZERO, UsdPerHour::plus);
-            let oldest = status.oldest_pending.map(|at| clock::age(at, world.now));
-            Row { status: status.clone(), oldest, usd_per_hour }
-        };
-        let rows: Vec<_> = self.driver.plan.worker_types.iter().map(row).collect();
+        let rows = self.driver.plan.worker_types.iter().map(|it| self.row(it));
+        let rows: Vec<_> = rows.collect();
         let usd_per_hour = rows.iter().map(|row| row.usd_per_hour);
         let usd_per_hour = usd_per_hour.fold(UsdPerHour::ZERO, UsdPerHour::plus);
         Glance { now: world.now, rows, usd_per_hour, summary: self.summary() }
+    }
+
+    /// A plan counts what was there before it was carried out: of it only what it wanted is shown.
+    fn row(&self, planned: &WorkerTypeStatus) -> Row {
+        let world = &self.driver.world;
+        let worker_type = name(&planned.name);
+        let ours = |it: &Option<WorkerTypeName>| it.as_ref() == Some(&worker_type);
+        let oldest = world.queue.oldest_pending(&worker_type);
+        let mut row = Row {
+            pending: world.queue.pending(&worker_type),
+            oldest: oldest.map(|at| clock::age(at, world.now)),
+            open: world.open().filter(|it| ours(&it.tags.worker_type)).count() as u64,
+            booting: 0,
+            busy: 0,
+            idle: 0,
+            wanted: planned.wanted,
+            usd_per_hour: UsdPerHour::ZERO,
+            worker_type: worker_type.clone(),
+        };
+        for (id, machine) in world.live().filter(|(_, it)| ours(&it.worker_type)) {
+            let place = match world.queue.runs(id) {
+                0 if machine.up => &mut row.idle,
+                0 => &mut row.booting,
+                _ => &mut row.busy,
+            };
+            *place += 1;
+            let price = world.pools.price(&machine.pool().to_string(), world.now);
+            row.usd_per_hour = row.usd_per_hour.plus(price.unwrap_or_default());
+        }
+        row
     }
 
     /// What came of it so far.

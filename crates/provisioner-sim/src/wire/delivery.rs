@@ -18,24 +18,23 @@ pub enum Delivery {
 pub fn deliver(world: &mut World, body: &str) -> Delivery {
     let (action, ..) = read(body);
     let at_once = |answer| Delivery::Answered(answer, Duration::ZERO);
-    if !changes(&action) {
-        if world.network.percent(world.faults.blind) {
-            let error = refusal("InternalError", "An internal error has occurred");
-            return at_once(refused(&error, &world.next_request_id()));
-        }
-        return at_once(answer(world, body));
-    }
     if world.network.percent(world.faults.lost_before) {
         return Delivery::Broken;
     }
-    if world.network.percent(world.faults.throttled) {
+    let changes = changes(&action);
+    if !changes && world.network.percent(world.faults.blind) {
+        let error = refusal("InternalError", "An internal error has occurred");
+        return at_once(refused(&error, &world.next_request_id()));
+    }
+    if changes && world.network.percent(world.faults.throttled) {
         return at_once(refused(&throttled(), &world.next_request_id()));
     }
-    let mut said = answer(world, body);
-    if world.network.percent(world.faults.duplicated) {
-        said = answer(world, body);
+    let said = answer(world, body);
+    if changes && world.network.percent(world.faults.duplicated) {
+        // Nobody hears what is said to the second copy: the connection is the first one's.
+        answer(world, body);
     }
-    if world.network.percent(world.faults.lost_after) {
+    if changes && world.network.percent(world.faults.lost_after) {
         return Delivery::Broken;
     }
     let slow = world.network.between(Duration::ZERO, world.faults.slow);

@@ -1,6 +1,6 @@
 //! What does not change: zones, networks, images, instance types and where they are offered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use provisioner::ids::{InstanceType, Zone};
 use provisioner::refusal::Refusal;
@@ -216,7 +216,7 @@ pub(super) fn security_groups(world: &mut World, form: Form) -> Result<Vec<Node>
     listing.describe(world, form, vec![default])
 }
 
-/// `DescribeImages`.
+/// `DescribeImages`: each for the processors of the instance types that are launched with it.
 pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
     form.parsed::<bool>("IncludeDeprecated")?;
     let listing = Listing {
@@ -224,25 +224,34 @@ pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Ref
         ids: ("ImageId", "image-id", "InvalidAMIID.NotFound"),
         page: 1000,
     };
-    let mut ids: BTreeSet<String> =
-        world.settings.worker_types.values().map(|it| it.image_id.clone()).collect();
-    ids.insert(IMAGE.to_owned());
-    let all = ids.into_iter().map(|id| Shown {
+    let mut ids = BTreeMap::from([(IMAGE, "arm64")]);
+    for worker_type in world.settings.worker_types.values() {
+        for instance_type in &worker_type.instance_types {
+            let needed = architecture(instance_type);
+            let shown = ids.entry(&worker_type.image_id).or_insert(needed);
+            // One that both kinds of worker types name must be wrong for one of them.
+            if needed == "x86_64" {
+                *shown = needed;
+            }
+        }
+    }
+    let all = ids.into_iter().map(|(id, architecture)| Shown {
         inside: vec![
-            text("imageId", &id),
+            text("imageId", id),
             text("imageState", "available"),
             text("imageOwnerId", ACCOUNT),
             text("isPublic", false),
-            text("architecture", "arm64"),
+            text("architecture", architecture),
             text("imageType", "machine"),
             text("name", "simulated"),
             text("rootDeviceType", "ebs"),
             text("virtualizationType", "hvm"),
             text("enaSupport", true),
         ],
-        held: vec![("image-id", id)],
+        held: vec![("image-id", id.to_owned())],
     });
-    listing.describe(world, form, all.collect())
+    let all = all.collect();
+    listing.describe(world, form, all)
 }
 
 /// The instance types that the deployment uses: the simulation has no others.

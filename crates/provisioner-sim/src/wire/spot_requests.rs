@@ -166,6 +166,10 @@ fn shown(seen: &SpotRequest, call: &LaunchCall) -> Vec<Node> {
         tree("status", status),
         tree("launchSpecification", specification(call)),
     ]);
+    if seen.state == SpotRequestState::Failed {
+        let said = [text("code", &seen.status_code), text("message", &seen.status_message)];
+        inside.push(tree("fault", said));
+    }
     inside.extend(seen.instance.as_ref().map(|id| text("instanceId", id)));
     inside.extend([
         time("createTime", seen.created),

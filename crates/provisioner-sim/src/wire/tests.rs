@@ -241,6 +241,7 @@ fn what_gets_lost_on_the_way_is_done_or_not() {
     world.faults.lost_before = 100;
     assert_eq!(deliver(&mut world, &request(1, "")), Delivery::Broken);
     assert!(world.requests.is_empty());
+    assert_eq!(deliver(&mut world, DESCRIBE), Delivery::Broken);
     world.faults.lost_before = 0;
     world.faults.lost_after = 100;
     assert_eq!(deliver(&mut world, &request(1, "&ClientToken=t")), Delivery::Broken);
@@ -254,6 +255,11 @@ fn what_gets_lost_on_the_way_is_done_or_not() {
     };
     assert_eq!((answer.status, world.requests.len()), (200, 1), "one token, one request");
     assert!(after <= secs(5));
+    let slow = |world: &mut World| match deliver(world, DESCRIBE) {
+        Delivery::Answered(answer, after) => (answer.status, after > secs(1)),
+        Delivery::Broken => panic!("nothing breaks"),
+    };
+    assert!((0..20).any(|_| slow(&mut world) == (200, true)), "looks take their time, too");
     world.faults.throttled = 100;
     world.faults.blind = 100;
     for (body, status) in [(request(1, ""), 503), (DESCRIBE.to_owned(), 500)] {
@@ -261,6 +267,18 @@ fn what_gets_lost_on_the_way_is_done_or_not() {
         assert_eq!(answer.status, status);
     }
     assert_eq!(world.requests.len(), 1);
+}
+
+#[test]
+fn who_is_delivered_twice_hears_what_was_said_to_the_first() {
+    let mut world = world();
+    ok(&mut world, &request(1, ""));
+    world.advance(at(60));
+    let id = texts(&ok(&mut world, DESCRIBE), "instanceId")[0].to_owned();
+    world.faults.duplicated = 100;
+    let terminate = format!("Action=TerminateInstances&InstanceId.1={id}");
+    let Delivery::Answered(answer, _) = deliver(&mut world, &terminate) else { panic!("broken") };
+    assert_eq!(texts(&answer.body, "name"), ["shutting-down", "running"], "it ran before");
 }
 
 #[test]
@@ -291,7 +309,11 @@ fn prices_are_those_in_force_and_none_to_come() {
 
 #[test]
 fn the_surroundings_are_told_and_are_not_those_of_aws() {
-    let mut world = world();
+    let mixed = worker_type(&["c7g.large", "c7a.large"], 100);
+    let mut arm = worker_type(&["c7g.large"], 100);
+    "ami-2".clone_into(&mut arm.image_id);
+    let settings = settings([("mixed", mixed), ("arm", arm)]);
+    let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, 1, start());
     let mut told = |body: &str, name: &str| -> Vec<String> {
         texts(&ok(&mut world, body), name).into_iter().map(str::to_owned).collect()
     };
@@ -307,7 +329,9 @@ fn the_surroundings_are_told_and_are_not_those_of_aws() {
     );
     let group = "Action=DescribeSecurityGroups&Filter.1.Name=group-name&Filter.1.Value.1=default";
     assert_eq!(told(group, "groupId"), ["sg-1"]);
-    assert_eq!(told("Action=DescribeImages&IncludeDeprecated=true", "imageId"), ["ami-1"]);
+    let images = "Action=DescribeImages&IncludeDeprecated=true";
+    assert_eq!(told(images, "imageId"), ["ami-1", "ami-2"]);
+    assert_eq!(told(images, "architecture"), ["x86_64", "arm64"], "as their worker types need");
     let offered = "Action=DescribeInstanceTypeOfferings&LocationType=availability-zone\
                    &Filter.1.Name=instance-type&Filter.1.Value.1=c7g.large";
     assert_eq!(told(offered, "location").len(), 4);

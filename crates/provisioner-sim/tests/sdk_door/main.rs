@@ -10,6 +10,7 @@ mod dropped;
 mod effects;
 mod loopback;
 mod observing;
+mod planted;
 mod random_worlds;
 mod rig;
 mod running;

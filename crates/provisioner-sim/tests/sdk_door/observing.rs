@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use provisioner::aws::Client;
 use provisioner::ids::{InstanceType, KeyName, SpotRequestId, Zone};
 use provisioner::launch::Pool;
 use provisioner::money::UsdPerHour;
@@ -113,6 +114,19 @@ async fn throttled_calls_are_repeated_and_a_page_that_fails_fails_the_look() {
     door.world().faults.blind = 100;
     let error = client.observe(&key(), &BTreeSet::new(), false, began).await.unwrap_err();
     assert_eq!((error.class(), error.code()), (RefusalClass::Transient, "InternalError"));
+
+    door.world().faults.blind = 0;
+    door.world().faults.lost_before = 100;
+    let before = attempts(&client);
+    let error = client.observe(&key(), &BTreeSet::new(), false, began).await.unwrap_err();
+    assert_eq!(error.class(), RefusalClass::Transient);
+    assert_eq!(attempts(&client) - before, 3, "a connection that breaks is tried again");
+}
+
+/// How often the spot requests were looked at, in vain or not.
+fn attempts(client: &Client) -> u64 {
+    let counts = client.attempts().counts().into_iter();
+    counts.filter(|((name, _), _)| name == "DescribeSpotInstanceRequests").map(|(_, n)| n).sum()
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,9 @@ use provisioner_sim::deployment::secs;
 use provisioner_sim::random::{
     self, Case, Chaos, Failed, Meddled, Meddling, Settling, Trial, Tries,
 };
+use provisioner_sim::sabotage::Sabotage;
 
+use crate::planted;
 use crate::rig::{Rig, wake};
 
 /// How many worlds without `PROVISIONER_SEEDS`.
@@ -23,7 +25,7 @@ fn given(variable: &str) -> Option<String> {
 #[test]
 fn random_worlds_stay_within_their_fences_and_converge() {
     if let Some(case) = given("PROVISIONER_SEED") {
-        match in_its_own_time(&case.parse().unwrap()) {
+        match in_its_own_time(&case.parse().unwrap(), None) {
             Ok(rig) => println!("{}\nnothing is wrong", rig.story().join("\n")),
             Err(Failed { what, story, .. }) => panic!("{}\n{what}", story.join("\n")),
         }
@@ -44,27 +46,30 @@ fn random_worlds_stay_within_their_fences_and_converge() {
 }
 
 fn calls(case: &Case) -> Result<usize, Failed> {
-    in_its_own_time(case).map(|rig| rig.door.world().calls.len())
+    in_its_own_time(case, None).map(|rig| rig.door.world().calls.len())
 }
 
 #[test]
 fn the_same_seed_is_the_same_story() {
-    let story = |seed| in_its_own_time(&Case::new(seed)).unwrap().story();
+    let story = |seed| in_its_own_time(&Case::new(seed), None).unwrap().story();
     assert_eq!(story(7), story(7));
 }
 
-/// Plays a world under a paused clock of its own.
-fn in_its_own_time(case: &Case) -> Result<Rig, Failed> {
+/// Plays a world under a paused clock of its own, maybe with a bug in it.
+pub(crate) fn in_its_own_time(case: &Case, bug: Option<Sabotage>) -> Result<Rig, Failed> {
     // The SDK's pauses between repetitions.
     fastrand::seed(case.seed);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(play(case))
+    runtime.unwrap().block_on(play(case, bug))
 }
 
-async fn play(case: &Case) -> Result<Rig, Failed> {
+async fn play(case: &Case, bug: Option<Sabotage>) -> Result<Rig, Failed> {
     let (world, mut chaos) = random::world(case);
     let mut rig = Rig::new(world);
+    if let Some(bug) = bug {
+        planted::plant(&mut rig, bug);
+    }
     let what = match suffer(&mut rig, &mut chaos).await {
         Ok(()) => settle(&mut rig).await.err(),
         Err(what) => Some(what),

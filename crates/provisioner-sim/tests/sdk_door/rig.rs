@@ -8,14 +8,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use provisioner::daemon::{Absent, Birth, Clock, Daemon, RoundEnd, Turn};
+use provisioner::daemon::{Absent, Birth, Clock, Daemon, Hand, RoundEnd, Turn};
 use provisioner::engine::{Desk, DeskCounts, Effect, ExecutedResult, Plan, Report};
 use provisioner::ledger::Ledger;
 use provisioner::observed::Observation;
 use provisioner::settings::Settings;
 use provisioner::state_dir::{LedgerState, StateDir};
+use provisioner::stop_secret::StopSecret;
 use provisioner::user_data::UserData;
-use provisioner_sim::deployment::{key, secs, stop_secret};
+use provisioner_sim::deployment::{key, secs};
 use provisioner_sim::judge::{Before, Judge};
 use provisioner_sim::random::ZONES;
 use provisioner_sim::sdk_door::{Moment, SdkDoor, WorldQueue};
@@ -34,8 +35,11 @@ pub(crate) struct Rig {
     daemon: Option<Daemon<WorldQueue>>,
     disk: StateDir,
     births: u64,
-    /// How far the clock beside the daemon is ahead of EC2's.
-    ahead: SignedDuration,
+    /// The clock beside the daemon, and what sets it.
+    clock: Clock,
+    hand: Hand,
+    /// A process that starts from the disk finds an empty ledger there.
+    pub(crate) forgets_ledger: bool,
     /// When what was on the disk was lost.
     pub(crate) lost: Option<Timestamp>,
     watched: Arc<Mutex<Watched>>,
@@ -75,6 +79,8 @@ impl Rig {
         let disk = StateDir::locate(Some(home.path()), ACCOUNT, REGION, &key()).unwrap();
         disk.create_empty().unwrap();
         let settings = Arc::new(for_the_daemon(&world.settings));
+        let hand = Hand::default();
+        let clock = Clock::set_by(hand.clone(), world.now);
         let mut rig = Self {
             door: SdkDoor::new(world),
             settings,
@@ -82,7 +88,9 @@ impl Rig {
             daemon: None,
             disk,
             births: 0,
-            ahead: SignedDuration::ZERO,
+            clock,
+            hand,
+            forgets_ledger: false,
             lost: None,
             watched: Arc::default(),
             _home: home,
@@ -104,12 +112,15 @@ impl Rig {
         let (settings, queue) =
             (Arc::clone(&self.settings), self.door.queue(Arc::clone(&self.settings)));
         self.know_the_secret();
+        if self.forgets_ledger {
+            self.disk.lock().unwrap().write_ledger(&Ledger::default()).unwrap();
+        }
         let client = self.door.client().unwrap();
         let daemon =
             Daemon::born(settings, key(), client, queue, &self.disk, Absent::IsLost, birth);
         let daemon = daemon.unwrap();
         if let Some(desk) = daemon.desk() {
-            self.door.world().attend(desk.clone(), self.ahead);
+            self.door.world().attend(desk.clone(), self.hand.ahead());
         }
         self.daemon = Some(daemon);
     }
@@ -119,24 +130,29 @@ impl Rig {
         let path = self.disk.path().join("stop-secret.json");
         if self.settings.server.workers.is_some() && !path.exists() {
             std::fs::create_dir_all(self.disk.path()).unwrap();
-            let secret = serde_json::json!({ "version": 1, "secret": stop_secret() });
+            // Another after each loss of the disk: it forgot those it had launched.
+            let mut secret = [0; 64];
+            secret[..8].copy_from_slice(&self.births.to_le_bytes());
+            let secret = StopSecret::new(secret);
+            let secret = serde_json::json!({ "version": 1, "secret": secret });
             std::fs::write(path, secret.to_string()).unwrap();
         }
     }
 
     /// The clock beside the daemon.
     pub(crate) fn clock(&self) -> Clock {
-        let now = self.door.clock().now();
-        Clock::showing(now.checked_add(self.ahead).unwrap())
+        self.clock.clone()
     }
 
-    /// The process ends, and another starts beside a clock that is so far ahead of EC2's.
+    /// The clock beside the daemon is set, while it lives: so far ahead of EC2's.
     pub(crate) fn set_clock(&mut self, ahead: SignedDuration) {
-        if self.ahead != ahead {
-            self.ahead = ahead;
-            self.tell(&format!("the clock is set to {ahead:#} ahead"));
-            let settings = Arc::clone(&self.settings);
-            self.restart(&settings);
+        if self.hand.ahead() == ahead {
+            return;
+        }
+        self.hand.set(ahead);
+        self.tell(&format!("the clock is set to {ahead:#} ahead"));
+        if let Some(desk) = self.daemon.as_ref().and_then(Daemon::desk) {
+            self.door.world().attend(desk.clone(), ahead);
         }
     }
 

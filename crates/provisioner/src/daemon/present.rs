@@ -1,12 +1,14 @@
 //! What the daemon takes for the present.
 
-use jiff::Timestamp;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::clock;
 
 /// The clock beside the daemon.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// The machine's.
     #[default]
@@ -17,25 +19,51 @@ pub enum Clock {
         showed: Timestamp,
         /// And when.
         at: Instant,
+        /// How far it has been set ahead since.
+        hand: Hand,
     },
+}
+
+/// Sets a clock, as a machine's is set while programs run beside it. Clones lead to the same clock.
+#[derive(Clone, Debug, Default)]
+pub struct Hand(Arc<Mutex<SignedDuration>>);
+
+impl Hand {
+    /// Sets the clock: so far ahead of where it would be, had it never been set.
+    pub fn set(&self, ahead: SignedDuration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ahead;
+    }
+
+    /// How far ahead it is.
+    pub fn ahead(&self) -> SignedDuration {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Clock {
     /// One that shows `now` and goes as tokio's does.
     pub fn showing(now: Timestamp) -> Self {
-        Self::Tokio { showed: now, at: Instant::now() }
+        Self::set_by(Hand::default(), now)
+    }
+
+    /// The same, and `hand` sets it: for simulations of a machine whose clock steps.
+    pub fn set_by(hand: Hand, now: Timestamp) -> Self {
+        Self::Tokio { showed: now, at: Instant::now(), hand }
     }
 
     /// What it shows.
-    pub fn now(self) -> Timestamp {
+    pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),
-            Self::Tokio { showed, at } => clock::after(showed, at.elapsed()),
+            Self::Tokio { showed, at, hand } => {
+                let goes = clock::after(*showed, at.elapsed());
+                goes.checked_add(hand.ahead()).unwrap_or(goes)
+            }
         }
     }
 
-    /// When it will show `time`.
-    pub(super) fn instant(self, time: Timestamp) -> Instant {
+    /// When it will show `time`, unless it is set.
+    pub(super) fn instant(&self, time: Timestamp) -> Instant {
         Instant::now() + clock::age(self.now(), time)
     }
 }
@@ -53,5 +81,19 @@ mod tests {
         let later = clock::after(start, Duration::from_hours(1));
         tokio::time::sleep_until(clock.instant(later)).await;
         assert_eq!(clock.now(), later);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_can_be_set_while_somebody_reads_it() {
+        let start: Timestamp = "2026-11-23T08:00:00Z".parse().unwrap();
+        let hand = Hand::default();
+        let clock = Clock::set_by(hand.clone(), start);
+        let beside = clock.clone();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        for ahead in [30, -90, 0] {
+            hand.set(SignedDuration::from_secs(ahead));
+            let shown = start + SignedDuration::from_secs(5 + ahead);
+            assert_eq!([clock.now(), beside.now()], [shown; 2]);
+        }
     }
 }
