@@ -42,15 +42,12 @@ pub(super) async fn open(context: &mut Context) -> Result<Local, Failure> {
     if explicit.is_some() && !path.exists() {
         context.globals.config = Some(Path::new(NO_FILE).to_owned());
     }
-    let settings = load::load_config(context)?.settings;
+    let loaded = load::load_config(context)?;
+    load::known_profile(&loaded, context)?;
+    let settings = loaded.settings;
     let file = ConfigFile::open(&path)
         .map_err(|error: EditError| Failure::from_error(ExitStatus::USAGE, &error))?;
-    let options = ConnectOptions {
-        region: settings.aws.region.clone(),
-        profile: settings.aws.profile.clone(),
-        endpoint_url: settings.aws.endpoint_url.clone(),
-    };
-    let client = Client::connect(&options)
+    let client = Client::connect(&ConnectOptions::from(&settings.aws))
         .await
         .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
     Ok(Local { file, settings, client })

@@ -15,7 +15,11 @@ use crate::render::PlanView;
 
 /// Plans, from a saved look or a new one.
 pub(crate) async fn plan(args: PlanArgs, mut context: Context) -> Result<ExitStatus, Failure> {
-    let settings = Arc::new(load::load_config(&context)?.settings);
+    let loaded = load::load_config(&context)?;
+    if args.snapshot.is_none() {
+        load::known_profile(&loaded, &context)?;
+    }
+    let settings = Arc::new(loaded.settings);
     let snapshot = match &args.snapshot {
         Some(path) => read(path)?,
         None => look(&settings).await?,

@@ -46,9 +46,11 @@ mod with_aws {
 
     /// Runs rounds until stopped, or one.
     pub(crate) async fn run(args: RunArgs, context: Context) -> Result<ExitStatus, Failure> {
-        let config::Loaded { settings, entries, .. } = load::load_config(&context)?;
+        let loaded = load::load_config(&context)?;
+        load::key_name(&loaded.settings)?;
+        load::known_profile(&loaded, &context)?;
+        let config::Loaded { settings, entries, .. } = loaded;
         let settings = Arc::new(settings);
-        load::key_name(&settings)?;
         let stop = signals::listen()?;
         let hang_ups = if args.once { None } else { Some(signals::hang_ups(stop.clone())?) };
         let mut notifier = Notifier::default();

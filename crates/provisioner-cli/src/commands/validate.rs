@@ -7,7 +7,7 @@ mod aws;
 use std::fmt;
 use std::path::PathBuf;
 
-use provisioner::config::{ConfigError, Problem, Warning};
+use provisioner::config::{ConfigError, Loaded, Problem, Warning};
 use provisioner::ids::WorkerTypeName;
 use provisioner::money::UsdPerHour;
 use provisioner::settings::{Settings, WorkerType};
@@ -56,9 +56,9 @@ pub(super) async fn validate(
         Ok(loaded) => {
             let mut warnings = loaded.warnings.iter().map(Finding::warning).collect::<Vec<_>>();
             warnings.extend(doubts(&loaded.settings, &context));
-            let files = loaded.files_read;
             let worker_types = loaded.settings.worker_types.iter().map(Row::of).collect();
-            let mut failure = refusals(&loaded.settings);
+            let mut failure = refusals(&loaded, &context);
+            let files = loaded.files_read;
             let mut aws = None;
             if failure.is_none() && args.aws {
                 match ask_aws(loaded.settings).await {
@@ -78,10 +78,15 @@ pub(super) async fn validate(
 }
 
 /// What `run` refuses although every value is right.
-fn refusals(settings: &Settings) -> Option<Failure> {
+fn refusals(loaded: &Loaded, context: &Context) -> Option<Failure> {
+    let settings = &loaded.settings;
     let in_force = settings.aws.region.as_deref();
     let region = in_force.map_or(Ok(()), |region| load::same_region(settings, region));
-    [load::key_name(settings).err(), region.err()].into_iter().flatten().reduce(Failure::and)
+    let profile = load::known_profile(loaded, context);
+    [load::key_name(settings).err(), region.err(), profile.err()]
+        .into_iter()
+        .flatten()
+        .reduce(Failure::and)
 }
 
 /// What is allowed, and seldom meant.
