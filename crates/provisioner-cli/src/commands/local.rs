@@ -4,8 +4,7 @@ use std::path::Path;
 
 use provisioner::aws::{Client, ConnectOptions};
 use provisioner::config::edit::{ConfigFile, EditError};
-use provisioner::config::lookup;
-use provisioner::settings::Settings;
+use provisioner::config::{Loaded, lookup};
 
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
@@ -20,7 +19,7 @@ pub(super) struct Local {
     /// The file that is edited.
     pub(super) file: ConfigFile,
     /// What is in force.
-    pub(super) settings: Settings,
+    pub(super) loaded: Loaded,
     /// Not used yet.
     pub(super) client: Client,
 }
@@ -44,11 +43,10 @@ pub(super) async fn open(context: &mut Context) -> Result<Local, Failure> {
     }
     let loaded = load::load_config(context)?;
     load::known_profile(&loaded, context)?;
-    let settings = loaded.settings;
     let file = ConfigFile::open(&path)
         .map_err(|error: EditError| Failure::from_error(ExitStatus::USAGE, &error))?;
-    let client = Client::connect(&ConnectOptions::from(&settings.aws))
+    let client = Client::connect(&ConnectOptions::from(&loaded.settings.aws))
         .await
         .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
-    Ok(Local { file, settings, client })
+    Ok(Local { file, loaded, client })
 }
