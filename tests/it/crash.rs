@@ -236,6 +236,19 @@ fn a_lost_ledger_holds_launches_back() {
 }
 
 #[test]
+fn a_dry_run_may_assume_that_nothing_is_in_flight() {
+    let project = three_wanted();
+    fs::remove_dir_all(project.ledger_dir()).unwrap();
+    let dry = ["run", "--once", "--dry-run", "--assume-clean", "--output", "json"];
+    let planned = project.provisionerd(&dry).ok().json();
+    assert_eq!(planned["actions"][0]["kind"], "request");
+    assert_eq!(planned["actions"][0]["count"], 3);
+    assert!(!project.ledger_dir().exists(), "nothing is written");
+    assert!(project.account.calls_of("RequestSpotInstances").is_empty());
+    project.provisionerd(&dry[..3]).code(4);
+}
+
+#[test]
 fn a_lost_ledger_holds_no_longer_than_the_window() {
     let project = three_wanted();
     project.set("provisioner.visibility-window", "2s");

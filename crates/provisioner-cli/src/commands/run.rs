@@ -117,10 +117,10 @@ mod with_aws {
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         let Connection { client, key_name, .. } = connection;
         let settings = Arc::clone(settings);
+        let absent = if args.assume_clean { Absent::IsClean } else { Absent::IsLost };
         let opened = if args.dry_run {
-            Daemon::dry_run(settings, key_name, client, queue, &state_dir)
+            Daemon::dry_run(settings, key_name, client, queue, &state_dir, absent)
         } else {
-            let absent = if args.assume_clean { Absent::IsClean } else { Absent::IsLost };
             Daemon::open(settings, key_name, client, queue, &state_dir, absent)
         };
         opened.map_err(|error| connect::state_dir_failure(&error))
