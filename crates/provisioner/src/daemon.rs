@@ -123,18 +123,26 @@ impl<S: DemandSource> Daemon<S> {
         client: Client,
         source: S,
         state_dir: &StateDir,
-        ledger: Absent,
+        absent: Absent,
         Birth { clock, nonce }: Birth,
     ) -> Result<Self, StateDirError> {
         let locked = state_dir.lock()?;
         let read = locked.read_ledger(clock.now())?;
-        if let (LedgerState::Lost { why }, Absent::IsLost) = (&read, ledger) {
+        if let (LedgerState::Lost { why }, Absent::IsLost) = (&read, absent) {
             tracing::warn!(
                 "the in-flight ledger is lost ({why}); nothing is launched for {}",
                 clock::show(settings.provisioner.visibility_window)
             );
         }
-        let ledger = ledger.taken_for(read);
+        let was_held = matches!(&read, LedgerState::Known(it) if it.hold_until.is_some());
+        let ledger = absent.taken_for(read);
+        // A round that changes nothing writes nothing, and the next process would be held again.
+        if was_held
+            && let (LedgerFound::Known(ledger), Absent::IsClean) = (&ledger, absent)
+            && let Err(error) = locked.write_ledger(ledger)
+        {
+            tracing::warn!("the end of the hold is not kept: {}", chain(&error));
+        }
         let start = Start { ledger, memory: state_dir.read_memory().unwrap_or_default(), nonce };
         let secret = match &settings.server.workers {
             Some(_) => Some(locked.stop_secret()?),
@@ -202,6 +210,11 @@ impl<S: DemandSource> Daemon<S> {
             keeper: Keeper::default(),
             next,
         }
+    }
+
+    /// Until when nothing is launched because the ledger was lost; `None`: it was not, or long ago.
+    pub fn held_until(&self) -> Option<Timestamp> {
+        self.engine.ledger().hold_until.filter(|until| self.clock.now() < *until)
     }
 
     /// Returns what hands this daemon another configuration while it runs.

@@ -151,7 +151,16 @@ mod with_aws {
         if let Some(note) = plan.notes.iter().find(|note| note.kind == NoteKind::DemandUnknown) {
             return Err(Failure::failed(note.text.clone()));
         }
-        Ok(if incomplete || plan.notes.iter().any(|note| note.kind.withholds()) {
+        // Whoever asks by the exit code must hear of it before there is a demand to withhold.
+        let held = daemon.held_until();
+        let says_so = |kind| plan.notes.iter().any(|note| note.kind == kind);
+        if let Some(until) = held.filter(|_| !says_so(NoteKind::LedgerLost)) {
+            tracing::warn!(
+                "the in-flight ledger was lost: nothing is launched before {until} (`--assume-clean` \
+                 overrides)"
+            );
+        }
+        Ok(if incomplete || held.is_some() || plan.notes.iter().any(|note| note.kind.withholds()) {
             ExitStatus::PARTLY
         } else {
             ExitStatus::DONE
