@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::harness::{Account, Project, REGION};
 
 /// The programs of `project`, with its account's keys in the environment and a file with the profile
@@ -140,4 +142,32 @@ fn an_unknown_profile_is_refused_before_anything_is_called() {
     project.write_config(&before);
     assert_eq!(project.account.calls().len(), calls);
     assert!(project.world().has_key_pair(&project.key_name()));
+}
+
+#[test]
+fn the_region_of_a_profile_is_told_with_its_origin_and_without_credentials() {
+    let project = Project::new();
+    project.unset("aws.region");
+    let config =
+        project.write("config", "[default]\nregion = eu-west-3\n[profile b]\nregion = eu-west-1\n");
+    let told = |args: &[&str], environment: &[(&str, &str)]| {
+        let args: Vec<_> = ["config", "--output", "json"].iter().chain(args).copied().collect();
+        let mut command = project.command("provisionerd", &args);
+        for variable in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+            command.env_remove(variable);
+        }
+        command.env("AWS_CONFIG_FILE", &config).envs(environment.iter().copied());
+        let shown = Project::finish(&mut command).ok().json();
+        let values = shown["values"].as_array().unwrap();
+        let row = values.iter().find(|row| row["key"] == "aws.region").unwrap();
+        (row["value"].as_str().unwrap().to_owned(), row["origin"].clone())
+    };
+    let of = |profile: &str, line: usize| json!({ "kind": "aws-profile", "profile": profile, "path": config, "line": line });
+    assert_eq!(told(&["--profile", "b"], &[]), ("eu-west-1".to_owned(), of("b", 4)));
+    assert_eq!(told(&[], &[("AWS_PROFILE", "b")]), ("eu-west-1".to_owned(), of("b", 4)));
+    assert_eq!(told(&[], &[]), ("eu-west-3".to_owned(), of("default", 2)));
+    let variable = json!({ "kind": "environment", "variable": "AWS_REGION" });
+    let with = told(&["--profile", "b"], &[("AWS_REGION", "us-east-2")]);
+    assert_eq!(with, ("us-east-2".to_owned(), variable));
+    assert!(project.account.calls().is_empty());
 }

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use provisioner::config::{ConfigError, Loaded, Problem, Warning};
 use provisioner::ids::WorkerTypeName;
 use provisioner::money::UsdPerHour;
-use provisioner::settings::{Settings, WorkerType};
+use provisioner::settings::WorkerType;
 use serde::Serialize;
 
+use super::config;
 use crate::args::ValidateArgs;
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
@@ -43,7 +44,7 @@ impl fmt::Display for Asked {
 
 #[cfg(not(feature = "aws"))]
 #[expect(clippy::unused_async, reason = "with AWS it waits")]
-async fn ask_aws(_: Settings) -> Result<Asked, Failure> {
+async fn ask_aws(_: provisioner::settings::Settings) -> Result<Asked, Failure> {
     Err(super::needs_aws("`provisionerd validate --aws`"))
 }
 
@@ -55,7 +56,7 @@ pub(super) async fn validate(
     let (verdict, failure) = match load::load_quietly(&context) {
         Ok(loaded) => {
             let mut warnings = loaded.warnings.iter().map(Finding::warning).collect::<Vec<_>>();
-            warnings.extend(doubts(&loaded.settings, &context));
+            warnings.extend(doubts(&loaded, &context));
             let worker_types = loaded.settings.worker_types.iter().map(Row::of).collect();
             let mut failure = refusals(&loaded, &context);
             let files = loaded.files_read;
@@ -90,20 +91,18 @@ fn refusals(loaded: &Loaded, context: &Context) -> Option<Failure> {
 }
 
 /// What is allowed, and seldom meant.
-fn doubts(settings: &Settings, context: &Context) -> Vec<Finding> {
+fn doubts(loaded: &Loaded, context: &Context) -> Vec<Finding> {
     let mut doubts = Vec::new();
+    let settings = &loaded.settings;
     if settings.worker_types.is_empty() {
         doubts.push(Finding::new(
             "no worker type is configured: nothing will be requested",
             "add a section `[worker-types.NAME]`",
         ));
     }
-    let sdk_knows = ["AWS_REGION", "AWS_DEFAULT_REGION"]
-        .into_iter()
-        .any(|variable| context.environment.get(variable).is_some_and(|value| !value.is_empty()));
-    if settings.aws.region.is_none() && !sdk_knows {
+    if config::region(loaded, &context.environment).is_none() {
         doubts.push(Finding::new(
-            "no region is configured: the AWS SDK's own is used, if it has one",
+            "no region is configured: that of the instance is used, if it runs on one",
             "set `aws.region`, or let `setup-aws` save it",
         ));
     }
