@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use provisioner::config::{ConfigError, Loaded, Problem, Warning};
 use provisioner::ids::WorkerTypeName;
 use provisioner::money::UsdPerHour;
-use provisioner::settings::WorkerType;
+use provisioner::settings::{Limits, Settings, WorkerType};
 use serde::Serialize;
 
 use super::config;
@@ -44,7 +44,7 @@ impl fmt::Display for Asked {
 
 #[cfg(not(feature = "aws"))]
 #[expect(clippy::unused_async, reason = "with AWS it waits")]
-async fn ask_aws(_: provisioner::settings::Settings) -> Result<Asked, Failure> {
+async fn ask_aws(_: Settings) -> Result<Asked, Failure> {
     Err(super::needs_aws("`provisionerd validate --aws`"))
 }
 
@@ -106,7 +106,44 @@ fn doubts(loaded: &Loaded, context: &Context) -> Vec<Finding> {
             "set `aws.region`, or let `setup-aws` save it",
         ));
     }
+    doubts.extend(without_a_price(settings));
+    doubts.extend(minimum_over_the_limit(settings));
     doubts
+}
+
+/// Worker types of which a limit in dollars lets nothing be launched: what they may cost is not known.
+fn without_a_price(settings: &Settings) -> impl Iterator<Item = Finding> {
+    let Limits { max_instances: _, max_usd_per_hour, max_usd_per_day } = settings.limits;
+    let limit = [
+        ("limits.max-usd-per-hour", max_usd_per_hour.is_some()),
+        ("limits.max-usd-per-day", max_usd_per_day.is_some()),
+    ];
+    let limit = limit.into_iter().find_map(|(key, is_set)| is_set.then_some(key));
+    limit.into_iter().flat_map(|limit| {
+        let unpriced = settings.worker_types.iter().filter(|(_, it)| it.max_price.is_none());
+        unpriced.map(move |(name, _)| {
+            Finding::new(
+                &format!(
+                    "nothing will be launched for `{name}`: it has no max-price, and {limit} is set"
+                ),
+                &format!("set `worker-types.{name}.max-price`"),
+            )
+        })
+    })
+}
+
+fn minimum_over_the_limit(settings: &Settings) -> Option<Finding> {
+    let limit = settings.limits.max_instances?;
+    let minimums = settings.worker_types.values().map(|it| it.min_instances);
+    let minimum = minimums.fold(0, u64::saturating_add);
+    (minimum > limit).then(|| {
+        Finding::new(
+            &format!(
+                "min-instances of all worker types is {minimum} together, and limits.max-instances is {limit}"
+            ),
+            "raise `limits.max-instances`, or lower `min-instances`",
+        )
+    })
 }
 
 #[derive(Serialize)]
