@@ -151,6 +151,12 @@ fn missing_files() {
         .provisionerd(&["run", "--once", "--config", "absent.toml"])
         .code(2)
         .says(&["absent.toml"]);
+    // With a key-name to look for, too: what is not there cannot be where it is saved.
+    for more in [&[][..], &["--key-name", "mine", "--region", "us-west-2"]] {
+        let args = [&["--yes", "--config", "absent.toml"], more].concat();
+        project.cleanup_aws(&args).code(2).says(&["absent.toml: cannot be read"]);
+    }
+    assert!(project.account.calls().is_empty());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::exit::{ExitStatus, Failure};
 pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<ExitStatus, Failure> {
     use provisioner::cleanup::{self, Options, Outcome, Plan};
 
-    use super::local::{self, Local};
+    use super::local::{self, Local, Missing};
     use crate::confirm::Confirm;
     use crate::load;
 
@@ -23,7 +23,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
     let notices = context.notices;
 
     let look = async {
-        let Local { file, loaded, client } = local::open(&mut context).await?;
+        let Local { file, loaded, client } = local::open(&mut context, Missing::Refused).await?;
         let in_force = cleanup::in_force(&loaded);
         let saved = file.saved().map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         if let Some(other) = saved.key_name.filter(|it| Some(it) != in_force.key_name.as_ref()) {

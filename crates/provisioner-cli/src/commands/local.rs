@@ -24,8 +24,17 @@ pub(super) struct Local {
     pub(super) client: Client,
 }
 
+/// What it means that there is no file at the path given with `--config`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It is yet to be made.
+    Made,
+    /// The path is wrong.
+    Refused,
+}
+
 /// Loads the configuration, opens the local file and finds region and credentials.
-pub(super) async fn open(context: &mut Context) -> Result<Local, Failure> {
+pub(super) async fn open(context: &mut Context, missing: Missing) -> Result<Local, Failure> {
     let explicit = context.globals.config.clone();
     let path = lookup::local_file(explicit.as_deref(), &context.current_dir);
     if explicit.is_none()
@@ -38,7 +47,7 @@ pub(super) async fn open(context: &mut Context) -> Result<Local, Failure> {
         );
         return Err(Failure::usage(message).with_hint(warning.hint));
     }
-    if explicit.is_some() && !path.exists() {
+    if missing == Missing::Made && explicit.is_some() && !path.exists() {
         context.globals.config = Some(Path::new(NO_FILE).to_owned());
     }
     let loaded = load::load_config(context)?;
