@@ -233,6 +233,60 @@ fn retired_names_are_covered() {
 }
 
 #[test]
+fn a_key_name_in_the_environment_is_covered_like_one_in_the_file() {
+    let (project, others) = busy_project();
+    let key_name = project.key_name();
+    project.unset("provisioner.key-name");
+    let command = |args: &[&str]| {
+        let mut command = project.command("cleanup-aws", args);
+        command.env("PROVISIONER__PROVISIONER__KEY_NAME", &key_name);
+        command
+    };
+    Project::finish(&mut command(&[])).code(2).says(&["--yes"]);
+    Project::finish(command(&["--yes"]).envs(Account::new().env()))
+        .code(2)
+        .says(&[&project.account.number]);
+    Project::finish(&mut command(&["--yes", "--region", "eu-west-1"])).code(2).says(&["us-west-2"]);
+    assert!(project.world().has_key_pair(&key_name));
+
+    let done = Project::finish(&mut command(&["--yes"])).ok();
+    nothing_is_left(&project.account, &key_name);
+    others.are_untouched(&project.account);
+    done.prints(&["Still in PROVISIONER__PROVISIONER__KEY_NAME: provisioner.key-name"]);
+    assert!(project.value("aws.account-id").is_none(), "{}", project.config());
+    assert_eq!(project.files(), ["provisioner.toml"]);
+
+    // Another one than the file's: that one is no business of this run.
+    project.setup_aws(&[]).ok();
+    let (before, other) = (project.config(), project.key_name());
+    Project::finish(&mut command(&["--yes"])).ok().says(&[&other, "not the key-name in force"]);
+    assert_eq!(project.config(), before);
+    assert!(project.world().has_key_pair(&other));
+}
+
+#[test]
+fn a_key_name_in_another_file_is_covered_and_left_there() {
+    let project = Project::set_up();
+    let key_name = project.key_name();
+    project.queue.pending(&[("linux", 1)]);
+    project.round().ok();
+    let dir = project.xdg_config().join("provisioner");
+    std::fs::create_dir(&dir).unwrap();
+    let users = dir.join("provisioner.toml");
+    std::fs::rename(project.config_path(), &users).unwrap();
+    let text = std::fs::read_to_string(&users).unwrap();
+
+    let done = project.cleanup_aws(&["--yes", "--output", "json"]).ok().json();
+    nothing_is_left(&project.account, &key_name);
+    assert_eq!(done["removed_from"], json!(null));
+    assert_eq!(done["still_named"][0]["key"], "provisioner.key-name");
+    let place = done["still_named"][0]["place"].as_str().unwrap();
+    assert!(place.starts_with(users.to_str().unwrap()), "{place}");
+    assert_eq!(std::fs::read_to_string(&users).unwrap(), text);
+    assert!(!project.config_path().exists(), "no file is made");
+}
+
+#[test]
 fn somebodys_own_key_pair_is_kept() {
     let project = Project::with_key_pair_by_hand("mine");
     let machine = project.account.add_instances(&json!({ "key_name": "mine" })).remove(0);

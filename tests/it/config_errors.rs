@@ -151,6 +151,12 @@ fn missing_files() {
         .provisionerd(&["run", "--once", "--config", "absent.toml"])
         .code(2)
         .says(&["absent.toml"]);
+    // With a key-name to look for, too: what is not there cannot be where it is saved.
+    for more in [&[][..], &["--key-name", "mine", "--region", "us-west-2"]] {
+        let args = [&["--yes", "--config", "absent.toml"], more].concat();
+        project.cleanup_aws(&args).code(2).says(&["absent.toml: cannot be read"]);
+    }
+    assert!(project.account.calls().is_empty());
 }
 
 #[test]
@@ -172,6 +178,25 @@ fn a_good_configuration_is_called_good_offline() {
     let project = offline();
     project.provisionerd(&["validate"]).ok();
     assert!(project.account.calls().is_empty());
+}
+
+#[test]
+fn limits_that_let_nothing_be_launched_are_doubted() {
+    let project = offline();
+    let warnings = || {
+        let verdict = project.provisionerd(&["validate", "--output", "json"]).ok().json();
+        let warnings = verdict["warnings"].as_array().unwrap().iter();
+        warnings.map(|it| it["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    project.set("limits.max-usd-per-day", 5.0);
+    project.set("limits.max-instances", 3);
+    project.set("worker-types.linux.min-instances", 2);
+    assert_eq!(warnings(), Vec::<String>::new());
+    project.add_worker_type("other");
+    project.unset("worker-types.other.max-price");
+    let [price, minimum] = warnings().try_into().unwrap();
+    assert!(price.contains("`other`") && price.contains("limits.max-usd-per-day"), "{price}");
+    assert!(minimum.contains("is 4 together") && minimum.contains("is 3"), "{minimum}");
 }
 
 #[test]

@@ -236,6 +236,32 @@ fn a_lost_ledger_holds_launches_back() {
 }
 
 #[test]
+fn a_lost_ledger_is_told_without_a_task_too() {
+    let project = Project::set_up();
+    project.round().ok();
+    fs::remove_dir_all(project.ledger_dir()).unwrap();
+    project.provisionerd(&["run", "--once", "--dry-run"]).code(4).says(&["ledger was lost"]);
+    project.round().code(4).says(&["ledger is lost"]);
+    project.round().code(4).says(&["ledger was lost", "--assume-clean"]);
+    project.provisionerd(&["run", "--once", "--assume-clean"]).ok();
+    project.round().ok();
+    assert!(project.world().spot_requests.is_empty());
+}
+
+#[test]
+fn a_dry_run_may_assume_that_nothing_is_in_flight() {
+    let project = three_wanted();
+    fs::remove_dir_all(project.ledger_dir()).unwrap();
+    let dry = ["run", "--once", "--dry-run", "--assume-clean", "--output", "json"];
+    let planned = project.provisionerd(&dry).ok().json();
+    assert_eq!(planned["actions"][0]["kind"], "request");
+    assert_eq!(planned["actions"][0]["count"], 3);
+    assert!(!project.ledger_dir().exists(), "nothing is written");
+    assert!(project.account.calls_of("RequestSpotInstances").is_empty());
+    project.provisionerd(&dry[..3]).code(4);
+}
+
+#[test]
 fn a_lost_ledger_holds_no_longer_than_the_window() {
     let project = three_wanted();
     project.set("provisioner.visibility-window", "2s");

@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod aws_profiles;
 mod cleanup;
 mod config_errors;
 mod conformance;

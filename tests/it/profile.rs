@@ -437,3 +437,20 @@ fn the_spot_role_is_made_once() {
     assert_eq!(third["warnings"], json!([]));
     assert_eq!(project.account.calls_of("CreateServiceLinkedRole").len(), 2);
 }
+
+#[test]
+fn a_stand_in_may_say_otherwise_that_the_spot_role_is_there() {
+    let project = Project::new();
+    let not_found = json!({
+        "action": "GetRole", "code": "NoSuchEntity", "status": 404, "times": null,
+        "message": "Role AWSServiceRoleForEC2Spot not found",
+    });
+    let taken = json!({
+        "action": "CreateServiceLinkedRole", "code": "EntityAlreadyExists", "status": 409,
+        "message": "Role with name AWSServiceRoleForspot.amazonaws.com already exists.", "times": null,
+    });
+    project.account.fault(&not_found);
+    project.account.fault(&taken);
+    let report = project.setup_aws(&["--output", "json"]).ok().json();
+    assert_eq!((&report["spot_role"], &report["warnings"]), (&json!("exists"), &json!([])));
+}

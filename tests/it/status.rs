@@ -102,6 +102,18 @@ fn tasks_machines_and_what_they_cost() {
 }
 
 #[test]
+fn a_machine_that_its_request_alone_knows_for_spot_has_a_price() {
+    let project = two_boot();
+    project.account.rules(&json!({ "anonymous_requests": true }));
+    let status = direct(&project);
+    assert_eq!(status["worker_types"][0]["usd_per_hour"], 0.02, "{status}");
+    assert_eq!(
+        (&status["usd_per_hour"], &status["unknown_price_machines"]),
+        (&0.02.into(), &0.into())
+    );
+}
+
+#[test]
 fn nothing_is_wider_than_a_terminal() {
     let project = Project::set_up();
     let names = ["gecko-t-linux-large", "gecko-3-b-linux", "mobile-1-decision"];

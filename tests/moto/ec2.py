@@ -7,6 +7,7 @@ safe. `install()` puts all of them in place. What AWS does is said where it is d
 from __future__ import annotations
 
 import base64
+import copy
 import functools
 import re
 from collections.abc import Callable, Iterable
@@ -301,6 +302,10 @@ def describe_instances(self: InstanceResponse) -> ActionResult:
     reservations = []
     for reservation in list(backend.reservations.values()):
         if members := [i for i in reservation.instances if i.id in wanted]:
+            if world.rules.anonymous_requests:
+                members = [copy.copy(i) for i in members]
+                for member in members:
+                    member.spot_instance_request_id = None
             part = Reservation(reservation.id, reservation.owner_id)
             part.groups, part.instances = reservation.groups, members
             reservations.append(part)

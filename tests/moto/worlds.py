@@ -89,6 +89,8 @@ class Rules:
     shutting_down_looks: int = 0
     # So many looks do not see a new instance or request at all.
     lag_looks: int = 0
+    # Instances do not name the spot requests they came from; those name them.
+    anonymous_requests: bool = False
     # The next n cancels find that the request was fulfilled just before.
     fulfil_on_cancel: int = 0
     # EC2 does not know any instance profile yet.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on panics")]
 
+mod colour;
 mod demo;
 mod simulate;
 

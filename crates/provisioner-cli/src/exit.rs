@@ -19,7 +19,8 @@ impl ExitStatus {
     pub const USAGE: Self = Self(2);
     /// `plan --exit-code` found actions.
     pub const ACTIONS: Self = Self(3);
-    /// Partly done. `cleanup-aws` left something; `run --once` had failed or withheld actions.
+    /// Partly done. `cleanup-aws` left something; `run --once` had failed or withheld actions, or holds
+    /// launches back after a lost ledger.
     pub const PARTLY: Self = Self(4);
     /// The second interrupt.
     pub const INTERRUPTED: Self = Self(130);
@@ -47,7 +48,7 @@ impl ExitStatus {
         (
             Self::PARTLY,
             "partly done: `cleanup-aws` left something, or `provisionerd run --once` had actions \
-             that failed or were withheld",
+             that failed or were withheld, or launches nothing yet because the ledger was lost",
         ),
         (Self::INTERRUPTED, "ended at once by the second SIGINT or SIGTERM"),
     ];

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use provisioner::config::{self, ConfigError, Loaded, Override, Sources, Warning};
+use provisioner::config::{self, ConfigError, Loaded, Origin, Override, Sources, Warning};
 use provisioner::ids::KeyName;
 use provisioner::settings::Settings;
+use provisioner::shared_config::SharedConfig;
 
 use crate::args::GlobalArgs;
 use crate::context::Context;
@@ -78,6 +79,17 @@ pub(crate) fn failure(error: &ConfigError) -> Failure {
         })
         .reduce(Failure::and)
         .unwrap_or_else(|| Failure::usage("the configuration cannot be used"))
+}
+
+/// Refuses an AWS profile that was named and is not there. One that only `AWS_PROFILE` names is the
+/// SDK's own matter.
+pub(crate) fn known_profile(loaded: &Loaded, context: &Context) -> Result<(), Failure> {
+    let Some(profile) = &loaded.settings.aws.profile else { return Ok(()) };
+    SharedConfig::read(&context.environment).check(profile).map_err(|error| {
+        let named = loaded.entries.iter().find(|entry| entry.key == "aws.profile");
+        let origin = named.map_or(&Origin::Default, |entry| &entry.origin);
+        Failure::usage(format!("{origin}: `aws.profile`: {error}")).with_hint(error.hint())
+    })
 }
 
 /// Returns the key-name, without which nothing in AWS is ours.

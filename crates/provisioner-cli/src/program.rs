@@ -1,12 +1,13 @@
 //! From arguments to an exit code: the same for every program.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 
-use crate::args::{CONFIG_VARIABLE, GlobalArgs};
+use crate::args::{CONFIG_VARIABLE, Colour, GlobalArgs};
 use crate::context::{self, Context};
 use crate::exit::{ExitStatus, Failure};
 use crate::output::{self, Notices, Output};
@@ -23,7 +24,7 @@ where
     A: Parser + AsRef<GlobalArgs>,
     F: AsyncFnOnce(A, Context) -> Result<ExitStatus, Failure>,
 {
-    let args = match A::try_parse() {
+    let args = match parse::<A>(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(args) => args,
         Err(error) => {
             // Help and version go to stdout, which may be closed.
@@ -48,6 +49,13 @@ where
             failure.status().into()
         }
     }
+}
+
+/// As `try_parse` does, but in the colours that were asked for.
+fn parse<A: Parser>(arguments: &[OsString]) -> Result<A, clap::Error> {
+    let command = || A::command().color(Colour::asked_for(arguments).into());
+    let mut matches = command().try_get_matches_from(arguments)?;
+    A::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command()))
 }
 
 fn start<A, F>(

@@ -26,16 +26,16 @@ pub(crate) enum Role {
 }
 
 impl Paint {
-    /// Decides for one stream. `no_color` is the environment variable (<https://no-color.org>): set and
-    /// not empty, it wins over `--color`.
+    /// Decides for one stream. `no_color` is the environment variable: set and not empty, it stands for
+    /// `never` where the command line says nothing else (<https://no-color.org>).
     pub(crate) fn decide(choice: Colour, no_color: Option<&OsStr>, is_terminal: bool) -> Self {
         let refused = no_color.is_some_and(|value| !value.is_empty());
-        let wanted = match choice {
-            Colour::Auto => is_terminal,
+        let coloured = match choice {
+            Colour::Auto => is_terminal && !refused,
             Colour::Always => true,
             Colour::Never => false,
         };
-        if wanted && !refused { Self::Coloured } else { Self::Plain }
+        if coloured { Self::Coloured } else { Self::Plain }
     }
 
     /// Colours `text` for its role.
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_color_wins() {
+    fn no_color_wins_where_the_command_line_says_nothing() {
         let decide = |choice, no_color: Option<&str>, is_terminal| {
             Paint::decide(choice, no_color.map(OsStr::new), is_terminal) == Paint::Coloured
         };
@@ -71,7 +71,8 @@ mod tests {
         assert!(!decide(Colour::Auto, None, false));
         assert!(decide(Colour::Always, None, false));
         assert!(!decide(Colour::Never, None, true));
-        assert!(!decide(Colour::Always, Some("1"), true));
+        assert!(!decide(Colour::Auto, Some("1"), true));
+        assert!(decide(Colour::Always, Some("1"), false));
         assert!(decide(Colour::Auto, Some(""), true));
     }
 }

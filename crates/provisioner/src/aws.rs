@@ -7,6 +7,7 @@ mod attempts;
 mod bulk;
 mod client;
 mod convert;
+mod credentials;
 mod dry_run;
 mod error;
 mod execute;
@@ -28,7 +29,7 @@ mod time;
 mod whole;
 
 pub use attempts::{AttemptCounts, Attempts};
-pub use client::{Client, ConnectOptions, NoRegion};
+pub use client::{Client, ConnectError, ConnectOptions, NoRegion};
 pub use error::Error;
 pub use execute::Call;
 pub(crate) use iam::{Ensured, FoundPolicy, FoundWorkerProfile, PAUSES as IAM_PAUSES};

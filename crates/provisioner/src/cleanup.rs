@@ -23,8 +23,8 @@ pub use error::CleanupError;
 pub use inventory::{Inventory, Item};
 pub use plan::Plan;
 pub use remove::execute;
-pub use report::{Left, Outcome, Report, TargetReport};
-pub use target::{Named, Target, targets};
+pub use report::{Left, Outcome, Report, StillNamed, TargetReport};
+pub use target::{Named, Target, in_force, targets};
 pub use worker_profile::WorkerProfile;
 
 /// How to clean up.

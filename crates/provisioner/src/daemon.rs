@@ -26,6 +26,7 @@ use crate::aws::{self, Call, Client};
 use crate::clock;
 use crate::engine::{Desk, Effect, Engine, LedgerFound, Outcome, Plan, Report, Start};
 use crate::ids::KeyName;
+use crate::ledger::Ledger;
 use crate::settings::Settings;
 use crate::snapshot::{self, Snapshot};
 use crate::source::DemandSource;
@@ -122,27 +123,27 @@ impl<S: DemandSource> Daemon<S> {
         client: Client,
         source: S,
         state_dir: &StateDir,
-        ledger: Absent,
+        absent: Absent,
         Birth { clock, nonce }: Birth,
     ) -> Result<Self, StateDirError> {
         let locked = state_dir.lock()?;
-        let found = match (locked.read_ledger(clock.now())?, ledger) {
-            (LedgerState::Known(ledger), Absent::IsLost) => LedgerFound::Known(ledger),
-            (LedgerState::Known(mut ledger), Absent::IsClean) => {
-                ledger.hold_until = None;
-                LedgerFound::Known(ledger)
-            }
-            (LedgerState::Lost { why }, Absent::IsLost) => {
-                tracing::warn!(
-                    "the in-flight ledger is lost ({why}); nothing is launched for {}",
-                    clock::show(settings.provisioner.visibility_window)
-                );
-                LedgerFound::Lost
-            }
-            (LedgerState::Lost { .. }, Absent::IsClean) => LedgerFound::AssumedClean,
-        };
-        let start =
-            Start { ledger: found, memory: state_dir.read_memory().unwrap_or_default(), nonce };
+        let read = locked.read_ledger(clock.now())?;
+        if let (LedgerState::Lost { why }, Absent::IsLost) = (&read, absent) {
+            tracing::warn!(
+                "the in-flight ledger is lost ({why}); nothing is launched for {}",
+                clock::show(settings.provisioner.visibility_window)
+            );
+        }
+        let was_held = matches!(&read, LedgerState::Known(it) if it.hold_until.is_some());
+        let ledger = absent.taken_for(read);
+        // A round that changes nothing writes nothing, and the next process would be held again.
+        if was_held
+            && let (LedgerFound::Known(ledger), Absent::IsClean) = (&ledger, absent)
+            && let Err(error) = locked.write_ledger(ledger)
+        {
+            tracing::warn!("the end of the hold is not kept: {}", chain(&error));
+        }
+        let start = Start { ledger, memory: state_dir.read_memory().unwrap_or_default(), nonce };
         let secret = match &settings.server.workers {
             Some(_) => Some(locked.stop_secret()?),
             None => None,
@@ -168,8 +169,9 @@ impl<S: DemandSource> Daemon<S> {
         client: Client,
         source: S,
         state_dir: &StateDir,
+        ledger: Absent,
     ) -> Result<Self, StateDirError> {
-        let start = (peek(state_dir)?, Clock::System);
+        let start = (peek(state_dir, ledger)?, Clock::System);
         let record = Record::default();
         Ok(Self::new(settings, key_name, client, source, start, State::DryRun, record))
     }
@@ -208,6 +210,11 @@ impl<S: DemandSource> Daemon<S> {
             keeper: Keeper::default(),
             next,
         }
+    }
+
+    /// Until when nothing is launched because the ledger was lost; `None`: it was not, or long ago.
+    pub fn held_until(&self) -> Option<Timestamp> {
+        self.engine.ledger().hold_until.filter(|until| self.clock.now() < *until)
     }
 
     /// Returns what hands this daemon another configuration while it runs.
@@ -461,6 +468,19 @@ pub enum Absent {
     IsClean,
 }
 
+impl Absent {
+    fn taken_for(self, read: LedgerState) -> LedgerFound {
+        match (read, self) {
+            (LedgerState::Known(ledger), Self::IsLost) => LedgerFound::Known(ledger),
+            (LedgerState::Known(ledger), Self::IsClean) => {
+                LedgerFound::Known(Ledger { hold_until: None, ..ledger })
+            }
+            (LedgerState::Lost { .. }, Self::IsLost) => LedgerFound::Lost,
+            (LedgerState::Lost { .. }, Self::IsClean) => LedgerFound::AssumedClean,
+        }
+    }
+}
+
 /// Waits for `pause`, or until woken or reloaded, but not before `earliest`. Returns what it was; `None`:
 /// stop.
 async fn wait(
@@ -485,11 +505,8 @@ async fn wait(
 }
 
 /// What an engine starts from that only looks.
-fn peek(state_dir: &StateDir) -> Result<Start, StateDirError> {
-    let ledger = match state_dir.peek_ledger()? {
-        LedgerState::Known(ledger) => LedgerFound::Known(ledger),
-        LedgerState::Lost { .. } => LedgerFound::Lost,
-    };
+fn peek(state_dir: &StateDir, ledger: Absent) -> Result<Start, StateDirError> {
+    let ledger = ledger.taken_for(state_dir.peek_ledger()?);
     Ok(Start { ledger, memory: state_dir.read_memory().unwrap_or_default(), nonce: nonce() })
 }
 

@@ -84,6 +84,7 @@ pub mod refusal;
 pub mod settings;
 #[cfg(feature = "aws")]
 pub mod setup;
+pub mod shared_config;
 pub mod snapshot;
 pub mod source;
 pub mod state_dir;

@@ -10,10 +10,10 @@ use super::GlobalArgs;
 
 /// Cancels, terminates and deletes everything tied to the key-name, and verifies that it is gone.
 ///
-/// It covers the key-name in the configuration, those it retired, and those named with `--key-name`, and
-/// lists what it will remove before it asks. It waits until two looks in a row find nothing, and only
-/// then deletes the key pair and what `setup-aws` made in IAM, and takes the key-name out of the file. Stop
-/// `provisionerd` first.
+/// It covers the key-name in force, from whatever file or variable, those that are retired, and those named
+/// with `--key-name`, and lists what it will remove before it asks. It waits until two looks in a row find
+/// nothing, and only then deletes the key pair and what `setup-aws` made in IAM, and takes the key-name out
+/// of the local file; where else it stands is said. Stop `provisionerd` first.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "cleanup-aws", version)]
 #[command(after_help = "\

@@ -1,8 +1,9 @@
 //! What all three programs take.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args, ColorChoice, ValueEnum};
 
 const AWS: &str = "AWS";
 const OUTPUT: &str = "Output";
@@ -54,7 +55,7 @@ pub struct GlobalArgs {
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
     pub quiet: u8,
 
-    /// Colour text; a set `NO_COLOR` wins over this
+    /// Colour text; `always` wins over a set `NO_COLOR`
     #[arg(long, global = true, value_name = "WHEN", help_heading = OUTPUT)]
     #[arg(value_enum, default_value_t)]
     pub color: Colour,
@@ -92,4 +93,34 @@ pub enum Colour {
     Always,
     /// Nowhere.
     Never,
+}
+
+impl Colour {
+    /// What `--color` says among arguments that are not understood yet: help and usage errors are
+    /// printed before anything is.
+    pub(crate) fn asked_for(arguments: &[OsString]) -> Self {
+        let words = arguments.iter().map(|word| word.to_str().unwrap_or_default());
+        let mut words = words.take_while(|word| *word != "--");
+        while let Some(word) = words.next() {
+            let value = match word.strip_prefix("--color") {
+                Some("") => words.next(),
+                Some(rest) => rest.strip_prefix('='),
+                None => continue,
+            };
+            if let Some(Ok(colour)) = value.map(|value| Self::from_str(value, false)) {
+                return colour;
+            }
+        }
+        Self::Auto
+    }
+}
+
+impl From<Colour> for ColorChoice {
+    fn from(colour: Colour) -> Self {
+        match colour {
+            Colour::Auto => Self::Auto,
+            Colour::Always => Self::Always,
+            Colour::Never => Self::Never,
+        }
+    }
 }

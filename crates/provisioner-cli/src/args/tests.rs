@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -204,4 +205,23 @@ fn usage_errors_end_with_2_and_help_with_0() {
     let version = error::<CleanupAws>(&["cleanup-aws", "-V"]);
     assert_eq!(version.kind(), ErrorKind::DisplayVersion);
     assert_eq!(version.to_string(), format!("cleanup-aws {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_colour_is_known_before_the_arguments_are_understood() {
+    let asked = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+        Colour::asked_for(&words)
+    };
+    for (line, colour) in [
+        ("provisionerd --help", Colour::Auto),
+        ("provisionerd --color never --help", Colour::Never),
+        ("provisionerd run --bad --color=always", Colour::Always),
+        ("provisionerd --color", Colour::Auto),
+        ("provisionerd --color blue", Colour::Auto),
+        ("provisionerd --colour=never", Colour::Auto),
+        ("provisionerd -- --color=never", Colour::Auto),
+    ] {
+        assert_eq!(asked(line), colour, "{line}");
+    }
 }

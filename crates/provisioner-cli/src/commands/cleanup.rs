@@ -9,8 +9,9 @@ use crate::exit::{ExitStatus, Failure};
 pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<ExitStatus, Failure> {
     use provisioner::cleanup::{self, Options, Outcome, Plan};
 
-    use super::local::{self, Local};
+    use super::local::{self, Local, Missing};
     use crate::confirm::Confirm;
+    use crate::load;
 
     let CleanupAws { globals: _, key_names, yes, dry_run, timeout } = args;
     let confirm = if yes { Confirm::AssumeYes } else { Confirm::Prompt };
@@ -19,13 +20,22 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
     }
     let interrupted = crate::signals::listen()?;
     let untouched = || Failure::failed("interrupted; nothing was touched");
+    let notices = context.notices;
 
     let look = async {
-        let Local { file, settings, client } = local::open(&mut context).await?;
+        let Local { file, loaded, client } = local::open(&mut context, Missing::Refused).await?;
+        let in_force = cleanup::in_force(&loaded);
         let saved = file.saved().map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
-        let targets = cleanup::targets(&saved, &key_names, client.region()).map_err(failure)?;
+        if let Some(other) = saved.key_name.filter(|it| Some(it) != in_force.key_name.as_ref()) {
+            let path = file.path().display();
+            notices.warning(
+                format!("`{other}` in {path} is not the key-name in force, and is not covered"),
+                &format!("`--key-name {other}` covers it, too"),
+            );
+        }
+        let targets = cleanup::targets(&in_force, &key_names, client.region()).map_err(failure)?;
         let plan = Plan::survey(&client, targets).await.map_err(failure)?;
-        Ok::<_, Failure>((file, settings, client, plan))
+        Ok::<_, Failure>((file, loaded.settings, client, plan))
     };
     let (file, settings, client, plan) = tokio::select! {
         () = interrupted.cancelled() => return Err(untouched()),
@@ -36,7 +46,6 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
         return Ok(ExitStatus::DONE);
     }
 
-    let notices = context.notices;
     if confirm == Confirm::Prompt && !plan.is_empty() {
         let listing = plan.to_string();
         let asked =
@@ -57,7 +66,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
     let state_dir = settings.provisioner.state_dir;
     let options = Options { yes, timeout, state_dir, ..Options::default() };
     let mut progress = |line: &str| notices.progress(line);
-    let report = tokio::select! {
+    let mut report = tokio::select! {
         () = interrupted.cancelled() => {
             return Err(Failure::partly("interrupted; the configuration is unchanged")
                 .with_hint("run `cleanup-aws` again: it goes on where it was"));
@@ -66,6 +75,9 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
             report.map_err(failure)?
         }
     };
+    if let Ok(loaded) = load::load_quietly(&context) {
+        report.look_into(&loaded);
+    }
     context.output.print(&report)?;
     match report.outcome {
         Outcome::Done => Ok(ExitStatus::DONE),

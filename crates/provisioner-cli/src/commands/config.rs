@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use provisioner::config::{Entry, Kind, Origin, duration};
+use provisioner::config::{Entry, Kind, Loaded, Origin, duration};
+use provisioner::shared_config::{DEFAULT_PROFILE, ProfileRegion, SharedConfig};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,7 +25,8 @@ const SDK_VARIABLES: [(&str, &[&str]); 3] = [
 /// Prints the effective configuration.
 pub(super) fn config(mut context: Context) -> Result<ExitStatus, Failure> {
     let loaded = load::load_config(&context)?;
-    let values = loaded.entries.iter().map(|entry| row(entry, &context.environment)).collect();
+    let sdk = Sdk::new(&loaded, &context.environment);
+    let values = loaded.entries.iter().map(|entry| row(entry, &sdk)).collect();
     context.output.report(&Effective { files: loaded.files_read, values })?;
     Ok(ExitStatus::DONE)
 }
@@ -61,15 +63,20 @@ enum From {
     CommandLine {
         flag: String,
     },
+    /// AWS's shared configuration files.
+    AwsProfile {
+        profile: String,
+        path: PathBuf,
+        line: usize,
+    },
     Default,
 }
 
-fn row(entry: &Entry, environment: &BTreeMap<String, String>) -> Row {
+fn row(entry: &Entry, sdk: &Sdk<'_>) -> Row {
     let Entry { key, kind, value, origin } = entry;
     if value.is_null()
-        && let Some((variable, value)) = from_sdk(key, environment)
+        && let Some((value, origin)) = sdk.value(key)
     {
-        let origin = From::Environment { variable: variable.to_owned() };
         return Row { key: key.clone(), value: value.into(), seconds: None, origin };
     }
     let origin = match origin {
@@ -83,7 +90,41 @@ fn row(entry: &Entry, environment: &BTreeMap<String, String>) -> Row {
     Row { key: key.clone(), value: value.clone(), seconds: seconds(kind, value), origin }
 }
 
-pub(super) fn from_sdk<'a>(
+/// What the AWS SDK knows by itself, as far as that can be told without asking anybody.
+struct Sdk<'a> {
+    environment: &'a BTreeMap<String, String>,
+    /// That of the profile in force, with the profile's name.
+    region: Option<(String, ProfileRegion)>,
+}
+
+impl<'a> Sdk<'a> {
+    fn new(loaded: &Loaded, environment: &'a BTreeMap<String, String>) -> Self {
+        let named = loaded.settings.aws.profile.as_deref();
+        let profile = named
+            .or_else(|| variable("aws.profile", environment).map(|(_, profile)| profile))
+            .unwrap_or(DEFAULT_PROFILE);
+        let region = SharedConfig::read(environment).region(profile);
+        Self { environment, region: region.map(|region| (profile.to_owned(), region)) }
+    }
+
+    fn value(&self, key: &str) -> Option<(String, From)> {
+        if let Some((variable, value)) = variable(key, self.environment) {
+            return Some((value.to_owned(), From::Environment { variable: variable.to_owned() }));
+        }
+        let (profile, found) = self.region.clone().filter(|_| key == "aws.region")?;
+        let ProfileRegion { region, file, line } = found;
+        Some((region, From::AwsProfile { profile, path: file, line }))
+    }
+}
+
+/// The region in force, if that can be told without asking anybody: the metadata of the instance may
+/// still say it.
+pub(super) fn region(loaded: &Loaded, environment: &BTreeMap<String, String>) -> Option<String> {
+    let configured = loaded.settings.aws.region.clone();
+    configured.or_else(|| Some(Sdk::new(loaded, environment).value("aws.region")?.0))
+}
+
+fn variable<'a>(
     key: &str,
     environment: &'a BTreeMap<String, String>,
 ) -> Option<(&'static str, &'a str)> {
@@ -123,6 +164,9 @@ impl fmt::Display for From {
             Self::File { path, line: None } => write!(f, "{}", path.display()),
             Self::Environment { variable } => f.write_str(variable),
             Self::CommandLine { flag } => f.write_str(flag),
+            Self::AwsProfile { profile, path, line } => {
+                write!(f, "AWS profile `{profile}` in {}:{line}", path.display())
+            }
             Self::Default => f.write_str("default"),
         }
     }
@@ -156,7 +200,8 @@ mod tests {
             entry("provisioner.interval", Kind::Duration, json!("1m"), file),
             entry("worker-types.linux.tags.timeout", Kind::Text, json!("1m"), Origin::Default),
         ];
-        let values = entries.iter().map(|entry| row(entry, &environment)).collect();
+        let sdk = Sdk { environment: &environment, region: None };
+        let values = entries.iter().map(|entry| row(entry, &sdk)).collect();
         let report = Effective { files: vec!["provisioner.toml".into()], values };
         assert_eq!(
             printed(OutputFormat::Text, &report),
@@ -180,5 +225,30 @@ mod tests {
         );
         assert_eq!(json["values"][4]["seconds"], Value::Null);
         assert_eq!(json["values"][2]["origin"]["variable"], "AWS_REGION");
+    }
+
+    #[test]
+    fn a_region_of_the_aws_profile_is_told_with_its_file() {
+        let found = ProfileRegion {
+            region: "eu-west-1".to_owned(),
+            file: "/home/me/.aws/config".into(),
+            line: 2,
+        };
+        let told = |environment: &[(&str, &str)]| {
+            let pairs = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            let environment = pairs.collect();
+            let region = Some(("b".to_owned(), found.clone()));
+            let sdk = Sdk { environment: &environment, region };
+            let of = |key| row(&entry(key, Kind::Text, Value::Null, Origin::Default), &sdk);
+            assert_eq!(of("aws.account-id").value, Value::Null);
+            let Row { value, origin, .. } = of("aws.region");
+            (value, origin.to_string(), serde_json::to_value(origin).unwrap())
+        };
+        let (value, origin, json) = told(&[]);
+        assert_eq!(value, "eu-west-1");
+        assert_eq!(origin, "AWS profile `b` in /home/me/.aws/config:2");
+        assert_eq!((&json["kind"], &json["profile"]), (&json!("aws-profile"), &json!("b")));
+        let (value, origin, _) = told(&[("AWS_DEFAULT_REGION", "us-west-2")]);
+        assert_eq!((value, origin), (json!("us-west-2"), "AWS_DEFAULT_REGION".to_owned()));
     }
 }

@@ -24,10 +24,9 @@ pub(super) fn iam_policy(
     only_with(*program, PolicyFor::Setup, &for_setup)?;
     only_with(*program, PolicyFor::Cleanup, &for_cleanup)?;
 
-    let settings = load::load_config(&context)?.settings;
-    let configured = settings.aws.region.as_deref();
-    let environment = config::from_sdk("aws.region", &context.environment);
-    let region = configured.or(environment.map(|(_, region)| region));
+    let loaded = load::load_config(&context)?;
+    let region = config::region(&loaded, &context.environment);
+    let (settings, region) = (loaded.settings, region.as_deref());
     if let Some(region) = region {
         load::same_region(&settings, region)?;
     }

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use provisioner::aws::{Client, ConnectOptions};
 use provisioner::config::edit::{ConfigFile, EditError};
-use provisioner::config::lookup;
-use provisioner::settings::Settings;
+use provisioner::config::{Loaded, lookup};
 
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
@@ -20,13 +19,22 @@ pub(super) struct Local {
     /// The file that is edited.
     pub(super) file: ConfigFile,
     /// What is in force.
-    pub(super) settings: Settings,
+    pub(super) loaded: Loaded,
     /// Not used yet.
     pub(super) client: Client,
 }
 
+/// What it means that there is no file at the path given with `--config`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It is yet to be made.
+    Made,
+    /// The path is wrong.
+    Refused,
+}
+
 /// Loads the configuration, opens the local file and finds region and credentials.
-pub(super) async fn open(context: &mut Context) -> Result<Local, Failure> {
+pub(super) async fn open(context: &mut Context, missing: Missing) -> Result<Local, Failure> {
     let explicit = context.globals.config.clone();
     let path = lookup::local_file(explicit.as_deref(), &context.current_dir);
     if explicit.is_none()
@@ -39,19 +47,15 @@ pub(super) async fn open(context: &mut Context) -> Result<Local, Failure> {
         );
         return Err(Failure::usage(message).with_hint(warning.hint));
     }
-    if explicit.is_some() && !path.exists() {
+    if missing == Missing::Made && explicit.is_some() && !path.exists() {
         context.globals.config = Some(Path::new(NO_FILE).to_owned());
     }
-    let settings = load::load_config(context)?.settings;
+    let loaded = load::load_config(context)?;
+    load::known_profile(&loaded, context)?;
     let file = ConfigFile::open(&path)
         .map_err(|error: EditError| Failure::from_error(ExitStatus::USAGE, &error))?;
-    let options = ConnectOptions {
-        region: settings.aws.region.clone(),
-        profile: settings.aws.profile.clone(),
-        endpoint_url: settings.aws.endpoint_url.clone(),
-    };
-    let client = Client::connect(&options)
+    let client = Client::connect(&ConnectOptions::from(&loaded.settings.aws))
         .await
         .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
-    Ok(Local { file, settings, client })
+    Ok(Local { file, loaded, client })
 }

@@ -15,7 +15,11 @@ use crate::render::PlanView;
 
 /// Plans, from a saved look or a new one.
 pub(crate) async fn plan(args: PlanArgs, mut context: Context) -> Result<ExitStatus, Failure> {
-    let settings = Arc::new(load::load_config(&context)?.settings);
+    let loaded = load::load_config(&context)?;
+    if args.snapshot.is_none() {
+        load::known_profile(&loaded, &context)?;
+    }
+    let settings = Arc::new(loaded.settings);
     let snapshot = match &args.snapshot {
         Some(path) => read(path)?,
         None => look(&settings).await?,
@@ -35,7 +39,7 @@ pub(crate) async fn plan(args: PlanArgs, mut context: Context) -> Result<ExitSta
 
 #[cfg(feature = "aws")]
 async fn look(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
-    use provisioner::daemon::Daemon;
+    use provisioner::daemon::{Absent, Daemon};
     use provisioner::queue::HttpQueue;
 
     let connection = crate::connect::connect(settings).await?;
@@ -43,7 +47,8 @@ async fn look(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
     let queue =
         HttpQueue::new(settings).map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
     let crate::connect::Connection { client, key_name, .. } = connection;
-    let mut daemon = Daemon::dry_run(Arc::clone(settings), key_name, client, queue, &state_dir)
+    let settings = Arc::clone(settings);
+    let mut daemon = Daemon::dry_run(settings, key_name, client, queue, &state_dir, Absent::IsLost)
         .map_err(|error| crate::connect::state_dir_failure(&error))?;
     daemon.snapshot().await.map_err(|error| {
         Failure::from_error(ExitStatus::FAILED, &error).with_hint(error.hint().unwrap_or_default())

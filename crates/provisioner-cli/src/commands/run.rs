@@ -46,9 +46,11 @@ mod with_aws {
 
     /// Runs rounds until stopped, or one.
     pub(crate) async fn run(args: RunArgs, context: Context) -> Result<ExitStatus, Failure> {
-        let config::Loaded { settings, entries, .. } = load::load_config(&context)?;
+        let loaded = load::load_config(&context)?;
+        load::key_name(&loaded.settings)?;
+        load::known_profile(&loaded, &context)?;
+        let config::Loaded { settings, entries, .. } = loaded;
         let settings = Arc::new(settings);
-        load::key_name(&settings)?;
         let stop = signals::listen()?;
         let hang_ups = if args.once { None } else { Some(signals::hang_ups(stop.clone())?) };
         let mut notifier = Notifier::default();
@@ -115,10 +117,10 @@ mod with_aws {
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         let Connection { client, key_name, .. } = connection;
         let settings = Arc::clone(settings);
+        let absent = if args.assume_clean { Absent::IsClean } else { Absent::IsLost };
         let opened = if args.dry_run {
-            Daemon::dry_run(settings, key_name, client, queue, &state_dir)
+            Daemon::dry_run(settings, key_name, client, queue, &state_dir, absent)
         } else {
-            let absent = if args.assume_clean { Absent::IsClean } else { Absent::IsLost };
             Daemon::open(settings, key_name, client, queue, &state_dir, absent)
         };
         opened.map_err(|error| connect::state_dir_failure(&error))
@@ -149,7 +151,16 @@ mod with_aws {
         if let Some(note) = plan.notes.iter().find(|note| note.kind == NoteKind::DemandUnknown) {
             return Err(Failure::failed(note.text.clone()));
         }
-        Ok(if incomplete || plan.notes.iter().any(|note| note.kind.withholds()) {
+        // Whoever asks by the exit code must hear of it before there is a demand to withhold.
+        let held = daemon.held_until();
+        let says_so = |kind| plan.notes.iter().any(|note| note.kind == kind);
+        if let Some(until) = held.filter(|_| !says_so(NoteKind::LedgerLost)) {
+            tracing::warn!(
+                "the in-flight ledger was lost: nothing is launched before {until} (`--assume-clean` \
+                 overrides)"
+            );
+        }
+        Ok(if incomplete || held.is_some() || plan.notes.iter().any(|note| note.kind.withholds()) {
             ExitStatus::PARTLY
         } else {
             ExitStatus::DONE

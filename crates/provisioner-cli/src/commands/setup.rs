@@ -9,14 +9,14 @@ use crate::exit::{ExitStatus, Failure};
 pub(super) async fn setup(args: SetupAws, mut context: Context) -> Result<ExitStatus, Failure> {
     use provisioner::setup::{self, SetupOptions};
 
-    use super::local::{self, Local};
+    use super::local::{self, Local, Missing};
 
     // An interrupt must not leave a key pair behind that no file names: the first one waits for the
     // few bounded calls to end, or to be undone.
     let interrupted = crate::signals::listen()?;
     let SetupAws { globals: _, public_key, prefix, with_worker_profile, force, dry_run } = args;
-    let Local { file, settings, client } = local::open(&mut context).await?;
-    let state_dir = settings.provisioner.state_dir;
+    let Local { file, loaded, client } = local::open(&mut context, Missing::Made).await?;
+    let state_dir = loaded.settings.provisioner.state_dir;
     let options =
         SetupOptions { prefix, public_key, with_worker_profile, force, dry_run, state_dir };
     let mut report = setup::setup(&client, file, &options).await.map_err(|error| {

@@ -7,12 +7,13 @@ mod aws;
 use std::fmt;
 use std::path::PathBuf;
 
-use provisioner::config::{ConfigError, Problem, Warning};
+use provisioner::config::{ConfigError, Loaded, Problem, Warning};
 use provisioner::ids::WorkerTypeName;
 use provisioner::money::UsdPerHour;
-use provisioner::settings::{Settings, WorkerType};
+use provisioner::settings::{Limits, Settings, WorkerType};
 use serde::Serialize;
 
+use super::config;
 use crate::args::ValidateArgs;
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
@@ -55,10 +56,10 @@ pub(super) async fn validate(
     let (verdict, failure) = match load::load_quietly(&context) {
         Ok(loaded) => {
             let mut warnings = loaded.warnings.iter().map(Finding::warning).collect::<Vec<_>>();
-            warnings.extend(doubts(&loaded.settings, &context));
-            let files = loaded.files_read;
+            warnings.extend(doubts(&loaded, &context));
             let worker_types = loaded.settings.worker_types.iter().map(Row::of).collect();
-            let mut failure = refusals(&loaded.settings);
+            let mut failure = refusals(&loaded, &context);
+            let files = loaded.files_read;
             let mut aws = None;
             if failure.is_none() && args.aws {
                 match ask_aws(loaded.settings).await {
@@ -78,31 +79,71 @@ pub(super) async fn validate(
 }
 
 /// What `run` refuses although every value is right.
-fn refusals(settings: &Settings) -> Option<Failure> {
+fn refusals(loaded: &Loaded, context: &Context) -> Option<Failure> {
+    let settings = &loaded.settings;
     let in_force = settings.aws.region.as_deref();
     let region = in_force.map_or(Ok(()), |region| load::same_region(settings, region));
-    [load::key_name(settings).err(), region.err()].into_iter().flatten().reduce(Failure::and)
+    let profile = load::known_profile(loaded, context);
+    [load::key_name(settings).err(), region.err(), profile.err()]
+        .into_iter()
+        .flatten()
+        .reduce(Failure::and)
 }
 
 /// What is allowed, and seldom meant.
-fn doubts(settings: &Settings, context: &Context) -> Vec<Finding> {
+fn doubts(loaded: &Loaded, context: &Context) -> Vec<Finding> {
     let mut doubts = Vec::new();
+    let settings = &loaded.settings;
     if settings.worker_types.is_empty() {
         doubts.push(Finding::new(
             "no worker type is configured: nothing will be requested",
             "add a section `[worker-types.NAME]`",
         ));
     }
-    let sdk_knows = ["AWS_REGION", "AWS_DEFAULT_REGION"]
-        .into_iter()
-        .any(|variable| context.environment.get(variable).is_some_and(|value| !value.is_empty()));
-    if settings.aws.region.is_none() && !sdk_knows {
+    if config::region(loaded, &context.environment).is_none() {
         doubts.push(Finding::new(
-            "no region is configured: the AWS SDK's own is used, if it has one",
+            "no region is configured: that of the instance is used, if it runs on one",
             "set `aws.region`, or let `setup-aws` save it",
         ));
     }
+    doubts.extend(without_a_price(settings));
+    doubts.extend(minimum_over_the_limit(settings));
     doubts
+}
+
+/// Worker types of which a limit in dollars lets nothing be launched: what they may cost is not known.
+fn without_a_price(settings: &Settings) -> impl Iterator<Item = Finding> {
+    let Limits { max_instances: _, max_usd_per_hour, max_usd_per_day } = settings.limits;
+    let limit = [
+        ("limits.max-usd-per-hour", max_usd_per_hour.is_some()),
+        ("limits.max-usd-per-day", max_usd_per_day.is_some()),
+    ];
+    let limit = limit.into_iter().find_map(|(key, is_set)| is_set.then_some(key));
+    limit.into_iter().flat_map(|limit| {
+        let unpriced = settings.worker_types.iter().filter(|(_, it)| it.max_price.is_none());
+        unpriced.map(move |(name, _)| {
+            Finding::new(
+                &format!(
+                    "nothing will be launched for `{name}`: it has no max-price, and {limit} is set"
+                ),
+                &format!("set `worker-types.{name}.max-price`"),
+            )
+        })
+    })
+}
+
+fn minimum_over_the_limit(settings: &Settings) -> Option<Finding> {
+    let limit = settings.limits.max_instances?;
+    let minimums = settings.worker_types.values().map(|it| it.min_instances);
+    let minimum = minimums.fold(0, u64::saturating_add);
+    (minimum > limit).then(|| {
+        Finding::new(
+            &format!(
+                "min-instances of all worker types is {minimum} together, and limits.max-instances is {limit}"
+            ),
+            "raise `limits.max-instances`, or lower `min-instances`",
+        )
+    })
 }
 
 #[derive(Serialize)]

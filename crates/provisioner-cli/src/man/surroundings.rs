@@ -18,7 +18,7 @@ const ENVIRONMENT: [(&str, &str); 8] = [
         "What is logged, in the syntax of Rust's `tracing` (`debug`, `provisioner=trace`). `RUST_LOG` \
          stands in for it.",
     ),
-    ("NO_COLOR", "If set and not empty, nothing is coloured."),
+    ("NO_COLOR", "If set and not empty, nothing is coloured but with `--color always`."),
     (
         "AWS_PROFILE, AWS_REGION, AWS_ACCESS_KEY_ID, …",
         "Credentials, region and profile, as the AWS CLI finds them; so are ~/.aws, SSO, web \

@@ -1,17 +1,21 @@
 //! The connection: credentials, region, timeouts and retries.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 
 use super::Error;
 use super::attempts::Attempts;
+use super::credentials::OfProfile;
 use super::only_looks::OnlyLooks;
 use super::whole::WholeAnswers;
 use crate::refusal::RefusalClass;
 use crate::settings;
+use crate::shared_config::{NoSuchProfile, SharedConfig};
 
 /// The SDK itself has no limit but one for connecting; a loop must not hang on a lost packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,7 +31,8 @@ const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct ConnectOptions {
     /// The region.
     pub region: Option<String>,
-    /// The profile of the shared configuration files.
+    /// The profile of the shared configuration files. Named here it is chosen over credentials in the
+    /// environment, and it must be there; `AWS_PROFILE` is not and need not.
     pub profile: Option<String>,
     /// The endpoint for every service.
     pub endpoint_url: Option<String>,
@@ -51,6 +56,17 @@ impl From<&settings::Aws> for ConnectOptions {
 )]
 pub struct NoRegion;
 
+/// Why there is nothing to connect to, or nobody to connect as.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Nothing says which region to use.
+    #[error(transparent)]
+    NoRegion(#[from] NoRegion),
+    /// The profile that was named is not there.
+    #[error(transparent)]
+    NoSuchProfile(#[from] NoSuchProfile),
+}
+
 /// Clients for the AWS services, in one region.
 ///
 /// Cloning is cheap.
@@ -69,24 +85,33 @@ pub struct Client {
 }
 
 impl Client {
-    /// Finds credentials, region and endpoints the way the AWS CLI does. Calls nothing yet.
-    pub async fn connect(options: &ConnectOptions) -> Result<Self, NoRegion> {
+    /// Finds credentials, region and endpoints the way the AWS CLI does. Calls nothing yet, but for the
+    /// region, if nothing else says it, the metadata of the instance it runs on.
+    pub async fn connect(options: &ConnectOptions) -> Result<Self, ConnectError> {
         let ConnectOptions { region, profile, endpoint_url } = options;
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         // The name is valid, and without it calls work as well.
         if let Ok(name) = AppName::new("provisioner") {
             loader = loader.app_name(name);
         }
-        if let Some(region) = region {
-            loader = loader.region(Region::new(region.clone()));
-        }
+        let mut region = region.clone().map(Region::new);
         if let Some(profile) = profile {
-            loader = loader.profile_name(profile);
+            // To the SDK one that is not there is one that says nothing.
+            SharedConfig::read(&text_environment()).check(profile)?;
+            if region.is_none() {
+                region = DefaultRegionChain::builder().profile_name(profile).build().region().await;
+            }
+            loader = loader
+                .profile_name(profile)
+                .credentials_provider(OfProfile::new(profile, region.clone()));
+        }
+        if let Some(region) = region {
+            loader = loader.region(region);
         }
         if let Some(url) = endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        Self::new(&loader.load().await)
+        Ok(Self::new(&loader.load().await)?)
     }
 
     /// Uses a configuration of the caller's own, with our timeouts and retries.
@@ -192,6 +217,13 @@ impl Client {
             )),
         }
     }
+}
+
+/// The environment that the SDK reads, too.
+fn text_environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 fn ec2(config: &SdkConfig, attempts: &Attempts) -> aws_sdk_ec2::Client {

@@ -156,7 +156,7 @@ mod tests {
             key_name: KeyName::from("k"),
             region: "us-west-2".to_owned(),
             saved_account: None,
-            named: Named::InFile,
+            named: Named::InConfiguration,
             has_profile: true,
         };
         let instance = Item {

@@ -7,7 +7,8 @@ use super::passes::Passes;
 use super::worker_profile;
 use super::{CleanupError, Inventory, Named, Options, Plan, Report, TargetReport};
 use crate::aws::Client;
-use crate::config::edit::{ConfigFile, EditError, Saved};
+use crate::config::edit::{ConfigFile, EditError};
+use crate::ids::KeyName;
 use crate::launch::profile_name;
 use crate::ledger::Ledger;
 use crate::observed::KeyPair;
@@ -32,9 +33,17 @@ pub async fn execute(
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Report, CleanupError> {
     let deadline = Instant::now() + options.timeout;
-    let in_file = plan.key_names.iter().any(|it| it.target.named != Named::OnCommandLine);
-    if in_file {
-        config.ensure_writable()?;
+    let configured = configured(&plan);
+    if !configured.is_empty() {
+        let covered = |name: &KeyName, region: Option<&str>| {
+            configured
+                .iter()
+                .any(|(it, its)| it == name && region.is_none_or(|region| region == its))
+        };
+        config.remove_key_names(covered)?;
+        if config.is_edited() {
+            config.ensure_writable()?;
+        }
     }
     // All locks before the first call: a daemon at work on one of them is reason not to begin.
     let mut ledgers = Vec::with_capacity(plan.key_names.len());
@@ -49,25 +58,44 @@ pub async fn execute(
         reports.push(task.run(&config, progress).await);
     }
 
-    if !in_file || !reports.iter().all(TargetReport::is_clean) {
+    if !reports.iter().all(TargetReport::is_clean) {
         return Ok(Report::new(reports, None, None));
     }
-    let saved = config
-        .saved()
-        .and_then(|saved| config.remove_key_name(gone_profile(&saved, &reports)))
-        .and_then(|()| config.save());
-    Ok(match saved {
-        Ok(()) => Report::new(reports, Some(config.path().to_owned()), None),
+    let edited = forget_profile(&mut config, &configured, &reports).and_then(|()| {
+        // What another layer says is not for us to take out, and no reason to make a file.
+        let edited = config.is_edited();
+        if edited { config.save().map(|()| true) } else { Ok(false) }
+    });
+    Ok(match edited {
+        Ok(edited) => {
+            let removed_from = edited.then(|| config.path().to_owned());
+            Report::new(reports, removed_from, None)
+        }
         Err(error) => Report::new(reports, None, Some(with_source(&error))),
     })
 }
 
-/// The instance profile that the file names and that we made, if it is gone.
-fn gone_profile<'s>(saved: &'s Saved, reports: &[TargetReport]) -> Option<&'s str> {
-    let profile = saved.iam_instance_profile.as_deref()?;
-    let is_it =
-        |it: &TargetReport| it.profile_is_gone && it.key_name.as_str() == profile_name(profile);
-    (saved.made_profile(profile) && reports.iter().any(is_it)).then_some(profile)
+/// The key-names that the configuration names, with their regions.
+fn configured(plan: &Plan) -> Vec<(KeyName, String)> {
+    let targets = plan.key_names.iter().map(|inventory| &inventory.target);
+    let named = targets.filter(|target| target.named != Named::OnCommandLine);
+    named.map(|target| (target.key_name.clone(), target.region.clone())).collect()
+}
+
+/// Takes the instance profile out of the file if it is one that we made, and gone.
+fn forget_profile(
+    config: &mut ConfigFile,
+    configured: &[(KeyName, String)],
+    reports: &[TargetReport],
+) -> Result<(), EditError> {
+    let Some(profile) = config.saved()?.iam_instance_profile else { return Ok(()) };
+    let name = profile_name(&profile);
+    let is_ours = configured.iter().any(|(key_name, _)| key_name.as_str() == name);
+    let is_gone = |it: &TargetReport| it.profile_is_gone && it.key_name.as_str() == name;
+    if is_ours && reports.iter().any(is_gone) {
+        config.remove_iam_instance_profile(&profile)?;
+    }
+    Ok(())
 }
 
 fn with_source(error: &EditError) -> String {

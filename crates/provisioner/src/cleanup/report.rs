@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::config::{Entry, Loaded};
 use crate::ids::KeyName;
 
 /// What was removed, and what is left.
@@ -20,6 +21,17 @@ pub struct Report {
     pub removed_from: Option<PathBuf>,
     /// Why they were not, if that is what failed.
     pub config_problem: Option<String>,
+    /// Where the configuration still names what is gone: only one file is edited.
+    pub still_named: Vec<StillNamed>,
+}
+
+/// A key of the configuration that names what is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StillNamed {
+    /// Dotted.
+    pub key: String,
+    /// The file and line, or the environment variable.
+    pub place: String,
 }
 
 /// How it ended.
@@ -116,7 +128,24 @@ impl Report {
         } else {
             Outcome::Failed
         };
-        Self { version: 1, outcome, key_names, removed_from, config_problem }
+        let still_named = Vec::new();
+        Self { version: 1, outcome, key_names, removed_from, config_problem, still_named }
+    }
+
+    /// Looks for what is gone in `loaded`, the configuration as it is now.
+    pub fn look_into(&mut self, loaded: &Loaded) {
+        if self.outcome != Outcome::Done {
+            return;
+        }
+        let names = |entry: &&Entry| {
+            let is_key_name = entry.key == "provisioner.key-name"
+                || entry.key.starts_with("provisioner.retired[")
+                    && entry.key.ends_with("].key-name");
+            is_key_name && self.key_names.iter().any(|it| entry.value == it.key_name.as_str())
+        };
+        let still_named =
+            |entry: &Entry| StillNamed { key: entry.key.clone(), place: entry.origin.to_string() };
+        self.still_named = loaded.entries.iter().filter(names).map(still_named).collect();
     }
 }
 
@@ -127,6 +156,9 @@ impl fmt::Display for Report {
         }
         if let Some(file) = &self.removed_from {
             writeln!(f, "Removed from {}: the key-name and what belongs to it.", file.display())?;
+        }
+        for StillNamed { key, place } in &self.still_named {
+            writeln!(f, "Still in {place}: {key}. Take it out there, and what belongs to it.")?;
         }
         if let Some(problem) = &self.config_problem {
             writeln!(f, "The configuration file still names what is gone: {problem}")?;

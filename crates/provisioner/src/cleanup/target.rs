@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use super::CleanupError;
+use crate::config::Loaded;
 use crate::config::edit::Saved;
 use crate::ids::KeyName;
+use crate::settings::Settings;
 
 /// A key-name to clean up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -13,12 +15,12 @@ pub struct Target {
     pub key_name: KeyName,
     /// Its region.
     pub region: String,
-    /// Its account, if the configuration file says.
+    /// Its account, if the configuration says.
     #[serde(skip)]
     pub saved_account: Option<String>,
     /// Who names it.
     pub named: Named,
-    /// Whether the configuration file says that `setup-aws` made worker profiles for its key-names.
+    /// Whether the configuration says that `setup-aws` made worker profiles for its key-names.
     #[serde(skip)]
     pub has_profile: bool,
 }
@@ -27,9 +29,9 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Named {
-    /// `provisioner.key-name` or `provisioner.retired`.
-    InFile,
-    /// `--key-name`, and not the file.
+    /// `provisioner.key-name` or `provisioner.retired`, wherever they are set.
+    InConfiguration,
+    /// `--key-name`, and not the configuration.
     OnCommandLine,
     /// Both.
     InBoth,
@@ -42,10 +44,23 @@ impl Target {
     }
 }
 
-/// Lists the key-names of the configuration file and of `--key-name`, each in its own region.
+/// What is in force of key-names: the file that is edited, and what lies above and beneath it.
+pub fn in_force(loaded: &Loaded) -> Saved {
+    let Settings { provisioner, aws, .. } = &loaded.settings;
+    let profile = loaded.entries.iter().find(|it| it.key == "worker-defaults.iam-instance-profile");
+    Saved {
+        key_name: provisioner.key_name.clone(),
+        retired: provisioner.retired.clone(),
+        region: aws.saved_region.clone(),
+        account_id: aws.account_id.clone(),
+        iam_instance_profile: profile.and_then(|entry| entry.value.as_str()).map(str::to_owned),
+    }
+}
+
+/// Lists the key-names [in force](in_force) and of `--key-name`, each in its own region.
 ///
 /// # Errors
-/// The file's key-name lives in another region than `region`, the one in force.
+/// The configuration's key-name lives in another region than `region`, the one in force.
 pub fn targets(
     saved: &Saved,
     spelled_out: &[KeyName],
@@ -66,7 +81,7 @@ pub fn targets(
             key_name: key_name.clone(),
             region: region.to_owned(),
             saved_account: saved.account_id.clone(),
-            named: Named::InFile,
+            named: Named::InConfiguration,
             has_profile,
         });
     }
@@ -77,7 +92,7 @@ pub fn targets(
                 key_name: retired.key_name.clone(),
                 region: retired.region.clone(),
                 saved_account: retired.account_id.clone(),
-                named: Named::InFile,
+                named: Named::InConfiguration,
                 has_profile,
             });
         }
@@ -85,7 +100,7 @@ pub fn targets(
     for key_name in spelled_out {
         let same = |it: &&mut Target| it.key_name == *key_name && it.region == region;
         match targets.iter_mut().find(same) {
-            Some(target) if target.named == Named::InFile => target.named = Named::InBoth,
+            Some(target) if target.named == Named::InConfiguration => target.named = Named::InBoth,
             Some(_) => {}
             None => targets.push(Target {
                 key_name: key_name.clone(),
@@ -128,7 +143,7 @@ mod tests {
             shown,
             [
                 ("now", "us-west-2", Named::InBoth),
-                ("old", "eu-west-1", Named::InFile),
+                ("old", "eu-west-1", Named::InConfiguration),
                 ("mine", "us-west-2", Named::OnCommandLine),
             ]
         );

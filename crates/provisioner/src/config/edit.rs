@@ -78,7 +78,8 @@ pub enum EditError {
     },
 }
 
-/// What the file itself says, without the other layers.
+/// What a configuration says of its key-names: [`ConfigFile::saved`], the file itself, without the
+/// other layers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Saved {
     /// `provisioner.key-name`.
@@ -189,17 +190,36 @@ impl ConfigFile {
         self.keep_if(as_meant, before, key)
     }
 
-    /// Removes `provisioner.key-name`, `provisioner.retired`, and `aws.account-id`; and
-    /// `worker-defaults.iam-instance-profile` if it is `deleted_profile`. Tables stay, if empty.
-    pub fn remove_key_name(&mut self, deleted_profile: Option<&str>) -> Result<(), EditError> {
-        self.remove("provisioner", "key-name")?;
-        self.remove("provisioner", "retired")?;
-        self.remove("aws", "account-id")?;
-        let profile = self.saved()?.iam_instance_profile;
-        if profile.is_some() && profile.as_deref() == deleted_profile {
+    /// Removes what is about key-names that are `gone` (asked with their region, where the file says
+    /// it): `provisioner.key-name` with `aws.account-id`, and `provisioner.retired` if all of it is.
+    /// Tables stay, if empty.
+    pub fn remove_key_names(
+        &mut self,
+        gone: impl Fn(&KeyName, Option<&str>) -> bool,
+    ) -> Result<(), EditError> {
+        let Saved { key_name, retired, region, .. } = self.saved()?;
+        // Without a key-name here, the account is that of one in another layer.
+        if key_name.is_none_or(|key_name| gone(&key_name, region.as_deref())) {
+            self.remove("provisioner", "key-name")?;
+            self.remove("aws", "account-id")?;
+        }
+        if retired.iter().all(|it| gone(&it.key_name, Some(&it.region))) {
+            self.remove("provisioner", "retired")?;
+        }
+        Ok(())
+    }
+
+    /// Removes `worker-defaults.iam-instance-profile` if it is `deleted`.
+    pub fn remove_iam_instance_profile(&mut self, deleted: &str) -> Result<(), EditError> {
+        if self.saved()?.iam_instance_profile.as_deref() == Some(deleted) {
             self.remove("worker-defaults", "iam-instance-profile")?;
         }
         Ok(())
+    }
+
+    /// Whether [`Self::save`] would change the file.
+    pub fn is_edited(&self) -> bool {
+        self.text.as_str() != self.target.text()
     }
 
     /// Writes the file: whole or not at all, also if the machine stops in between. Its permissions

@@ -220,6 +220,11 @@ impl<'a> Section<'a> {
         value
     }
 
+    /// Checks the type of a key that another one stands in for: its value is not in force.
+    pub(super) fn replaced<T: Setting>(&self, name: &str) {
+        let _ = self.read(name, T::read);
+    }
+
     /// Reads a key that may be absent.
     pub(super) fn optional<T: Setting>(&self, name: &str, meaning: &'static str) -> Option<T> {
         self.describe(name, &T::kind(), &Json::Null, meaning);

@@ -659,11 +659,14 @@ fn the_queue_url_replaces_host_port_and_version() {
     assert_eq!(base("url = 'http://q.example.com/v1/'"), "http://q.example.com/v1");
     assert_eq!(base("url = 'http://q.example.com'"), "http://q.example.com");
     assert_eq!(base("host = '::1'\nport = 80\nversion = 'v2/x'"), "http://[::1]/v2/x");
-    let error = Scene::with("[queue]\nurl = 'http://q'\nport = 1\nhost = 'a'\n").error();
-    assert!(
-        error.starts_with("provisioner.toml:2: queue.url: url is set together with host, port ("),
-        "{error}"
-    );
+    // Beside them, too; what it replaces is not shown as in force, and must be of the right type.
+    let both = "url = 'http://q/v'\nport = 1\nhost = 'a'\nversion = '2'";
+    assert_eq!(base(both), "http://q/v");
+    let loaded = Scene::with(&format!("[queue]\n{both}\n")).load();
+    let shown = |key: &str| loaded.entries.iter().any(|entry| entry.key == key);
+    assert!(shown("queue.url") && !shown("queue.host") && !shown("queue.port"));
+    let error = Scene::with("[queue]\nurl = 'http://q'\nport = 'x'\n").error();
+    assert!(error.starts_with("provisioner.toml:3: queue.port: expected"), "{error}");
     // A higher layer chooses anew.
     let scene = Scene::with("[queue]\nhost = 'a'\n").env("PROVISIONER__QUEUE__URL", "http://b/v");
     assert_eq!(scene.load().settings.queue.base_url, "http://b/v");

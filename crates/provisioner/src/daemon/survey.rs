@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::prices::PriceWatch;
-use super::{chain, peek};
+use super::{Absent, chain, peek};
 use crate::aws::{self, Client};
 use crate::demand::Demand;
 use crate::engine::{Engine, LedgerFound, Memory, NoteKind, Start};
@@ -47,7 +47,7 @@ impl<S: DemandSource> Surveyor<S> {
             || Ok(nothing_known()),
             |state_dir| {
                 picture.record(&state_dir.read_record()?.unwrap_or_default());
-                peek(state_dir)
+                peek(state_dir, Absent::IsLost)
             },
         );
         let start = start.unwrap_or_else(|error| {

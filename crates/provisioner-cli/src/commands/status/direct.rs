@@ -27,8 +27,10 @@ type Connected = (Connection, StateDir);
 
 impl Direct {
     pub(super) fn new(context: &Context) -> Result<Self, Failure> {
-        let settings = Arc::new(load::load_config(context)?.settings);
-        load::key_name(&settings)?;
+        let loaded = load::load_config(context)?;
+        load::key_name(&loaded.settings)?;
+        load::known_profile(&loaded, context)?;
+        let settings = Arc::new(loaded.settings);
         let queue = HttpQueue::new(&settings)
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         let surveyor = Surveyor::new(Arc::clone(&settings), queue);

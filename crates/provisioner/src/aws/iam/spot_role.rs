@@ -29,14 +29,17 @@ impl Client {
         let named = || format!("role `{SPOT_ROLE}`");
         match sent.map_err(|error| Error::new("CreateServiceLinkedRole", named(), error)) {
             Ok(_) => Ok(Ensured::Created),
-            // "Service role name AWSServiceRoleForEC2Spot has been taken in this account, please try a
-            // different suffix."
             Err(error) if is_taken(&error) => Ok(Ensured::Unchanged),
             Err(error) => Err(error),
         }
     }
 }
 
+/// IAM's own words are "Service role name `AWSServiceRoleForEC2Spot` has been taken in this account,
+/// please try a different suffix."; stand-ins for it use the code of roles in general.
 fn is_taken(error: &Error) -> bool {
-    error.code() == "InvalidInput" && error.refusal.message.contains("has been taken")
+    match error.code() {
+        "InvalidInput" => error.refusal.message.contains("has been taken"),
+        code => code == "EntityAlreadyExists",
+    }
 }

@@ -102,11 +102,28 @@ fn removing_takes_the_keys_and_nothing_else() {
                   [worker-defaults]\niam-instance-profile = \"k-1\"\n";
     let after = "# top\n[provisioner]\n# ours\n# required to run\nstrays = \"keep\"\n\
                  [aws]\nregion = \"us-west-2\"\n[worker-defaults]\n";
-    assert_eq!(edited(before, |file| file.remove_key_name(Some("k-1"))), after);
-    let kept = edited(before, |file| file.remove_key_name(Some("another")));
+    let with_profile = |profile: &'static str| {
+        edited(before, move |file| {
+            file.remove_key_names(|_, _| true)?;
+            file.remove_iam_instance_profile(profile)
+        })
+    };
+    assert_eq!(with_profile("k-1"), after);
+    let kept = with_profile("another");
     assert!(kept.ends_with("[worker-defaults]\niam-instance-profile = \"k-1\"\n"));
-    let kept = edited(before, |file| file.remove_key_name(None));
-    assert!(kept.ends_with("[worker-defaults]\niam-instance-profile = \"k-1\"\n"));
+
+    // A key-name of which something may be left stays, and so does its account.
+    let old = edited(before, |file| file.remove_key_names(|name, _| name.as_str() == "k-0"));
+    assert!(old.contains("key-name = \"k-1\"") && old.contains("account-id"), "{old}");
+    assert!(!old.contains("k-0"), "{old}");
+    let elsewhere = edited(before, |file| file.remove_key_names(|_, region| region == Some("r")));
+    assert_eq!(elsewhere, old);
+    let none = edited(before, |file| {
+        file.remove_key_names(|_, _| false)?;
+        assert!(!file.is_edited());
+        Ok(())
+    });
+    assert_eq!(none, before);
 }
 
 #[test]
@@ -118,7 +135,7 @@ fn windows_line_ends_and_byte_order_marks_stay() {
         "\u{feff}[provisioner]\r\nstrays = \"keep\"\r\nkey-name = \"k-1\"\r\n\r\n[aws]\r\n\
          region = \"us-west-2\"\r\naccount-id = \"012345678901\"\r\n"
     );
-    let without = edited(&with, |file| file.remove_key_name(None));
+    let without = edited(&with, |file| file.remove_key_names(|_, _| true));
     assert_eq!(without, format!("{before}region = \"us-west-2\"\r\n"));
 }
 
@@ -138,7 +155,7 @@ fn dotted_and_inline_tables_are_edited_as_they_are() {
         "provisioner = { strays = \"keep\", key-name = \"k-1\" }\n\
          aws = { region = \"us-west-2\", account-id = \"012345678901\" }\n"
     );
-    let without = edited(&with, |file| file.remove_key_name(None));
+    let without = edited(&with, |file| file.remove_key_names(|_, _| true));
     assert_eq!(without, "provisioner = { strays = \"keep\" }\naws = { region = \"us-west-2\" }\n");
 }
 
@@ -175,7 +192,7 @@ fn key_names_are_retired_in_every_layout() {
         let once = edited(before, |file| file.retire(&retired("k-1")));
         assert_eq!(once, after);
         assert_eq!(edited(&once, |file| file.retire(&retired("k-1"))), after, "only once");
-        let gone = edited(&once, |file| file.remove_key_name(None));
+        let gone = edited(&once, |file| file.remove_key_names(|_, _| true));
         assert!(!gone.contains("k-0") && !gone.contains("k-1"), "{gone}");
     }
 }
@@ -252,7 +269,7 @@ fn one_file_can_be_saved_twice() {
     let mut file = scene.open();
     set(&mut file).unwrap();
     file.save().unwrap();
-    file.remove_key_name(None).unwrap();
+    file.remove_key_names(|_, _| true).unwrap();
     file.save().unwrap();
     assert_eq!(scene.text(), "[aws]\nregion = \"us-west-2\"\n\n[provisioner]\n");
 }
@@ -299,7 +316,8 @@ proptest! {
         file.retire(&retired("k-0")).unwrap();
         file.set_iam_instance_profile("k-1").unwrap();
         prop_assert_eq!(file.saved().unwrap().retired, vec![retired("k-0")]);
-        file.remove_key_name(Some("k-1")).unwrap();
+        file.remove_key_names(|_, _| true).unwrap();
+        file.remove_iam_instance_profile("k-1").unwrap();
         file.remove("aws", "region").unwrap();
         prop_assert_eq!(file.text(), text);
     }

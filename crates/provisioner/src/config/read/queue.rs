@@ -44,22 +44,16 @@ pub(super) fn read(section: &Section<'_>) -> Queue {
 }
 
 fn base_url(section: &Section<'_>) -> Option<Url> {
-    let parts = ["host", "port", "version"];
-    let set = parts.iter().filter(|name| section.is_set(name)).copied().collect::<Vec<_>>();
     // Empty is unset; and what is refused is set.
     let url = section.checked(
         "url",
-        "Instead of `host`, `port` and `version`: `<url>/jobs?state=PENDING`",
+        "Replaces `host`, `port` and `version`, set or not: `<url>/jobs?state=PENDING`",
         |text| Ok(url::parse(text)),
     );
     let Some(url) = url else { return from_parts(section) };
-    if !set.is_empty() {
-        section.contradiction(
-            &["url"],
-            format!("url is set together with {}", set.join(", ")),
-            "url replaces host, port, and version; keep one or the other",
-        );
-    }
+    section.replaced::<String>("host");
+    section.replaced::<u16>("port");
+    section.replaced::<String>("version");
     url.map_err(|Refusal { message, hint }| section.problem("url", message, hint)).ok()
 }
 

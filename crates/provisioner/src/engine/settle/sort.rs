@@ -136,8 +136,10 @@ impl Settle<'_> {
         } else {
             self.intent_of(instance, request).cloned()
         };
-        // A pool has a price for each platform; ours are those of plain Linux.
-        let priced = instance.spot_request.is_some() && instance.other_platform.is_none();
+        // Who does not name its request is named by it. A pool has a price for each platform; ours are
+        // those of plain Linux.
+        let is_spot = instance.spot_request.is_some() || request.is_some();
+        let priced = is_spot && instance.other_platform.is_none();
         let machine = Machine {
             id: instance.id.clone(),
             rank: 0,
