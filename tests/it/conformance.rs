@@ -204,18 +204,19 @@ fn play_ends(pair: &mut Pair) {
     pair.learn(&look("{taken}"), "instanceId", "{lost}");
     let [theirs, ours] = pair.names["{lost}"].clone();
     let [asked, _] = pair.names["{taken}"].clone();
-    let marked = json!({
-        "ids": [asked], "do": "state", "state": "active", "code": "marked-for-termination",
-    });
-    pair.account.to_requests(&marked);
+    // It is closed with the notice, and the instance runs on.
+    let code = "instance-terminated-no-capacity";
+    let closed = json!({ "ids": [asked], "do": "state", "state": "closed", "code": code });
+    pair.account.to_requests(&closed);
     pair.world.interrupt(&InstanceId::from(ours.as_str()));
     let shown = pair.call(&look("{taken}"));
-    assert!(shown.iter().all(|it| it.contains("<code>marked-for-termination</code>")), "{shown:?}");
+    let code = format!("<code>{code}</code>");
+    let is_closed = |it: &String| it.contains(&code) && it.contains("<state>closed</state>");
+    assert!(shown.iter().all(is_closed), "{shown:?}");
+    pair.call(&ec2("DescribeInstances", "&InstanceId.1={lost}"));
     pair.account.to_instances(&json!({ "ids": [theirs], "do": "interrupt" }));
     pair.advance(Duration::from_mins(3));
-    let shown = pair.call(&look("{taken}"));
-    let code = "<code>instance-terminated-no-capacity</code>";
-    assert!(shown.iter().all(|it| it.contains(code)), "{shown:?}");
+    pair.call(&look("{taken}"));
     pair.call(&ec2("DescribeInstances", "&InstanceId.1={lost}"));
 
     // Last, as hours pass with it.

@@ -13,7 +13,7 @@ use provisioner::launch::{
     LaunchCall, LaunchSpecification, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE,
 };
 use provisioner::money::UsdPerHour;
-use provisioner::observed::{InstanceState, Observation, SpotRequestState};
+use provisioner::observed::{InstanceState, Observation, SpotRequest, SpotRequestState};
 use provisioner::refusal::Refusal;
 use provisioner_sim::deployment::{self, name, worker_type};
 use provisioner_sim::sdk_door::client_of;
@@ -239,6 +239,24 @@ async fn the_sdk_parses_both_to_the_same_values() {
     for code in ["bad-parameters", "instance-terminated-no-capacity"] {
         assert!(codes.contains(code), "{codes:?}");
     }
+    both.world.lock().unwrap().bad.clear();
+
+    // One that waits until it is too late.
+    both.world.lock().unwrap().faults.never_filled = 100;
+    let [theirs, ours] = both.launch("fourth", 1);
+    let valid_until = clock::after(both.world.lock().unwrap().now, Duration::from_mins(1));
+    let ours = LaunchCall { valid_until, ..ours };
+    let outcomes = both.execute([Call::Request(&theirs), Call::Request(&ours)]).await;
+    let late = outcomes.each_ref().map(requests);
+    both.account.to_requests(&json!({
+        "ids": [late[0][0].as_str()], "do": "state", "state": "cancelled", "code": "schedule-expired",
+    }));
+    both.advance(Duration::from_mins(2));
+    let looks = both.observe(late.map(|ids| ids.into_iter().collect())).await;
+    let expired = |it: &SpotRequest| {
+        it.state == SpotRequestState::Cancelled && it.status_code.as_str() == "schedule-expired"
+    };
+    assert!(looks[1].spot_requests.iter().any(expired), "{looks:?}");
 
     both.execute([Call::Terminate(&ids[0][..1]), Call::Terminate(&ids[1][..1])]).await;
     both.advance(Duration::from_mins(1));

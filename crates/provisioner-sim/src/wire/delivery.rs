@@ -29,10 +29,13 @@ pub fn deliver(world: &mut World, body: &str) -> Delivery {
     if changes && world.network.percent(world.faults.throttled) {
         return at_once(refused(&throttled(), &world.next_request_id()));
     }
-    let said = answer(world, body);
+    let mut said = answer(world, body);
     if changes && world.network.percent(world.faults.duplicated) {
-        // Nobody hears what is said to the second copy: the connection is the first one's.
-        answer(world, body);
+        // Its sender hears of the copy that had an effect.
+        let again = answer(world, body);
+        if said.status != 200 {
+            said = again;
+        }
     }
     if changes && world.network.percent(world.faults.lost_after) {
         return Delivery::Broken;

@@ -15,7 +15,7 @@ use provisioner_sim::sabotage::Sabotage;
 pub(crate) const SEEDS: u64 = 200;
 
 /// At least so many worlds in a hundred settle within ten rounds and a boot without any pause in between.
-const AT_ONCE: u64 = 50;
+const AT_ONCE: u64 = 35;
 
 /// How often a failing world is played to make it small.
 pub(crate) const TRIES: Tries = Tries(400);

@@ -4,7 +4,7 @@ use provisioner::clock;
 use provisioner::daemon::RoundEnd;
 use provisioner_sim::deployment::secs;
 use provisioner_sim::random::{
-    self, Case, Chaos, Failed, Meddled, Meddling, Settling, Trial, Tries,
+    self, Case, Chaos, Failed, Meddled, Meddling, Played, Settling, Trial, Tries,
 };
 use provisioner_sim::sabotage::Sabotage;
 
@@ -45,8 +45,10 @@ fn random_worlds_stay_within_their_fences_and_converge() {
     assert!(trial.calls > seeds * 10, "the worlds are too quiet: {} calls", trial.calls);
 }
 
-fn calls(case: &Case) -> Result<usize, Failed> {
-    in_its_own_time(case, None).map(|rig| rig.door.world().calls.len())
+fn calls(case: &Case) -> Result<Played, Failed> {
+    let rig = in_its_own_time(case, None)?;
+    let calls = rig.door.world().calls.len();
+    Ok(Played { calls, ..Played::default() })
 }
 
 #[test]
@@ -88,7 +90,7 @@ async fn suffer(rig: &mut Rig, chaos: &mut Chaos) -> Result<(), String> {
             Meddling::None => {}
             Meddling::Crash(steps) => drop_at = 1 + steps * 4,
             Meddling::LoseDisk => rig.lose_disk(),
-            Meddling::Reconfigure(settings) => rig.restart(&settings),
+            Meddling::Reconfigure(settings) | Meddling::Reload(settings) => rig.restart(&settings),
             Meddling::SetClock(ahead) => rig.set_clock(ahead),
         }
         let mut next = match rig.round_until(drop_at).await {
