@@ -293,12 +293,13 @@ impl<S: DemandSource> Daemon<S> {
         let demand = demand.map_err(|error| chain(&error));
         let tracked = self.engine.tracked();
         let key_pair = self.engine.wants_key_pair();
-        let look =
-            self.client.observe(&self.key_name, &tracked, key_pair, self.clock.now()).await?;
+        // What is not in a slow answer may have come to be visible meanwhile.
+        let began = self.clock.now();
+        let look = self.client.observe(&self.key_name, &tracked, key_pair, began).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
         }
-        self.engine.observe(&look.observation, self.clock.now());
+        self.engine.observe(&look.observation, began);
         self.engine.demand(demand);
         Ok(())
     }

@@ -314,8 +314,11 @@ impl Settling {
             let idle = world.live().filter(|(id, machine)| {
                 machine.worker_type.as_ref() == Some(name) && world.queue.runs(id) == 0
             });
+            // What was asked for before may have come after.
             let unknown = |machine: &Machine| {
-                asks && self.unknown_before.is_some_and(|at| machine.truth().launch_time <= at)
+                let call = machine.call.as_ref();
+                let asked = call.map_or(machine.truth().launch_time, |call| call.decided);
+                asks && self.unknown_before.is_some_and(|at| asked <= at)
             };
             let idle = idle.filter(|(_, machine)| !kept && !unknown(machine));
             all.extend(idle.map(|(id, _)| format!("{id} is left idle ({status:?})")));

@@ -34,7 +34,8 @@ impl Engine {
         self.memory.machines.keys().cloned().collect()
     }
 
-    /// Takes in one complete look at EC2. Work proportional to what it holds.
+    /// Takes in one complete look at EC2, which began at `now`: what was visible by then is in it. Work
+    /// proportional to what it holds.
     pub fn observe(&mut self, observation: &Observation, now: Timestamp) {
         // All of it is made anew: the old one need not be held beside the new one.
         let key_pair = std::mem::take(&mut self.index).key_pair;
