@@ -151,20 +151,21 @@ impl Settle<'_> {
             .filter_map(|instance| instance.spot_request.as_ref())
             .collect();
         let Index { arrived, recheck, .. } = &mut settled.index;
-        let arrived_before = std::mem::take(arrived);
         let notes = &mut settled.notes;
         self.ledger.granted.retain(|id, granted| {
             let (request, instance) = (join.request(id), join.instance_of(id));
-            if instance.is_some() {
-                granted.arrived.get_or_insert(now);
-            } else if request.is_none()
-                && let Some(before) = arrived_before.get(id)
+            if request.is_none()
+                && instance.is_none()
+                && let Some(before) = arrived.get(id)
                 && join.instance(before).is_none()
                 && !gone.contains(before)
             {
                 // As it was.
-                arrived.insert(id.clone(), before.clone());
                 return true;
+            }
+            arrived.remove(id);
+            if instance.is_some() {
+                granted.arrived.get_or_insert(now);
             }
             // Its instance is counted as that. For some time the next page may not show it again.
             let may_hide =
