@@ -277,10 +277,10 @@ pub struct MachineMemory {
     /// Whether it was ever seen running.
     #[serde(default)]
     pub ran: bool,
-    /// Its worker type, where known at first sight.
+    /// Its worker type, once that was known.
     #[serde(default)]
     pub worker_type: Option<WorkerTypeName>,
-    /// The highest price it may cost, where known at first sight.
+    /// The highest price it may cost, once that was known.
     #[serde(default)]
     pub price: Option<UsdPerHour>,
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::owner::told;
 use super::{Settle, Settled, fail, is_no_fault};
 use crate::clock;
 use crate::engine::join::Join;
@@ -12,7 +13,7 @@ use crate::engine::plan::{Note, NoteKind};
 use crate::engine::standing::Standing;
 use crate::ids::{InstanceId, WorkerTypeName};
 use crate::money::Usd;
-use crate::observed::{Instance, InstanceState};
+use crate::observed::{Instance, InstanceState, SpotRequest};
 
 impl Settle<'_> {
     /// Forgets the machines that are gone, and remembers the new ones, in the order and number of
@@ -29,13 +30,20 @@ impl Settle<'_> {
         let mut shown =
             join.instances.iter().filter(|(instance, _)| instance.state.is_live()).peekable();
         let mut new = Vec::new();
-        let mut seen = |instance: &Instance, machine: &mut MachineMemory| {
-            let ran = instance.state == InstanceState::Running;
-            if ran && !machine.ran {
-                settled.came_up.extend(machine.worker_type.clone());
-            }
-            machine.ran |= ran;
-        };
+        let mut seen =
+            |instance: &Instance, request: Option<&SpotRequest>, machine: &mut MachineMemory| {
+                // What says whose it is, and what it may cost, may have come to be visible later.
+                if machine.worker_type.is_none() {
+                    machine.worker_type =
+                        told(instance, request, |tags| tags.worker_type.as_ref()).cloned();
+                }
+                machine.price = machine.price.or_else(|| request?.max_price);
+                let ran = instance.state == InstanceState::Running;
+                if ran && !machine.ran {
+                    settled.came_up.extend(machine.worker_type.clone());
+                }
+                machine.ran |= ran;
+            };
         let machines = &mut self.memory.machines;
         let gone: Vec<_> = match gone {
             None => {
@@ -44,10 +52,10 @@ impl Settle<'_> {
                     while let Some(first_seen) = shown.next_if(|(instance, _)| instance.id < *id) {
                         new.push(first_seen);
                     }
-                    let Some((instance, _)) = shown.next_if(|(it, _)| it.id == *id) else {
+                    let Some((instance, request)) = shown.next_if(|(it, _)| it.id == *id) else {
                         return true;
                     };
-                    seen(instance, machine);
+                    seen(instance, *request, machine);
                     false
                 };
                 machines.extract_if(.., is_gone).collect()
@@ -60,7 +68,7 @@ impl Settle<'_> {
                 let gone = gone.into_iter().filter_map(|id| machines.remove_entry(id)).collect();
                 for one in shown.by_ref() {
                     match machines.get_mut(&one.0.id) {
-                        Some(machine) => seen(one.0, machine),
+                        Some(machine) => seen(one.0, one.1, machine),
                         None => new.push(one),
                     }
                 }

@@ -17,7 +17,7 @@ pub(super) enum Owner<'n> {
 }
 
 /// The first thing that tells, of the tags of an instance and those of its request.
-fn told<'o, T>(
+pub(super) fn told<'o, T>(
     instance: &'o Instance,
     request: Option<&'o SpotRequest>,
     tag: impl Fn(&'o OwnTags) -> Option<&'o T>,
