@@ -107,8 +107,8 @@ impl Room {
     pub(super) fn unpriced(&self) -> Option<String> {
         (self.needs_price() && self.unpriced > 0).then(|| {
             format!(
-                "a dollar limit is set and the highest possible price of {} of what runs or is asked for is not known; nothing is \
-                 launched (set max-price for every worker type)",
+                "a dollar limit is set and the highest possible price of {} of what runs or is asked for is \
+                 not known; nothing is launched (set max-price for every worker type)",
                 self.unpriced
             )
         })

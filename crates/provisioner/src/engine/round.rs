@@ -402,7 +402,7 @@ impl Engine {
             if elsewhere {
                 for name in pools {
                     let code = action.reason.kind.as_str();
-                    strike_after_wait(&mut self.memory.cool_downs, name, code, now);
+                    strike_after_wait(&mut self.memory.cool_downs, &name, code, now);
                 }
             }
         }

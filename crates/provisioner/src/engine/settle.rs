@@ -284,12 +284,14 @@ fn is_no_fault(status_code: &str) -> bool {
 /// Adds a strike under `name`, for a refusal that a request waited for.
 pub(super) fn strike_after_wait(
     penalties: &mut BTreeMap<String, CoolDown>,
-    name: String,
+    name: &str,
     code: &str,
     now: Timestamp,
 ) {
-    let next = CoolDown::strike(penalties.get(&name), code, now);
-    penalties.insert(name, CoolDown { waited: true, ..next });
+    strike(penalties, name.to_owned(), code, now);
+    if let Some(penalty) = penalties.get_mut(name) {
+        penalty.waited = true;
+    }
 }
 
 /// Adds a strike under `name`.

@@ -229,7 +229,7 @@ impl Settle<'_> {
         };
         match classify_answer(code, request.status_message.as_str()) {
             Some(RefusalClass::NoCapacity | RefusalClass::Throttled | RefusalClass::Transient) => {
-                strike_after_wait(&mut self.memory.cool_downs, pool.to_string(), code, self.now);
+                strike_after_wait(&mut self.memory.cool_downs, &pool.to_string(), code, self.now);
             }
             Some(RefusalClass::Quota) => {
                 let quota = quota(code, &pool.instance_type);
