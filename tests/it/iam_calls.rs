@@ -226,7 +226,7 @@ fn every_call_is_in_the_policy_and_nothing_else() {
         assert!(
             missing.is_empty() && idle.is_empty(),
             "`iam-policy --for {program}` lacks {missing:?}, and nothing calls {idle:?}: see \
-             crates/provisioner/src/iam_policy/table.rs"
+             crates/provisioner/src/aws/iam_policy/table.rs"
         );
     }
 }

@@ -1,8 +1,8 @@
 //! Connecting to AWS: the right account and region, or nothing at all.
 
 use provisioner::aws::{Client, ConnectOptions};
-use provisioner::ids::KeyName;
-use provisioner::refusal::RefusalClass;
+use provisioner::domain::ids::KeyName;
+use provisioner::domain::refusal::RefusalClass;
 use provisioner::settings::Settings;
 use provisioner::state_dir::{StateDir, StateDirError};
 

@@ -10,7 +10,7 @@ pub(crate) use summary::SummaryView;
 
 use std::time::Duration;
 
-use provisioner::clock;
+use provisioner::domain::clock;
 
 /// A time of day.
 fn of_day(at: jiff::Timestamp) -> String {

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use provisioner::aws::shared_config::SharedConfig;
 use provisioner::config::{self, ConfigError, Loaded, Origin, Override, Sources, Warning};
-use provisioner::ids::KeyName;
+use provisioner::domain::ids::KeyName;
 use provisioner::settings::Settings;
-use provisioner::shared_config::SharedConfig;
 
 use crate::args::GlobalArgs;
 use crate::context::Context;

@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use provisioner::aws::Attempts;
 use provisioner::daemon::{RoundEnd, Turn};
-use provisioner::demand::TaskWaits;
+use provisioner::domain::demand::TaskWaits;
+use provisioner::domain::ids::WorkerTypeName;
 use provisioner::engine::{
     ActionKind, Desk, Executed, ExecutedResult, Plan, Usage, WorkerTypeStatus,
 };
-use provisioner::ids::WorkerTypeName;
-use provisioner::prices::{self, Cost};
 use provisioner::settings::{Limits, Settings};
+use provisioner::status::cost::{self, Cost};
 
 use histogram::Histogram;
 pub(crate) use render::CONTENT_TYPE;
@@ -223,7 +223,7 @@ impl Picture {
         self.costs = configured()
             .flat_map(|name| Usage::ALL.map(|usage| ((name.clone(), usage), Cost::default())))
             .collect();
-        for ((name, usage), cost) in prices::usd_per_hour(turn.machines, turn.prices, turn.ended) {
+        for ((name, usage), cost) in cost::usd_per_hour(turn.machines, turn.prices, turn.ended) {
             let sum = self.costs.entry((label(name.as_ref()), usage)).or_default();
             *sum = sum.plus(cost);
         }

@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use provisioner::clock;
+use provisioner::domain::clock;
 use provisioner::policy::Policy;
 use provisioner::settings::WorkerType;
 use provisioner_sim::chance::{Chance, Lognormal};

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
+use provisioner::domain::clock;
+use provisioner::domain::ids::WorkerTypeName;
+use provisioner::domain::money::UsdPerHour;
 use provisioner::engine::{ActionKind, Executed, ExecutedResult, NoteKind};
-use provisioner::ids::WorkerTypeName;
-use provisioner::money::UsdPerHour;
 use provisioner::settings::{Settings, WorkerType};
 
 use crate::deployment::{IMAGE, mins, name, secs, settings, start, worker_type};

@@ -5,17 +5,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
-use provisioner::ids::{InstanceType, KeyName, WorkerTypeName, Zone};
-use provisioner::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
-use provisioner::money::UsdPerHour;
+use provisioner::domain::clock;
+use provisioner::domain::ids::{InstanceType, KeyName, WorkerTypeName, Zone};
+use provisioner::domain::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::stop_secret::StopSecret;
+use provisioner::domain::user_data::{UserData, Variables};
 use provisioner::policy::Policy;
 use provisioner::settings::{
     AskRunning, Aws, Launch, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerServer,
     WorkerType,
 };
-use provisioner::stop_secret::StopSecret;
-use provisioner::user_data::{UserData, Variables};
 
 /// When every simulation starts.
 pub fn start() -> Timestamp {

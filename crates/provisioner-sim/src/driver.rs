@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use provisioner::clock;
-use provisioner::demand::Demand;
+use provisioner::domain::clock;
+use provisioner::domain::demand::Demand;
+use provisioner::domain::ids::WorkerTypeName;
+use provisioner::domain::launch::ResolvedWorkerType;
+use provisioner::domain::ledger::Ledger;
+use provisioner::domain::observed::Observation;
+use provisioner::domain::refusal::Refusal;
 use provisioner::engine::{
     Desk, Effect, Engine, Executed, LedgerFound, Memory, Outcome, Plan, Report, Start,
 };
-use provisioner::ids::WorkerTypeName;
-use provisioner::launch::ResolvedWorkerType;
-use provisioner::ledger::Ledger;
 use provisioner::look::Look;
-use provisioner::observed::Observation;
-use provisioner::refusal::Refusal;
 use provisioner::settings::Settings;
 
 use crate::deployment;

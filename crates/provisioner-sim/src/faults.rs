@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use provisioner::config::duration;
+use provisioner::domain::duration;
 
 /// Percentages of cases, and longest delays. The default is a world without faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

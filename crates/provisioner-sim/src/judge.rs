@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
+use provisioner::domain::clock;
+use provisioner::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
+use provisioner::domain::ledger::Ledger;
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::{InstanceState, Observation};
 use provisioner::engine::{
     Action, ActionKind, Effect, Executed, ExecutedResult, NoteKind, Outcome, Plan, ReasonKind,
     Report,
 };
-use provisioner::ids::{ClientToken, InstanceId, WorkerTypeName};
-use provisioner::ledger::Ledger;
-use provisioner::money::UsdPerHour;
-use provisioner::observed::{InstanceState, Observation};
 use provisioner::settings::Settings;
 
 use crate::world::World;

@@ -12,8 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use provisioner::clock;
-use provisioner::demand::FinishedTask;
+use provisioner::domain::clock;
+use provisioner::domain::demand::FinishedTask;
 use provisioner::state_dir::RecordedLoad;
 pub use synthetic::Synthetic;
 

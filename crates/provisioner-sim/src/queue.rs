@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
-use provisioner::demand::{Demand, PendingTasks, Running};
-use provisioner::ids::{InstanceId, WorkerTypeName};
+use provisioner::domain::clock;
+use provisioner::domain::demand::{Demand, PendingTasks, Running};
+use provisioner::domain::ids::{InstanceId, WorkerTypeName};
 
 /// How much the queue tells of running tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

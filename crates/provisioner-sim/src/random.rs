@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
-use provisioner::launch::Pool;
-use provisioner::money::UsdPerHour;
-use provisioner::observed::KeyPair;
+use provisioner::domain::clock;
+use provisioner::domain::launch::Pool;
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::KeyPair;
 use provisioner::settings::{Limits, Settings};
 
 use crate::chance::Chance;

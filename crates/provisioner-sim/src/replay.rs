@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
-use provisioner::ids::WorkerTypeName;
+use provisioner::domain::clock;
+use provisioner::domain::ids::WorkerTypeName;
 
 use crate::driver::{Driver, End};
 use crate::load::Task;

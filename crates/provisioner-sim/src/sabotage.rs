@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use provisioner::demand::{Demand, Running};
+use provisioner::domain::demand::{Demand, Running};
+use provisioner::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
+use provisioner::domain::ledger::Ledger;
+use provisioner::domain::observed::{InstanceState, Observation};
+use provisioner::domain::refusal::{Refusal, RefusalClass};
 use provisioner::engine::{Effect, Outcome};
-use provisioner::ids::{ClientToken, InstanceId, WorkerTypeName};
-use provisioner::ledger::Ledger;
-use provisioner::observed::{InstanceState, Observation};
-use provisioner::refusal::{Refusal, RefusalClass};
 
 use crate::world::World;
 
@@ -67,7 +67,7 @@ impl Sabotage {
                 observation.spot_requests.retain(|request| request.instance.is_none());
             }
             Self::CancelledIsGone => {
-                use provisioner::observed::SpotRequestState::Cancelled;
+                use provisioner::domain::observed::SpotRequestState::Cancelled;
                 let gone: Vec<_> = observation
                     .spot_requests
                     .extract_if(.., |request| request.state == Cancelled)

@@ -23,11 +23,11 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use provisioner::aws::{Client, NoRegion};
 use provisioner::daemon::Clock;
-use provisioner::demand::Demand;
+use provisioner::domain::demand::Demand;
+use provisioner::domain::ids::InstanceId;
 use provisioner::engine::Effect;
-use provisioner::ids::InstanceId;
+use provisioner::queue::source::{DemandError, DemandSource};
 use provisioner::settings::Settings;
-use provisioner::source::{DemandError, DemandSource};
 
 use crate::wire::{self, Answer, Delivery, REGION};
 use crate::world::World;

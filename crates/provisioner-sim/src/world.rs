@@ -25,11 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
-use provisioner::ids::{ClientToken, InstanceId, WorkerTypeName};
-use provisioner::launch::{LaunchCall, Pool};
-use provisioner::money::UsdPerHour;
-use provisioner::observed::KeyPair;
+use provisioner::domain::clock;
+use provisioner::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
+use provisioner::domain::launch::{LaunchCall, Pool};
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::KeyPair;
 use provisioner::settings::Settings;
 
 use crate::chance::{Chance, Lognormal};

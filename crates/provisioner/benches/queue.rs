@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use provisioner::ids::WorkerTypeName;
+use provisioner::domain::ids::WorkerTypeName;
 use provisioner::queue::{PendingAnswer, TaskFilter};
 use serde::de::IgnoredAny;
 

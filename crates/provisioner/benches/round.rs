@@ -13,19 +13,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use provisioner::clock;
-use provisioner::demand::{Demand, PendingTasks, Running};
-use provisioner::engine::{
-    Effect, Engine, GrantedRequest, LedgerFound, Memory, Outcome, Report, Start,
-};
-use provisioner::ids::{
+use provisioner::domain::clock;
+use provisioner::domain::demand::{Demand, PendingTasks, Running};
+use provisioner::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
-use provisioner::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
-use provisioner::ledger::Ledger;
-use provisioner::money::UsdPerHour;
-use provisioner::observed::{
+use provisioner::domain::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
+use provisioner::domain::ledger::Ledger;
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::{
     Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
+};
+use provisioner::engine::{
+    Effect, Engine, GrantedRequest, LedgerFound, Memory, Outcome, Report, Start,
 };
 use provisioner::policy::Policy;
 use provisioner::settings::{

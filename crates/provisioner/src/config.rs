@@ -11,7 +11,6 @@
 //! the AWS SDK's own region and profile.
 
 mod diff;
-pub mod duration;
 pub mod edit;
 mod key;
 mod layers;
@@ -20,7 +19,6 @@ mod origin;
 mod read;
 mod section;
 mod setting;
-pub(crate) mod suggest;
 mod tree;
 mod trust;
 

@@ -23,13 +23,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{self, Call, Client};
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::KeyName;
+use crate::domain::ledger::Ledger;
+use crate::engine::snapshot::{self, Snapshot};
 use crate::engine::{Desk, Effect, Engine, LedgerFound, Outcome, Plan, Report, Start};
-use crate::ids::KeyName;
-use crate::ledger::Ledger;
+use crate::queue::source::DemandSource;
 use crate::settings::Settings;
-use crate::snapshot::{self, Snapshot};
-use crate::source::DemandSource;
 use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
 use crate::status::{Record, Trigger};
 

@@ -31,6 +31,7 @@ mod recount;
 mod round;
 mod settle;
 mod shed;
+pub mod snapshot;
 mod standing;
 mod take_in;
 mod token;
@@ -43,14 +44,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock;
-use crate::demand::Demand;
-use crate::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
-use crate::launch::ResolvedWorkerType;
-use crate::ledger::Ledger;
+use crate::domain::clock;
+use crate::domain::demand::Demand;
+use crate::domain::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
+use crate::domain::launch::ResolvedWorkerType;
+use crate::domain::ledger::Ledger;
+use crate::domain::plural;
+use crate::domain::stop_secret::StopSecret;
 use crate::settings::Settings;
-use crate::stop_secret::StopSecret;
-use crate::words;
 
 pub use capacity::{Machines, Usage};
 pub use desk::{Answer, Desk, DeskCounts, LEASE, Unheard, Word};
@@ -238,7 +239,7 @@ impl Engine {
         self.settle_notes.extend(lapsed.into_iter().map(|(name, n)| {
             let text = format!(
                 "{} told to stop did not say so within {}; counted again",
-                words::count(n, "worker"),
+                plural::count(n, "worker"),
                 clock::show(LEASE)
             );
             Note::new(Some(&name), NoteKind::PromiseLapsed, text)

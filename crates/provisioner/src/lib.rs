@@ -5,7 +5,7 @@
 //! adapters around it speak to EC2, to the queue and to the disk.
 //!
 //! The programs `provisionerd`, `setup-aws` and `cleanup-aws` are made of it. Embedders bring a queue of
-//! their own ([`source::DemandSource`]) and run `daemon::Daemon` with it, as the repository's
+//! their own ([`queue::source::DemandSource`]) and run `daemon::Daemon` with it, as the repository's
 //! `examples/embed.rs` does. The decisions alone need neither AWS nor a queue:
 //!
 //! ```
@@ -13,11 +13,11 @@
 //!
 //! use jiff::Timestamp;
 //! use provisioner::config;
-//! use provisioner::demand::Demand;
+//! use provisioner::domain::demand::Demand;
 //! use provisioner::engine::{Engine, LedgerFound, Memory, Start};
-//! use provisioner::ids::{KeyName, WorkerTypeName};
-//! use provisioner::launch::{ResolvedPlacement, ResolvedWorkerType};
-//! use provisioner::observed::Observation;
+//! use provisioner::domain::ids::{KeyName, WorkerTypeName};
+//! use provisioner::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
+//! use provisioner::domain::observed::Observation;
 //!
 //! let text = r#"
 //!     [worker-types.linux]
@@ -54,41 +54,20 @@
 //! | `tls` | yes | a queue behind https |
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "aws")]
 pub mod cleanup;
-pub mod clock;
 pub mod config;
 #[cfg(feature = "aws")]
-mod counted;
-#[cfg(feature = "aws")]
 pub mod daemon;
-pub mod demand;
+pub mod domain;
 pub mod engine;
-pub mod iam_policy;
-pub mod ids;
-pub mod launch;
-pub mod ledger;
 pub mod look;
-pub mod money;
-pub mod observed;
 pub mod policy;
 pub mod pools;
-pub mod preflight;
-pub mod prices;
-#[cfg(feature = "aws")]
-mod private_key;
 pub mod queue;
-pub mod refusal;
 pub mod settings;
 #[cfg(feature = "aws")]
 pub mod setup;
-pub mod shared_config;
-pub mod snapshot;
-pub mod source;
 pub mod state_dir;
 pub mod status;
-pub mod stop_secret;
-pub mod user_data;
-mod words;

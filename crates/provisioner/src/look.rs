@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId};
-use crate::observed::{Instance, InstanceState, KeyPair, Observation, SpotRequest};
+use crate::domain::ids::{ClientToken, InstanceId, KeyName, SpotRequestId};
+use crate::domain::observed::{Instance, InstanceState, KeyPair, Observation, SpotRequest};
 
 /// Everything that is shown under a key-name, kept from look to look.
 #[derive(Clone, Debug)]

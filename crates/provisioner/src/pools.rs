@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
+use crate::domain::clock;
 use crate::engine::CoolDown;
 
 /// What is known of one capacity pool. Of a fixed size; what is old fades.

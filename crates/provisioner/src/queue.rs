@@ -7,10 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::demand::Demand;
-use crate::ids::InstanceId;
+use crate::domain::demand::Demand;
+use crate::domain::ids::InstanceId;
+use crate::queue::source::{DemandError, DemandSource};
 use crate::settings::{AskRunning, Queue, Settings};
-use crate::source::{DemandError, DemandSource};
 
 pub(crate) mod address;
 mod answer;
@@ -18,6 +18,7 @@ mod endpoint;
 mod heed;
 mod runs;
 mod sketch;
+pub mod source;
 mod split;
 mod started;
 mod tally;

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
-use crate::money::{Usd, UsdPerHour};
+use crate::domain::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
+use crate::domain::money::{Usd, UsdPerHour};
+use crate::domain::user_data::{Asking, Rendered, UserData, UserDataError, Variables};
 use crate::policy::Policy;
-use crate::user_data::{Asking, Rendered, UserData, UserDataError, Variables};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -236,7 +236,7 @@ pub struct WorkerType {
     /// The user's tags.
     pub tags: BTreeMap<String, String>,
     /// Further fields of EC2's launch specification.
-    pub launch_specification: crate::launch::LaunchSpecification,
+    pub launch_specification: crate::domain::launch::LaunchSpecification,
 }
 
 /// `launch`: the mechanism. One arm of the adapter each.

@@ -6,6 +6,7 @@
 //! Deliberately not here: terminal input and output.
 
 mod error;
+pub(crate) mod private_key;
 mod public_key;
 mod report;
 mod spot_role;
@@ -18,10 +19,9 @@ pub use report::{SetupReport, SpotRole, Warning};
 
 use crate::aws::{self, Client};
 use crate::config::edit::{ConfigFile, Saved};
-use crate::ids::{InvalidName, KeyName};
-use crate::launch::profile_name;
-use crate::observed::KeyPair;
-use crate::private_key;
+use crate::domain::ids::{InvalidName, KeyName};
+use crate::domain::launch::profile_name;
+use crate::domain::observed::KeyPair;
 use crate::settings::RetiredKeyName;
 use crate::state_dir::StateDir;
 use worker_profile::MadeProfile;

@@ -20,11 +20,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::demand::FinishedTask;
-use crate::ids::{KeyName, WorkerTypeName};
-use crate::ledger::Ledger;
+use crate::domain::demand::FinishedTask;
+use crate::domain::ids::{KeyName, WorkerTypeName};
+use crate::domain::ledger::Ledger;
+use crate::domain::stop_secret::StopSecret;
 use crate::status::Record;
-use crate::stop_secret::StopSecret;
 
 mod error;
 mod file;

@@ -5,6 +5,7 @@
 //! of the last minutes, never at the highest price allowed. Readers ignore fields that they do not know.
 
 mod ask;
+pub mod cost;
 mod picture;
 mod problem;
 mod record;
@@ -12,9 +13,9 @@ mod record;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::WorkerTypeName;
-use crate::money::UsdPerHour;
-use crate::prices::Cost;
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::money::UsdPerHour;
+use crate::status::cost::Cost;
 
 pub use ask::{AskError, ROUTE, ask};
 pub use picture::Picture;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use provisioner::aws::Client;
+use provisioner::aws::preflight::{DryRunAnswer, Facts, Image};
 use provisioner::cleanup::{self, Options, Plan};
 use provisioner::config::edit::ConfigFile;
-use provisioner::ids::KeyName;
-use provisioner::observed::KeyPair;
-use provisioner::preflight::{DryRunAnswer, Facts, Image};
+use provisioner::domain::ids::KeyName;
+use provisioner::domain::observed::KeyPair;
 use provisioner::setup::{SetupOptions, setup};
 use provisioner_sim::deployment::{self, settings, worker_type};
 

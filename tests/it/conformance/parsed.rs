@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::aws::{Call, Client};
-use provisioner::clock;
-use provisioner::engine::Outcome;
-use provisioner::ids::{ClientToken, InstanceId, InstanceType, SpotRequestId, Zone};
-use provisioner::launch::{
+use provisioner::domain::clock;
+use provisioner::domain::ids::{ClientToken, InstanceId, InstanceType, SpotRequestId, Zone};
+use provisioner::domain::launch::{
     LaunchCall, LaunchSpecification, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE,
 };
-use provisioner::money::UsdPerHour;
-use provisioner::observed::{InstanceState, Observation, SpotRequest, SpotRequestState};
-use provisioner::refusal::Refusal;
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::{InstanceState, Observation, SpotRequest, SpotRequestState};
+use provisioner::domain::refusal::Refusal;
+use provisioner::engine::Outcome;
 use provisioner_sim::deployment::{self, name, worker_type};
 use provisioner_sim::sdk_door::client_of;
 use provisioner_sim::wire::{self, Answer};
@@ -176,7 +176,7 @@ async fn the_sdk_parses_both_to_the_same_values() {
     let ours = both.sim.resolve(&linux).await.unwrap();
     linux.image_id.clone_from(&both.image);
     let theirs = both.moto.resolve(&linux).await.unwrap();
-    let zones = |placements: &[provisioner::launch::ResolvedPlacement]| -> Vec<_> {
+    let zones = |placements: &[provisioner::domain::launch::ResolvedPlacement]| -> Vec<_> {
         placements.iter().map(|it| it.zone.clone()).collect()
     };
     assert_eq!(zones(&theirs.placements), zones(&ours.placements));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Parser;
-use provisioner::config::duration;
-use provisioner::ids::KeyName;
+use provisioner::domain::duration;
+use provisioner::domain::ids::KeyName;
 
 use super::GlobalArgs;
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
-use provisioner::config::duration;
-use provisioner::money::UsdPerHour;
+use provisioner::domain::duration;
+use provisioner::domain::money::UsdPerHour;
 use provisioner::policy::Policy;
 
 /// `provisionerd simulate`.

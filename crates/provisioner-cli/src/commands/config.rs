@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use provisioner::config::{Entry, Kind, Loaded, Origin, duration};
-use provisioner::shared_config::{DEFAULT_PROFILE, ProfileRegion, SharedConfig};
+use provisioner::aws::shared_config::{DEFAULT_PROFILE, ProfileRegion, SharedConfig};
+use provisioner::config::{Entry, Kind, Loaded, Origin};
+use provisioner::domain::duration;
 use serde::Serialize;
 use serde_json::Value;
 

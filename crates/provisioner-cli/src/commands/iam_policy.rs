@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use provisioner::iam_policy::{self, For, NoKeyName, Policy, Request, Warning};
-use provisioner::ids::KeyName;
+use provisioner::aws::iam_policy::{self, For, NoKeyName, Policy, Request, Warning};
+use provisioner::domain::ids::KeyName;
 
 use super::config;
 use crate::args::{IamPolicyArgs, PolicyFor};

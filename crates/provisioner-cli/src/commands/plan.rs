@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use provisioner::engine::NoteKind;
+use provisioner::engine::snapshot::{self, Snapshot};
 use provisioner::settings::Settings;
-use provisioner::snapshot::{self, Snapshot};
 
 use crate::args::PlanArgs;
 use crate::context::Context;

@@ -12,9 +12,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use provisioner::clock;
-use provisioner::config::duration;
-use provisioner::money::UsdPerHour;
+use provisioner::domain::clock;
+use provisioner::domain::duration;
+use provisioner::domain::money::UsdPerHour;
 use provisioner::policy::{Adaptive, Policy, Rule};
 use provisioner::state_dir::RecordedLoad;
 use provisioner_sim::fleet::{Knowledge, Setup, World, WorldName};

@@ -7,7 +7,7 @@ mod look;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::config::duration;
+use provisioner::domain::duration;
 use provisioner::status::{Source, Status};
 
 use crate::args::{OutputFormat, StatusArgs};

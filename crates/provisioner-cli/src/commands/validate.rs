@@ -8,8 +8,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use provisioner::config::{ConfigError, Loaded, Problem, Warning};
-use provisioner::ids::WorkerTypeName;
-use provisioner::money::UsdPerHour;
+use provisioner::domain::ids::WorkerTypeName;
+use provisioner::domain::money::UsdPerHour;
 use provisioner::settings::{Limits, Settings, WorkerType};
 use serde::Serialize;
 

@@ -15,7 +15,7 @@ fn first_column(document: &str, heading: &str) -> Vec<String> {
 
 #[test]
 fn every_statement_is_told() {
-    let source = read("crates/provisioner/src/iam_policy/table.rs");
+    let source = read("crates/provisioner/src/aws/iam_policy/table.rs");
     let sids: BTreeSet<String> = source
         .split("sid: \"")
         .skip(1)
@@ -29,7 +29,7 @@ fn every_statement_is_told() {
 
 #[test]
 fn every_kind_of_breadth_is_told() {
-    let source = read("crates/provisioner/src/iam_policy/warning.rs");
+    let source = read("crates/provisioner/src/aws/iam_policy/warning.rs");
     let (_, rest) = source.split_once("pub enum Breadth {").unwrap();
     let (body, _) = rest.split_once("\n}").unwrap();
     let variants = body.lines().filter_map(|line| line.trim().strip_suffix(','));

@@ -10,9 +10,9 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet a
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use provisioner::aws::AttemptCounts;
-use provisioner::demand::TaskWaits;
+use provisioner::domain::demand::TaskWaits;
+use provisioner::domain::refusal::RefusalClass;
 use provisioner::engine::{Desk, DeskCounts, Usage};
-use provisioner::refusal::RefusalClass;
 
 use super::{Metrics, Picture, process, seconds};
 

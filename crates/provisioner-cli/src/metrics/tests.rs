@@ -3,12 +3,12 @@ use std::path::Path;
 
 use provisioner::config;
 use provisioner::daemon::QueueRead;
+use provisioner::domain::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
+use provisioner::domain::launch::Pool;
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::prices::SpotPrices;
+use provisioner::domain::refusal::{Refusal, RefusalClass};
 use provisioner::engine::{Action, Desk, Machines, Note, NoteKind, Reason, ReasonKind, Report};
-use provisioner::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
-use provisioner::launch::Pool;
-use provisioner::money::UsdPerHour;
-use provisioner::prices::SpotPrices;
-use provisioner::refusal::{Refusal, RefusalClass};
 use provisioner::status::Record;
 
 use super::*;

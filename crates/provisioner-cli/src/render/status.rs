@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
+use provisioner::domain::clock;
 use provisioner::status::{
     HourlyCost, LastRound, Note, Other, Problem, RoundOutcome, Source, Status, Trigger, WorkerType,
 };

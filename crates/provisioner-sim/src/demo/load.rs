@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
+use provisioner::domain::clock;
 
 use crate::chance::{Chance, Lognormal};
 use crate::deployment::{mins, secs, start};

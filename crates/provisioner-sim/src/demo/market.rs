@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
-use provisioner::money::UsdPerHour;
+use provisioner::domain::clock;
+use provisioner::domain::money::UsdPerHour;
 
 use super::{KINDS, ZONES};
 use crate::chance::Chance;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
+use provisioner::domain::clock;
+use provisioner::domain::ids::WorkerTypeName;
+use provisioner::domain::money::UsdPerHour;
 use provisioner::engine::WorkerTypeStatus;
-use provisioner::ids::WorkerTypeName;
-use provisioner::money::UsdPerHour;
 use serde::Serialize;
 
 use super::Demo;

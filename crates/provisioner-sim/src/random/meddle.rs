@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use provisioner::ids::{InstanceId, InstanceType, KeyName, WorkerTypeName};
-use provisioner::observed::{InstanceState, OwnTags};
+use provisioner::domain::ids::{InstanceId, InstanceType, KeyName, WorkerTypeName};
+use provisioner::domain::observed::{InstanceState, OwnTags};
 use provisioner::settings::Settings;
 
 use super::{Chaos, TYPES, ZONES, one_of};

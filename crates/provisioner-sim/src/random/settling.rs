@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
+use provisioner::domain::clock;
+use provisioner::domain::ids::{SpotRequestId, WorkerTypeName};
+use provisioner::domain::ledger::Ledger;
+use provisioner::domain::observed::{InstanceState, KeyPair, OwnTags};
 use provisioner::engine::{Action, ActionKind, Note, NoteKind, Plan, ReasonKind};
-use provisioner::ids::{SpotRequestId, WorkerTypeName};
-use provisioner::ledger::Ledger;
-use provisioner::observed::{InstanceState, KeyPair, OwnTags};
 use provisioner::settings::Settings;
 
 use crate::deployment::mins;

@@ -4,8 +4,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use provisioner::config::duration;
-use provisioner::money::UsdPerHour;
+use provisioner::domain::duration;
+use provisioner::domain::money::UsdPerHour;
 
 use super::stage::Property;
 use crate::queue::Knowledge;

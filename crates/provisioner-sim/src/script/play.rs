@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
+use provisioner::domain::clock;
+use provisioner::domain::ids::{InstanceId, InstanceType, WorkerTypeName};
+use provisioner::domain::observed::{InstanceState, OwnTags};
 use provisioner::engine::{ActionKind, Executed, ExecutedResult, NoteKind};
-use provisioner::ids::{InstanceId, InstanceType, WorkerTypeName};
-use provisioner::observed::{InstanceState, OwnTags};
 use provisioner::settings::Settings;
 
 use super::Stage;

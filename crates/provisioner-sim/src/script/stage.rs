@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use provisioner::ids::InstanceType;
-use provisioner::money::UsdPerHour;
+use provisioner::domain::ids::InstanceType;
+use provisioner::domain::money::UsdPerHour;
 use provisioner::settings::{Limits, WorkerType};
 
 use super::command::Set;

@@ -1,6 +1,6 @@
 //! Whose account it is, and what it has none of.
 
-use provisioner::refusal::Refusal;
+use provisioner::domain::refusal::Refusal;
 
 use super::filters::Filters;
 use super::form::Form;

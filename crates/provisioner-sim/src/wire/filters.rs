@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use provisioner::refusal::Refusal;
+use provisioner::domain::refusal::Refusal;
 
 use super::form::Form;
 use crate::world::refusal;

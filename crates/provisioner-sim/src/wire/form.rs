@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use provisioner::refusal::Refusal;
+use provisioner::domain::refusal::Refusal;
 
 use crate::world::refusal;
 

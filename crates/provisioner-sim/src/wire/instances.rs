@@ -1,9 +1,9 @@
 //! `DescribeInstances` and `TerminateInstances`.
 
+use provisioner::domain::ids::InstanceId;
+use provisioner::domain::observed::{Instance, InstanceState};
+use provisioner::domain::refusal::Refusal;
 use provisioner::engine::{Effect, Outcome};
-use provisioner::ids::InstanceId;
-use provisioner::observed::{Instance, InstanceState};
-use provisioner::refusal::Refusal;
 
 use super::accounts::ACCOUNT;
 use super::filters::{Filters, Held};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use provisioner::launch::TAG_KEY_NAME;
-use provisioner::observed::KeyPair;
-use provisioner::refusal::Refusal;
+use provisioner::domain::launch::TAG_KEY_NAME;
+use provisioner::domain::observed::KeyPair;
+use provisioner::domain::refusal::Refusal;
 
 use super::filters::{Filters, Held};
 use super::form::Form;

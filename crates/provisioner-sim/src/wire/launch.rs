@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
-use provisioner::ids::{ClientToken, InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
-use provisioner::launch::{
+use provisioner::domain::clock;
+use provisioner::domain::ids::{
+    ClientToken, InstanceType, KeyName, SubnetId, WorkerTypeName, Zone,
+};
+use provisioner::domain::launch::{
     BlockDeviceMapping, Ebs, LaunchCall, LaunchSpecification, Monitoring, NetworkInterface,
     Placement, TAG_WORKER_TYPE,
 };
-use provisioner::money::UsdPerHour;
-use provisioner::refusal::Refusal;
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::refusal::Refusal;
 
 use super::form::Form;
 use super::{places, tags};

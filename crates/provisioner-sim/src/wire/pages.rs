@@ -4,7 +4,7 @@
 //! shifts nothing else. Pages may hold less than was asked for (Amazon EC2 API Reference,
 //! `DescribeInstances`: "the remaining results can be seen by sending another request").
 
-use provisioner::refusal::Refusal;
+use provisioner::domain::refusal::Refusal;
 
 use super::form::Form;
 use super::xml::{Node, text};

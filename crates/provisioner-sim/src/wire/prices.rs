@@ -1,8 +1,8 @@
 //! `DescribeSpotPriceHistory`.
 
 use jiff::Timestamp;
-use provisioner::money::UsdPerHour;
-use provisioner::refusal::Refusal;
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::refusal::Refusal;
 
 use super::filters::{Filters, Held};
 use super::form::Form;

@@ -1,11 +1,11 @@
 //! `RequestSpotInstances`, `DescribeSpotInstanceRequests` and `CancelSpotInstanceRequests`.
 
 use jiff::Timestamp;
+use provisioner::domain::ids::{SpotRequestId, Zone};
+use provisioner::domain::launch::LaunchCall;
+use provisioner::domain::observed::{SpotRequest, SpotRequestState};
+use provisioner::domain::refusal::Refusal;
 use provisioner::engine::{Effect, Outcome};
-use provisioner::ids::{SpotRequestId, Zone};
-use provisioner::launch::LaunchCall;
-use provisioner::observed::{SpotRequest, SpotRequestState};
-use provisioner::refusal::Refusal;
 
 use super::filters::{Filters, Held};
 use super::form::Form;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
-use provisioner::clock;
+use provisioner::domain::clock;
+use provisioner::domain::launch::LaunchCall;
+use provisioner::domain::observed::InstanceState;
 use provisioner::engine::{Answer, Desk, Word};
-use provisioner::launch::LaunchCall;
-use provisioner::observed::InstanceState;
 
 use super::World;
 use super::events::Event;
@@ -83,7 +83,7 @@ impl World {
     }
 
     /// Whether the worker on `instance` said that it is stopping, and was told to.
-    pub fn has_agreed(&self, instance: &provisioner::ids::InstanceId) -> bool {
+    pub fn has_agreed(&self, instance: &provisioner::domain::ids::InstanceId) -> bool {
         self.machines.get(instance).is_some_and(|machine| machine.asker.agreed)
     }
 

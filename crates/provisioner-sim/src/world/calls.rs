@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use provisioner::clock;
+use provisioner::domain::clock;
+use provisioner::domain::ids::{InstanceId, InstanceType, SpotRequestId};
+use provisioner::domain::launch::LaunchCall;
+use provisioner::domain::observed::{KeyPair, OwnTags, SpotRequestState};
+use provisioner::domain::refusal::{Refusal, RefusalClass, classify_answer};
 use provisioner::engine::{Effect, GrantedRequest, Outcome};
-use provisioner::ids::{InstanceId, InstanceType, SpotRequestId};
-use provisioner::launch::LaunchCall;
-use provisioner::observed::{KeyPair, OwnTags, SpotRequestState};
-use provisioner::refusal::{Refusal, RefusalClass, classify_answer};
 
 use super::throttle::Call;
 use super::{Asked, World};

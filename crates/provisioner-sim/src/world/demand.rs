@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use provisioner::clock;
-use provisioner::demand::{Demand, Running};
-use provisioner::ids::{InstanceId, WorkerTypeName};
+use provisioner::domain::clock;
+use provisioner::domain::demand::{Demand, Running};
+use provisioner::domain::ids::{InstanceId, WorkerTypeName};
 
 use super::World;
 use crate::faults::QUEUE_TIMEOUT;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::ids::{InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName};
-use provisioner::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
-use provisioner::money::UsdPerHour;
-use provisioner::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
+use provisioner::domain::ids::{InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName};
+use provisioner::domain::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
 
 use super::asking::Asker;
 use super::events::Event;

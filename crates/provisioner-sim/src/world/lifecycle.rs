@@ -1,7 +1,7 @@
 //! Which status codes go with which states of a spot request, as EC2 has them (EC2 User Guide, "State
 //! changes for a Spot request"), and what it says to each.
 
-use provisioner::observed::SpotRequestState as State;
+use provisioner::domain::observed::SpotRequestState as State;
 
 /// Why EC2 takes an instance back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

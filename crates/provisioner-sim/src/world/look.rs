@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::ids::SpotRequestId;
+use provisioner::domain::ids::SpotRequestId;
+use provisioner::domain::observed::{Instance, Observation, SpotRequestState};
+use provisioner::domain::refusal::Refusal;
 use provisioner::look::Look;
-use provisioner::observed::{Instance, Observation, SpotRequestState};
-use provisioner::refusal::Refusal;
 
 use super::World;
 use super::calls::refusal;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
-use provisioner::launch::Pool;
-use provisioner::money::{Usd, UsdPerHour};
+use provisioner::domain::clock;
+use provisioner::domain::launch::Pool;
+use provisioner::domain::money::{Usd, UsdPerHour};
 
 use super::trace::Trace;
 

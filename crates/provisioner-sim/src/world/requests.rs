@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use provisioner::clock;
-use provisioner::ids::{KeyName, SpotRequestId};
-use provisioner::launch::{LaunchCall, Pool};
-use provisioner::observed::{OwnTags, SpotRequest, SpotRequestState};
+use provisioner::domain::clock;
+use provisioner::domain::ids::{KeyName, SpotRequestId};
+use provisioner::domain::launch::{LaunchCall, Pool};
+use provisioner::domain::observed::{OwnTags, SpotRequest, SpotRequestState};
 
 use super::World;
 use super::events::Event;

@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use jiff::Timestamp;
-use provisioner::ids::SpotRequestId;
+use provisioner::domain::ids::SpotRequestId;
+use provisioner::domain::observed::SpotRequestState;
 use provisioner::look::Look;
-use provisioner::observed::SpotRequestState;
 
 use super::World;
 use crate::deployment::key;

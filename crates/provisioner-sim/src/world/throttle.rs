@@ -1,7 +1,7 @@
 //! Throttling as EC2 does it: a token bucket per kind of call.
 
 use jiff::Timestamp;
-use provisioner::clock;
+use provisioner::domain::clock;
 
 /// Kinds of calls that are throttled together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
+use provisioner::domain::clock;
 use serde::Deserialize;
 
 /// A recorded row of looks at one capacity pool.

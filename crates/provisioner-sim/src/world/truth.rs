@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::clock;
-use provisioner::ids::{InstanceId, WorkerTypeName};
-use provisioner::launch::Pool;
-use provisioner::money::{Usd, UsdPerHour};
-use provisioner::observed::{InstanceState, SpotRequest, SpotRequestState};
+use provisioner::domain::clock;
+use provisioner::domain::ids::{InstanceId, WorkerTypeName};
+use provisioner::domain::launch::Pool;
+use provisioner::domain::money::{Usd, UsdPerHour};
+use provisioner::domain::observed::{InstanceState, SpotRequest, SpotRequestState};
 use provisioner::settings::Settings;
 
 use super::pools::LEAST_BILLED;
@@ -148,9 +148,9 @@ impl World {
 mod tests {
     use std::sync::Arc;
 
-    use provisioner::ids::InstanceType;
-    use provisioner::money::UsdPerHour;
-    use provisioner::observed::OwnTags;
+    use provisioner::domain::ids::InstanceType;
+    use provisioner::domain::money::UsdPerHour;
+    use provisioner::domain::observed::OwnTags;
 
     use super::*;
     use crate::deployment::{mins, name, secs, settings, start, worker_type};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use provisioner::clock;
-use provisioner::ids::WorkerTypeName;
-use provisioner::observed::InstanceState;
+use provisioner::domain::clock;
+use provisioner::domain::ids::WorkerTypeName;
+use provisioner::domain::observed::InstanceState;
 
 use super::events::Event;
 use super::{Waking, World};

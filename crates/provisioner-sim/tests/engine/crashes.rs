@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use provisioner::observed::SpotRequestState;
+use provisioner::domain::observed::SpotRequestState;
 
 use provisioner_sim::deployment::{at, mins, name, secs, settings, start, worker_type};
 use provisioner_sim::driver::{Disk, Driver};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use provisioner::clock;
+use provisioner::domain::clock;
 use provisioner::engine::Plan;
 use provisioner::policy::Policy;
 use provisioner::settings::Settings;

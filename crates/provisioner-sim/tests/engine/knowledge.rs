@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use provisioner::clock;
+use provisioner::domain::clock;
+use provisioner::domain::ids::InstanceId;
 use provisioner::engine::{NoteKind, ReasonKind};
-use provisioner::ids::InstanceId;
 use provisioner::settings::Settings;
 
 use crate::stories::{calm, has_note, named, plan, round};

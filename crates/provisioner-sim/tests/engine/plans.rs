@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use provisioner::clock;
-use provisioner::demand::{Demand, PendingTasks, Running};
+use provisioner::domain::clock;
+use provisioner::domain::demand::{Demand, PendingTasks, Running};
+use provisioner::domain::ids::{
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, WorkerTypeName, Zone,
+};
+use provisioner::domain::ledger::Ledger;
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::{
+    Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
+};
 use provisioner::engine::{
     ActionKind, Effect, Engine, GrantedRequest, LedgerFound, Memory, NoteKind, Outcome, Plan,
     ReasonKind, Start,
 };
-use provisioner::ids::{
-    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, WorkerTypeName, Zone,
-};
-use provisioner::ledger::Ledger;
 use provisioner::look::Look;
-use provisioner::money::UsdPerHour;
-use provisioner::observed::{
-    Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
-};
 use provisioner::settings::{Limits, Settings};
 
 use provisioner_sim::deployment::{at, key, mins, name, secs, settings, worker_type};

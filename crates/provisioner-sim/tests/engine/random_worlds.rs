@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use provisioner::clock;
+use provisioner::domain::clock;
 use provisioner_sim::deployment::secs;
 use provisioner_sim::driver::{Disk, Driver, End};
 use provisioner_sim::random::{

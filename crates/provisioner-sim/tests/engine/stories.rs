@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use provisioner::clock;
+use provisioner::domain::clock;
+use provisioner::domain::ids::{InstanceId, InstanceType};
+use provisioner::domain::observed::{InstanceState, Observation, OwnTags, SpotRequestState};
 use provisioner::engine::{ActionKind, NoteKind, Plan, ReasonKind};
-use provisioner::ids::{InstanceId, InstanceType};
-use provisioner::observed::{InstanceState, Observation, OwnTags, SpotRequestState};
 use provisioner::settings::{Settings, WorkerType};
 
 use provisioner_sim::deployment::{at, key, mins, name, secs, settings, start, worker_type};
@@ -271,7 +271,7 @@ fn an_unknown_demand_does_nothing_for_demand() {
 
 #[test]
 fn strays_and_others_are_kept_where_the_key_pair_is_not_ours() {
-    use provisioner::observed::KeyPair;
+    use provisioner::domain::observed::KeyPair;
     for (key_pair, limit) in
         [(KeyPair::Foreign, None), (KeyPair::Foreign, Some(1)), (KeyPair::Ours, None)]
     {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use provisioner::aws::{Call, Client};
-use provisioner::engine::Outcome;
-use provisioner::ids::{ClientToken, InstanceId, InstanceType, SubnetId, Zone};
-use provisioner::launch::{
+use provisioner::domain::ids::{ClientToken, InstanceId, InstanceType, SubnetId, Zone};
+use provisioner::domain::launch::{
     BlockDeviceMapping, Ebs, LaunchCall, LaunchSpecification, Monitoring, NetworkInterface,
     Placement, TAG_KEY_NAME, TAG_WORKER_TYPE,
 };
-use provisioner::money::UsdPerHour;
-use provisioner::observed::{InstanceState, SpotRequestState};
-use provisioner::refusal::{Refusal, RefusalClass};
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::{InstanceState, SpotRequestState};
+use provisioner::domain::refusal::{Refusal, RefusalClass};
+use provisioner::engine::Outcome;
 use provisioner_sim::deployment::{at, key, name, settings, start, worker_type};
 use provisioner_sim::queue::Knowledge;
 use provisioner_sim::sdk_door::SdkDoor;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::aws::Client;
-use provisioner::ids::{InstanceType, KeyName, SpotRequestId, Zone};
-use provisioner::launch::Pool;
-use provisioner::money::UsdPerHour;
-use provisioner::observed::{KeyPair, Observation, OwnTags};
-use provisioner::refusal::RefusalClass;
+use provisioner::domain::ids::{InstanceType, KeyName, SpotRequestId, Zone};
+use provisioner::domain::launch::Pool;
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::{KeyPair, Observation, OwnTags};
+use provisioner::domain::refusal::RefusalClass;
 use provisioner_sim::deployment::{at, key, name, secs, settings, start, worker_type};
 use provisioner_sim::queue::Knowledge;
 use provisioner_sim::sdk_door::SdkDoor;

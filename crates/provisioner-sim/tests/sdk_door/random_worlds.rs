@@ -1,7 +1,7 @@
 //! The random worlds of the plain suite, with the real daemon in them.
 
-use provisioner::clock;
 use provisioner::daemon::RoundEnd;
+use provisioner::domain::clock;
 use provisioner_sim::deployment::secs;
 use provisioner_sim::random::{
     self, Case, Chaos, Failed, Meddled, Meddling, Played, Settling, Trial, Tries,

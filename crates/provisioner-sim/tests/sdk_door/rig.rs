@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use provisioner::daemon::{Absent, Birth, Clock, Daemon, Hand, RoundEnd, Turn};
+use provisioner::domain::ledger::Ledger;
+use provisioner::domain::observed::Observation;
+use provisioner::domain::stop_secret::StopSecret;
+use provisioner::domain::user_data::UserData;
 use provisioner::engine::{Desk, DeskCounts, Effect, ExecutedResult, Plan, Report};
-use provisioner::ledger::Ledger;
-use provisioner::observed::Observation;
 use provisioner::settings::Settings;
 use provisioner::state_dir::{LedgerState, StateDir};
-use provisioner::stop_secret::StopSecret;
-use provisioner::user_data::UserData;
 use provisioner_sim::deployment::{key, secs};
 use provisioner_sim::judge::{Before, Judge};
 use provisioner_sim::random::ZONES;
@@ -269,7 +269,7 @@ impl Rig {
     /// Until the next round is due, or for the least a computer takes.
     pub(crate) async fn wait(&self, wake: Timestamp) {
         let now = self.clock().now();
-        let wait = provisioner::clock::age(now, wake).max(Duration::from_millis(100));
+        let wait = provisioner::domain::clock::age(now, wake).max(Duration::from_millis(100));
         tokio::time::sleep(wait).await;
     }
 

@@ -9,7 +9,7 @@ use aws_sdk_ec2::error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 
 use super::error;
-use crate::refusal::RefusalClass;
+use crate::domain::refusal::RefusalClass;
 
 /// Attempts by API operation and by what came of them; `None` is the wanted answer.
 pub type AttemptCounts = BTreeMap<(String, Option<RefusalClass>), u64>;

@@ -4,7 +4,7 @@
 //! the whole call: it is repeated at once without that id.
 
 use super::{Client, Error};
-use crate::ids::{InstanceId, SpotRequestId};
+use crate::domain::ids::{InstanceId, SpotRequestId};
 
 /// EC2 takes about a thousand ids a call; its answer to fewer comes sooner.
 const PER_CALL: usize = 500;
@@ -109,7 +109,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::refusal::{Refusal, RefusalClass};
+    use crate::domain::refusal::{Refusal, RefusalClass};
 
     fn refused(code: &str, message: &str) -> Error {
         Error {

@@ -13,9 +13,9 @@ use super::attempts::Attempts;
 use super::credentials::OfProfile;
 use super::only_looks::OnlyLooks;
 use super::whole::WholeAnswers;
-use crate::refusal::RefusalClass;
+use crate::aws::shared_config::{NoSuchProfile, SharedConfig};
+use crate::domain::refusal::RefusalClass;
 use crate::settings;
-use crate::shared_config::{NoSuchProfile, SharedConfig};
 
 /// The SDK itself has no limit but one for connecting; a loop must not hang on a lost packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

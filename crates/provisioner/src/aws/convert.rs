@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::listing::{ShownInstance, ShownSpotRequest};
 use super::state::{instance_state, spot_request_state};
-use crate::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
-use crate::money::UsdPerHour;
-use crate::observed::{Instance, SpotRequest};
+use crate::domain::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
+use crate::domain::money::UsdPerHour;
+use crate::domain::observed::{Instance, SpotRequest};
 
 /// Linux without a licence to be paid for.
 const PLAIN_LINUX: &str = "Linux/UNIX";
@@ -114,7 +114,7 @@ fn zone(name: Option<&str>) -> Option<Zone> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observed::{InstanceState, SpotRequestState};
+    use crate::domain::observed::{InstanceState, SpotRequestState};
 
     fn text(text: &str) -> String {
         text.to_owned()

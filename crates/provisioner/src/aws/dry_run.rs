@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use super::request::rendered;
 use super::{Client, Error, tags};
-use crate::ids::{InstanceId, SpotRequestId};
-use crate::launch::LaunchCall;
-use crate::preflight::{DryRunAnswer, Looked};
+use crate::aws::preflight::{DryRunAnswer, Looked};
+use crate::domain::ids::{InstanceId, SpotRequestId};
+use crate::domain::launch::LaunchCall;
 
 impl Client {
     /// Would these instances be requested?

@@ -8,7 +8,7 @@ use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 
-use crate::refusal::{
+use crate::domain::refusal::{
     NO_ANSWER, NO_CREDENTIALS, Refusal, RefusalClass, TIMEOUT, UNRESOLVED, classify_answer,
 };
 

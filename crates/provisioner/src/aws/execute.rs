@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Client, Error, tags};
-use crate::counted::counted;
+use crate::domain::ids::{InstanceId, SpotRequestId};
+use crate::domain::launch::LaunchCall;
+use crate::domain::plural;
 use crate::engine::Outcome;
-use crate::ids::{InstanceId, SpotRequestId};
-use crate::launch::LaunchCall;
 
 /// Those of the engine's effects that are calls to EC2 (the ledger is the driver's own).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,7 +59,11 @@ impl Client {
             .send()
             .await
             .map_err(|error| {
-                Error::new("CancelSpotInstanceRequests", counted(ids.len(), "spot request"), error)
+                Error::new(
+                    "CancelSpotInstanceRequests",
+                    plural::count(ids.len(), "spot request"),
+                    error,
+                )
             })?;
         Ok(())
     }
@@ -71,7 +75,7 @@ impl Client {
             .send()
             .await
             .map_err(|error| {
-                Error::new("TerminateInstances", counted(ids.len(), "instance"), error)
+                Error::new("TerminateInstances", plural::count(ids.len(), "instance"), error)
             })?;
         Ok(())
     }
@@ -88,7 +92,7 @@ impl Client {
             .send()
             .await
             .map_err(|error| {
-                Error::new("CreateTags", counted(instances.len(), "instance"), error)
+                Error::new("CreateTags", plural::count(instances.len(), "instance"), error)
             })?;
         Ok(())
     }

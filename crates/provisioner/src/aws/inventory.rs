@@ -5,9 +5,9 @@ use aws_sdk_ec2::types::{FleetData, Instance, LaunchTemplate, SpotInstanceReques
 use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
 use super::state::{instance_state, spot_request_state};
 use super::{Client, Error, tags};
-use crate::ids::{InstanceId, KeyName, SpotRequestId};
-use crate::launch::TAG_KEY_NAME;
-use crate::observed::{InstanceState, SpotRequestState};
+use crate::domain::ids::{InstanceId, KeyName, SpotRequestId};
+use crate::domain::launch::TAG_KEY_NAME;
+use crate::domain::observed::{InstanceState, SpotRequestState};
 
 /// A spot instance request that still stands or has an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use aws_sdk_ec2::primitives::Blob;
 use aws_sdk_ec2::types::{KeyFormat, KeyType, ResourceType};
 
 use super::{Client, Error, tags};
-use crate::ids::KeyName;
-use crate::launch::TAG_KEY_NAME;
-use crate::observed::KeyPair;
-use crate::refusal::RefusalClass;
+use crate::domain::ids::KeyName;
+use crate::domain::launch::TAG_KEY_NAME;
+use crate::domain::observed::KeyPair;
+use crate::domain::refusal::RefusalClass;
 
 /// A private key in PEM. Its `Debug` hides it.
 pub(crate) struct PrivateKey(String);

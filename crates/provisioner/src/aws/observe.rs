@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::listing::{Listing, ShownInstance, ShownSpotRequest};
 use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
 use super::{Client, Error, convert};
-use crate::ids::{KeyName, SharedTexts, SpotRequestId};
-use crate::observed::{Instance, KeyPair, Observation, SpotRequest};
+use crate::domain::ids::{KeyName, SharedTexts, SpotRequestId};
+use crate::domain::observed::{Instance, KeyPair, Observation, SpotRequest};
 
 /// So many warnings are kept word for word; the rest is counted.
 const MAX_WARNINGS: usize = 20;

@@ -6,8 +6,8 @@ use aws_sdk_ec2::types::{self, EnaSupport, LocationType};
 
 use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
 use super::{Client, Error};
-use crate::ids::{InstanceType, Zone};
-use crate::preflight::{Image, InstanceTypeFacts};
+use crate::aws::preflight::{Image, InstanceTypeFacts};
+use crate::domain::ids::{InstanceType, Zone};
 
 /// The most that `DescribeInstanceTypes` gives at once (Amazon EC2 API Reference).
 const TYPES_PAGE: i32 = 100;

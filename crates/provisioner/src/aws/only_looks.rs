@@ -45,7 +45,7 @@ mod tests {
 
     use super::*;
     use crate::aws::{Client, Error};
-    use crate::ids::InstanceId;
+    use crate::domain::ids::InstanceId;
 
     #[tokio::test]
     async fn the_looking_connection_sends_no_change() {

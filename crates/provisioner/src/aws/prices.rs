@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
 use super::{Client, Error, time};
-use crate::ids::{InstanceType, Zone};
-use crate::launch::Pool;
-use crate::money::UsdPerHour;
+use crate::domain::ids::{InstanceType, Zone};
+use crate::domain::launch::Pool;
+use crate::domain::money::UsdPerHour;
 
 const OPERATION: &str = "DescribeSpotPriceHistory";
 

@@ -10,9 +10,9 @@ use aws_sdk_ec2::types::{
 
 use super::state::spot_request_state;
 use super::{Client, Error, tags, time};
+use crate::domain::ids::SpotRequestId;
+use crate::domain::launch::{self, LaunchCall, LaunchSpecification};
 use crate::engine::GrantedRequest;
-use crate::ids::SpotRequestId;
-use crate::launch::{self, LaunchCall, LaunchSpecification};
 
 const OPERATION: &str = "RequestSpotInstances";
 
@@ -177,8 +177,8 @@ fn network_interface(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ClientToken, KeyName, SubnetId, WorkerTypeName, Zone};
-    use crate::launch::NetworkInterface;
+    use crate::domain::ids::{ClientToken, KeyName, SubnetId, WorkerTypeName, Zone};
+    use crate::domain::launch::NetworkInterface;
 
     fn call() -> LaunchCall {
         LaunchCall {
@@ -188,7 +188,7 @@ mod tests {
             count: 2,
             key_name: KeyName::from("k"),
             image_id: "ami-1".to_owned(),
-            instance_type: crate::ids::InstanceType::from("c7g.large"),
+            instance_type: crate::domain::ids::InstanceType::from("c7g.large"),
             zone: Some(Zone::from("us-west-2a")),
             subnet: None,
             security_group_ids: vec!["sg-1".to_owned()],

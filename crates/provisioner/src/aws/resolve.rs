@@ -6,9 +6,9 @@ use aws_sdk_ec2::types;
 
 use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
 use super::{Client, Error};
-use crate::ids::{SubnetId, Zone};
-use crate::launch::{ResolvedPlacement, ResolvedWorkerType};
-use crate::preflight::{Group, Subnet};
+use crate::aws::preflight::{Group, Subnet};
+use crate::domain::ids::{SubnetId, Zone};
+use crate::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
 use crate::settings::WorkerType;
 
 /// What an image id begins with when it names a parameter of SSM.

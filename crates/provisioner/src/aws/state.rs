@@ -1,6 +1,6 @@
 //! States as EC2 spells them, in our words.
 
-use crate::observed::{InstanceState, SpotRequestState};
+use crate::domain::observed::{InstanceState, SpotRequestState};
 
 /// Reads an instance's state. A missing one is data too.
 pub(crate) fn instance_state(name: Option<&str>) -> InstanceState {

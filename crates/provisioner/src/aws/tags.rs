@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
 
-use crate::ids::{ClientToken, KeyName, WorkerTypeName};
-use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
-use crate::observed::OwnTags;
+use crate::domain::ids::{ClientToken, KeyName, WorkerTypeName};
+use crate::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
+use crate::domain::observed::OwnTags;
 
 /// Reads our tags; the others are nobody's business here.
 pub(crate) fn own_tags(tags: &[Tag]) -> OwnTags {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Target, WorkerProfile};
 use crate::aws::{Client, Error, FoundInstance, FoundRequest};
-use crate::observed::{InstanceState, KeyPair, SpotRequestState};
+use crate::domain::observed::{InstanceState, KeyPair, SpotRequestState};
 
 /// What there is under one key-name.
 #[derive(Clone, Debug, PartialEq, Serialize)]

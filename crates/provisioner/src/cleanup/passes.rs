@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use super::TargetReport;
 use super::inventory::lasting_volumes;
 use crate::aws::{Client, Error, FoundInstance, FoundRequest};
-use crate::counted::counted;
-use crate::ids::{InstanceId, KeyName, SpotRequestId};
-use crate::launch::LaunchCall;
-use crate::ledger::Ledger;
-use crate::observed::InstanceState;
-use crate::refusal::RefusalClass;
+use crate::domain::ids::{InstanceId, KeyName, SpotRequestId};
+use crate::domain::launch::LaunchCall;
+use crate::domain::ledger::Ledger;
+use crate::domain::observed::InstanceState;
+use crate::domain::plural;
+use crate::domain::refusal::RefusalClass;
 
 /// EC2 honours a client token for a while; an older call is settled by looking alone.
 const REPEATABLE: jiff::SignedDuration = jiff::SignedDuration::from_mins(30);
@@ -176,7 +176,7 @@ impl Passes<'_> {
                 Ok(granted) => {
                     progress(&format!(
                         "settled an unanswered launching call: {}",
-                        counted(granted.len(), "spot request")
+                        plural::count(granted.len(), "spot request")
                     ));
                     report.settled_intents += 1;
                     for request in granted {
@@ -245,7 +245,7 @@ impl Passes<'_> {
             for id in bulk.done.iter().chain(&bulk.absent) {
                 course.granted.remove(id);
             }
-            progress(&format!("cancelled {}", counted(bulk.done.len(), "spot request")));
+            progress(&format!("cancelled {}", plural::count(bulk.done.len(), "spot request")));
             course.cancelled.extend(bulk.done);
             course.deny(bulk.denied, progress);
             if let Some(error) = bulk.error {
@@ -260,7 +260,7 @@ impl Passes<'_> {
         }
         if !to_terminate.is_empty() {
             let bulk = self.client.terminate(&to_terminate).await;
-            progress(&format!("terminating {}", counted(bulk.done.len(), "instance")));
+            progress(&format!("terminating {}", plural::count(bulk.done.len(), "instance")));
             course.terminated.extend(bulk.done);
             course.protected.extend(bulk.protected);
             course.deny(bulk.denied, progress);
@@ -388,8 +388,8 @@ fn summary(look: &Look, stopping: usize) -> String {
     }
     format!(
         "found {}, {}, {stopping} of them shutting down",
-        counted(look.requests.len(), "spot request"),
-        counted(look.instances.len(), "instance")
+        plural::count(look.requests.len(), "spot request"),
+        plural::count(look.instances.len(), "instance")
     )
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{CleanupError, Inventory, Target, WorkerProfile};
 use crate::aws::Client;
-use crate::observed::{KeyPair, Whose};
+use crate::domain::observed::{KeyPair, Whose};
 
 /// What would be removed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -149,7 +149,7 @@ fn write_worker_profile(
 mod tests {
     use super::*;
     use crate::cleanup::{Item, Named};
-    use crate::ids::KeyName;
+    use crate::domain::ids::KeyName;
 
     fn plan(key_pair: KeyPair) -> Plan {
         let target = Target {

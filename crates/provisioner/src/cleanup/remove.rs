@@ -8,11 +8,11 @@ use super::worker_profile;
 use super::{CleanupError, Inventory, Named, Options, Plan, Report, TargetReport};
 use crate::aws::Client;
 use crate::config::edit::{ConfigFile, EditError};
-use crate::ids::KeyName;
-use crate::launch::profile_name;
-use crate::ledger::Ledger;
-use crate::observed::KeyPair;
-use crate::private_key;
+use crate::domain::ids::KeyName;
+use crate::domain::launch::profile_name;
+use crate::domain::ledger::Ledger;
+use crate::domain::observed::KeyPair;
+use crate::setup::private_key;
 use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
 
 const SOMEBODYS_OWN: &str =

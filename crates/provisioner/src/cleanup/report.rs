@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::config::{Entry, Loaded};
-use crate::ids::KeyName;
+use crate::domain::ids::KeyName;
 
 /// What was removed, and what is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

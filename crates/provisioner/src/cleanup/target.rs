@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::CleanupError;
 use crate::config::Loaded;
 use crate::config::edit::Saved;
-use crate::ids::KeyName;
+use crate::domain::ids::KeyName;
 use crate::settings::Settings;
 
 /// A key-name to clean up.

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::{Target, TargetReport};
 use crate::aws::{Client, Error, FoundPolicy, FoundWorkerProfile, IAM_PAUSES};
-use crate::ids::KeyName;
-use crate::observed::Whose;
+use crate::domain::ids::KeyName;
+use crate::domain::observed::Whose;
 
 /// What IAM has under a key-name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

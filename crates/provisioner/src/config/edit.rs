@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Document, TableLike};
 
-use crate::ids::KeyName;
-use crate::launch::profile_name;
+use crate::domain::ids::KeyName;
+use crate::domain::launch::profile_name;
 use crate::settings::RetiredKeyName;
 use atomic::Target;
 use splice::Text;

@@ -15,8 +15,8 @@ use super::key::Kind;
 use super::section::{Reader, Recording, Section};
 use super::setting::{Refusal, Setting};
 use super::tree::{Table, Value};
-use crate::ids::{KeyName, WorkerTypeName};
-use crate::money::{Usd, UsdPerHour};
+use crate::domain::ids::{KeyName, WorkerTypeName};
+use crate::domain::money::{Usd, UsdPerHour};
 use crate::settings::{Aws, Limits, Server, Settings, WorkerServer, WorkerType};
 
 const DEFAULTS: &str = "Any key of a worker type, for all worker types that do not set it";

@@ -16,8 +16,8 @@ use serde_json::{Value as Json, json};
 use super::key::{Key, Kind};
 use super::origin::{Entry, Origin, Problem};
 use super::setting::{Refusal, Setting};
-use super::suggest;
 use super::tree::{self, Node, Table, Value};
+use crate::domain::suggest;
 
 /// Collects what all sections find.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::duration;
 use super::key::Kind;
 use super::tree::Value;
-use crate::money::{Usd, UsdPerHour};
+use crate::domain::duration;
+use crate::domain::money::{Usd, UsdPerHour};
 
 /// Why a value was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]

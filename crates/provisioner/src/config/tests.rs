@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use super::*;
-use crate::ids::WorkerTypeName;
-use crate::launch::LaunchSpecification;
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::launch::LaunchSpecification;
+use crate::domain::user_data::UserData;
 use crate::policy::Policy;
 use crate::settings::{AskRunning, Launch, Limits, Strays, WorkerType};
-use crate::user_data::UserData;
 
 /// A directory that is current directory, home and machine in one.
 struct Scene {

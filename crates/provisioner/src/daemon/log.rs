@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::aws;
-use crate::counted::counted;
+use crate::domain::ids::{SpotRequestId, WorkerTypeName, Zone};
+use crate::domain::plural;
 use crate::engine::{ActionKind, Executed, ExecutedResult, Note, NoteKind, Plan, Report};
-use crate::ids::{SpotRequestId, WorkerTypeName, Zone};
 
 /// What tells one note from another.
 type Key = (Option<WorkerTypeName>, NoteKind, Option<String>);
@@ -111,7 +111,7 @@ impl Reporter {
         if actions > 0 {
             tracing::info!(
                 reconcile.iteration = round, actions, duration_ms, %next,
-                "round {round} ended: {}", counted(actions, "action")
+                "round {round} ended: {}", plural::count(actions, "action")
             );
         } else {
             tracing::debug!(

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use crate::clock;
+use crate::domain::clock;
 
 /// The clock beside the daemon.
 #[derive(Clone, Debug, Default)]

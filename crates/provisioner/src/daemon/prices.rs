@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Clock;
 use crate::aws::{self, Client};
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::launch::Pool;
+use crate::domain::money::UsdPerHour;
+use crate::domain::prices::{MAX_AGE, SpotPrices};
 use crate::engine::Machines;
-use crate::launch::Pool;
-use crate::money::UsdPerHour;
-use crate::prices::{self, MAX_AGE, SpotPrices};
+use crate::status::cost;
 use crate::status::{Scope, Seen};
 
 /// Fetched again this long before prices count as unknown: rounds are apart, and an answer may fail.
@@ -106,7 +107,7 @@ impl PriceWatch {
 
     fn call_if_due(&mut self, client: &Client, machines: &[Machines]) {
         let now = self.clock.now();
-        let pools = prices::pools_in_use(machines);
+        let pools = cost::pools_in_use(machines);
         if self.calls.is_empty() && self.is_due(&pools, now) {
             self.asked = Some(now);
             let client = client.clone();
@@ -161,7 +162,7 @@ impl PriceWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{InstanceType, Zone};
+    use crate::domain::ids::{InstanceType, Zone};
 
     fn pool(zone: &str) -> Pool {
         Pool { instance_type: InstanceType::from("c7g.large"), zone: Some(Zone::from(zone)) }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::{Daemon, RoundEnd, State, chain};
 use crate::aws;
-use crate::clock;
-use crate::demand::FinishedTask;
+use crate::domain::clock;
+use crate::domain::demand::FinishedTask;
+use crate::domain::ids::WorkerTypeName;
 use crate::engine::{ActionKind, Executed, ExecutedResult, Plan};
-use crate::ids::WorkerTypeName;
-use crate::source::DemandSource;
+use crate::queue::source::DemandSource;
 use crate::status::{ActionCounts, LastRound, RoundOutcome, Scope, Seen};
 
 impl RoundEnd {

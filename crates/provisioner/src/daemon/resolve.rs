@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::aws::Client;
-use crate::ids::WorkerTypeName;
-use crate::launch::ResolvedWorkerType;
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::launch::ResolvedWorkerType;
 use crate::settings::Settings;
 
 /// A public image parameter changes every few days; a new image need not be used within seconds.

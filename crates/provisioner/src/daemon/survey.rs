@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use super::prices::PriceWatch;
 use super::{Absent, chain, peek};
 use crate::aws::{self, Client};
-use crate::demand::Demand;
+use crate::domain::demand::Demand;
+use crate::domain::ids::KeyName;
+use crate::domain::ledger::Ledger;
 use crate::engine::{Engine, LedgerFound, Memory, NoteKind, Start};
-use crate::ids::KeyName;
-use crate::ledger::Ledger;
+use crate::queue::source::DemandSource;
 use crate::settings::Settings;
-use crate::source::DemandSource;
 use crate::state_dir::{StateDir, StateDirError};
 use crate::status::{Picture, Scope, Seen, Source, Status};
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::RoundEnd;
-use crate::demand::{Demand, TaskWaits};
+use crate::domain::demand::{Demand, TaskWaits};
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::prices::SpotPrices;
 use crate::engine::Machines;
-use crate::ids::WorkerTypeName;
-use crate::prices::SpotPrices;
+use crate::queue::source::DemandError;
 use crate::settings::Settings;
-use crate::source::DemandError;
 use crate::status::{Picture, Record};
 
 /// One turn of the loop: a round, however it ended.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::launch::Pool;
+use crate::domain::observed::InstanceState;
 use crate::engine::index::{Class, Index, Machine};
-use crate::ids::WorkerTypeName;
-use crate::launch::Pool;
-use crate::observed::InstanceState;
 
 /// Live instances that are alike.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::InstanceId;
+use crate::domain::observed::{InstanceState, KeyPair};
+use crate::domain::plural;
 use crate::engine::decide::{Decide, Decided};
 use crate::engine::group::Group;
 use crate::engine::index::Machine;
 use crate::engine::limits::Room;
 use crate::engine::plan::{ActionKind, ReasonKind};
-use crate::ids::InstanceId;
-use crate::observed::{InstanceState, KeyPair};
 use crate::settings::Strays;
-use crate::words;
 
 /// A fence that a plan breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
         if total > worker_type.max_instances {
             say(format!(
                 "brings `{name}` to {}, over max-instances ({})",
-                words::count(total, "instance"),
+                plural::count(total, "instance"),
                 worker_type.max_instances
             ));
         }

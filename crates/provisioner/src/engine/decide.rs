@@ -11,8 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::clock;
-use crate::demand::{Demand, Running};
+use crate::domain::clock;
+use crate::domain::demand::{Demand, Running};
+use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
+use crate::domain::launch::ResolvedWorkerType;
+use crate::domain::ledger::Ledger;
+use crate::domain::observed::InstanceState;
+use crate::domain::plural;
+use crate::domain::refusal::{RefusalClass, classify};
 use crate::engine::group::{Group, UNFILLABLE_AFTER};
 use crate::engine::in_flight::InFlight;
 use crate::engine::index::{Class, Index, Machine, OpenRequest};
@@ -21,14 +27,8 @@ use crate::engine::options::{self, Goal};
 use crate::engine::plan::{
     Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
 };
-use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
-use crate::launch::ResolvedWorkerType;
-use crate::ledger::Ledger;
-use crate::observed::InstanceState;
 use crate::policy::Wish;
-use crate::refusal::{RefusalClass, classify};
 use crate::settings::{Settings, WorkerType};
-use crate::words;
 
 /// Everything a decision depends on.
 pub(super) struct Decide<'a> {
@@ -157,7 +157,7 @@ impl<'a> Draft<'a> {
         if skipped.malformed + skipped.oversized > 0 {
             let text = format!(
                 "{} of the queue's answer could not be read and {} over 1 MiB; skipped",
-                words::count(skipped.malformed, "element"),
+                plural::count(skipped.malformed, "element"),
                 if skipped.oversized == 1 {
                     "1 was".to_owned()
                 } else {
@@ -167,12 +167,12 @@ impl<'a> Draft<'a> {
             self.note(None, NoteKind::MalformedTasks, text);
         }
         for (name, tasks) in &skipped.unknown_worker_types {
-            let tasks = words::count(*tasks, "pending task");
+            let tasks = plural::count(*tasks, "pending task");
             let text = format!("{tasks} of worker type `{name}`, which is not configured");
             self.plan.notes.push(Note::new(None, NoteKind::UnknownWorkerType, text).about(name));
         }
         if skipped.unknown_rest > 0 {
-            let rest = words::count(skipped.unknown_rest, "pending task");
+            let rest = plural::count(skipped.unknown_rest, "pending task");
             let text = format!("{rest} of further worker types that are not configured");
             self.note(None, NoteKind::UnknownWorkerType, text);
         }
@@ -245,10 +245,10 @@ impl<'a> Draft<'a> {
             self.cancel(Some(name), victims, ReasonKind::NoDemand, |n| {
                 format!(
                     "{n} of {} not needed: {}, room for {} on instances up or booting, {} in flight",
-                    words::are(open, "open request"),
-                    words::count(pending.count, "pending task"),
+                    plural::are(open, "open request"),
+                    plural::count(pending.count, "pending task"),
                     counts.free_slots,
-                    words::count(in_flight, "launch")
+                    plural::count(in_flight, "launch")
                 )
             });
         }
@@ -260,7 +260,7 @@ impl<'a> Draft<'a> {
             let text = format!(
                 "{} up longer than boot-timeout ({}) without a task seen there; no longer counted as \
                  capacity",
-                words::are(counts.overdue, "instance"),
+                plural::are(counts.overdue, "instance"),
                 clock::show(worker_type.boot_timeout)
             );
             self.note(Some(name), NoteKind::BootTimeout, text);
@@ -269,7 +269,7 @@ impl<'a> Draft<'a> {
             let text = format!(
                 "{} up longer than boot-timeout ({}) and the queue does not tell what runs; no longer \
                  counted as free",
-                words::are(counts.unknown, "instance"),
+                plural::are(counts.unknown, "instance"),
                 clock::show(worker_type.boot_timeout)
             );
             self.note(Some(name), NoteKind::BootTimeout, text);
@@ -292,7 +292,7 @@ impl<'a> Draft<'a> {
         self.cancel(Some(name), late, ReasonKind::RequestTimeout, |n| {
             format!(
                 "{} open for longer than request-timeout ({}); asked for elsewhere once seen cancelled",
-                words::are(n, "request"),
+                plural::are(n, "request"),
                 clock::show(timeout)
             )
         });
@@ -326,13 +326,13 @@ impl<'a> Draft<'a> {
             movable.iter().map(|request| request.status_code.clone()).collect();
         self.cancel(Some(name), movable, ReasonKind::NoCapacity, |n| {
             let codes = codes.into_iter().collect::<Vec<_>>().join(", ");
-            let n = words::count(n, "request");
+            let n = plural::count(n, "request");
             format!("{n} cannot be filled there ({codes}); the next type or zone is tried")
         });
         for request in waiting.iter().take(1) {
             let text = format!(
                 "{} waiting ({}), and every other type and zone refused lately or none is configured",
-                words::are(waiting.len(), "request"),
+                plural::are(waiting.len(), "request"),
                 request.status_code
             );
             self.note(Some(name), NoteKind::WaitingForCapacity, text);
@@ -360,7 +360,7 @@ impl<'a> Draft<'a> {
             self.end(Some(name), dead, ReasonKind::NeverClaimed, |n| {
                 format!(
                     "{} never claimed a task within boot-timeout ({})",
-                    words::count(n, "instance"),
+                    plural::count(n, "instance"),
                     clock::show(worker_type.boot_timeout)
                 )
             });
@@ -378,7 +378,7 @@ impl<'a> Draft<'a> {
         self.end(Some(name), old.map(|(_, machine)| machine), ReasonKind::MaxLifetime, |n| {
             format!(
                 "{} past max-lifetime ({}) and idle, or past twice that",
-                words::are(n, "instance"),
+                plural::are(n, "instance"),
                 clock::show(lifetime)
             )
         });
@@ -388,7 +388,7 @@ impl<'a> Draft<'a> {
         let stopped =
             group.machines.iter().filter(|machine| machine.state == InstanceState::Stopped);
         self.end(name, stopped, ReasonKind::Stopped, |n| {
-            let n = words::are(n, "instance");
+            let n = plural::are(n, "instance");
             format!("{n} stopped, which serves nobody and counts to the maximum")
         });
     }
@@ -401,13 +401,13 @@ impl<'a> Draft<'a> {
         }
         let agreed = group.machines.iter().filter(|machine| machine.agreed);
         let why = match self.decide.wishes.get(name) {
-            Some(wish) => format!("{} wanted", words::are(wish.wanted, "instance")),
+            Some(wish) => format!("{} wanted", plural::are(wish.wanted, "instance")),
             None => "the worker type is no longer configured".to_owned(),
         };
         self.end(Some(name), agreed, ReasonKind::WorkerAgreed, |n| {
             format!(
                 "{} stopping, as told when asking whether to: {why}",
-                words::are(n, "idle worker")
+                plural::are(n, "idle worker")
             )
         });
     }
@@ -435,7 +435,7 @@ impl<'a> Draft<'a> {
                 by_intent.entry(&machine.intent).or_default().push(machine.id.clone());
             }
             for ids in by_intent.into_values() {
-                let n = words::count(ids.len(), "instance");
+                let n = plural::count(ids.len(), "instance");
                 let text = format!("{n} of our requests without tags yet");
                 self.plan.actions.push(Action {
                     kind: ActionKind::Tag(ids),

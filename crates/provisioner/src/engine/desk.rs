@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock;
-use crate::ids::{ClientToken, InstanceId, WorkerTypeName};
-use crate::stop_secret::StopSecret;
+use crate::domain::clock;
+use crate::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
+use crate::domain::stop_secret::StopSecret;
 
 /// How long a promise holds. A worker has only to stop claiming and to say so: seconds, with some repeats
 /// over a bad network.

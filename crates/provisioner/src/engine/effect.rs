@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::ids::{InstanceId, SpotRequestId};
-use crate::launch::LaunchCall;
-use crate::ledger::Ledger;
-use crate::observed::SpotRequestState;
-use crate::refusal::Refusal;
+use crate::domain::ids::{InstanceId, SpotRequestId};
+use crate::domain::launch::LaunchCall;
+use crate::domain::ledger::Ledger;
+use crate::domain::observed::SpotRequestState;
+use crate::domain::refusal::Refusal;
 
 /// One thing to do. A driver does it, then tells the [`Outcome`], then asks for the next.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock;
-use crate::demand::Running;
+use crate::domain::clock;
+use crate::domain::demand::Running;
+use crate::domain::ids::InstanceId;
 use crate::engine::desk::Book;
 use crate::engine::index::{Counts, Machine, OpenRequest};
 use crate::engine::lookup::Lookup;
-use crate::ids::InstanceId;
 
 use classing::{Classing, Deadline};
 use tally::Tally;

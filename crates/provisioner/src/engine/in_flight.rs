@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
+use crate::domain::ledger::Ledger;
+use crate::domain::money::{Usd, UsdPerHour};
 use crate::engine::memory::Memory;
-use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
-use crate::ledger::Ledger;
-use crate::money::{Usd, UsdPerHour};
 
 /// Launches in flight of one owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

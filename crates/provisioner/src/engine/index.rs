@@ -8,17 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::demand::Running;
+use crate::domain::demand::Running;
+use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, StatusText, WorkerTypeName};
+use crate::domain::launch::Pool;
+use crate::domain::money::UsdPerHour;
+use crate::domain::observed::{InstanceState, KeyPair};
 use crate::engine::Told;
 use crate::engine::desk::Book;
 use crate::engine::group::{Claims, Group, Rules};
 use crate::engine::lookup::Lookup;
 use crate::engine::memory::Memory;
 use crate::engine::standing::Standing;
-use crate::ids::{ClientToken, InstanceId, SpotRequestId, StatusText, WorkerTypeName};
-use crate::launch::Pool;
-use crate::money::UsdPerHour;
-use crate::observed::{InstanceState, KeyPair};
 use crate::policy::PolicyMemory;
 use crate::settings::Settings;
 

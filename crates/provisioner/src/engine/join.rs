@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::ids::{InstanceId, SpotRequestId};
-use crate::observed::{Instance, Observation, SpotRequest};
+use crate::domain::ids::{InstanceId, SpotRequestId};
+use crate::domain::observed::{Instance, Observation, SpotRequest};
 
 /// An observation in order of ids: nothing depends on the order of EC2's answer.
 pub(super) struct Join<'o> {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::money::{Usd, UsdPerHour};
 use crate::engine::in_flight::InFlight;
 use crate::engine::index::Index;
 use crate::engine::memory::Memory;
 use crate::engine::options::Goal;
-use crate::ids::WorkerTypeName;
-use crate::money::{Usd, UsdPerHour};
 use crate::settings::{Settings, WorkerType};
 
 /// The fences of `[limits]` and what is used of them.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::demand::Running;
+use crate::domain::demand::Running;
+use crate::domain::ids::InstanceId;
 use crate::engine::index::Machine;
 use crate::engine::memory::MachineMemory;
-use crate::ids::InstanceId;
 
 /// What is known of machines, and how many tasks run on them. For a few they are looked up by id. For
 /// many, both are laid out by rank in one pass first: a look-up in a large tree costs a cache miss per

@@ -1,7 +1,7 @@
 //! What the engine remembers from round to round besides the ledger.
 //!
 //! Soft state: kept on disk so that a restart, or a chain of `run --once`, goes on where it was, but
-//! losing it costs only some repeated tries. What money hangs on is in the [ledger](crate::ledger).
+//! losing it costs only some repeated tries. What money hangs on is in the [ledger](crate::domain::ledger).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -10,11 +10,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::{InstanceId, InstanceType, SpotRequestId, WorkerTypeName};
+use crate::domain::launch::Pool;
+use crate::domain::money::{Usd, UsdPerHour};
 use crate::engine::settle::fail;
-use crate::ids::{InstanceId, InstanceType, SpotRequestId, WorkerTypeName};
-use crate::launch::Pool;
-use crate::money::{Usd, UsdPerHour};
 use crate::policy::PolicyMemory;
 use crate::settings::{Settings, WorkerType};
 

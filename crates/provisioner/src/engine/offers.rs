@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::demand::Demand;
+use crate::domain::demand::Demand;
+use crate::domain::ids::{InstanceId, WorkerTypeName};
+use crate::domain::observed::InstanceState;
 use crate::engine::decide::Decide;
 use crate::engine::desk::{Book, Offer, Standing, Worker};
 use crate::engine::group::Group;
 use crate::engine::index::{Class, Machine};
-use crate::ids::{InstanceId, WorkerTypeName};
-use crate::observed::InstanceState;
 use crate::policy::Wish;
 use crate::settings::{Settings, WorkerType};
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::ids::{InstanceType, SubnetId, WorkerTypeName};
+use crate::domain::launch::{LaunchCall, Pool, ResolvedPlacement, ResolvedWorkerType};
 use crate::engine::memory::{CoolDown, Memory, quota};
 use crate::engine::plan::{NoteKind, Reason};
-use crate::ids::{InstanceType, SubnetId, WorkerTypeName};
-use crate::launch::{LaunchCall, Pool, ResolvedPlacement, ResolvedWorkerType};
 use crate::settings::WorkerType;
 
 /// An instance type in a place.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::ids::{InstanceId, SpotRequestId, WorkerTypeName};
+use crate::domain::ids::{InstanceId, SpotRequestId, WorkerTypeName};
 
 /// The decisions of one round.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
+use crate::domain::ledger::Ledger;
 use crate::engine::Engine;
 use crate::engine::memory::Memory;
-use crate::ledger::Ledger;
 
 impl Engine {
     /// Until when rounds come to nothing and may as well be left out, if EC2 and the queue show nothing else

@@ -9,8 +9,8 @@ use super::desk::Book;
 use super::group::{Group, Startup};
 use super::memory::CoolDown;
 use super::{Engine, Told, offers};
-use crate::clock;
-use crate::demand::Running;
+use crate::domain::clock;
+use crate::domain::demand::Running;
 
 impl Engine {
     pub(super) fn recount(&mut self, book: &mut Book, now: Timestamp) {

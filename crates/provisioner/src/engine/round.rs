@@ -12,17 +12,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
+use crate::domain::launch::{Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
+use crate::domain::plural;
+use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::effect::{Effect, Outcome};
 use crate::engine::memory::Cancelling;
 use crate::engine::options::Goal;
 use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind};
 use crate::engine::settle::{fail, strike_after_wait};
 use crate::engine::{Decided, Engine, LONGEST_FAILURE_PAUSE, LONGEST_QUEUE_PAUSE};
-use crate::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
-use crate::launch::{Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
-use crate::refusal::{Refusal, RefusalClass};
-use crate::words;
 
 use batch::Batch;
 #[cfg(feature = "aws")]
@@ -299,7 +299,7 @@ impl Engine {
             format!("the in-flight ledger could not be written, so nothing is launched: {why}");
         round.notes.push(Note::new(None, NoteKind::LedgerNotWritten, text.clone()));
         for goal in std::mem::take(&mut round.goals) {
-            let text = format!("{} still wanted; {text}", words::are(goal.remaining, "instance"));
+            let text = format!("{} still wanted; {text}", plural::are(goal.remaining, "instance"));
             let name = Some(&goal.worker_type);
             round.notes.push(Note::new(name, NoteKind::LedgerNotWritten, text));
         }

@@ -13,19 +13,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
+use crate::domain::ledger::{Granted, Intent, Ledger};
+use crate::domain::observed::{KeyPair, Observation, SpotRequest, SpotRequestState};
+use crate::domain::plural;
+use crate::domain::refusal::{RefusalClass, classify};
 use crate::engine::group::Group;
 use crate::engine::index::Index;
 use crate::engine::join::Join;
 use crate::engine::memory::{CoolDown, Failures, Memory};
 use crate::engine::plan::{Note, NoteKind};
-use crate::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
-use crate::ledger::{Granted, Intent, Ledger};
 use crate::look::Changes;
-use crate::observed::{KeyPair, Observation, SpotRequest, SpotRequestState};
-use crate::refusal::{RefusalClass, classify};
 use crate::settings::Settings;
-use crate::words;
 
 /// An unanswered call is repeated with its token while younger than this; EC2 keeps tokens longer
 /// (EC2 API Reference, "Ensuring idempotency").
@@ -253,7 +253,7 @@ impl Settle<'_> {
                     let text = format!(
                         "of {} asked for {} ago with token {token}, {found} shown; the rest is no \
                          longer counted",
-                        words::count(intent.call.count, "instance"),
+                        plural::count(intent.call.count, "instance"),
                         clock::show(clock::age(intent.call.decided, now)),
                     );
                     let name = Some(&intent.call.worker_type);

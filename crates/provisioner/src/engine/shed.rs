@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::domain::ids::{InstanceId, SpotRequestId};
+use crate::domain::money::UsdPerHour;
+use crate::domain::observed::InstanceState;
 use crate::engine::group::Group;
 use crate::engine::index::{Class, Machine, OpenRequest};
-use crate::ids::{InstanceId, SpotRequestId};
-use crate::money::UsdPerHour;
-use crate::observed::InstanceState;
 
 /// Candidates in the order they go, and what goes already.
 pub(super) struct Shed<'a> {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::ids::{InstanceId, WorkerTypeName};
+use crate::domain::money::{Usd, UsdPerHour};
 use crate::engine::group::{Group, Seat};
 use crate::engine::index::{Index, Machine};
-use crate::ids::{InstanceId, WorkerTypeName};
-use crate::money::{Usd, UsdPerHour};
 
 /// The machines of the last look.
 #[derive(Clone, Debug, Default)]

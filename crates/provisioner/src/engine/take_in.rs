@@ -7,12 +7,12 @@ use jiff::Timestamp;
 
 use super::settle::{Settle, Settled};
 use super::{Engine, Memory, Told};
-use crate::clock;
-use crate::demand::{Demand, Running};
-use crate::ids::{InstanceId, SpotRequestId};
-use crate::ledger::Granted;
+use crate::domain::clock;
+use crate::domain::demand::{Demand, Running};
+use crate::domain::ids::{InstanceId, SpotRequestId};
+use crate::domain::ledger::Granted;
+use crate::domain::observed::{KeyPair, Observation};
 use crate::look::{Look, Watch};
-use crate::observed::{KeyPair, Observation};
 
 impl Engine {
     /// Requests whose fate the next observation must tell, by a look-up by id where the pages do not.

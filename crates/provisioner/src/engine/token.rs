@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::ids::ClientToken;
+use crate::domain::ids::ClientToken;
 
 /// Makes tokens from a nonce (the driver's randomness, a value to the engine), a counter and the time.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::domain::ids::WorkerTypeName;
 use crate::engine::plan::{ActionKind, NoteKind, Plan};
-use crate::ids::WorkerTypeName;
 use crate::settings::Settings;
 
 impl Plan {

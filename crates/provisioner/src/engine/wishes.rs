@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::demand::Demand;
+use crate::domain::demand::Demand;
+use crate::domain::ids::WorkerTypeName;
 use crate::engine::group::Group;
 use crate::engine::in_flight::InFlight;
 use crate::engine::index::Index;
 use crate::engine::memory::Memory;
-use crate::ids::WorkerTypeName;
 use crate::policy::{Policy, PolicyMemory, Rule, Situation, Wish};
 use crate::settings::{Settings, WorkerType};
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Adaptive, Policy, Rule, WorkerManager};
-use crate::config::duration;
-use crate::config::suggest;
+use crate::domain::duration;
+use crate::domain::suggest;
 
 const BASIC: &str = "basic";
 const NAIVE_2014: &str = "naive-2014";

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Beside;
-use crate::words;
+use crate::domain::plural;
 
 /// Why a policy wishes what it wishes. Numbers alone, so that a round that does nothing writes no text.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,14 +63,14 @@ impl fmt::Display for Why {
                         f,
                         "{ask} requests for each of {}, because of {startups} startups half took \
                          {median:.0} s and one in ten over {p90:.0} s; ",
-                        words::count(missing, "missing instance")
+                        plural::count(missing, "missing instance")
                     )?;
                 }
                 write!(
                     f,
                     "beyond the {demand} that tasks need, {} worth keeping and {spare} worth launching \
                      at wait-cost {wait_cost}",
-                    words::are(keep, "instance")
+                    plural::are(keep, "instance")
                 )?;
                 let Some(Beside { wait, plain_wait, cost }) = beside else { return Ok(()) };
                 write!(

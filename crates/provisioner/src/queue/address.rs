@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
-use crate::source::DemandError;
+use crate::queue::source::DemandError;
 
 /// Reads a base URL.
 pub(crate) fn parse(base_url: &str) -> Result<Url, DemandError> {

@@ -10,8 +10,8 @@ use reqwest::{Client, Response, StatusCode, Url};
 
 use super::answer::{Answer, Flaw, Tally};
 use super::{address, token};
+use crate::queue::source::DemandError;
 use crate::settings::Queue;
-use crate::source::DemandError;
 
 /// The longest answer that is read. 100,000 tasks take some 60 MB.
 const MAX_ANSWER: u64 = 256 << 20;

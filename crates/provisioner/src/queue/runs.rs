@@ -11,9 +11,9 @@ use jiff::Timestamp;
 
 use super::tally::update;
 use super::task::Task;
-use crate::clock;
-use crate::demand::FinishedTask;
-use crate::ids::WorkerTypeName;
+use crate::domain::clock;
+use crate::domain::demand::FinishedTask;
+use crate::domain::ids::WorkerTypeName;
 
 /// Tasks followed at a time, of all worker types. More run in no account that is followed task by task;
 /// those beyond it are not recorded.

@@ -13,9 +13,9 @@ use jiff::Timestamp;
 
 use super::tally::update;
 use super::task::Task;
-use crate::clock;
-use crate::demand::TaskWaits;
-use crate::ids::WorkerTypeName;
+use crate::domain::clock;
+use crate::domain::demand::TaskWaits;
+use crate::domain::ids::WorkerTypeName;
 
 /// Tasks remembered that were started at one instant: queues write seconds or milliseconds, and a task
 /// must count neither twice nor not at all because another shares its own.

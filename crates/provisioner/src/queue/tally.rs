@@ -9,8 +9,8 @@ use super::runs::{RunTally, RunWatch};
 use super::sketch::Sketch;
 use super::started::{StartedTally, StartedWatch};
 use super::task::Task;
-use crate::demand::{PendingTasks, Running, Skipped};
-use crate::ids::{InstanceId, WorkerTypeName};
+use crate::domain::demand::{PendingTasks, Running, Skipped};
+use crate::domain::ids::{InstanceId, WorkerTypeName};
 use crate::settings::Settings;
 
 /// Which tasks count, and for which worker type.

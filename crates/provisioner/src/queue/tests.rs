@@ -6,7 +6,7 @@ mod reading;
 use std::collections::BTreeMap;
 
 use super::tally::TaskFilter;
-use crate::ids::WorkerTypeName;
+use crate::domain::ids::WorkerTypeName;
 
 /// Two worker types, the second with an alias, at `/workerType`.
 fn filter() -> TaskFilter {

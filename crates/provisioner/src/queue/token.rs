@@ -7,7 +7,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 use super::address;
-use crate::source::DemandError;
+use crate::queue::source::DemandError;
 
 /// Returns the `Authorization` for `url` from the token in `file`.
 pub(super) async fn authorization(file: &Path, url: &Url) -> Result<HeaderValue, DemandError> {

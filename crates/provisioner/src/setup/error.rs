@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::InUse;
 use crate::aws;
 use crate::config::edit::EditError;
-use crate::counted::counted;
-use crate::ids::InvalidName;
+use crate::domain::ids::InvalidName;
+use crate::domain::plural;
 use crate::state_dir::StateDirError;
 
 /// Why there is no new key-name. The configuration file is as it was.
@@ -120,10 +120,10 @@ impl fmt::Display for InUse {
             found.push("its key pair".to_owned());
         }
         if *n_spot_requests > 0 {
-            found.push(counted(*n_spot_requests, "spot request"));
+            found.push(plural::count(*n_spot_requests, "spot request"));
         }
         if *n_instances > 0 {
-            found.push(counted(*n_instances, "instance"));
+            found.push(plural::count(*n_instances, "instance"));
         }
         write!(f, "`{key_name}` is still there in {region}: {}", found.join(", "))
     }
@@ -178,7 +178,7 @@ impl SetupError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::KeyName;
+    use crate::domain::ids::KeyName;
 
     #[test]
     fn what_is_left_is_named() {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::ids::KeyName;
-use crate::launch::SPOT_ROLE;
+use crate::domain::ids::KeyName;
+use crate::domain::launch::SPOT_ROLE;
 
 /// What [`setup`](super::setup) did, or in a dry run would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,7 +2,7 @@
 
 use super::{SetupReport, SpotRole, Warning};
 use crate::aws::{Client, Ensured};
-use crate::launch::SPOT_ROLE;
+use crate::domain::launch::SPOT_ROLE;
 
 /// Makes sure that it is there, or in a dry run looks. Says in the report what came of it: without the
 /// permission for it, it may be there all the same.

@@ -3,8 +3,8 @@
 use super::{Cause, SetupReport, Warning};
 use crate::aws::{Client, Ensured, Error, IAM_PAUSES};
 use crate::config::edit::Saved;
-use crate::ids::KeyName;
-use crate::observed::Whose;
+use crate::domain::ids::KeyName;
+use crate::domain::observed::Whose;
 
 /// What of a worker profile exists because of us.
 #[derive(Default)]

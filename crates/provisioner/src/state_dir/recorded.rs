@@ -16,9 +16,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::StateDirError;
-use crate::clock;
-use crate::demand::FinishedTask;
-use crate::ids::WorkerTypeName;
+use crate::domain::clock;
+use crate::domain::demand::FinishedTask;
+use crate::domain::ids::WorkerTypeName;
 
 /// In the state directory.
 const FOLDER: &str = "load";

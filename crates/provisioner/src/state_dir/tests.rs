@@ -2,9 +2,9 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
-use crate::launch::Pool;
-use crate::ledger::Granted;
+use crate::domain::ids::{ClientToken, SpotRequestId, WorkerTypeName};
+use crate::domain::launch::Pool;
+use crate::domain::ledger::Granted;
 
 const CHILD_DIR: &str = "STATE_DIR_TEST_CHILD";
 

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 
 use super::problem::Seen;
 use super::{HourlyCost, Note, Other, Record, Source, Status, VERSION, WorkerType};
-use crate::clock;
-use crate::demand::Demand;
+use crate::domain::clock;
+use crate::domain::demand::Demand;
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::prices::SpotPrices;
 use crate::engine::{self, Machines, Plan, Usage, WorkerTypeStatus};
-use crate::ids::WorkerTypeName;
-use crate::prices::{self, Cost, SpotPrices};
+use crate::status::cost::{self, Cost};
 
 /// What is known of a deployment. Prices age: the document is made of it when it is asked for.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +75,7 @@ impl Picture {
 
     /// Says it all, as of `now`.
     pub fn status(&self, source: Source, now: Timestamp) -> Status {
-        let costs = prices::usd_per_hour(&self.machines, &self.prices, now);
+        let costs = cost::usd_per_hour(&self.machines, &self.prices, now);
         let mut costs_of = BTreeMap::<_, Cost>::new();
         for ((name, _), cost) in costs {
             let sum = costs_of.entry(name).or_default();
@@ -170,12 +171,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::demand::PendingTasks;
+    use crate::domain::demand::PendingTasks;
+    use crate::domain::ids::{InstanceType, Zone};
+    use crate::domain::launch::Pool;
+    use crate::domain::money::UsdPerHour;
+    use crate::domain::prices::MAX_AGE;
     use crate::engine::NoteKind;
-    use crate::ids::{InstanceType, Zone};
-    use crate::launch::Pool;
-    use crate::money::UsdPerHour;
-    use crate::prices::MAX_AGE;
 
     fn noon() -> Timestamp {
         "2026-11-23T12:00:00Z".parse().unwrap()

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::refusal::Refusal;
 use crate::engine::Note;
-use crate::ids::WorkerTypeName;
-use crate::refusal::Refusal;
 
 /// How many are kept: more than anybody reads, and little enough to write in every round.
 const MOST: usize = 10;

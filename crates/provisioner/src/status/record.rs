@@ -153,8 +153,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock;
-    use crate::refusal::{Refusal, RefusalClass};
+    use crate::domain::clock;
+    use crate::domain::refusal::{Refusal, RefusalClass};
 
     fn at(seconds: u64) -> Timestamp {
         clock::after("2026-11-23T12:00:00Z".parse().unwrap(), Duration::from_secs(seconds))

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use provisioner::aws::Call;
+use provisioner::domain::ids::{InstanceId, SpotRequestId};
+use provisioner::domain::refusal::RefusalClass;
 use provisioner::engine::Outcome;
-use provisioner::ids::{InstanceId, SpotRequestId};
-use provisioner::refusal::RefusalClass;
 
 use crate::transport::{Ec2, Reply};
 use crate::xml;

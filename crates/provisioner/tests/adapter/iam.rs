@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use provisioner::aws::Call;
+use provisioner::domain::ids::KeyName;
+use provisioner::domain::refusal::RefusalClass;
 use provisioner::engine::Outcome;
-use provisioner::ids::KeyName;
-use provisioner::refusal::RefusalClass;
 use provisioner::setup::{self, SetupReport, SpotRole};
 use tokio::time::Instant;
 

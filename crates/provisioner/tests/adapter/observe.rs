@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::aws::{Error, Look};
-use provisioner::ids::{
+use provisioner::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
-use provisioner::money::UsdPerHour;
-use provisioner::observed::{
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::{
     Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
 };
-use provisioner::refusal::RefusalClass;
+use provisioner::domain::refusal::RefusalClass;
 
 use crate::transport::{Ec2, REQUEST_ID, Reply, Sent};
 use crate::xml;

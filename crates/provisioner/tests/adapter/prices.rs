@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use provisioner::ids::{InstanceType, Zone};
-use provisioner::launch::Pool;
-use provisioner::money::UsdPerHour;
-use provisioner::refusal::RefusalClass;
+use provisioner::domain::ids::{InstanceType, Zone};
+use provisioner::domain::launch::Pool;
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::refusal::RefusalClass;
 
 use crate::transport::{Ec2, Reply};
 use crate::xml;

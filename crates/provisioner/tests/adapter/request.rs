@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use provisioner::aws::Call;
-use provisioner::engine::{GrantedRequest, Outcome};
-use provisioner::ids::{
+use provisioner::domain::ids::{
     ClientToken, InstanceType, KeyName, SpotRequestId, SubnetId, WorkerTypeName, Zone,
 };
-use provisioner::launch::{
+use provisioner::domain::launch::{
     BlockDeviceMapping, Ebs, LaunchCall, LaunchSpecification, Monitoring, NetworkInterface,
     Placement,
 };
-use provisioner::money::UsdPerHour;
-use provisioner::observed::SpotRequestState;
-use provisioner::refusal::{Refusal, RefusalClass};
+use provisioner::domain::money::UsdPerHour;
+use provisioner::domain::observed::SpotRequestState;
+use provisioner::domain::refusal::{Refusal, RefusalClass};
+use provisioner::engine::{GrantedRequest, Outcome};
 
 use crate::transport::{Ec2, REQUEST_ID, Reply};
 use crate::xml;

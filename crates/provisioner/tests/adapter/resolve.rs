@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use provisioner::aws::Error;
-use provisioner::ids::{InstanceType, SubnetId, Zone};
-use provisioner::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
+use provisioner::domain::ids::{InstanceType, SubnetId, Zone};
+use provisioner::domain::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
+use provisioner::domain::refusal::RefusalClass;
 use provisioner::policy::Policy;
-use provisioner::refusal::RefusalClass;
 use provisioner::settings::{Launch, WorkerType};
 
 use crate::transport::{Ec2, Reply, Sent};

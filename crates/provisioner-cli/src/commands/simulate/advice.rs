@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use provisioner::clock;
-use provisioner::money::UsdPerHour;
+use provisioner::domain::clock;
+use provisioner::domain::money::UsdPerHour;
 use provisioner::state_dir::RecordedLoad;
 use provisioner_sim::load::Load;
 use provisioner_sim::report::{Comparison, Standing};

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use provisioner::config::duration;
-use provisioner::money::UsdPerHour;
+use provisioner::domain::duration;
+use provisioner::domain::money::UsdPerHour;
 use provisioner::policy::Policy;
 
 use super::deployment::Deployment;

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use provisioner::domain::ids::WorkerTypeName;
+use provisioner::domain::money::UsdPerHour;
 use provisioner::engine::Memory;
-use provisioner::ids::WorkerTypeName;
-use provisioner::money::UsdPerHour;
 use provisioner::policy::{Policy, PolicyMemory};
 use provisioner::settings::{Settings, WorkerType};
 use provisioner::state_dir::{RecordedLoad, StateDir};

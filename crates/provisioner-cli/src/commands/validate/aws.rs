@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use provisioner::ids::WorkerTypeName;
-use provisioner::preflight::{self, Checked, Finding, Severity, Verdict};
+use provisioner::aws::preflight::{self, Checked, Finding, Severity, Verdict};
+use provisioner::domain::ids::WorkerTypeName;
 use provisioner::settings::Settings;
 use serde::Serialize;
 

@@ -1,9 +1,9 @@
 //! Any instance profile, as the configuration may name one.
 
+use crate::aws::preflight::InstanceProfile;
 use crate::aws::{Client, Error};
-use crate::launch::profile_name;
-use crate::preflight::InstanceProfile;
-use crate::refusal::RefusalClass;
+use crate::domain::launch::profile_name;
+use crate::domain::refusal::RefusalClass;
 
 impl Client {
     /// An instance profile, by name or ARN; `None` if there is no such profile.

@@ -3,8 +3,8 @@
 
 use super::Ensured;
 use crate::aws::{Client, Error};
-use crate::launch::SPOT_ROLE;
-use crate::refusal::RefusalClass;
+use crate::domain::launch::SPOT_ROLE;
+use crate::domain::refusal::RefusalClass;
 
 /// Whose role it is (EC2 User Guide, "Service-linked role for Spot Instance requests").
 const SPOT_SERVICE: &str = "spot.amazonaws.com";

@@ -6,10 +6,10 @@ use aws_sdk_iam::types::Tag;
 use super::Ensured;
 use super::lag::{is_conflict, patiently};
 use crate::aws::{Client, Error};
-use crate::ids::KeyName;
-use crate::launch::{TAG_KEY_NAME, TAG_REGION};
-use crate::observed::Whose;
-use crate::refusal::RefusalClass;
+use crate::domain::ids::KeyName;
+use crate::domain::launch::{TAG_KEY_NAME, TAG_REGION};
+use crate::domain::observed::Whose;
+use crate::domain::refusal::RefusalClass;
 
 /// What IAM has under a key-name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 
 use super::Listed;
 use super::elements::{Element, item, onward, part, text, time, within};
-use crate::ids::{ClientToken, KeyName, WorkerTypeName};
-use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
-use crate::observed::OwnTags;
+use crate::domain::ids::{ClientToken, KeyName, WorkerTypeName};
+use crate::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
+use crate::domain::observed::OwnTags;
 
 /// An instance. What EC2 does not say is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]

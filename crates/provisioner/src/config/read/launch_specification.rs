@@ -2,7 +2,7 @@
 
 use crate::config::section::Section;
 use crate::config::setting::Refusal;
-use crate::launch::{
+use crate::domain::launch::{
     BlockDeviceMapping, Ebs, LaunchSpecification, Monitoring, NetworkInterface, Placement,
 };
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{AccountId, key_name, region};
 use crate::config::section::Section;
-use crate::ids::KeyName;
+use crate::domain::ids::KeyName;
 use crate::settings::{Provisioner, RetiredKeyName, Strays};
 
 const STRAYS: [(&str, Strays); 2] = [("terminate", Strays::Terminate), ("keep", Strays::Keep)];

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::{launch_specification, tags};
 use crate::config::section::{Recording, Section};
 use crate::config::setting::Refusal;
-use crate::ids::{InstanceType, SubnetId, Zone};
-use crate::money::UsdPerHour;
+use crate::domain::ids::{InstanceType, SubnetId, Zone};
+use crate::domain::money::UsdPerHour;
+use crate::domain::user_data::{Asking, UserData, Variables};
 use crate::policy::Policy;
 use crate::settings::{Launch, WorkerType};
-use crate::user_data::{Asking, UserData, Variables};
 
 const LAUNCHES: [(&str, Launch); 1] = [("spot-request", Launch::SpotRequest)];
 

@@ -2,15 +2,15 @@
 
 use super::Draft;
 
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::money::UsdPerHour;
+use crate::domain::observed::InstanceState;
+use crate::domain::plural;
 use crate::engine::group::Group;
 use crate::engine::limits::Room;
 use crate::engine::plan::{NoteKind, ReasonKind};
 use crate::engine::shed::Shed;
-use crate::ids::WorkerTypeName;
-use crate::money::UsdPerHour;
-use crate::observed::InstanceState;
 use crate::settings::WorkerType;
-use crate::words;
 
 impl Draft<'_> {
     pub(super) fn over_maximum(
@@ -58,10 +58,10 @@ impl Draft<'_> {
             let (requests, machines) = shed.take(over, machines_over, |_| 1);
             let why = format!("over limits.max-instances ({limit}) by {over}");
             self.cancel(None, requests, ReasonKind::OverLimit, |n| {
-                format!("{}, {why}", words::count(n, "open request"))
+                format!("{}, {why}", plural::count(n, "open request"))
             });
             self.end(None, machines, ReasonKind::OverLimit, |n| {
-                format!("{}, {why}", words::count(n, "instance"))
+                format!("{}, {why}", plural::count(n, "instance"))
             });
         }
         if let Some((limit, over)) = room.usd_per_hour_over() {
@@ -72,10 +72,10 @@ impl Draft<'_> {
             let (requests, machines) = shed.take(over.micros(), machines_over, weigh);
             let why = format!("over limits.max-usd-per-hour ({limit}) by {over} USD per hour");
             self.cancel(None, requests, ReasonKind::OverLimit, |n| {
-                format!("{}, {why}", words::count(n, "open request"))
+                format!("{}, {why}", plural::count(n, "open request"))
             });
             self.end(None, machines, ReasonKind::OverLimit, |n| {
-                format!("{}, {why}", words::count(n, "instance"))
+                format!("{}, {why}", plural::count(n, "instance"))
             });
         }
         if let Some((limit, over)) = room.usd_per_day_over() {
@@ -83,7 +83,7 @@ impl Draft<'_> {
             let shed = Shed::new(ours(), &self.cancelled, &self.ended);
             let (open, _) = shed.take(over.micros(), 0, |price| room.still_to_cost(price));
             self.cancel(None, open, ReasonKind::OverLimit, |n| {
-                format!("{}, {why}", words::count(n, "open request"))
+                format!("{}, {why}", plural::count(n, "open request"))
             });
         }
     }
@@ -114,14 +114,14 @@ impl Draft<'_> {
                     let text = format!(
                         "{} wanted, but a dollar limit is set and the worker type has no max-price: set \
                          worker-types.{}.max-price",
-                        words::are(needed, "instance"),
+                        plural::are(needed, "instance"),
                         goal.worker_type
                     );
                     self.note(Some(&goal.worker_type), NoteKind::PriceUnknown, text);
                 } else {
                     let text = format!(
                         "{} wanted; [limits] leave room for {share} ({})",
-                        words::are(needed, "more instance"),
+                        plural::are(needed, "more instance"),
                         room.describe()
                     );
                     self.note(Some(&goal.worker_type), NoteKind::AtLimit, text);

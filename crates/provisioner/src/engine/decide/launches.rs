@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use super::Draft;
 
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::observed::KeyPair;
+use crate::domain::plural;
 use crate::engine::group::Group;
 use crate::engine::options::{self, Goal};
 use crate::engine::plan::{Action, ActionKind, NoteKind, Reason, ReasonKind};
 use crate::engine::settle::is_repeated;
-use crate::ids::WorkerTypeName;
-use crate::observed::KeyPair;
 use crate::policy::Wish;
 use crate::settings::WorkerType;
-use crate::words;
 
 impl<'a> Draft<'a> {
     pub(super) fn launch(
@@ -31,8 +31,8 @@ impl<'a> Draft<'a> {
             if coming > 0 && pending > counts.free_slots {
                 let text = format!(
                     "{} open or in flight for the {} that no instance has room for",
-                    words::count(coming, "request"),
-                    words::count(pending - counts.free_slots, "pending task")
+                    plural::count(coming, "request"),
+                    plural::count(pending - counts.free_slots, "pending task")
                 );
                 self.note(Some(name), NoteKind::InFlight, text);
             }
@@ -45,7 +45,7 @@ impl<'a> Draft<'a> {
         if needed > room {
             let text = format!(
                 "{} wanted; max-instances ({max}) leaves room for {room}, there are {total} in all",
-                words::are(needed, "more instance")
+                plural::are(needed, "more instance")
             );
             self.note(Some(name), NoteKind::AtMaximum, text);
         }
@@ -75,9 +75,9 @@ impl<'a> Draft<'a> {
                 kind: ReasonKind::PendingTasks,
                 text: format!(
                     "{}, room for {} on instances up or booting, {} open or in flight{why}",
-                    words::count(pending, "pending task"),
+                    plural::count(pending, "pending task"),
                     counts.free_slots,
-                    words::count(coming, "request")
+                    plural::count(coming, "request")
                 ),
             }
         };
@@ -94,7 +94,7 @@ impl<'a> Draft<'a> {
     ) -> bool {
         let decide = self.decide;
         let now = decide.now;
-        let wanted = || format!("{} wanted, but", words::are(launch, "instance"));
+        let wanted = || format!("{} wanted, but", plural::are(launch, "instance"));
         if let Some(until) = decide.ledger.hold_until.filter(|until| now < *until) {
             let text = format!(
                 "{} the in-flight ledger was lost: nothing is launched before {until}, when EC2 shows \
@@ -115,7 +115,7 @@ impl<'a> Draft<'a> {
             let text = format!(
                 "{} {} in a row failed: paused until {until}; the last said {}",
                 wanted(),
-                words::count(failures.in_a_row, "launch"),
+                plural::count(failures.in_a_row, "launch"),
                 failures.text
             );
             self.note(Some(name), NoteKind::Paused, text);

@@ -2,20 +2,20 @@
 
 use super::Draft;
 
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::observed::KeyPair;
+use crate::domain::plural;
 use crate::engine::group::Group;
 use crate::engine::index::Machine;
 use crate::engine::plan::{Note, NoteKind, ReasonKind};
-use crate::ids::WorkerTypeName;
-use crate::observed::KeyPair;
 use crate::settings::Strays;
-use crate::words;
 
 impl Draft<'_> {
     pub(super) fn retired(&mut self, name: &WorkerTypeName, group: &Group) {
         let decide = self.decide;
         self.cancel(Some(name), &group.open, ReasonKind::Retired, |n| {
-            let n = words::count(n, "open request");
+            let n = plural::count(n, "open request");
             format!("{n} of worker type `{name}`, which is no longer configured")
         });
         self.stopped(Some(name), group);
@@ -23,7 +23,7 @@ impl Draft<'_> {
         if self.demand_known() {
             let idle = group.machines.iter().filter(|machine| machine.positively_idle);
             self.end(Some(name), idle, ReasonKind::Retired, |n| {
-                let n = words::count(n, "idle instance");
+                let n = plural::count(n, "idle instance");
                 format!("{n} of worker type `{name}`, which is no longer configured")
             });
         }
@@ -36,7 +36,7 @@ impl Draft<'_> {
             self.end(Some(name), old, ReasonKind::MaxLifetime, |n| {
                 format!(
                     "{} of worker type `{name}`, which is no longer configured, past max-lifetime ({})",
-                    words::count(n, "instance"),
+                    plural::count(n, "instance"),
                     clock::show(lifetime)
                 )
             });
@@ -52,12 +52,12 @@ impl Draft<'_> {
             self.cancel(None, &strays.open, ReasonKind::Stray, |n| {
                 format!(
                     "{} under our key-name with none of our tags",
-                    words::count(n, "open request")
+                    plural::count(n, "open request")
                 )
             });
             let known = strays.machines.iter().filter(|machine| machine.may_be_ended());
             self.end(None, known, ReasonKind::Stray, |n| {
-                let n = words::count(n, "instance");
+                let n = plural::count(n, "instance");
                 format!("{n} under our key-name with none of our tags and from no request of ours")
             });
         } else if !strays.machines.is_empty() || !strays.open.is_empty() {
@@ -68,8 +68,8 @@ impl Draft<'_> {
             };
             let text = format!(
                 "{} and {} under our key-name are not ours ({}); kept: {why}",
-                words::count(strays.machines.len(), "instance"),
-                words::count(strays.open.len(), "open request"),
+                plural::count(strays.machines.len(), "instance"),
+                plural::count(strays.open.len(), "open request"),
                 some_ids(&strays.machines)
             );
             self.note(None, NoteKind::StrayKept, text);
@@ -77,7 +77,7 @@ impl Draft<'_> {
         if !index.unresolved.is_empty() {
             let text = format!(
                 "{} left alone for the visibility window, for want of a visible spot request ({})",
-                words::are(index.unresolved.len(), "instance"),
+                plural::are(index.unresolved.len(), "instance"),
                 some_ids(&index.unresolved)
             );
             self.note(None, NoteKind::UnresolvedInstance, text);
@@ -85,7 +85,7 @@ impl Draft<'_> {
         if !index.disputed.is_empty() {
             let text = format!(
                 "{} under our key-name with another key-name's tag; kept ({})",
-                words::count(index.disputed.len(), "instance"),
+                plural::count(index.disputed.len(), "instance"),
                 some_ids(&index.disputed)
             );
             self.plan.notes.push(Note::new(None, NoteKind::StrayKept, text).about("disputed"));

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 
 use super::Claims;
 use super::rules::Rules;
-use crate::clock;
-use crate::demand::Running;
+use crate::domain::clock;
+use crate::domain::demand::Running;
+use crate::domain::observed::InstanceState;
 use crate::engine::desk::Heard;
 use crate::engine::index::{Class, Machine};
 use crate::engine::lookup::Lookup;
 use crate::engine::memory::{IDLE_ROUNDS, MachineMemory};
-use crate::observed::InstanceState;
 
 /// How an instance came to its first task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

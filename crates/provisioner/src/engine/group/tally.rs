@@ -1,7 +1,7 @@
 //! Adds machines up by their class, one by one.
 
+use crate::domain::money::UsdPerHour;
 use crate::engine::index::{Class, Counts, Machine};
-use crate::money::UsdPerHour;
 
 /// What machines come to, one by one.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
-use crate::refusal::Refusal;
+use crate::domain::refusal::Refusal;
 
 /// How many ids go into one cancelling, terminating or tagging call. EC2 recommends at most 1000
 /// instances in one `TerminateInstances` (API Reference).

@@ -4,19 +4,19 @@ use jiff::Timestamp;
 
 use super::{Executed, Result, own_tags};
 
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::{ClientToken, InstanceType, KeyName, WorkerTypeName};
+use crate::domain::launch::{LaunchCall, ResolvedPlacement, ResolvedWorkerType};
+use crate::domain::ledger::{Granted, Intent};
+use crate::domain::plural;
+use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::Engine;
 use crate::engine::effect::{GrantedRequest, Outcome};
 use crate::engine::memory::quota;
 use crate::engine::options::{self, Goal, Nowhere, Place};
 use crate::engine::plan::{Action, ActionKind, Note, NoteKind, Reason};
 use crate::engine::settle::{fail, strike};
-use crate::ids::{ClientToken, InstanceType, KeyName, WorkerTypeName};
-use crate::launch::{LaunchCall, ResolvedPlacement, ResolvedWorkerType};
-use crate::ledger::{Granted, Intent};
-use crate::refusal::{Refusal, RefusalClass};
 use crate::settings::WorkerType;
-use crate::words;
 
 /// A request outlives its timeout by this much at EC2, so that a dead daemon buys nothing later
 /// (interface 6).
@@ -65,7 +65,7 @@ impl Engine {
                 Err(why) => {
                     let text = format!(
                         "{} still wanted, but {why}",
-                        words::are(goal.remaining, "instance")
+                        plural::are(goal.remaining, "instance")
                     );
                     let Some(round) = self.round.as_mut() else { return };
                     round.notes.push(Note::new(Some(&goal.worker_type), why.kind(), text));
@@ -87,7 +87,7 @@ impl Engine {
         for goal in round.goals.iter().chain(round.prepared.iter().map(|(_, goal)| goal)) {
             let text = format!(
                 "{} still wanted, but EC2 throttles launching calls; asked again after a pause",
-                words::are(goal.remaining, "instance")
+                plural::are(goal.remaining, "instance")
             );
             round.notes.push(Note::new(Some(&goal.worker_type), NoteKind::Throttled, text));
         }
@@ -297,7 +297,7 @@ impl Engine {
             worker_type.and_then(|it| options::held_profile(it, &self.memory, interval, now));
         if let (Some(why), Some(round)) = (held, self.round.as_mut()) {
             let text =
-                format!("{} still wanted, but {why}", words::are(goal.remaining, "instance"));
+                format!("{} still wanted, but {why}", plural::are(goal.remaining, "instance"));
             round.notes.push(Note::new(Some(name), why.kind(), text));
         }
     }

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 
 use super::owner::told;
 use super::{Settle, Settled, fail, is_no_fault};
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::{InstanceId, WorkerTypeName};
+use crate::domain::money::Usd;
+use crate::domain::observed::{Instance, InstanceState, SpotRequest};
 use crate::engine::join::Join;
 use crate::engine::memory::{MachineMemory, Spent};
 use crate::engine::plan::{Note, NoteKind};
 use crate::engine::standing::Standing;
-use crate::ids::{InstanceId, WorkerTypeName};
-use crate::money::Usd;
-use crate::observed::{Instance, InstanceState, SpotRequest};
 
 impl Settle<'_> {
     /// Forgets the machines that are gone, and remembers the new ones, in the order and number of

@@ -1,10 +1,10 @@
 //! Whose an instance is and what it is taken to cost, by all that tells of it.
 
 use super::Settle;
-use crate::ids::{ClientToken, KeyName, WorkerTypeName};
-use crate::ledger::Granted;
-use crate::money::UsdPerHour;
-use crate::observed::{Instance, OwnTags, SpotRequest};
+use crate::domain::ids::{ClientToken, KeyName, WorkerTypeName};
+use crate::domain::ledger::Granted;
+use crate::domain::money::UsdPerHour;
+use crate::domain::observed::{Instance, OwnTags, SpotRequest};
 
 /// Whose something is.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,17 +7,17 @@ use jiff::Timestamp;
 
 use super::owner::Owner;
 use super::{Settle, Settled, fail, is_no_fault, profile_of, strike, strike_after_wait};
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::{ClientToken, WorkerTypeName};
+use crate::domain::launch::Pool;
+use crate::domain::ledger::Granted;
+use crate::domain::observed::{SpotRequest, SpotRequestState};
+use crate::domain::refusal::{RefusalClass, classify_answer};
 use crate::engine::index::OpenRequest;
 use crate::engine::join::Join;
 use crate::engine::memory::{Fulfilled, OpenMemory, quota};
 use crate::engine::plan::{Note, NoteKind};
 use crate::engine::token;
-use crate::ids::{ClientToken, WorkerTypeName};
-use crate::launch::Pool;
-use crate::ledger::Granted;
-use crate::observed::{SpotRequest, SpotRequestState};
-use crate::refusal::{RefusalClass, classify_answer};
 
 /// A request that ends with an instance this soon after it was granted had a machine that never came up.
 const DIED_AT_ONCE: Duration = Duration::from_mins(1);

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use super::owner::Owner;
 use super::{Settle, Settled};
-use crate::clock;
+use crate::domain::clock;
+use crate::domain::ids::{InstanceType, WorkerTypeName, Zone};
+use crate::domain::launch::Pool;
+use crate::domain::observed::{Instance, InstanceState, SpotRequest};
 use crate::engine::group::Group;
 use crate::engine::index::{Class, Index, Machine};
 use crate::engine::join::Join;
 use crate::engine::standing::GroupName;
-use crate::ids::{InstanceType, WorkerTypeName, Zone};
-use crate::launch::Pool;
-use crate::observed::{Instance, InstanceState, SpotRequest};
 
 /// Where an instance belongs.
 enum Home<'o> {

@@ -9,11 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::filter;
-use crate::demand::{Demand, Running};
-use crate::ids::{InstanceId, WorkerTypeName};
+use crate::domain::demand::{Demand, Running};
+use crate::domain::ids::{InstanceId, WorkerTypeName};
 use crate::queue::HttpQueue;
+use crate::queue::source::{DemandError, DemandSource};
 use crate::settings::{AskRunning, Queue};
-use crate::source::{DemandError, DemandSource};
 
 /// What the server does with one request.
 enum Reply {

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{filter, filter_at};
-use crate::demand::{PendingTasks, Running, Skipped};
-use crate::ids::{InstanceId, WorkerTypeName};
+use crate::domain::demand::{PendingTasks, Running, Skipped};
+use crate::domain::ids::{InstanceId, WorkerTypeName};
 use crate::queue::answer::{Answer, Flaw, MAX_ELEMENT};
 use crate::queue::runs::RunWatch;
 use crate::queue::split::{Element, Splitter};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::For;
 use super::document::{Document, Statement, Values};
 use super::scope::{Names, Scope};
-use crate::launch::{SPOT_ROLE, TAG_KEY_NAME, TAG_REGION};
+use crate::domain::launch::{SPOT_ROLE, TAG_KEY_NAME, TAG_REGION};
 
 /// One statement, as far as a configuration has something to fill it with.
 struct Grant {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::ids::{InstanceType, SubnetId, WorkerTypeName, Zone};
-use crate::launch::{Pool, ResolvedPlacement};
-use crate::money::UsdPerHour;
-use crate::observed::KeyPair;
-use crate::refusal::Refusal;
+use crate::domain::ids::{InstanceType, SubnetId, WorkerTypeName, Zone};
+use crate::domain::launch::{Pool, ResolvedPlacement};
+use crate::domain::money::UsdPerHour;
+use crate::domain::observed::KeyPair;
+use crate::domain::refusal::Refusal;
 
 /// What was looked up, or why it is not known.
 pub type Looked<T> = Result<T, Refusal>;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::config::suggest;
+use crate::domain::suggest;
 
 /// The profile that is used where none is named.
 pub const DEFAULT_PROFILE: &str = "default";

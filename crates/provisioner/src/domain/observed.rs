@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "aws")]
-use crate::ids::SharedTexts;
-use crate::ids::{
+use crate::domain::ids::SharedTexts;
+use crate::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, WorkerTypeName, Zone,
 };
-use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
-use crate::money::UsdPerHour;
+use crate::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
+use crate::domain::money::UsdPerHour;
 
 /// One complete look at everything under the key-name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::*;
 use crate::config;
-use crate::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
-use crate::launch::{Pool, ResolvedPlacement};
-use crate::money::UsdPerHour;
-use crate::observed::KeyPair;
-use crate::refusal::{Refusal, RefusalClass, classify, classify_answer};
+use crate::domain::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
+use crate::domain::launch::{Pool, ResolvedPlacement};
+use crate::domain::money::UsdPerHour;
+use crate::domain::observed::KeyPair;
+use crate::domain::refusal::{Refusal, RefusalClass, classify, classify_answer};
 
 fn settings(more: &str) -> Settings {
     let text = format!(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::facts::{Facts, WorkerTypeFacts};
 use super::instance_type::list;
 use super::verdict::{About, Kind, Needed, Severity};
-use crate::ids::SubnetId;
+use crate::domain::ids::SubnetId;
 use crate::settings::WorkerType;
 
 pub(super) fn judge(

@@ -8,9 +8,9 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClientToken, InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
-use crate::money::UsdPerHour;
-use crate::user_data::Rendered;
+use crate::domain::ids::{ClientToken, InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
+use crate::domain::money::UsdPerHour;
+use crate::domain::user_data::Rendered;
 
 /// The key of the tag that names the owner of a resource.
 pub const TAG_KEY_NAME: &str = "provisioner:key-name";

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::facts::{Facts, WorkerTypeFacts};
 use super::instance_type::usable_zones;
 use super::verdict::{About, Kind, Needed, Severity};
-use crate::ids::{InstanceType, Zone};
-use crate::launch::Pool;
-use crate::money::UsdPerHour;
+use crate::domain::ids::{InstanceType, Zone};
+use crate::domain::launch::Pool;
+use crate::domain::money::UsdPerHour;
 use crate::settings::WorkerType;
 
 const SUBJECT: &str = "max-price";

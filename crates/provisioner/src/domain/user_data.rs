@@ -8,8 +8,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::config::duration;
-use crate::stop_secret::StopSecret;
+use crate::domain::duration;
+use crate::domain::stop_secret::StopSecret;
 
 /// What the configuration says to start a machine with.
 #[derive(Clone, PartialEq, Eq)]
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_example_tells_workers_all_they_need() {
-        let raw = include_bytes!("../../../examples/should-stop.sh").to_vec();
+        let raw = include_bytes!("../../../../examples/should-stop.sh").to_vec();
         let rendered = UserData { raw, template: true }.render(&VARIABLES).unwrap();
         let sent = String::from_utf8(rendered.with_token("TOKEN")).unwrap();
         for line in [

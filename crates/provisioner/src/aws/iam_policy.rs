@@ -22,7 +22,7 @@ use serde::Serialize;
 pub use document::{Document, Statement, Values};
 pub use warning::{Breadth, Warning};
 
-use crate::ids::KeyName;
+use crate::domain::ids::KeyName;
 use crate::settings::Settings;
 use scope::Scope;
 

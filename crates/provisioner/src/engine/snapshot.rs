@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::demand::Demand;
+use crate::domain::demand::Demand;
+use crate::domain::ids::{KeyName, WorkerTypeName};
+use crate::domain::launch::ResolvedWorkerType;
+use crate::domain::ledger::Ledger;
+use crate::domain::observed::Observation;
 use crate::engine::{Engine, LedgerFound, Memory, Plan, Start};
-use crate::ids::{KeyName, WorkerTypeName};
-use crate::launch::ResolvedWorkerType;
-use crate::ledger::Ledger;
-use crate::observed::Observation;
 use crate::settings::Settings;
 
 /// Everything a plan depends on besides the configuration.

@@ -2,7 +2,7 @@
 
 use super::facts::{InstanceProfile, WorkerTypeFacts};
 use super::verdict::{About, Kind, Needed};
-use crate::launch::profile_name;
+use crate::domain::launch::profile_name;
 use crate::settings::WorkerType;
 
 pub(super) fn judge(worker_type: &WorkerType, found: &WorkerTypeFacts, about: &mut About<'_>) {

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::ids::KeyName;
+use crate::domain::ids::KeyName;
 
 /// `<key-name>.pem` beside the configuration file.
 pub(crate) fn path(config_file: &Path, key_name: &KeyName) -> PathBuf {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InstanceId, WorkerTypeName};
+use crate::domain::ids::{InstanceId, WorkerTypeName};
 
 /// The demand of one round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

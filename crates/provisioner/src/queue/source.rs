@@ -6,17 +6,17 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::demand::Demand;
-use crate::ids::InstanceId;
+use crate::domain::demand::Demand;
+use crate::domain::ids::InstanceId;
 
 /// A task queue, as far as the provisioner needs one.
 ///
 /// ```
 /// use std::collections::BTreeSet;
 ///
-/// use provisioner::demand::Demand;
-/// use provisioner::ids::{InstanceId, WorkerTypeName};
-/// use provisioner::source::{DemandError, DemandSource};
+/// use provisioner::domain::demand::Demand;
+/// use provisioner::domain::ids::{InstanceId, WorkerTypeName};
+/// use provisioner::queue::source::{DemandError, DemandSource};
 ///
 /// struct Constant(u64);
 ///

@@ -2,7 +2,7 @@
 
 use super::facts::{DryRunAnswer, Facts, InstanceProfile, Place, WorkerTypeFacts};
 use super::verdict::{About, Kind, Needed, Severity, said};
-use crate::refusal::{Refusal, RefusalClass};
+use crate::domain::refusal::{Refusal, RefusalClass};
 
 const OPERATION: &str = "RequestSpotInstances";
 

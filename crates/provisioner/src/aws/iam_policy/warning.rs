@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::For;
 use super::document::Document;
 use super::scope::{Ids, Names, Scope};
-use crate::launch::TAG_KEY_NAME;
+use crate::domain::launch::TAG_KEY_NAME;
 
 /// Something to know about a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::ids::ClientToken;
+use crate::domain::ids::ClientToken;
 
 /// Of the hash's own block: a shorter key would be filled up, a longer one hashed.
 const KEY_BYTES: usize = 64;

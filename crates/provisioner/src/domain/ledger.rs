@@ -9,10 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
-use crate::ids::{ClientToken, SpotRequestId, WorkerTypeName};
-use crate::launch::{LaunchCall, Pool};
-use crate::money::UsdPerHour;
+use crate::domain::clock;
+use crate::domain::ids::{ClientToken, SpotRequestId, WorkerTypeName};
+use crate::domain::launch::{LaunchCall, Pool};
+use crate::domain::money::UsdPerHour;
 
 /// What was asked and is not yet seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::facts::{Facts, Image, InstanceTypeFacts, WorkerTypeFacts};
 use super::verdict::{About, Kind, Needed, Severity};
-use crate::ids::Zone;
+use crate::domain::ids::Zone;
 use crate::settings::WorkerType;
 
 pub(super) fn judge(

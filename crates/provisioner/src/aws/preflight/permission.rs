@@ -2,7 +2,7 @@
 
 use super::facts::{DryRun, DryRunAnswer, Facts, Target};
 use super::verdict::{Kind, Needed, Severity, Verdict, said};
-use crate::refusal::RefusalClass;
+use crate::domain::refusal::RefusalClass;
 
 /// What every round does first.
 const LISTING: &str = "DescribeSpotInstanceRequests and DescribeInstances";

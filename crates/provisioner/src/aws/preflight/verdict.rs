@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::ids::WorkerTypeName;
-use crate::refusal::{Refusal, RefusalClass, UNRESOLVED};
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::refusal::{Refusal, RefusalClass, UNRESOLVED};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

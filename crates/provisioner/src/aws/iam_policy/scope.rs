@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{For, NoKeyName, Request};
-use crate::ids::SubnetId;
-use crate::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE, profile_name};
+use crate::domain::ids::SubnetId;
+use crate::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE, profile_name};
 use crate::settings::{Settings, Strays, WorkerType};
 
 /// A version 4 UUID in text, each random digit any character.
@@ -160,7 +160,7 @@ impl Scope {
         if places.is_empty() {
             return Err(NoKeyName);
         }
-        let own = own.as_ref().map(crate::ids::KeyName::as_str);
+        let own = own.as_ref().map(crate::domain::ids::KeyName::as_str);
         Ok(Self {
             program,
             partition: region.map_or("aws", partition),

@@ -1,62 +1,17 @@
-//! Spot prices as EC2 told them, and what machines cost at them.
+//! What machines cost per hour at the spot prices in force.
 //!
-//! The highest price of a request is no price: it is what may be paid, not what is paid. Where no spot
-//! price is known, the cost is unknown, and the machines are counted as such.
+//! The maximum price of a request is an upper bound, not what is paid, so it never stands in for a spot
+//! price. Where no spot price is known, the cost is unknown, and the machines are counted as such.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock;
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::launch::Pool;
+use crate::domain::money::UsdPerHour;
+use crate::domain::prices::SpotPrices;
 use crate::engine::{Machines, Usage};
-use crate::ids::WorkerTypeName;
-use crate::launch::Pool;
-use crate::money::UsdPerHour;
-
-/// How long a price may be used. Spot prices change a few times a day at most (EC2 User Guide, "Spot
-/// Instance pricing history"), but a number that is shown as the present one must not be an old one.
-pub const MAX_AGE: Duration = Duration::from_mins(5);
-
-/// Spot prices of capacity pools, and when each was asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SpotPrices {
-    quotes: BTreeMap<Pool, Quote>,
-}
-
-/// What EC2 said about one pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Quote {
-    /// `None`: it was asked and named no price.
-    price: Option<UsdPerHour>,
-    fetched: Timestamp,
-}
-
-impl SpotPrices {
-    /// Takes in an answer: `found` of the pools `asked` for at `at`. Pools not asked for are forgotten.
-    pub fn learn(
-        &mut self,
-        asked: &BTreeSet<Pool>,
-        found: &BTreeMap<Pool, UsdPerHour>,
-        at: Timestamp,
-    ) {
-        self.quotes = asked
-            .iter()
-            .map(|pool| (pool.clone(), Quote { price: found.get(pool).copied(), fetched: at }))
-            .collect();
-    }
-
-    /// The spot price in force, unless it is unknown or older than [`MAX_AGE`].
-    pub fn price(&self, pool: &Pool, now: Timestamp) -> Option<UsdPerHour> {
-        let quote = self.quotes.get(pool)?;
-        (clock::age(quote.fetched, now) <= MAX_AGE).then_some(quote.price)?
-    }
-
-    /// When the pool was last asked for.
-    pub fn asked(&self, pool: &Pool) -> Option<Timestamp> {
-        self.quotes.get(pool).map(|quote| quote.fetched)
-    }
-}
 
 /// The pools of machines that cost something: those whose prices are worth asking for.
 pub fn pools_in_use(machines: &[Machines]) -> BTreeSet<Pool> {
@@ -125,7 +80,7 @@ pub fn usd_per_hour(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{InstanceType, Zone};
+    use crate::domain::ids::{InstanceType, Zone};
 
     fn now() -> Timestamp {
         "2026-11-23T12:00:00Z".parse().unwrap()
@@ -175,16 +130,6 @@ mod tests {
         assert_eq!(cost("", Usage::Busy), (30_000, 0));
         assert_eq!(costs.len(), 4);
         assert_eq!(costs[&(Some("linux".into()), Usage::Busy)].known(), None);
-    }
-
-    #[test]
-    fn an_old_price_is_none() {
-        let (prices, a, b) = prices();
-        assert!(prices.price(&a, clock::after(now(), MAX_AGE)).is_some());
-        let later = clock::after(now(), MAX_AGE + Duration::from_secs(1));
-        assert_eq!(prices.price(&a, later), None);
-        assert_eq!(prices.price(&b, now()), None);
-        assert_eq!(prices.asked(&b), Some(now()));
     }
 
     #[test]

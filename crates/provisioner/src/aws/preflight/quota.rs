@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::facts::Facts;
 use super::verdict::{Kind, Severity, Verdict};
-use crate::ids::InstanceType;
+use crate::domain::ids::InstanceType;
 use crate::settings::Settings;
 
 /// A quota's name and code (EC2 User Guide, "Spot Instance quotas"; the codes are Service Quotas').

@@ -2,8 +2,8 @@
 
 use super::facts::Facts;
 use super::verdict::{Kind, Needed, Severity, Verdict};
-use crate::launch::SPOT_ROLE;
-use crate::observed::KeyPair;
+use crate::domain::launch::SPOT_ROLE;
+use crate::domain::observed::KeyPair;
 use crate::settings::Settings;
 
 pub(super) fn judge(settings: &Settings, facts: &Facts, verdict: &mut Verdict) {
