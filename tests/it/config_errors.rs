@@ -166,7 +166,7 @@ fn usage_errors() {
         project.run(program, &["--no-such-flag"]).code(2);
         assert!(project.run(program, &["--help"]).ok().stdout.contains("--config"));
         let version = project.run(program, &["--version"]).ok().stdout;
-        assert_eq!(version, format!("{program} {}\n", env!("CARGO_PKG_VERSION")));
+        assert_eq!(version, format!("{program} {}\n", provisioner_cli::VERSION));
     }
     project.provisionerd(&["runn"]).code(2).says(&["run"]);
     project.provisionerd(&[]).code(2);

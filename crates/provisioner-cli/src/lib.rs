@@ -40,6 +40,12 @@ mod telemetry;
 #[cfg(feature = "aws")]
 mod workers;
 
+/// The version as `--version` prints it: with the revision and its date where the build knows them.
+pub const VERSION: &str = env!("BUILD_VERSION");
+/// The commit that the programs were built from; empty where the build did not know it.
+#[cfg(feature = "aws")]
+const REVISION: &str = env!("BUILD_REVISION");
+
 /// Runs `provisionerd` with this process's arguments and environment.
 pub fn provisionerd() -> ExitCode {
     program::run(commands::provisionerd)

@@ -15,7 +15,7 @@ use super::GlobalArgs;
 /// nothing, and only then deletes the key pair and what `setup-aws` made in IAM, and takes the key-name out
 /// of the local file; where else it stands is said. Stop `provisionerd` first.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "cleanup-aws", version)]
+#[command(name = "cleanup-aws", version = crate::VERSION)]
 #[command(after_help = "\
 Examples:
   cleanup-aws --dry-run         list what there is

@@ -17,7 +17,7 @@ use super::{GlobalArgs, IamPolicyArgs, Program, SimulateArgs, StatusArgs};
 /// with `setup-aws`, which makes that file and the key-name that marks everything it owns, and end with
 /// `cleanup-aws`, which removes all of it.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "provisionerd", version, arg_required_else_help = true)]
+#[command(name = "provisionerd", version = crate::VERSION, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
   provisionerd demo             watch it work, without an AWS account

@@ -18,7 +18,7 @@ const UUID_LEN: usize = 36;
 /// sure that the account has the service-linked role that spot requests need. If anything fails half-way,
 /// what was made is undone or named, and the file stays as it was.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "setup-aws", version)]
+#[command(name = "setup-aws", version = crate::VERSION)]
 #[command(after_help = "\
 Examples:
   setup-aws --region us-west-2

@@ -204,7 +204,10 @@ fn usage_errors_end_with_2_and_help_with_0() {
     }
     let version = error::<CleanupAws>(&["cleanup-aws", "-V"]);
     assert_eq!(version.kind(), ErrorKind::DisplayVersion);
-    assert_eq!(version.to_string(), format!("cleanup-aws {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(version.to_string(), format!("cleanup-aws {}\n", crate::VERSION));
+    let (number, revision) = crate::VERSION.split_once(' ').unwrap_or((crate::VERSION, ""));
+    assert_eq!(number, env!("CARGO_PKG_VERSION"));
+    assert!(revision.is_empty() || revision.starts_with('(') && revision.ends_with(')'));
 }
 
 #[test]

@@ -19,9 +19,6 @@ use super::{Metrics, Picture, process, seconds};
 /// What the text is, as HTTP says it.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The commit it was built from, where the build says so.
-const REVISION: Option<&str> = option_env!("PROVISIONER_REVISION");
-
 impl Metrics {
     /// Returns the whole text as of now.
     pub(crate) fn render(&self) -> Result<String, fmt::Error> {
@@ -251,8 +248,7 @@ impl Scrape {
     fn process(&self, to: &mut Families<'_>) -> fmt::Result {
         let mut family = to.gauge("provisioner_build_info", "1, with the version that runs")?;
         let version = env!("CARGO_PKG_VERSION");
-        let revision = REVISION.unwrap_or_default();
-        family.whole(&[("version", version), ("revision", revision)], 1)?;
+        family.whole(&[("version", version), ("revision", crate::REVISION)], 1)?;
         let mut family =
             to.gauge("process_start_time_seconds", "When the process began its work")?;
         family.value(&[], unix(self.started))?;
