@@ -14,9 +14,8 @@ mod confirm;
 #[cfg(feature = "aws")]
 mod connect;
 mod context;
-mod demo;
 #[cfg(test)]
-mod docs;
+mod doc_tests;
 pub mod exit;
 #[cfg(feature = "aws")]
 mod health;

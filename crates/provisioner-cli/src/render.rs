@@ -5,6 +5,7 @@
 
 mod age;
 mod columns;
+pub(crate) mod demo;
 mod status;
 mod wrap;
 

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{DemoArgs, OutputFormat, Speed};
 use crate::context::Context;
-use crate::demo::{Frame, SummaryView, line, state};
 use crate::exit::{ExitStatus, Failure};
 use crate::output::Output;
+use crate::render::demo::{Frame, SummaryView, line, state};
 use crate::screen::{Screen, Size};
 use crate::signals;
 use crate::style::Paint;

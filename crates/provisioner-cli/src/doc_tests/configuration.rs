@@ -62,7 +62,7 @@ fn the_reference_is_what_the_code_reads() {
     }
     assert!(
         there == made,
-        "{FILE} is stale: `{BLESS}=1 cargo test -p provisioner-cli docs` mends it"
+        "{FILE} is stale: `{BLESS}=1 cargo test -p provisioner-cli doc_tests` rewrites it"
     );
 }
 
