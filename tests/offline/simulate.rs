@@ -178,7 +178,7 @@ fn a_spot_market_is_bought_in_and_held_against_its_pools() {
         ]
     );
     let shown = text(&run(&args).stdout);
-    assert!(shown.contains("held against `spot in one pool: us-east-1"), "{shown}");
+    assert!(shown.contains("compared with `spot in one pool: us-east-1"), "{shown}");
 }
 
 /// A configuration whose daemon has recorded a load: crowds of tasks of ten minutes, every two hours.

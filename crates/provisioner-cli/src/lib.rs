@@ -1,8 +1,8 @@
-//! What the three programs share: arguments, output, exit codes, logs, signals, and the commands.
+//! The common parts of the three programs: arguments, output, exit codes, logs, signals, and the commands.
 //!
-//! Each program's `main` calls one function of this crate. Data goes to stdout, everything else to
+//! Each program's `main` calls one function of this crate. Data goes to stdout and everything else to
 //! stderr; errors are printed once, at the boundary ([`exit::Failure`]). Nothing below `commands` reads
-//! the environment, and nothing is decided here: that is the library's.
+//! the environment, and this crate makes no decisions: the library does.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

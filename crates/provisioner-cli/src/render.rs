@@ -1,7 +1,7 @@
-//! Plans and rounds as people and programs read them.
+//! Plans and rounds as text and JSON.
 //!
-//! The shapes here are the contract of `--output json`; they are twins of the engine's types, so that
-//! those may change.
+//! The shapes here are the contract of `--output json`. All but the rows of worker types are separate
+//! from the engine's types, so that those may change.
 
 mod age;
 mod columns;
@@ -21,28 +21,13 @@ use crate::output;
 
 pub(crate) use status::{StatusView, USUAL_WIDTH};
 
-/// `plan --output json`, and with results `run --once --output json`.
+/// The contract of `plan --output json`, and with results of `run --once --output json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct PlanView {
     time: Timestamp,
-    worker_types: Vec<WorkerTypeView>,
+    worker_types: Vec<WorkerTypeStatus>,
     actions: Vec<ActionView>,
     notes: Vec<NoteView>,
-}
-
-#[derive(Debug, Serialize)]
-struct WorkerTypeView {
-    name: String,
-    pending: u64,
-    running: u64,
-    open_requests: u64,
-    booting: u64,
-    idle: u64,
-    busy: u64,
-    stopping: u64,
-    wanted: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_pending: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,17 +74,17 @@ struct NoteView {
 }
 
 impl PlanView {
-    /// A plan that was not carried out.
+    /// Shows a plan that was not carried out.
     pub(crate) fn of_plan(plan: &Plan, time: Timestamp) -> Self {
         Self {
             time,
-            worker_types: plan.worker_types.iter().map(WorkerTypeView::of).collect(),
+            worker_types: plan.worker_types.clone(),
             actions: plan.actions.iter().map(|action| ActionView::of(action, None)).collect(),
             notes: plan.notes.iter().map(NoteView::of).collect(),
         }
     }
 
-    /// A round, with what was done.
+    /// Shows a round with the results of its actions.
     #[cfg(feature = "aws")]
     pub(crate) fn of_report(report: &Report, time: Timestamp) -> Self {
         let done =
@@ -110,7 +95,7 @@ impl PlanView {
         }
     }
 
-    /// Whether there is anything to do, or was done.
+    /// Whether there are actions, planned or carried out.
     pub(crate) fn has_actions(&self) -> bool {
         !self.actions.is_empty()
     }
@@ -152,9 +137,9 @@ impl output::Report for PlanView {
             writeln!(f, "\nNotes:")?;
         }
         for note in &self.notes {
-            let whom =
+            let worker_type =
                 note.worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-            writeln!(f, "  {whom}{} ({})", note.text, note.kind)?;
+            writeln!(f, "  {worker_type}{} ({})", note.text, note.kind)?;
         }
         Ok(())
     }
@@ -162,8 +147,8 @@ impl output::Report for PlanView {
 
 impl ActionView {
     fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whom = self.worker_type.as_deref().unwrap_or("several or none");
-        writeln!(f, "  {} {} ({whom}): {}", self.kind, self.count, self.reason.text)?;
+        let worker_type = self.worker_type.as_deref().unwrap_or("several or none");
+        writeln!(f, "  {} {} ({worker_type}): {}", self.kind, self.count, self.reason.text)?;
         if let Some(result) = &self.result {
             let pool = result.pool.as_ref().map(|pool| format!(" ({pool})")).unwrap_or_default();
             match &result.error {
@@ -177,35 +162,6 @@ impl ActionView {
             writeln!(f, "    {}", self.ids.join(" "))?;
         }
         Ok(())
-    }
-}
-
-impl WorkerTypeView {
-    fn of(status: &WorkerTypeStatus) -> Self {
-        let WorkerTypeStatus {
-            name,
-            pending,
-            running,
-            open_requests,
-            booting,
-            idle,
-            busy,
-            stopping,
-            wanted,
-            oldest_pending,
-        } = status.clone();
-        Self {
-            name,
-            pending,
-            running,
-            open_requests,
-            booting,
-            idle,
-            busy,
-            stopping,
-            wanted,
-            oldest_pending,
-        }
     }
 }
 

@@ -119,7 +119,7 @@ impl Life {
             failed_rounds: 0,
             next: Duration::from_secs(10),
         };
-        self.metrics.tell(&turn, self.now);
+        self.metrics.update(&turn, self.now);
         self
     }
 

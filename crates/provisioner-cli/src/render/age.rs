@@ -1,8 +1,8 @@
-//! Durations as people read them in a table: short, and no more exact than it matters.
+//! Durations in a table: short, and only as exact as matters.
 
 use std::time::Duration;
 
-/// How old something is: `95s`, `4m12s`, `62m`, `3h12m`, `47h`, `5d3h`, `12d`.
+/// Writes an age: `95s`, `4m12s`, `62m`, `3h12m`, `47h`, `5d3h`, `12d`.
 pub(super) fn age(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -17,7 +17,7 @@ pub(super) fn age(time: Duration) -> String {
     }
 }
 
-/// How long something took: `340ms`, `1.2s`, `95s`.
+/// Writes how long something took: `340ms`, `1.2s`, `95s`.
 pub(super) fn took(seconds: f64) -> String {
     if seconds < 0.9995 {
         format!("{:.0}ms", seconds * 1000.0)

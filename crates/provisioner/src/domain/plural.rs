@@ -1,7 +1,7 @@
 //! Numbers of things, as people say them.
 
 /// `1 instance`, `2 instances`. `one` is English and regular.
-pub(crate) fn count(n: impl TryInto<u64>, one: &str) -> String {
+pub fn count(n: impl TryInto<u64>, one: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
     match n {
         1 => format!("1 {one}"),
@@ -11,7 +11,7 @@ pub(crate) fn count(n: impl TryInto<u64>, one: &str) -> String {
 }
 
 /// `1 instance is`, `2 instances are`.
-pub(crate) fn are(n: impl TryInto<u64>, one: &str) -> String {
+pub fn are(n: impl TryInto<u64>, one: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
     format!("{} {}", count(n, one), if n == 1 { "is" } else { "are" })
 }

@@ -210,7 +210,7 @@ fn a_round_that_does_not_come_is_missed() {
         &["Next round:    due\n", "12s ago, partly done in 340ms: 2 actions done"],
     );
     status.last_round = next(before(11_520), RoundOutcome::Done);
-    assert_says(&status, &["was due 3h12m ago: the loop hangs, or its round takes long\n"]);
+    assert_says(&status, &["was due 3h12m ago: the loop hangs, or its round takes a long time\n"]);
     status.source = Source::Direct;
     assert_says(&status, &["was due 3h12m ago: no daemon seems to be running\n"]);
 }
@@ -224,7 +224,7 @@ fn old_numbers_are_told_as_such() {
     assert_says(
         &status,
         &[
-            "As of:         22s ago, when EC2 was last seen\n",
+            "As of:         22s ago, when EC2 was last observed\n",
             "12s ago, failed after 340ms: EC2 could not be read (round 37)\n",
         ],
     );
@@ -285,7 +285,7 @@ Notes:
 "],
     );
     status.notes = vec![note; 100];
-    assert_says(&status, &["\n  and 92 more, which `provisionerd plan` tells\n"]);
+    assert_says(&status, &["\n  and 92 more; `provisionerd plan` prints all of them\n"]);
 }
 
 #[test]
