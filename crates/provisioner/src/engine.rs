@@ -26,13 +26,11 @@ mod memory;
 mod offers;
 mod options;
 mod plan;
-mod quiet;
 mod recount;
 mod round;
 mod settle;
 mod shed;
 pub mod snapshot;
-mod standing;
 mod take_in;
 mod token;
 mod waiting;
@@ -96,22 +94,8 @@ pub enum LedgerFound {
     AssumedClean,
 }
 
-/// What was told of something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Told {
-    #[default]
-    Nothing,
-    /// What changed.
-    Changes,
-    All,
-}
-
 /// The state machine.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four facts about it, none of which excludes another"
-)]
 pub struct Engine {
     settings: Arc<Settings>,
     key_name: KeyName,
@@ -122,8 +106,8 @@ pub struct Engine {
     index: Index,
     seen_by_intent: BTreeMap<ClientToken, u32>,
     demand: Result<Demand, String>,
-    /// What was told of the demand since the last recount.
-    demand_told: Told,
+    /// Whether the demand was read since the last recount.
+    demand_is_fresh: bool,
     /// Worker types that tasks waited for at the look before.
     waited: BTreeSet<WorkerTypeName>,
     resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
@@ -134,13 +118,7 @@ pub struct Engine {
     tokens: Tokens,
     /// Where workers ask whether to stop.
     desk: Desk,
-    /// Whether machines were counted by what workers said.
-    had_heard: bool,
-    /// Whether the index stands for a whole look under the configuration in force.
-    may_follow: bool,
     round: Option<Round>,
-    /// The last round did nothing and had nothing to say.
-    was_quiet: bool,
     throttled_rounds: u32,
     failed_rounds: u32,
 }
@@ -167,7 +145,7 @@ impl Engine {
             index: Index::default(),
             seen_by_intent: BTreeMap::new(),
             demand: Err("not read yet".to_owned()),
-            demand_told: Told::Nothing,
+            demand_is_fresh: false,
             waited: BTreeSet::new(),
             resolved: BTreeMap::new(),
             tagged_lately: BTreeMap::new(),
@@ -175,10 +153,7 @@ impl Engine {
             came_up: BTreeSet::new(),
             tokens: Tokens::new(start.nonce),
             desk: Desk::default(),
-            had_heard: false,
-            may_follow: false,
             round: None,
-            was_quiet: false,
             throttled_rounds: 0,
             failed_rounds: 0,
         }
@@ -206,7 +181,6 @@ impl Engine {
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
         self.memory.reconcile(&settings);
         let before = std::mem::replace(&mut self.settings, settings);
-        self.may_follow = false;
         self.resolved.retain(|name, _| self.settings.starts_alike(&before, name));
     }
 

@@ -1,12 +1,12 @@
 //! What was asked of EC2 and shows neither as an open request nor as an instance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::clock;
-use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
+use crate::domain::ids::{ClientToken, SpotRequestId, WorkerTypeName};
 use crate::domain::ledger::Ledger;
 use crate::domain::money::{Usd, UsdPerHour};
 use crate::engine::memory::Memory;
@@ -41,7 +41,7 @@ impl InFlight {
 pub(super) fn count(
     ledger: &Ledger,
     seen_by_intent: &BTreeMap<ClientToken, u32>,
-    arrived: &BTreeMap<SpotRequestId, InstanceId>,
+    arrived: &BTreeSet<SpotRequestId>,
     memory: &Memory,
     visible_by: impl Fn(Timestamp) -> bool,
     now: Timestamp,
@@ -58,7 +58,7 @@ pub(super) fn count(
     }
     for (id, granted) in &ledger.granted {
         // What shows as an open request or as an instance is counted as that, the fulfilled below.
-        let shown = memory.open.contains_key(id) || arrived.contains_key(id);
+        let shown = memory.open.contains_key(id) || arrived.contains(id);
         if !shown && !memory.fulfilled.contains_key(id) {
             add(Some(&granted.worker_type), 1, granted.max_price, granted.at);
         }

@@ -1,8 +1,6 @@
 //! The last observation, sorted by owner, with counts by state per worker type.
 //!
-//! Building it costs work proportional to machines; bringing it up to date with what changed, to that.
-//! Deciding from it costs neither: a worker type is counted anew only when its machines or running tasks
-//! changed, or when a deadline of one of them passed.
+//! Building it costs work proportional to machines; deciding from it, to worker types and actions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +11,10 @@ use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, StatusText, Wor
 use crate::domain::launch::Pool;
 use crate::domain::money::UsdPerHour;
 use crate::domain::observed::{InstanceState, KeyPair};
-use crate::engine::Told;
 use crate::engine::desk::Book;
 use crate::engine::group::{Claims, Group, Rules};
 use crate::engine::lookup::Lookup;
 use crate::engine::memory::Memory;
-use crate::engine::standing::Standing;
 use crate::policy::PolicyMemory;
 use crate::settings::Settings;
 
@@ -33,9 +29,8 @@ pub(super) struct Index {
     pub(super) strays: Group,
     /// Instances whose spot request is not visible yet.
     pub(super) unresolved: Vec<Machine>,
-    /// Requests in the ledger whose instance is visible, each with that. While neither changes they need
-    /// not be shown again before they leave the ledger.
-    pub(super) arrived: BTreeMap<SpotRequestId, InstanceId>,
+    /// Requests in the ledger whose instance is visible: each is counted as that instance.
+    pub(super) arrived: BTreeSet<SpotRequestId>,
     /// Instances under our key-name that carry another deployment's tag.
     pub(super) disputed: Vec<Machine>,
     /// Whose key pair it is, as last seen.
@@ -44,10 +39,6 @@ pub(super) struct Index {
     pub(super) odd: Vec<String>,
     /// The spot capacity pools that instances run in, each once: [`Machine::pool`] is a place in it.
     pub(super) pools: Vec<Pool>,
-    /// Where each machine stands, once changes alone are taken in.
-    pub(super) standing: Option<Standing>,
-    /// Instances to be shown again in the next look, though nothing about them changes.
-    pub(super) recheck: BTreeSet<InstanceId>,
 }
 
 /// A live instance.
@@ -75,8 +66,8 @@ pub(super) struct Machine {
     pub(super) agreed: bool,
     /// Older than `max-lifetime`.
     pub(super) aged: bool,
-    /// With how many known tasks it is in the counts of its group; `None`: it is not yet.
-    pub(super) counted: Option<u32>,
+    /// How many tasks it is known, or presumed, to run.
+    pub(super) tasks: u32,
 }
 
 impl Machine {
@@ -169,74 +160,46 @@ impl Counts {
 }
 
 impl Index {
-    /// Every group with its owner; strays last.
-    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
-        self.types.values().chain(self.retired.values()).chain([&self.strays])
-    }
-
-    /// The same, to change.
+    /// Every group; strays last.
     pub(super) fn groups_mut(&mut self) -> impl Iterator<Item = &mut Group> {
         let Self { types, retired, strays, .. } = self;
         types.values_mut().chain(retired.values_mut()).chain([strays])
     }
 
-    /// Whether all there is are tagged machines of ours that are known for what they are.
-    pub(super) fn is_plain(&self) -> bool {
-        self.standing.is_some()
-            && self.unresolved.is_empty()
-            && self.disputed.is_empty()
-            && self.odd.is_empty()
-            && self.recheck.is_empty()
-            && self.strays.machines.is_empty()
-            && self.strays.open.is_empty()
-            && self.types.values().chain(self.retired.values()).all(Group::is_settled)
-    }
-
-    /// When counts change by the passing of time alone.
-    pub(super) fn next_change(&self) -> Option<Timestamp> {
-        self.groups().filter_map(Group::next_change).min()
-    }
-
-    /// Recounts what is due. `demand` is what was told of it since the last time; of changes, the machines
-    /// whose tasks changed were touched. Returns the worker types of which an instance was first seen with a
-    /// task.
+    /// Counts every group again. `demand_is_fresh`: the demand was read since the last count. Returns the
+    /// worker types of which an instance was first seen with a task.
     pub(super) fn recount(
         &mut self,
         settings: &Settings,
         running: &Running,
-        demand: Told,
+        demand_is_fresh: bool,
         memory: &mut Memory,
         book: &Book,
         now: Timestamp,
     ) -> BTreeSet<WorkerTypeName> {
-        let (fresh, told) = (demand != Told::Nothing, demand != Told::All);
         let mut claimed = BTreeSet::new();
-        let follows = self.standing.is_some();
-        let due = (!follows).then(|| {
-            let due = self.groups().filter(|group| group.is_due(fresh, now));
-            due.map(|group| group.machines.len()).sum()
-        });
-        let mut lookup = Lookup::new(&mut memory.machines, running, due);
+        let mut lookup = Lookup::new(&mut memory.machines, running);
         for (name, group) in &mut self.types {
             let Some(worker_type) = settings.worker_types.get(name) else { continue };
-            if group.is_due(fresh, now) {
-                let unclaimed_since = memory.unclaimed_since.get(name).copied();
-                let tasks = running.tasks(name);
-                let claims = Claims { running, tasks, fresh, told, follows, unclaimed_since, book };
-                let mut rules = Rules::of(worker_type);
-                rules.excuse(memory.policies.get(name).map_or(0, PolicyMemory::kept));
-                if group.recount(rules, &claims, &mut lookup, now) {
-                    claimed.insert(name.clone());
-                }
+            let unclaimed_since = memory.unclaimed_since.get(name).copied();
+            let tasks = running.tasks(name);
+            let claims = Claims { running, tasks, fresh: demand_is_fresh, unclaimed_since, book };
+            let mut rules = Rules::of(worker_type);
+            rules.excuse(memory.policies.get(name).map_or(0, PolicyMemory::kept));
+            if group.recount(rules, &claims, &mut lookup, now) {
+                claimed.insert(name.clone());
             }
         }
         let rules = Rules::retired(settings);
         for group in self.retired.values_mut().chain([&mut self.strays]) {
-            if group.is_due(fresh, now) {
-                let (tasks, unclaimed_since) = (None, None);
-                let claims = Claims { running, tasks, fresh, told, follows, unclaimed_since, book };
-                let _ = group.recount(rules, &claims, &mut lookup, now);
-            }
+            let claims = Claims {
+                running,
+                tasks: None,
+                fresh: demand_is_fresh,
+                unclaimed_since: None,
+                book,
+            };
+            group.recount(rules, &claims, &mut lookup, now);
         }
         claimed
     }

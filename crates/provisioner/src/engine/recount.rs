@@ -1,4 +1,4 @@
-//! Counts machines anew, by what is known of who works, before a round is decided.
+//! Counts machines by what is known of their tasks, before a round is decided.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::desk::Book;
-use super::group::{Group, Startup};
+use super::group::Startup;
 use super::memory::CoolDown;
-use super::{Engine, Told, offers};
+use super::{Engine, offers};
 use crate::domain::clock;
 use crate::domain::demand::Running;
 
@@ -18,13 +18,8 @@ impl Engine {
         let running = self.demand.as_ref().map_or(&unknown, |demand| &demand.running);
         let settings = &self.settings;
         let has_heard = book.has_heard();
-        if has_heard || self.had_heard {
-            // What they said may have grown old.
-            self.index.groups_mut().for_each(Group::ask_whole_recount);
-        }
-        self.had_heard = has_heard;
-        let told = std::mem::take(&mut self.demand_told);
-        let claimed = self.index.recount(settings, running, told, &mut self.memory, book, now);
+        let fresh = std::mem::take(&mut self.demand_is_fresh);
+        let claimed = self.index.recount(settings, running, fresh, &mut self.memory, book, now);
         // Only where tasks waited just before: else the worker may have been ready for long when one came.
         for (name, group) in &mut self.index.types {
             let started = group.take_started();
@@ -55,7 +50,7 @@ impl Engine {
 
         // Machines that look free beside waiting tasks for long are not free.
         let mut changed = false;
-        for (name, group) in &mut self.index.types {
+        for (name, group) in &self.index.types {
             let pending = self.demand.as_ref().ok().and_then(|demand| demand.pending.get(name));
             let keeps_minimum =
                 settings.worker_types.get(name).is_some_and(|it| it.min_instances > 0);
@@ -71,7 +66,6 @@ impl Engine {
             if waiting {
                 if !self.memory.unclaimed_since.contains_key(name) {
                     self.memory.unclaimed_since.insert(name.clone(), now);
-                    group.ask_recount();
                     changed = true;
                 }
             } else {
@@ -87,13 +81,9 @@ impl Engine {
                 (Some(_), None) => false,
                 (None, _) => true,
             });
-            if changed {
-                self.index.groups_mut().for_each(Group::ask_whole_recount);
-            }
         }
         if changed {
-            let _ =
-                self.index.recount(settings, running, Told::Nothing, &mut self.memory, book, now);
+            self.index.recount(settings, running, false, &mut self.memory, book, now);
         }
         let long_ago =
             |penalty: &CoolDown| clock::age(penalty.until(), now) > Duration::from_mins(10);

@@ -429,11 +429,7 @@ impl Engine {
             fail(&mut self.memory.failures, &name, text, now);
         }
         for group in self.index.groups_mut() {
-            let ended = group.machines.iter().filter(|machine| ids.contains(&machine.id));
-            let ended: Vec<_> = ended.map(|it| (it.launched, it.id.clone())).collect();
-            for seat in &ended {
-                group.remove(seat);
-            }
+            group.machines.retain(|machine| !ids.contains(&machine.id));
         }
     }
 
@@ -469,11 +465,6 @@ impl Engine {
         };
         let mut plan = round.plan;
         plan.notes.extend(round.notes);
-        self.was_quiet = demand_known
-            && !round.throttled
-            && plan.actions.is_empty()
-            && plan.notes.is_empty()
-            && round.executed.is_empty();
         let incomplete = plan.notes.iter().any(|note| note.kind.withholds())
             || unmended_failures(&round.executed)
             || round.throttled;

@@ -24,7 +24,6 @@ use crate::engine::index::Index;
 use crate::engine::join::Join;
 use crate::engine::memory::{CoolDown, Failures, Memory};
 use crate::engine::plan::{Note, NoteKind};
-use crate::look::Changes;
 use crate::settings::Settings;
 
 /// An unanswered call is repeated with its token while younger than this; EC2 keeps tokens longer
@@ -58,40 +57,16 @@ pub(super) struct Settled {
 }
 
 impl Settle<'_> {
-    /// Takes in one complete look: all of it anew.
-    pub(super) fn run(self, observation: &Observation, key_pair_before: KeyPair) -> Settled {
+    /// Takes one complete observation in.
+    pub(super) fn run(mut self, observation: &Observation, key_pair_before: KeyPair) -> Settled {
         let mut index = Index { key_pair: key_pair_before, ..Index::default() };
         for name in self.settings.worker_types.keys() {
             index.types.insert(name.clone(), Group::default());
         }
-        self.settle(observation, None, index)
-    }
-
-    /// Takes in what a complete look shows otherwise than the one before.
-    pub(super) fn run_changes(self, changes: &Changes, mut index: Index) -> Settled {
-        index.keep_standing();
-        for group in index.groups_mut() {
-            group.open.clear();
+        if observation.key_pair != KeyPair::Unknown {
+            index.key_pair = observation.key_pair;
         }
-        index.strays = Group::default();
-        index.unresolved.clear();
-        index.disputed.clear();
-        index.odd.clear();
-        index.recheck.clear();
-        self.settle(&changes.shown, Some(&changes.gone), index)
-    }
-
-    /// `gone` is what is not shown any more; `None`: all that is not shown.
-    fn settle(
-        mut self,
-        shown: &Observation,
-        gone: Option<&[InstanceId]>,
-        mut index: Index,
-    ) -> Settled {
-        let join = Join::new(shown);
-        if shown.key_pair != KeyPair::Unknown {
-            index.key_pair = shown.key_pair;
-        }
+        let join = Join::new(observation);
         let mut settled = Settled {
             index,
             seen_by_intent: BTreeMap::new(),
@@ -101,44 +76,24 @@ impl Settle<'_> {
         };
         self.settle_requests(&join, &mut settled);
         let counted_to = self.memory.spent.counted_to;
-        let (now, window) = (self.now, self.settings.provisioner.visibility_window);
+        let now = self.now;
+        let window = self.settings.provisioner.visibility_window;
         let ended_by_us: BTreeSet<InstanceId> = self.memory.ended.keys().cloned().collect();
         self.memory.ended.retain(|id, at| {
             now < clock::after(*at, window)
                 && join.instance(id).is_none_or(|instance| instance.state.is_live())
         });
-        // The ledger tells whose an instance is whose request is not visible yet.
-        if let Some(gone) = gone {
-            for id in gone {
-                settled.index.leave(id);
-            }
-            for (instance, _) in &join.instances {
-                settled.index.unprice(&instance.id);
-            }
-            self.count_spending(&join, settled.index.standing.as_ref());
-            self.resort_instances(&join, &mut settled);
-        } else {
-            self.count_spending(&join, None);
-            self.sort_instances(&join, &mut settled);
-        }
-        self.settle_ledger(&join, gone.unwrap_or_default(), &mut settled);
-        match gone {
-            None => settled.index.groups_mut().for_each(Group::finish),
-            Some(_) => {
-                settled
-                    .index
-                    .retired
-                    .retain(|_, it| !it.machines.is_empty() || !it.open.is_empty());
-                settled.index.strays.finish();
-                settled.index.groups_mut().for_each(Group::finish_open);
-            }
-        }
+        self.count_spending(&join);
+        // The ledger names the owner of an instance whose request is not visible yet.
+        self.sort_instances(&join, &mut settled);
+        self.settle_ledger(&join, &mut settled);
+        settled.index.groups_mut().for_each(Group::finish);
         settled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
-        self.remember_machines(&join, gone, &ended_by_us, counted_to, &mut settled);
+        self.remember_machines(&join, &ended_by_us, counted_to, &mut settled);
         settled
     }
 
-    fn settle_ledger(&mut self, join: &Join<'_>, gone: &[InstanceId], settled: &mut Settled) {
+    fn settle_ledger(&mut self, join: &Join<'_>, settled: &mut Settled) {
         let window = self.settings.provisioner.visibility_window;
         let now = self.now;
         let before = self.ledger.granted.len();
@@ -150,34 +105,21 @@ impl Settle<'_> {
             .filter(|instance| instance.state.is_live() && instance.tags.worker_type.is_none())
             .filter_map(|instance| instance.spot_request.as_ref())
             .collect();
-        let Index { arrived, recheck, .. } = &mut settled.index;
+        let arrived = &mut settled.index.arrived;
         let notes = &mut settled.notes;
         self.ledger.granted.retain(|id, granted| {
             let (request, instance) = (join.request(id), join.instance_of(id));
-            if request.is_none()
-                && instance.is_none()
-                && let Some(before) = arrived.get(id)
-                && join.instance(before).is_none()
-                && !gone.contains(before)
-            {
-                // As it was.
-                return true;
-            }
-            arrived.remove(id);
             if instance.is_some() {
                 granted.arrived.get_or_insert(now);
             }
             // Its instance is counted as that. For some time the next page may not show it again.
             let may_hide =
                 granted.may_hide(window, now) && request.is_none_or(SpotRequest::may_run);
-            if let Some(instance) = instance {
+            if instance.is_some() {
                 // The request alone says whose the instance is, and EC2 does not show it yet.
                 let stays = may_hide || request.is_none() && untagged.contains(id);
                 if stays {
-                    arrived.insert(id.clone(), instance.id.clone());
-                } else {
-                    // What the ledger says of it is used in this look, and must be seen in the next.
-                    recheck.insert(instance.id.clone());
+                    arrived.insert(id.clone());
                 }
                 return stays;
             }
@@ -231,11 +173,8 @@ impl Settle<'_> {
                         arrived: instance.map(|_| now),
                         max_price: intent.call.max_price,
                     });
-                    if let Some(instance) = instance {
-                        // The next look sees it beside the ledger.
-                        let index = &mut settled.index;
-                        index.arrived.insert(request.id.clone(), instance.id.clone());
-                        index.recheck.insert(instance.id.clone());
+                    if instance.is_some() {
+                        settled.index.arrived.insert(request.id.clone());
                     }
                 }
             }

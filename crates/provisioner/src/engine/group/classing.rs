@@ -27,7 +27,7 @@ pub(in crate::engine) struct Startup {
 pub(super) struct Classing<'a> {
     pub(super) rules: Rules,
     pub(super) claims: &'a Claims<'a>,
-    pub(super) deadline: Deadline,
+    pub(super) now: Timestamp,
     /// Tasks have waited too long beside machines that look free.
     pub(super) stuck: bool,
     /// How many more are excused.
@@ -37,40 +37,29 @@ pub(super) struct Classing<'a> {
     pub(super) first_claim: bool,
 }
 
-/// What to look at again in the next recount.
-#[derive(Default)]
-pub(super) struct Sight {
-    /// It was never seen with a task.
-    pub(super) unclaimed: bool,
-    /// When time alone makes another class of it, while it is that.
-    pub(super) next_change: Option<Timestamp>,
-    /// It is not idle for long enough to be called so.
-    pub(super) settling: bool,
-}
-
 impl Classing<'_> {
     pub(super) fn class(
         &mut self,
         machine: &mut Machine,
         lookup: &mut Lookup<'_>,
         started: &mut Vec<Startup>,
-    ) -> Sight {
+    ) {
         let rules = &self.rules;
         machine.aged = false;
-        machine.counted = Some(0);
+        machine.tasks = 0;
         machine.positively_idle = false;
         machine.agreed = false;
         if machine.is_leaving() {
             machine.class = Class::Stopping;
-            return Sight::default();
+            return;
         }
         // Every live machine is remembered since the look that showed it. One that were not must still
         // count to the maximum: what is left out is launched again.
         let Some((known, known_tasks)) = lookup.get(machine) else {
             machine.class = Class::Unknown;
-            return Sight::default();
+            return;
         };
-        let now = self.deadline.now;
+        let now = self.now;
         let up_since = machine.launched;
         let aged =
             rules.max_lifetime.is_some_and(|lifetime| clock::after(up_since, lifetime) <= now);
@@ -98,17 +87,13 @@ impl Classing<'_> {
         let heard = self.claims.book.heard(&machine.id, now);
         // Of one that ran a task it does not matter how long ago it was launched or first seen.
         let ran = known.claimed && tasks.is_some();
-        let mut deadline = Deadline { now, next: None };
-        let mut has_booted = |since| {
-            rules
-                .boot_timeout
-                .is_some_and(|timeout| !ran && deadline.has_passed(clock::after(since, timeout)))
+        let has_booted = |since| {
+            rules.boot_timeout.is_some_and(|timeout| !ran && clock::after(since, timeout) <= now)
         };
         let booted = has_booted(up_since);
         // A first look at an old machine does not know its past: it is watched for a boot time
         // before it is called one that never claimed.
         let watched = has_booted(known.first_seen);
-        deadline.next.into_iter().for_each(|at| self.deadline.watch(at));
         let (excused, stuck) = (&mut self.excused, self.stuck);
         machine.class = match machine.state {
             InstanceState::Stopping | InstanceState::Stopped => Class::Stopping,
@@ -146,20 +131,15 @@ impl Classing<'_> {
             }
         };
         machine.aged = aged;
-        machine.counted = Some(match (tasks, machine.class) {
+        machine.tasks = match (tasks, machine.class) {
             // With how many is not known: with all that it can run.
             (None, Class::Busy) => u32::try_from(rules.per_machine()).unwrap_or(u32::MAX),
             _ => known_tasks,
-        });
+        };
         machine.agreed = machine.class == Class::Stopping && heard == Heard::Agreed;
         machine.positively_idle = tasks == Some(0)
             && machine.state == InstanceState::Running
             && known.idle_rounds >= IDLE_ROUNDS;
-        Sight {
-            unclaimed: !known.claimed,
-            next_change: deadline.next,
-            settling: tasks == Some(0) && known.idle_rounds < IDLE_ROUNDS,
-        }
     }
 }
 
@@ -177,22 +157,3 @@ fn startup(machine: &Machine, known: &MachineMemory, now: Timestamp) -> Option<S
 
 /// A machine first seen later than this after its launch may have had tasks before.
 const WATCHED_FROM: Duration = Duration::from_mins(1);
-
-/// Collects the earliest instant still ahead.
-pub(super) struct Deadline {
-    pub(super) now: Timestamp,
-    pub(super) next: Option<Timestamp>,
-}
-
-impl Deadline {
-    pub(super) fn watch(&mut self, at: Timestamp) {
-        if at > self.now {
-            self.next = Some(self.next.map_or(at, |next| next.min(at)));
-        }
-    }
-
-    fn has_passed(&mut self, at: Timestamp) -> bool {
-        self.watch(at);
-        at <= self.now
-    }
-}

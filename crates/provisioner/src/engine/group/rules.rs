@@ -35,11 +35,6 @@ impl Rules {
         self.tasks_per_instance.max(1)
     }
 
-    /// The ages at which something becomes of a machine, whatever it does.
-    pub(super) fn lifetimes(&self) -> impl Iterator<Item = Duration> {
-        self.max_lifetime.into_iter().flat_map(|lifetime| [lifetime, lifetime.saturating_mul(2)])
-    }
-
     /// Excuses those too that the policy keeps in advance.
     pub(in crate::engine) fn excuse(&mut self, kept: u64) {
         self.excused = self.excused.max(kept);

@@ -1,6 +1,5 @@
 //! Adds machines up by their class, one by one.
 
-use crate::domain::money::UsdPerHour;
 use crate::engine::index::{Class, Counts, Machine};
 
 /// What machines come to, one by one.
@@ -27,24 +26,6 @@ impl Tally {
         }
     }
 
-    /// Takes back what was added for `machine` as it is.
-    pub(super) fn take(&mut self, machine: &Machine, per_machine: u64) {
-        let (count, capable, claimed) = self.places(machine, per_machine);
-        *count = count.saturating_sub(1);
-        self.capable = self.capable.saturating_sub(capable);
-        self.claimed = self.claimed.saturating_sub(claimed);
-        let untagged = &mut self.counts.untagged;
-        *untagged = untagged.saturating_sub(u64::from(!machine.tagged));
-        match machine.price {
-            _ if machine.is_leaving() => {}
-            Some(price) => {
-                let left = self.counts.usd.micros().saturating_sub(price.micros());
-                self.counts.usd = UsdPerHour::from_micros(left);
-            }
-            None => self.counts.unpriced = self.counts.unpriced.saturating_sub(1),
-        }
-    }
-
     /// Where `machine` is counted, how many tasks it is fit to run, and how many of these it runs.
     fn places(&mut self, machine: &Machine, per_machine: u64) -> (&mut u64, u64, u64) {
         let counts = &mut self.counts;
@@ -58,7 +39,7 @@ impl Tally {
             // An aged machine goes on with what it has, and gets no more.
             Class::Busy if machine.aged => (&mut counts.aged, 0, 0),
             Class::Busy => {
-                let tasks = machine.counted.map_or(0, u64::from);
+                let tasks = u64::from(machine.tasks);
                 (&mut counts.busy, capable, tasks.min(per_machine))
             }
             Class::Unknown => (&mut counts.unknown, 0, 0),

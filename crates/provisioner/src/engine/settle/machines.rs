@@ -13,7 +13,6 @@ use crate::domain::observed::{Instance, InstanceState, SpotRequest};
 use crate::engine::join::Join;
 use crate::engine::memory::{MachineMemory, Spent};
 use crate::engine::plan::{Note, NoteKind};
-use crate::engine::standing::Standing;
 
 impl Settle<'_> {
     /// Forgets the machines that are gone, and remembers the new ones, in the order and number of
@@ -21,7 +20,6 @@ impl Settle<'_> {
     pub(super) fn remember_machines(
         &mut self,
         join: &Join<'_>,
-        gone: Option<&[InstanceId]>,
         ended_by_us: &BTreeSet<InstanceId>,
         counted_to: Option<Timestamp>,
         settled: &mut Settled,
@@ -45,36 +43,18 @@ impl Settle<'_> {
                 machine.ran |= ran;
             };
         let machines = &mut self.memory.machines;
-        let gone: Vec<_> = match gone {
-            None => {
-                // Both are sorted: one pass, in place.
-                let is_gone = |id: &InstanceId, machine: &mut MachineMemory| {
-                    while let Some(first_seen) = shown.next_if(|(instance, _)| instance.id < *id) {
-                        new.push(first_seen);
-                    }
-                    let Some((instance, request)) = shown.next_if(|(it, _)| it.id == *id) else {
-                        return true;
-                    };
-                    seen(instance, *request, machine);
-                    false
-                };
-                machines.extract_if(.., is_gone).collect()
+        // Both are sorted by id: one pass, in place.
+        let is_gone = |id: &InstanceId, machine: &mut MachineMemory| {
+            while let Some(first_seen) = shown.next_if(|(instance, _)| instance.id < *id) {
+                new.push(first_seen);
             }
-            Some(gone) => {
-                let ended = join.instances.iter().map(|(instance, _)| instance);
-                let ended = ended.filter(|it| !it.state.is_live()).map(|instance| &instance.id);
-                // In order of ids, as above.
-                let gone: BTreeSet<_> = gone.iter().chain(ended).collect();
-                let gone = gone.into_iter().filter_map(|id| machines.remove_entry(id)).collect();
-                for one in shown.by_ref() {
-                    match machines.get_mut(&one.0.id) {
-                        Some(machine) => seen(one.0, one.1, machine),
-                        None => new.push(one),
-                    }
-                }
-                gone
-            }
+            let Some((instance, request)) = shown.next_if(|(it, _)| it.id == *id) else {
+                return true;
+            };
+            seen(instance, *request, machine);
+            false
         };
+        let gone: Vec<_> = machines.extract_if(.., is_gone).collect();
         new.extend(shown);
         let new = new.into_iter().map(|&(instance, request)| {
             let worker_type = self.worker_type_of(instance, request);
@@ -130,18 +110,14 @@ impl Settle<'_> {
         }
     }
 
-    /// Adds what live instances cost since the last look, at the highest possible price: those shown, and
-    /// those that stand as they did.
-    pub(super) fn count_spending(&mut self, join: &Join<'_>, standing: Option<&Standing>) {
+    /// Adds what live instances cost since the last observation, at the highest possible price.
+    pub(super) fn count_spending(&mut self, join: &Join<'_>) {
         let midnight = clock::last_midnight(self.now);
         let spent = &self.memory.spent;
         let (from, mut usd) = match spent.counted_to {
             Some(at) if at >= midnight => (at, spent.usd),
             _ => (midnight, Usd::ZERO),
         };
-        if let Some(standing) = standing {
-            usd = usd.plus(standing.cost(clock::age(from, self.now)));
-        }
         // One that was not seen before may have run for as long as describe calls lag.
         let window = self.settings.provisioner.visibility_window;
         let unseen_from = clock::before(from, window).max(midnight);

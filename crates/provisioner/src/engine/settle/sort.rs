@@ -1,4 +1,4 @@
-//! Sorts instances by whose they are: all that are shown, or those that changed in among the rest.
+//! Sorts instances by their owner.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,6 @@ use crate::domain::observed::{Instance, InstanceState, SpotRequest};
 use crate::engine::group::Group;
 use crate::engine::index::{Class, Index, Machine};
 use crate::engine::join::Join;
-use crate::engine::standing::GroupName;
 
 /// Where an instance belongs.
 enum Home<'o> {
@@ -46,7 +45,7 @@ impl<'o> Places<'_, 'o> {
 impl Settle<'_> {
     /// Sorts every instance shown.
     pub(super) fn sort_instances(&self, join: &Join<'_>, settled: &mut Settled) {
-        let Index { types, retired, strays, unresolved, disputed, odd, pools, recheck, .. } =
+        let Index { types, retired, strays, unresolved, disputed, odd, pools, .. } =
             &mut settled.index;
         let mut places = Places { pools, known: HashMap::new() };
         let mut types: HashMap<&WorkerTypeName, &mut Group> = types.iter_mut().collect();
@@ -57,9 +56,6 @@ impl Settle<'_> {
             };
             let machine = Machine { rank: n_live, ..machine };
             n_live += usize::from(instance.state.is_live());
-            if instance.launch_time > self.now {
-                recheck.insert(instance.id.clone());
-            }
             match home {
                 Home::Type(name) => {
                     if let Some(group) = types.get_mut(name) {
@@ -75,42 +71,6 @@ impl Settle<'_> {
                 Home::Strays => strays.machines.push(machine),
             }
         }
-    }
-
-    /// Sorts the instances shown in among those that stand where they did, and takes out what is gone.
-    pub(super) fn resort_instances(&self, join: &Join<'_>, settled: &mut Settled) {
-        let index = &mut settled.index;
-        let mut pools = std::mem::take(&mut index.pools);
-        let mut places = Places { pools: &mut pools, known: HashMap::new() };
-        for &(instance, request) in &join.instances {
-            let id = &instance.id;
-            let sorted = self.sort(instance, request, &mut places, &mut index.odd);
-            let Some((machine, home)) = sorted else {
-                index.leave(id);
-                continue;
-            };
-            if instance.launch_time > self.now {
-                index.recheck.insert(id.clone());
-            }
-            match home {
-                Home::Type(name) => index.stand(GroupName::Type(name.clone()), machine),
-                Home::Nowhere => index.leave(id),
-                Home::Retired(name) => index.stand(GroupName::Retired(name.clone()), machine),
-                Home::Disputed => {
-                    index.leave(id);
-                    index.disputed.push(machine);
-                }
-                Home::Unresolved => {
-                    index.leave(id);
-                    index.unresolved.push(machine);
-                }
-                Home::Strays => {
-                    index.leave(id);
-                    index.strays.machines.push(machine);
-                }
-            }
-        }
-        index.pools = pools;
     }
 
     /// What `instance` is to us, and where it belongs; `None`: it is gone.
@@ -153,7 +113,7 @@ impl Settle<'_> {
             positively_idle: false,
             agreed: false,
             aged: false,
-            counted: None,
+            tasks: 0,
         };
         let home = self.home(instance, self.owner_of(instance, request), leaving);
         Some((machine, home))
