@@ -12,7 +12,7 @@ use provisioner::domain::launch::ResolvedWorkerType;
 use provisioner::domain::ledger::Ledger;
 use provisioner::domain::observed::Observation;
 use provisioner::engine::{
-    Desk, Effect, Engine, Executed, LedgerFound, Memory, Outcome, Plan, Report, Start,
+    ActionOutcome, Desk, Effect, Engine, LedgerFound, Memory, Outcome, Plan, Report, Start,
 };
 use provisioner::settings::Settings;
 
@@ -213,7 +213,7 @@ impl Driver {
     }
 
     /// One whole round. `hear` is told of every effect and how it went.
-    pub fn round_told(&mut self, mut hear: impl FnMut(&Effect, &Outcome, &[Executed])) -> End {
+    pub fn round_told(&mut self, mut hear: impl FnMut(&Effect, &Outcome, &[ActionOutcome])) -> End {
         let started = self.clock();
         if !self.look() {
             return End::Blind(self.engine.round_failed(self.clock()));
