@@ -448,7 +448,7 @@ fn places() -> Done<Places> {
     let (Some(examples), Some(programs), Some(target)) = (up.next(), up.next(), up.next()) else {
         return Err("start this with `cargo run --example quickstart`".into());
     };
-    let profile = match programs.file_name().and_then(|it| it.to_str()) {
+    let profile = match programs.file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev".to_owned(),
         Some(profile) => profile.to_owned(),
         None => return Err("start this with `cargo run --example quickstart`".into()),

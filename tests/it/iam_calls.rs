@@ -14,7 +14,7 @@ use crate::iam_policy::{actions, full_configuration, policy};
 const CLIENTS: [(&str, &str); 5] =
     [("ec2", "ec2"), ("ec2_launch", "ec2"), ("iam", "iam"), ("ssm", "ssm"), ("sts", "sts")];
 
-/// What AWS checks of a call beside the call itself (Service Authorization Reference, "Dependent
+/// The permissions that AWS checks in addition to the call itself (Service Authorization Reference, "Dependent
 /// actions"; IAM User Guide, "Tagging IAM resources").
 const CHECKED_TOO: &[(&str, &[&str])] = &[
     ("ec2:RequestSpotInstances", &["ec2:CreateTags", "iam:PassRole"]),
@@ -136,7 +136,8 @@ impl Source {
         let names: BTreeSet<&str> = all.iter().map(|(name, _)| *name).collect();
         let known = |found: &str| names.contains(found).then(|| found.to_owned());
 
-        let (mut makes, mut calls) = (BTreeMap::new(), BTreeMap::new());
+        let mut makes = BTreeMap::new();
+        let mut calls = BTreeMap::new();
         for (name, body) in &all {
             let made: &mut BTreeSet<String> = makes.entry((*name).to_owned()).or_default();
             for (client, service) in CLIENTS {
@@ -184,11 +185,12 @@ pub(crate) fn in_the_source() -> BTreeSet<String> {
     Source::read().makes.into_values().flatten().collect()
 }
 
-/// All of them, so that none goes unseen because it is written in an unusual way.
+/// Finds all of them, so that an unusual spelling does not hide one.
 #[test]
 fn every_operation_that_errors_name_is_found_in_the_source() {
     let found = in_the_source();
-    let found: BTreeSet<&str> = found.iter().filter_map(|it| Some(it.split_once(':')?.1)).collect();
+    let found: BTreeSet<&str> =
+        found.iter().filter_map(|call| Some(call.split_once(':')?.1)).collect();
     let aws = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/provisioner/src/aws");
     let mut named = BTreeSet::new();
     for path in files(&aws) {

@@ -96,7 +96,8 @@ fn the_same_seed_prints_the_same() {
 #[test]
 fn a_worker_type_brings_its_policy_limits_price_and_interval() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (config, tasks) = (file(dir.path(), "c.toml", CONFIG), file(dir.path(), "t.csv", TASKS));
+    let config = file(dir.path(), "c.toml", CONFIG);
+    let tasks = file(dir.path(), "t.csv", TASKS);
     let args = ["simulate", "--config", &config, "--load", &tasks, "--worker-type", "linux"];
     let output = run(&args);
     let shown = text(&output.stdout);
@@ -108,7 +109,8 @@ fn a_worker_type_brings_its_policy_limits_price_and_interval() {
     assert!(text(&output.stderr).contains("1 tasks of other worker types left out"));
     let json = json(&run(&[&args[..], &["--output=json", "--price=0.25"]].concat()));
     let policy = &json["policies"][0];
-    let (hours, usd) = (policy["instance_hours"].as_f64(), policy["cost_usd"].as_f64());
+    let hours = policy["instance_hours"].as_f64();
+    let usd = policy["cost_usd"].as_f64();
     assert!((hours.expect("hours") / 4.0 - usd.expect("dollars")).abs() < 1e-9, "{policy}");
 
     let crowd: String = (0..30).map(|_| "0,3600\n").collect();
@@ -167,7 +169,7 @@ fn a_spot_market_is_bought_in_and_held_against_its_pools() {
     let usd = number("instance_hours") + 2.0 * number("on_demand_hours");
     assert!((usd - number("cost_usd")).abs() < 1e-6, "on demand costs three times as much");
     let otherwise = json["otherwise"].as_array().expect("other ways to buy");
-    let names: Vec<_> = otherwise.iter().map(|it| it["policy"].as_str().unwrap_or("")).collect();
+    let names: Vec<_> = otherwise.iter().map(|row| row["policy"].as_str().unwrap_or("")).collect();
     assert_eq!(
         names,
         [
@@ -213,7 +215,8 @@ fn a_recorded_load_says_what_to_change() {
     let config = recorded(dir.path());
     let args = ["simulate", "--config", &config, "--load=recorded", "--seeds=2"];
     let output = run(&args);
-    let (shown, said) = (text(&output.stdout), text(&output.stderr));
+    let shown = text(&output.stdout);
+    let said = text(&output.stderr);
     assert!(shown.starts_with("recorded of linux: 300 tasks"), "{shown}{said}");
     assert!(said.contains("1 lines of the recorded load cannot be read"), "{said}");
     for words in [
@@ -227,10 +230,10 @@ fn a_recorded_load_says_what_to_change() {
     }
     let json = json(&run(&[&args[..], &["--output=json"]].concat()));
     let policies = json["policies"].as_array().expect("policies").iter();
-    let names: Vec<_> = policies.map(|it| it["policy"].as_str().unwrap_or("")).collect();
+    let names: Vec<_> = policies.map(|row| row["policy"].as_str().unwrap_or("")).collect();
     assert_eq!(names[..2], ["worker-manager:ratio=0.5", "adaptive"]);
     assert!(json["advice"].as_array().expect("sentences").len() > 4);
-    // What is named is compared, and nothing else.
+    // Only the named policies are compared.
     let named = run(&[&args[..], &["--policy=basic", "--output=json"]].concat());
     assert_eq!(self::json(&named)["policies"].as_array().expect("policies").len(), 1);
 }

@@ -15,7 +15,7 @@ use crate::style::Paint;
 /// The variables that may hold a filter; the first one that is set wins.
 const VARIABLES: [&str; 2] = ["PROVISIONER_LOG", "RUST_LOG"];
 
-/// Starts logging for the whole process.
+/// Starts logging for the process.
 pub(crate) fn start(
     globals: &GlobalArgs,
     environment: &BTreeMap<String, String>,

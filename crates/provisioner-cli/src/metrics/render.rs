@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use provisioner::aws::AttemptCounts;
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::refusal::RefusalClass;
-use provisioner::engine::{Desk, DeskCounts, Usage};
+use provisioner::engine::{Desk, StopConsentCounts, Usage};
 
 use super::{Metrics, Picture, process, seconds};
 
@@ -42,7 +42,7 @@ struct Scrape {
     picture: Arc<Picture>,
     attempts: AttemptCounts,
     /// `None` if the daemon does not listen for workers.
-    asks: Option<DeskCounts>,
+    asks: Option<StopConsentCounts>,
     started: Timestamp,
 }
 
@@ -110,7 +110,7 @@ impl Scrape {
 
     fn asks(&self, to: &mut Families<'_>) -> fmt::Result {
         let Some(counts) = self.asks else { return Ok(()) };
-        let DeskCounts {
+        let StopConsentCounts {
             promised,
             stayed,
             busy,

@@ -57,7 +57,7 @@ fn plan(pending: &[(&str, u64)]) -> Plan {
     Plan { worker_types, ..Plan::default() }
 }
 
-fn done(plan: Plan, executed: Vec<Executed>) -> RoundEnd {
+fn done(plan: Plan, executed: Vec<ActionOutcome>) -> RoundEnd {
     RoundEnd::Done(Report {
         demand_known: plan.demand_known(),
         plan,
@@ -68,9 +68,9 @@ fn done(plan: Plan, executed: Vec<Executed>) -> RoundEnd {
     })
 }
 
-fn executed(kind: ActionKind, result: ExecutedResult) -> Executed {
+fn executed(kind: ActionKind, result: ActionResult) -> ActionOutcome {
     let reason = Reason { kind: ReasonKind::PendingTasks, text: "because".to_owned() };
-    Executed { action: Action { kind, worker_type: None, reason }, launch: None, result }
+    ActionOutcome { action: Action { kind, worker_type: None, reason }, launch: None, result }
 }
 
 fn machines(name: Option<&str>, usage: Usage, zone: &str, count: u64) -> Machines {
@@ -78,7 +78,7 @@ fn machines(name: Option<&str>, usage: Usage, zone: &str, count: u64) -> Machine
     Machines { worker_type: name.map(WorkerTypeName::from), usage, pool: Some(pool), count }
 }
 
-/// What a daemon would know, and when.
+/// The knowledge of a daemon, and its clock.
 struct Life {
     metrics: Metrics,
     settings: Settings,
@@ -128,7 +128,7 @@ impl Life {
         openmetrics::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
-    /// The value of a series, written `name{label="value"}`; `None` if it is not told.
+    /// The value of a series, written `name{label="value"}`; `None` if it is absent.
     fn value(&self, series: &str) -> Option<f64> {
         let shown = |sample: &openmetrics::Sample| {
             let labels = sample.labels.iter().map(|(name, value)| format!("{name}=\"{value}\""));
@@ -158,7 +158,7 @@ fn refusal(class: RefusalClass) -> Refusal {
 }
 
 #[test]
-fn a_round_is_told_in_numbers() {
+fn a_round_is_counted() {
     let mut life = Life::new(&["linux", "windows"]);
     life.machines = vec![
         machines(Some("linux"), Usage::Busy, "us-west-2a", 3),
@@ -169,16 +169,10 @@ fn a_round_is_told_in_numbers() {
     let ids = |n: usize| (0..n).map(|n| InstanceId::new(format!("i-{n}"))).collect::<Vec<_>>();
     let requests = |n: usize| (0..n).map(|n| SpotRequestId::new(format!("sir-{n}"))).collect();
     let actions = vec![
-        executed(ActionKind::Request(5), ExecutedResult::Done(requests(3))),
-        executed(
-            ActionKind::Request(4),
-            ExecutedResult::Refused(refusal(RefusalClass::NoCapacity)),
-        ),
-        executed(ActionKind::Terminate(ids(2)), ExecutedResult::Done(Vec::new())),
-        executed(
-            ActionKind::Tag(ids(7)),
-            ExecutedResult::Unknown(refusal(RefusalClass::Transient)),
-        ),
+        executed(ActionKind::Request(5), ActionResult::Done(requests(3))),
+        executed(ActionKind::Request(4), ActionResult::Refused(refusal(RefusalClass::NoCapacity))),
+        executed(ActionKind::Terminate(ids(2)), ActionResult::Done(Vec::new())),
+        executed(ActionKind::Tag(ids(7)), ActionResult::Unknown(refusal(RefusalClass::Transient))),
     ];
     let mut plan = plan(&[("linux", 5), ("windows", 0)]);
     for _ in 0..2 {
@@ -223,7 +217,7 @@ fn a_round_is_told_in_numbers() {
 }
 
 #[test]
-fn what_is_not_known_is_not_told() {
+fn unknown_values_are_left_out() {
     let mut life = Life::new(&["linux"]);
     life.round(0, &done(plan(&[("linux", 5)]), Vec::new()));
     let mut unknown = plan(&[("linux", 0)]);
@@ -301,9 +295,9 @@ fn a_removed_worker_type_vanishes() {
     assert_eq!(life.value(other), Some(1.0));
 }
 
-/// The names, types and labels that `docs/metrics.md` tells of are those that are rendered.
+/// `docs/metrics.md` has the names, types and labels that are rendered.
 #[test]
-fn the_document_tells_of_every_metric() {
+fn the_document_has_every_metric() {
     let document = include_str!("../../../../docs/metrics.md");
     let mut told = BTreeSet::new();
     for row in document.lines().filter(|line| line.starts_with("| `")) {

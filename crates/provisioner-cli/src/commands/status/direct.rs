@@ -50,7 +50,7 @@ impl Direct {
         Ok(surveyor.look(reach).await)
     }
 
-    /// Returns the key-name, which says in a word what is read.
+    /// Returns the key-name, as the name of the source.
     pub(super) fn place(&self) -> String {
         let key_name = self.settings.provisioner.key_name.as_ref();
         key_name.map(ToString::to_string).unwrap_or_default()

@@ -89,7 +89,7 @@ fn shown(status: &Status, width: usize) -> String {
     StatusView { status, paint: Paint::Plain, width }.to_string()
 }
 
-/// What a look brings that could read nothing, by a daemon or somebody else.
+/// A status for which nothing could be read.
 fn nothing_known(source: Source) -> Status {
     let row = |name: &str| WorkerType { name: name.to_owned(), ..WorkerType::default() };
     Status {
@@ -174,7 +174,7 @@ fn many_types_of_long_names_stay_in_their_columns() {
 }
 
 #[test]
-fn what_is_not_known_is_no_zero() {
+fn an_unknown_count_is_not_zero() {
     let no_age = WorkerType { oldest_pending_seconds: None, ..worker_type("linux", 3, 0) };
     assert_says(&status(vec![no_age]), &["linux             3      ?      3"]);
     let mut status = nothing_known(Source::Direct);
@@ -216,7 +216,7 @@ fn a_round_that_does_not_come_is_missed() {
 }
 
 #[test]
-fn old_numbers_are_told_as_such() {
+fn old_numbers_are_marked() {
     let mut status = status(vec![worker_type("linux", 0, 0)]);
     assert!(!shown(&status, USUAL_WIDTH).contains("As of:"));
     status.last_round = Some(LastRound { outcome: RoundOutcome::Failed, ..round() });
@@ -244,7 +244,7 @@ fn errors_come_with_their_fix_and_ended_ones_without() {
         code: "demand-unknown".to_owned(),
         message: "the queue could not be read: connection refused".to_owned(),
         request_id: None,
-        fix: Some("mend the queue".to_owned()),
+        fix: Some("fix the queue".to_owned()),
     });
     assert_says(
         &status,
@@ -306,7 +306,7 @@ fn colour_changes_no_words() {
 }
 
 #[test]
-fn an_answer_that_is_none_is_its_error() {
+fn a_status_without_an_answer_is_its_error() {
     let why = Seen::own(Scope::Look, "unreachable", "failed to ask the daemon at http://x/");
     let status = Status::unknown(Source::Daemon, why.with_fix(Some("start it".to_owned())), now());
     assert_eq!(
