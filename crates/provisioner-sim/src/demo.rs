@@ -104,7 +104,7 @@ impl Demo {
     /// Begins at 08:00 of a working day, to last for `length`.
     pub fn new(seed: u64, length: Duration) -> Self {
         let mut world = World::new(Arc::new(deployment()), Knowledge::ByInstance, seed, start());
-        world.boot = Boot::Lognormal(crate::chance::Lognormal::new(secs(60), secs(200)));
+        world.boot = Boot::Lognormal(crate::rng::Lognormal::new(secs(60), secs(200)));
         world.throttle = Some(Throttle::default());
         world.faults.fill = secs(20);
         world.faults.lag = secs(15);

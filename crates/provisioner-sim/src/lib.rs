@@ -1,12 +1,9 @@
 //! A simulated EC2 and task queue in virtual time, in which the provisioner's engine runs unchanged.
 //!
-//! [`world`] misbehaves as EC2 does, by chance from one seed ([`chance`]) or on demand ([`faults`]);
-//! [`driver`] is the loop around an engine, with a disk and crashes; [`judge`] holds every step against
-//! what must hold, in worlds by chance ([`random`]) too; [`replay`] has it serve a load; [`wire`] is the world in EC2's own protocol. Same
-//! seed, same run, to the byte. Nothing in here speaks to a network or reads a clock.
-//!
-//! Beside it stands a smaller and much faster one, for measuring policies: a [`load`] is run by one
-//! worker type's [`fleet`], and [`report`] compares what it comes to.
+//! The [`world`] misbehaves as EC2 does, at random from one seed ([`rng`]) or on demand ([`faults`]).
+//! [`driver`] is the loop around an engine, with a disk and crashes; [`judge`] checks the invariants after
+//! every step, also in random worlds ([`random`]). [`wire`] is the world in EC2's own protocol. The same
+//! seed gives the same run to the byte. Nothing in here uses a network or reads a clock.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -25,25 +22,20 @@
 //! assert_eq!(driver.world.live().count(), 3);
 //! ```
 
-pub mod chance;
 pub mod demo;
 pub mod deployment;
 pub mod driver;
 pub mod faults;
-pub mod fleet;
 pub mod judge;
 pub mod lagged;
-pub mod load;
 #[cfg(feature = "aws")]
 pub mod loopback;
 pub mod queue;
 pub mod random;
-pub mod replay;
-pub mod report;
+pub mod rng;
 pub mod sabotage;
 pub mod script;
 #[cfg(feature = "aws")]
 pub mod sdk_door;
-pub mod spot;
 pub mod wire;
 pub mod world;

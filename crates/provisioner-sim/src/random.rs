@@ -21,10 +21,10 @@ use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::observed::KeyPair;
 use provisioner::settings::{Limits, Settings};
 
-use crate::chance::Chance;
 use crate::deployment::{mins, secs, settings, start, worker_server, worker_type};
 use crate::faults::Faults;
 use crate::queue::Knowledge;
+use crate::rng::Rng;
 use crate::world::throttle::Throttle;
 use crate::world::trace::Trace;
 use crate::world::{Habits, World};
@@ -72,31 +72,31 @@ pub struct Process {
 impl Process {
     /// That of a seed.
     pub fn of(case: &Case) -> Self {
-        let mut chance = Chance::stream(case.seed, "process");
-        Self { saves_memory: chance.percent(60), pace: secs(chance.below(3)) }
+        let mut rng = Rng::stream(case.seed, "process");
+        Self { saves_memory: rng.percent(60), pace: secs(rng.below(3)) }
     }
 }
 
 /// The world of a case, and what is done to it.
 pub fn world(case: &Case) -> (World, Chaos) {
     let seed = case.seed;
-    let mut chance = Chance::stream(seed, "what happens");
-    let mut settings = some_settings(&mut chance);
+    let mut rng = Rng::stream(seed, "what happens");
+    let mut settings = some_settings(&mut rng);
     choose_policies(&mut settings, seed);
     cap_the_day(&mut settings, case);
     // Workers of every third world ask before they stop.
-    let mut asks = Chance::stream(seed, "asking");
+    let mut asks = Rng::stream(seed, "asking");
     settings.server.workers = (asks.percent(33) && case.has("asking")).then(worker_server);
     let settings = Arc::new(settings);
     let knowledge = one_of(
-        &mut chance,
+        &mut rng,
         [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance, Knowledge::ByInstance],
     );
     // Where dollars are capped by the day, one day ends in the middle.
     let capped = settings.limits.max_usd_per_day.is_some();
     let begins = if capped { clock::after(start(), TO_MIDNIGHT) } else { start() };
     let mut world = World::new(Arc::clone(&settings), knowledge, seed, begins);
-    world.key_pair = one_of(&mut chance, [KeyPair::Ours, KeyPair::Ours, KeyPair::Foreign]);
+    world.key_pair = one_of(&mut rng, [KeyPair::Ours, KeyPair::Ours, KeyPair::Foreign]);
     let ends = clock::after(begins, CHAOS);
     let (faults, clock_off) = some_faults(seed, settings.provisioner.visibility_window);
     world.faults = faults;
@@ -104,7 +104,7 @@ pub fn world(case: &Case) -> (World, Chaos) {
         // The others are not the world's.
         let _ = world.faults.end(kind);
     }
-    let mut more = Chance::stream(seed, "more faults");
+    let mut more = Rng::stream(seed, "more faults");
     if more.percent(25) && case.has("buckets") {
         world.throttle = Some(Throttle::with_share(0.05));
     }
@@ -121,46 +121,46 @@ pub fn world(case: &Case) -> (World, Chaos) {
 
 /// How workers that ask keep to what they are told, in the world of a seed.
 pub fn habits(seed: u64) -> Habits {
-    let mut rng = Chance::stream(seed, "habits");
+    let mut rng = Rng::stream(seed, "habits");
     let mut some = |most: u64| if rng.percent(50) { 0 } else { rng.below(most + 1) };
     let every = secs(10 + some(30));
     Habits { every, goes_on: some(40), dawdles: some(40), ends_itself: some(100) }
 }
 
 /// One of several things, each as likely.
-fn one_of<T: Copy, const N: usize>(chance: &mut Chance, things: [T; N]) -> T {
-    things[usize::try_from(chance.below(N as u64)).unwrap_or(0)]
+fn one_of<T: Copy, const N: usize>(rng: &mut Rng, things: [T; N]) -> T {
+    things[usize::try_from(rng.below(N as u64)).unwrap_or(0)]
 }
 
-fn some_settings(chance: &mut Chance) -> Settings {
+fn some_settings(rng: &mut Rng) -> Settings {
     let kinds: [(&'static str, &[&str]); 3] = [
         ("alpha", &["c7g.large", "m7g.large"]),
         ("beta", &["c7a.large"]),
         ("gamma", &["g5.xlarge"]),
     ];
     let types = kinds.map(|(name, instance_types)| {
-        let max = 1 + chance.below(8);
+        let max = 1 + rng.below(8);
         let mut worker_type = worker_type(instance_types, max);
-        worker_type.request_timeout = secs(60 + 30 * chance.below(10));
-        worker_type.boot_timeout = secs(180 + 60 * chance.below(5));
-        worker_type.idle_timeout = secs(60 + 30 * chance.below(5));
-        worker_type.tasks_per_instance = 1 + u32::from(chance.percent(25));
+        worker_type.request_timeout = secs(60 + 30 * rng.below(10));
+        worker_type.boot_timeout = secs(180 + 60 * rng.below(5));
+        worker_type.idle_timeout = secs(60 + 30 * rng.below(5));
+        worker_type.tasks_per_instance = 1 + u32::from(rng.percent(25));
         // One that keeps a minimum of machines that grow old replaces them for ever: never both.
-        match chance.below(100) {
-            0..8 => worker_type.min_instances = (1 + chance.below(2)).min(max),
-            8..16 => worker_type.max_lifetime = Some(secs(600 + chance.below(900))),
+        match rng.below(100) {
+            0..8 => worker_type.min_instances = (1 + rng.below(2)).min(max),
+            8..16 => worker_type.max_lifetime = Some(secs(600 + rng.below(900))),
             _ => {}
         }
         (name, worker_type)
     });
     let mut settings = settings(types);
-    settings.provisioner.visibility_window = secs(60 + chance.below(241));
-    if chance.percent(40) {
+    settings.provisioner.visibility_window = secs(60 + rng.below(241));
+    if rng.percent(40) {
         settings.limits = Limits {
-            max_instances: chance.percent(60).then(|| 2 + chance.below(10)),
-            max_usd_per_hour: chance
+            max_instances: rng.percent(60).then(|| 2 + rng.below(10)),
+            max_usd_per_hour: rng
                 .percent(60)
-                .then(|| UsdPerHour::from_micros(100_000 * (2 + chance.below(10)))),
+                .then(|| UsdPerHour::from_micros(100_000 * (2 + rng.below(10)))),
             max_usd_per_day: None,
         };
     }
@@ -172,10 +172,10 @@ const TO_MIDNIGHT: Duration = Duration::from_mins(15 * 60 + 40);
 
 /// Some worlds have a limit by the day, which at times binds.
 fn cap_the_day(settings: &mut Settings, case: &Case) {
-    let mut chance = Chance::stream(case.seed, "day");
-    if chance.percent(12) && case.has("day") {
+    let mut rng = Rng::stream(case.seed, "day");
+    if rng.percent(12) && case.has("day") {
         // Until midnight an instance may cost 0.03 USD, on the next day 2.40.
-        let cents = one_of(&mut chance, [5, 20, 500, 1500]) + chance.below(20);
+        let cents = one_of(&mut rng, [5, 20, 500, 1500]) + rng.below(20);
         settings.limits.max_usd_per_day =
             Some(UsdPerHour::from_micros(cents * 10_000).over(Duration::from_hours(1)));
     }
@@ -183,12 +183,12 @@ fn cap_the_day(settings: &mut Settings, case: &Case) {
 
 /// Half of the worker types are left with the policy they have.
 fn choose_policies(settings: &mut Settings, seed: u64) {
-    let mut chance = Chance::stream(seed, "policies");
+    let mut rng = Rng::stream(seed, "policies");
     let others =
         ["adaptive", "adaptive:wait-cost=1000", "worker-manager", "worker-manager-deployed"];
     for worker_type in settings.worker_types.values_mut() {
-        let other = one_of(&mut chance, others);
-        if let (true, Ok(other)) = (chance.percent(50), other.parse()) {
+        let other = one_of(&mut rng, others);
+        if let (true, Ok(other)) = (rng.percent(50), other.parse()) {
             worker_type.policy = other;
         }
     }
@@ -199,8 +199,8 @@ fn choose_policies(settings: &mut Settings, seed: u64) {
 /// `visibility-window` is how long describe calls are trusted to lag, by the provisioner's own clock: lag,
 /// pages that go backwards and steps of the clock share it.
 fn some_faults(seed: u64, window: Duration) -> (Faults, Duration) {
-    let mut chance = Chance::stream(seed, "faults");
-    let mut some = |most: u64| if chance.percent(50) { 0 } else { chance.below(most + 1) };
+    let mut rng = Rng::stream(seed, "faults");
+    let mut some = |most: u64| if rng.percent(50) { 0 } else { rng.below(most + 1) };
     let faults = Faults {
         lost_before: some(15),
         lost_after: some(15),
@@ -224,11 +224,11 @@ fn some_faults(seed: u64, window: Duration) -> (Faults, Duration) {
         back: Duration::ZERO,
     };
     let share = |share: f64| window.mul_f64(share);
-    match chance.below(10) {
+    match rng.below(10) {
         0..4 => (faults, Duration::ZERO),
         4..6 => (Faults { lag: share(1.0), ..faults }, Duration::ZERO),
         6..8 => {
-            let backwards = 5 + chance.below(30);
+            let backwards = 5 + rng.below(30);
             (Faults { lag: share(0.5), back: share(0.5), backwards, ..faults }, Duration::ZERO)
         }
         8 => (Faults { lag: share(0.2), ..faults }, share(0.4)),
@@ -237,30 +237,30 @@ fn some_faults(seed: u64, window: Duration) -> (Faults, Duration) {
 }
 
 /// Capacity that comes and goes in half of the pools, as recorded traces have it.
-fn follow_traces(world: &mut World, chance: &mut Chance) {
+fn follow_traces(world: &mut World, rng: &mut Rng) {
     for (instance_type, zone) in TYPES.iter().flat_map(|t| ZONES.map(|zone| (t, zone))) {
         let pool = Pool { instance_type: (*instance_type).into(), zone: Some(zone.into()) };
-        let most = one_of(chance, [1, 3, 8]);
-        let looks = 2 + chance.below(12);
-        let room = (0..looks).map(|_| u32::try_from(chance.below(most + 1)).unwrap_or(0)).collect();
-        let trace = Trace::new(world.now, mins(1 + chance.below(6)), room);
-        if let (Ok(trace), true) = (trace, chance.percent(50)) {
+        let most = one_of(rng, [1, 3, 8]);
+        let looks = 2 + rng.below(12);
+        let room = (0..looks).map(|_| u32::try_from(rng.below(most + 1)).unwrap_or(0)).collect();
+        let trace = Trace::new(world.now, mins(1 + rng.below(6)), room);
+        if let (Ok(trace), true) = (trace, rng.percent(50)) {
             world.follow(&pool.to_string(), trace);
         }
     }
 }
 
 /// Prices that change every few minutes, over what may be paid at times.
-fn move_prices(world: &mut World, chance: &mut Chance, ends: Timestamp) {
+fn move_prices(world: &mut World, rng: &mut Rng, ends: Timestamp) {
     for (instance_type, zone) in TYPES.iter().flat_map(|t| ZONES.map(|zone| (t, zone))) {
         let pool = Pool { instance_type: (*instance_type).into(), zone: Some(zone.into()) };
         let pool = pool.to_string();
         let mut at = world.now;
         while at < ends {
             // Three in ten are over the 0.10 USD that worker types may pay.
-            let price = UsdPerHour::from_micros(30_000 + chance.below(100_000));
+            let price = UsdPerHour::from_micros(30_000 + rng.below(100_000));
             world.set_price(&pool, at, price);
-            at = clock::after(at, mins(1 + chance.below(12)));
+            at = clock::after(at, mins(1 + rng.below(12)));
         }
     }
 }

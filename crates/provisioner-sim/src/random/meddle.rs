@@ -9,9 +9,9 @@ use provisioner::domain::observed::{InstanceState, OwnTags};
 use provisioner::settings::Settings;
 
 use super::{Chaos, TYPES, ZONES, one_of};
-use crate::chance::Chance;
 use crate::deployment::{key, secs};
 use crate::queue::Knowledge;
+use crate::rng::Rng;
 use crate::world::World;
 
 /// What happens to the process and not to the world.
@@ -59,13 +59,13 @@ impl Chaos {
         if !self.case.keeps(self.rounds) {
             return Meddled { meddling: Meddling::None, wakes: false };
         }
-        let mut chance = Chance::stream(self.case.seed, &format!("round {}", self.rounds));
-        let wakes = chance.percent(10);
-        let what = chance.below(100);
+        let mut rng = Rng::stream(self.case.seed, &format!("round {}", self.rounds));
+        let wakes = rng.percent(10);
+        let what = rng.below(100);
         if wakes || what < 62 {
             self.happened.insert(self.rounds);
         }
-        Meddled { meddling: self.happen(what, world, configured, &mut chance), wakes }
+        Meddled { meddling: self.happen(what, world, configured, &mut rng), wakes }
     }
 
     fn happen(
@@ -73,10 +73,10 @@ impl Chaos {
         what: u64,
         world: &mut World,
         configured: &Settings,
-        chance: &mut Chance,
+        rng: &mut Rng,
     ) -> Meddling {
         let types: Vec<WorkerTypeName> = world.settings.worker_types.keys().cloned().collect();
-        let Some(some_type) = chance.pick(&types).cloned() else { return Meddling::None };
+        let Some(some_type) = rng.pick(&types).cloned() else { return Meddling::None };
         let running: Vec<InstanceId> = world
             .live()
             .filter(|(_, machine)| machine.truth().state == InstanceState::Running)
@@ -84,18 +84,18 @@ impl Chaos {
             .collect();
         match what {
             0..=24 => {
-                let n = 1 + chance.below(6);
-                let duration = secs(20 + chance.below(600));
+                let n = 1 + rng.below(6);
+                let duration = secs(20 + rng.below(600));
                 world.add_tasks(&some_type, n, duration);
             }
-            25..=30 => world.queue.withdraw(&some_type, chance.below(2)),
+            25..=30 => world.queue.withdraw(&some_type, rng.below(2)),
             31..=32 => {
-                if let Some(id) = chance.pick(&running) {
+                if let Some(id) = rng.pick(&running) {
                     world.stop(id);
                 }
             }
             33..=34 => {
-                if let Some(id) = chance.pick(&running) {
+                if let Some(id) = rng.pick(&running) {
                     world.end(id, "instance-terminated-no-capacity");
                 }
             }
@@ -105,28 +105,28 @@ impl Chaos {
                 let disputed = Some(KeyName::from("another-deployment"));
                 launch_by_hand(world, &key(), OwnTags { key_name: disputed, ..OwnTags::default() });
             }
-            38..=40 => world.queue.down = chance.percent(50),
+            38..=40 => world.queue.down = rng.percent(50),
             41..=44 => {
-                let pool = format!("{} in {}", one_of(chance, TYPES), one_of(chance, ZONES));
+                let pool = format!("{} in {}", one_of(rng, TYPES), one_of(rng, ZONES));
                 if !world.pools.dry.remove(&pool) {
                     world.pools.dry.insert(pool);
                 }
             }
             45..=46 => {
-                let pool = format!("c7a.large in {}", one_of(chance, ZONES));
-                world.pools.free.insert(pool, one_of(chance, [0, 1, 2]));
+                let pool = format!("c7a.large in {}", one_of(rng, ZONES));
+                world.pools.free.insert(pool, one_of(rng, [0, 1, 2]));
             }
             47 if self.case.has("quotas") => {
-                world.quotas.insert(one_of(chance, ['c', 'm', 'g']), chance.below(6));
+                world.quotas.insert(one_of(rng, ['c', 'm', 'g']), rng.below(6));
             }
-            48..=50 => return Meddling::Crash(1 + chance.below(12)),
+            48..=50 => return Meddling::Crash(1 + rng.below(12)),
             // What was spent is known from the disk alone.
-            51 if configured.limits.max_usd_per_day.is_none() && chance.percent(30) => {
+            51 if configured.limits.max_usd_per_day.is_none() && rng.percent(30) => {
                 return Meddling::LoseDisk;
             }
-            52 if chance.percent(50) => {
-                let settings = Box::new(other(configured, &some_type, chance));
-                return if chance.percent(50) {
+            52 if rng.percent(50) => {
+                let settings = Box::new(other(configured, &some_type, rng));
+                return if rng.percent(50) {
                     Meddling::Reload(settings)
                 } else {
                     Meddling::Reconfigure(settings)
@@ -134,7 +134,7 @@ impl Chaos {
             }
             53 => {
                 let all = [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance];
-                world.queue.knowledge = one_of(chance, all);
+                world.queue.knowledge = one_of(rng, all);
             }
             // Bad for a time: a broken image or a wrong parameter, and it is mended.
             54..=55 if !world.bad.remove(&some_type) => drop(world.bad.insert(some_type)),
@@ -143,7 +143,7 @@ impl Chaos {
             }
             57..=61 if !self.clock_off.is_zero() => {
                 let off = SignedDuration::try_from(self.clock_off).unwrap_or_default();
-                let to = chance.between(Duration::ZERO, 2 * self.clock_off);
+                let to = rng.between(Duration::ZERO, 2 * self.clock_off);
                 let to = SignedDuration::try_from(to).unwrap_or_default() - off;
                 return Meddling::SetClock(to);
             }
@@ -154,12 +154,12 @@ impl Chaos {
 }
 
 /// Another configuration: a worker type is gone, or has another maximum.
-fn other(configured: &Settings, some_type: &WorkerTypeName, chance: &mut Chance) -> Settings {
+fn other(configured: &Settings, some_type: &WorkerTypeName, rng: &mut Rng) -> Settings {
     let mut settings = configured.clone();
-    if chance.percent(30) && settings.worker_types.len() > 1 {
+    if rng.percent(30) && settings.worker_types.len() > 1 {
         settings.worker_types.remove(some_type);
     } else if let Some(worker_type) = settings.worker_types.get_mut(some_type) {
-        worker_type.max_instances = 1 + chance.below(8);
+        worker_type.max_instances = 1 + rng.below(8);
         worker_type.min_instances = worker_type.min_instances.min(worker_type.max_instances);
     }
     settings

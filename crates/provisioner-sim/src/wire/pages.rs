@@ -8,7 +8,7 @@ use provisioner::domain::refusal::Refusal;
 
 use super::form::Form;
 use super::xml::{Node, text};
-use crate::chance::Chance;
+use crate::rng::Rng;
 use crate::world::refusal;
 
 /// Tokens begin with this.
@@ -30,7 +30,7 @@ pub(super) struct Book<'a> {
     /// How many of a hundred pages shift.
     pub(super) shifted: u64,
     /// Which of them.
-    pub(super) network: &'a mut Chance,
+    pub(super) network: &'a mut Rng,
 }
 
 /// Part of a listing.

@@ -243,7 +243,7 @@ proptest! {
     #[test]
     fn the_order_of_the_answer_changes_nothing(case in case(), seed in any::<u64>()) {
         let mut other = case.clone();
-        let mut rng = provisioner_sim::chance::Chance::stream(seed, "order");
+        let mut rng = provisioner_sim::rng::Rng::stream(seed, "order");
         let mut observations = vec![&mut other.observation];
         observations.extend(other.before.as_mut());
         for observation in observations {
@@ -366,7 +366,7 @@ proptest! {
     }
 }
 
-fn shuffle<T>(items: &mut [T], rng: &mut provisioner_sim::chance::Chance) {
+fn shuffle<T>(items: &mut [T], rng: &mut provisioner_sim::rng::Rng) {
     for i in (1..items.len()).rev() {
         items.swap(i, usize::try_from(rng.below(i as u64 + 1)).unwrap());
     }
