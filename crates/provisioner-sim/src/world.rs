@@ -42,7 +42,7 @@ use throttle::Throttle;
 pub use asking::{Asking, Habits};
 pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
-pub(crate) use instances::NOTICE;
+pub use instances::NOTICE;
 pub use instances::{Machine, Machines};
 pub use requests::{Request, Requests};
 pub use truth::Bill;

@@ -24,10 +24,10 @@ use provisioner::settings::WorkerType;
 use provisioner_sim::deployment::{mins, name, secs, settings, start, worker_type};
 use provisioner_sim::driver::{Driver, End};
 use provisioner_sim::queue::Knowledge;
-use provisioner_sim::random;
 use provisioner_sim::rng::{Lognormal, Rng};
 use provisioner_sim::world::{Boot, World};
 use provisioner_simulate::load::{Load, Task};
+use provisioner_testkit::random;
 
 use replay::Replay;
 
@@ -112,13 +112,13 @@ fn seeds() -> Result<()> {
     let mut rounds = 0;
     for seed in 0..SEEDS {
         let (world, mut chaos) = random::world(&random::Case::new(seed.into()));
-        let mut driver = Driver::new(world, &random::ZONES);
+        let mut driver = provisioner_testkit::Driver::new(world, &random::ZONES);
         let mut ends = None;
         while ends.is_none_or(|ends| driver.world.now < ends) {
             if ends.is_none() {
                 if chaos.goes_on(&driver.world) {
                     // Crashes of the process are left out.
-                    let _ = chaos.meddle(&mut driver.world, &driver.settings);
+                    let _ = chaos.disturb(&mut driver.world, &driver.settings);
                 } else {
                     random::heal(&mut driver.world);
                     ends = Some(clock::after(driver.world.now, mins(45)));
@@ -149,8 +149,7 @@ fn driver(policy: Policy) -> Driver {
     let mut world = World::new(settings, Knowledge::ByInstance, 1, start());
     world.boot = Boot::Lognormal(Lognormal::new(secs(60), secs(200)));
     let mut driver = Driver::new(world, &["us-west-2a", "us-west-2b"]);
-    driver.judge = None;
-    // Nothing crashes: nobody reads it.
+    // Nothing crashes, so nothing reads it.
     driver.saves_memory = false;
     driver
 }
