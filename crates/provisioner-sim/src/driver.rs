@@ -13,7 +13,7 @@ use provisioner::domain::launch::ResolvedWorkerType;
 use provisioner::domain::ledger::Ledger;
 use provisioner::domain::observed::Observation;
 use provisioner::engine::{
-    Desk, Effect, Engine, Executed, LedgerFound, Memory, Outcome, Plan, Report, Start,
+    ActionOutcome, Desk, Effect, Engine, LedgerFound, Memory, Outcome, Plan, Report, Start,
 };
 use provisioner::settings::Settings;
 
@@ -66,7 +66,7 @@ pub trait Hooks {
     }
 
     /// Checks what the engine reports about an effect.
-    fn executed(&mut self, _: &Effect, _: &Outcome, _: &[Executed]) -> Vec<String> {
+    fn executed(&mut self, _: &Effect, _: &Outcome, _: &[ActionOutcome]) -> Vec<String> {
         Vec::new()
     }
 
@@ -272,7 +272,10 @@ impl<H: Hooks> Driver<H> {
     }
 
     /// Runs a round. Calls `watch` with every effect and its outcome.
-    pub fn round_watched(&mut self, mut watch: impl FnMut(&Effect, &Outcome, &[Executed])) -> End {
+    pub fn round_watched(
+        &mut self,
+        mut watch: impl FnMut(&Effect, &Outcome, &[ActionOutcome]),
+    ) -> End {
         let started = self.clock();
         let Some(observation) = self.observe() else {
             return End::Blind(self.engine.round_failed(self.clock()));

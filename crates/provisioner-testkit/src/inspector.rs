@@ -3,7 +3,7 @@
 use provisioner::domain::demand::Demand;
 use provisioner::domain::ledger::Ledger;
 use provisioner::domain::observed::Observation;
-use provisioner::engine::{Effect, Executed, Outcome, Plan, Report};
+use provisioner::engine::{ActionOutcome, Effect, Outcome, Plan, Report};
 use provisioner::settings::Settings;
 use provisioner_sim::driver::Hooks;
 use provisioner_sim::world::World;
@@ -80,7 +80,7 @@ impl Hooks for Inspector {
         &mut self,
         effect: &Effect,
         outcome: &Outcome,
-        executed: &[Executed],
+        executed: &[ActionOutcome],
     ) -> Vec<String> {
         invariants::of_outcome(effect, outcome, executed)
     }

@@ -10,7 +10,7 @@ use provisioner::domain::ledger::Ledger;
 use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::observed::{InstanceState, Observation};
 use provisioner::engine::{
-    Action, ActionKind, Effect, Executed, ExecutedResult, NoteKind, Outcome, Plan, ReasonKind,
+    Action, ActionKind, ActionOutcome, ActionResult, Effect, NoteKind, Outcome, Plan, ReasonKind,
     Report,
 };
 use provisioner::settings::Settings;
@@ -100,13 +100,13 @@ pub fn after_call(before: BeforeCall, world: &World, settings: &Settings) -> Vec
 }
 
 /// Checks that the engine reports as many launches as EC2 granted, and no more than were requested.
-pub fn of_outcome(effect: &Effect, outcome: &Outcome, executed: &[Executed]) -> Vec<String> {
+pub fn of_outcome(effect: &Effect, outcome: &Outcome, executed: &[ActionOutcome]) -> Vec<String> {
     let (Effect::Request(call), Outcome::Requested(granted)) = (effect, outcome) else {
         return Vec::new();
     };
     let done = executed.iter().find_map(|one| match &one.result {
-        ExecutedResult::Done(ids) => Some(ids.len()),
-        ExecutedResult::Refused(_) | ExecutedResult::Unknown(_) => None,
+        ActionResult::Done(ids) => Some(ids.len()),
+        ActionResult::Refused(_) | ActionResult::Unknown(_) => None,
     });
     if done == Some(granted.len()) && granted.len() <= call.count as usize {
         return Vec::new();
@@ -129,15 +129,15 @@ pub fn of_report(report: &Report) -> Vec<String> {
         let (mut done, mut open, mut refused) = (0, 0, false);
         for executed in &report.executed {
             match &executed.result {
-                ExecutedResult::Done(ids) if of_it(&executed.action) > 0 => {
+                ActionResult::Done(ids) if of_it(&executed.action) > 0 => {
                     done += ids.len() as u64;
                     // The next round requests what a repeated call is not granted.
                     refused |= executed.action.reason.kind == ReasonKind::UnansweredIntent
                         && (ids.len() as u64) < of_it(&executed.action);
                 }
-                ExecutedResult::Unknown(_) => open += of_it(&executed.action),
-                ExecutedResult::Refused(_) => refused |= of_it(&executed.action) > 0,
-                ExecutedResult::Done(_) => {}
+                ActionResult::Unknown(_) => open += of_it(&executed.action),
+                ActionResult::Refused(_) => refused |= of_it(&executed.action) > 0,
+                ActionResult::Done(_) => {}
             }
         }
         if done + open > planned {

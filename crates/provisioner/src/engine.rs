@@ -11,30 +11,14 @@
 //!
 //! Not in here: anything that speaks to AWS, the queue or the disk, and any clock.
 
-mod capacity;
+mod act;
 mod check;
 mod decide;
-mod desk;
-mod effect;
-mod group;
-mod in_flight;
-mod index;
-mod join;
-mod limits;
-mod lookup;
-mod memory;
-mod offers;
-mod options;
-mod plan;
-mod recount;
-mod round;
-mod settle;
-mod shed;
+mod observe;
 pub mod snapshot;
+mod state;
+mod stop_consent;
 mod take_in;
-mod token;
-mod waiting;
-mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,21 +35,26 @@ use crate::domain::plural;
 use crate::domain::stop_secret::StopSecret;
 use crate::settings::Settings;
 
-pub use capacity::{Machines, Usage};
-pub use desk::{Answer, Desk, DeskCounts, LEASE, Unheard, Word};
-pub use effect::{Effect, GrantedRequest, Outcome};
-pub use memory::{
+#[cfg(feature = "aws")]
+pub(crate) use act::Launch;
+pub use act::effect::{Effect, GrantedRequest, Outcome};
+pub use act::{ActionOutcome, ActionResult, Report};
+pub use decide::plan::{
+    Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
+};
+pub use state::capacity::{Machines, Usage};
+pub use state::memory::{
     Cancelling, CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent,
 };
-pub use plan::{Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus};
-#[cfg(feature = "aws")]
-pub(crate) use round::Launch;
-pub use round::{Executed, Report, Result as ExecutedResult};
+pub use stop_consent::{Desk, LEASE, StopAnswer, StopAskError, StopConsentCounts, WorkerReport};
 
+use act::Round;
+use act::token::Tokens;
+use decide::targets;
 use decide::{Decide, Decided};
-use index::Index;
-use round::Round;
-use token::Tokens;
+use state::index::Index;
+use state::{capacity, in_flight, memory};
+use stop_consent::offers;
 
 /// The longest pause after failed rounds.
 const LONGEST_FAILURE_PAUSE: Duration = Duration::from_mins(1);
@@ -228,12 +217,12 @@ impl Engine {
             now,
         );
         let mut decided = {
-            let wishes = wishes::ask(
+            let wishes = targets::ask(
                 &self.settings,
                 &self.index,
                 &in_flight,
                 self.demand.as_ref().ok(),
-                &wishes::Terms {
+                &targets::Terms {
                     calls_pass: self.throttled_rounds == 0,
                     consent: |name: &WorkerTypeName| book.consent(name, now),
                     now,

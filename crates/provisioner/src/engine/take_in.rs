@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Engine;
-use super::settle::{Settle, Settled};
+use super::observe::{Settle, Settled};
 use crate::domain::clock;
 use crate::domain::demand::Demand;
 use crate::domain::ids::{InstanceId, SpotRequestId};
