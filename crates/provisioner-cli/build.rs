@@ -2,7 +2,6 @@
 //!
 //! `PROVISIONER_REVISION` wins, for packagers. Otherwise git is asked, but only about a checkout of this
 //! project: the sources may lie in somebody else's repository. Without either, the version stands alone.
-#![expect(clippy::print_stdout, reason = "a build script speaks to cargo through stdout")]
 
 use std::env;
 use std::path::Path;

@@ -196,7 +196,7 @@ fn limits_that_let_nothing_be_launched_are_doubted() {
     project.unset("worker-types.other.max-price");
     let [price, minimum] = warnings().try_into().unwrap();
     assert!(price.contains("`other`") && price.contains("limits.max-usd-per-day"), "{price}");
-    assert!(minimum.contains("is 4 together") && minimum.contains("is 3"), "{minimum}");
+    assert!(minimum.contains("is 4,") && minimum.contains("is 3"), "{minimum}");
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn a_worker_type_brings_its_policy_limits_price_and_interval() {
         shown.contains("worker-manager:ratio=0.5") && shown.contains("USD at 0.5 per"),
         "{shown}"
     );
-    assert!(text(&output.stderr).contains("1 tasks of other worker types left out"));
+    assert!(text(&output.stderr).contains("1 task of other worker types left out"));
     let json = json(&run(&[&args[..], &["--output=json", "--price=0.25"]].concat()));
     let policy = &json["policies"][0];
     let hours = policy["instance_hours"].as_f64();
@@ -218,7 +218,7 @@ fn a_recorded_load_says_what_to_change() {
     let shown = text(&output.stdout);
     let said = text(&output.stderr);
     assert!(shown.starts_with("recorded of linux: 300 tasks"), "{shown}{said}");
-    assert!(said.contains("1 lines of the recorded load cannot be read"), "{said}");
+    assert!(said.contains("1 line of the recorded load cannot be read"), "{said}");
     for words in [
         "As recorded: 300 tasks; they waited 100 s on average",
         "Today, with `worker-manager:ratio=0.5`: ",
@@ -267,7 +267,7 @@ fn without_a_record_it_says_how_one_is_made() {
     let output = run(&["simulate", "--config", &config, "--load=recorded"]);
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
-    assert!(said.contains("nothing is recorded of `linux`"), "{said}");
+    assert!(said.contains("no load of `linux` is recorded"), "{said}");
     assert!(said.contains("`provisionerd run` records"), "{said}");
 }
 

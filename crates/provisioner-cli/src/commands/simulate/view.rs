@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use provisioner::domain::plural;
-use provisioner_sim::load::Load;
-use provisioner_sim::report::{Comparison, Contender, Standing};
-use provisioner_sim::spot::OnDemand;
+use provisioner_simulate::load::Load;
+use provisioner_simulate::report::{Comparison, Contender, PolicyResult};
+use provisioner_simulate::spot::OnDemand;
 use serde::Serialize;
 
 use super::advice::Advice;
@@ -21,7 +21,7 @@ pub(super) struct View {
     usd_per_instance_hour: f64,
     /// The first policy with the alternative ways to buy instances in world Z.
     #[serde(rename = "otherwise", skip_serializing_if = "Option::is_none")]
-    alternatives: Option<Vec<Standing>>,
+    alternatives: Option<Vec<PolicyResult>>,
     advice: Advice,
     #[serde(skip)]
     on_demand: f64,
@@ -34,7 +34,7 @@ pub(super) struct View {
 impl View {
     pub(super) fn new(
         comparison: Comparison,
-        alternatives: Option<Vec<Standing>>,
+        alternatives: Option<Vec<PolicyResult>>,
         advice: Advice,
         load: &Load,
         contenders: &[Contender],
@@ -61,8 +61,8 @@ pub(super) fn hours(millis: u64) -> f64 {
 }
 
 /// Returns the text beside a policy's name in a plot.
-pub(super) fn in_short(standing: &Standing) -> String {
-    let Standing { outcome, .. } = standing;
+pub(super) fn in_short(standing: &PolicyResult) -> String {
+    let PolicyResult { outcome, .. } = standing;
     format!(
         "{:.0} instance-hours · {:.0} launches · waiting {:.0} s on average, over {:.0} s in one of 20 cases",
         outcome.instance_hours,
@@ -113,7 +113,7 @@ impl Report for View {
         output::write_table(
             f,
             header,
-            policies.iter().map(|Standing { policy, outcome, cost_usd }| {
+            policies.iter().map(|PolicyResult { policy, outcome, cost_usd }| {
                 [
                     policy.clone(),
                     format!("{:.1}", outcome.instance_hours),
@@ -134,7 +134,7 @@ impl Report for View {
         output::write_table(
             f,
             header,
-            policies.iter().map(|Standing { policy, outcome, .. }| {
+            policies.iter().map(|PolicyResult { policy, outcome, .. }| {
                 let wait = &outcome.wait_seconds;
                 let delay = &outcome.delay_seconds;
                 [
@@ -169,7 +169,7 @@ impl View {
     fn write_alternatives(
         &self,
         f: &mut fmt::Formatter<'_>,
-        alternatives: &[Standing],
+        alternatives: &[PolicyResult],
     ) -> fmt::Result {
         let policies = &self.comparison.policies;
         // A provisioner that does not choose among zones buys in one pool.
@@ -179,7 +179,7 @@ impl View {
         else {
             return Ok(());
         };
-        let units = |standing: &Standing| standing.cost_usd / self.usd_per_instance_hour;
+        let units = |standing: &PolicyResult| standing.cost_usd / self.usd_per_instance_hour;
         writeln!(f, "\nWays to buy instances, compared with `{}`:\n", best.policy)?;
         let header = ["BOUGHT", "UNITS", "", "ON DEMAND H", "DELAY", "", "INTERRUPTED", "UNSERVED"];
         output::write_table(
