@@ -32,7 +32,7 @@ impl Engine {
                 && self.waited.contains(name)
             {
                 for Startup { requested, booted } in started {
-                    memory.saw_startup(requested, booted);
+                    memory.record_startup(requested, booted);
                 }
             }
         }

@@ -37,7 +37,7 @@ impl Fleet<'_> {
         let situation = self.situation(&look, now);
         for (requested, booting) in &look.boots {
             let [requested, booting] = [requested, booting].map(|it| Duration::from_millis(*it));
-            self.memory.saw_startup(requested, booting);
+            self.memory.record_startup(requested, booting);
         }
         let wish = self.policy.wish(&situation, &mut self.memory);
         self.ask_on_demand();

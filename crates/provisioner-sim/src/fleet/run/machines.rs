@@ -71,7 +71,7 @@ impl Fleet<'_> {
                 // One that waits for capacity tells nothing of how long requests take.
                 if !self.is_waiting_for_room(machine) {
                     let open = self.now - self.machines[machine].asked;
-                    self.memory.saw_cancelled(Duration::from_millis(open));
+                    self.memory.record_cancelled_request(Duration::from_millis(open));
                 }
                 return true;
             }
