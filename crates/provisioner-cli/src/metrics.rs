@@ -15,12 +15,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use provisioner::aws::Attempts;
+use provisioner::daemon::StopListener;
 use provisioner::daemon::{RoundEnd, Turn};
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::ids::WorkerTypeName;
-use provisioner::engine::{
-    ActionKind, ActionOutcome, ActionResult, Desk, Plan, Usage, WorkerTypeStatus,
-};
+use provisioner::engine::{ActionKind, ActionOutcome, ActionResult, Plan, Usage, WorkerTypeStatus};
 use provisioner::settings::{Limits, Settings};
 use provisioner::status::cost::{self, Cost};
 
@@ -41,7 +40,7 @@ pub(crate) struct Metrics {
     picture: Mutex<Arc<Picture>>,
     attempts: Attempts,
     /// Where workers ask whether to stop.
-    desk: Option<Desk>,
+    stop_listener: Option<StopListener>,
     started: Timestamp,
 }
 
@@ -75,11 +74,15 @@ struct Picture {
 }
 
 impl Metrics {
-    /// Nothing measured yet. `attempts` are the calls to AWS, counted as they are made; `desk` counts what
+    /// Nothing measured yet. `attempts` are the calls to AWS, counted as they are made; `stop_listener` counts what
     /// workers ask.
-    pub(crate) fn new(attempts: Attempts, desk: Option<Desk>, settings: &Settings) -> Self {
+    pub(crate) fn new(
+        attempts: Attempts,
+        stop_listener: Option<StopListener>,
+        settings: &Settings,
+    ) -> Self {
         let picture = Mutex::new(Arc::new(Picture::new(settings)));
-        Self { picture, attempts, desk, started: Timestamp::now() }
+        Self { picture, attempts, stop_listener, started: Timestamp::now() }
     }
 
     /// Takes in a round. `now` is the time by a clock that is never set.

@@ -53,6 +53,7 @@ impl Settings {
     }
 
     /// Whether what a worker type names in AWS, and its user data, are the same under `other`.
+    #[cfg(feature = "aws")]
     pub(crate) fn starts_alike(&self, other: &Self, name: &WorkerTypeName) -> bool {
         let (mine, theirs) = (self.worker_types.get(name), other.worker_types.get(name));
         mine.is_some()

@@ -59,7 +59,7 @@ mod with_aws {
         };
         let attempts = connection.client.attempts().clone();
         let daemon = open(&settings, connection, args)?;
-        let metrics = Arc::new(Metrics::new(attempts, daemon.desk().cloned(), &settings));
+        let metrics = Arc::new(Metrics::new(attempts, daemon.stop_listener().cloned(), &settings));
         let Some(hang_ups) = hang_ups else {
             return once(daemon, context, args, &stop).await;
         };
@@ -195,8 +195,11 @@ mod with_aws {
         };
         let listening = CancellationToken::new();
         let server = server::start(&settings.server, links, listening.clone()).await?;
-        if let (Some(workers), Some(desk)) = (&settings.server.workers, daemon.desk()) {
-            let links = workers::Links { desk: desk.clone(), wake: Arc::clone(&wake) };
+        if let (Some(workers), Some(stop_listener)) =
+            (&settings.server.workers, daemon.stop_listener())
+        {
+            let links =
+                workers::Links { stop_listener: stop_listener.clone(), wake: Arc::clone(&wake) };
             workers::start(workers, links, listening.clone()).await?;
         }
         let running = Box::pin(daemon.run(stop, &wake, |turn| {

@@ -10,9 +10,10 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet a
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use provisioner::aws::AttemptCounts;
+use provisioner::daemon::StopListener;
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::refusal::RefusalClass;
-use provisioner::engine::{Desk, StopConsentCounts, Usage};
+use provisioner::engine::{StopConsentCounts, Usage};
 
 use super::{Metrics, Picture, process, seconds};
 
@@ -28,7 +29,7 @@ impl Metrics {
         let scrape = Scrape {
             picture: self.picture(),
             attempts: self.attempts.counts(),
-            asks: self.desk.as_ref().map(Desk::counts),
+            asks: self.stop_listener.as_ref().map(StopListener::counts),
             started: self.started,
         };
         let mut registry = Registry::default();

@@ -3,12 +3,13 @@ use std::path::Path;
 
 use provisioner::config;
 use provisioner::daemon::QueueRead;
+use provisioner::daemon::StopListener;
 use provisioner::domain::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
 use provisioner::domain::launch::Pool;
 use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::prices::SpotPrices;
 use provisioner::domain::refusal::{Refusal, RefusalClass};
-use provisioner::engine::{Action, Desk, Machines, Note, NoteKind, Reason, ReasonKind, Report};
+use provisioner::engine::{Action, Machines, Note, NoteKind, Reason, ReasonKind, Report};
 use provisioner::status::Record;
 
 use super::*;
@@ -91,7 +92,7 @@ impl Life {
     fn new(names: &[&str]) -> Self {
         let settings = settings(names);
         Self {
-            metrics: Metrics::new(Attempts::default(), Some(Desk::default()), &settings),
+            metrics: Metrics::new(Attempts::default(), Some(StopListener::default()), &settings),
             settings,
             now: Instant::now(),
             machines: Vec::new(),

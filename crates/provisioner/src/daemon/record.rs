@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Daemon, RoundEnd, State, chain};
+use super::chain;
+use super::open::{Daemon, State};
+use super::round::RoundEnd;
 use crate::aws;
 use crate::domain::clock;
 use crate::domain::demand::FinishedTask;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::chain;
+use super::open::{Absent, peek};
 use super::prices::PriceWatch;
-use super::{Absent, chain, peek};
 use crate::aws::{self, Client};
 use crate::domain::demand::Demand;
 use crate::domain::ids::KeyName;
 use crate::domain::ledger::Ledger;
-use crate::engine::{Engine, LedgerFound, Memory, NoteKind, Start};
+use crate::engine::{Engine, Inputs, LedgerFound, Memory, NoteKind, Resolved, Start, StopConsent};
 use crate::queue::source::DemandSource;
 use crate::settings::Settings;
 use crate::state_dir::{StateDir, StateDirError};
@@ -92,9 +93,11 @@ impl<S: DemandSource> Surveyor<S> {
     ) -> Result<Option<Seen>, aws::Error> {
         let look = client.observe(key_name, &engine.tracked(), false, Timestamp::now()).await?;
         let now = Timestamp::now();
-        engine.observe(&look.observation, now);
-        engine.demand(demand);
-        let plan = engine.begin_round(now).clone();
+        let resolved = Resolved::default();
+        let inputs =
+            Inputs { resolved: &resolved, observation: &look.observation, observed: now, demand };
+        let round = engine.begin_round(inputs, &mut StopConsent::default(), now);
+        let plan = round.plan().clone();
         let machines = engine.capacity();
         picture.plan(&plan, &machines, now);
         self.prices.ask_if_due(client, &machines).await;

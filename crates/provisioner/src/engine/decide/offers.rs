@@ -1,4 +1,4 @@
-//! What a decided round offers at the [`Desk`](super::Desk): who may ask, and how many may go.
+//! What a decided round offers: which workers may ask, and how many idle machines may go.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,22 +9,25 @@ use crate::domain::observed::InstanceState;
 use crate::engine::decide::Decide;
 use crate::engine::state::group::Group;
 use crate::engine::state::machine::{Class, Machine};
-use crate::engine::stop_consent::{Book, Offer, Standing, Worker};
+use crate::engine::stop_consent::{Offer, Removability, StopConsent, Worker};
 use crate::policy::Wish;
-use crate::settings::{Settings, WorkerType};
+use crate::settings::WorkerType;
 
-/// Hands the round's offers to the desk. Work proportional to machines.
-pub(in crate::engine) fn renew(decide: &Decide<'_>, book: &mut Book) {
+/// Replaces the offers by this round's. Work proportional to machines.
+pub(in crate::engine) fn renew(decide: &Decide<'_>, consent: &mut StopConsent) {
     let index = decide.index;
     let mut workers: BTreeMap<InstanceId, Worker> = BTreeMap::new();
     let mut working = Vec::new();
-    let configured = index.types.iter().map(|(name, group)| (name, group, Standing::Idle));
-    let retired = index.retired.iter().map(|(name, group)| (name, group, Standing::Goes));
+    let configured = index.types.iter().map(|(name, group)| (name, group, Removability::IfOffered));
+    let retired = index.retired.iter().map(|(name, group)| (name, group, Removability::Goes));
     for (name, group, if_idle) in configured.chain(retired) {
         for machine in &group.machines {
             let Some(launch) = machine.intent.clone() else { continue };
-            let standing = standing(machine, if_idle);
-            workers.insert(machine.id.clone(), Worker { of: name.clone(), launch, standing });
+            let removability = removability(machine, if_idle);
+            workers.insert(
+                machine.id.clone(),
+                Worker { worker_type: name.clone(), launch, removability },
+            );
             if machine.class == Class::Busy {
                 working.push(&machine.id);
             }
@@ -38,29 +41,29 @@ pub(in crate::engine) fn renew(decide: &Decide<'_>, book: &mut Book) {
     });
     let offers = offers.collect();
     for id in working {
-        book.works(id);
+        consent.works(id);
     }
-    book.renew(workers, offers, decide.now);
+    consent.renew(workers, offers, decide.now);
     if decide.demand.is_err() {
-        book.close();
+        consent.close();
     }
 }
 
-fn standing(machine: &Machine, if_idle: Standing) -> Standing {
+fn removability(machine: &Machine, if_idle: Removability) -> Removability {
     if machine.state != InstanceState::Running {
-        return Standing::Stays;
+        return Removability::Stays;
     }
     match machine.class {
         Class::Idle => if_idle,
-        Class::Aged => Standing::Goes,
+        Class::Aged => Removability::Goes,
         Class::Booting | Class::Unknown | Class::Busy | Class::Overdue | Class::Stopping => {
-            Standing::Stays
+            Removability::Stays
         }
     }
 }
 
-/// How many may go: as many as the policy wishes, but none that a waiting task can have or that keeps the
-/// minimum. Under a policy that does not say, workers go when they would by themselves.
+/// How many machines may go: as many as the policy wishes, but none that a pending task can use or that
+/// keeps the minimum. Under a policy that has no opinion, workers go when their idle timeout is over.
 fn offer(worker_type: &WorkerType, group: &Group, wish: &Wish, pending: u64) -> Offer {
     let counts = group.counts;
     let (wished, idle_for) = if worker_type.policy.lets_go() {
@@ -70,24 +73,10 @@ fn offer(worker_type: &WorkerType, group: &Group, wish: &Wish, pending: u64) -> 
     };
     let per_instance = u64::from(worker_type.tasks_per_instance).max(1);
     let spare = counts.idle.saturating_sub(pending.div_ceil(per_instance));
-    // What boots may fail: it keeps no minimum yet.
+    // A machine that boots may fail: it does not keep the minimum yet.
     let up = counts.idle + counts.busy + counts.unknown;
     let above_minimum = up.saturating_sub(worker_type.min_instances);
     Offer { places: wished.min(spare).min(above_minimum), idle_for }
-}
-
-/// Whether more tasks wait than idle machines can take, or fewer are up than the minimum.
-pub(in crate::engine) fn is_short(
-    demand: &Demand,
-    name: &WorkerTypeName,
-    group: &Group,
-    settings: &Settings,
-) -> bool {
-    let Some(worker_type) = settings.worker_types.get(name) else { return false };
-    let counts = group.counts;
-    let room = counts.idle.saturating_mul(worker_type.tasks_per_instance.into());
-    let up = counts.idle + counts.busy + counts.unknown;
-    pending(demand, name) > room || up < worker_type.min_instances
 }
 
 fn pending(demand: &Demand, name: &WorkerTypeName) -> u64 {
