@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use provisioner::config::{self, Entry, Origin};
 use provisioner::daemon::Reloader;
-use provisioner::queue::HttpQueue;
+use provisioner::queue::http::HttpQueue;
 use provisioner::settings::{Queue, Settings};
 use tokio::sync::Notify;
 
@@ -54,7 +54,7 @@ fn reload(
     let source = if asks_alike(&before, &now) {
         None
     } else {
-        let source = HttpQueue::new(&now);
+        let source = HttpQueue::from_settings(&now);
         Some(source.map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?)
     };
     reloader.reload(Arc::clone(&now), source).map_err(|error| {

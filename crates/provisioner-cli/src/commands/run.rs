@@ -24,7 +24,7 @@ mod with_aws {
     use provisioner::config;
     use provisioner::daemon::{Absent, Daemon, RoundEnd};
     use provisioner::engine::NoteKind;
-    use provisioner::queue::HttpQueue;
+    use provisioner::queue::http::HttpQueue;
     use provisioner::settings::Settings;
     use provisioner::status::Picture;
     use tokio::sync::{Notify, watch};
@@ -113,7 +113,7 @@ mod with_aws {
         args: RunArgs,
     ) -> Result<Daemon<HttpQueue>, Failure> {
         let state_dir = connection.state_dir(settings)?;
-        let queue = HttpQueue::new(settings)
+        let queue = HttpQueue::from_settings(settings)
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         let Connection { client, key_name, .. } = connection;
         let settings = Arc::clone(settings);
