@@ -40,11 +40,11 @@ pub(crate) async fn plan(args: PlanArgs, mut context: Context) -> Result<ExitSta
 #[cfg(feature = "aws")]
 async fn look(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
     use provisioner::daemon::{Absent, Daemon};
-    use provisioner::queue::http::HttpQueue;
+    use provisioner::queue::Queue;
 
     let connection = crate::connect::connect(settings).await?;
     let state_dir = connection.state_dir(settings)?;
-    let queue = HttpQueue::from_settings(settings)
+    let queue = Queue::from_settings(settings)
         .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
     let crate::connect::Connection { client, key_name, .. } = connection;
     let settings = Arc::clone(settings);

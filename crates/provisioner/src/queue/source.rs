@@ -1,6 +1,6 @@
 //! Where demand comes from: the trait that embedders implement for their own queue.
 //!
-//! [`HttpQueue`](crate::queue::http::HttpQueue) is the source that the programs use.
+//! [`Queue`](crate::queue::Queue) is the source that the programs use.
 
 use std::collections::BTreeSet;
 use std::error::Error;
