@@ -61,7 +61,7 @@ impl<'de> Visitor<'de> for TaskSeed<'_> {
             if on_path {
                 // The configured path has precedence over the field's own meaning. If the path is the field
                 // itself, both are read from the same text.
-                worker_type = map.next_value_seed(PointerSeed(&self.pointer[1..]))?;
+                worker_type = map.next_value_seed(TextAt(&self.pointer[1..]))?;
                 if self.pointer.len() > 1 {
                     continue;
                 }
@@ -77,14 +77,14 @@ impl<'de> Visitor<'de> for TaskSeed<'_> {
                 continue;
             }
             match field {
-                Field::TaskId => id = map.next_value_seed(PointerSeed(&[]))?,
-                Field::ProvisionerId => provisioner_id = map.next_value_seed(PointerSeed(&[]))?,
-                Field::WorkerId => worker_id = map.next_value_seed(PointerSeed(&[]))?,
+                Field::TaskId => id = map.next_value_seed(TextAt(&[]))?,
+                Field::ProvisionerId => provisioner_id = map.next_value_seed(TextAt(&[]))?,
+                Field::WorkerId => worker_id = map.next_value_seed(TextAt(&[]))?,
                 Field::Created => {
-                    created = timestamp(map.next_value_seed(PointerSeed(&[]))?.as_deref())?
+                    created = timestamp(map.next_value_seed(TextAt(&[]))?.as_deref())?;
                 }
                 Field::Started => {
-                    started = timestamp(map.next_value_seed(PointerSeed(&[]))?.as_deref())?
+                    started = timestamp(map.next_value_seed(TextAt(&[]))?.as_deref())?;
                 }
                 Field::Number => {
                     map.next_value::<Option<f64>>()?;
@@ -150,16 +150,16 @@ impl Visitor<'_> for KeySeed<'_> {
 }
 
 /// Reads the text at a JSON pointer below a value. Returns `None` if it is missing or null.
-struct PointerSeed<'p>(&'p [String]);
+struct TextAt<'p>(&'p [String]);
 
-impl PointerSeed<'_> {
+impl TextAt<'_> {
     fn scalar<T, E: Error>(&self, found: Unexpected<'_>) -> Result<Option<T>, E> {
         // A scalar before the end of the path means that the text is missing.
         if self.0.is_empty() { Err(E::invalid_type(found, self)) } else { Ok(None) }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for PointerSeed<'_> {
+impl<'de> DeserializeSeed<'de> for TextAt<'_> {
     type Value = Option<Cow<'de, str>>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, de: D) -> Result<Self::Value, D::Error> {
@@ -167,7 +167,7 @@ impl<'de> DeserializeSeed<'de> for PointerSeed<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for PointerSeed<'_> {
+impl<'de> Visitor<'de> for TextAt<'_> {
     type Value = Option<Cow<'de, str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,7 +209,7 @@ impl<'de> Visitor<'de> for PointerSeed<'_> {
         let mut found = None;
         while let Some(matches) = map.next_key_seed(KeyEquals(segment))? {
             if matches {
-                found = map.next_value_seed(PointerSeed(rest))?;
+                found = map.next_value_seed(TextAt(rest))?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -228,7 +228,7 @@ impl<'de> Visitor<'de> for PointerSeed<'_> {
                     return Ok(None);
                 }
             }
-            found = seq.next_element_seed(PointerSeed(rest))?.flatten();
+            found = seq.next_element_seed(TextAt(rest))?.flatten();
         }
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(found)
