@@ -235,6 +235,6 @@ impl DemandSource for WorldQueue {
         let configured = |name: &_| self.settings.worker_types.contains_key(name);
         let (demand, slow) = self.door.world().demand(configured);
         tokio::time::sleep(slow).await;
-        demand.map_err(DemandError::Other)
+        demand.map_err(DemandError::other)
     }
 }

@@ -24,7 +24,7 @@ mod with_aws {
     use provisioner::config;
     use provisioner::daemon::{Absent, Daemon, RoundEnd};
     use provisioner::engine::NoteKind;
-    use provisioner::queue::HttpQueue;
+    use provisioner::queue::Queue;
     use provisioner::settings::Settings;
     use provisioner::status::Picture;
     use tokio::sync::{Notify, watch};
@@ -111,9 +111,9 @@ mod with_aws {
         settings: &Arc<Settings>,
         connection: Connection,
         args: RunArgs,
-    ) -> Result<Daemon<HttpQueue>, Failure> {
+    ) -> Result<Daemon<Queue>, Failure> {
         let state_dir = connection.state_dir(settings)?;
-        let queue = HttpQueue::new(settings)
+        let queue = Queue::from_settings(settings)
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         let Connection { client, key_name, .. } = connection;
         let settings = Arc::clone(settings);
@@ -127,7 +127,7 @@ mod with_aws {
     }
 
     async fn once(
-        mut daemon: Daemon<HttpQueue>,
+        mut daemon: Daemon<Queue>,
         mut context: Context,
         args: RunArgs,
         stop: &CancellationToken,
@@ -168,7 +168,7 @@ mod with_aws {
     }
 
     async fn forever(
-        mut daemon: Daemon<HttpQueue>,
+        mut daemon: Daemon<Queue>,
         settings: &Settings,
         stop: &CancellationToken,
         reloading: impl Future<Output = Infallible>,

@@ -56,7 +56,7 @@ impl Turn<'_> {
 /// How the queue was read in a round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueRead {
-    /// `Err` holds the kind of failure ([`DemandError::kind`]); `None`: the queue was not asked.
+    /// `Err` holds the code of the failure ([`DemandError::code`]); `None`: the queue was not asked.
     pub outcome: Option<Result<(), &'static str>>,
     /// How long the tasks had waited that were started since the last look, per worker type.
     pub waits: BTreeMap<WorkerTypeName, TaskWaits>,
@@ -67,7 +67,7 @@ impl QueueRead {
     pub(super) fn of(demand: &mut Result<Demand, DemandError>) -> Self {
         match demand {
             Ok(demand) => Self { outcome: Some(Ok(())), waits: std::mem::take(&mut demand.waits) },
-            Err(error) => Self { outcome: Some(Err(error.kind())), waits: BTreeMap::new() },
+            Err(error) => Self { outcome: Some(Err(error.code())), waits: BTreeMap::new() },
         }
     }
 }

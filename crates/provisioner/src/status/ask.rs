@@ -8,7 +8,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
 use super::{Status, VERSION};
-use crate::queue::address;
+use crate::queue::http::address;
 
 /// Where the daemon tells it, under the address it listens on.
 pub const ROUTE: &str = "/v1/status";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use provisioner::daemon::{Reach, Surveyor};
-use provisioner::queue::HttpQueue;
+use provisioner::queue::Queue;
 use provisioner::settings::Settings;
 use provisioner::state_dir::StateDir;
 use provisioner::status::{Scope, Seen, Status};
@@ -19,7 +19,7 @@ const NOT_CONNECTED: &str = "not-connected";
 /// What looks for itself.
 pub(super) struct Direct {
     settings: Arc<Settings>,
-    surveyor: Surveyor<HttpQueue>,
+    surveyor: Surveyor<Queue>,
     connection: Option<Connected>,
 }
 
@@ -31,7 +31,7 @@ impl Direct {
         load::key_name(&loaded.settings)?;
         load::known_profile(&loaded, context)?;
         let settings = Arc::new(loaded.settings);
-        let queue = HttpQueue::new(&settings)
+        let queue = Queue::from_settings(&settings)
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         let surveyor = Surveyor::new(Arc::clone(&settings), queue);
         Ok(Self { settings, surveyor, connection: None })

@@ -1,24 +1,24 @@
-//! Where a server is, and what may be said and sent there.
+//! Addresses of servers: how they are read, and how messages show them.
 
 use std::net::IpAddr;
 
 use reqwest::Url;
 
-use crate::queue::source::DemandError;
+use super::error::Error;
 
 /// Reads a base URL.
-pub(crate) fn parse(base_url: &str) -> Result<Url, DemandError> {
+pub(crate) fn parse(base_url: &str) -> Result<Url, Error> {
     match Url::parse(base_url) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
-        Ok(url) => Err(DemandError::Address { url: shown(&url) }),
-        // What cannot be parsed cannot be redacted: keep everything before `@` out.
-        Err(_) => Err(DemandError::Address {
-            url: base_url.rsplit('@').next().unwrap_or_default().to_owned(),
-        }),
+        Ok(url) => Err(Error::Address { url: shown(&url) }),
+        // An invalid URL cannot be redacted by its parts; a password would stand before the `@`.
+        Err(_) => {
+            Err(Error::Address { url: base_url.rsplit('@').next().unwrap_or_default().to_owned() })
+        }
     }
 }
 
-/// Returns where to ask for the tasks in `state`.
+/// Returns the URL of the tasks in `state`.
 pub(super) fn jobs(base: &Url, state: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}/jobs", base.path().trim_end_matches('/')));
@@ -26,20 +26,20 @@ pub(super) fn jobs(base: &Url, state: &str) -> Url {
     url
 }
 
-/// Returns `url` for messages: without user name and password.
+/// Returns `url` as messages show it, without user name and password.
 pub(crate) fn shown(url: &Url) -> String {
     without_user(url.clone()).to_string()
 }
 
 /// Returns `url` without user name and password.
 pub(super) fn without_user(mut url: Url) -> Url {
-    // Only URLs without a host refuse, and they have no user either.
+    // Only URLs without a host refuse this, and they have no user either.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url
 }
 
-/// Returns whether what is sent there stays on this machine.
+/// Returns whether requests to `url` stay on this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

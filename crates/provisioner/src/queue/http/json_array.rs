@@ -1,44 +1,44 @@
 //! Finds the elements of a top-level JSON array in chunks of any size.
 //!
-//! At most one element is held, and none over the limit. What an element says is not looked at: only
-//! strings and the depth of brackets are followed, without recursion. The element's reader has the last
-//! word on its syntax, except inside oversized elements, which nobody reads.
+//! At most one element is held, and no element over the limit. The content of an element is not parsed:
+//! only strings and the depth of brackets are followed, without recursion. The reader of an element
+//! checks its syntax; oversized elements are not checked.
 
 use memchr::memchr2;
 
-use super::answer::Flaw;
+use super::response::ResponseError;
 
 /// One element of the array.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Element<'a> {
-    /// Its text.
-    Whole {
-        /// From its first byte to its last.
+pub(super) enum RawElement<'a> {
+    /// An element within the limit.
+    Complete {
+        /// The bytes from its first to its last.
         text: &'a [u8],
-        /// Bytes of the answer before it.
+        /// Bytes of the response before it.
         at: u64,
     },
-    /// Longer than the limit.
+    /// An element longer than the limit.
     Oversized,
 }
 
-/// The state between two chunks.
+/// The state of the search between two chunks.
 #[derive(Debug)]
-pub(super) struct Splitter {
-    place: Place,
+pub(super) struct ArraySplitter {
+    position: Position,
     limit: usize,
-    /// Bytes of the answer before the current chunk.
+    /// Bytes of the response before the current chunk.
     consumed: u64,
-    /// Where the current element began.
+    /// Bytes of the response before the current element.
     began: u64,
-    /// What earlier chunks held of the current element.
+    /// The part of the current element that earlier chunks contained.
     held: Vec<u8>,
     oversized: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// Before anything: this many bytes of a byte order mark were seen.
+enum Position {
+    /// At the very start, after this many bytes of a byte order mark.
     Mark(usize),
     /// Before `[`.
     Before,
@@ -47,38 +47,39 @@ enum Place {
     /// After `,`.
     Next,
     /// In an element.
-    Inside(Shape),
+    Inside(ElementShape),
     /// After an element.
     Between,
     /// After `]`.
     After,
 }
 
-/// What tells the end of an element.
+/// How the end of an element is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    /// A number or a literal: what follows it.
+enum ElementShape {
+    /// A number or a literal ends before the first byte that cannot belong to it.
     Bare,
-    /// A string, array or object: its last quote or bracket.
-    Delimited(Scan),
+    /// A string, array or object ends with its last quote or bracket.
+    Delimited(BracketScan),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Scan {
+struct BracketScan {
     depth: usize,
-    string: Text,
+    string: StringState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Text {
+enum StringState {
     Outside,
     Inside,
     Escaped,
 }
 
-/// RFC 8259 lets parsers ignore it.
+/// RFC 8259, section 8.1, allows parsers to ignore it.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// Whether a byte outside of strings starts a string or changes the depth.
 const STRUCTURAL: [bool; 256] = {
     let mut table = [false; 256];
     let mut bytes: &[u8] = b"\"{}[]";
@@ -89,11 +90,11 @@ const STRUCTURAL: [bool; 256] = {
     table
 };
 
-impl Splitter {
-    /// Starts before the first byte of an answer; elements over `limit` bytes are not held.
+impl ArraySplitter {
+    /// Starts before the first byte of a response; elements over `limit` bytes are not held.
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            place: Place::Mark(0),
+            position: Position::Mark(0),
             limit,
             consumed: 0,
             began: 0,
@@ -102,21 +103,21 @@ impl Splitter {
         }
     }
 
-    /// Takes the next bytes of the answer and gives each element that ends in them to `sink`.
+    /// Takes in the next bytes of the response and passes each element that ends in them to `sink`.
     pub(super) fn feed(
         &mut self,
         chunk: &[u8],
-        mut sink: impl FnMut(Element<'_>) -> Result<(), Flaw>,
-    ) -> Result<(), Flaw> {
+        mut sink: impl FnMut(RawElement<'_>) -> Result<(), ResponseError>,
+    ) -> Result<(), ResponseError> {
         let mut at = 0;
         while let Some(&byte) = chunk.get(at) {
             let here = self.consumed + at as u64;
-            match &mut self.place {
-                Place::Inside(shape) => {
+            match &mut self.position {
+                Position::Inside(shape) => {
                     let rest = &chunk[at..];
                     if let Some(len) = shape.end(rest) {
                         self.complete(&rest[..len], &mut sink)?;
-                        self.place = Place::Between;
+                        self.position = Position::Between;
                         at += len;
                     } else {
                         self.hold(rest);
@@ -124,39 +125,40 @@ impl Splitter {
                     }
                     continue;
                 }
-                Place::Mark(seen) => {
+                Position::Mark(seen) => {
                     if BYTE_ORDER_MARK.get(*seen) == Some(&byte) {
                         *seen += 1;
                         at += 1;
                         if *seen == BYTE_ORDER_MARK.len() {
-                            self.place = Place::Before;
+                            self.position = Position::Before;
                         }
                     } else if *seen == 0 {
-                        self.place = Place::Before;
+                        self.position = Position::Before;
                     } else {
-                        return Err(Flaw::NotAnArray);
+                        return Err(ResponseError::NotAnArray);
                     }
                     continue;
                 }
                 _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => {}
-                Place::Before if byte == b'[' => self.place = Place::First,
-                Place::Before => return Err(Flaw::NotAnArray),
-                Place::First if byte == b']' => self.place = Place::After,
-                Place::First | Place::Next => {
-                    let shape = Shape::of(byte)
-                        .ok_or_else(|| Flaw::syntax(here, "expected a value".to_owned()))?;
-                    self.place = Place::Inside(shape);
+                Position::Before if byte == b'[' => self.position = Position::First,
+                Position::Before => return Err(ResponseError::NotAnArray),
+                Position::First if byte == b']' => self.position = Position::After,
+                Position::First | Position::Next => {
+                    let shape = ElementShape::of(byte).ok_or_else(|| {
+                        ResponseError::syntax(here, "expected a value".to_owned())
+                    })?;
+                    self.position = Position::Inside(shape);
                     self.began = here;
-                    // The shape's end is looked for from the first byte on.
+                    // The search for the element's end begins with its first byte.
                     continue;
                 }
-                Place::Between if byte == b',' => self.place = Place::Next,
-                Place::Between if byte == b']' => self.place = Place::After,
-                Place::Between => {
-                    return Err(Flaw::syntax(here, "expected `,` or `]`".to_owned()));
+                Position::Between if byte == b',' => self.position = Position::Next,
+                Position::Between if byte == b']' => self.position = Position::After,
+                Position::Between => {
+                    return Err(ResponseError::syntax(here, "expected `,` or `]`".to_owned()));
                 }
-                Place::After => {
-                    return Err(Flaw::syntax(here, "expected nothing more".to_owned()));
+                Position::After => {
+                    return Err(ResponseError::syntax(here, "expected nothing more".to_owned()));
                 }
             }
             at += 1;
@@ -166,12 +168,12 @@ impl Splitter {
     }
 
     /// Checks that the array was closed.
-    pub(super) fn finish(&self) -> Result<(), Flaw> {
-        match self.place {
-            Place::After => Ok(()),
-            Place::Mark(_) | Place::Before => Err(Flaw::NotAnArray),
-            Place::First | Place::Next | Place::Inside(_) | Place::Between => {
-                Err(Flaw::CutOff { at: self.consumed })
+    pub(super) fn finish(&self) -> Result<(), ResponseError> {
+        match self.position {
+            Position::After => Ok(()),
+            Position::Mark(_) | Position::Before => Err(ResponseError::NotAnArray),
+            Position::First | Position::Next | Position::Inside(_) | Position::Between => {
+                Err(ResponseError::CutOff { at: self.consumed })
             }
         }
     }
@@ -188,17 +190,17 @@ impl Splitter {
     fn complete(
         &mut self,
         last: &[u8],
-        sink: &mut impl FnMut(Element<'_>) -> Result<(), Flaw>,
-    ) -> Result<(), Flaw> {
+        sink: &mut impl FnMut(RawElement<'_>) -> Result<(), ResponseError>,
+    ) -> Result<(), ResponseError> {
         let at = self.began;
         if !self.oversized && self.held.is_empty() && last.len() <= self.limit {
-            return sink(Element::Whole { text: last, at });
+            return sink(RawElement::Complete { text: last, at });
         }
         self.hold(last);
         let result = if self.oversized {
-            sink(Element::Oversized)
+            sink(RawElement::Oversized)
         } else {
-            sink(Element::Whole { text: &self.held, at })
+            sink(RawElement::Complete { text: &self.held, at })
         };
         self.oversized = false;
         self.held.clear();
@@ -206,16 +208,18 @@ impl Splitter {
     }
 }
 
-impl Shape {
+impl ElementShape {
     fn of(first: u8) -> Option<Self> {
         match first {
-            b'"' | b'{' | b'[' => Some(Self::Delimited(Scan { depth: 0, string: Text::Outside })),
+            b'"' | b'{' | b'[' => {
+                Some(Self::Delimited(BracketScan { depth: 0, string: StringState::Outside }))
+            }
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => Some(Self::Bare),
             _ => None,
         }
     }
 
-    /// Returns how many of `bytes` belong to the element, if it ends in them.
+    /// Returns how many of `bytes` belong to the element if it ends in them.
     fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         match self {
             Self::Bare => bytes
@@ -226,35 +230,35 @@ impl Shape {
     }
 }
 
-impl Scan {
+impl BracketScan {
     fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         loop {
             match self.string {
-                Text::Escaped => {
-                    // Whatever is escaped, its first byte is all that could end a string.
+                StringState::Escaped => {
+                    // The first byte after a backslash is the only one that could end the string.
                     bytes.get(at)?;
                     at += 1;
-                    self.string = Text::Inside;
+                    self.string = StringState::Inside;
                 }
-                Text::Inside => {
+                StringState::Inside => {
                     let found = at + memchr2(b'"', b'\\', &bytes[at..])?;
                     at = found + 1;
                     if bytes[found] == b'\\' {
-                        self.string = Text::Escaped;
+                        self.string = StringState::Escaped;
                     } else {
-                        self.string = Text::Outside;
+                        self.string = StringState::Outside;
                         if self.depth == 0 {
                             return Some(at);
                         }
                     }
                 }
-                Text::Outside => {
+                StringState::Outside => {
                     let found =
                         at + bytes[at..].iter().position(|byte| STRUCTURAL[usize::from(*byte)])?;
                     at = found + 1;
                     match bytes[found] {
-                        b'"' => self.string = Text::Inside,
+                        b'"' => self.string = StringState::Inside,
                         b'{' | b'[' => self.depth += 1,
                         _ => {
                             self.depth -= 1;

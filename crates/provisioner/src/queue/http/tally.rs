@@ -1,14 +1,13 @@
-//! Counts tasks per worker type while they are read. Nothing in here grows with their number.
+//! Counts tasks per worker type while they are read. Nothing here grows with the number of tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::answer::{Answer, Flaw, Seen, Tally};
-use super::runs::{RunTally, RunWatch};
-use super::sketch::Sketch;
-use super::started::{StartedTally, StartedWatch};
+use super::response::{ResponseElement, ResponseError, TaskResponse, TaskSink};
 use super::task::Task;
+use super::task_fingerprint::TaskFingerprint;
+use super::task_history::{HistoryReader, HistoryUpdate, TaskHistory};
 use crate::domain::demand::{PendingTasks, Running, Skipped};
 use crate::domain::ids::{InstanceId, WorkerTypeName};
 use crate::settings::Settings;
@@ -22,8 +21,10 @@ pub struct TaskFilter {
 }
 
 impl TaskFilter {
-    /// Makes a filter: where the worker type stands in a task (a JSON pointer, split and unescaped), which
-    /// of its values mean which worker type, and whose tasks count if not everyone's.
+    /// Makes a filter.
+    ///
+    /// `pointer` is the JSON pointer to a task's worker type, split and unescaped, and `names` maps the
+    /// values there to worker types. With a `provisioner_id`, tasks of another one do not count.
     pub fn new(
         pointer: Vec<String>,
         names: BTreeMap<String, WorkerTypeName>,
@@ -32,7 +33,7 @@ impl TaskFilter {
         Self { pointer, names, provisioner_id }
     }
 
-    /// Makes the filter that `settings` ask for. A worker type's own name wins over another's alias.
+    /// Makes the filter of `settings`. A worker type's own name has precedence over another's alias.
     pub fn from_settings(settings: &Settings) -> Self {
         let mut names = BTreeMap::new();
         for (name, worker_type) in &settings.worker_types {
@@ -58,7 +59,7 @@ impl TaskFilter {
         self.names.get(task.worker_type.as_ref())
     }
 
-    fn is_others(&self, task: &Task<'_>) -> bool {
+    fn is_other_provisioners(&self, task: &Task<'_>) -> bool {
         match (&self.provisioner_id, &task.provisioner_id) {
             (Some(ours), Some(theirs)) => ours != theirs,
             _ => false,
@@ -66,36 +67,38 @@ impl TaskFilter {
     }
 }
 
-/// An answer with pending tasks, read chunk by chunk: for sources with a transport of their own.
+/// A PENDING response, read chunk by chunk, for sources with another transport.
 #[derive(Debug)]
-pub struct PendingAnswer<'f>(Answer<'f, PendingTally<'f>>);
+pub struct PendingResponse<'f>(TaskResponse<'f, PendingTally<'f>>);
 
-impl<'f> PendingAnswer<'f> {
-    /// Starts before the answer's first byte.
+impl<'f> PendingResponse<'f> {
+    /// Starts before the response's first byte.
     pub fn new(filter: &'f TaskFilter) -> Self {
-        Self(Answer::new(filter.pointer(), PendingTally::new(filter)))
+        Self(TaskResponse::new(filter.pointer(), PendingTally::new(filter)))
     }
 
-    /// Takes the next bytes of the answer, any number of them.
-    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), Flaw> {
+    /// Takes in the next bytes of the response, any number of them.
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), ResponseError> {
         self.0.feed(chunk)
     }
 
-    /// Takes the end of the answer, and returns what was counted and what was skipped.
-    pub fn finish(self) -> Result<(BTreeMap<WorkerTypeName, PendingTasks>, Skipped), Flaw> {
+    /// Ends the response, and returns what was counted and what was skipped.
+    pub fn finish(
+        self,
+    ) -> Result<(BTreeMap<WorkerTypeName, PendingTasks>, Skipped), ResponseError> {
         let PendingTally { pending, skipped, .. } = self.0.finish()?;
         Ok((pending, skipped))
     }
 }
 
-/// What PENDING said.
+/// Counts the tasks of a PENDING response.
 #[derive(Debug)]
 pub(super) struct PendingTally<'f> {
     filter: &'f TaskFilter,
     pub(super) pending: BTreeMap<WorkerTypeName, PendingTasks>,
     pub(super) skipped: Skipped,
-    pub(super) sketch: Sketch,
-    /// Some task has a worker or was started.
+    pub(super) fingerprint: TaskFingerprint,
+    /// Whether some task has a worker or a start.
     pub(super) started: bool,
 }
 
@@ -105,14 +108,14 @@ impl<'f> PendingTally<'f> {
             filter,
             pending: BTreeMap::new(),
             skipped: Skipped::default(),
-            sketch: Sketch::default(),
+            fingerprint: TaskFingerprint::default(),
             started: false,
         }
     }
 
     fn task(&mut self, task: &Task<'_>) {
         self.started |= has_started(task);
-        if self.filter.is_others(task) {
+        if self.filter.is_other_provisioners(task) {
             self.skipped.other_provisioner += 1;
             return;
         }
@@ -143,21 +146,21 @@ impl<'f> PendingTally<'f> {
     }
 }
 
-/// Characters kept of the name of an unknown worker type.
+/// Characters kept of the name of an unknown worker type: enough to recognise it in a log line.
 const MAX_NAME: usize = 256;
 
-impl Tally for PendingTally<'_> {
-    fn count(&mut self, seen: Seen<'_>) {
-        self.sketch.add(&seen);
-        match seen {
-            Seen::Task(task, _) => self.task(&task),
-            Seen::Malformed(_) => self.skipped.malformed += 1,
-            Seen::Oversized => self.skipped.oversized += 1,
+impl TaskSink for PendingTally<'_> {
+    fn accept(&mut self, element: ResponseElement<'_>) {
+        self.fingerprint.add(&element);
+        match element {
+            ResponseElement::Task(task, _) => self.task(&task),
+            ResponseElement::Malformed(_) => self.skipped.malformed += 1,
+            ResponseElement::Oversized => self.skipped.oversized += 1,
         }
     }
 }
 
-/// What RUNNING said.
+/// Counts the tasks of a RUNNING response.
 #[derive(Debug)]
 pub(super) struct RunningTally<'f> {
     filter: &'f TaskFilter,
@@ -165,66 +168,64 @@ pub(super) struct RunningTally<'f> {
     tasks: BTreeMap<WorkerTypeName, u64>,
     instances: BTreeMap<InstanceId, u32>,
     /// How many of `instances` are not in `owned`.
-    strangers: usize,
-    /// So far every task names its machine.
+    unknown_instances: usize,
+    /// Whether every task so far names its instance.
     all_named: bool,
     pub(super) malformed: u64,
     pub(super) oversized: u64,
-    pub(super) sketch: Sketch,
-    /// Some task has a worker or was started.
+    pub(super) fingerprint: TaskFingerprint,
+    /// Whether some task has a worker or a start.
     pub(super) started: bool,
-    /// Which tasks are new, and how long they had waited.
-    pub(super) waits: StartedTally<'f>,
-    /// Which tasks run, and which do no more.
-    runs: RunTally<'f>,
+    history: HistoryReader<'f>,
 }
 
-/// Machines kept that are not (yet) known as ours. Many more than one account runs; without a bound, a
-/// mad answer would fill the memory.
-const MAX_STRANGERS: usize = 16_384;
+/// Instances kept that are not (yet) known as ours. The number is far above what one account runs; the
+/// bound protects the memory from a broken response.
+const MAX_UNKNOWN_INSTANCES: usize = 16_384;
 
 impl<'f> RunningTally<'f> {
     pub(super) fn new(
         filter: &'f TaskFilter,
         owned: &'f BTreeSet<InstanceId>,
-        seen_started: &'f StartedWatch,
-        seen_running: &'f RunWatch,
+        history: &'f TaskHistory,
     ) -> Self {
         Self {
             filter,
             owned,
             tasks: BTreeMap::new(),
             instances: BTreeMap::new(),
-            strangers: 0,
+            unknown_instances: 0,
             all_named: true,
             malformed: 0,
             oversized: 0,
-            sketch: Sketch::default(),
+            fingerprint: TaskFingerprint::default(),
             started: false,
-            waits: StartedTally::new(seen_started),
-            runs: RunTally::new(seen_running, Timestamp::now()),
+            history: HistoryReader::new(history, Timestamp::now()),
         }
     }
 
-    /// Returns what is known of running tasks, which of them are new, and which are followed.
-    pub(super) fn running(self) -> (Running, StartedTally<'f>, RunTally<'f>) {
+    /// Returns what is known of running tasks, and what changed since the response before.
+    pub(super) fn finish(self) -> (Running, HistoryUpdate) {
         let running = if self.all_named {
             Running::ByInstance { tasks: self.tasks, instances: self.instances }
         } else {
             Running::Counted { tasks: self.tasks }
         };
-        (running, self.waits, self.runs)
+        (running, self.history.finish())
     }
 
     fn task(&mut self, task: &Task<'_>) {
         self.started |= has_started(task);
-        let ours = if self.filter.is_others(task) { None } else { self.filter.worker_type(task) };
+        let ours = if self.filter.is_other_provisioners(task) {
+            None
+        } else {
+            self.filter.worker_type(task)
+        };
         if let Some(name) = ours {
             update(&mut self.tasks, name, |count| *count += 1);
-            self.waits.task(name, task);
-            self.runs.task(name, task);
+            self.history.task(name, task);
         }
-        // The machine is busy whosever task it is, but a machine of others is of no interest.
+        // Any task keeps an instance of ours busy, but other provisioners' instances do not matter.
         match task.worker_id.as_deref().filter(|id| is_instance_id(id)) {
             Some(id) => self.busy(id, ours.is_some()),
             None => self.all_named = false,
@@ -240,26 +241,26 @@ impl<'f> RunningTally<'f> {
             if !ours {
                 return;
             }
-            if self.strangers == MAX_STRANGERS {
+            if self.unknown_instances == MAX_UNKNOWN_INSTANCES {
                 self.all_named = false;
                 return;
             }
-            self.strangers += 1;
+            self.unknown_instances += 1;
         }
         self.instances.insert(InstanceId::new(id), 1);
     }
 }
 
-impl Tally for RunningTally<'_> {
-    fn count(&mut self, seen: Seen<'_>) {
-        self.sketch.add(&seen);
-        match seen {
-            Seen::Task(task, _) => self.task(&task),
-            Seen::Malformed(_) => {
+impl TaskSink for RunningTally<'_> {
+    fn accept(&mut self, element: ResponseElement<'_>) {
+        self.fingerprint.add(&element);
+        match element {
+            ResponseElement::Task(task, _) => self.task(&task),
+            ResponseElement::Malformed(_) => {
                 self.malformed += 1;
                 self.all_named = false;
             }
-            Seen::Oversized => {
+            ResponseElement::Oversized => {
                 self.oversized += 1;
                 self.all_named = false;
             }
@@ -271,15 +272,15 @@ fn has_started(task: &Task<'_>) -> bool {
     task.worker_id.is_some() || task.started.is_some()
 }
 
-/// `^i-[0-9A-Za-z]+$`. In another form the queue's ids are not EC2's, and say nothing about machines.
+/// Returns whether `id` has the form `^i-[0-9A-Za-z]+$`. Other worker ids do not name EC2 instances.
 fn is_instance_id(id: &str) -> bool {
-    // EC2's have 8 or 17 digits; the bound keeps a mad answer out of memory.
+    // EC2's ids have 8 or 17 digits; the bound protects the memory from a broken response.
     id.strip_prefix("i-").is_some_and(|digits| {
         (1..=64).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_alphanumeric())
     })
 }
 
-/// `entry`, without a copy of the name for every task.
+/// Changes the value at `name`, like `entry`, but without a copy of the name for every task.
 pub(super) fn update<V: Default>(
     map: &mut BTreeMap<WorkerTypeName, V>,
     name: &WorkerTypeName,

@@ -1,5 +1,5 @@
-//! The bearer token. It is read for every request, so that a rotated file is used at once, and is kept
-//! nowhere.
+//! The bearer token. It is read for every request, so that a rotated file takes effect at once, and is
+//! not kept.
 
 use std::path::Path;
 
@@ -7,17 +7,17 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 use super::address;
-use crate::queue::source::DemandError;
+use super::error::Error;
 
-/// Returns the `Authorization` for `url` from the token in `file`.
-pub(super) async fn authorization(file: &Path, url: &Url) -> Result<HeaderValue, DemandError> {
+/// Returns the `Authorization` header for `url`, from the token in `file`.
+pub(super) async fn authorization(file: &Path, url: &Url) -> Result<HeaderValue, Error> {
     if url.scheme() != "https" && !address::is_loopback(url) {
-        return Err(DemandError::TokenInTheClear { url: address::shown(url) });
+        return Err(Error::TokenInTheClear { url: address::shown(url) });
     }
     let token = tokio::fs::read_to_string(file)
         .await
-        .map_err(|source| DemandError::TokenFile { path: file.to_owned(), source })?;
-    let unusable = |reason| DemandError::Token { path: file.to_owned(), reason };
+        .map_err(|source| Error::TokenFile { path: file.to_owned(), source })?;
+    let unusable = |reason| Error::Token { path: file.to_owned(), reason };
     let token = token.trim();
     if token.is_empty() {
         return Err(unusable("it is empty"));

@@ -6,23 +6,22 @@ use serde_json::{Value, json};
 use super::{filter, filter_at};
 use crate::domain::demand::{PendingTasks, Running, Skipped};
 use crate::domain::ids::{InstanceId, WorkerTypeName};
-use crate::queue::answer::{Answer, Flaw, MAX_ELEMENT};
-use crate::queue::runs::RunWatch;
-use crate::queue::split::{Element, Splitter};
-use crate::queue::started::StartedWatch;
-use crate::queue::tally::{PendingAnswer, RunningTally, TaskFilter};
+use crate::queue::http::json_array::{ArraySplitter, RawElement};
+use crate::queue::http::response::{MAX_ELEMENT, ResponseError, TaskResponse};
+use crate::queue::http::tally::{PendingResponse, RunningTally, TaskFilter};
+use crate::queue::http::task_history::TaskHistory;
 
 type Pending = (BTreeMap<WorkerTypeName, PendingTasks>, Skipped);
 
-fn read_in(filter: &TaskFilter, chunks: &[&[u8]]) -> Result<Pending, Flaw> {
-    let mut answer = PendingAnswer::new(filter);
+fn read_in(filter: &TaskFilter, chunks: &[&[u8]]) -> Result<Pending, ResponseError> {
+    let mut response = PendingResponse::new(filter);
     for chunk in chunks {
-        answer.feed(chunk)?;
+        response.feed(chunk)?;
     }
-    answer.finish()
+    response.finish()
 }
 
-fn read(text: &str) -> Result<Pending, Flaw> {
+fn read(text: &str) -> Result<Pending, ResponseError> {
     read_in(&filter(), &[text.as_bytes()])
 }
 
@@ -41,11 +40,11 @@ fn running(owned: &[&str], text: &str) -> Running {
 
 fn running_for(filter: &TaskFilter, owned: &[&str], text: &str) -> Running {
     let owned: BTreeSet<InstanceId> = owned.iter().map(|&id| InstanceId::from(id)).collect();
-    let (started, running) = (StartedWatch::default(), RunWatch::default());
-    let tally = RunningTally::new(filter, &owned, &started, &running);
-    let mut answer = Answer::new(filter.pointer(), tally);
-    answer.feed(text.as_bytes()).unwrap();
-    answer.finish().unwrap().running().0
+    let history = TaskHistory::default();
+    let tally = RunningTally::new(filter, &owned, &history);
+    let mut response = TaskResponse::new(filter.pointer(), tally);
+    response.feed(text.as_bytes()).unwrap();
+    response.finish().unwrap().finish().0
 }
 
 fn by_instance(linux: u64, instances: &[(&str, u32)]) -> Running {
@@ -110,15 +109,15 @@ fn chunks_of_any_size_give_the_same() {
 }
 
 #[test]
-fn what_is_no_array_is_said_to_be_none() {
+fn anything_but_an_array_is_an_error() {
     for text in ["", "  \n", "{}", "null", "<html>", "\u{feff}", "\u{feff}x", "nonsense", "]"] {
-        assert!(matches!(read(text), Err(Flaw::NotAnArray)), "{text}");
+        assert!(matches!(read(text), Err(ResponseError::NotAnArray)), "{text}");
     }
-    assert!(matches!(read_in(&filter(), &[b"\xEF", b"["]), Err(Flaw::NotAnArray)));
+    assert!(matches!(read_in(&filter(), &[b"\xEF", b"["]), Err(ResponseError::NotAnArray)));
 }
 
 #[test]
-fn syntax_errors_carry_their_place() {
+fn syntax_errors_carry_their_position() {
     for (text, expected) in [
         ("[1 2]", 3),
         ("[,1]", 1),
@@ -135,7 +134,7 @@ fn syntax_errors_carry_their_place() {
         ("[\"\\x\"]", 3),
     ] {
         match read(text) {
-            Err(Flaw::Syntax { at, source }) => {
+            Err(ResponseError::Syntax { at, source }) => {
                 assert_eq!(at, expected, "{text}: {source}");
                 assert!(!source.to_string().contains("line"), "{source}");
             }
@@ -143,13 +142,16 @@ fn syntax_errors_carry_their_place() {
         }
     }
     for text in ["[01]", "[1.]", "[{]}]", "[{\"a\" 1}]", "[{1:2}]", "[\"a\nb\"]", "[nul]", "[1e]"] {
-        assert!(matches!(read(text), Err(Flaw::Syntax { .. })), "{text}");
+        assert!(matches!(read(text), Err(ResponseError::Syntax { .. })), "{text}");
     }
     let invalid_utf8 = b"[\"ab\xFF\"]";
-    assert!(matches!(read_in(&filter(), &[invalid_utf8]), Err(Flaw::Syntax { at: 4, .. })));
-    // Also in what is skipped, where serde_json would not look.
+    assert!(matches!(
+        read_in(&filter(), &[invalid_utf8]),
+        Err(ResponseError::Syntax { at: 4, .. })
+    ));
+    // serde_json would not check this, because the field is skipped.
     let in_payload = b"[{\"workerType\":\"linux\",\"x\":\"\xC3\"}]";
-    assert!(matches!(read_in(&filter(), &[in_payload]), Err(Flaw::Syntax { at: 28, .. })));
+    assert!(matches!(read_in(&filter(), &[in_payload]), Err(ResponseError::Syntax { at: 28, .. })));
 }
 
 #[test]
@@ -158,7 +160,7 @@ fn every_cut_is_an_error() {
     assert!(read(text).is_ok());
     for end in 1..text.len() {
         assert!(
-            matches!(read(&text[..end]), Err(Flaw::CutOff { at }) if at == end as u64),
+            matches!(read(&text[..end]), Err(ResponseError::CutOff { at }) if at == end as u64),
             "{}",
             &text[..end]
         );
@@ -202,8 +204,8 @@ fn malformed_elements_are_skipped_and_counted() {
         let text = format!(r#"[{element},{{"workerType":"linux"}}]"#);
         assert_eq!(linux_and_malformed(&read(&text).unwrap()), (1, 1), "{element}");
     }
-    // A wrong type does not excuse what comes after it.
-    assert!(matches!(read(r#"[{"workerType":1,"x":tru}]"#), Err(Flaw::Syntax { .. })));
+    // After a wrong type the rest is still checked.
+    assert!(matches!(read(r#"[{"workerType":1,"x":tru}]"#), Err(ResponseError::Syntax { .. })));
 }
 
 #[test]
@@ -230,7 +232,7 @@ fn the_pointer_leads_through_objects_and_arrays() {
         // `/a~1b/~0` and `/` in the configuration.
         (vec!["a/b", "~"], r#"{"a/b":{"~":"linux"}}"#),
         (vec![""], r#"{"":"linux"}"#),
-        // Where a field is the worker type too.
+        // A field may be the worker type too.
         (vec!["provisionerId"], r#"{"provisionerId":"linux"}"#),
         (vec!["workerId", "x"], r#"{"workerId":{"x":"linux"}}"#),
         // The last of several counts.
@@ -260,16 +262,18 @@ fn the_pointer_leads_through_objects_and_arrays() {
 }
 
 #[test]
-fn depth_is_no_matter_where_nobody_looks() {
-    let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
+fn depth_does_not_matter_in_what_is_skipped() {
+    let open = "[".repeat(100_000);
+    let close = "]".repeat(100_000);
     let beside = format!(r#"[{{"workerType":"linux","x":{open}{close}}}]"#);
     assert_eq!(linux_and_malformed(&read(&beside).unwrap()), (1, 0));
     let instead =
         format!(r#"[{open}{close},{{"workerType":{open}{close}}},{{"workerType":"linux"}}]"#);
     assert_eq!(linux_and_malformed(&read(&instead).unwrap()), (1, 2));
-    // On the way itself, serde_json's limit holds.
+    // On the path itself, serde_json's limit holds.
     let pointer = vec!["a"; 200];
-    let (open, close) = (r#"{"a":"#.repeat(200), "}".repeat(200));
+    let open = r#"{"a":"#.repeat(200);
+    let close = "}".repeat(200);
     let deep = read_at(&pointer, &format!(r#"[{open}"linux"{close}]"#));
     assert_eq!(linux_and_malformed(&deep), (0, 1));
 }
@@ -320,7 +324,7 @@ fn tasks_of_other_provisioners_do_not_count() {
     assert_eq!(pending["linux"].count, 3);
     assert_eq!(skipped.other_provisioner, 2);
     assert!(skipped.unknown_worker_types.is_empty());
-    // A machine of ours is busy with anyone's task.
+    // A machine of ours is busy with any provisioner's task.
     let text = r#"[{"workerType":"linux","provisionerId":"you","workerId":"i-1"},
         {"workerType":"linux","provisionerId":"you","workerId":"i-2"}]"#;
     assert_eq!(running_for(&filter, &["i-1"], text), by_instance(0, &[("i-1", 1)]));
@@ -356,7 +360,7 @@ fn running_tasks_name_their_machines_or_are_only_counted() {
     assert_eq!(running(&[], &json!(strangers).to_string()), Running::Counted { tasks });
 }
 
-/// Any JSON, with text that looks like structure.
+/// Any JSON value, with text that looks like structure.
 fn values() -> impl Strategy<Value = Value> {
     let text = prop_oneof!["[\\]\\[{}\",:\\\\ a\u{e9}\u{1F600}\n]{0,6}", Just("linux".to_owned())];
     let key = prop_oneof!["[\\]\\[{}\",\\\\a]{0,3}", Just("workerType".to_owned())];
@@ -376,7 +380,7 @@ fn values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Some array as text, perhaps with a byte broken or the end cut off.
+/// Some array as text, perhaps with a broken byte or a missing end.
 fn documents() -> impl Strategy<Value = Vec<u8>> {
     let values = prop::collection::vec(values(), 0..6);
     let damage = prop_oneof![
@@ -414,13 +418,13 @@ fn cut<'a>(mut bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     chunks
 }
 
-/// The elements as the splitter finds them, if it has no objection.
+/// The elements that the splitter finds, if it finds no error.
 fn split(chunks: &[&[u8]]) -> Option<Vec<Vec<u8>>> {
-    let mut splitter = Splitter::new(MAX_ELEMENT);
+    let mut splitter = ArraySplitter::new(MAX_ELEMENT);
     let mut elements = Vec::new();
     for chunk in chunks {
-        let sink = |element: Element<'_>| {
-            if let Element::Whole { text, .. } = element {
+        let sink = |element: RawElement<'_>| {
+            if let RawElement::Complete { text, .. } = element {
                 elements.push(text.to_vec());
             }
             Ok(())
@@ -455,7 +459,7 @@ proptest! {
                     elements.iter().map(|text| serde_json::from_slice(text).unwrap()).collect();
                 prop_assert_eq!(elements, values);
             }
-            // The grammar has no range, and serde_json looks no further: it knows nothing of the rest.
+            // The grammar has no range, and serde_json stops here, so that it cannot judge the rest.
             Err(error) if error.to_string().contains("out of range") => {}
             Err(error) => prop_assert!(ours.is_err(), "serde_json: {}", error),
         }

@@ -1,7 +1,7 @@
-//! Tests of the queue: reading answers, and HTTP against a server on loopback.
+//! Tests of the queue: reading responses, and HTTP against a server on loopback.
 
-mod http;
 mod reading;
+mod requests;
 
 use std::collections::BTreeMap;
 

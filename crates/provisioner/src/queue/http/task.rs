@@ -1,7 +1,7 @@
-//! One task: which of its fields are used, and how they are read.
+//! Reads one task: the few fields that are used.
 //!
-//! Read by hand-written visitors rather than into a `Value`: most of a task is payload that nobody here
-//! needs, and the place of the worker type is configured.
+//! The visitors are written by hand because most of a task is payload that need not be kept, and because
+//! the path to the worker type is configured.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
-/// The fields used. Text borrows from the answer where it has no escapes.
+/// The fields that are used. Text borrows from the response where it has no escapes.
 #[derive(Debug, PartialEq)]
 pub(super) struct Task<'a> {
     pub(super) id: Option<Cow<'a, str>>,
@@ -21,7 +21,7 @@ pub(super) struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    /// Reads one element of the answer, with the worker type at `pointer`.
+    /// Reads one element of the response, with the worker type at `pointer`.
     pub(super) fn read(text: &'a str, pointer: &[String]) -> serde_json::Result<Self> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let task = TaskSeed { pointer }.deserialize(&mut deserializer)?;
@@ -56,12 +56,12 @@ impl<'de> Visitor<'de> for TaskSeed<'_> {
         let mut provisioner_id = None;
         let mut worker_id = None;
         let mut started = None;
-        // A key that comes twice: the last one counts, as in every common parser.
+        // Of a repeated key the last value counts, as in every common parser.
         while let Some(Key { field, on_path }) = map.next_key_seed(KeySeed(self.pointer))? {
             if on_path {
-                // The configured place has precedence over what the field otherwise means. Where it is the
-                // field itself, both are read from the same text.
-                worker_type = map.next_value_seed(At(&self.pointer[1..]))?;
+                // The configured path has precedence over the field's own meaning. If the path is the field
+                // itself, both are read from the same text.
+                worker_type = map.next_value_seed(TextAt(&self.pointer[1..]))?;
                 if self.pointer.len() > 1 {
                     continue;
                 }
@@ -77,11 +77,15 @@ impl<'de> Visitor<'de> for TaskSeed<'_> {
                 continue;
             }
             match field {
-                Field::TaskId => id = map.next_value_seed(At(&[]))?,
-                Field::ProvisionerId => provisioner_id = map.next_value_seed(At(&[]))?,
-                Field::WorkerId => worker_id = map.next_value_seed(At(&[]))?,
-                Field::Created => created = timestamp(map.next_value_seed(At(&[]))?.as_deref())?,
-                Field::Started => started = timestamp(map.next_value_seed(At(&[]))?.as_deref())?,
+                Field::TaskId => id = map.next_value_seed(TextAt(&[]))?,
+                Field::ProvisionerId => provisioner_id = map.next_value_seed(TextAt(&[]))?,
+                Field::WorkerId => worker_id = map.next_value_seed(TextAt(&[]))?,
+                Field::Created => {
+                    created = timestamp(map.next_value_seed(TextAt(&[]))?.as_deref())?;
+                }
+                Field::Started => {
+                    started = timestamp(map.next_value_seed(TextAt(&[]))?.as_deref())?;
+                }
                 Field::Number => {
                     map.next_value::<Option<f64>>()?;
                 }
@@ -97,7 +101,7 @@ impl<'de> Visitor<'de> for TaskSeed<'_> {
 
 struct Key {
     field: Field,
-    /// The first segment of the way to the worker type.
+    /// Whether it is the first segment of the path to the worker type.
     on_path: bool,
 }
 
@@ -108,7 +112,7 @@ enum Field {
     WorkerId,
     Created,
     Started,
-    /// `expectedDuration` and `priority`: no policy uses them yet, their type is checked.
+    /// `expectedDuration` and `priority`. No policy uses them yet, but their type is checked.
     Number,
     Other,
 }
@@ -145,17 +149,17 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 }
 
-/// Reads the text at a JSON pointer below a value: `None` if there is none, or null.
-struct At<'p>(&'p [String]);
+/// Reads the text at a JSON pointer below a value. Returns `None` if it is missing or null.
+struct TextAt<'p>(&'p [String]);
 
-impl At<'_> {
+impl TextAt<'_> {
     fn scalar<T, E: Error>(&self, found: Unexpected<'_>) -> Result<Option<T>, E> {
-        // A scalar on the way is a way that leads nowhere.
+        // A scalar before the end of the path means that the text is missing.
         if self.0.is_empty() { Err(E::invalid_type(found, self)) } else { Ok(None) }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for At<'_> {
+impl<'de> DeserializeSeed<'de> for TextAt<'_> {
     type Value = Option<Cow<'de, str>>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, de: D) -> Result<Self::Value, D::Error> {
@@ -163,7 +167,7 @@ impl<'de> DeserializeSeed<'de> for At<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for At<'_> {
+impl<'de> Visitor<'de> for TextAt<'_> {
     type Value = Option<Cow<'de, str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,9 +207,9 @@ impl<'de> Visitor<'de> for At<'_> {
             return Err(A::Error::invalid_type(Unexpected::Map, &self));
         };
         let mut found = None;
-        while let Some(matches) = map.next_key_seed(Is(segment))? {
+        while let Some(matches) = map.next_key_seed(KeyEquals(segment))? {
             if matches {
-                found = map.next_value_seed(At(rest))?;
+                found = map.next_value_seed(TextAt(rest))?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -224,14 +228,14 @@ impl<'de> Visitor<'de> for At<'_> {
                     return Ok(None);
                 }
             }
-            found = seq.next_element_seed(At(rest))?.flatten();
+            found = seq.next_element_seed(TextAt(rest))?.flatten();
         }
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(found)
     }
 }
 
-/// RFC 6901, section 4: digits without a leading zero.
+/// Parses an array index, which is digits without a leading zero (RFC 6901, section 4).
 fn array_index(segment: &str) -> Option<usize> {
     let plain = segment == "0" || !segment.starts_with('0');
     (plain && segment.bytes().all(|byte| byte.is_ascii_digit()))
@@ -239,10 +243,10 @@ fn array_index(segment: &str) -> Option<usize> {
         .flatten()
 }
 
-/// Whether a key is this one.
-struct Is<'p>(&'p str);
+/// Reads whether a key is this one.
+struct KeyEquals<'p>(&'p str);
 
-impl<'de> DeserializeSeed<'de> for Is<'_> {
+impl<'de> DeserializeSeed<'de> for KeyEquals<'_> {
     type Value = bool;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, de: D) -> Result<bool, D::Error> {
@@ -250,7 +254,7 @@ impl<'de> DeserializeSeed<'de> for Is<'_> {
     }
 }
 
-impl Visitor<'_> for Is<'_> {
+impl Visitor<'_> for KeyEquals<'_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -266,8 +270,8 @@ fn timestamp<E: Error>(text: Option<&str>) -> Result<Option<Timestamp>, E> {
     text.map(|text| rfc3339(text).ok_or_else(|| E::custom("not an RFC 3339 time"))).transpose()
 }
 
-/// `YYYY-MM-DDThh:mm:ss[.fraction](Z|±hh:mm)`. jiff alone takes more: dates without separators or
-/// seconds, and zone names in brackets.
+/// Parses `YYYY-MM-DDThh:mm:ss[.fraction](Z|±hh:mm)`. jiff alone would accept more: dates without
+/// separators or seconds, and zone names in brackets.
 fn rfc3339(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let separated = bytes.len() >= 20

@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::error::Error;
+use std::error::Error as _;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -11,15 +11,15 @@ use tokio::net::TcpListener;
 use super::filter;
 use crate::domain::demand::{Demand, Running};
 use crate::domain::ids::{InstanceId, WorkerTypeName};
-use crate::queue::HttpQueue;
-use crate::queue::source::{DemandError, DemandSource};
+use crate::queue::http::{Error, HttpQueue};
+use crate::queue::source::{DemandErrorKind, DemandSource};
 use crate::settings::{AskRunning, Queue};
 
-/// What the server does with one request.
+/// How the server answers one request.
 enum Reply {
     /// Sends this and closes.
     Send(String),
-    /// Sends this and keeps still.
+    /// Sends this and keeps the connection open.
     Hang(String),
 }
 
@@ -43,7 +43,7 @@ struct Server {
 }
 
 impl Server {
-    /// Answers by the path and query asked for.
+    /// Answers each request by its path and query.
     async fn start(mut reply: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -65,7 +65,7 @@ impl Server {
                 log.lock().unwrap().push(head);
                 match reply(&target) {
                     Reply::Send(bytes) => {
-                        // The client may have hung up on an answer it refuses.
+                        // The client may have closed the connection on a response that it refuses.
                         let _ = stream.write_all(bytes.as_bytes()).await;
                     }
                     Reply::Hang(bytes) => {
@@ -78,7 +78,7 @@ impl Server {
         Self { url, seen }
     }
 
-    /// One answer for PENDING and one for RUNNING.
+    /// Answers PENDING with `pending` and RUNNING with `running`.
     async fn with(
         mut pending: impl FnMut() -> Reply + Send + 'static,
         mut running: impl FnMut() -> Reply + Send + 'static,
@@ -97,7 +97,7 @@ impl Server {
     }
 }
 
-/// Answers for one state, one a round.
+/// Answers for one state, one per round.
 fn rounds(bodies: &'static [&'static str]) -> impl FnMut() -> Reply + Send {
     let mut bodies = bodies.iter().copied();
     move || ok(bodies.next().expect("no further round"))
@@ -114,15 +114,15 @@ fn settings(url: &str, running: AskRunning) -> Queue {
 }
 
 fn queue(url: &str, running: AskRunning) -> HttpQueue {
-    HttpQueue::with(&settings(url, running), filter()).unwrap()
+    HttpQueue::new(&settings(url, running), filter()).unwrap()
 }
 
-async fn demand(queue: &mut HttpQueue) -> Result<Demand, DemandError> {
-    queue.demand(&BTreeSet::new()).await
+async fn demand(queue: &mut HttpQueue) -> Result<Demand, Error> {
+    queue.read(&BTreeSet::new()).await
 }
 
-/// PENDING alone, from a server that answers so.
-async fn error_of(reply: impl FnMut() -> Reply + Send + 'static) -> DemandError {
+/// Reads PENDING alone, from a server that answers with `reply`.
+async fn error_of(reply: impl FnMut() -> Reply + Send + 'static) -> Error {
     let server = Server::with(reply, || panic!("asked for RUNNING")).await;
     let error = demand(&mut queue(&server.url, AskRunning::Auto)).await.unwrap_err();
     assert!(error.to_string().contains(&format!("{}/jobs?state=PENDING", server.url)), "{error}");
@@ -193,7 +193,7 @@ async fn running_once_answered_must_be_answered() {
     let mut queue = queue(&server.url, AskRunning::Auto);
     assert!(demand(&mut queue).await.is_ok());
     let error = demand(&mut queue).await.unwrap_err();
-    assert!(matches!(error, DemandError::Status { status: 404, .. }), "{error}");
+    assert!(matches!(error, Error::Status { status: 404, .. }), "{error}");
 }
 
 #[tokio::test]
@@ -203,8 +203,8 @@ async fn other_failures_of_running_are_errors_and_decide_nothing() {
     let running = move || replies.pop().expect("no further round");
     let server = Server::with(|| ok(LINUX), running).await;
     let mut queue = queue(&server.url, AskRunning::Auto);
-    assert!(matches!(demand(&mut queue).await, Err(DemandError::Status { status: 500, .. })));
-    assert!(matches!(demand(&mut queue).await, Err(DemandError::NotAnArray { .. })));
+    assert!(matches!(demand(&mut queue).await, Err(Error::Status { status: 500, .. })));
+    assert!(matches!(demand(&mut queue).await, Err(Error::NotAnArray { .. })));
     assert_eq!(demand(&mut queue).await.unwrap().running, Running::Unknown);
 }
 
@@ -212,12 +212,12 @@ async fn other_failures_of_running_are_errors_and_decide_nothing() {
 async fn running_demanded_must_be_answered_at_once() {
     let server = Server::with(|| ok(LINUX), || status("404 Not Found", "")).await;
     let error = demand(&mut queue(&server.url, AskRunning::Always)).await.unwrap_err();
-    assert!(matches!(error, DemandError::Status { status: 404, .. }), "{error}");
+    assert!(matches!(error, Error::Status { status: 404, .. }), "{error}");
 }
 
 #[tokio::test]
-async fn a_queue_that_ignores_state_is_found_out() {
-    // Once found out, its empty answers are not taken for idle machines.
+async fn a_queue_that_ignores_state_is_detected() {
+    // From then on, its empty responses are not read as idle machines.
     let server = Server::with(rounds(&[LINUX, "[]", "[]"]), rounds(&[LINUX, "[]", "[]"])).await;
     let mut queue = queue(&server.url, AskRunning::Auto);
     for count in [2, 0, 0] {
@@ -265,7 +265,7 @@ async fn nothing_running_means_that_every_machine_is_idle() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_either_answer_is_counted() {
+async fn malformed_elements_of_both_responses_are_counted() {
     let pending = || ok(r#"[1,{"workerType":"linux"}]"#);
     let server =
         Server::with(pending, || ok(r#"[2,{"workerType":"linux","workerId":"i-1"}]"#)).await;
@@ -283,34 +283,31 @@ async fn only_200_is_an_answer() {
         ("301 Moved Permanently", 301),
     ] {
         let error = error_of(move || status(line, "")).await;
-        assert!(
-            matches!(error, DemandError::Status { status, .. } if status == expected),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Status { status, .. } if status == expected), "{error}");
     }
 }
 
 #[tokio::test]
-async fn what_is_no_array_of_json_is_an_error() {
-    assert!(matches!(error_of(|| ok("")).await, DemandError::NotAnArray { .. }));
-    assert!(matches!(error_of(|| ok("<html>")).await, DemandError::NotAnArray { .. }));
-    assert!(matches!(error_of(|| ok("[1 2]")).await, DemandError::Syntax { at: 3, .. }));
+async fn anything_but_a_json_array_is_an_error() {
+    assert!(matches!(error_of(|| ok("")).await, Error::NotAnArray { .. }));
+    assert!(matches!(error_of(|| ok("<html>")).await, Error::NotAnArray { .. }));
+    assert!(matches!(error_of(|| ok("[1 2]")).await, Error::Syntax { at: 3, .. }));
     let cut = error_of(|| ok("[1,2")).await;
-    assert!(matches!(cut, DemandError::CutOff { at: 4, source: None, .. }), "{cut}");
+    assert!(matches!(cut, Error::CutOff { at: 4, source: None, .. }), "{cut}");
 }
 
 #[tokio::test]
 async fn a_broken_connection_is_an_error() {
     let reply = || Reply::Send("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n[1,2]".to_owned());
     let error = error_of(reply).await;
-    assert!(matches!(error, DemandError::CutOff { at: 5, source: Some(_), .. }), "{error}");
+    assert!(matches!(error, Error::CutOff { at: 5, source: Some(_), .. }), "{error}");
     let reply = || {
         Reply::Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n[1]\r\n".to_owned())
     };
     let error = error_of(reply).await;
-    assert!(matches!(error, DemandError::CutOff { at: 3, source: Some(_), .. }), "{error}");
+    assert!(matches!(error, Error::CutOff { at: 3, source: Some(_), .. }), "{error}");
     let error = error_of(|| Reply::Send(String::new())).await;
-    assert!(matches!(error, DemandError::Unreachable { .. }), "{error}");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -321,20 +318,20 @@ async fn a_slow_answer_is_an_error() {
                 .await;
         let mut settings = settings(&server.url, AskRunning::Auto);
         settings.timeout = Duration::from_millis(200);
-        let mut queue = HttpQueue::with(&settings, filter()).unwrap();
+        let mut queue = HttpQueue::new(&settings, filter()).unwrap();
         let error = demand(&mut queue).await.unwrap_err();
-        assert!(matches!(error, DemandError::TooSlow { .. }), "{error}");
+        assert!(matches!(error, Error::TooSlow { .. }), "{error}");
         assert!(error.to_string().contains("200ms"), "{error}");
     }
 }
 
 #[tokio::test]
-async fn nobody_there_is_an_error() {
+async fn a_refused_connection_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     drop(listener);
     let error = demand(&mut queue(&url, AskRunning::Auto)).await.unwrap_err();
-    assert!(matches!(error, DemandError::Unreachable { .. }), "{error}");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(error.source().is_some());
 }
 
@@ -351,15 +348,15 @@ async fn a_long_answer_is_refused() {
     let unannounced = Server::with(chunked, || panic!("asked for RUNNING")).await;
     for server in [announced, unannounced] {
         let mut queue = queue(&server.url, AskRunning::Never);
-        queue.endpoint.max_answer = LONG.len() as u64;
+        queue.endpoint.max_response = LONG.len() as u64;
         assert_eq!(demand(&mut queue).await.unwrap().skipped.malformed, 6);
-        queue.endpoint.max_answer -= 1;
+        queue.endpoint.max_response -= 1;
         let error = demand(&mut queue).await.unwrap_err();
-        assert!(matches!(error, DemandError::TooLarge { limit: 12, .. }), "{error}");
+        assert!(matches!(error, Error::TooLarge { limit: 12, .. }), "{error}");
     }
 }
 
-/// Redirects `/v1/jobs` so many times within the server.
+/// Redirects `/v1/jobs` this many times within the server.
 async fn redirecting(times: usize) -> Server {
     Server::start(move |target| {
         let at = target.strip_prefix("/to/").map_or(0, |number| number.parse().unwrap());
@@ -373,22 +370,22 @@ async fn redirecting(times: usize) -> Server {
 }
 
 #[tokio::test]
-async fn a_few_redirects_are_followed_on_the_spot() {
+async fn a_few_redirects_are_followed_within_the_server() {
     let server = redirecting(3).await;
     let found = demand(&mut queue(&server.url, AskRunning::Never)).await.unwrap();
     assert_eq!(found.pending["linux"].count, 2);
     let server = redirecting(4).await;
     let error = demand(&mut queue(&server.url, AskRunning::Never)).await.unwrap_err();
-    assert!(matches!(error, DemandError::Redirect { .. }), "{error}");
+    assert!(matches!(error, Error::Redirect { .. }), "{error}");
     assert!(error.to_string().contains("too many"), "{error}");
 }
 
 #[tokio::test]
-async fn redirects_do_not_leave_the_place() {
+async fn redirects_do_not_leave_scheme_and_host() {
     for location in ["http://example.com/v1/jobs?secret=1", "https://127.0.0.1/", "//127.0.0.2/"] {
         let error =
             error_of(move || status("302 Found", &format!("Location: {location}\r\n"))).await;
-        assert!(matches!(error, DemandError::Redirect { .. }), "{error}");
+        assert!(matches!(error, Error::Redirect { .. }), "{error}");
         assert!(error.to_string().contains("another scheme or host"), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
@@ -416,7 +413,7 @@ impl TokenFile {
     fn queue(&self, url: &str) -> HttpQueue {
         let mut settings = settings(url, AskRunning::Never);
         settings.token_file = Some(self.path());
-        HttpQueue::with(&settings, filter()).unwrap()
+        HttpQueue::new(&settings, filter()).unwrap()
     }
 }
 
@@ -451,23 +448,23 @@ async fn an_unusable_token_file_is_an_error_that_names_it() {
     for token in ["", " \n", "two-secret words", "a-secret\nand more", "geheim-secret-ü"] {
         file.write(token);
         let error = demand(&mut file.queue(&server.url)).await.unwrap_err();
-        assert!(matches!(error, DemandError::Token { .. }), "{error}");
+        assert!(matches!(error, Error::Token { .. }), "{error}");
         let message = format!("{error} {error:?}");
         assert!(message.contains(&*file.path().to_string_lossy()), "{message}");
         assert!(!message.contains("secret"), "{message}");
     }
     std::fs::remove_file(file.path()).unwrap();
     let error = demand(&mut file.queue(&server.url)).await.unwrap_err();
-    assert!(matches!(error, DemandError::TokenFile { .. }), "{error}");
+    assert!(matches!(error, Error::TokenFile { .. }), "{error}");
     assert!(error.to_string().contains(&*file.path().to_string_lossy()), "{error}");
 }
 
 #[tokio::test]
-async fn the_token_does_not_travel_in_the_clear() {
+async fn the_token_is_not_sent_unencrypted() {
     let file = TokenFile::new("secret");
     for url in ["http://queue.example.com/v1", "http://192.0.2.1:8314/v1"] {
         let error = demand(&mut file.queue(url)).await.unwrap_err();
-        assert!(matches!(error, DemandError::TokenInTheClear { .. }), "{error}");
+        assert!(matches!(error, Error::TokenInTheClear { .. }), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }
@@ -477,15 +474,28 @@ async fn no_redirect_is_followed_with_a_token() {
     let server = redirecting(1).await;
     let file = TokenFile::new("secret");
     let error = demand(&mut file.queue(&server.url)).await.unwrap_err();
-    assert!(matches!(error, DemandError::Redirect { .. }), "{error}");
+    assert!(matches!(error, Error::Redirect { .. }), "{error}");
     assert!(error.to_string().contains("with a token"), "{error}");
     assert_eq!(server.asked().len(), 1);
 }
 
 #[test]
-fn what_is_no_address_is_refused() {
+fn an_address_that_is_not_http_is_refused() {
     for url in ["", "localhost:8314", "ftp://localhost/"] {
-        let result = HttpQueue::with(&settings(url, AskRunning::Auto), filter());
-        assert!(matches!(result, Err(DemandError::Address { .. })), "{url}");
+        let result = HttpQueue::new(&settings(url, AskRunning::Auto), filter());
+        assert!(matches!(result, Err(Error::Address { .. })), "{url}");
     }
+}
+
+#[tokio::test]
+async fn the_source_reports_errors_with_their_kind_and_cause() {
+    let server = Server::with(|| ok("[tru]"), || panic!("asked for RUNNING")).await;
+    let mut queue = queue(&server.url, AskRunning::Auto);
+    let inner = demand(&mut queue).await.unwrap_err();
+    let error = DemandSource::demand(&mut queue, &BTreeSet::new()).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (DemandErrorKind::BadResponse, "syntax"));
+    assert_eq!(error.to_string(), inner.to_string());
+    let cause = |error: &dyn std::error::Error| error.source().map(ToString::to_string);
+    assert!(cause(&error).is_some());
+    assert_eq!(cause(&error), cause(&inner));
 }
