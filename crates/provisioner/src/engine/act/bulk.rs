@@ -203,7 +203,7 @@ impl Round<'_> {
             {
                 let ids: BTreeSet<_> = ids.iter().collect();
                 for request in group.open.iter().filter(|request| ids.contains(&request.id)) {
-                    memory.saw_cancelled(clock::age(request.asked, now));
+                    memory.record_cancelled_request(clock::age(request.asked, now));
                 }
             }
             let mut pools = BTreeSet::new();

@@ -52,7 +52,7 @@ impl Engine {
                 && self.view.waited.contains(name)
             {
                 for Startup { requested, booted } in started {
-                    memory.saw_startup(requested, booted);
+                    memory.record_startup(requested, booted);
                 }
             }
         }
