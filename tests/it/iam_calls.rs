@@ -193,7 +193,9 @@ fn every_operation_that_errors_name_is_found_in_the_source() {
     let mut named = BTreeSet::new();
     for path in files(&aws) {
         let code = code(&path);
-        for start in ["Error::new( \"", "Error::new(\"", "const OPERATION: &str = \""] {
+        for start in
+            ["Pages::of(\"", "Error::new( \"", "Error::new(\"", "const OPERATION: &str = \""]
+        {
             named.extend(code.split(start).skip(1).map(|rest| word(rest).to_owned()));
         }
     }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use provisioner::aws::Attempts;
+use provisioner::aws::CallCounter;
 use provisioner::daemon::{RoundEnd, Turn};
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::ids::WorkerTypeName;
@@ -39,7 +39,7 @@ const ROUND_BOUNDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 
 #[derive(Debug)]
 pub(crate) struct Metrics {
     picture: Mutex<Arc<Picture>>,
-    attempts: Attempts,
+    attempts: CallCounter,
     /// Where workers ask whether to stop.
     desk: Option<Desk>,
     started: Timestamp,
@@ -77,7 +77,7 @@ struct Picture {
 impl Metrics {
     /// Nothing measured yet. `attempts` are the calls to AWS, counted as they are made; `desk` counts what
     /// workers ask.
-    pub(crate) fn new(attempts: Attempts, desk: Option<Desk>, settings: &Settings) -> Self {
+    pub(crate) fn new(attempts: CallCounter, desk: Option<Desk>, settings: &Settings) -> Self {
         let picture = Mutex::new(Arc::new(Picture::new(settings)));
         Self { picture, attempts, desk, started: Timestamp::now() }
     }

@@ -1,7 +1,7 @@
 //! `cleanup-aws`: everything tied to a key-name cancelled, terminated, deleted, verified to be gone,
 //! and only then forgotten.
 //!
-//! [`targets`] says which key-names, [`Plan::survey`] what there is of them, [`execute`] removes it and
+//! [`targets`] says which key-names, [`CleanupPlan::make`] what there is of them, [`execute`] removes it and
 //! then the key-names from the configuration file. Whatever is left or fails keeps the file as it is,
 //! so that all of it can be run again; running it when nothing is left is success.
 //!
@@ -20,16 +20,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::CleanupError;
-pub use inventory::{Inventory, Item};
-pub use plan::Plan;
+pub use inventory::{Inventory, InventoryItem};
+pub use plan::CleanupPlan;
 pub use remove::execute;
-pub use report::{Left, Outcome, Report, StillNamed, TargetReport};
-pub use target::{Named, Target, in_force, targets};
+pub use report::{CleanupOutcome, CleanupReport, Leftover, StillNamed, TargetReport};
+pub use target::{CleanupTarget, NamedBy, key_names_in_force, targets};
 pub use worker_profile::WorkerProfile;
 
 /// How to clean up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct CleanupOptions {
     /// `--yes` was given: with `--key-name` spelled out, also what runs under somebody's own key pair
     /// is ended. A yes at the terminal is not that.
     pub yes: bool,
@@ -41,7 +41,7 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
 }
 
-impl Options {
+impl CleanupOptions {
     /// How long a clean-up may take unless the user says otherwise.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
     /// Describe calls lag, and a request can be fulfilled between look and cancel. Short first, so
@@ -54,7 +54,7 @@ impl Options {
     ];
 }
 
-impl Default for Options {
+impl Default for CleanupOptions {
     fn default() -> Self {
         Self {
             yes: false,

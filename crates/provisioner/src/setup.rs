@@ -14,8 +14,8 @@ mod worker_profile;
 
 use std::path::{Path, PathBuf};
 
-pub use error::{Cause, SetupError};
-pub use report::{SetupReport, SpotRole, Warning};
+pub use error::{SetupCause, SetupError};
+pub use report::{SetupReport, SetupWarning, SpotRoleState};
 
 use crate::aws::{self, Client};
 use crate::config::edit::{ConfigFile, Saved};
@@ -63,7 +63,7 @@ impl Default for SetupOptions {
 
 /// What of an earlier key-name is still there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InUse {
+pub struct KeyNameInUse {
     /// The key-name.
     pub key_name: KeyName,
     /// Where it was looked for.
@@ -144,7 +144,7 @@ pub async fn setup(
         public_key: options.public_key.clone(),
         iam_instance_profile: options.with_worker_profile.then(|| key_name.clone()),
         key_name,
-        spot_role: SpotRole::Unknown,
+        spot_role: SpotRoleState::Unknown,
         state_dir: state_dir.path().to_owned(),
         replaced: earlier.replaced,
         retired: earlier.retired,
@@ -184,7 +184,7 @@ fn new_key_name(prefix: &str) -> Result<KeyName, InvalidName> {
 /// What becomes of the key-name the file holds.
 #[derive(Default)]
 struct Earlier {
-    in_use: Option<InUse>,
+    in_use: Option<KeyNameInUse>,
     /// Nothing of it is left.
     replaced: Option<KeyName>,
     /// Something is left, for `cleanup-aws` to cover.
@@ -193,7 +193,7 @@ struct Earlier {
 
 async fn earlier_key_name(client: &Client, saved: &Saved) -> Result<Earlier, SetupError> {
     let Some(key_name) = saved.key_name.clone() else { return Ok(Earlier::default()) };
-    let in_use = InUse {
+    let in_use = KeyNameInUse {
         key_pair: client.key_pair(&key_name).await.map_err(looking)? != KeyPair::Absent,
         n_spot_requests: client.standing_requests(&key_name).await.map_err(looking)?.len(),
         n_instances: client.instances(&key_name).await.map_err(looking)?.len(),
@@ -211,10 +211,10 @@ async fn earlier_key_name(client: &Client, saved: &Saved) -> Result<Earlier, Set
 }
 
 /// The file goes on naming a worker profile of ours that is gone.
-fn dangling_profile(saved: &Saved, report: &SetupReport) -> Option<Warning> {
+fn dangling_profile(saved: &Saved, report: &SetupReport) -> Option<SetupWarning> {
     let profile = saved.iam_instance_profile.as_deref()?;
     let is_gone = report.replaced.as_ref().is_some_and(|it| it.as_str() == profile_name(profile));
-    (is_gone && report.iam_instance_profile.is_none()).then(|| Warning {
+    (is_gone && report.iam_instance_profile.is_none()).then(|| SetupWarning {
         message: format!(
             "worker-defaults.iam-instance-profile is still `{profile}`, which is gone; launches fail with it"
         ),
@@ -234,7 +234,7 @@ async fn make(
     public_key: Option<&[u8]>,
     state_dir: &StateDir,
     made: &mut Made,
-) -> Result<(), (&'static str, Cause)> {
+) -> Result<(), (&'static str, SetupCause)> {
     let key_name = &report.key_name;
     let pair = match public_key {
         Some(public_key) => client.import_key_pair(key_name, public_key).await.map(|()| None),
@@ -242,21 +242,22 @@ async fn make(
     };
     // Without an answer it may exist all the same; the name is nobody else's.
     made.key_pair = pair.as_ref().err().is_none_or(|error| !error.class().is_definite());
-    let private_key = pair.map_err(|error| ("make the key pair", Cause::Aws(error)))?;
+    let private_key = pair.map_err(|error| ("make the key pair", SetupCause::Aws(error)))?;
 
     if let (Some(path), Some(key)) = (&report.private_key, private_key) {
         private_key::write(path, key.expose()).map_err(|source| {
-            ("write the private key", Cause::File { path: path.clone(), source })
+            ("write the private key", SetupCause::File { path: path.clone(), source })
         })?;
         made.private_key = Some(path.clone());
     }
     if report.iam_instance_profile.is_some() {
         worker_profile::make(client, key_name, &mut made.worker_profile).await?;
     }
-    let was_there =
-        state_dir.create_empty().map_err(|error| ("make an empty ledger", Cause::State(error)))?;
+    let was_there = state_dir
+        .create_empty()
+        .map_err(|error| ("make an empty ledger", SetupCause::State(error)))?;
     made.state_dir = (!was_there).then(|| state_dir.path().to_owned());
-    config.save().map_err(|error| ("save the key-name", Cause::Config(error)))
+    config.save().map_err(|error| ("save the key-name", SetupCause::Config(error)))
 }
 
 /// What exists because of us.

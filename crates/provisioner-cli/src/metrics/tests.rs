@@ -91,7 +91,7 @@ impl Life {
     fn new(names: &[&str]) -> Self {
         let settings = settings(names);
         Self {
-            metrics: Metrics::new(Attempts::default(), Some(Desk::default()), &settings),
+            metrics: Metrics::new(CallCounter::default(), Some(Desk::default()), &settings),
             settings,
             now: Instant::now(),
             machines: Vec::new(),

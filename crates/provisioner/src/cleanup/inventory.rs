@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Target, WorkerProfile};
+use super::{CleanupTarget, WorkerProfile};
 use crate::aws::{Client, Error, FoundInstance, FoundRequest};
 use crate::domain::observed::{InstanceState, KeyPair, SpotRequestState};
 
@@ -11,13 +11,13 @@ use crate::domain::observed::{InstanceState, KeyPair, SpotRequestState};
 pub struct Inventory {
     /// The key-name and where it lives.
     #[serde(flatten)]
-    pub target: Target,
+    pub target: CleanupTarget,
     /// Whose key pair it is.
     pub key_pair: KeyPair,
     /// Spot instance requests that are open, active or disabled.
-    pub spot_requests: Vec<Item>,
+    pub spot_requests: Vec<InventoryItem>,
     /// Instances that are not terminated.
-    pub instances: Vec<Item>,
+    pub instances: Vec<InventoryItem>,
     /// Fleets with our tag.
     pub fleets: Vec<String>,
     /// Launch templates with our tag, by id.
@@ -30,7 +30,7 @@ pub struct Inventory {
 
 /// A spot instance request or an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Item {
+pub struct InventoryItem {
     /// Its id.
     pub id: String,
     /// Its state, as EC2 spells it.
@@ -43,7 +43,7 @@ pub struct Item {
 
 impl Inventory {
     /// Looks, without changing anything.
-    pub(super) async fn take(client: &Client, target: Target) -> Result<Self, Error> {
+    pub(super) async fn take(client: &Client, target: CleanupTarget) -> Result<Self, Error> {
         let key_name = &target.key_name;
         let key_pair = client.key_pair(key_name).await?;
         let spot_requests = client.standing_requests(key_name).await?;
@@ -53,9 +53,9 @@ impl Inventory {
         let worker_profile = WorkerProfile::look(client, key_name).await;
         Ok(Self {
             key_pair,
-            spot_requests: spot_requests.into_iter().map(Item::from).collect(),
+            spot_requests: spot_requests.into_iter().map(InventoryItem::from).collect(),
             lasting_volumes: lasting_volumes(&instances),
-            instances: instances.into_iter().map(Item::from).collect(),
+            instances: instances.into_iter().map(InventoryItem::from).collect(),
             fleets,
             launch_templates: launch_templates.into_iter().map(|it| it.id).collect(),
             worker_profile,
@@ -87,14 +87,14 @@ pub(super) fn lasting_volumes(instances: &[FoundInstance]) -> Vec<String> {
     instances.iter().flat_map(|it| it.lasting_volumes.iter().cloned()).collect()
 }
 
-impl From<FoundRequest> for Item {
+impl From<FoundRequest> for InventoryItem {
     fn from(found: FoundRequest) -> Self {
         let FoundRequest { id, state, worker_type, instance_type } = found;
         Self { id: id.to_string(), state: request_state(&state), worker_type, instance_type }
     }
 }
 
-impl From<FoundInstance> for Item {
+impl From<FoundInstance> for InventoryItem {
     fn from(found: FoundInstance) -> Self {
         let FoundInstance { id, state, worker_type, instance_type, lasting_volumes: _ } = found;
         Self { id: id.to_string(), state: instance_state(&state), worker_type, instance_type }

@@ -39,14 +39,14 @@ pub(super) struct Passes<'a> {
 }
 
 /// One look.
-struct Look {
+struct Remaining {
     requests: Vec<FoundRequest>,
     instances: Vec<FoundInstance>,
 }
 
 /// What is known of how things went, from pass to pass.
 #[derive(Default)]
-struct Course {
+struct PassState {
     /// Launching calls without an answer.
     unanswered: Vec<LaunchCall>,
     /// Requests EC2 granted that are not confirmed to be cancelled, be they visible or not.
@@ -62,12 +62,12 @@ struct Course {
     /// An error after which terminating is not tried again.
     cannot_terminate: Option<Error>,
     last_error: Option<Error>,
-    history: History,
+    history: ObservationHistory,
 }
 
 /// What the looks have shown so far.
 #[derive(Debug, Default)]
-struct History {
+struct ObservationHistory {
     seen: BTreeSet<SpotRequestId>,
     /// Looks in a row that showed requests never seen before.
     arrivals: u32,
@@ -75,7 +75,7 @@ struct History {
     quiet: u32,
 }
 
-impl Course {
+impl PassState {
     /// Notes what is not for these credentials to touch.
     fn deny<Id: std::fmt::Display>(
         &mut self,
@@ -89,7 +89,7 @@ impl Course {
     }
 }
 
-impl History {
+impl ObservationHistory {
     /// Takes in one look.
     fn record<'a>(&mut self, requests: impl Iterator<Item = &'a SpotRequestId>, is_quiet: bool) {
         let n_seen = self.seen.len();
@@ -119,8 +119,9 @@ impl Passes<'_> {
         report: &mut TargetReport,
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Vec<String> {
-        let history = History { seen: self.seen.clone(), ..History::default() };
-        let mut course = Course { history, ..Course::default() };
+        let history =
+            ObservationHistory { seen: self.seen.clone(), ..ObservationHistory::default() };
+        let mut course = PassState { history, ..PassState::default() };
         if self.hands_off.is_none() {
             course.granted.extend(ledger.granted.keys().cloned());
             course.history.seen.extend(ledger.granted.keys().cloned());
@@ -167,7 +168,7 @@ impl Passes<'_> {
     /// Repeats launching calls byte for byte: EC2 then says what came of them.
     async fn settle(
         &self,
-        course: &mut Course,
+        course: &mut PassState,
         report: &mut TargetReport,
         progress: &mut (dyn FnMut(&str) + Send),
     ) {
@@ -210,18 +211,18 @@ impl Passes<'_> {
         }
     }
 
-    async fn look(&self) -> Result<Look, Error> {
+    async fn look(&self) -> Result<Remaining, Error> {
         // Requests first: an instance made in between is then seen as one.
         let requests = self.client.standing_requests(self.key_name).await?;
         let instances = self.client.instances(self.key_name).await?;
-        Ok(Look { requests, instances })
+        Ok(Remaining { requests, instances })
     }
 
     /// Acts on one look. Returns whether it was the last.
     async fn pass(
         &self,
-        look: &Look,
-        course: &mut Course,
+        look: &Remaining,
+        course: &mut PassState,
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> bool {
         course.volumes.extend(lasting_volumes(&look.instances));
@@ -280,7 +281,7 @@ impl Passes<'_> {
         course.history.keeps_growing()
     }
 
-    fn to_cancel(&self, look: &Look, course: &Course) -> Vec<SpotRequestId> {
+    fn to_cancel(&self, look: &Remaining, course: &PassState) -> Vec<SpotRequestId> {
         if self.hands_off.is_some() || course.cannot_cancel.is_some() {
             return Vec::new();
         }
@@ -289,7 +290,7 @@ impl Passes<'_> {
         ids.into_iter().filter(|id| !course.denied.contains_key(id.as_str())).collect()
     }
 
-    fn to_terminate(&self, look: &Look, course: &Course) -> Vec<InstanceId> {
+    fn to_terminate(&self, look: &Remaining, course: &PassState) -> Vec<InstanceId> {
         if self.hands_off.is_some() || course.cannot_terminate.is_some() {
             return Vec::new();
         }
@@ -302,7 +303,7 @@ impl Passes<'_> {
     }
 
     /// Says what is left, and why.
-    fn conclude(&self, look: Option<&Look>, course: &Course, report: &mut TargetReport) {
+    fn conclude(&self, look: Option<&Remaining>, course: &PassState, report: &mut TargetReport) {
         let n_left_before = report.left.len();
         let time_is_up = match &course.last_error {
             Some(error) => format!("the time was up; the last error: {error}"),
@@ -316,8 +317,8 @@ impl Passes<'_> {
             }
             (None, None) => time_is_up.clone(),
         };
-        let empty = Look { requests: Vec::new(), instances: Vec::new() };
-        let Look { requests, instances } = look.unwrap_or(&empty);
+        let empty = Remaining { requests: Vec::new(), instances: Vec::new() };
+        let Remaining { requests, instances } = look.unwrap_or(&empty);
         let mut left = BTreeMap::new();
         for id in requests.iter().map(|it| &it.id).chain(&course.granted) {
             // The last look may be from before the last cancel.
@@ -355,7 +356,7 @@ impl Passes<'_> {
     }
 }
 
-impl Look {
+impl Remaining {
     fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.instances.is_empty()
     }
@@ -382,7 +383,7 @@ fn is_stopping(instance: &FoundInstance) -> bool {
     instance.state == InstanceState::ShuttingDown
 }
 
-fn summary(look: &Look, stopping: usize) -> String {
+fn summary(look: &Remaining, stopping: usize) -> String {
     if look.is_empty() {
         return "found nothing".to_owned();
     }
@@ -397,14 +398,14 @@ fn summary(look: &Look, stopping: usize) -> String {
 mod tests {
     use super::*;
 
-    fn record(history: &mut History, ids: &[&str]) {
+    fn record(history: &mut ObservationHistory, ids: &[&str]) {
         let ids: Vec<_> = ids.iter().copied().map(SpotRequestId::from).collect();
         history.record(ids.iter(), ids.is_empty());
     }
 
     #[test]
     fn two_quiet_looks_must_be_in_a_row() {
-        let mut history = History::default();
+        let mut history = ObservationHistory::default();
         for (ids, quiet) in [(&[][..], 1), (&["a"][..], 0), (&[][..], 1), (&[][..], 2)] {
             record(&mut history, ids);
             assert_eq!(history.quiet, quiet);
@@ -414,7 +415,7 @@ mod tests {
     #[test]
     fn requests_that_keep_arriving_are_noticed() {
         let seen = BTreeSet::from(["a", "b"].map(SpotRequestId::from));
-        let mut history = History { seen, ..History::default() };
+        let mut history = ObservationHistory { seen, ..ObservationHistory::default() };
         for (ids, growing) in [
             (&["a", "b"][..], false), // there from the start
             (&["a", "c"][..], false),

@@ -4,13 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{CleanupError, Inventory, Target, WorkerProfile};
+use super::{CleanupError, CleanupTarget, Inventory, WorkerProfile};
 use crate::aws::Client;
 use crate::domain::observed::{KeyPair, Whose};
 
 /// What would be removed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Plan {
+pub struct CleanupPlan {
     /// Of this form; 1.
     pub version: u32,
     /// The account it is all in.
@@ -19,13 +19,13 @@ pub struct Plan {
     pub key_names: Vec<Inventory>,
 }
 
-impl Plan {
+impl CleanupPlan {
     /// Looks at each key-name in its own region. Changes nothing.
     ///
     /// # Errors
     /// Another account than a key-name's own is an error, before anything is looked at; and so is
     /// anything that cannot be looked at.
-    pub async fn survey(client: &Client, targets: Vec<Target>) -> Result<Self, CleanupError> {
+    pub async fn make(client: &Client, targets: Vec<CleanupTarget>) -> Result<Self, CleanupError> {
         let account_id = client.account_id().await?;
         for target in &targets {
             if let Some(saved) = target.saved_account.as_ref().filter(|it| **it != account_id) {
@@ -50,7 +50,7 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for CleanupPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.key_names.is_empty() {
             return writeln!(f, "No key-name to clean up.");
@@ -120,7 +120,7 @@ fn write_inventory(
 fn write_worker_profile(
     f: &mut fmt::Formatter<'_>,
     found: &WorkerProfile,
-    target: &Target,
+    target: &CleanupTarget,
 ) -> fmt::Result {
     let WorkerProfile { role, instance_profile, policies, problem } = found;
     let name = &target.key_name;
@@ -148,18 +148,18 @@ fn write_worker_profile(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cleanup::{Item, Named};
+    use crate::cleanup::{InventoryItem, NamedBy};
     use crate::domain::ids::KeyName;
 
-    fn plan(key_pair: KeyPair) -> Plan {
-        let target = Target {
+    fn plan(key_pair: KeyPair) -> CleanupPlan {
+        let target = CleanupTarget {
             key_name: KeyName::from("k"),
             region: "us-west-2".to_owned(),
             saved_account: None,
-            named: Named::InConfiguration,
+            named: NamedBy::InConfiguration,
             has_profile: true,
         };
-        let instance = Item {
+        let instance = InventoryItem {
             id: "i-1".to_owned(),
             state: "running".to_owned(),
             worker_type: None,
@@ -180,7 +180,7 @@ mod tests {
                 problem: None,
             },
         };
-        Plan { version: 1, account_id: "1".to_owned(), key_names: vec![inventory] }
+        CleanupPlan { version: 1, account_id: "1".to_owned(), key_names: vec![inventory] }
     }
 
     #[test]

@@ -5,7 +5,9 @@ use tokio::time::Instant;
 
 use super::passes::Passes;
 use super::worker_profile;
-use super::{CleanupError, Inventory, Named, Options, Plan, Report, TargetReport};
+use super::{
+    CleanupError, CleanupOptions, CleanupPlan, CleanupReport, Inventory, NamedBy, TargetReport,
+};
 use crate::aws::Client;
 use crate::config::edit::{ConfigFile, EditError};
 use crate::domain::ids::KeyName;
@@ -27,11 +29,11 @@ const SOMEBODYS_OWN: &str =
 /// Nothing was touched. What fails later is in the report.
 pub async fn execute(
     client: &Client,
-    plan: Plan,
+    plan: CleanupPlan,
     mut config: ConfigFile,
-    options: &Options,
+    options: &CleanupOptions,
     progress: &mut (dyn FnMut(&str) + Send),
-) -> Result<Report, CleanupError> {
+) -> Result<CleanupReport, CleanupError> {
     let deadline = Instant::now() + options.timeout;
     let configured = configured(&plan);
     if !configured.is_empty() {
@@ -59,7 +61,7 @@ pub async fn execute(
     }
 
     if !reports.iter().all(TargetReport::is_clean) {
-        return Ok(Report::new(reports, None, None));
+        return Ok(CleanupReport::new(reports, None, None));
     }
     let edited = forget_profile(&mut config, &configured, &reports).and_then(|()| {
         // What another layer says is not for us to take out, and no reason to make a file.
@@ -69,16 +71,16 @@ pub async fn execute(
     Ok(match edited {
         Ok(edited) => {
             let removed_from = edited.then(|| config.path().to_owned());
-            Report::new(reports, removed_from, None)
+            CleanupReport::new(reports, removed_from, None)
         }
-        Err(error) => Report::new(reports, None, Some(with_source(&error))),
+        Err(error) => CleanupReport::new(reports, None, Some(with_source(&error))),
     })
 }
 
 /// The key-names that the configuration names, with their regions.
-fn configured(plan: &Plan) -> Vec<(KeyName, String)> {
+fn configured(plan: &CleanupPlan) -> Vec<(KeyName, String)> {
     let targets = plan.key_names.iter().map(|inventory| &inventory.target);
-    let named = targets.filter(|target| target.named != Named::OnCommandLine);
+    let named = targets.filter(|target| target.named != NamedBy::OnCommandLine);
     named.map(|target| (target.key_name.clone(), target.region.clone())).collect()
 }
 
@@ -116,7 +118,7 @@ impl KeptLedger {
     fn open(
         inventory: &Inventory,
         account_id: &str,
-        options: &Options,
+        options: &CleanupOptions,
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Self, StateDirError> {
         let target = &inventory.target;
@@ -133,7 +135,7 @@ impl KeptLedger {
             LedgerState::Known(ledger) => ledger,
             LedgerState::Lost { why } => {
                 // Normal for a key-name from elsewhere: the looks have to do.
-                if target.named != Named::OnCommandLine {
+                if target.named != NamedBy::OnCommandLine {
                     progress(&format!(
                         "no ledger of launching calls for {}: {why}",
                         target.key_name
@@ -157,7 +159,7 @@ struct Removal<'a> {
     inventory: Inventory,
     ledger: KeptLedger,
     deadline: Instant,
-    options: &'a Options,
+    options: &'a CleanupOptions,
 }
 
 impl Removal<'_> {
@@ -309,7 +311,7 @@ impl Removal<'_> {
                 return;
             }
             // A name that only the command line gives says nothing about a file beside.
-            KeyPair::Absent if target.named == Named::OnCommandLine => return,
+            KeyPair::Absent if target.named == NamedBy::OnCommandLine => return,
             KeyPair::Absent => {}
         }
         let path = private_key::path(config.path(), &target.key_name);

@@ -10,11 +10,11 @@ use crate::domain::ids::KeyName;
 
 /// What was removed, and what is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct CleanupReport {
     /// Of this form; 1.
     pub version: u32,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: CleanupOutcome,
     /// Key-name by key-name.
     pub key_names: Vec<TargetReport>,
     /// The configuration file, if the key-names were removed from it.
@@ -37,7 +37,7 @@ pub struct StillNamed {
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum CleanupOutcome {
     /// Nothing is left (exit code 0).
     Done,
     /// Something was done, and something is left (exit code 4).
@@ -66,7 +66,7 @@ pub struct TargetReport {
     /// What could not be looked at, and need not be, in words.
     pub notes: Vec<String>,
     /// What is left.
-    pub left: Vec<Left>,
+    pub left: Vec<Leftover>,
     /// There is no instance profile of this name (any more).
     #[serde(skip)]
     pub profile_is_gone: bool,
@@ -74,7 +74,7 @@ pub struct TargetReport {
 
 /// Something that is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Left {
+pub struct Leftover {
     /// What it is, with its id.
     pub what: String,
     /// Why it is left.
@@ -98,7 +98,7 @@ impl TargetReport {
     }
 
     pub(super) fn leave(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.left.push(Left { what: what.into(), why: why.into() });
+        self.left.push(Leftover { what: what.into(), why: why.into() });
     }
 
     /// Whether nothing of it is left.
@@ -114,7 +114,7 @@ impl TargetReport {
     }
 }
 
-impl Report {
+impl CleanupReport {
     pub(super) fn new(
         key_names: Vec<TargetReport>,
         removed_from: Option<PathBuf>,
@@ -122,19 +122,19 @@ impl Report {
     ) -> Self {
         let clean = config_problem.is_none() && key_names.iter().all(TargetReport::is_clean);
         let outcome = if clean {
-            Outcome::Done
+            CleanupOutcome::Done
         } else if key_names.iter().any(TargetReport::did_something) {
-            Outcome::Partly
+            CleanupOutcome::Partly
         } else {
-            Outcome::Failed
+            CleanupOutcome::Failed
         };
         let still_named = Vec::new();
         Self { version: 1, outcome, key_names, removed_from, config_problem, still_named }
     }
 
     /// Looks for what is gone in `loaded`, the configuration as it is now.
-    pub fn look_into(&mut self, loaded: &Loaded) {
-        if self.outcome != Outcome::Done {
+    pub fn note_still_named(&mut self, loaded: &Loaded) {
+        if self.outcome != CleanupOutcome::Done {
             return;
         }
         let names = |entry: &&Entry| {
@@ -149,7 +149,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for CleanupReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for report in &self.key_names {
             write_target(f, report)?;
@@ -163,7 +163,7 @@ impl fmt::Display for Report {
         if let Some(problem) = &self.config_problem {
             writeln!(f, "The configuration file still names what is gone: {problem}")?;
         }
-        if self.outcome != Outcome::Done {
+        if self.outcome != CleanupOutcome::Done {
             writeln!(f, "The configuration is unchanged; it is safe to run this again.")?;
         }
         Ok(())
@@ -202,7 +202,7 @@ fn write_target(f: &mut fmt::Formatter<'_>, report: &TargetReport) -> fmt::Resul
     for note in notes {
         writeln!(f, "  note: {note}")?;
     }
-    for Left { what, why } in left {
+    for Leftover { what, why } in left {
         writeln!(f, "  left: {what}: {why}")?;
     }
     if left.is_empty() {
@@ -221,15 +221,15 @@ mod tests {
 
     #[test]
     fn the_outcome_tells_done_partly_and_failed_apart() {
-        let outcome = |targets| Report::new(targets, None, None).outcome;
-        assert_eq!(outcome(vec![]), Outcome::Done);
-        assert_eq!(outcome(vec![target()]), Outcome::Done);
+        let outcome = |targets| CleanupReport::new(targets, None, None).outcome;
+        assert_eq!(outcome(vec![]), CleanupOutcome::Done);
+        assert_eq!(outcome(vec![target()]), CleanupOutcome::Done);
 
         let mut left = target();
         left.leave("instance i-1", "protected");
-        assert_eq!(outcome(vec![left.clone()]), Outcome::Failed);
+        assert_eq!(outcome(vec![left.clone()]), CleanupOutcome::Failed);
         left.terminated.push("i-2".to_owned());
-        assert_eq!(outcome(vec![target(), left]), Outcome::Partly);
+        assert_eq!(outcome(vec![target(), left]), CleanupOutcome::Partly);
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
         left.cancelled.push("sir-1".to_owned());
         left.leave("instance i-1", "it is protected from termination");
         assert_eq!(
-            Report::new(vec![left], None, None).to_string(),
+            CleanupReport::new(vec![left], None, None).to_string(),
             "k in us-west-2:\n  cancelled 1 spot request\n  left: instance i-1: it is protected from \
              termination\nThe configuration is unchanged; it is safe to run this again.\n"
         );

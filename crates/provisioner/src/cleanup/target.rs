@@ -10,7 +10,7 @@ use crate::settings::Settings;
 
 /// A key-name to clean up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Target {
+pub struct CleanupTarget {
     /// The key-name.
     pub key_name: KeyName,
     /// Its region.
@@ -19,7 +19,7 @@ pub struct Target {
     #[serde(skip)]
     pub saved_account: Option<String>,
     /// Who names it.
-    pub named: Named,
+    pub named: NamedBy,
     /// Whether the configuration says that `setup-aws` made worker profiles for its key-names.
     #[serde(skip)]
     pub has_profile: bool,
@@ -28,7 +28,7 @@ pub struct Target {
 /// Who names a key-name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Named {
+pub enum NamedBy {
     /// `provisioner.key-name` or `provisioner.retired`, wherever they are set.
     InConfiguration,
     /// `--key-name`, and not the configuration.
@@ -37,15 +37,15 @@ pub enum Named {
     InBoth,
 }
 
-impl Target {
+impl CleanupTarget {
     /// Whether `--key-name` spells it out.
     pub fn is_spelled_out(&self) -> bool {
-        matches!(self.named, Named::OnCommandLine | Named::InBoth)
+        matches!(self.named, NamedBy::OnCommandLine | NamedBy::InBoth)
     }
 }
 
 /// What is in force of key-names: the file that is edited, and what lies above and beneath it.
-pub fn in_force(loaded: &Loaded) -> Saved {
+pub fn key_names_in_force(loaded: &Loaded) -> Saved {
     let Settings { provisioner, aws, .. } = &loaded.settings;
     let profile = loaded.entries.iter().find(|it| it.key == "worker-defaults.iam-instance-profile");
     Saved {
@@ -65,8 +65,8 @@ pub fn targets(
     saved: &Saved,
     spelled_out: &[KeyName],
     region: &str,
-) -> Result<Vec<Target>, CleanupError> {
-    let mut targets: Vec<Target> = Vec::new();
+) -> Result<Vec<CleanupTarget>, CleanupError> {
+    let mut targets: Vec<CleanupTarget> = Vec::new();
     let profile = saved.iam_instance_profile.as_deref();
     let has_profile = profile.is_some_and(|profile| saved.made_profile(profile));
     if let Some(key_name) = &saved.key_name {
@@ -77,36 +77,39 @@ pub fn targets(
                 in_force: region.to_owned(),
             });
         }
-        targets.push(Target {
+        targets.push(CleanupTarget {
             key_name: key_name.clone(),
             region: region.to_owned(),
             saved_account: saved.account_id.clone(),
-            named: Named::InConfiguration,
+            named: NamedBy::InConfiguration,
             has_profile,
         });
     }
     for retired in &saved.retired {
-        let same = |it: &Target| it.key_name == retired.key_name && it.region == retired.region;
+        let same =
+            |it: &CleanupTarget| it.key_name == retired.key_name && it.region == retired.region;
         if !targets.iter().any(same) {
-            targets.push(Target {
+            targets.push(CleanupTarget {
                 key_name: retired.key_name.clone(),
                 region: retired.region.clone(),
                 saved_account: retired.account_id.clone(),
-                named: Named::InConfiguration,
+                named: NamedBy::InConfiguration,
                 has_profile,
             });
         }
     }
     for key_name in spelled_out {
-        let same = |it: &&mut Target| it.key_name == *key_name && it.region == region;
+        let same = |it: &&mut CleanupTarget| it.key_name == *key_name && it.region == region;
         match targets.iter_mut().find(same) {
-            Some(target) if target.named == Named::InConfiguration => target.named = Named::InBoth,
+            Some(target) if target.named == NamedBy::InConfiguration => {
+                target.named = NamedBy::InBoth
+            }
             Some(_) => {}
-            None => targets.push(Target {
+            None => targets.push(CleanupTarget {
                 key_name: key_name.clone(),
                 region: region.to_owned(),
                 saved_account: None,
-                named: Named::OnCommandLine,
+                named: NamedBy::OnCommandLine,
                 has_profile: false,
             }),
         }
@@ -142,9 +145,9 @@ mod tests {
         assert_eq!(
             shown,
             [
-                ("now", "us-west-2", Named::InBoth),
-                ("old", "eu-west-1", Named::InConfiguration),
-                ("mine", "us-west-2", Named::OnCommandLine),
+                ("now", "us-west-2", NamedBy::InBoth),
+                ("old", "eu-west-1", NamedBy::InConfiguration),
+                ("mine", "us-west-2", NamedBy::OnCommandLine),
             ]
         );
     }

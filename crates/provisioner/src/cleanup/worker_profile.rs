@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Target, TargetReport};
+use super::{CleanupTarget, TargetReport};
 use crate::aws::{Client, Error, FoundPolicy, FoundWorkerProfile, IAM_PAUSES};
 use crate::domain::ids::KeyName;
 use crate::domain::observed::Whose;
@@ -56,7 +56,7 @@ fn policy_name(policy: &FoundPolicy) -> &str {
 /// Deletes the instance profile and the role, and looks until both are gone.
 pub(super) async fn delete(
     client: &Client,
-    target: &Target,
+    target: &CleanupTarget,
     report: &mut TargetReport,
     progress: &mut (dyn FnMut(&str) + Send),
 ) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::InUse;
+use super::KeyNameInUse;
 use crate::aws;
 use crate::config::edit::EditError;
 use crate::domain::ids::InvalidName;
@@ -65,7 +65,7 @@ pub enum SetupError {
     State(#[from] StateDirError),
     /// The key-name in the file is still in use.
     #[error("{0}")]
-    InUse(InUse),
+    InUse(KeyNameInUse),
     /// AWS could not be looked at. Nothing was made.
     #[error("failed to see what there is in AWS")]
     Look(#[source] aws::Error),
@@ -76,7 +76,7 @@ pub enum SetupError {
         attempt: &'static str,
         /// Why.
         #[source]
-        source: Cause,
+        source: SetupCause,
         /// What could not be undone.
         left: Vec<String>,
     },
@@ -84,7 +84,7 @@ pub enum SetupError {
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Cause {
+pub enum SetupCause {
     /// AWS.
     #[error(transparent)]
     Aws(aws::Error),
@@ -112,7 +112,7 @@ fn undone(left: &[String]) -> String {
     }
 }
 
-impl fmt::Display for InUse {
+impl fmt::Display for KeyNameInUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key_name, region, key_pair, n_spot_requests, n_instances } = self;
         let mut found = Vec::new();
@@ -163,13 +163,17 @@ impl SetupError {
                 "leave out --with-worker-profile to go on using it, or remove that key from the file"
             }
             Self::PrivateKeyExists { .. } => "run it again: every run makes another name",
-            Self::Look(error) | Self::Failed { source: Cause::Aws(error), .. } => error.hint()?,
-            Self::State(error) | Self::Failed { source: Cause::State(error), .. } => {
+            Self::Look(error) | Self::Failed { source: SetupCause::Aws(error), .. } => {
+                error.hint()?
+            }
+            Self::State(error) | Self::Failed { source: SetupCause::State(error), .. } => {
                 return error.hint();
             }
             Self::Config(_)
             | Self::PublicKey { .. }
-            | Self::Failed { source: Cause::File { .. } | Cause::Config(_), .. } => return None,
+            | Self::Failed { source: SetupCause::File { .. } | SetupCause::Config(_), .. } => {
+                return None;
+            }
         };
         Some(text.to_owned())
     }
@@ -184,7 +188,7 @@ mod tests {
     fn what_is_left_is_named() {
         let error = SetupError::Failed {
             attempt: "save the key-name",
-            source: Cause::File { path: "x.pem".into(), source: io::ErrorKind::Other.into() },
+            source: SetupCause::File { path: "x.pem".into(), source: io::ErrorKind::Other.into() },
             left: vec!["key pair `k` in us-west-2 (why)".to_owned()],
         };
         assert_eq!(
@@ -195,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_key_name_in_use_says_what_there_is() {
-        let in_use = InUse {
+        let in_use = KeyNameInUse {
             key_name: KeyName::from("k"),
             region: "us-west-2".to_owned(),
             key_pair: true,

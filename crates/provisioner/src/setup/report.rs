@@ -31,7 +31,7 @@ pub struct SetupReport {
     /// `worker-defaults.iam-instance-profile`.
     pub iam_instance_profile: Option<KeyName>,
     /// The service-linked role that spot requests need.
-    pub spot_role: SpotRole,
+    pub spot_role: SpotRoleState,
     /// Where the empty ledger is.
     pub state_dir: PathBuf,
     /// The key-name before it, of which nothing is left.
@@ -40,13 +40,13 @@ pub struct SetupReport {
     pub retired: Option<KeyName>,
     /// What did not go as it should, without being in the way. Not part of the text: a program's
     /// warnings go elsewhere.
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<SetupWarning>,
 }
 
 /// Whether the account has the service-linked role for spot requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum SpotRole {
+pub enum SpotRoleState {
     /// It was there.
     Exists,
     /// It was made.
@@ -59,7 +59,7 @@ pub enum SpotRole {
 
 /// Something the user should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Warning {
+pub struct SetupWarning {
     /// What is wrong.
     pub message: String,
     /// What the user can do about it.
@@ -109,7 +109,7 @@ impl fmt::Display for SetupReport {
             let verb = past("Saved", "Would save");
             writeln!(f, "{verb} it as worker-defaults.iam-instance-profile.")?;
         }
-        if matches!(spot_role, SpotRole::Made | SpotRole::Absent) {
+        if matches!(spot_role, SpotRoleState::Made | SpotRoleState::Absent) {
             let verb = past("Made", "Would make");
             writeln!(f, "{verb} the account's service-linked role {SPOT_ROLE}.")?;
         }

@@ -1,6 +1,6 @@
 //! The service-linked role for spot requests.
 
-use super::{SetupReport, SpotRole, Warning};
+use super::{SetupReport, SetupWarning, SpotRoleState};
 use crate::aws::{Client, Ensured};
 use crate::domain::launch::SPOT_ROLE;
 
@@ -9,17 +9,17 @@ use crate::domain::launch::SPOT_ROLE;
 pub(super) async fn ensure(client: &Client, report: &mut SetupReport) {
     let found = if report.dry_run {
         let found = client.has_spot_role().await;
-        found.map(|there| if there { SpotRole::Exists } else { SpotRole::Absent })
+        found.map(|there| if there { SpotRoleState::Exists } else { SpotRoleState::Absent })
     } else {
         let ensured = client.ensure_spot_role().await;
         ensured.map(|ensured| match ensured {
-            Ensured::Created => SpotRole::Made,
-            Ensured::Unchanged => SpotRole::Exists,
+            Ensured::Created => SpotRoleState::Made,
+            Ensured::Unchanged => SpotRoleState::Exists,
         })
     };
     match found {
         Ok(found) => report.spot_role = found,
-        Err(error) => report.warnings.push(Warning {
+        Err(error) => report.warnings.push(SetupWarning {
             message: format!(
                 "it is not known whether the account has the service-linked role `{SPOT_ROLE}`, without \
                  which EC2 refuses spot requests: {error}"

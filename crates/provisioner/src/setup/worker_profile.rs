@@ -1,6 +1,6 @@
 //! The workers' IAM role and instance profile: made, undone, waited for.
 
-use super::{Cause, SetupReport, Warning};
+use super::{SetupCause, SetupReport, SetupWarning};
 use crate::aws::{Client, Ensured, Error, IAM_PAUSES};
 use crate::config::edit::Saved;
 use crate::domain::ids::KeyName;
@@ -40,8 +40,8 @@ pub(super) async fn make(
     client: &Client,
     key_name: &KeyName,
     made: &mut MadeProfile,
-) -> Result<(), (&'static str, Cause)> {
-    let failed = |attempt| move |error| (attempt, Cause::Aws(error));
+) -> Result<(), (&'static str, SetupCause)> {
+    let failed = |attempt| move |error| (attempt, SetupCause::Aws(error));
     let result = client.create_role(key_name).await;
     made.role = Made::by(&result);
     result.map_err(failed("make the IAM role"))?;
@@ -117,7 +117,7 @@ pub(super) async fn wait(
         progress(&format!("waiting for IAM to show the instance profile `{name}`"));
         tokio::time::sleep(pause).await;
     };
-    report.warnings.push(Warning {
+    report.warnings.push(SetupWarning {
         message: format!("the instance profile `{name}` may not be usable yet: {problem}"),
         hint: "`provisionerd run` waits for it; `provisionerd validate --aws` tells whether it is there"
             .to_owned(),

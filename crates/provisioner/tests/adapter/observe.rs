@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::aws::{Error, Look};
+use provisioner::aws::{Error, Observed};
 use provisioner::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
@@ -29,11 +29,11 @@ fn ids<const N: usize>(ids: [&str; N]) -> BTreeSet<SpotRequestId> {
     ids.map(SpotRequestId::from).into()
 }
 
-async fn look_for(ec2: &Ec2, tracked: &BTreeSet<SpotRequestId>) -> Result<Look, Error> {
+async fn look_for(ec2: &Ec2, tracked: &BTreeSet<SpotRequestId>) -> Result<Observed, Error> {
     ec2.client().observe(&KeyName::from("k"), tracked, false, now()).await
 }
 
-async fn look(ec2: &Ec2) -> Result<Look, Error> {
+async fn look(ec2: &Ec2) -> Result<Observed, Error> {
     look_for(ec2, &BTreeSet::new()).await
 }
 
@@ -73,7 +73,7 @@ fn only_instances(instances: Vec<String>) -> Ec2 {
 async fn requests_are_listed_before_instances_both_under_the_key_name() {
     let ec2 = empty();
     let seen = look(&ec2).await.unwrap();
-    assert_eq!(seen, Look { calls: 2, ..Look::default() });
+    assert_eq!(seen, Observed { calls: 2, ..Observed::default() });
     let sent = ec2.sent();
     assert_eq!(ec2.actions(), ["DescribeSpotInstanceRequests", "DescribeInstances"]);
     assert_eq!(sent[0].filter("launch.key-name"), Some(vec!["k"]));
@@ -158,7 +158,7 @@ async fn everything_of_use_is_read() {
         spot_requests: vec![open, active],
         key_pair: KeyPair::Unknown,
     };
-    let expected = Look { observation, warnings: Vec::new(), calls: 2 };
+    let expected = Observed { observation, warnings: Vec::new(), calls: 2 };
     assert_eq!(look(&ec2).await.unwrap(), expected);
 }
 

@@ -1,17 +1,17 @@
-//! What is read of each instance and spot request, in EC2's words (Amazon EC2 API Reference, `Instance` and
+//! The elements that are read of each instance and spot request (Amazon EC2 API Reference, `Instance` and
 //! `SpotInstanceRequest`).
 
 use jiff::Timestamp;
 
-use super::Listed;
+use super::ListedItem;
 use super::elements::{Element, item, onward, part, text, time, within};
 use crate::domain::ids::{ClientToken, KeyName, WorkerTypeName};
 use crate::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use crate::domain::observed::OwnTags;
 
-/// An instance. What EC2 does not say is `None`.
+/// The fields of an instance; `None` where EC2 sent no such element.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct ShownInstance {
+pub(crate) struct InstanceFields {
     pub(crate) id: Option<String>,
     pub(crate) state: Option<String>,
     pub(crate) key_name: Option<String>,
@@ -21,12 +21,13 @@ pub(crate) struct ShownInstance {
     pub(crate) platform: Option<String>,
     pub(crate) platform_details: Option<String>,
     pub(crate) spot_request: Option<String>,
-    pub(crate) tags: ShownTags,
+    pub(crate) volumes: VolumeFields,
+    pub(crate) tags: TagFields,
 }
 
-/// A spot instance request. What EC2 does not say is `None`.
+/// The fields of a spot instance request; `None` where EC2 sent no such element.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct ShownSpotRequest {
+pub(crate) struct SpotRequestFields {
     pub(crate) id: Option<String>,
     pub(crate) state: Option<String>,
     pub(crate) status_code: Option<String>,
@@ -36,24 +37,44 @@ pub(crate) struct ShownSpotRequest {
     pub(crate) price: Option<String>,
     pub(crate) instance: Option<String>,
     pub(crate) launched_zone: Option<String>,
-    /// Those of the launch specification.
+    /// The key-name, instance type and zone that the launch specification asks for.
     pub(crate) key_name: Option<String>,
     pub(crate) instance_type: Option<String>,
     pub(crate) asked_zone: Option<String>,
-    pub(crate) tags: ShownTags,
+    pub(crate) tags: TagFields,
 }
 
-/// Our tags; the others are nobody's business here.
+/// The volumes of an instance.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct ShownTags {
+pub(crate) struct VolumeFields {
+    /// The ids of those that stay when the instance is terminated.
+    pub(crate) lasting: Vec<String>,
+    /// The fields of the volume that is being read.
+    id: Option<String>,
+    outlives: bool,
+}
+
+impl VolumeFields {
+    /// Takes in the volume that has been read.
+    fn end(&mut self) {
+        let id = self.id.take();
+        if std::mem::take(&mut self.outlives) {
+            self.lasting.extend(id);
+        }
+    }
+}
+
+/// Our tags. Other tags are skipped.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TagFields {
     pub(crate) own: OwnTags,
-    /// Of the one that is being read.
+    /// The key and value of the tag that is being read.
     key: String,
     value: Option<String>,
 }
 
-impl ShownTags {
-    /// A tag is complete. Of several with one key the first counts.
+impl TagFields {
+    /// Takes in the tag that has been read. Of several with the same key the first counts.
     fn end(&mut self) {
         let key = std::mem::take(&mut self.key);
         let Some(value) = self.value.take() else { return };
@@ -69,38 +90,44 @@ impl ShownTags {
     }
 }
 
-fn set(place: &mut Option<String>, text: &str) {
-    *place = Some(text.to_owned());
+fn set(field: &mut Option<String>, text: &str) {
+    *field = Some(text.to_owned());
 }
 
-/// What has tags.
+/// An item with tags.
 trait Tagged: Sized + 'static {
-    /// What `tagSet` holds.
+    /// The children of `tagSet`.
     const TAGS: &'static [Element<Self>] = &[part(
         "item",
         &[
-            text("key", |it, text| text.clone_into(&mut Self::tags(it).key)),
-            text("value", |it, text| set(&mut Self::tags(it).value, text)),
+            text("key", |item, text| text.clone_into(&mut Self::tags(item).key)),
+            text("value", |item, text| set(&mut Self::tags(item).value, text)),
         ],
-        |it| Self::tags(it).end(),
+        |item| Self::tags(item).end(),
     )];
 
-    fn tags(&mut self) -> &mut ShownTags;
+    fn tags(&mut self) -> &mut TagFields;
 }
 
-impl Tagged for ShownInstance {
-    fn tags(&mut self) -> &mut ShownTags {
+impl Tagged for InstanceFields {
+    fn tags(&mut self) -> &mut TagFields {
         &mut self.tags
     }
 }
 
-impl Tagged for ShownSpotRequest {
-    fn tags(&mut self) -> &mut ShownTags {
+impl Tagged for SpotRequestFields {
+    fn tags(&mut self) -> &mut TagFields {
         &mut self.tags
     }
 }
 
-impl Listed for ShownInstance {
+/// The children of `ebs` in a block device mapping.
+const EBS: &[Element<InstanceFields>] = &[
+    text("volumeId", |instance, text| set(&mut instance.volumes.id, text)),
+    text("deleteOnTermination", |instance, text| instance.volumes.outlives = text == "false"),
+];
+
+impl ListedItem for InstanceFields {
     const PAGE: &'static Element<Self> = &within(
         "DescribeInstancesResponse",
         &[
@@ -113,27 +140,41 @@ impl Listed for ShownInstance {
                         &[item(
                             "item",
                             &[
-                                text("instanceId", |it, text| set(&mut it.id, text)),
+                                text("instanceId", |instance, text| set(&mut instance.id, text)),
                                 within(
                                     "instanceState",
-                                    &[text("name", |it, text| set(&mut it.state, text))],
-                                ),
-                                text("keyName", |it, text| set(&mut it.key_name, text)),
-                                text("instanceType", |it, text| set(&mut it.instance_type, text)),
-                                time("launchTime", |it, time| it.launch_time = Some(time)),
-                                within(
-                                    "placement",
-                                    &[text("availabilityZone", |it, text| {
-                                        set(&mut it.zone, text);
+                                    &[text("name", |instance, text| {
+                                        set(&mut instance.state, text)
                                     })],
                                 ),
-                                text("platform", |it, text| set(&mut it.platform, text)),
-                                text("platformDetails", |it, text| {
-                                    set(&mut it.platform_details, text);
+                                text("keyName", |instance, text| set(&mut instance.key_name, text)),
+                                text("instanceType", |instance, text| {
+                                    set(&mut instance.instance_type, text)
                                 }),
-                                text("spotInstanceRequestId", |it, text| {
-                                    set(&mut it.spot_request, text);
+                                time("launchTime", |instance, time| {
+                                    instance.launch_time = Some(time)
                                 }),
+                                within(
+                                    "placement",
+                                    &[text("availabilityZone", |instance, text| {
+                                        set(&mut instance.zone, text);
+                                    })],
+                                ),
+                                text("platform", |instance, text| {
+                                    set(&mut instance.platform, text)
+                                }),
+                                text("platformDetails", |instance, text| {
+                                    set(&mut instance.platform_details, text);
+                                }),
+                                text("spotInstanceRequestId", |instance, text| {
+                                    set(&mut instance.spot_request, text);
+                                }),
+                                within(
+                                    "blockDeviceMapping",
+                                    &[part("item", &[within("ebs", EBS)], |instance| {
+                                        instance.volumes.end();
+                                    })],
+                                ),
                                 within("tagSet", Self::TAGS),
                             ],
                         )],
@@ -145,7 +186,7 @@ impl Listed for ShownInstance {
     );
 }
 
-impl Listed for ShownSpotRequest {
+impl ListedItem for SpotRequestFields {
     const PAGE: &'static Element<Self> = &within(
         "DescribeSpotInstanceRequestsResponse",
         &[
@@ -154,35 +195,41 @@ impl Listed for ShownSpotRequest {
                 &[item(
                     "item",
                     &[
-                        text("spotInstanceRequestId", |it, text| set(&mut it.id, text)),
-                        text("spotPrice", |it, text| set(&mut it.price, text)),
-                        text("state", |it, text| set(&mut it.state, text)),
+                        text("spotInstanceRequestId", |request, text| set(&mut request.id, text)),
+                        text("spotPrice", |request, text| set(&mut request.price, text)),
+                        text("state", |request, text| set(&mut request.state, text)),
                         within(
                             "status",
                             &[
-                                text("code", |it, text| set(&mut it.status_code, text)),
-                                text("message", |it, text| set(&mut it.status_message, text)),
-                                time("updateTime", |it, time| it.status_time = Some(time)),
+                                text("code", |request, text| set(&mut request.status_code, text)),
+                                text("message", |request, text| {
+                                    set(&mut request.status_message, text)
+                                }),
+                                time("updateTime", |request, time| {
+                                    request.status_time = Some(time)
+                                }),
                             ],
                         ),
                         within(
                             "launchSpecification",
                             &[
-                                text("keyName", |it, text| set(&mut it.key_name, text)),
-                                text("instanceType", |it, text| set(&mut it.instance_type, text)),
+                                text("keyName", |request, text| set(&mut request.key_name, text)),
+                                text("instanceType", |request, text| {
+                                    set(&mut request.instance_type, text)
+                                }),
                                 within(
                                     "placement",
-                                    &[text("availabilityZone", |it, text| {
-                                        set(&mut it.asked_zone, text);
+                                    &[text("availabilityZone", |request, text| {
+                                        set(&mut request.asked_zone, text);
                                     })],
                                 ),
                             ],
                         ),
-                        text("instanceId", |it, text| set(&mut it.instance, text)),
-                        time("createTime", |it, time| it.created = Some(time)),
+                        text("instanceId", |request, text| set(&mut request.instance, text)),
+                        time("createTime", |request, time| request.created = Some(time)),
                         within("tagSet", Self::TAGS),
-                        text("launchedAvailabilityZone", |it, text| {
-                            set(&mut it.launched_zone, text);
+                        text("launchedAvailabilityZone", |request, text| {
+                            set(&mut request.launched_zone, text);
                         }),
                     ],
                 )],
@@ -190,4 +237,27 @@ impl Listed for ShownSpotRequest {
             onward("nextToken"),
         ],
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::elements::Reader;
+    use super::*;
+
+    #[test]
+    fn only_volumes_that_outlive_their_instance_are_kept() {
+        let volume = |inside: &str| format!("<item><ebs>{inside}</ebs></item>");
+        let body = format!(
+            "<DescribeInstancesResponse><reservationSet><item><instancesSet><item>\
+             <instanceId>i-1</instanceId><blockDeviceMapping>{}{}{}</blockDeviceMapping></item></instancesSet>\
+             </item></reservationSet></DescribeInstancesResponse>",
+            volume("<volumeId>vol-root</volumeId><deleteOnTermination>true</deleteOnTermination>"),
+            volume("<deleteOnTermination>false</deleteOnTermination><volumeId>vol-data</volumeId>"),
+            volume("<volumeId>vol-unknown</volumeId>"),
+        );
+        let mut instances = Vec::new();
+        Reader::new(InstanceFields::PAGE).feed(body.as_bytes(), &mut instances);
+        let [instance] = instances.as_slice() else { panic!("{instances:?}") };
+        assert_eq!(instance.volumes.lasting, ["vol-data"]);
+    }
 }

@@ -1,23 +1,29 @@
 //! The launching calls of a worker type, as EC2 took their dry runs.
 
-use super::facts::{DryRunAnswer, Facts, InstanceProfile, Place, WorkerTypeFacts};
-use super::verdict::{About, Kind, Needed, Severity, said};
+use super::facts::{
+    DryRunAnswer, InstanceProfileFacts, LaunchSite, PreflightFacts, WorkerTypeFacts,
+};
+use super::report::{CallNeed, FindingKind, FindingWriter, Severity, said};
 use crate::domain::refusal::{Refusal, RefusalClass};
 
 const OPERATION: &str = "RequestSpotInstances";
 
-pub(super) fn judge(found: &WorkerTypeFacts, facts: &Facts, about: &mut About<'_>) {
+pub(super) fn assess(
+    found: &WorkerTypeFacts,
+    facts: &PreflightFacts,
+    about: &mut FindingWriter<'_>,
+) {
     if found.launches.is_empty() {
         about.find(
             Severity::NotCheckable,
-            Kind::Launch,
+            FindingKind::Launch,
             OPERATION,
             "what the call would say is not known",
             "mend what is named above first",
         );
         return;
     }
-    let mut said_already: Vec<(&DryRunAnswer, Vec<&Place>)> = Vec::new();
+    let mut said_already: Vec<(&DryRunAnswer, Vec<&LaunchSite>)> = Vec::new();
     for (place, answer) in &found.launches {
         let same = said_already.iter_mut().find(|(known, _)| alike(known, answer));
         match same {
@@ -29,10 +35,10 @@ pub(super) fn judge(found: &WorkerTypeFacts, facts: &Facts, about: &mut About<'_
         let subject = places.iter().map(|place| shown(place)).collect::<Vec<_>>().join("; ");
         match answer {
             DryRunAnswer::Allowed => {
-                about.good(Kind::Launch, subject, format!("{OPERATION} allowed"));
+                about.good(FindingKind::Launch, subject, format!("{OPERATION} allowed"));
             }
             DryRunAnswer::Done => about.error(
-                Kind::Launch,
+                FindingKind::Launch,
                 subject,
                 "was launched although it was a dry run: what answers at this endpoint is not EC2",
                 "`cleanup-aws` removes it; check `aws.endpoint-url`",
@@ -46,20 +52,21 @@ fn refused(
     refusal: &Refusal,
     subject: String,
     found: &WorkerTypeFacts,
-    facts: &Facts,
-    about: &mut About<'_>,
+    facts: &PreflightFacts,
+    about: &mut FindingWriter<'_>,
 ) {
-    let has_profile = matches!(found.profile, Some(Ok(Some(InstanceProfile { has_role: true }))));
+    let has_profile =
+        matches!(found.profile, Some(Ok(Some(InstanceProfileFacts { has_role: true }))));
     match refusal.class {
         RefusalClass::Unauthorized => about.error(
-            Kind::Permission,
+            FindingKind::Permission,
             subject,
             format!("{OPERATION} is refused: {}", said(refusal)),
             "allow what it names: `provisionerd iam-policy` prints what is needed",
         ),
         RefusalClass::NoCapacity | RefusalClass::Quota => about.find(
             Severity::Warning,
-            Kind::Launch,
+            FindingKind::Launch,
             subject,
             format!("EC2 would refuse it now: {}", said(refusal)),
             if refusal.class == RefusalClass::Quota {
@@ -71,7 +78,7 @@ fn refused(
         // IAM has it, and EC2 hears of it later.
         RefusalClass::UnknownProfile if has_profile => about.find(
             Severity::Warning,
-            Kind::Launch,
+            FindingKind::Launch,
             subject,
             format!("EC2 does not know the instance profile yet: {}", said(refusal)),
             "validate again in some minutes: what IAM makes does not reach EC2 at once; `run` tries again \
@@ -81,7 +88,7 @@ fn refused(
         RefusalClass::NotFound | RefusalClass::UnknownProfile | RefusalClass::Invalid
             if about.has_errors() => about.find(
             Severity::NotCheckable,
-            Kind::Launch,
+            FindingKind::Launch,
             subject,
             format!("EC2 refuses it as it is: {}", said(refusal)),
             "mend what is named above first",
@@ -92,10 +99,10 @@ fn refused(
         | RefusalClass::IdempotentMismatch
         | RefusalClass::Transient
         | RefusalClass::Throttled => about.unknown(
-            Kind::Launch,
+            FindingKind::Launch,
             subject,
             OPERATION,
-            Needed::ByRun,
+            CallNeed::Run,
             refusal,
             &format!("correct the setting it names; launches in {} fail with it", facts.region),
         ),
@@ -110,7 +117,7 @@ fn alike(one: &DryRunAnswer, other: &DryRunAnswer) -> bool {
     }
 }
 
-fn shown(Place { instance_type, placement }: &Place) -> String {
+fn shown(LaunchSite { instance_type, placement }: &LaunchSite) -> String {
     match (&placement.subnet, &placement.zone) {
         (Some(subnet), _) => format!("{instance_type} in {subnet}"),
         (None, Some(zone)) => format!("{instance_type} in {zone}"),

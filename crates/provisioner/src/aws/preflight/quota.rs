@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::Facts;
-use super::verdict::{Kind, Severity, Verdict};
+use super::facts::PreflightFacts;
+use super::report::{FindingKind, PreflightReport, Severity};
 use crate::domain::ids::InstanceType;
 use crate::settings::Settings;
 
@@ -27,7 +27,7 @@ fn quota_of(instance_type: &InstanceType) -> Option<Quota> {
     })
 }
 
-pub(super) fn judge(settings: &Settings, facts: &Facts, verdict: &mut Verdict) {
+pub(super) fn assess(settings: &Settings, facts: &PreflightFacts, verdict: &mut PreflightReport) {
     // None: the vCPUs of some type are not known.
     let mut most: BTreeMap<Quota, Option<u64>> = BTreeMap::new();
     for worker_type in settings.worker_types.values() {
@@ -57,7 +57,7 @@ pub(super) fn judge(settings: &Settings, facts: &Facts, verdict: &mut Verdict) {
         });
         verdict.about_everybody().find(
             Severity::NotCheckable,
-            Kind::Quota,
+            FindingKind::Quota,
             format!("{name} ({code})"),
             format!("EC2 does not tell what the account's quota is{needed}"),
             format!(

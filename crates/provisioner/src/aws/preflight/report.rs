@@ -37,7 +37,7 @@ impl Severity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Kind {
+pub enum FindingKind {
     /// The key pair of the key-name.
     KeyPair,
     /// A permission of these credentials.
@@ -68,7 +68,7 @@ pub enum Kind {
     Capacity,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::KeyPair => "key pair",
@@ -97,7 +97,7 @@ pub struct Finding {
     /// Whose it is; `None` is everybody's.
     pub worker_type: Option<WorkerTypeName>,
     /// What it is about.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// Which one (`subnet-1`, `TerminateInstances`). May be empty where there is but one.
     pub subject: String,
     /// What is the matter.
@@ -108,11 +108,11 @@ pub struct Finding {
 
 /// Something that was looked at and found good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Checked {
+pub struct PassedCheck {
     /// Whose it is; `None` is everybody's.
     pub worker_type: Option<WorkerTypeName>,
     /// What was looked at.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// Which one.
     pub subject: String,
     /// What was found.
@@ -121,53 +121,53 @@ pub struct Checked {
 
 /// All that came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub struct PreflightReport {
     /// In order: the account, then the worker types by name.
     pub findings: Vec<Finding>,
     /// What was found good, in the same order.
-    pub checked: Vec<Checked>,
+    pub checked: Vec<PassedCheck>,
     /// How many look-ups AWS did not answer: the verdict is not whole, and may be another later.
     pub unanswered: usize,
 }
 
 /// Whether `provisionerd run` cannot do without a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Needed {
+pub(super) enum CallNeed {
     /// It makes the call itself.
-    ByRun,
+    Run,
     /// Only this check makes it.
-    ByNobodyElse,
+    ValidateOnly,
     /// The same, and a network may be closed to the service (IAM has no endpoint in a VPC).
     Optional,
 }
 
 /// The verdict as it is written: all that is said is about one worker type, or about everybody.
 #[derive(Debug)]
-pub(super) struct About<'a> {
-    verdict: &'a mut Verdict,
+pub(super) struct FindingWriter<'a> {
+    verdict: &'a mut PreflightReport,
     worker_type: Option<WorkerTypeName>,
 }
 
-impl Verdict {
+impl PreflightReport {
     /// How many findings are this bad.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
     }
 
-    pub(super) fn about(&mut self, worker_type: &WorkerTypeName) -> About<'_> {
-        About { verdict: self, worker_type: Some(worker_type.clone()) }
+    pub(super) fn about(&mut self, worker_type: &WorkerTypeName) -> FindingWriter<'_> {
+        FindingWriter { verdict: self, worker_type: Some(worker_type.clone()) }
     }
 
-    pub(super) fn about_everybody(&mut self) -> About<'_> {
-        About { verdict: self, worker_type: None }
+    pub(super) fn about_everybody(&mut self) -> FindingWriter<'_> {
+        FindingWriter { verdict: self, worker_type: None }
     }
 }
 
-impl About<'_> {
+impl FindingWriter<'_> {
     pub(super) fn find(
         &mut self,
         severity: Severity,
-        kind: Kind,
+        kind: FindingKind,
         subject: impl Into<String>,
         text: impl Into<String>,
         fix: impl Into<String>,
@@ -184,7 +184,7 @@ impl About<'_> {
 
     pub(super) fn error(
         &mut self,
-        kind: Kind,
+        kind: FindingKind,
         subject: impl Into<String>,
         text: impl Into<String>,
         fix: impl Into<String>,
@@ -192,8 +192,13 @@ impl About<'_> {
         self.find(Severity::Error, kind, subject, text, fix);
     }
 
-    pub(super) fn good(&mut self, kind: Kind, subject: impl Into<String>, text: impl Into<String>) {
-        self.verdict.checked.push(Checked {
+    pub(super) fn good(
+        &mut self,
+        kind: FindingKind,
+        subject: impl Into<String>,
+        text: impl Into<String>,
+    ) {
+        self.verdict.checked.push(PassedCheck {
             worker_type: self.worker_type.clone(),
             kind,
             subject: subject.into(),
@@ -205,17 +210,17 @@ impl About<'_> {
     /// such thing.
     pub(super) fn unknown(
         &mut self,
-        kind: Kind,
+        kind: FindingKind,
         subject: impl Into<String>,
         operation: &str,
-        needed: Needed,
+        needed: CallNeed,
         refusal: &Refusal,
         fix: &str,
     ) {
         match refusal.class {
             RefusalClass::Transient | RefusalClass::Throttled => {
                 let text = format!("{operation} was not answered: {}", said(refusal));
-                let fix = if needed == Needed::Optional {
+                let fix = if needed == CallNeed::Optional {
                     "try where this service can be reached"
                 } else {
                     self.verdict.unanswered += 1;
@@ -223,7 +228,7 @@ impl About<'_> {
                 };
                 self.find(Severity::NotCheckable, kind, subject, text, fix);
             }
-            RefusalClass::Unauthorized if needed == Needed::ByRun => self.error(
+            RefusalClass::Unauthorized if needed == CallNeed::Run => self.error(
                 kind,
                 subject,
                 format!("`run` needs {operation}, which is refused: {}", said(refusal)),
