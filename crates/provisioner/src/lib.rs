@@ -62,7 +62,6 @@ pub mod config;
 pub mod daemon;
 pub mod domain;
 pub mod engine;
-pub mod look;
 pub mod policy;
 pub mod pools;
 pub mod queue;
