@@ -195,8 +195,8 @@ mod tests {
             let found = SpotRequestFields { price: Some(text.to_owned()), ..a_request() };
             let request = spot_request(&found, now(), &mut warnings).unwrap();
             assert_eq!(request.max_price.map(UsdPerHour::micros), micros);
-            let said = warnings.iter().any(|warning| warning.contains(text));
-            assert_eq!(said, micros.is_none());
+            let has_warning = warnings.iter().any(|warning| warning.contains(text));
+            assert_eq!(has_warning, micros.is_none());
         }
     }
 }

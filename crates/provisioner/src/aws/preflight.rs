@@ -1,8 +1,8 @@
-//! `validate --aws`: would what the configuration names work in AWS?
+//! `validate --aws`: checks that everything that the configuration names would work in AWS.
 //!
-//! `aws::Client::preflight` gathers [`PreflightFacts`] without changing anything; [`assess`] holds the settings
-//! against them. What cannot be known without buying something is said to be so
-//! ([`Severity::NotCheckable`]) and never passes for good.
+//! `aws::Client::preflight` gathers [`PreflightFacts`] without changing anything, and [`assess`] compares
+//! the settings with them. What cannot be known without buying something is reported as such
+//! ([`Severity::NotCheckable`]) and never counts as good.
 
 mod account;
 mod facts;
@@ -31,16 +31,16 @@ use jiff::Timestamp;
 
 use crate::settings::Settings;
 
-/// Holds the settings against the facts. A worker type without facts was not looked at, and is not
-/// judged; one that is wrong leaves the judgement of the others as it is.
+/// Compares the settings with the facts. A worker type without facts is skipped. Each worker type is
+/// assessed independently of the others.
 pub fn assess(settings: &Settings, facts: &PreflightFacts, now: Timestamp) -> PreflightReport {
-    let mut verdict = PreflightReport::default();
-    account::assess(settings, facts, &mut verdict);
-    permission::assess(facts, &mut verdict);
-    quota::assess(settings, facts, &mut verdict);
+    let mut report = PreflightReport::default();
+    account::assess(settings, facts, &mut report);
+    permission::assess(facts, &mut report);
+    quota::assess(settings, facts, &mut report);
     for (name, worker_type) in &settings.worker_types {
         let Some(found) = facts.worker_types.get(name) else { continue };
-        let mut about = verdict.about(name);
+        let mut about = report.about(name);
         let image = image::assess(worker_type, found, facts, now, &mut about);
         network::assess(worker_type, found, facts, &mut about);
         instance_type::assess(worker_type, found, facts, image, &mut about);
@@ -48,5 +48,5 @@ pub fn assess(settings: &Settings, facts: &PreflightFacts, now: Timestamp) -> Pr
         profile::assess(worker_type, found, &mut about);
         launch::assess(found, facts, &mut about);
     }
-    verdict
+    report
 }

@@ -1,34 +1,34 @@
-//! What would be removed, to be shown before anything is.
+//! The plan of a clean-up, shown before anything is removed.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{CleanupError, CleanupTarget, Inventory, WorkerProfile};
+use super::{CleanupError, CleanupTarget, Inventory, InventoryItem, WorkerProfile};
 use crate::aws::Client;
 use crate::domain::observed::{KeyPair, Whose};
 
-/// What would be removed.
+/// Everything that would be removed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CleanupPlan {
-    /// Of this form; 1.
+    /// The version of this format; 1.
     pub version: u32,
-    /// The account it is all in.
+    /// The account.
     pub account_id: String,
-    /// Key-name by key-name.
+    /// What exists under each key-name.
     pub key_names: Vec<Inventory>,
 }
 
 impl CleanupPlan {
-    /// Looks at each key-name in its own region. Changes nothing.
+    /// Finds what exists under each key-name in its own region. Changes nothing.
     ///
     /// # Errors
-    /// Another account than a key-name's own is an error, before anything is looked at; and so is
-    /// anything that cannot be looked at.
+    /// Fails if the credentials belong to another account than a key-name, or if a call fails.
     pub async fn make(client: &Client, targets: Vec<CleanupTarget>) -> Result<Self, CleanupError> {
         let account_id = client.account_id().await?;
         for target in &targets {
-            if let Some(saved) = target.saved_account.as_ref().filter(|it| **it != account_id) {
+            if let Some(saved) = target.saved_account.as_ref().filter(|saved| **saved != account_id)
+            {
                 return Err(CleanupError::WrongAccount {
                     key_name: target.key_name.to_string(),
                     saved: saved.clone(),
@@ -44,7 +44,7 @@ impl CleanupPlan {
         Ok(Self { version: 1, account_id, key_names })
     }
 
-    /// Whether nothing is there to be removed in AWS, and so nothing to be asked.
+    /// Returns whether there is nothing to remove in AWS, so that no confirmation is needed.
     pub fn is_empty(&self) -> bool {
         self.key_names.iter().all(Inventory::is_empty)
     }
@@ -81,7 +81,7 @@ fn write_inventory(
     for (what, items) in [("spot request", spot_requests), ("instance", instances)] {
         for item in items {
             let worker_type = item.worker_type.as_deref().unwrap_or("-");
-            let (id, state, instance_type) = (&item.id, &item.state, &item.instance_type);
+            let InventoryItem { id, state, instance_type, .. } = item;
             writeln!(f, "  {what} {id}  {state}  {instance_type}  {worker_type}")?;
         }
     }
@@ -140,7 +140,7 @@ fn write_worker_profile(
         writeln!(f, "  (the IAM role cannot be deleted before somebody takes {policy} from it)")?;
     }
     if let Some(problem) = problem.as_ref().filter(|_| target.has_profile) {
-        writeln!(f, "  (IAM could not be looked at: {problem})")?;
+        writeln!(f, "  (IAM could not be read: {problem})")?;
     }
     Ok(())
 }
@@ -148,7 +148,7 @@ fn write_worker_profile(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cleanup::{InventoryItem, NamedBy};
+    use crate::cleanup::NamedBy;
     use crate::domain::ids::KeyName;
 
     fn plan(key_pair: KeyPair) -> CleanupPlan {

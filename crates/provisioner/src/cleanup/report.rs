@@ -1,4 +1,4 @@
-//! What was removed, and what is left.
+//! The report of a clean-up.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,66 +8,66 @@ use serde::Serialize;
 use crate::config::{Entry, Loaded};
 use crate::domain::ids::KeyName;
 
-/// What was removed, and what is left.
+/// The report of a clean-up: what was removed, and what is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CleanupReport {
-    /// Of this form; 1.
+    /// The version of this format; 1.
     pub version: u32,
     /// How it ended.
     pub outcome: CleanupOutcome,
-    /// Key-name by key-name.
+    /// The report on each key-name.
     pub key_names: Vec<TargetReport>,
     /// The configuration file, if the key-names were removed from it.
     pub removed_from: Option<PathBuf>,
-    /// Why they were not, if that is what failed.
+    /// Why they could not be removed from it, if so.
     pub config_problem: Option<String>,
-    /// Where the configuration still names what is gone: only one file is edited.
+    /// The keys that still name removed key-names, since only one file is edited.
     pub still_named: Vec<StillNamed>,
 }
 
-/// A key of the configuration that names what is gone.
+/// A key of the configuration that names a removed key-name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StillNamed {
-    /// Dotted.
+    /// The dotted key.
     pub key: String,
     /// The file and line, or the environment variable.
     pub place: String,
 }
 
-/// How it ended.
+/// How a clean-up ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CleanupOutcome {
     /// Nothing is left (exit code 0).
     Done,
-    /// Something was done, and something is left (exit code 4).
+    /// Something was removed, and something is left (exit code 4).
     Partly,
-    /// Nothing was done, and something is left (exit code 1).
+    /// Nothing was removed, and something is left (exit code 1).
     Failed,
 }
 
-/// What became of one key-name.
+/// The report on one key-name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TargetReport {
     /// The key-name.
     pub key_name: KeyName,
     /// Its region.
     pub region: String,
-    /// Launching calls without an answer that were repeated and answered.
+    /// The number of unanswered launching calls whose result is now known.
     pub settled_intents: usize,
-    /// Spot instance requests that were cancelled.
+    /// The spot requests that were cancelled.
     pub cancelled: Vec<String>,
-    /// Instances that were terminated.
+    /// The instances that were terminated.
     pub terminated: Vec<String>,
-    /// What else was deleted, in words.
+    /// What else was deleted, for people.
     pub deleted: Vec<String>,
-    /// What was kept because it is not ours, in words.
+    /// What was kept because it is not ours, for people.
     pub kept: Vec<String>,
-    /// What could not be looked at, and need not be, in words.
+    /// What could not be checked and need not be, for people.
     pub notes: Vec<String>,
     /// What is left.
     pub left: Vec<Leftover>,
-    /// There is no instance profile of this name (any more).
+    /// Whether no instance profile of this name exists, or exists any more.
     #[serde(skip)]
     pub profile_is_gone: bool,
 }
@@ -75,9 +75,9 @@ pub struct TargetReport {
 /// Something that is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Leftover {
-    /// What it is, with its id.
+    /// The resource, with its id.
     pub what: String,
-    /// Why it is left.
+    /// The reason.
     pub why: String,
 }
 
@@ -101,7 +101,7 @@ impl TargetReport {
         self.left.push(Leftover { what: what.into(), why: why.into() });
     }
 
-    /// Whether nothing of it is left.
+    /// Returns whether nothing is left.
     pub fn is_clean(&self) -> bool {
         self.left.is_empty()
     }
@@ -132,7 +132,7 @@ impl CleanupReport {
         Self { version: 1, outcome, key_names, removed_from, config_problem, still_named }
     }
 
-    /// Looks for what is gone in `loaded`, the configuration as it is now.
+    /// Notes where `loaded`, the present configuration, still names removed key-names.
     pub fn note_still_named(&mut self, loaded: &Loaded) {
         if self.outcome != CleanupOutcome::Done {
             return;
@@ -141,7 +141,8 @@ impl CleanupReport {
             let is_key_name = entry.key == "provisioner.key-name"
                 || entry.key.starts_with("provisioner.retired[")
                     && entry.key.ends_with("].key-name");
-            is_key_name && self.key_names.iter().any(|it| entry.value == it.key_name.as_str())
+            is_key_name
+                && self.key_names.iter().any(|target| entry.value == target.key_name.as_str())
         };
         let still_named =
             |entry: &Entry| StillNamed { key: entry.key.clone(), place: entry.origin.to_string() };
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outcome_tells_done_partly_and_failed_apart() {
+    fn the_outcome_is_done_partly_or_failed() {
         let outcome = |targets| CleanupReport::new(targets, None, None).outcome;
         assert_eq!(outcome(vec![]), CleanupOutcome::Done);
         assert_eq!(outcome(vec![target()]), CleanupOutcome::Done);
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_said_with_its_reason() {
+    fn what_is_left_is_reported_with_its_reason() {
         let mut left = target();
         left.cancelled.push("sir-1".to_owned());
         left.leave("instance i-1", "it is protected from termination");

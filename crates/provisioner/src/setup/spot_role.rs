@@ -4,8 +4,8 @@ use super::{SetupReport, SetupWarning, SpotRoleState};
 use crate::aws::{Client, Ensured};
 use crate::domain::launch::SPOT_ROLE;
 
-/// Makes sure that it is there, or in a dry run looks. Says in the report what came of it: without the
-/// permission for it, it may be there all the same.
+/// Makes sure that it exists, or in a dry run only checks. A failure is a warning in the report, since the
+/// role may exist even if these credentials may not read it.
 pub(super) async fn ensure(client: &Client, report: &mut SetupReport) {
     let found = if report.dry_run {
         let found = client.has_spot_role().await;

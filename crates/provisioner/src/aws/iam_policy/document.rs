@@ -31,7 +31,7 @@ pub struct PolicyStatement {
     pub condition: BTreeMap<String, BTreeMap<String, PolicyValues>>,
 }
 
-/// PolicyValues of which one must match. One alone is written without brackets.
+/// Values, one of which must match. A single value is written without brackets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyValues(pub Vec<String>);
 

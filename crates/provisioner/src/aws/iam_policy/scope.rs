@@ -67,7 +67,7 @@ pub(super) struct LaunchScope {
     pub(super) shortened: bool,
 }
 
-/// ResourceIds one by one, or all there are.
+/// Resources by their ids, or all resources.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ResourceIds {
     ListedItem(BTreeSet<String>),

@@ -1,5 +1,5 @@
-//! What a configuration puts into a policy. That the policies are enough and not more is for the tests of
-//! the programs.
+//! What a configuration adds to a policy. The tests of the programs show that the policies suffice and allow
+//! no more.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::config;
 
 const KEY: &str = "provisioner-test-1";
 
-/// A configuration with a key-name and a place.
+/// Returns a configuration with a key-name, a region and an account.
 fn settings(more: &str) -> Settings {
     let text = format!(
         "[provisioner]\nkey-name = '{KEY}'\n{more}\n[aws]\nregion = 'us-west-2'\n\
@@ -19,7 +19,7 @@ fn settings(more: &str) -> Settings {
     config::parse(&text, Path::new("/")).unwrap().settings
 }
 
-/// A worker type with these keys.
+/// Returns a configuration with a worker type with these keys.
 fn linux(more: &str) -> Settings {
     settings(&worker_type("linux", "ami-1", more))
 }
@@ -47,7 +47,7 @@ fn made(program: PolicyProgram, settings: &Settings) -> IamPolicy {
     policy(&request(program, settings)).unwrap()
 }
 
-/// A statement, if it is there.
+/// Returns a statement, if the policy has it.
 fn find(policy: &IamPolicy, sid: &str) -> Option<Value> {
     let found = policy.policy.statement.iter().find(|statement| statement.sid == sid);
     found.map(|statement| serde_json::to_value(statement).unwrap())
@@ -103,7 +103,7 @@ fn a_launch_names_what_the_configuration_names() {
 }
 
 #[test]
-fn what_is_named_otherwise_is_any_and_said() {
+fn resources_without_ids_are_any_with_a_warning() {
     let more = worker_type("other", "ssm:/ours/image:3", "security-groups = ['workers']\n");
     let more =
         worker_type("linux", "ami-1", "subnets = ['subnet-1']\nsecurity-groups = ['sg-1']\n")
@@ -122,7 +122,8 @@ fn what_is_named_otherwise_is_any_and_said() {
             "arn:aws:ssm:us-west-2:123456789012:parameter/ours/image",
         ])
     );
-    let names = run.warnings.iter().find(|it| it.kind == PolicyWarningKind::Names).unwrap();
+    let names =
+        run.warnings.iter().find(|warning| warning.kind == PolicyWarningKind::Names).unwrap();
     assert_eq!(names.text, "launches can use any image, any subnet, any security group");
 }
 
@@ -178,7 +179,7 @@ fn without_a_profile_no_role_is_passed() {
 }
 
 #[test]
-fn what_is_not_ours_is_told_by_its_tag() {
+fn foreign_resources_are_excluded_by_their_tags() {
     let run = made(PolicyProgram::Run, &linux(""));
     let tag = json!({ "aws:ResourceTag/provisioner:key-name": KEY });
     assert_eq!(statement(&run, "Cancel")["Condition"], json!({ "StringEquals": tag }));
@@ -204,7 +205,7 @@ fn setup_makes_names_of_one_form() {
         json!({ "aws:RequestTag/provisioner:key-name": pattern })
     );
     assert!(find(&setup, "MakeRole").is_none());
-    // The key-name of before is looked at, and only that.
+    // Only the earlier key-name is read.
     let earlier = format!("arn:aws:iam::123456789012:role/{KEY}");
     assert_eq!(statement(&setup, "LookAtOwnRole")["Resource"], earlier);
 
@@ -326,7 +327,7 @@ fn a_policy_that_gets_too_large_allows_all_instead() {
     assert!(run.policy.size() <= PolicyDocument::MANAGED_LIMIT);
     assert!(!kinds(&run).contains(&PolicyWarningKind::Size));
 
-    // Near the limit, it says so.
+    // Close to the limit there is a warning.
     let near = (11..).map(|n| made(PolicyProgram::Run, &subnets(n)));
     let near = near.take(200).find(|run| kinds(run).contains(&PolicyWarningKind::Size)).unwrap();
     assert!(statement(&near, "LaunchWith")["Resource"].to_string().contains("subnet-"));
@@ -334,13 +335,14 @@ fn a_policy_that_gets_too_large_allows_all_instead() {
     let run = made(PolicyProgram::Run, &subnets(200));
     assert!(run.policy.size() < PolicyDocument::MANAGED_LIMIT);
     assert!(statement(&run, "LaunchWith")["Resource"].to_string().contains(":subnet/*"));
-    let names = run.warnings.iter().find(|it| it.kind == PolicyWarningKind::Names).unwrap();
+    let names =
+        run.warnings.iter().find(|warning| warning.kind == PolicyWarningKind::Names).unwrap();
     assert!(names.hint.contains("too large"), "{names:?}");
 
-    // What cannot be shortened is told.
+    // A policy that cannot be shortened has a warning.
     let tags: Vec<String> = (0..40).map(|i| format!("'{i:0>60}' = 'x'")).collect();
     let run = made(PolicyProgram::Run, &linux(&format!("tags = {{ {} }}\n", tags.join(", "))));
-    let size = run.warnings.iter().find(|it| it.kind == PolicyWarningKind::Size).unwrap();
+    let size = run.warnings.iter().find(|warning| warning.kind == PolicyWarningKind::Size).unwrap();
     assert!(size.hint.contains("put-role-policy"), "{size:?}");
 }
 
@@ -357,12 +359,13 @@ fn statements_have_names_that_iam_takes_and_each_once() {
         let settings = linux("iam-instance-profile = 'worker'\n");
         let request = PolicyRequest { worker_profile: true, ..request(program, &settings) };
         let document = policy(&request).unwrap().policy;
-        let mut sids: Vec<&str> = document.statement.iter().map(|it| it.sid).collect();
+        let mut sids: Vec<&str> =
+            document.statement.iter().map(|statement| statement.sid).collect();
         let n = sids.len();
         assert!(sids.iter().all(|sid| sid.chars().all(|c| c.is_ascii_alphanumeric())));
         sids.sort_unstable();
         sids.dedup();
         assert_eq!(sids.len(), n);
-        assert!(document.statement.iter().all(|it| it.effect == "Allow"));
+        assert!(document.statement.iter().all(|statement| statement.effect == "Allow"));
     }
 }

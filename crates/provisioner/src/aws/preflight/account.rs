@@ -1,4 +1,4 @@
-//! What concerns all worker types: the key pair, the zones' names, the spot role, capacity.
+//! Checks what concerns all worker types: the key pair, the spot role, capacity.
 
 use super::facts::PreflightFacts;
 use super::report::{CallNeed, FindingKind, PreflightReport, Severity};
@@ -6,10 +6,10 @@ use crate::domain::launch::SPOT_ROLE;
 use crate::domain::observed::KeyPair;
 use crate::settings::Settings;
 
-pub(super) fn assess(settings: &Settings, facts: &PreflightFacts, verdict: &mut PreflightReport) {
+pub(super) fn assess(settings: &Settings, facts: &PreflightFacts, report: &mut PreflightReport) {
     let key_name = settings.provisioner.key_name.as_ref().map(ToString::to_string);
     let key_name = key_name.unwrap_or_default();
-    let mut about = verdict.about_everybody();
+    let mut about = report.about_all_worker_types();
     match &facts.key_pair {
         Ok(KeyPair::Ours) => about.good(FindingKind::KeyPair, key_name, "exists and is ours"),
         Ok(KeyPair::Foreign) if settings.provisioner.adopt_key_name => {
@@ -55,7 +55,7 @@ pub(super) fn assess(settings: &Settings, facts: &PreflightFacts, verdict: &mut 
         Severity::NotCheckable,
         FindingKind::Capacity,
         "",
-        "whether EC2 has spot capacity: only a request tells",
-        "name several instance types and zones, so that there is another when one has none",
+        "whether EC2 has spot capacity: only a request shows it",
+        "name several instance types and zones, in case one of them has no capacity",
     );
 }

@@ -362,7 +362,7 @@ mod tests {
     use crate::domain::launch::ResolvedPlacement;
 
     #[test]
-    fn every_type_and_every_zone_is_tried_once() {
+    fn every_type_and_every_zone_is_tried() {
         let text = "[worker-types.a]\nimage-id = 'ami-1'\nmax-instances = 1\n\
                     instance-types = ['a.large', 'b.large', 'c.large']\n";
         let settings = config::parse(text, std::path::Path::new("/")).unwrap().settings;
@@ -376,8 +376,9 @@ mod tests {
         };
         let chosen = |offered: fn(&LaunchSite) -> bool| -> Vec<String> {
             let sites = representative(worker_type, &resolved, offered);
-            let shown =
-                |it: LaunchSite| format!("{} {}", it.instance_type, it.placement.zone.unwrap());
+            let shown = |site: LaunchSite| {
+                format!("{} {}", site.instance_type, site.placement.zone.unwrap())
+            };
             sites.into_iter().map(shown).collect()
         };
         assert_eq!(chosen(|_| true), ["a.large z1", "b.large z2", "c.large z1"]);

@@ -1,4 +1,4 @@
-//! The image of a worker type.
+//! Checks the image of a worker type.
 
 use jiff::Timestamp;
 
@@ -6,7 +6,7 @@ use super::facts::{ImageFacts, PreflightFacts, WorkerTypeFacts};
 use super::report::{CallNeed, FindingKind, FindingWriter, Severity};
 use crate::settings::WorkerType;
 
-/// Judges the image; returns it for what else depends on it.
+/// Returns the image for the checks that depend on it.
 pub(super) fn assess<'f>(
     worker_type: &WorkerType,
     found: &WorkerTypeFacts,
@@ -65,7 +65,8 @@ pub(super) fn assess<'f>(
         return Some(image);
     }
     let architecture = image.architecture.as_deref();
-    let text = architecture.map_or_else(|| "exists".to_owned(), |it| format!("available, {it}"));
+    let text =
+        architecture.map_or_else(|| "exists".to_owned(), |name| format!("available, {name}"));
     about.good(FindingKind::Image, subject, text);
     Some(image)
 }

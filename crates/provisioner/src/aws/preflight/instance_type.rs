@@ -1,4 +1,5 @@
-//! The instance types of a worker type: offered where it launches, as spot, and for its image.
+//! Checks that the instance types of a worker type are offered where it launches, as spot instances, and
+//! that they can run its image.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +38,7 @@ pub(super) fn assess(
         }
         let mut offered = None;
         match &facts.offerings {
-            // One that does not exist is offered nowhere: said once.
+            // A type that does not exist is offered nowhere; one finding is enough.
             Ok(_) if !problems.is_empty() => {}
             Ok(offerings) => {
                 let there = offerings.get(instance_type);
@@ -48,7 +49,7 @@ pub(super) fn assess(
                         FindingKind::InstanceType,
                         subject,
                         text,
-                        "nothing to mend: there, EC2 refuses it and the next choice is used",
+                        "nothing to fix: EC2 refuses it there, and the next choice is used",
                     ),
                     Whereabouts::Nowhere(text) => problems.push((
                         text,
@@ -74,15 +75,14 @@ pub(super) fn assess(
     }
 }
 
-/// The zones it may launch in; `None`: not known.
+/// Returns the zones in which it may launch, or `None` if they are not known.
 pub(super) fn usable_zones(
     found: &WorkerTypeFacts,
     facts: &PreflightFacts,
 ) -> Option<BTreeSet<Zone>> {
     let placements = found.placements.as_ref().ok()?;
     if placements.iter().any(|placement| placement.zone.is_none()) {
-        // Without a subnet EC2 launches in the region's own zones, and not in Local Zones, whose
-        // names are longer.
+        // Without a subnet EC2 launches in the region's own zones. Local Zones have longer names.
         let mut zones = facts.zones.as_ref().ok()?.clone();
         zones.retain(|zone| zone.as_str().len() == facts.region.len() + 1);
         return Some(zones);
@@ -90,7 +90,7 @@ pub(super) fn usable_zones(
     Some(placements.iter().filter_map(|placement| placement.zone.clone()).collect())
 }
 
-/// Why an instance of this type would not start as a spot instance from this image.
+/// Returns the reasons, each with a fix, why this type cannot run this image as a spot instance.
 fn mismatches(kind: &InstanceTypeFacts, image: Option<&ImageFacts>) -> Vec<(String, &'static str)> {
     let mut problems = Vec::new();
     let lacks =

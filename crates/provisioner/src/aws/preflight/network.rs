@@ -1,4 +1,4 @@
-//! Zones, subnets and security groups of a worker type.
+//! Checks the zones, subnets and security groups of a worker type.
 
 use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ fn zones(
             );
         }
     }
-    // Without all of its subnets, where it may launch is judged with those.
+    // If subnets are missing, the check of the subnets reports that.
     let all_there = found
         .subnets
         .as_ref()
@@ -78,7 +78,7 @@ fn refusal_subject(worker_type: &WorkerType) -> String {
     list(&worker_type.availability_zones.iter().cloned().collect())
 }
 
-/// Where EC2 launches if no subnet is named.
+/// Checks the default VPC, where EC2 launches without subnets. Returns it.
 fn default_vpc(facts: &PreflightFacts, about: &mut FindingWriter<'_>) -> BTreeSet<String> {
     match &facts.default_vpc {
         None => BTreeSet::new(),
@@ -127,7 +127,7 @@ fn subnets(
             about.error(
                 FindingKind::Subnet,
                 id.as_str(),
-                format!("does not exist in {}: the whole worker type is not used", facts.region),
+                format!("does not exist in {}: the worker type cannot be used", facts.region),
                 "correct `subnets`",
             );
             continue;
@@ -162,7 +162,7 @@ fn groups(found: &WorkerTypeFacts, vpcs: &BTreeSet<String>, about: &mut FindingW
                 continue;
             }
             Err(refusal) => {
-                // `run` looks names up, and takes ids as they are.
+                // `run` resolves names, and sends ids as they are.
                 let by_id = configured.starts_with("sg-");
                 let needed = if by_id { CallNeed::ValidateOnly } else { CallNeed::Run };
                 about.unknown(

@@ -1,14 +1,14 @@
-//! May these credentials do what a round does? The launches are judged with their worker types.
+//! Checks that these credentials may make the calls of a round. Launches are checked with their worker types.
 
 use super::facts::{DryRun, DryRunAnswer, DryRunTarget, PreflightFacts};
-use super::report::{CallNeed, FindingKind, PreflightReport, Severity, said};
+use super::report::{CallNeed, FindingKind, PreflightReport, Severity, message_of};
 use crate::domain::refusal::RefusalClass;
 
-/// What every round does first.
+/// The calls with which every round begins.
 const LISTING: &str = "DescribeSpotInstanceRequests and DescribeInstances";
 
-pub(super) fn assess(facts: &PreflightFacts, verdict: &mut PreflightReport) {
-    let mut about = verdict.about_everybody();
+pub(super) fn assess(facts: &PreflightFacts, report: &mut PreflightReport) {
+    let mut about = report.about_all_worker_types();
     match &facts.listing {
         Ok(()) => about.good(FindingKind::Permission, LISTING, "allowed"),
         Err(refusal) => {
@@ -37,14 +37,14 @@ pub(super) fn assess(facts: &PreflightFacts, verdict: &mut PreflightReport) {
             | (RefusalClass::Unauthorized, DryRunTarget::Ours) => {
                 about.unknown(FindingKind::Permission, *operation, operation, CallNeed::Run, refusal, "");
             }
-            // Something of ours that went away between the look and the dry run tells as little.
+            // The same if a resource of ours disappeared between the listing and the dry run.
             _ => about.find(
                 Severity::NotCheckable,
                 FindingKind::Permission,
                 *operation,
                 format!(
-                    "there is nothing of ours to try it on, and for an id that nothing has EC2 says {}",
-                    said(refusal)
+                    "there is nothing of ours to try it on, and for an id that does not exist EC2 answers {}",
+                    message_of(refusal)
                 ),
                 "validate again while an instance and a spot request of ours exist",
             ),

@@ -1,4 +1,4 @@
-//! `max-price`, held against the spot prices in force: below them EC2 fills no request.
+//! Compares `max-price` with the spot prices in force, below which EC2 fulfils no request.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +79,7 @@ pub(super) fn assess(
     }
 }
 
-/// Where an instance type is cheapest, of the zones that the worker type may use, and what it costs.
+/// Returns the cheapest of the usable zones for an instance type, and the price there.
 fn lowest<'a>(
     instance_type: &InstanceType,
     usable: Option<&BTreeSet<Zone>>,

@@ -1,4 +1,4 @@
-//! The instance profile and the user data: what a worker starts with.
+//! Checks the instance profile and the user data of a worker type.
 
 use super::facts::{InstanceProfileFacts, WorkerTypeFacts};
 use super::report::{CallNeed, FindingKind, FindingWriter};

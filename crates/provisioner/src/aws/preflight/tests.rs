@@ -1,4 +1,4 @@
-//! Judgements, fact by fact.
+//! Assessments, fact by fact.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,14 +25,14 @@ fn zones(names: &[&str]) -> BTreeSet<Zone> {
     names.iter().map(|name| Zone::from(*name)).collect()
 }
 
-fn place() -> LaunchSite {
+fn site() -> LaunchSite {
     LaunchSite {
         instance_type: InstanceType::from("m5.large"),
         placement: ResolvedPlacement::default(),
     }
 }
 
-/// What `m5.large` costs, in millionths of a dollar.
+/// Returns the prices of `m5.large` from millionths of a dollar.
 fn prices(of: &[(&str, u64)]) -> BTreeMap<Pool, UsdPerHour> {
     let price = |(zone, micros): &(&str, u64)| {
         let zone = Some(Zone::from(*zone));
@@ -42,7 +42,7 @@ fn prices(of: &[(&str, u64)]) -> BTreeMap<Pool, UsdPerHour> {
     of.iter().map(price).collect()
 }
 
-/// Everything is as it should be.
+/// Returns facts without any problem.
 fn good() -> PreflightFacts {
     let m5 = InstanceType::from("m5.large");
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
@@ -67,7 +67,7 @@ fn good() -> PreflightFacts {
         groups: Vec::new(),
         profile: None,
         user_data: Ok(()),
-        launches: vec![(place(), DryRunAnswer::Allowed)],
+        launches: vec![(site(), DryRunAnswer::Allowed)],
     };
     let call =
         |operation| DryRun { operation, target: DryRunTarget::Ours, answer: DryRunAnswer::Allowed };
@@ -108,7 +108,7 @@ fn refusal(code: &str) -> Refusal {
     }
 }
 
-/// Changes one thing and returns the findings but those that are always there.
+/// Changes one fact and returns the findings except those that are always present.
 fn findings(change: impl FnOnce(&mut PreflightFacts)) -> Vec<(Severity, FindingKind, String)> {
     assessed("", change).0
 }
@@ -120,13 +120,14 @@ fn assessed(
     let mut facts = good();
     change(&mut facts);
     let now = "2026-11-23T12:00:00Z".parse().unwrap();
-    let verdict = assess(&settings(more), &facts, now);
-    let told = verdict
+    let report = assess(&settings(more), &facts, now);
+    let findings = report
         .findings
         .iter()
-        .filter(|it| !matches!(it.kind, FindingKind::Quota | FindingKind::Capacity));
-    let told = told.map(|it| (it.severity, it.kind, it.text.clone())).collect();
-    (told, verdict)
+        .filter(|finding| !matches!(finding.kind, FindingKind::Quota | FindingKind::Capacity))
+        .map(|finding| (finding.severity, finding.kind, finding.text.clone()))
+        .collect();
+    (findings, report)
 }
 
 #[track_caller]
@@ -143,12 +144,12 @@ fn only(
 }
 
 #[test]
-fn what_is_good_is_said_to_be_and_what_nobody_knows_is_not() {
-    let (found, verdict) = assessed("", |_| {});
+fn what_is_good_passes_and_what_is_unknown_does_not() {
+    let (found, report) = assessed("", |_| {});
     assert!(found.is_empty(), "{found:?}");
-    assert_eq!(verdict.count(Severity::NotCheckable), 2);
-    assert_eq!(verdict.unanswered, 0);
-    let kinds: BTreeSet<FindingKind> = verdict.checked.iter().map(|it| it.kind).collect();
+    assert_eq!(report.count(Severity::NotCheckable), 2);
+    assert_eq!(report.unanswered, 0);
+    let kinds: BTreeSet<FindingKind> = report.checked.iter().map(|check| check.kind).collect();
     let expected = [
         FindingKind::KeyPair,
         FindingKind::Permission,
@@ -158,29 +159,32 @@ fn what_is_good_is_said_to_be_and_what_nobody_knows_is_not() {
         FindingKind::SpotRole,
     ];
     assert_eq!(kinds, BTreeSet::from(expected));
-    let quota = verdict.findings.iter().find(|it| it.kind == FindingKind::Quota).unwrap();
+    let quota = report.findings.iter().find(|finding| finding.kind == FindingKind::Quota).unwrap();
     assert!(quota.text.contains("need 6 vCPUs"), "{}", quota.text);
 }
 
 #[test]
 fn the_key_pair() {
-    only(Severity::Error, FindingKind::KeyPair, "does not exist", |it| {
-        it.key_pair = Ok(KeyPair::Absent)
+    only(Severity::Error, FindingKind::KeyPair, "does not exist", |facts| {
+        facts.key_pair = Ok(KeyPair::Absent);
     });
-    only(Severity::Warning, FindingKind::KeyPair, "our tag", |it| {
-        it.key_pair = Ok(KeyPair::Foreign)
+    only(Severity::Warning, FindingKind::KeyPair, "our tag", |facts| {
+        facts.key_pair = Ok(KeyPair::Foreign);
     });
-    only(Severity::Error, FindingKind::KeyPair, "`run` needs", |it| {
-        it.key_pair = Err(refusal("UnauthorizedOperation"));
+    only(Severity::Error, FindingKind::KeyPair, "`run` needs", |facts| {
+        facts.key_pair = Err(refusal("UnauthorizedOperation"));
     });
 }
 
 #[test]
 fn the_highest_price() {
     let price = |more: &str, change: fn(&mut PreflightFacts)| {
-        let (found, verdict) = assessed(more, change);
-        let good = verdict.checked.iter().any(|it| it.kind == FindingKind::Price);
-        (found.into_iter().filter(|it| it.1 == FindingKind::Price).collect::<Vec<_>>(), good)
+        let (found, report) = assessed(more, change);
+        let good = report.checked.iter().any(|check| check.kind == FindingKind::Price);
+        (
+            found.into_iter().filter(|finding| finding.1 == FindingKind::Price).collect::<Vec<_>>(),
+            good,
+        )
     };
     assert_eq!(price("", |_| {}), (vec![], false), "none is set");
     assert_eq!(price("max-price = 0.03", |_| {}), (vec![], true), "as much as it costs");
@@ -199,12 +203,12 @@ fn the_highest_price() {
     assert!(matches!(&found[..], [(Severity::Warning, ..)]), "{found:?}");
     assert!(good, "the other can be had");
 
-    // What is not known is not called good, and no reason to call it bad.
+    // An unknown price is neither good nor bad.
     let (found, good) = price("max-price = 1.0", |facts| facts.prices = Ok(BTreeMap::new()));
     assert!(matches!(&found[..], [(Severity::NotCheckable, ..)]), "{found:?}");
     assert!(!good);
     let (found, _) = price(two, |_| {});
-    assert!(found.iter().all(|it| it.0 != Severity::Error), "{found:?}");
+    assert!(found.iter().all(|finding| finding.0 != Severity::Error), "{found:?}");
     let (found, _) = price("max-price = 1.0", |facts| {
         facts.prices = Err(refusal("UnauthorizedOperation"));
     });
@@ -213,74 +217,77 @@ fn the_highest_price() {
 
 #[test]
 fn the_image() {
-    only(Severity::Error, FindingKind::Image, "deregistered", |it| {
-        image(it).state = Some("deregistered".to_owned());
+    only(Severity::Error, FindingKind::Image, "deregistered", |facts| {
+        image(facts).state = Some("deregistered".to_owned());
     });
-    only(Severity::Warning, FindingKind::Image, "deprecated", |it| {
-        image(it).deprecated = Some("2026-11-01T00:00:00Z".parse().unwrap());
+    only(Severity::Warning, FindingKind::Image, "deprecated", |facts| {
+        image(facts).deprecated = Some("2026-11-01T00:00:00Z".parse().unwrap());
     });
     assert!(
-        findings(|it| image(it).deprecated = Some("2027-01-01T00:00:00Z".parse().unwrap()))
+        findings(|facts| image(facts).deprecated = Some("2027-01-01T00:00:00Z".parse().unwrap()))
             .is_empty()
     );
-    only(Severity::Error, FindingKind::Image, "does not exist", |it| {
-        it.images = Ok(BTreeMap::new())
+    only(Severity::Error, FindingKind::Image, "does not exist", |facts| {
+        facts.images = Ok(BTreeMap::new());
     });
-    only(Severity::NotCheckable, FindingKind::Image, "may not call", |it| {
-        it.images = Err(refusal("UnauthorizedOperation"));
+    only(Severity::NotCheckable, FindingKind::Image, "may not call", |facts| {
+        facts.images = Err(refusal("UnauthorizedOperation"));
     });
 }
 
 #[test]
 fn image_and_instance_type_must_go_together() {
-    only(Severity::Error, FindingKind::InstanceType, "arm64", |it| {
-        image(it).architecture = Some("arm64".to_owned());
+    only(Severity::Error, FindingKind::InstanceType, "arm64", |facts| {
+        image(facts).architecture = Some("arm64".to_owned());
     });
-    only(Severity::Error, FindingKind::InstanceType, "paravirtual", |it| {
-        image(it).virtualization_type = Some("paravirtual".to_owned());
+    only(Severity::Error, FindingKind::InstanceType, "paravirtual", |facts| {
+        image(facts).virtualization_type = Some("paravirtual".to_owned());
     });
-    only(Severity::Error, FindingKind::InstanceType, "ENA", |it| image(it).ena = Some(false));
-    assert!(findings(|it| *image(it) = ImageFacts::default()).is_empty(), "not said is not wrong");
+    only(Severity::Error, FindingKind::InstanceType, "ENA", |facts| image(facts).ena = Some(false));
     assert!(
-        findings(|it| {
-            image(it).ena = Some(false);
-            m5(it).ena_required = false;
+        findings(|facts| *image(facts) = ImageFacts::default()).is_empty(),
+        "unknown is not wrong"
+    );
+    assert!(
+        findings(|facts| {
+            image(facts).ena = Some(false);
+            m5(facts).ena_required = false;
         })
         .is_empty()
     );
-    only(Severity::Error, FindingKind::InstanceType, "on-demand only", |it| {
-        m5(it).usage_classes = vec!["on-demand".to_owned()];
+    only(Severity::Error, FindingKind::InstanceType, "on-demand only", |facts| {
+        m5(facts).usage_classes = vec!["on-demand".to_owned()];
     });
 }
 
 #[test]
 fn an_instance_type_is_offered_everywhere_somewhere_or_nowhere() {
     let offered = |names: &'static [&'static str]| {
-        move |it: &mut PreflightFacts| {
-            let offerings = it.offerings.as_mut().unwrap();
+        move |facts: &mut PreflightFacts| {
+            let offerings = facts.offerings.as_mut().unwrap();
             offerings.insert(InstanceType::from("m5.large"), zones(names));
         }
     };
     only(Severity::Note, FindingKind::InstanceType, "not in r-1b", offered(&["r-1a"]));
     only(Severity::Error, FindingKind::InstanceType, "nowhere", offered(&[]));
     let placed = |zone: &'static str| {
-        move |it: &mut PreflightFacts| {
+        move |facts: &mut PreflightFacts| {
             let placement = ResolvedPlacement { zone: Some(Zone::from(zone)), subnet: None };
-            linux(it).placements = Ok(vec![placement]);
+            linux(facts).placements = Ok(vec![placement]);
         }
     };
     assert!(findings(placed("r-1a")).is_empty());
     only(Severity::Error, FindingKind::InstanceType, "r-1a, r-1b only", placed("r-1-city-1a"));
-    only(Severity::Error, FindingKind::InstanceType, "does not exist", |it| {
-        it.instance_types = Ok(BTreeMap::new());
-        it.offerings = Ok(BTreeMap::new());
+    only(Severity::Error, FindingKind::InstanceType, "does not exist", |facts| {
+        facts.instance_types = Ok(BTreeMap::new());
+        facts.offerings = Ok(BTreeMap::new());
     });
 }
 
 #[test]
 fn networks() {
-    only(Severity::Error, FindingKind::Subnet, "no default VPC", |it| {
-        it.default_vpc = Some(Ok(None))
+    only(Severity::Error, FindingKind::Subnet, "no default VPC", |facts| {
+        facts.default_vpc = Some(Ok(None));
     });
     let more = "subnets = ['subnet-1']\nsecurity-groups = ['sg-1', 'web']\n";
     let in_vpc = |vpc: Option<&str>| SecurityGroupFacts {
@@ -288,15 +295,18 @@ fn networks() {
         vpc: vpc.map(str::to_owned),
     };
     let network = |free, group: Fact<Option<SecurityGroupFacts>>| {
-        move |it: &mut PreflightFacts| {
-            let (zone, vpc) = (Zone::from("r-1a"), "vpc-2".to_owned());
-            let subnet = SubnetFacts { zone, vpc, free_addresses: Some(free) };
-            linux(it).subnets = Ok(BTreeMap::from([(SubnetId::from("subnet-1"), subnet)]));
-            linux(it).groups = vec![("sg-1".to_owned(), group)];
+        move |facts: &mut PreflightFacts| {
+            let subnet = SubnetFacts {
+                zone: Zone::from("r-1a"),
+                vpc: "vpc-2".to_owned(),
+                free_addresses: Some(free),
+            };
+            linux(facts).subnets = Ok(BTreeMap::from([(SubnetId::from("subnet-1"), subnet)]));
+            linux(facts).groups = vec![("sg-1".to_owned(), group)];
         }
     };
-    let told = |change| assessed(more, change).0;
-    assert_eq!(told(network(5, Ok(Some(in_vpc(Some("vpc-2")))))), []);
+    let found = |change| assessed(more, change).0;
+    assert_eq!(found(network(5, Ok(Some(in_vpc(Some("vpc-2")))))), []);
     let found = assessed(more, network(0, Ok(Some(in_vpc(None))))).0;
     assert!(matches!(found.as_slice(), [(Severity::Warning, FindingKind::Subnet, _)]), "{found:?}");
     let found = assessed(more, network(5, Ok(Some(in_vpc(Some("vpc-1")))))).0;
@@ -326,7 +336,7 @@ fn networks() {
 fn instance_profiles_and_user_data() {
     let more = "iam-instance-profile = 'p'\n";
     let with = |profile: Fact<Option<InstanceProfileFacts>>| {
-        assessed(more, |it| linux(it).profile = Some(profile))
+        assessed(more, |facts| linux(facts).profile = Some(profile))
     };
     assert!(with(Ok(Some(InstanceProfileFacts { has_role: true }))).0.is_empty());
     let severity = |found: &[(Severity, FindingKind, String)]| found[0].0;
@@ -336,9 +346,9 @@ fn instance_profiles_and_user_data() {
     );
     assert_eq!(severity(&with(Ok(None)).0), Severity::Error);
     assert_eq!(severity(&with(Err(refusal("AccessDenied"))).0), Severity::NotCheckable);
-    let (found, verdict) = with(Err(refusal("RequestTimeout")));
-    assert_eq!((severity(&found), verdict.unanswered), (Severity::NotCheckable, 0));
-    // EC2 hears later of what IAM has.
+    let (found, report) = with(Err(refusal("RequestTimeout")));
+    assert_eq!((severity(&found), report.unanswered), (Severity::NotCheckable, 0));
+    // EC2 learns later of what IAM has.
     let unknown = |profile: Option<InstanceProfileFacts>| {
         let text = "Value (p) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance \
                     Profile name";
@@ -347,9 +357,9 @@ fn instance_profiles_and_user_data() {
             message: text.to_owned(),
             ..refusal("InvalidParameterValue")
         };
-        let found = assessed(more, |it| {
-            linux(it).profile = Some(Ok(profile));
-            linux(it).launches[0].1 = Fact::Err(refusal.clone()).into();
+        let found = assessed(more, |facts| {
+            linux(facts).profile = Some(Ok(profile));
+            linux(facts).launches[0].1 = Fact::Err(refusal.clone()).into();
         });
         found.0.iter().map(|(severity, kind, _)| (*severity, *kind)).collect::<Vec<_>>()
     };
@@ -361,20 +371,20 @@ fn instance_profiles_and_user_data() {
         (Severity::NotCheckable, FindingKind::Launch),
     ];
     assert_eq!(absent, expected);
-    only(Severity::Error, FindingKind::UserData, "too long", |it| {
-        linux(it).user_data = Err("too long".to_owned());
+    only(Severity::Error, FindingKind::UserData, "too long", |facts| {
+        linux(facts).user_data = Err("too long".to_owned());
     });
 }
 
 fn tried(target: DryRunTarget, code: &'static str) -> impl FnOnce(&mut PreflightFacts) {
-    move |it| {
-        it.calls[0].target = target;
-        it.calls[0].answer = Fact::Err(refusal(code)).into();
+    move |facts| {
+        facts.calls[0].target = target;
+        facts.calls[0].answer = Fact::Err(refusal(code)).into();
     }
 }
 
 #[test]
-fn a_dry_run_is_a_yes_a_no_or_no_answer() {
+fn a_dry_run_is_allowed_refused_or_unanswered() {
     assert!(findings(tried(DryRunTarget::NothingThere, "DryRunOperation")).is_empty());
     only(
         Severity::Error,
@@ -390,25 +400,25 @@ fn a_dry_run_is_a_yes_a_no_or_no_answer() {
             tried(DryRunTarget::NothingThere, code),
         );
     }
-    // It went away between the look and the try.
+    // The instance disappeared between the listing and the dry run.
     let gone = tried(DryRunTarget::Ours, "InvalidInstanceID.NotFound");
     only(Severity::NotCheckable, FindingKind::Permission, "NotFound", gone);
-    let (found, verdict) = assessed("", tried(DryRunTarget::Ours, "RequestLimitExceeded"));
-    assert_eq!((found[0].0, verdict.unanswered), (Severity::NotCheckable, 1));
-    only(Severity::Error, FindingKind::Permission, "dry run", |it| {
-        it.calls[0].answer = Fact::Ok(()).into();
+    let (found, report) = assessed("", tried(DryRunTarget::Ours, "RequestLimitExceeded"));
+    assert_eq!((found[0].0, report.unanswered), (Severity::NotCheckable, 1));
+    only(Severity::Error, FindingKind::Permission, "dry run", |facts| {
+        facts.calls[0].answer = Fact::Ok(()).into();
     });
 }
 
 #[test]
 fn launches() {
     let answered = |code: &'static str| {
-        move |it: &mut PreflightFacts| {
+        move |facts: &mut PreflightFacts| {
             let answer = DryRunAnswer::Refused(refusal(code));
-            linux(it).launches = vec![(place(), answer.clone()), (place(), answer)];
+            linux(facts).launches = vec![(site(), answer.clone()), (site(), answer)];
         }
     };
-    // The same answer twice is said once.
+    // The same answer twice makes one finding.
     only(Severity::Error, FindingKind::Permission, "because.", answered("UnauthorizedOperation"));
     only(
         Severity::Error,
@@ -417,22 +427,25 @@ fn launches() {
         answered("InvalidParameterValue"),
     );
     only(Severity::Warning, FindingKind::Launch, "now", answered("MaxSpotInstanceCountExceeded"));
-    only(Severity::Error, FindingKind::Launch, "dry run", |it| {
-        linux(it).launches[0].1 = DryRunAnswer::Done;
+    only(Severity::Error, FindingKind::Launch, "dry run", |facts| {
+        linux(facts).launches[0].1 = DryRunAnswer::Done;
     });
-    only(Severity::NotCheckable, FindingKind::Launch, "not known", |it| linux(it).launches.clear());
-    // What is wrong was named already.
-    let found = findings(|it| {
-        it.images = Ok(BTreeMap::new());
-        answered("InvalidAMIID.NotFound")(it);
+    only(Severity::NotCheckable, FindingKind::Launch, "not known", |facts| {
+        linux(facts).launches.clear();
+    });
+    // The image has been reported already.
+    let found = findings(|facts| {
+        facts.images = Ok(BTreeMap::new());
+        answered("InvalidAMIID.NotFound")(facts);
     });
     let severities: Vec<Severity> = found.iter().map(|(severity, ..)| *severity).collect();
     assert_eq!(severities, [Severity::Error, Severity::NotCheckable]);
 }
 
 #[test]
-fn no_machine_talk_in_texts() {
-    let (_, verdict) = assessed("", tried(DryRunTarget::Ours, "UnauthorizedOperation"));
-    let text = &verdict.findings.iter().find(|it| it.severity == Severity::Error).unwrap().text;
+fn texts_leave_out_encoded_messages() {
+    let (_, report) = assessed("", tried(DryRunTarget::Ours, "UnauthorizedOperation"));
+    let text =
+        &report.findings.iter().find(|finding| finding.severity == Severity::Error).unwrap().text;
     assert!(text.ends_with("because."), "{text}");
 }
