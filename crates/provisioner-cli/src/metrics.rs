@@ -14,9 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use provisioner::aws::Attempts;
-use provisioner::daemon::StopListener;
-use provisioner::daemon::{RoundEnd, Turn};
+use provisioner::aws::CallCounter;
+use provisioner::daemon::{RoundEnd, StopListener, Turn};
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::ids::WorkerTypeName;
 use provisioner::engine::{ActionKind, ActionOutcome, ActionResult, Plan, Usage, WorkerTypeStatus};
@@ -38,7 +37,7 @@ const ROUND_BOUNDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 
 #[derive(Debug)]
 pub(crate) struct Metrics {
     picture: Mutex<Arc<Picture>>,
-    attempts: Attempts,
+    attempts: CallCounter,
     /// Where workers ask whether to stop.
     stop_listener: Option<StopListener>,
     started: Timestamp,
@@ -77,7 +76,7 @@ impl Metrics {
     /// Nothing measured yet. `attempts` are the calls to AWS, counted as they are made; `stop_listener` counts what
     /// workers ask.
     pub(crate) fn new(
-        attempts: Attempts,
+        attempts: CallCounter,
         stop_listener: Option<StopListener>,
         settings: &Settings,
     ) -> Self {

@@ -215,7 +215,7 @@ async fn metrics(State(links): State<Links>) -> Response {
 mod tests {
     use std::path::Path;
 
-    use provisioner::aws::Attempts;
+    use provisioner::aws::CallCounter;
     use provisioner::config;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
@@ -243,7 +243,7 @@ mod tests {
     fn links() -> (Links, watch::Sender<Health>) {
         let (sender, health) = watch::channel(Health::starting(INTERVAL));
         let settings = config::parse("", Path::new("/")).unwrap().settings;
-        let metrics = Arc::new(Metrics::new(Attempts::default(), None, &settings));
+        let metrics = Arc::new(Metrics::new(CallCounter::default(), None, &settings));
         let (_, picture) = watch::channel(Picture::new(["linux"]));
         (Links { wake: Arc::default(), health, picture, metrics }, sender)
     }

@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::demand::FinishedTask;
+use crate::domain::error_chain::error_chain;
 use crate::domain::ids::{KeyName, WorkerTypeName};
 use crate::domain::ledger::Ledger;
 use crate::domain::stop_secret::StopSecret;
@@ -163,7 +164,7 @@ impl StateDir {
                 return None;
             }
             Ok(Content::Damaged(why)) => why,
-            Err(error) => error.with_source(),
+            Err(error) => error_chain(&error),
         };
         tracing::warn!(
             error = problem,

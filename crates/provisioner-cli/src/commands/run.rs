@@ -57,7 +57,7 @@ mod with_aws {
         let Some(connection) = connect(&settings, args.once, &stop, &mut notifier).await? else {
             return Ok(ExitStatus::DONE);
         };
-        let attempts = connection.client.attempts().clone();
+        let attempts = connection.client.call_counter().clone();
         let daemon = open(&settings, connection, args)?;
         let metrics = Arc::new(Metrics::new(attempts, daemon.stop_listener().cloned(), &settings));
         let Some(hang_ups) = hang_ups else {

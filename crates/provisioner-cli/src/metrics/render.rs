@@ -9,7 +9,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet as NoLabels};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use provisioner::aws::AttemptCounts;
+use provisioner::aws::CallCounts;
 use provisioner::daemon::StopListener;
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::refusal::RefusalClass;
@@ -44,7 +44,7 @@ impl Metrics {
 #[derive(Debug)]
 struct Scrape {
     picture: Arc<Picture>,
-    attempts: AttemptCounts,
+    attempts: CallCounts,
     /// Absent where workers are not listened to.
     asks: Option<StopConsentCounts>,
     started: Timestamp,

@@ -92,7 +92,7 @@ impl Life {
     fn new(names: &[&str]) -> Self {
         let settings = settings(names);
         Self {
-            metrics: Metrics::new(Attempts::default(), Some(StopListener::default()), &settings),
+            metrics: Metrics::new(CallCounter::default(), Some(StopListener::default()), &settings),
             settings,
             now: Instant::now(),
             machines: Vec::new(),

@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::ids::KeyName;
 
-/// `<key-name>.pem` beside the configuration file.
+/// Returns `<key-name>.pem` beside the configuration file.
 pub(crate) fn path(config_file: &Path, key_name: &KeyName) -> PathBuf {
     config_file.with_file_name(format!("{key_name}.pem"))
 }
 
-/// Writes a new file that only its owner can read. One that is there is never overwritten.
+/// Writes a new file that only its owner can read. Never overwrites a file.
 pub(crate) fn write(path: &Path, pem: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
     if written.is_err() {
-        // Half a key is of no use, and it is ours: `create_new` made it.
-        drop(fs::remove_file(path));
+        // Half a key is useless, and `create_new` has made the file. The error of writing is the one to
+        // report.
+        let _ = fs::remove_file(path);
     }
     written?;
     match path.parent() {

@@ -78,12 +78,4 @@ impl StateDirError {
             }),
         }
     }
-
-    /// The message with what the operating system said, for a log line.
-    pub(super) fn with_source(&self) -> String {
-        match std::error::Error::source(self) {
-            Some(source) => format!("{self}: {source}"),
-            None => self.to_string(),
-        }
-    }
 }

@@ -216,7 +216,7 @@ async fn without_subnets_group_names_are_looked_up_in_the_default_vpc() {
 }
 
 #[tokio::test]
-async fn a_group_name_that_means_none_or_several_is_an_error_that_names_it() {
+async fn an_unknown_or_ambiguous_group_name_is_an_error_that_names_it() {
     let in_vpc_1 = |names: &[&str]| WorkerType {
         subnets: subnets(&["subnet-a"]),
         security_groups: groups(names),
@@ -246,7 +246,7 @@ async fn group_names_with_subnets_in_several_vpcs_are_ambiguous() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_was_looked_for() {
+async fn a_refusal_names_the_resource() {
     let named = WorkerType { security_groups: groups(&["default"]), ..worker_type() };
     let ec2 = Ec2::new(|_| Reply::error(403, "UnauthorizedOperation"));
     let error = ec2.client().resolve(&named).await.unwrap_err();

@@ -1,10 +1,9 @@
 //! URLs in the configuration.
 
-use std::net::IpAddr;
-
 use reqwest::Url;
 
 use crate::config::setting::Refusal;
+use crate::domain::loopback;
 
 /// Reads an `http` or `https` URL to add a path to. Messages do not repeat the URL: it may hold a
 /// password.
@@ -31,9 +30,7 @@ pub(super) fn parse(text: &str) -> Result<Url, Refusal> {
     Ok(url)
 }
 
-/// Whether a URL leads to this machine, so that nothing goes over a wire.
+/// Returns whether a URL leads to this machine, so that nothing goes over a wire.
 pub(super) fn is_loopback(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    url.host_str().is_some_and(loopback::is_loopback)
 }

@@ -1,4 +1,4 @@
-//! Counts what was asked of AWS: every attempt, the SDK's own repetitions too.
+//! Counts the calls to AWS: every attempt, including the SDK's own repetitions.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,18 +11,18 @@ use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use super::error;
 use crate::domain::refusal::RefusalClass;
 
-/// Attempts by API operation and by what came of them; `None` is the wanted answer.
-pub type AttemptCounts = BTreeMap<(String, Option<RefusalClass>), u64>;
+/// The number of attempts, by API operation and class of refusal; `None` counts the successes.
+pub type CallCounts = BTreeMap<(String, Option<RefusalClass>), u64>;
 
 /// Counts the attempts of all clones of a [`Client`](super::Client).
 ///
-/// Calls that fetch credentials are the SDK's own and not among them.
+/// It does not see the calls by which the SDK fetches credentials.
 #[derive(Clone, Debug, Default)]
-pub struct Attempts(Arc<Mutex<AttemptCounts>>);
+pub struct CallCounter(Arc<Mutex<CallCounts>>);
 
-impl Attempts {
+impl CallCounter {
     /// Returns the counts so far.
-    pub fn counts(&self) -> AttemptCounts {
+    pub fn counts(&self) -> CallCounts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -33,9 +33,13 @@ impl Attempts {
     }
 }
 
-impl Intercept for Attempts {
+/// Puts a [`CallCounter`] into an SDK client, and keeps the SDK's trait off the public type.
+#[derive(Debug)]
+pub(super) struct CountingInterceptor(pub(super) CallCounter);
+
+impl Intercept for CountingInterceptor {
     fn name(&self) -> &'static str {
-        "Attempts"
+        "CountingInterceptor"
     }
 
     fn read_after_attempt(
@@ -58,13 +62,13 @@ impl Intercept for Attempts {
             }),
             None => Some(RefusalClass::Transient),
         };
-        self.add(metadata.name(), class);
+        self.0.add(metadata.name(), class);
         Ok(())
     }
 }
 
-/// The error code in an answer: XML (EC2, STS, IAM) or JSON (SSM). The SDK knows it too, but only behind
-/// a type of its own for each operation.
+/// Returns the error code of an answer in XML (EC2, STS, IAM) or JSON (SSM). The SDK has parsed it too, but
+/// hides it in an error type per operation.
 fn code(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     if text.trim_start().starts_with('{') {

@@ -1,4 +1,4 @@
-//! What came of it: findings, what was checked, and whether AWS answered.
+//! The result of `validate --aws`: findings, passed checks, and the number of unanswered look-ups.
 
 use std::fmt;
 
@@ -7,22 +7,22 @@ use serde::Serialize;
 use crate::domain::ids::WorkerTypeName;
 use crate::domain::refusal::{Refusal, RefusalClass, UNRESOLVED};
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Launches fail, or what was launched cannot be ended.
+    /// Launches fail, or instances cannot be terminated.
     Error,
-    /// It works, and is seldom meant so.
+    /// It works, but is seldom intended.
     Warning,
     /// Good to know.
     Note,
-    /// Nobody can tell without changing something, or nobody may look.
+    /// It cannot be known without changing something, or these credentials may not read it.
     NotCheckable,
 }
 
 impl Severity {
-    /// The word for people.
+    /// Returns the word for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -33,11 +33,11 @@ impl Severity {
     }
 }
 
-/// What a finding is about: stable names for programs.
+/// The subject of a finding: a stable name for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Kind {
+pub enum FindingKind {
     /// The key pair of the key-name.
     KeyPair,
     /// A permission of these credentials.
@@ -58,7 +58,7 @@ pub enum Kind {
     InstanceProfile,
     /// User data.
     UserData,
-    /// The launching call as a whole.
+    /// The launching call.
     Launch,
     /// The service-linked role for spot requests.
     SpotRole,
@@ -68,7 +68,7 @@ pub enum Kind {
     Capacity,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::KeyPair => "key pair",
@@ -89,90 +89,90 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Something that is not as it should be, or not known.
+/// Something that is wrong, or not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// Whose it is; `None` is everybody's.
+    /// The worker type; `None` if it concerns all of them.
     pub worker_type: Option<WorkerTypeName>,
-    /// What it is about.
-    pub kind: Kind,
-    /// Which one (`subnet-1`, `TerminateInstances`). May be empty where there is but one.
+    /// The subject.
+    pub kind: FindingKind,
+    /// The name of the subject (`subnet-1`, `TerminateInstances`). Empty if there is only one of its kind.
     pub subject: String,
-    /// What is the matter.
+    /// The problem.
     pub text: String,
     /// What to do about it.
     pub fix: String,
 }
 
-/// Something that was looked at and found good.
+/// A check that passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Checked {
-    /// Whose it is; `None` is everybody's.
+pub struct PassedCheck {
+    /// The worker type; `None` if it concerns all of them.
     pub worker_type: Option<WorkerTypeName>,
-    /// What was looked at.
-    pub kind: Kind,
-    /// Which one.
+    /// The subject.
+    pub kind: FindingKind,
+    /// The name of the subject.
     pub subject: String,
     /// What was found.
     pub text: String,
 }
 
-/// All that came of it.
+/// All findings and passed checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Verdict {
-    /// In order: the account, then the worker types by name.
+pub struct PreflightReport {
+    /// The findings: those of the account, then those of the worker types by name.
     pub findings: Vec<Finding>,
-    /// What was found good, in the same order.
-    pub checked: Vec<Checked>,
-    /// How many look-ups AWS did not answer: the verdict is not whole, and may be another later.
+    /// The passed checks in the same order.
+    pub checked: Vec<PassedCheck>,
+    /// The number of look-ups that AWS did not answer. The report is then incomplete.
     pub unanswered: usize,
 }
 
-/// Whether `provisionerd run` cannot do without a call.
+/// Which command depends on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Needed {
-    /// It makes the call itself.
-    ByRun,
-    /// Only this check makes it.
-    ByNobodyElse,
-    /// The same, and a network may be closed to the service (IAM has no endpoint in a VPC).
+pub(super) enum CallNeed {
+    /// `run` makes the call itself.
+    Run,
+    /// Only `validate` makes it.
+    ValidateOnly,
+    /// Only `validate` makes it, and the network may not reach the service (IAM has no endpoint in a VPC).
     Optional,
 }
 
-/// The verdict as it is written: all that is said is about one worker type, or about everybody.
+/// Writes findings about one worker type, or about all of them, into the report.
 #[derive(Debug)]
-pub(super) struct About<'a> {
-    verdict: &'a mut Verdict,
+pub(super) struct FindingWriter<'a> {
+    report: &'a mut PreflightReport,
     worker_type: Option<WorkerTypeName>,
 }
 
-impl Verdict {
-    /// How many findings are this bad.
+impl PreflightReport {
+    /// Returns the number of findings of this severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
     }
 
-    pub(super) fn about(&mut self, worker_type: &WorkerTypeName) -> About<'_> {
-        About { verdict: self, worker_type: Some(worker_type.clone()) }
+    pub(super) fn about(&mut self, worker_type: &WorkerTypeName) -> FindingWriter<'_> {
+        FindingWriter { report: self, worker_type: Some(worker_type.clone()) }
     }
 
-    pub(super) fn about_everybody(&mut self) -> About<'_> {
-        About { verdict: self, worker_type: None }
+    pub(super) fn about_all_worker_types(&mut self) -> FindingWriter<'_> {
+        FindingWriter { report: self, worker_type: None }
     }
 }
 
-impl About<'_> {
+impl FindingWriter<'_> {
     pub(super) fn find(
         &mut self,
         severity: Severity,
-        kind: Kind,
+        kind: FindingKind,
         subject: impl Into<String>,
         text: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        self.verdict.findings.push(Finding {
+        self.report.findings.push(Finding {
             severity,
             worker_type: self.worker_type.clone(),
             kind,
@@ -184,7 +184,7 @@ impl About<'_> {
 
     pub(super) fn error(
         &mut self,
-        kind: Kind,
+        kind: FindingKind,
         subject: impl Into<String>,
         text: impl Into<String>,
         fix: impl Into<String>,
@@ -192,8 +192,13 @@ impl About<'_> {
         self.find(Severity::Error, kind, subject, text, fix);
     }
 
-    pub(super) fn good(&mut self, kind: Kind, subject: impl Into<String>, text: impl Into<String>) {
-        self.verdict.checked.push(Checked {
+    pub(super) fn good(
+        &mut self,
+        kind: FindingKind,
+        subject: impl Into<String>,
+        text: impl Into<String>,
+    ) {
+        self.report.checked.push(PassedCheck {
             worker_type: self.worker_type.clone(),
             kind,
             subject: subject.into(),
@@ -201,32 +206,31 @@ impl About<'_> {
         });
     }
 
-    /// A look-up that did not bring what it was made for. `fix` is for the case that AWS knows no
-    /// such thing.
+    /// Adds a finding for a look-up that failed. `fix` is for the case that AWS knows no such resource.
     pub(super) fn unknown(
         &mut self,
-        kind: Kind,
+        kind: FindingKind,
         subject: impl Into<String>,
         operation: &str,
-        needed: Needed,
+        needed: CallNeed,
         refusal: &Refusal,
         fix: &str,
     ) {
         match refusal.class {
             RefusalClass::Transient | RefusalClass::Throttled => {
-                let text = format!("{operation} was not answered: {}", said(refusal));
-                let fix = if needed == Needed::Optional {
+                let text = format!("{operation} was not answered: {}", message_of(refusal));
+                let fix = if needed == CallNeed::Optional {
                     "try where this service can be reached"
                 } else {
-                    self.verdict.unanswered += 1;
+                    self.report.unanswered += 1;
                     "try again later"
                 };
                 self.find(Severity::NotCheckable, kind, subject, text, fix);
             }
-            RefusalClass::Unauthorized if needed == Needed::ByRun => self.error(
+            RefusalClass::Unauthorized if needed == CallNeed::Run => self.error(
                 kind,
                 subject,
-                format!("`run` needs {operation}, which is refused: {}", said(refusal)),
+                format!("`run` needs {operation}, which is refused: {}", message_of(refusal)),
                 format!("allow {operation}: `provisionerd iam-policy` prints what is needed"),
             ),
             RefusalClass::Unauthorized => self.find(
@@ -241,21 +245,23 @@ impl About<'_> {
             | RefusalClass::NotFound
             | RefusalClass::UnknownProfile
             | RefusalClass::Invalid
-            | RefusalClass::IdempotentMismatch => self.error(kind, subject, said(refusal), fix),
+            | RefusalClass::IdempotentMismatch => {
+                self.error(kind, subject, message_of(refusal), fix);
+            }
         }
     }
 
-    /// Whether an error about this worker type, or about everybody, was found already.
+    /// Returns whether an error about this worker type, or about all of them, was found already.
     pub(super) fn has_errors(&self) -> bool {
-        self.verdict.findings.iter().any(|finding| {
+        self.report.findings.iter().any(|finding| {
             finding.severity == Severity::Error
                 && (finding.worker_type.is_none() || finding.worker_type == self.worker_type)
         })
     }
 }
 
-/// What AWS said, without what only a machine reads: the authorization message is encoded, and long.
-pub(super) fn said(refusal: &Refusal) -> String {
+/// Returns AWS's message without the encoded authorization details, which are long and not for people.
+pub(super) fn message_of(refusal: &Refusal) -> String {
     let message = refusal.message.split("Encoded authorization failure message").next();
     let message = message.unwrap_or_default().trim();
     if refusal.code == UNRESOLVED {
