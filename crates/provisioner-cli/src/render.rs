@@ -3,7 +3,6 @@
 //! The shapes here are the contract of `--output json`; they are twins of the engine's types, so that
 //! those may change.
 
-mod age;
 mod columns;
 mod status;
 mod wrap;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::domain::clock;
+use provisioner::domain::duration::{brief, brief_seconds};
 use provisioner::status::{
     HourlyCost, LastRound, Note, Other, Problem, RoundOutcome, Source, Status, Trigger, WorkerType,
 };
 use serde::{Serialize, Serializer};
 
-use super::age::{age, took};
 use super::columns::{Heading, lay_out};
 use super::wrap::wrap;
 use crate::style::{Paint, Role};
@@ -243,7 +243,7 @@ impl StatusView<'_> {
             return if left.as_secs() == 0 {
                 "due".to_owned()
             } else {
-                format!("in {}", age(left))
+                format!("in {}", brief(left))
             };
         }
         let why = match self.status.source {
@@ -298,12 +298,16 @@ impl StatusView<'_> {
         };
         let when = match ended {
             Some(ended) => {
-                let lasted = age(clock::age(*since, *ended));
+                let lasted = brief(clock::age(*since, *ended));
                 format!("ended {}, after {lasted}{rounds}", ago(*ended, now))
             }
             None if rounds.is_empty() => ago(*time, now),
             None => {
-                format!("for {}{rounds}, last {}", age(clock::age(*since, *time)), ago(*time, now))
+                format!(
+                    "for {}{rounds}, last {}",
+                    brief(clock::age(*since, *time)),
+                    ago(*time, now)
+                )
             }
         };
         let mut lines = self.indented(&what, 2, 4);
@@ -332,7 +336,7 @@ impl StatusView<'_> {
 fn cells(row: &WorkerType, decimals: usize) -> [String; 9] {
     let oldest = match (row.pending, row.oldest_pending_seconds) {
         (Some(0), _) => NONE.to_owned(),
-        (_, Some(seconds)) => age(Duration::from_secs(seconds)),
+        (_, Some(seconds)) => brief(Duration::from_secs(seconds)),
         (_, None) => UNKNOWN.to_owned(),
     };
     [
@@ -377,7 +381,7 @@ fn ended(round: &LastRound, now: Timestamp) -> String {
         (done, 0) => format!("{} done", actions_of(done)),
         (done, failed) => format!("{} done, {failed} failed", actions_of(done)),
     };
-    let took = took(*duration_seconds);
+    let took = brief_seconds(*duration_seconds);
     let how = match outcome {
         RoundOutcome::Done => format!("done in {took}: {actions}"),
         RoundOutcome::Incomplete => format!("partly done in {took}: {actions}"),
@@ -405,7 +409,7 @@ fn ago(at: Timestamp, now: Timestamp) -> String {
     if passed < Duration::from_secs(1) {
         "just now".to_owned()
     } else {
-        format!("{} ago", age(passed))
+        format!("{} ago", brief(passed))
     }
 }
 
