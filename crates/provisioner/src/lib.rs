@@ -62,6 +62,7 @@ pub mod config;
 pub mod daemon;
 pub mod domain;
 pub mod engine;
+mod files;
 pub mod look;
 pub mod policy;
 pub mod pools;

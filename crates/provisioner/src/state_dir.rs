@@ -41,18 +41,18 @@ pub use recorded::RecordedLoad;
 
 /// The ledger's file.
 const LEDGER: Format =
-    Format { name: "ledger.json", version: 1, field: "ledger", outlives_power: true };
+    Format { name: "ledger.json", version: 1, field: "ledger", survives_power_cut: true };
 /// The soft state's file.
 const MEMORY: Format =
-    Format { name: "memory.json", version: 1, field: "memory", outlives_power: true };
+    Format { name: "memory.json", version: 1, field: "memory", survives_power_cut: true };
 /// The file of what is told of the last round.
 /// Written in every round, and only to be looked at: not worth waiting for the disk.
 const RECORD: Format =
-    Format { name: "last-round.json", version: 1, field: "record", outlives_power: false };
+    Format { name: "last-round.json", version: 1, field: "record", survives_power_cut: false };
 
 /// The file of what workers' tokens are made with.
 const STOP_SECRET: Format =
-    Format { name: "stop-secret.json", version: 1, field: "secret", outlives_power: true };
+    Format { name: "stop-secret.json", version: 1, field: "secret", survives_power_cut: true };
 
 /// The lock's file.
 const LOCK: &str = "lock";
@@ -146,7 +146,7 @@ impl StateDir {
     pub fn peek_ledger(&self) -> Result<LedgerState, StateDirError> {
         let path = self.path.join(LEDGER.name);
         Ok(match file::read(&path, &LEDGER)? {
-            Content::Whole(ledger) => LedgerState::Known(ledger),
+            Content::Complete(ledger) => LedgerState::Known(ledger),
             Content::Absent => absent(&path),
             Content::Damaged(why) => {
                 LedgerState::Lost { why: format!("`{}` is damaged: {why}", path.display()) }
@@ -158,7 +158,7 @@ impl StateDir {
     pub fn read_memory<T: DeserializeOwned>(&self) -> Option<T> {
         let path = self.path.join(MEMORY.name);
         let problem = match file::read(&path, &MEMORY) {
-            Ok(Content::Whole(memory)) => return Some(memory),
+            Ok(Content::Complete(memory)) => return Some(memory),
             Ok(Content::Absent) => {
                 tracing::debug!("nothing is remembered yet in `{}`", path.display());
                 return None;
@@ -178,7 +178,7 @@ impl StateDir {
     pub fn read_record(&self) -> Result<Option<Record>, StateDirError> {
         let path = self.path.join(RECORD.name);
         Ok(match file::read(&path, &RECORD)? {
-            Content::Whole(record) => Some(record),
+            Content::Complete(record) => Some(record),
             Content::Absent => None,
             Content::Damaged(why) => {
                 tracing::debug!("`{}` is of no use: {why}", path.display());
@@ -228,7 +228,7 @@ impl LockedStateDir {
     pub fn read_ledger(&self, now: Timestamp) -> Result<LedgerState, StateDirError> {
         let path = self.dir.path.join(LEDGER.name);
         Ok(match file::read(&path, &LEDGER)? {
-            Content::Whole(ledger) => LedgerState::Known(ledger),
+            Content::Complete(ledger) => LedgerState::Known(ledger),
             Content::Absent => absent(&path),
             Content::Damaged(why) => {
                 let aside = file::keep_aside(&path, now)?;
@@ -255,7 +255,7 @@ impl LockedStateDir {
     pub fn stop_secret(&self) -> Result<StopSecret, StateDirError> {
         let path = self.dir.path.join(STOP_SECRET.name);
         match file::read(&path, &STOP_SECRET)? {
-            Content::Whole(secret) => return Ok(secret),
+            Content::Complete(secret) => return Ok(secret),
             Content::Absent => {}
             Content::Damaged(why) => tracing::warn!(
                 error = why,
