@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
+use crate::domain::launch::LaunchSpecification;
 use crate::domain::money::{Usd, UsdPerHour};
 use crate::domain::user_data::{Asking, Rendered, UserData, UserDataError, Variables};
 use crate::policy::Policy;
@@ -215,8 +216,6 @@ pub struct WorkerType {
     pub user_data: Option<UserData>,
     /// The highest price per instance-hour; `None` is up to the on-demand price.
     pub max_price: Option<UsdPerHour>,
-    /// How capacity is asked for.
-    pub launch: Launch,
     /// The capacity policy.
     pub policy: Policy,
     /// An open request older than this is cancelled and asked for elsewhere.
@@ -236,12 +235,34 @@ pub struct WorkerType {
     /// The user's tags.
     pub tags: BTreeMap<String, String>,
     /// Further fields of EC2's launch specification.
-    pub launch_specification: crate::domain::launch::LaunchSpecification,
+    pub launch_specification: LaunchSpecification,
 }
 
-/// `launch`: the mechanism. One arm of the adapter each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Launch {
-    /// `RequestSpotInstances`, one-time requests.
-    SpotRequest,
+impl WorkerType {
+    /// Returns a worker type with an image, an instance type and otherwise the configuration's defaults,
+    /// for tests and benchmarks to change as they need it.
+    #[doc(hidden)]
+    pub fn example() -> Self {
+        Self {
+            aliases: Vec::new(),
+            image_id: "ami-0123456789abcdef0".to_owned(),
+            instance_types: vec!["c7g.large".into()],
+            availability_zones: Vec::new(),
+            subnets: Vec::new(),
+            security_groups: Vec::new(),
+            iam_instance_profile: None,
+            user_data: None,
+            max_price: None,
+            policy: Policy::default(),
+            request_timeout: Duration::from_mins(10),
+            min_instances: 0,
+            max_instances: 20,
+            tasks_per_instance: 1,
+            idle_timeout: Duration::from_mins(15),
+            boot_timeout: Duration::from_mins(15),
+            max_lifetime: Some(Duration::from_hours(24)),
+            tags: BTreeMap::new(),
+            launch_specification: LaunchSpecification::default(),
+        }
+    }
 }

@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::ids::WorkerTypeName;
-use crate::domain::launch::LaunchSpecification;
 use crate::domain::user_data::UserData;
-use crate::policy::Policy;
-use crate::settings::{AskRunning, Launch, Limits, Strays, WorkerType};
+use crate::settings::{AskRunning, Limits, Strays, WorkerType};
 
 /// A directory that is current directory, home and machine in one.
 struct Scene {
@@ -104,28 +102,7 @@ fn nothing_at_all_is_the_defaults() {
 #[test]
 fn a_worker_type_has_defaults() {
     let loaded = Scene::with(TYPE).load();
-    let expected = WorkerType {
-        aliases: Vec::new(),
-        image_id: "ami-1".to_owned(),
-        instance_types: vec!["c7g.large".into()],
-        availability_zones: Vec::new(),
-        subnets: Vec::new(),
-        security_groups: Vec::new(),
-        iam_instance_profile: None,
-        user_data: None,
-        max_price: None,
-        launch: Launch::SpotRequest,
-        policy: Policy::default(),
-        request_timeout: Duration::from_mins(10),
-        min_instances: 0,
-        max_instances: 20,
-        tasks_per_instance: 1,
-        idle_timeout: Duration::from_mins(15),
-        boot_timeout: Duration::from_mins(15),
-        max_lifetime: Some(Duration::from_hours(24)),
-        tags: BTreeMap::new(),
-        launch_specification: LaunchSpecification::default(),
-    };
+    let expected = WorkerType { image_id: "ami-1".to_owned(), ..WorkerType::example() };
     assert_eq!(worker_type(&loaded), &expected);
 }
 

@@ -9,9 +9,7 @@ use crate::domain::ids::{InstanceType, SubnetId, Zone};
 use crate::domain::money::UsdPerHour;
 use crate::domain::user_data::{Asking, UserData, Variables};
 use crate::policy::Policy;
-use crate::settings::{Launch, WorkerType};
-
-const LAUNCHES: [(&str, Launch); 1] = [("spot-request", Launch::SpotRequest)];
+use crate::settings::WorkerType;
 
 /// What else is known, to check templates with.
 #[derive(Debug)]
@@ -38,17 +36,11 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
             "Other values of the pointer that mean this worker type",
             |text| not_blank(text, "alias").map(str::to_owned),
         ),
-        image_id: section
-            .checked(
-                "image-id",
-                "`ami-…`, or `ssm:/…` for a parameter of Systems Manager that holds one",
-                image_id,
-            )
-            .unwrap_or_default(),
+        image_id: image_id(section).unwrap_or_default(),
         instance_types: section.list(
             "instance-types",
             "Instance types, in order of preference",
-            instance_type,
+            parse_instance_type,
         ),
         availability_zones: section.list(
             "availability-zones",
@@ -58,7 +50,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
         subnets: section.list(
             "subnets",
             "Subnets to launch in, `subnet-…`; none: EC2's choice in the default VPC",
-            subnet,
+            parse_subnet,
         ),
         security_groups: section.list(
             "security-groups",
@@ -74,21 +66,10 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
             "max-price",
             "Highest price, per instance-hour; without it, up to the on-demand price",
         ),
-        launch: section.choice(
-            "launch",
-            &LAUNCHES,
-            Launch::SpotRequest,
-            "How capacity is asked for",
-        ),
-        policy: section
-            .checked_or(
-                "policy",
-                Policy::default(),
-                "What decides how much capacity is wanted: `adaptive`, `basic`, `worker-manager` or \
-                 `worker-manager-deployed`; with settings, `adaptive:wait-cost=5`",
-                policy,
-            )
-            .unwrap_or_default(),
+        policy: {
+            check_launch(section);
+            policy(section)
+        },
         request_timeout: section.positive_duration(
             "request-timeout",
             Duration::from_mins(10),
@@ -116,13 +97,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
             "How long until an instance claims its first task; then it is ended, or, where the queue \
              does not tell who runs what, no longer counted",
         ),
-        max_lifetime: Some(section.value(
-            "max-lifetime",
-            Duration::from_hours(24),
-            "An older instance is no longer counted and ended when idle, at twice this also when \
-             busy; `\"0s\"` is off",
-        ))
-            .filter(|lifetime| !lifetime.is_zero()),
+        max_lifetime: max_lifetime(section),
         tags: section.section(
             "tags",
             "Tags on everything we make, beside our own: any name, and a text",
@@ -141,6 +116,32 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
         check_template(section, context, name, &worker_type);
     }
     worker_type
+}
+
+fn image_id(section: &Section<'_>) -> Option<String> {
+    let meaning = "`ami-…`, or `ssm:/…` for a parameter of Systems Manager that holds one";
+    section.checked("image-id", meaning, parse_image_id)
+}
+
+/// Checks `launch`. It has a single value so far, so there is nothing to remember.
+fn check_launch(section: &Section<'_>) {
+    section.choice("launch", &[("spot-request", ())], (), "How capacity is asked for");
+}
+
+fn policy(section: &Section<'_>) -> Policy {
+    let meaning = "What decides how much capacity is wanted: `adaptive`, `basic`, `worker-manager` or \
+                   `worker-manager-deployed`; with settings, `adaptive:wait-cost=5`";
+    section.checked_or("policy", Policy::default(), meaning, parse_policy).unwrap_or_default()
+}
+
+fn max_lifetime(section: &Section<'_>) -> Option<Duration> {
+    let lifetime = section.value(
+        "max-lifetime",
+        Duration::from_hours(24),
+        "An older instance is no longer counted and ended when idle, at twice this also when busy; \
+         `\"0s\"` is off",
+    );
+    (!lifetime.is_zero()).then_some(lifetime)
 }
 
 /// Checks what is wrong in any part, also in the defaults.
@@ -273,12 +274,12 @@ fn not_blank<'a>(text: &'a str, what: &str) -> Result<&'a str, Refusal> {
     Ok(text)
 }
 
-fn policy(text: &str) -> Result<Policy, Refusal> {
+fn parse_policy(text: &str) -> Result<Policy, Refusal> {
     let policy = text.parse::<Policy>().and_then(Policy::for_production);
     policy.map_err(|error| Refusal::new(error.to_string(), error.hint()))
 }
 
-fn image_id(text: &str) -> Result<String, Refusal> {
+fn parse_image_id(text: &str) -> Result<String, Refusal> {
     let is_image = text.strip_prefix("ami-").is_some_and(|id| !id.is_empty());
     if is_image || text.strip_prefix("ssm:").is_some_and(|path| path.starts_with('/')) {
         Ok(text.to_owned())
@@ -288,7 +289,7 @@ fn image_id(text: &str) -> Result<String, Refusal> {
     }
 }
 
-fn instance_type(text: &str) -> Result<InstanceType, Refusal> {
+fn parse_instance_type(text: &str) -> Result<InstanceType, Refusal> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
     let parts = text.split_once('.');
     let whole = parts.is_some_and(|(family, size)| !family.is_empty() && !size.is_empty());
@@ -299,7 +300,7 @@ fn instance_type(text: &str) -> Result<InstanceType, Refusal> {
     }
 }
 
-fn subnet(text: &str) -> Result<SubnetId, Refusal> {
+fn parse_subnet(text: &str) -> Result<SubnetId, Refusal> {
     if text.starts_with("subnet-") {
         Ok(SubnetId::new(text))
     } else {
