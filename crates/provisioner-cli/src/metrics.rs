@@ -19,7 +19,7 @@ use provisioner::daemon::{RoundEnd, Turn};
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::ids::WorkerTypeName;
 use provisioner::engine::{
-    ActionKind, Desk, Executed, ExecutedResult, Plan, Usage, WorkerTypeStatus,
+    ActionKind, ActionOutcome, ActionResult, Desk, Plan, Usage, WorkerTypeStatus,
 };
 use provisioner::settings::{Limits, Settings};
 use provisioner::status::cost::{self, Cost};
@@ -167,11 +167,11 @@ impl Picture {
         self.limits = settings.limits.clone();
     }
 
-    fn carried_out(&mut self, executed: &[Executed]) {
-        for Executed { action, result, .. } in executed {
+    fn carried_out(&mut self, executed: &[ActionOutcome]) {
+        for ActionOutcome { action, result, .. } in executed {
             let count = match (&action.kind, result) {
                 // EC2 may grant fewer than were asked for.
-                (ActionKind::Request(_), ExecutedResult::Done(made)) => made.len() as u64,
+                (ActionKind::Request(_), ActionResult::Done(made)) => made.len() as u64,
                 _ => action.kind.count(),
             };
             *self.actions.entry((action.kind.as_str(), result.as_str())).or_default() += count;

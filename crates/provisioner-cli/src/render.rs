@@ -12,7 +12,7 @@ use std::fmt;
 use jiff::Timestamp;
 use provisioner::engine::{Action, Note, Plan, WorkerTypeStatus};
 #[cfg(feature = "aws")]
-use provisioner::engine::{Executed, ExecutedResult, Report};
+use provisioner::engine::{ActionOutcome, ActionResult, Report};
 use serde::Serialize;
 
 use crate::output;
@@ -100,8 +100,9 @@ impl PlanView {
     /// A round, with what was done.
     #[cfg(feature = "aws")]
     pub(crate) fn of_report(report: &Report, time: Timestamp) -> Self {
-        let done =
-            |executed: &Executed| ActionView::of(&executed.action, Some(ResultView::of(executed)));
+        let done = |executed: &ActionOutcome| {
+            ActionView::of(&executed.action, Some(ResultView::of(executed)))
+        };
         Self {
             actions: report.executed.iter().map(done).collect(),
             ..Self::of_plan(&report.plan, time)
@@ -225,12 +226,12 @@ impl ActionView {
 
 #[cfg(feature = "aws")]
 impl ResultView {
-    fn of(executed: &Executed) -> Self {
+    fn of(executed: &ActionOutcome) -> Self {
         let pool = executed.launch.as_ref().map(|(pool, _)| pool.to_string());
         let (outcome, requests, refusal) = match &executed.result {
-            ExecutedResult::Done(requests) => ("done", requests.as_slice(), None),
-            ExecutedResult::Refused(refusal) => ("refused", &[][..], Some(refusal)),
-            ExecutedResult::Unknown(refusal) => ("unknown", &[][..], Some(refusal)),
+            ActionResult::Done(requests) => ("done", requests.as_slice(), None),
+            ActionResult::Refused(refusal) => ("refused", &[][..], Some(refusal)),
+            ActionResult::Unknown(refusal) => ("unknown", &[][..], Some(refusal)),
         };
         Self {
             outcome,

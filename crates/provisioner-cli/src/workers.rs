@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use provisioner::domain::ids::InstanceId;
-use provisioner::engine::{Answer, Desk, Unheard, Word};
+use provisioner::engine::{Desk, StopAnswer, StopAskError, WorkerReport};
 use provisioner::settings::{Server, WorkerServer};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
@@ -127,11 +127,11 @@ struct Says {
 }
 
 impl Says {
-    fn word(&self) -> Option<Word> {
+    fn word(&self) -> Option<WorkerReport> {
         match (self.idle, self.stopping) {
-            (Some(true), None) => Some(Word::Idle),
-            (None, Some(true)) => Some(Word::Stopping),
-            (Some(false), None) | (None, Some(false)) => Some(Word::Busy),
+            (Some(true), None) => Some(WorkerReport::Idle),
+            (None, Some(true)) => Some(WorkerReport::Stopping),
+            (Some(false), None) | (None, Some(false)) => Some(WorkerReport::Busy),
             (Some(_), Some(_)) | (None, None) => None,
         }
     }
@@ -165,35 +165,39 @@ async fn should_stop(
     match links.desk.hear(&instance, token, word, Timestamp::now()) {
         Ok(answer) => {
             log(&instance, word, answer);
-            if (word, answer != Answer::Stay) == (Word::Stopping, true) {
+            if (word, answer != StopAnswer::Stay) == (WorkerReport::Stopping, true) {
                 links.wake.notify_one();
             }
             let (stop, lease) = match answer {
-                Answer::Stay => (false, Duration::ZERO),
-                Answer::Stop(lease) => (true, lease),
+                StopAnswer::Stay => (false, Duration::ZERO),
+                StopAnswer::Stop(lease) => (true, lease),
             };
             Json(Told { stop, lease_seconds: lease.as_secs() }).into_response()
         }
-        Err(Unheard::WrongToken) => {
+        Err(StopAskError::WrongToken) => {
             tracing::debug!(%instance, "{instance} shows a token that is not its launch's");
             unauthorized()
         }
-        Err(Unheard::NoSuchInstance) => refuse(StatusCode::NOT_FOUND, "no such instance"),
+        Err(StopAskError::NoSuchInstance) => refuse(StatusCode::NOT_FOUND, "no such instance"),
     }
 }
 
-fn log(instance: &InstanceId, word: Word, answer: Answer) {
+fn log(instance: &InstanceId, word: WorkerReport, answer: StopAnswer) {
     match (word, answer) {
-        (Word::Idle, Answer::Stop(_)) => {
+        (WorkerReport::Idle, StopAnswer::Stop(_)) => {
             tracing::info!(%instance, "{instance} is idle and may stop");
         }
-        (Word::Stopping, Answer::Stop(_)) => tracing::info!(%instance, "{instance} is stopping"),
-        (Word::Stopping, Answer::Stay) => tracing::info!(
+        (WorkerReport::Stopping, StopAnswer::Stop(_)) => {
+            tracing::info!(%instance, "{instance} is stopping")
+        }
+        (WorkerReport::Stopping, StopAnswer::Stay) => tracing::info!(
             %instance,
             "{instance} would stop, but is needed again or said so too late: it is told to stay"
         ),
-        (Word::Idle, Answer::Stay) => tracing::debug!(%instance, "{instance} is idle and stays"),
-        (Word::Busy, _) => tracing::debug!(%instance, "{instance} is busy"),
+        (WorkerReport::Idle, StopAnswer::Stay) => {
+            tracing::debug!(%instance, "{instance} is idle and stays")
+        }
+        (WorkerReport::Busy, _) => tracing::debug!(%instance, "{instance} is busy"),
     }
 }
 
@@ -286,10 +290,10 @@ mod tests {
     #[test]
     fn a_worker_says_one_thing() {
         let word = |text: &str| serde_json::from_str::<Says>(text).ok().and_then(|it| it.word());
-        assert_eq!(word("{\"idle\":true}"), Some(Word::Idle));
-        assert_eq!(word("{\"idle\":false}"), Some(Word::Busy));
-        assert_eq!(word("{\"stopping\":true}"), Some(Word::Stopping));
-        assert_eq!(word("{\"stopping\":false}"), Some(Word::Busy));
+        assert_eq!(word("{\"idle\":true}"), Some(WorkerReport::Idle));
+        assert_eq!(word("{\"idle\":false}"), Some(WorkerReport::Busy));
+        assert_eq!(word("{\"stopping\":true}"), Some(WorkerReport::Stopping));
+        assert_eq!(word("{\"stopping\":false}"), Some(WorkerReport::Busy));
         assert_eq!(word("{\"idle\":null}"), None);
         assert_eq!(word("[]"), None);
     }

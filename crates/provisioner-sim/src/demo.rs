@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use provisioner::domain::clock;
 use provisioner::domain::ids::WorkerTypeName;
 use provisioner::domain::money::UsdPerHour;
-use provisioner::engine::{ActionKind, Executed, ExecutedResult, NoteKind};
+use provisioner::engine::{ActionKind, ActionOutcome, ActionResult, NoteKind};
 use provisioner::settings::{Settings, WorkerType};
 
 use crate::deployment::{IMAGE, mins, name, secs, settings, start, worker_type};
@@ -231,18 +231,18 @@ impl Demo {
     }
 }
 
-fn line(at: Timestamp, executed: &Executed) -> Line {
-    let Executed { action, launch, result } = executed;
+fn line(at: Timestamp, executed: &ActionOutcome) -> Line {
+    let ActionOutcome { action, launch, result } = executed;
     let (kind, count) = (action.kind.as_str(), action.kind.count());
     let place = launch.as_ref().map_or_else(String::new, |(pool, _)| format!(" {pool}"));
     let (tone, text) = match result {
-        ExecutedResult::Done(_) => {
+        ActionResult::Done(_) => {
             (LineKind::Done, format!("{kind} {count}{place}: {}", action.reason.text))
         }
-        ExecutedResult::Refused(refusal) => {
+        ActionResult::Refused(refusal) => {
             (LineKind::Refused, format!("{kind} {count}{place} was refused: {}", refusal.code))
         }
-        ExecutedResult::Unknown(refusal) => {
+        ActionResult::Unknown(refusal) => {
             (LineKind::Refused, format!("{kind} {count}{place} got no answer: {}", refusal.code))
         }
     };

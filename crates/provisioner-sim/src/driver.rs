@@ -7,21 +7,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use provisioner::domain::clock;
-use provisioner::domain::demand::Demand;
 use provisioner::domain::ids::WorkerTypeName;
 use provisioner::domain::launch::ResolvedWorkerType;
 use provisioner::domain::ledger::Ledger;
 use provisioner::domain::observed::Observation;
-use provisioner::domain::refusal::Refusal;
 use provisioner::engine::{
-    Desk, Effect, Engine, Executed, LedgerFound, Memory, Outcome, Plan, Report, Start,
+    ActionOutcome, Desk, Effect, Engine, LedgerFound, Memory, Outcome, Plan, Report, Start,
 };
-use provisioner::look::Look;
 use provisioner::settings::Settings;
 
 use crate::deployment;
 use crate::judge::Judge;
-use crate::queue::Knowledge;
 use crate::sabotage::Sabotage;
 use crate::world::World;
 
@@ -79,12 +75,6 @@ pub struct Driver {
     pub sabotage: Option<Sabotage>,
     /// What happened, a line each; kept only under a judge.
     pub story: Vec<String>,
-    /// The look that is kept, where the engine is told only what changed since the last one.
-    kept: Option<Look>,
-    /// A demand was read that the engine was not told of.
-    behind: bool,
-    /// The state of the queue that the engine was told of last.
-    demanded: Option<(u64, bool, Knowledge)>,
     /// The last look, for the judge.
     observation: Observation,
     /// What the engine was told that worker types resolve to.
@@ -117,9 +107,6 @@ impl Driver {
             judge: Some(Judge::default()),
             sabotage: None,
             story: Vec::new(),
-            kept: None,
-            behind: false,
-            demanded: None,
             observation: Observation::default(),
             told: BTreeMap::new(),
             restarts: 1,
@@ -139,15 +126,6 @@ impl Driver {
     /// Where its workers ask whether to stop.
     pub fn desk(&self) -> &Desk {
         self.engine.desk()
-    }
-
-    /// From now on tells the engine only what changed since the look and the demand before. That comes to
-    /// the same, with less work. Not for a driver with a sabotage, which spoils whole looks.
-    pub fn follow(&mut self) {
-        self.world.show_all_again();
-        self.kept = Some(Look::new(deployment::key()));
-        self.behind = true;
-        self.engine.look_anew();
     }
 
     /// What the clock beside the engine shows.
@@ -172,7 +150,6 @@ impl Driver {
         self.settings = settings;
         // It forgot what changed worker types resolve to.
         self.told.clear();
-        self.behind = true;
     }
 
     /// The process ends and another starts from the disk, maybe with other settings.
@@ -185,7 +162,6 @@ impl Driver {
         self.settings = settings;
         self.listen();
         self.told.clear();
-        self.behind = true;
         self.tell(|| "restart".to_owned());
     }
 
@@ -203,77 +179,26 @@ impl Driver {
         self.world.violations.push(what);
     }
 
-    /// Looks at the queue, then at EC2, and tells the engine. Whether EC2 answered.
+    /// Reads the queue, then EC2, and tells the engine. Returns whether EC2 answered.
     pub fn look(&mut self) -> bool {
         let configured = |name: &WorkerTypeName| self.settings.worker_types.contains_key(name);
         let tracked = self.engine.tracked();
-        let looked = match self.kept.as_mut().filter(|_| self.world.faults.spare_looks()) {
-            Some(kept) => {
-                let demand = self.world.demand_since(configured);
-                self.world.look_again(kept, &tracked).map(|shifted| (demand, shifted))
-            }
-            None => {
-                let (demand, slow) = self.world.demand(configured);
-                self.world.advance(clock::after(self.world.now, slow));
-                let looked = self.world.look(&tracked);
-                if self.kept.is_some() {
-                    // It may be what the kept look never shows.
-                    return self.take_whole(demand, looked);
-                }
-                looked.map(|observation| (demand, Some(observation)))
-            }
-        };
-        let (mut demand, mut observation) = match looked {
-            Ok(looked) => looked,
-            Err(refusal) => {
-                // What changed is not told twice.
-                self.behind = true;
-                self.tell(|| format!("no look: {}", refusal.code));
-                return false;
-            }
-        };
-        if let Some(sabotage) = self.sabotage {
-            observation = observation.map(|it| sabotage.observation(it));
-            demand = demand.map(|demand| sabotage.demand(demand, &self.world));
-        }
-        self.tell_resolved();
-        let now = self.clock();
-        match (observation, &mut self.kept) {
-            (Some(observation), _) => {
-                self.engine.observe(&observation, now);
-                self.observation = observation;
-            }
-            (None, Some(kept)) => {
-                self.engine.follow(kept, now);
-                if self.judge.is_some() {
-                    self.observation = kept.whole();
-                }
-            }
-            (None, None) => {}
-        }
-        self.tell_demand(demand);
-        true
-    }
-
-    /// Tells the engine a whole look and demand, from which nothing can be followed.
-    fn take_whole(
-        &mut self,
-        demand: Result<Demand, String>,
-        looked: Result<Observation, Refusal>,
-    ) -> bool {
-        self.behind = true;
-        let observation = match looked {
+        let (mut demand, slow) = self.world.demand(configured);
+        self.world.advance(clock::after(self.world.now, slow));
+        let mut observation = match self.world.look(&tracked) {
             Ok(observation) => observation,
             Err(refusal) => {
                 self.tell(|| format!("no look: {}", refusal.code));
                 return false;
             }
         };
+        if let Some(sabotage) = self.sabotage {
+            observation = sabotage.observation(observation);
+            demand = demand.map(|demand| sabotage.demand(demand, &self.world));
+        }
         self.tell_resolved();
         self.engine.observe(&observation, self.clock());
-        self.engine.look_anew();
         self.observation = observation;
-        self.demanded = None;
         self.engine.demand(demand);
         true
     }
@@ -287,24 +212,8 @@ impl Driver {
         }
     }
 
-    fn tell_demand(&mut self, demand: Result<Demand, String>) {
-        let behind = std::mem::take(&mut self.behind);
-        self.demanded = Some(self.world.queue.answers());
-        let demand = match demand {
-            Ok(demand) if self.kept.is_some() => {
-                if !behind && self.engine.follow_demand(demand) {
-                    return;
-                }
-                let settings = &self.settings;
-                self.world.queue.demand(|name| settings.worker_types.contains_key(name))
-            }
-            demand => demand,
-        };
-        self.engine.demand(demand);
-    }
-
     /// One whole round. `hear` is told of every effect and how it went.
-    pub fn round_told(&mut self, mut hear: impl FnMut(&Effect, &Outcome, &[Executed])) -> End {
+    pub fn round_told(&mut self, mut hear: impl FnMut(&Effect, &Outcome, &[ActionOutcome])) -> End {
         let started = self.clock();
         if !self.look() {
             return End::Blind(self.engine.round_failed(self.clock()));
@@ -424,18 +333,6 @@ impl Driver {
         let sabotaged =
             self.sabotage.and_then(|it| it.execute(effect, &mut self.world, self.steps));
         sabotaged.unwrap_or_else(|| self.world.execute(effect))
-    }
-
-    /// When the next round is due, if one now would come to nothing: neither world nor queue show anything
-    /// else than in the last round, and no deadline passed. Leaving it out changes no result. `None`: it
-    /// might come to something.
-    pub fn skip(&self) -> Option<Timestamp> {
-        let quiet = self.kept.is_some()
-            && !self.behind
-            && Some(self.world.queue.answers()) == self.demanded
-            && self.world.shows_the_same()
-            && self.engine.quiet_until().is_some_and(|until| self.clock() < until);
-        quiet.then(|| clock::after(self.clock(), self.settings.provisioner.interval))
     }
 
     /// Rounds until `until`, with restarts where it crashes.

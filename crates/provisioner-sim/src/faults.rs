@@ -54,21 +54,6 @@ pub struct Faults {
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Faults {
-    /// Whether no call fails, by chance.
-    pub(crate) fn spare_calls(&self) -> bool {
-        // These are what becomes of machines and requests, and how late it shows.
-        let Self { never_filled, never_claims, interrupted, lag, fill, back, .. } = *self;
-        let others =
-            Self { never_filled, never_claims, interrupted, lag, fill, back, ..Self::default() };
-        *self == others
-    }
-
-    /// Whether the queue and describe calls tell the truth, though late.
-    pub(crate) fn spare_looks(&self) -> bool {
-        let Self { backwards, queue_wrong, queue_slow, back, .. } = *self;
-        (backwards, queue_wrong) == (0, 0) && queue_slow.is_zero() && back.is_zero()
-    }
-
     /// The names of all of them.
     pub const KINDS: [&str; 20] = [
         "lost-before",

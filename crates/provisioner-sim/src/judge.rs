@@ -10,7 +10,7 @@ use provisioner::domain::ledger::Ledger;
 use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::observed::{InstanceState, Observation};
 use provisioner::engine::{
-    Action, ActionKind, Effect, Executed, ExecutedResult, NoteKind, Outcome, Plan, ReasonKind,
+    Action, ActionKind, ActionOutcome, ActionResult, Effect, NoteKind, Outcome, Plan, ReasonKind,
     Report,
 };
 use provisioner::settings::Settings;
@@ -102,13 +102,17 @@ impl Judge {
     }
 
     /// Asked = granted + refused, in what the engine reports of each call.
-    pub fn conserved(effect: &Effect, outcome: &Outcome, executed: &[Executed]) -> Vec<String> {
+    pub fn conserved(
+        effect: &Effect,
+        outcome: &Outcome,
+        executed: &[ActionOutcome],
+    ) -> Vec<String> {
         let (Effect::Request(call), Outcome::Requested(granted)) = (effect, outcome) else {
             return Vec::new();
         };
         let done = executed.iter().find_map(|one| match &one.result {
-            ExecutedResult::Done(ids) => Some(ids.len()),
-            ExecutedResult::Refused(_) | ExecutedResult::Unknown(_) => None,
+            ActionResult::Done(ids) => Some(ids.len()),
+            ActionResult::Refused(_) | ActionResult::Unknown(_) => None,
         });
         if done == Some(granted.len()) && granted.len() <= call.count as usize {
             return Vec::new();
@@ -131,15 +135,15 @@ impl Judge {
             let (mut done, mut open, mut refused) = (0, 0, false);
             for executed in &report.executed {
                 match &executed.result {
-                    ExecutedResult::Done(ids) if of_it(&executed.action) > 0 => {
+                    ActionResult::Done(ids) if of_it(&executed.action) > 0 => {
                         done += ids.len() as u64;
                         // What a repeated call is not granted is asked for by the next round.
                         refused |= executed.action.reason.kind == ReasonKind::UnansweredIntent
                             && (ids.len() as u64) < of_it(&executed.action);
                     }
-                    ExecutedResult::Unknown(_) => open += of_it(&executed.action),
-                    ExecutedResult::Refused(_) => refused |= of_it(&executed.action) > 0,
-                    ExecutedResult::Done(_) => {}
+                    ActionResult::Unknown(_) => open += of_it(&executed.action),
+                    ActionResult::Refused(_) => refused |= of_it(&executed.action) > 0,
+                    ActionResult::Done(_) => {}
                 }
             }
             if done + open > planned {

@@ -33,15 +33,14 @@ impl<T: Clone> Lagged<T> {
     }
 
     /// Changes the truth; a describe call shows it from `visible` on, though never before what it was
-    /// changed from. Returns from when it is shown.
-    pub fn change(&mut self, visible: Timestamp, change: impl FnOnce(&mut T)) -> Timestamp {
+    /// changed from.
+    pub fn change(&mut self, visible: Timestamp, change: impl FnOnce(&mut T)) {
         let last = self.versions.len() - 1;
         let (before, value) = &self.versions[last];
         let visible = visible.max(*before);
         let mut value = value.clone();
         change(&mut value);
         self.versions.push((visible, value));
-        visible
     }
 
     /// EC2 forgets it; describe calls show it no more from `visible` on.

@@ -94,8 +94,6 @@ pub struct Queue {
     waiting: BTreeMap<WorkerTypeName, BTreeSet<TaskNo>>,
     running: BTreeMap<WorkerTypeName, u64>,
     on: BTreeMap<InstanceId, Vec<TaskNo>>,
-    /// Instances whose number of tasks changed since that was last told.
-    touched: BTreeSet<InstanceId>,
     /// How much it tells of running tasks.
     pub knowledge: Knowledge,
     /// It does not answer.
@@ -113,7 +111,6 @@ impl Queue {
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
             on: BTreeMap::new(),
-            touched: BTreeSet::new(),
             knowledge,
             down: false,
             served: Served::default(),
@@ -139,11 +136,6 @@ impl Queue {
     /// A number that changes whenever what the queue answers may have changed.
     pub fn changes(&self) -> u64 {
         self.changes
-    }
-
-    /// What its answers depend on: while this is the same, so are they.
-    pub(crate) fn answers(&self) -> (u64, bool, Knowledge) {
-        (self.changes, self.down, self.knowledge)
     }
 
     /// How many tasks of `worker_type` wait.
@@ -205,7 +197,6 @@ impl Queue {
         self.changes += 1;
         *self.running.entry(worker_type.clone()).or_default() += 1;
         self.on.entry(instance.clone()).or_default().push(no);
-        self.touched.insert(instance.clone());
         let task = &mut self.tasks[no];
         task.state = TaskState::Running(instance.clone(), now);
         self.served.waits.0.push(clock::age(task.created, now));
@@ -220,7 +211,6 @@ impl Queue {
         if on.is_empty() {
             self.on.remove(instance);
         }
-        self.touched.insert(instance.clone());
         self.changes += 1;
         let task = &mut self.tasks[no];
         task.state = TaskState::Finished;
@@ -241,7 +231,6 @@ impl Queue {
     pub fn requeue(&mut self, instance: &InstanceId) {
         for no in self.on.remove(instance).unwrap_or_default() {
             self.changes += 1;
-            self.touched.insert(instance.clone());
             self.served.lost_runs += 1;
             self.tasks[no].state = TaskState::Waiting;
             let worker_type = self.tasks[no].worker_type.clone();
@@ -254,7 +243,6 @@ impl Queue {
     pub(crate) fn abandon(&mut self, instance: &InstanceId) {
         for no in self.on.remove(instance).unwrap_or_default() {
             self.changes += 1;
-            self.touched.insert(instance.clone());
             self.tasks[no].state = TaskState::Withdrawn;
             let worker_type = self.tasks[no].worker_type.clone();
             self.runs_one_less(&worker_type);
@@ -278,34 +266,6 @@ impl Queue {
     ///
     /// The queue is down.
     pub fn demand(&self, configured: impl Fn(&WorkerTypeName) -> bool) -> Result<Demand, String> {
-        self.demand_on(configured, || {
-            self.on.iter().map(|(id, on)| (id.clone(), count(on))).collect()
-        })
-    }
-
-    /// The same, but of the instances that run tasks only those whose number of tasks changed since this
-    /// was last asked; zero where none is left.
-    ///
-    /// # Errors
-    ///
-    /// The queue is down.
-    pub fn demand_since(
-        &mut self,
-        configured: impl Fn(&WorkerTypeName) -> bool,
-    ) -> Result<Demand, String> {
-        let touched = std::mem::take(&mut self.touched);
-        let now = |id: InstanceId| {
-            let n = self.on.get(&id).map_or(0, count);
-            (id, n)
-        };
-        self.demand_on(configured, || touched.into_iter().map(now).collect())
-    }
-
-    fn demand_on(
-        &self,
-        configured: impl Fn(&WorkerTypeName) -> bool,
-        instances: impl FnOnce() -> BTreeMap<InstanceId, u32>,
-    ) -> Result<Demand, String> {
         if self.down {
             return Err("connection refused".to_owned());
         }
@@ -321,6 +281,7 @@ impl Queue {
         }
         let running = self.running.iter().filter(|(name, n)| **n > 0 && configured(name));
         let tasks = running.map(|(name, n)| (name.clone(), *n)).collect();
+        let instances = || self.on.iter().map(|(id, on)| (id.clone(), count(on))).collect();
         demand.running = match self.knowledge {
             Knowledge::Unknown => Running::Unknown,
             Knowledge::Counted => Running::Counted { tasks },

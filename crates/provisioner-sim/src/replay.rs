@@ -19,8 +19,6 @@ pub struct Replay<'l> {
     tasks: &'l [Task],
     /// How many rounds there were.
     pub rounds: u64,
-    /// How many more were left out, because they would have come to nothing.
-    pub skipped: u64,
     /// The most instances that a round saw.
     pub peak: u64,
 }
@@ -29,19 +27,13 @@ impl<'l> Replay<'l> {
     /// Begins with the world as it is. `tasks` come in order of their creation.
     pub fn new(driver: Driver, worker_type: WorkerTypeName, tasks: &'l [Task]) -> Self {
         let began = driver.world.now;
-        Self { driver, worker_type, began, tasks, rounds: 0, skipped: 0, peak: 0 }
+        Self { driver, worker_type, began, tasks, rounds: 0, peak: 0 }
     }
 
     /// Rounds until all tasks have come and gone.
     pub fn run(&mut self) {
         while !self.tasks.is_empty() || self.is_at_work() {
-            let wake = match self.driver.skip() {
-                Some(wake) => {
-                    self.skipped += 1;
-                    wake
-                }
-                None => self.round(),
-            };
+            let wake = self.round();
             self.wait(wake);
         }
     }

@@ -14,7 +14,6 @@ mod lifecycle;
 mod look;
 pub mod pools;
 mod requests;
-mod shown;
 pub mod throttle;
 pub mod trace;
 mod truth;
@@ -38,7 +37,6 @@ use crate::queue::{Knowledge, Queue};
 use events::{Event, Events};
 use lifecycle::Reclaim;
 use pools::Pools;
-use shown::Shown;
 use throttle::Throttle;
 
 pub use asking::{Asking, Habits};
@@ -140,7 +138,6 @@ pub struct World {
     /// Calls answered in EC2's protocol.
     answered: u64,
     events: Events,
-    shown: Shown,
     /// Machines that are up and have room for a task, per worker type: idle since when, and the number.
     free_workers: BTreeMap<WorkerTypeName, BTreeSet<(Timestamp, usize)>>,
     ended: Bill,
@@ -190,7 +187,6 @@ impl World {
             tokens: HashMap::new(),
             answered: 0,
             events: Events::default(),
-            shown: Shown::default(),
             free_workers: BTreeMap::new(),
             ended: Bill::default(),
             left_out: false,
@@ -211,13 +207,6 @@ impl World {
             self.happen(event);
         }
         self.now = self.now.max(to);
-    }
-
-    /// Whether a look now, by who keeps a look, would show what the last one did. Not where looks fail or
-    /// shift by chance: then another look changes what happens to later calls.
-    pub(crate) fn shows_the_same(&self) -> bool {
-        let nothing_new = self.shown.next_at().is_none_or(|at| at > self.now);
-        nothing_new && self.throttle.is_none() && self.faults.spare_calls()
     }
 
     /// When something happens next by itself.

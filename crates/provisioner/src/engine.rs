@@ -11,32 +11,14 @@
 //!
 //! Not in here: anything that speaks to AWS, the queue or the disk, and any clock.
 
-mod capacity;
+mod act;
 mod check;
 mod decide;
-mod desk;
-mod effect;
-mod group;
-mod in_flight;
-mod index;
-mod join;
-mod limits;
-mod lookup;
-mod memory;
-mod offers;
-mod options;
-mod plan;
-mod quiet;
-mod recount;
-mod round;
-mod settle;
-mod shed;
+mod observe;
 pub mod snapshot;
-mod standing;
+mod state;
+mod stop_consent;
 mod take_in;
-mod token;
-mod waiting;
-mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,21 +35,26 @@ use crate::domain::plural;
 use crate::domain::stop_secret::StopSecret;
 use crate::settings::Settings;
 
-pub use capacity::{Machines, Usage};
-pub use desk::{Answer, Desk, DeskCounts, LEASE, Unheard, Word};
-pub use effect::{Effect, GrantedRequest, Outcome};
-pub use memory::{
+#[cfg(feature = "aws")]
+pub(crate) use act::Launch;
+pub use act::effect::{Effect, GrantedRequest, Outcome};
+pub use act::{ActionOutcome, ActionResult, Report};
+pub use decide::plan::{
+    Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
+};
+pub use state::capacity::{Machines, Usage};
+pub use state::memory::{
     Cancelling, CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent,
 };
-pub use plan::{Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus};
-#[cfg(feature = "aws")]
-pub(crate) use round::Launch;
-pub use round::{Executed, Report, Result as ExecutedResult};
+pub use stop_consent::{Desk, LEASE, StopAnswer, StopAskError, StopConsentCounts, WorkerReport};
 
+use act::Round;
+use act::token::Tokens;
+use decide::targets;
 use decide::{Decide, Decided};
-use index::Index;
-use round::Round;
-use token::Tokens;
+use state::index::Index;
+use state::{capacity, in_flight, memory};
+use stop_consent::offers;
 
 /// The longest pause after failed rounds.
 const LONGEST_FAILURE_PAUSE: Duration = Duration::from_mins(1);
@@ -96,22 +83,8 @@ pub enum LedgerFound {
     AssumedClean,
 }
 
-/// What was told of something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Told {
-    #[default]
-    Nothing,
-    /// What changed.
-    Changes,
-    All,
-}
-
 /// The state machine.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four facts about it, none of which excludes another"
-)]
 pub struct Engine {
     settings: Arc<Settings>,
     key_name: KeyName,
@@ -122,8 +95,8 @@ pub struct Engine {
     index: Index,
     seen_by_intent: BTreeMap<ClientToken, u32>,
     demand: Result<Demand, String>,
-    /// What was told of the demand since the last recount.
-    demand_told: Told,
+    /// Whether the demand was read since the last recount.
+    demand_is_fresh: bool,
     /// Worker types that tasks waited for at the look before.
     waited: BTreeSet<WorkerTypeName>,
     resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
@@ -134,13 +107,7 @@ pub struct Engine {
     tokens: Tokens,
     /// Where workers ask whether to stop.
     desk: Desk,
-    /// Whether machines were counted by what workers said.
-    had_heard: bool,
-    /// Whether the index stands for a whole look under the configuration in force.
-    may_follow: bool,
     round: Option<Round>,
-    /// The last round did nothing and had nothing to say.
-    was_quiet: bool,
     throttled_rounds: u32,
     failed_rounds: u32,
 }
@@ -167,7 +134,7 @@ impl Engine {
             index: Index::default(),
             seen_by_intent: BTreeMap::new(),
             demand: Err("not read yet".to_owned()),
-            demand_told: Told::Nothing,
+            demand_is_fresh: false,
             waited: BTreeSet::new(),
             resolved: BTreeMap::new(),
             tagged_lately: BTreeMap::new(),
@@ -175,10 +142,7 @@ impl Engine {
             came_up: BTreeSet::new(),
             tokens: Tokens::new(start.nonce),
             desk: Desk::default(),
-            had_heard: false,
-            may_follow: false,
             round: None,
-            was_quiet: false,
             throttled_rounds: 0,
             failed_rounds: 0,
         }
@@ -206,7 +170,6 @@ impl Engine {
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
         self.memory.reconcile(&settings);
         let before = std::mem::replace(&mut self.settings, settings);
-        self.may_follow = false;
         self.resolved.retain(|name, _| self.settings.starts_alike(&before, name));
     }
 
@@ -254,12 +217,12 @@ impl Engine {
             now,
         );
         let mut decided = {
-            let wishes = wishes::ask(
+            let wishes = targets::ask(
                 &self.settings,
                 &self.index,
                 &in_flight,
                 self.demand.as_ref().ok(),
-                &wishes::Terms {
+                &targets::Terms {
                     calls_pass: self.throttled_rounds == 0,
                     consent: |name: &WorkerTypeName| book.consent(name, now),
                     now,

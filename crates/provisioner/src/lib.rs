@@ -63,7 +63,6 @@ pub mod daemon;
 pub mod domain;
 pub mod engine;
 mod files;
-pub mod look;
 pub mod policy;
 pub mod pools;
 pub mod queue;

@@ -15,7 +15,8 @@ fn names(source: &str, of: &str) -> Vec<String> {
 
 #[test]
 fn every_reason_and_note_is_explained() {
-    let source = fs::read_to_string(root().join("crates/provisioner/src/engine/plan.rs")).unwrap();
+    let source =
+        fs::read_to_string(root().join("crates/provisioner/src/engine/decide/plan.rs")).unwrap();
     let document = read("docs/operations.md");
     let (_, rest) = document.split_once("\n## Reasons\n").unwrap();
     let (reasons, notes) = rest.split_once("\n## Notes\n").unwrap();
@@ -33,7 +34,8 @@ fn every_reason_and_note_is_explained() {
 /// What is withheld is what `run --once` ends with 4 for.
 #[test]
 fn what_a_note_withholds_is_told() {
-    let source = fs::read_to_string(root().join("crates/provisioner/src/engine/plan.rs")).unwrap();
+    let source =
+        fs::read_to_string(root().join("crates/provisioner/src/engine/decide/plan.rs")).unwrap();
     let (_, rest) = source.split_once("fn withholds").unwrap();
     let (withheld, _) = rest.split_once("=> true").unwrap();
     let (_, names) = source.split_once("impl NoteKind {").unwrap();

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use provisioner::aws::AttemptCounts;
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::refusal::RefusalClass;
-use provisioner::engine::{Desk, DeskCounts, Usage};
+use provisioner::engine::{Desk, StopConsentCounts, Usage};
 
 use super::{Metrics, Picture, process, seconds};
 
@@ -45,7 +45,7 @@ struct Scrape {
     picture: Arc<Picture>,
     attempts: AttemptCounts,
     /// Absent where workers are not listened to.
-    asks: Option<DeskCounts>,
+    asks: Option<StopConsentCounts>,
     started: Timestamp,
 }
 
@@ -111,7 +111,7 @@ impl Scrape {
 
     fn asks(&self, to: &mut Families<'_>) -> fmt::Result {
         let Some(counts) = self.asks else { return Ok(()) };
-        let DeskCounts {
+        let StopConsentCounts {
             promised,
             stayed,
             busy,

@@ -57,7 +57,7 @@ fn plan(pending: &[(&str, u64)]) -> Plan {
     Plan { worker_types, ..Plan::default() }
 }
 
-fn done(plan: Plan, executed: Vec<Executed>) -> RoundEnd {
+fn done(plan: Plan, executed: Vec<ActionOutcome>) -> RoundEnd {
     RoundEnd::Done(Report {
         demand_known: plan.demand_known(),
         plan,
@@ -68,9 +68,9 @@ fn done(plan: Plan, executed: Vec<Executed>) -> RoundEnd {
     })
 }
 
-fn executed(kind: ActionKind, result: ExecutedResult) -> Executed {
+fn executed(kind: ActionKind, result: ActionResult) -> ActionOutcome {
     let reason = Reason { kind: ReasonKind::PendingTasks, text: "because".to_owned() };
-    Executed { action: Action { kind, worker_type: None, reason }, launch: None, result }
+    ActionOutcome { action: Action { kind, worker_type: None, reason }, launch: None, result }
 }
 
 fn machines(name: Option<&str>, usage: Usage, zone: &str, count: u64) -> Machines {
@@ -169,16 +169,10 @@ fn a_round_is_told_in_numbers() {
     let ids = |n: usize| (0..n).map(|n| InstanceId::new(format!("i-{n}"))).collect::<Vec<_>>();
     let requests = |n: usize| (0..n).map(|n| SpotRequestId::new(format!("sir-{n}"))).collect();
     let actions = vec![
-        executed(ActionKind::Request(5), ExecutedResult::Done(requests(3))),
-        executed(
-            ActionKind::Request(4),
-            ExecutedResult::Refused(refusal(RefusalClass::NoCapacity)),
-        ),
-        executed(ActionKind::Terminate(ids(2)), ExecutedResult::Done(Vec::new())),
-        executed(
-            ActionKind::Tag(ids(7)),
-            ExecutedResult::Unknown(refusal(RefusalClass::Transient)),
-        ),
+        executed(ActionKind::Request(5), ActionResult::Done(requests(3))),
+        executed(ActionKind::Request(4), ActionResult::Refused(refusal(RefusalClass::NoCapacity))),
+        executed(ActionKind::Terminate(ids(2)), ActionResult::Done(Vec::new())),
+        executed(ActionKind::Tag(ids(7)), ActionResult::Unknown(refusal(RefusalClass::Transient))),
     ];
     let mut plan = plan(&[("linux", 5), ("windows", 0)]);
     for _ in 0..2 {

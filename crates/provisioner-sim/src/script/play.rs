@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use provisioner::domain::clock;
 use provisioner::domain::ids::{InstanceId, InstanceType, WorkerTypeName};
 use provisioner::domain::observed::{InstanceState, OwnTags};
-use provisioner::engine::{ActionKind, Executed, ExecutedResult, NoteKind};
+use provisioner::engine::{ActionKind, ActionOutcome, ActionResult, NoteKind};
 use provisioner::settings::Settings;
 
 use super::Stage;
@@ -261,8 +261,8 @@ impl Play {
     }
 }
 
-fn tell(executed: &Executed) -> String {
-    let Executed { action, launch, result } = executed;
+fn tell(executed: &ActionOutcome) -> String {
+    let ActionOutcome { action, launch, result } = executed;
     let whose = action.worker_type.as_ref().map_or("-", WorkerTypeName::as_str);
     let (kind, count, why) = (action.kind.as_str(), action.kind.count(), &action.reason.text);
     let place = match (launch, action.kind.ids().join(" ")) {
@@ -270,7 +270,7 @@ fn tell(executed: &Executed) -> String {
         (None, ids) => format!(" ({ids})"),
     };
     match result {
-        ExecutedResult::Done(made) => {
+        ActionResult::Done(made) => {
             let asked = usize::try_from(count).unwrap_or(usize::MAX);
             let part = if launch.is_some() && made.len() < asked {
                 format!("; {} granted", made.len())
@@ -279,10 +279,10 @@ fn tell(executed: &Executed) -> String {
             };
             format!("{kind} {count} {whose}{place}{part}: {why}")
         }
-        ExecutedResult::Refused(refusal) => {
+        ActionResult::Refused(refusal) => {
             format!("{kind} {count} {whose}{place} refused: {}", refusal.code)
         }
-        ExecutedResult::Unknown(refusal) => {
+        ActionResult::Unknown(refusal) => {
             format!("{kind} {count} {whose}{place} unanswered: {}", refusal.code)
         }
     }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use provisioner::domain::clock;
 use provisioner::domain::launch::LaunchCall;
 use provisioner::domain::observed::InstanceState;
-use provisioner::engine::{Answer, Desk, Word};
+use provisioner::engine::{Desk, StopAnswer, WorkerReport};
 
 use super::World;
 use super::events::Event;
@@ -117,7 +117,7 @@ impl World {
             && self.queue.runs(&machine.truth().id) == 0
     }
 
-    fn say(&mut self, no: usize, word: Word) -> Option<Answer> {
+    fn say(&mut self, no: usize, word: WorkerReport) -> Option<StopAnswer> {
         let Asking { desk, ahead, .. } = self.asking.as_ref()?;
         let machine = self.machines.at(no);
         let now = self.now.checked_add(*ahead).unwrap_or(self.now);
@@ -128,10 +128,10 @@ impl World {
         if !self.is_its_turn(no) {
             return;
         }
-        let answer = self.say(no, Word::Idle);
+        let answer = self.say(no, WorkerReport::Idle);
         let Some(Asking { habits, .. }) = self.asking else { return };
         match answer {
-            Some(Answer::Stop(_)) if !self.asks.percent(habits.goes_on) => {
+            Some(StopAnswer::Stop(_)) if !self.asks.percent(habits.goes_on) => {
                 self.leaves_the_free(no);
                 self.machines.at_mut(no).asker.leaving = true;
                 let (least, most) =
@@ -140,7 +140,7 @@ impl World {
                 let after = self.asks.between(least, most);
                 self.asks_again(no, after, Event::Stopping(no));
             }
-            Some(Answer::Stop(_) | Answer::Stay) | None => {
+            Some(StopAnswer::Stop(_) | StopAnswer::Stay) | None => {
                 self.asks_again(no, habits.every, Event::Ask(no));
             }
         }
@@ -150,10 +150,10 @@ impl World {
         if !self.is_its_turn(no) || !self.machines.at(no).asker.leaving {
             return;
         }
-        let answer = self.say(no, Word::Stopping);
+        let answer = self.say(no, WorkerReport::Stopping);
         let Some(Asking { habits, .. }) = self.asking else { return };
         let asker = &mut self.machines.at_mut(no).asker;
-        asker.agreed = matches!(answer, Some(Answer::Stop(_)));
+        asker.agreed = matches!(answer, Some(StopAnswer::Stop(_)));
         if !asker.agreed {
             asker.leaving = false;
             self.becomes_free(no);

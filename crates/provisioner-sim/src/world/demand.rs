@@ -37,19 +37,6 @@ impl World {
         (demand, slow)
     }
 
-    /// What the queue says where it tells the truth, at once: of the running tasks' instances only those
-    /// that changed since it was last asked so.
-    pub(crate) fn demand_since(
-        &mut self,
-        configured: impl Fn(&WorkerTypeName) -> bool,
-    ) -> Result<Demand, String> {
-        let demand = self.queue.demand_since(configured);
-        self.queue_answered = demand.is_ok();
-        self.queue_read = self.now;
-        self.left_out &= demand.is_err();
-        demand
-    }
-
     fn falsify(&mut self, demand: &mut Demand) {
         match self.says.below(6) {
             // It has lost its tasks, for now.

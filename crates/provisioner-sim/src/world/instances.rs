@@ -13,7 +13,6 @@ use provisioner::domain::observed::{Instance, InstanceState, OwnTags, SpotReques
 use super::asking::Asker;
 use super::events::Event;
 use super::lifecycle::Reclaim;
-use super::shown::Record;
 use super::{Boot, World};
 use crate::lagged::Lagged;
 
@@ -206,7 +205,6 @@ impl World {
             ended: None,
         });
         self.machines.shown.insert(no);
-        self.shown.add(visible, Record::Machine(no));
         let pending = self.fate.between(Duration::from_secs(2), Duration::from_secs(25));
         self.schedule(pending, Event::Running(no));
         no
@@ -216,8 +214,7 @@ impl World {
         let (visible, oldest) = (self.visible(), self.oldest_shown());
         let record = &mut self.machines.at_mut(no).record;
         record.settle(oldest);
-        let visible = record.change(visible, change);
-        self.shown.add(visible, Record::Machine(no));
+        record.change(visible, change);
     }
 
     fn set_state(&mut self, no: usize, state: InstanceState) {
@@ -348,7 +345,6 @@ impl World {
             self.machines.shown.remove(&no);
         } else {
             record.vanish(visible);
-            self.shown.add(visible, Record::Machine(no));
             // Once nobody is shown it any more.
             self.events.add(visible, Event::Vanish(no));
         }

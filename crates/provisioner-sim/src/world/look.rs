@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use provisioner::domain::ids::SpotRequestId;
 use provisioner::domain::observed::{Instance, Observation, SpotRequestState};
 use provisioner::domain::refusal::Refusal;
-use provisioner::look::Look;
 
 use super::World;
 use super::calls::refusal;
@@ -36,29 +35,6 @@ impl World {
         self.looked = as_of;
         self.tidy_requests();
         Ok(observation)
-    }
-
-    /// The same, for who keeps a look and has all of them through this world. Returns the pages as they
-    /// came, if they shifted.
-    ///
-    /// # Errors
-    ///
-    /// EC2 refuses a page; then there is no look at all.
-    pub fn look_again(
-        &mut self,
-        look: &mut Look,
-        tracked: &BTreeSet<SpotRequestId>,
-    ) -> Result<Option<Observation>, Refusal> {
-        self.is_blind()?;
-        self.update(look, tracked);
-        self.read_pages(look.records())?;
-        let shifted = self.network.percent(self.faults.shifted).then(|| {
-            let mut observation = look.whole();
-            self.shift(&mut observation);
-            observation
-        });
-        self.looked = self.now;
-        Ok(shifted)
     }
 
     fn is_blind(&mut self) -> Result<(), Refusal> {

@@ -13,7 +13,6 @@ use super::World;
 use super::events::Event;
 use super::instances::Launch;
 use super::lifecycle::{is_possible, message};
-use super::shown::Record;
 use crate::lagged::Lagged;
 
 const PREFIX: &str = "sir-sim";
@@ -106,7 +105,6 @@ impl World {
         };
         let visible = self.visible();
         let record = Lagged::new(request, visible);
-        self.shown.add(visible, Record::Request(no));
         let key = call.key_name.clone();
         self.requests.all.push(Request { record, key, call: Arc::clone(call) });
         self.requests.current.insert(no);
@@ -126,7 +124,7 @@ impl World {
         let (visible, now, oldest) = (self.visible(), self.now, self.oldest_shown());
         let record = &mut self.requests.all[no].record;
         record.settle(oldest);
-        let visible = record.change(visible, |request| {
+        record.change(visible, |request| {
             let before = (request.status_code.clone(), request.status_message.clone());
             change(request);
             if request.status_code != before.0 && request.status_message == before.1 {
@@ -134,7 +132,6 @@ impl World {
             }
             request.status_time = Some(now);
         });
-        self.shown.add(visible, Record::Request(no));
         let SpotRequest { id, state, status_code, .. } = self.requests.all[no].truth();
         if !is_possible(status_code.as_str(), state) {
             let what = format!("the world is wrong: {id} is {state:?} with `{status_code}`");
@@ -230,10 +227,8 @@ impl World {
     /// Describe calls show no request there is now, for so long.
     pub fn hide_requests(&mut self, time: Duration) {
         let visible = clock::after(self.now, time);
-        for (no, request) in self.requests.all.iter_mut().enumerate() {
+        for request in &mut self.requests.all {
             request.record.hide_until(visible);
-            self.shown.add(self.now, Record::Request(no));
-            self.shown.add(visible, Record::Request(no));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use provisioner::engine::{LEASE, NoteKind, ReasonKind, Word};
+use provisioner::engine::{LEASE, NoteKind, ReasonKind, WorkerReport};
 use provisioner::policy::Policy;
 use provisioner::settings::WorkerType;
 use provisioner_sim::deployment::{
@@ -288,7 +288,7 @@ fn a_worker_that_asks_and_never_takes_a_task_is_no_capacity() {
             let id = driver.world.live().next().map(|(id, _)| id.clone());
             if let (Some(call), Some(id)) = (call, id) {
                 let token = stop_secret().token(&call.token);
-                let _ = driver.desk().hear(&id, &token, Word::Idle, driver.world.now);
+                let _ = driver.desk().hear(&id, &token, WorkerReport::Idle, driver.world.now);
             }
             step(&mut driver);
             assert!(driver.world.now < at(900), "{knowledge:?}: the task waits for ever");

@@ -8,7 +8,6 @@
 
 mod consent;
 mod crashes;
-mod following;
 mod knowledge;
 mod plans;
 mod planted;

@@ -19,7 +19,6 @@ use provisioner::engine::{
     ActionKind, Effect, Engine, GrantedRequest, LedgerFound, Memory, NoteKind, Outcome, Plan,
     ReasonKind, Start,
 };
-use provisioner::look::Look;
 use provisioner::settings::{Limits, Settings};
 
 use provisioner_sim::deployment::{at, key, mins, name, secs, settings, worker_type};
@@ -207,77 +206,6 @@ impl Case {
     }
 }
 
-/// Rounds with one look after the other, each effect done as asked. `follows`: of each look only what
-/// changed is told, and of each demand, where that can be.
-fn rounds(
-    case: &Case,
-    looks: &[(Observation, Result<Demand, String>)],
-    follows: bool,
-) -> Vec<String> {
-    let mut engine = case.engine();
-    // What the engine has seen already.
-    let mut look = Look::new(key());
-    look.update(case.before.as_ref().unwrap_or(&Observation::default()));
-    let _ = look.whole();
-    let mut told = Vec::new();
-    let mut granted = 0;
-    let mut ran = BTreeMap::new();
-    if let Ok(Demand { running: Running::ByInstance { instances, .. }, .. }) = &case.demand {
-        ran.clone_from(instances);
-    }
-    for ((observation, demand), n) in looks.iter().zip(1..) {
-        let now = at(NOW + 40 * n);
-        if follows {
-            look.update(observation);
-            engine.follow(&mut look, now);
-        } else {
-            engine.observe(observation, now);
-        }
-        let changed = changed_demand(demand.as_ref().ok(), &ran);
-        if let Ok(Demand { running: Running::ByInstance { instances, .. }, .. }) = demand {
-            ran.clone_from(instances);
-        }
-        if !(follows && changed.is_some_and(|demand| engine.follow_demand(demand))) {
-            engine.demand(demand.clone());
-        }
-        let plan = engine.begin_round(now).clone();
-        while let Some(effect) = engine.next_effect(now) {
-            let outcome = match effect {
-                Effect::Request(call) => {
-                    granted += call.count;
-                    let id = SpotRequestId::new(format!("sir-{:02}", granted % 14));
-                    let state = SpotRequestState::Open;
-                    Outcome::Requested(vec![GrantedRequest { id, state }])
-                }
-                _ => Outcome::Done,
-            };
-            engine.outcome(outcome, now);
-        }
-        let report = engine.end_round(now).unwrap();
-        let mut capacity: Vec<_> =
-            engine.capacity().into_iter().map(|it| format!("{it:?}")).collect();
-        capacity.sort();
-        told.push(format!(
-            "{plan:#?}\n{:#?}\n{:#?}\n{:#?}\n{capacity:#?}",
-            report.executed,
-            engine.ledger(),
-            engine.memory()
-        ));
-    }
-    told
-}
-
-/// The demand with only those instances of which the number of tasks is not what it was.
-fn changed_demand(demand: Option<&Demand>, ran: &BTreeMap<InstanceId, u32>) -> Option<Demand> {
-    let mut demand = demand?.clone();
-    let Running::ByInstance { instances, .. } = &mut demand.running else { return None };
-    let left = ran.keys().filter(|id| !instances.contains_key(*id));
-    let left: Vec<_> = left.map(|id| (id.clone(), 0)).collect();
-    instances.retain(|id, n| ran.get(id) != Some(n));
-    instances.extend(left);
-    Some(demand)
-}
-
 fn ids(plan: &Plan, which: impl Fn(&ActionKind) -> bool) -> Vec<&str> {
     let actions = plan.actions.iter().filter(|action| which(&action.kind));
     actions.flat_map(|action| action.kind.ids()).collect()
@@ -295,38 +223,6 @@ proptest! {
         rng_seed: RngSeed::Fixed(1),
         ..ProptestConfig::default()
     })]
-
-    #[test]
-    fn changes_alone_come_to_the_same_as_whole_looks(
-        case in case(),
-        looks in prop::collection::vec((observation(), demand(), any::<bool>()), 1..6),
-    ) {
-        // Some looks differ in everything, some in half of the records.
-        let mut shown: Vec<(Observation, Result<Demand, String>)> = Vec::new();
-        for (mut look, demand, much) in looks {
-            if let (Some((before, _)), false) = (shown.last(), much) {
-                let odd = |id: &str| id.ends_with(['1', '3', '5', '7', '9']);
-                look.instances.retain(|it| odd(it.id.as_str()));
-                look.spot_requests.retain(|it| odd(it.id.as_str()));
-                let kept = before.instances.iter().filter(|it| !odd(it.id.as_str()));
-                look.instances.extend(kept.cloned());
-                let kept = before.spot_requests.iter().filter(|it| !odd(it.id.as_str()));
-                look.spot_requests.extend(kept.cloned());
-            }
-            shown.push((look, demand));
-        }
-        let whole = rounds(&case, &shown, false);
-        let follows = rounds(&case, &shown, true);
-        for (whole, follows) in whole.iter().zip(&follows) {
-            let mut lines = whole.lines().zip(follows.lines()).enumerate();
-            let differ = lines.find(|(_, (a, b))| a != b).map(|(line, _)| line);
-            let around = |told: &str| {
-                let lines = told.lines().skip(differ.unwrap_or(0).saturating_sub(25)).take(35);
-                lines.collect::<Vec<_>>().join("\n")
-            };
-            prop_assert!(whole == follows, "{}\n----\n{}", around(whole), around(follows));
-        }
-    }
 
     #[test]
     fn a_plan_never_breaks_a_fence_and_names_what_was_seen_once(case in case()) {

@@ -13,7 +13,7 @@ use provisioner::domain::ledger::Ledger;
 use provisioner::domain::observed::Observation;
 use provisioner::domain::stop_secret::StopSecret;
 use provisioner::domain::user_data::UserData;
-use provisioner::engine::{Desk, DeskCounts, Effect, ExecutedResult, Plan, Report};
+use provisioner::engine::{ActionResult, Desk, Effect, Plan, Report, StopConsentCounts};
 use provisioner::settings::Settings;
 use provisioner::state_dir::{LedgerState, StateDir};
 use provisioner_sim::deployment::{key, secs};
@@ -101,7 +101,7 @@ impl Rig {
     }
 
     /// What workers asked the daemon that runs now.
-    pub(crate) fn desk_counts(&self) -> DeskCounts {
+    pub(crate) fn desk_counts(&self) -> StopConsentCounts {
         self.daemon.as_ref().and_then(Daemon::desk).map(Desk::counts).unwrap_or_default()
     }
 
@@ -250,8 +250,7 @@ impl Rig {
         let judge = Judge::default();
         let mut verdicts = judge.plan(&report.plan, &all(decided_in), decided_in, &self.settings);
         for executed in &report.executed {
-            let (ExecutedResult::Done(ids), Some((_, token))) =
-                (&executed.result, &executed.launch)
+            let (ActionResult::Done(ids), Some((_, token))) = (&executed.result, &executed.launch)
             else {
                 continue;
             };

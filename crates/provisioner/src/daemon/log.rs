@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::aws;
 use crate::domain::ids::{SpotRequestId, WorkerTypeName, Zone};
 use crate::domain::plural;
-use crate::engine::{ActionKind, Executed, ExecutedResult, Note, NoteKind, Plan, Report};
+use crate::engine::{ActionKind, ActionOutcome, ActionResult, Note, NoteKind, Plan, Report};
 
 /// What tells one note from another.
 type Key = (Option<WorkerTypeName>, NoteKind, Option<String>);
@@ -39,8 +39,8 @@ impl Reporter {
         self.rounds
     }
 
-    pub(super) fn executed(&self, executed: &Executed) {
-        let Executed { action, launch, result } = executed;
+    pub(super) fn executed(&self, executed: &ActionOutcome) {
+        let ActionOutcome { action, launch, result } = executed;
         let kind = action.kind.as_str();
         let count = action.kind.count();
         let ids = action.kind.ids().join(" ");
@@ -50,7 +50,7 @@ impl Reporter {
             ActionKind::Request(_) => (None, None),
         };
         let made = match result {
-            ExecutedResult::Done(made) if !made.is_empty() => {
+            ActionResult::Done(made) if !made.is_empty() => {
                 Some(made.iter().map(SpotRequestId::as_str).collect::<Vec<_>>().join(" "))
             }
             _ => None,
@@ -58,8 +58,8 @@ impl Reporter {
         let pool = launch.as_ref().map(|(pool, _)| pool);
         let what = pool.map_or(ids, ToString::to_string);
         let refusal = match result {
-            ExecutedResult::Done(_) => None,
-            ExecutedResult::Refused(refusal) | ExecutedResult::Unknown(refusal) => Some(refusal),
+            ActionResult::Done(_) => None,
+            ActionResult::Refused(refusal) | ActionResult::Unknown(refusal) => Some(refusal),
         };
         let text = &action.reason.text;
         // One list of fields for all; those that are `None` are left out.
@@ -86,14 +86,14 @@ impl Reporter {
             };
         }
         match result {
-            ExecutedResult::Done(_) => tell!(info, "{kind} {count} ({what}): {text}"),
-            ExecutedResult::Refused(refusal) => {
+            ActionResult::Done(_) => tell!(info, "{kind} {count} ({what}): {text}"),
+            ActionResult::Refused(refusal) => {
                 tell!(
                     warn,
                     "{kind} {count} ({what}) was refused: {refusal}; wanted because {text}"
                 );
             }
-            ExecutedResult::Unknown(refusal) => tell!(
+            ActionResult::Unknown(refusal) => tell!(
                 warn,
                 "{kind} {count} ({what}) got no clear answer: {refusal}; wanted because {text}"
             ),

@@ -8,7 +8,7 @@ use crate::aws;
 use crate::domain::clock;
 use crate::domain::demand::FinishedTask;
 use crate::domain::ids::WorkerTypeName;
-use crate::engine::{ActionKind, Executed, ExecutedResult, Plan};
+use crate::engine::{ActionKind, ActionOutcome, ActionResult, Plan};
 use crate::queue::source::DemandSource;
 use crate::status::{ActionCounts, LastRound, RoundOutcome, Scope, Seen};
 
@@ -33,7 +33,7 @@ impl RoundEnd {
         }
     }
 
-    fn executed(&self) -> &[Executed] {
+    fn executed(&self) -> &[ActionOutcome] {
         match self {
             Self::Done(report) => &report.executed,
             Self::Planned(_) | Self::Failed { .. } | Self::Stopped => &[],
@@ -106,12 +106,12 @@ impl<S: DemandSource> Daemon<S> {
     }
 }
 
-fn count(executed: &[Executed]) -> ActionCounts {
+fn count(executed: &[ActionOutcome]) -> ActionCounts {
     let mut counts = ActionCounts::default();
     for one in executed {
         match one.result {
-            ExecutedResult::Done(_) => counts.done += 1,
-            ExecutedResult::Refused(_) | ExecutedResult::Unknown(_) => counts.failed += 1,
+            ActionResult::Done(_) => counts.done += 1,
+            ActionResult::Refused(_) | ActionResult::Unknown(_) => counts.failed += 1,
         }
     }
     counts
@@ -121,8 +121,8 @@ fn problems(end: &RoundEnd) -> Vec<Seen> {
     if let RoundEnd::Failed { error, .. } = end {
         return vec![Seen::failed_look(error)];
     }
-    let refused = end.executed().iter().filter_map(|Executed { action, result, .. }| {
-        let (ExecutedResult::Refused(refusal) | ExecutedResult::Unknown(refusal)) = result else {
+    let refused = end.executed().iter().filter_map(|ActionOutcome { action, result, .. }| {
+        let (ActionResult::Refused(refusal) | ActionResult::Unknown(refusal)) = result else {
             return None;
         };
         let scope = match action.kind {

@@ -10,11 +10,11 @@ use crate::domain::clock;
 use crate::domain::ids::InstanceId;
 use crate::domain::observed::{InstanceState, KeyPair};
 use crate::domain::plural;
+use crate::engine::decide::budget::Budget;
+use crate::engine::decide::plan::{ActionKind, ReasonKind};
 use crate::engine::decide::{Decide, Decided};
-use crate::engine::group::Group;
-use crate::engine::index::Machine;
-use crate::engine::limits::Room;
-use crate::engine::plan::{ActionKind, ReasonKind};
+use crate::engine::state::group::Group;
+use crate::engine::state::machine::Machine;
 use crate::settings::Strays;
 
 /// A fence that a plan breaks.
@@ -200,7 +200,7 @@ fn limits(decide: &Decide<'_>, decided: &Decided, say: &mut impl FnMut(String)) 
         return;
     }
     let mut room =
-        Room::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
+        Budget::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
     if !decided.repeats.is_empty() && room.is_exceeded() {
         say(format!("repeats a launch over [limits]: {}", room.describe()));
     }

@@ -3,9 +3,15 @@
 //! Pure: it reads the index, the ledger and the memory and changes none of them. Its work is
 //! proportional to worker types and to actions, not to machines.
 
+pub(super) mod budget;
 mod fences;
 mod launches;
+pub(super) mod placement;
+pub(super) mod plan;
+pub(super) mod removal_order;
 mod strays;
+pub(super) mod targets;
+mod unexplained_waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,14 +25,15 @@ use crate::domain::ledger::Ledger;
 use crate::domain::observed::InstanceState;
 use crate::domain::plural;
 use crate::domain::refusal::{RefusalClass, classify};
-use crate::engine::group::{Group, UNFILLABLE_AFTER};
-use crate::engine::in_flight::InFlight;
-use crate::engine::index::{Class, Index, Machine, OpenRequest};
-use crate::engine::memory::Memory;
-use crate::engine::options::{self, Goal};
-use crate::engine::plan::{
+use crate::engine::decide::placement::LaunchGoal;
+use crate::engine::decide::plan::{
     Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
 };
+use crate::engine::state::group::{Group, UNFILLABLE_AFTER};
+use crate::engine::state::in_flight::InFlight;
+use crate::engine::state::index::Index;
+use crate::engine::state::machine::{Class, Machine, OpenRequest};
+use crate::engine::state::memory::Memory;
 use crate::policy::Wish;
 use crate::settings::{Settings, WorkerType};
 
@@ -51,7 +58,7 @@ pub(super) struct Decide<'a> {
 pub(super) struct Decided {
     pub(super) plan: Plan,
     /// The launches, which find their pool only when they are made.
-    pub(super) goals: Vec<Goal>,
+    pub(super) goals: Vec<LaunchGoal>,
     /// The launches whose answer is not known that are asked again.
     pub(super) repeats: Vec<(ClientToken, Reason)>,
 }
@@ -60,7 +67,7 @@ pub(super) struct Decided {
 struct Draft<'a> {
     decide: &'a Decide<'a>,
     plan: Plan,
-    goals: Vec<Goal>,
+    goals: Vec<LaunchGoal>,
     cancelled: BTreeSet<SpotRequestId>,
     ended: BTreeSet<InstanceId>,
     repeats: Vec<(ClientToken, Reason)>,
@@ -313,13 +320,13 @@ impl<'a> Draft<'a> {
             return;
         }
         let options = match decide.resolved.get(name) {
-            Some(Ok(resolved)) => options::all(worker_type, resolved),
+            Some(Ok(resolved)) => placement::all(worker_type, resolved),
             Some(Err(_)) | None => Vec::new(),
         };
         let (movable, waiting): (Vec<_>, Vec<_>) = stuck.into_iter().partition(|request| {
             options.iter().any(|option| {
                 let pool = option.pool();
-                pool != request.pool && options::is_open(option, decide.memory, now)
+                pool != request.pool && placement::is_open(option, decide.memory, now)
             })
         });
         let codes: BTreeSet<_> =

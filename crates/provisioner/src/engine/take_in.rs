@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::settle::{Settle, Settled};
-use super::{Engine, Memory, Told};
+use super::Engine;
+use super::observe::{Settle, Settled};
 use crate::domain::clock;
-use crate::domain::demand::{Demand, Running};
+use crate::domain::demand::Demand;
 use crate::domain::ids::{InstanceId, SpotRequestId};
-use crate::domain::ledger::Granted;
 use crate::domain::observed::{KeyPair, Observation};
-use crate::look::{Look, Watch};
 
 impl Engine {
     /// Requests whose fate the next observation must tell, by a look-up by id where the pages do not.
@@ -41,42 +39,6 @@ impl Engine {
         let key_pair = std::mem::take(&mut self.index).key_pair;
         let settled = self.settle(now).run(observation, key_pair);
         self.settled(settled, now);
-        self.may_follow = true;
-    }
-
-    /// Takes in what a complete look shows otherwise than the one taken in before. Work proportional to
-    /// that, with the same result as [`observe`](Self::observe).
-    pub fn follow(&mut self, look: &mut Look, now: Timestamp) {
-        let stepped_back = self.memory.spent.counted_to.is_some_and(|at| now < at);
-        if !self.may_follow || stepped_back {
-            return self.observe(&look.whole(), now);
-        }
-        let changes = look.changes(&self.watch(now));
-        let index = std::mem::take(&mut self.index);
-        let settled = self.settle(now).run_changes(&changes, index);
-        self.settled(settled, now);
-    }
-
-    /// Takes in all of the next look, by whatever way it comes.
-    pub fn look_anew(&mut self) {
-        self.may_follow = false;
-    }
-
-    /// What must be shown of the next look, though nothing about it changes.
-    fn watch(&self, now: Timestamp) -> Watch {
-        let window = self.settings.provisioner.visibility_window;
-        let Memory { open, fulfilled, .. } = &self.memory;
-        let stays_as_it_is = |id: &SpotRequestId, granted: &Granted| {
-            self.index.arrived.contains_key(id) && granted.may_hide(window, now)
-        };
-        let granted =
-            self.ledger.granted.iter().filter(|(id, granted)| !stays_as_it_is(id, granted));
-        let granted = granted.map(|(id, _)| id);
-        Watch {
-            spot_requests: open.keys().chain(fulfilled.keys()).chain(granted).cloned().collect(),
-            instances: self.memory.ended.keys().chain(&self.index.recheck).cloned().collect(),
-            intents: self.ledger.intents.keys().cloned().collect(),
-        }
     }
 
     fn settle(&mut self, now: Timestamp) -> Settle<'_> {
@@ -105,35 +67,6 @@ impl Engine {
             .as_ref()
             .map_or_else(|_| BTreeSet::new(), |before| before.pending.keys().cloned().collect());
         self.demand = demand;
-        self.demand_told = Told::All;
-    }
-
-    /// Takes in what the queue wants, where of the running tasks' instances it has only those of which the
-    /// number of tasks changed since the demand before (none: 0). Returns whether that could be done: not
-    /// unless the demand before was known as well as this one, by instance.
-    #[must_use]
-    pub fn follow_demand(&mut self, mut demand: Demand) -> bool {
-        let (Ok(before), Running::ByInstance { instances: changed, .. }) =
-            (&mut self.demand, &mut demand.running)
-        else {
-            return false;
-        };
-        let Running::ByInstance { instances, .. } = &mut before.running else { return false };
-        let mut instances = std::mem::take(instances);
-        for (id, n) in std::mem::take(changed) {
-            self.index.touch(&id);
-            if n == 0 {
-                instances.remove(&id);
-            } else {
-                instances.insert(id, n);
-            }
-        }
-        *changed = instances;
-        self.waited = before.pending.keys().cloned().collect();
-        self.demand = Ok(demand);
-        if self.demand_told == Told::Nothing {
-            self.demand_told = Told::Changes;
-        }
-        true
+        self.demand_is_fresh = true;
     }
 }

@@ -6,14 +6,14 @@ use crate::domain::ids::WorkerTypeName;
 use crate::domain::money::UsdPerHour;
 use crate::domain::observed::InstanceState;
 use crate::domain::plural;
-use crate::engine::group::Group;
-use crate::engine::limits::Room;
-use crate::engine::plan::{NoteKind, ReasonKind};
-use crate::engine::shed::Shed;
+use crate::engine::decide::budget::Budget;
+use crate::engine::decide::plan::{NoteKind, ReasonKind};
+use crate::engine::decide::removal_order::RemovalOrder;
+use crate::engine::state::group::Group;
 use crate::settings::WorkerType;
 
 impl Draft<'_> {
-    pub(super) fn over_maximum(
+    pub(in crate::engine) fn over_maximum(
         &mut self,
         name: &WorkerTypeName,
         worker_type: &WorkerType,
@@ -25,7 +25,7 @@ impl Draft<'_> {
         if total <= max {
             return;
         }
-        let shed = Shed::new([group], &self.cancelled, &self.ended);
+        let shed = RemovalOrder::new([group], &self.cancelled, &self.ended);
         let machines_over = group.counts.live().saturating_sub(max);
         let (requests, machines) = shed.take(total - max, machines_over, |_| 1);
         let why = |what: &str, n: usize| {
@@ -36,11 +36,11 @@ impl Draft<'_> {
     }
 
     /// `[limits]` that are exceeded already (they were lowered): shed as over a maximum.
-    pub(super) fn over_limits(&mut self) {
+    pub(in crate::engine) fn over_limits(&mut self) {
         let decide = self.decide;
         let index = decide.index;
         let room =
-            Room::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
+            Budget::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
         self.over_limits = room.is_exceeded();
         if !self.demand_known() {
             return;
@@ -54,7 +54,7 @@ impl Draft<'_> {
         };
         if let Some((limit, over)) = room.instances_over() {
             let machines_over = (live().count() as u64).saturating_sub(limit);
-            let shed = Shed::new(ours(), &self.cancelled, &self.ended);
+            let shed = RemovalOrder::new(ours(), &self.cancelled, &self.ended);
             let (requests, machines) = shed.take(over, machines_over, |_| 1);
             let why = format!("over limits.max-instances ({limit}) by {over}");
             self.cancel(None, requests, ReasonKind::OverLimit, |n| {
@@ -68,7 +68,7 @@ impl Draft<'_> {
             let weigh = |price: Option<UsdPerHour>| price.map_or(0, UsdPerHour::micros);
             let per_hour: u64 = live().map(|machine| weigh(machine.price)).sum();
             let machines_over = per_hour.saturating_sub(limit.micros());
-            let shed = Shed::new(ours(), &self.cancelled, &self.ended);
+            let shed = RemovalOrder::new(ours(), &self.cancelled, &self.ended);
             let (requests, machines) = shed.take(over.micros(), machines_over, weigh);
             let why = format!("over limits.max-usd-per-hour ({limit}) by {over} USD per hour");
             self.cancel(None, requests, ReasonKind::OverLimit, |n| {
@@ -80,7 +80,7 @@ impl Draft<'_> {
         }
         if let Some((limit, over)) = room.usd_per_day_over() {
             let why = format!("over limits.max-usd-per-day ({limit}) by {over} USD");
-            let shed = Shed::new(ours(), &self.cancelled, &self.ended);
+            let shed = RemovalOrder::new(ours(), &self.cancelled, &self.ended);
             let (open, _) = shed.take(over.micros(), 0, |price| room.still_to_cost(price));
             self.cancel(None, open, ReasonKind::OverLimit, |n| {
                 format!("{}, {why}", plural::count(n, "open request"))
@@ -90,10 +90,10 @@ impl Draft<'_> {
 
     /// Shares what `[limits]` leave among the launches, one instance at a time, so that a large
     /// worker type does not starve a small one.
-    pub(super) fn cut_to_limits(&mut self) {
+    pub(in crate::engine) fn cut_to_limits(&mut self) {
         let decide = self.decide;
         let mut room =
-            Room::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
+            Budget::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
         if self.goals.is_empty() || room.is_unlimited() {
             return;
         }

@@ -8,15 +8,15 @@ use crate::domain::clock;
 use crate::domain::ids::WorkerTypeName;
 use crate::domain::observed::KeyPair;
 use crate::domain::plural;
-use crate::engine::group::Group;
-use crate::engine::options::{self, Goal};
-use crate::engine::plan::{Action, ActionKind, NoteKind, Reason, ReasonKind};
-use crate::engine::settle::is_repeated;
+use crate::engine::decide::placement::{self, LaunchGoal};
+use crate::engine::decide::plan::{Action, ActionKind, NoteKind, Reason, ReasonKind};
+use crate::engine::observe::is_repeated;
+use crate::engine::state::group::Group;
 use crate::policy::Wish;
 use crate::settings::WorkerType;
 
 impl<'a> Draft<'a> {
-    pub(super) fn launch(
+    pub(in crate::engine) fn launch(
         &mut self,
         name: &WorkerTypeName,
         worker_type: &'a WorkerType,
@@ -82,11 +82,11 @@ impl<'a> Draft<'a> {
             }
         };
         let extra = launch.saturating_sub(needed);
-        self.goals.push(Goal::new(name.clone(), launch, extra, reason));
+        self.goals.push(LaunchGoal::new(name.clone(), launch, extra, reason));
     }
 
     /// Whether `name` may launch at all this round; notes why not.
-    pub(super) fn may_launch(
+    pub(in crate::engine) fn may_launch(
         &mut self,
         name: &WorkerTypeName,
         worker_type: &WorkerType,
@@ -135,10 +135,10 @@ impl<'a> Draft<'a> {
             }
         };
         let (memory, interval) = (decide.memory, decide.settings.provisioner.interval);
-        let held = options::held_profile(worker_type, memory, interval, now);
+        let held = placement::held_profile(worker_type, memory, interval, now);
         let next = || {
-            let places = options::all(worker_type, resolved);
-            options::next(&places, &BTreeSet::new(), memory, interval, now).err()
+            let places = placement::all(worker_type, resolved);
+            placement::next(&places, &BTreeSet::new(), memory, interval, now).err()
         };
         match held.or_else(next) {
             None => true,
@@ -151,7 +151,7 @@ impl<'a> Draft<'a> {
 
     /// Why a launch that is counted already must not be asked again: asking may be what makes it, and
     /// since it was decided a maximum was lowered, or others took the room.
-    pub(super) fn no_room_for(&self, name: &WorkerTypeName) -> Option<String> {
+    pub(in crate::engine) fn no_room_for(&self, name: &WorkerTypeName) -> Option<String> {
         let decide = self.decide;
         let Some(worker_type) = decide.settings.worker_types.get(name) else {
             return Some("because the worker type is no longer configured".to_owned());
@@ -167,7 +167,7 @@ impl<'a> Draft<'a> {
         self.over_limits.then(|| "because [limits] are exceeded with it".to_owned())
     }
 
-    pub(super) fn requests(&mut self) {
+    pub(in crate::engine) fn requests(&mut self) {
         let decide = self.decide;
         for (token, intent) in &decide.ledger.intents {
             if !is_repeated(intent, decide.now) {

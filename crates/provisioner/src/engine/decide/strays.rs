@@ -6,13 +6,13 @@ use crate::domain::clock;
 use crate::domain::ids::WorkerTypeName;
 use crate::domain::observed::KeyPair;
 use crate::domain::plural;
-use crate::engine::group::Group;
-use crate::engine::index::Machine;
-use crate::engine::plan::{Note, NoteKind, ReasonKind};
+use crate::engine::decide::plan::{Note, NoteKind, ReasonKind};
+use crate::engine::state::group::Group;
+use crate::engine::state::machine::Machine;
 use crate::settings::Strays;
 
 impl Draft<'_> {
-    pub(super) fn retired(&mut self, name: &WorkerTypeName, group: &Group) {
+    pub(in crate::engine) fn retired(&mut self, name: &WorkerTypeName, group: &Group) {
         let decide = self.decide;
         self.cancel(Some(name), &group.open, ReasonKind::Retired, |n| {
             let n = plural::count(n, "open request");
@@ -43,7 +43,7 @@ impl Draft<'_> {
         }
     }
 
-    pub(super) fn strays(&mut self) {
+    pub(in crate::engine) fn strays(&mut self) {
         let decide = self.decide;
         let index = decide.index;
         let strays = &index.strays;
@@ -98,7 +98,7 @@ impl Draft<'_> {
     }
 
     /// Whether what carries none of our tags may be ended: the key pair is ours alone.
-    pub(super) fn may_end_strays(&self) -> bool {
+    pub(in crate::engine) fn may_end_strays(&self) -> bool {
         let settings = &self.decide.settings.provisioner;
         let ours = self.decide.index.key_pair == KeyPair::Ours || settings.adopt_key_name;
         ours && settings.strays == Strays::Terminate

@@ -1,0 +1,211 @@
+//! What `[limits]` leave: instances and dollars, with everything live, open and in flight counted at
+//! its highest possible price.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::clock;
+use crate::domain::ids::WorkerTypeName;
+use crate::domain::money::{Usd, UsdPerHour};
+use crate::engine::decide::placement::LaunchGoal;
+use crate::engine::state::in_flight::InFlight;
+use crate::engine::state::index::Index;
+use crate::engine::state::memory::Memory;
+use crate::settings::{Settings, WorkerType};
+
+/// The fences of `[limits]` and what is used of them.
+pub(in crate::engine) struct Budget {
+    max_instances: Option<u64>,
+    max_per_hour: Option<UsdPerHour>,
+    max_per_day: Option<Usd>,
+    instances: u64,
+    per_hour: UsdPerHour,
+    /// Spent since midnight UTC, and what is there can still spend until the next.
+    today: Usd,
+    unpriced: u64,
+    /// For how long each may still cost.
+    ahead: Duration,
+}
+
+/// Shortly before midnight an instance would cost next to nothing of the day, and much of the next: so long
+/// each is counted at least.
+const LEAST_AHEAD: Duration = Duration::from_hours(6);
+
+/// An instance is ended at twice its `max-lifetime`; until then, or midnight, it may cost.
+fn horizon(max_lifetime: Option<Duration>, ahead: Duration) -> Duration {
+    max_lifetime.map_or(ahead, |lifetime| lifetime.saturating_mul(2).min(ahead))
+}
+
+impl Budget {
+    pub(in crate::engine) fn new(
+        settings: &Settings,
+        index: &Index,
+        in_flight: &BTreeMap<Option<WorkerTypeName>, InFlight>,
+        memory: &Memory,
+        now: Timestamp,
+    ) -> Self {
+        let limits = &settings.limits;
+        let ahead = clock::age(now, clock::next_midnight(now)).max(LEAST_AHEAD);
+        let spent = &memory.spent;
+        let spent_today = match spent.counted_to {
+            Some(at) if at >= clock::last_midnight(now) => spent.usd,
+            _ => Usd::ZERO,
+        };
+        let mut room = Self {
+            max_instances: limits.max_instances,
+            max_per_hour: limits.max_usd_per_hour,
+            max_per_day: limits.max_usd_per_day,
+            instances: 0,
+            per_hour: UsdPerHour::ZERO,
+            today: spent_today,
+            unpriced: 0,
+            ahead,
+        };
+        let lifetime_of = |name: Option<&WorkerTypeName>| match name {
+            Some(name) => settings
+                .worker_types
+                .get(name)
+                .map_or(settings.retired_max_lifetime, |worker_type| worker_type.max_lifetime),
+            None => None,
+        };
+        let named =
+            index.types.iter().chain(&index.retired).map(|(name, group)| (Some(name), group));
+        for (name, group) in named.chain([(None, &index.strays)]) {
+            let counts = &group.counts;
+            let n = counts.live() + group.open.len() as u64;
+            room.add(n, counts.usd, counts.unpriced, lifetime_of(name));
+        }
+        for machine in index.unresolved.iter().chain(&index.disputed) {
+            let price = machine.price.unwrap_or_default();
+            room.add(1, price, u64::from(machine.price.is_none()), None);
+        }
+        for (name, flight) in in_flight {
+            room.add(flight.count, flight.usd, flight.unpriced, lifetime_of(name.as_ref()));
+            room.today = room.today.plus(flight.so_far);
+        }
+        room
+    }
+
+    fn add(&mut self, n: u64, per_hour: UsdPerHour, unpriced: u64, max_lifetime: Option<Duration>) {
+        self.instances += n;
+        self.per_hour = self.per_hour.plus(per_hour);
+        self.unpriced += unpriced;
+        self.today = self.today.plus(per_hour.over(horizon(max_lifetime, self.ahead)));
+    }
+
+    pub(in crate::engine) fn is_unlimited(&self) -> bool {
+        self.max_instances.is_none() && !self.needs_price()
+    }
+
+    pub(in crate::engine) fn needs_price(&self) -> bool {
+        self.max_per_hour.is_some() || self.max_per_day.is_some()
+    }
+
+    /// Why no dollar limit can be checked, if so.
+    pub(in crate::engine) fn unpriced(&self) -> Option<String> {
+        (self.needs_price() && self.unpriced > 0).then(|| {
+            format!(
+                "a dollar limit is set and the highest possible price of {} of what runs or is asked for is \
+                 not known; nothing is launched (set max-price for every worker type)",
+                self.unpriced
+            )
+        })
+    }
+
+    /// What one more at `price` could still cost, in micro-dollars.
+    pub(in crate::engine) fn still_to_cost(&self, price: Option<UsdPerHour>) -> u64 {
+        price.map_or(0, |price| price.over(self.ahead).micros())
+    }
+
+    /// Whether any limit is exceeded.
+    pub(in crate::engine) fn is_exceeded(&self) -> bool {
+        self.instances_over().is_some()
+            || self.usd_per_hour_over().is_some()
+            || self.usd_per_day_over().is_some()
+    }
+
+    /// The limit and by how much it is exceeded.
+    pub(in crate::engine) fn instances_over(&self) -> Option<(u64, u64)> {
+        let max = self.max_instances?;
+        (self.instances > max).then(|| (max, self.instances - max))
+    }
+
+    pub(in crate::engine) fn usd_per_hour_over(&self) -> Option<(UsdPerHour, UsdPerHour)> {
+        let max = self.max_per_hour?;
+        let over = self.per_hour.micros().checked_sub(max.micros()).filter(|over| *over > 0)?;
+        Some((max, UsdPerHour::from_micros(over)))
+    }
+
+    pub(in crate::engine) fn usd_per_day_over(&self) -> Option<(Usd, Usd)> {
+        let max = self.max_per_day?;
+        (self.today > max).then(|| (max, self.today.minus(max)))
+    }
+
+    /// Whether one more at `price` breaks no fence; takes it if so.
+    fn take(&mut self, price: Option<UsdPerHour>, max_lifetime: Option<Duration>) -> bool {
+        if self.max_instances.is_some_and(|max| self.instances >= max) {
+            return false;
+        }
+        let price = match price {
+            Some(price) => price,
+            None if self.needs_price() => return false,
+            None => UsdPerHour::ZERO,
+        };
+        let per_hour = self.per_hour.plus(price);
+        let today = self.today.plus(price.over(horizon(max_lifetime, self.ahead)));
+        if self.max_per_hour.is_some_and(|max| per_hour > max)
+            || self.max_per_day.is_some_and(|max| today > max)
+        {
+            return false;
+        }
+        self.instances += 1;
+        self.per_hour = per_hour;
+        self.today = today;
+        true
+    }
+
+    /// Gives each goal its share, one instance at a time in turn: first of what is needed, then of what
+    /// is asked for in excess or in advance.
+    pub(in crate::engine) fn share(
+        &mut self,
+        goals: &[LaunchGoal],
+        types: &[Option<&WorkerType>],
+    ) -> Vec<u64> {
+        let mut shares = vec![0; goals.len()];
+        for wanted in [LaunchGoal::needed, |goal: &LaunchGoal| goal.remaining] {
+            let mut hungry: Vec<usize> = (0..goals.len()).collect();
+            while !hungry.is_empty() {
+                hungry.retain(|&i| {
+                    let price = types[i].and_then(|worker_type| worker_type.max_price);
+                    let lifetime = types[i].and_then(|worker_type| worker_type.max_lifetime);
+                    if shares[i] >= wanted(&goals[i]) || !self.take(price, lifetime) {
+                        return false;
+                    }
+                    shares[i] += 1;
+                    true
+                });
+            }
+        }
+        shares
+    }
+
+    /// The limits and what is used, in words.
+    pub(in crate::engine) fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(max) = self.max_instances {
+            parts.push(format!("max-instances {max}, {} counted with these", self.instances));
+        }
+        if let Some(max) = self.max_per_hour {
+            parts.push(format!("max-usd-per-hour {max}, {} counted with these", self.per_hour));
+        }
+        if let Some(max) = self.max_per_day {
+            parts.push(format!(
+                "max-usd-per-day {max}, {} spent since midnight UTC or still possible with these",
+                self.today
+            ));
+        }
+        parts.join("; ")
+    }
+}

@@ -1,0 +1,143 @@
+//! Sorts instances by their owner.
+
+use std::collections::HashMap;
+
+use super::owners::Owner;
+use super::{Settle, Settled};
+use crate::domain::clock;
+use crate::domain::ids::{InstanceType, WorkerTypeName, Zone};
+use crate::domain::launch::Pool;
+use crate::domain::observed::{Instance, InstanceState, SpotRequest};
+use crate::engine::observe::join::Join;
+use crate::engine::state::group::Group;
+use crate::engine::state::index::Index;
+use crate::engine::state::machine::{Class, Machine};
+
+/// Where an instance belongs.
+enum Home<'o> {
+    Type(&'o WorkerTypeName),
+    NoPlacement,
+    Disputed,
+    Retired(&'o WorkerTypeName),
+    Unresolved,
+    Strays,
+}
+
+/// Finds [`Index::pools`].
+struct Places<'p, 'o> {
+    pools: &'p mut Vec<Pool>,
+    known: HashMap<(&'o InstanceType, &'o Option<Zone>), usize>,
+}
+
+impl<'o> Places<'_, 'o> {
+    fn of(&mut self, instance: &'o Instance) -> usize {
+        let Instance { instance_type, zone, .. } = instance;
+        let pools = &mut *self.pools;
+        *self.known.entry((instance_type, zone)).or_insert_with(|| {
+            let is_it = |pool: &Pool| pool.instance_type == *instance_type && pool.zone == *zone;
+            pools.iter().position(is_it).unwrap_or_else(|| {
+                pools.push(Pool { instance_type: instance_type.clone(), zone: zone.clone() });
+                pools.len() - 1
+            })
+        })
+    }
+}
+
+impl Settle<'_> {
+    /// Sorts every instance shown.
+    pub(in crate::engine) fn sort_instances(&self, join: &Join<'_>, settled: &mut Settled) {
+        let Index { types, retired, strays, unresolved, disputed, odd, pools, .. } =
+            &mut settled.index;
+        let mut places = Places { pools, known: HashMap::new() };
+        let mut types: HashMap<&WorkerTypeName, &mut Group> = types.iter_mut().collect();
+        let mut n_live = 0;
+        for &(instance, request) in &join.instances {
+            let Some((machine, home)) = self.sort(instance, request, &mut places, odd) else {
+                continue;
+            };
+            let machine = Machine { rank: n_live, ..machine };
+            n_live += usize::from(instance.state.is_live());
+            match home {
+                Home::Type(name) => {
+                    if let Some(group) = types.get_mut(name) {
+                        group.machines.push(machine);
+                    }
+                }
+                Home::NoPlacement => {}
+                Home::Disputed => disputed.push(machine),
+                Home::Retired(name) => {
+                    retired.entry(name.clone()).or_default().machines.push(machine);
+                }
+                Home::Unresolved => unresolved.push(machine),
+                Home::Strays => strays.machines.push(machine),
+            }
+        }
+    }
+
+    /// What `instance` is to us, and where it belongs; `None`: it is gone.
+    fn sort<'o>(
+        &'o self,
+        instance: &'o Instance,
+        request: Option<&'o SpotRequest>,
+        places: &mut Places<'_, 'o>,
+        odd: &mut Vec<String>,
+    ) -> Option<(Machine, Home<'o>)> {
+        if instance.state == InstanceState::Terminated {
+            return None;
+        }
+        let leaving = !instance.state.is_live() || self.memory.ended.contains_key(&instance.id);
+        if let InstanceState::Unrecognised(state) = &instance.state {
+            odd.push(format!("{} is `{state}`", instance.id));
+        }
+        let tags = &instance.tags;
+        let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
+        // For the tags, and for what workers show when they ask.
+        let intent = if tagged && self.settings.server.workers.is_none() {
+            None
+        } else {
+            self.intent_of(instance, request).cloned()
+        };
+        // Who does not name its request is named by it. A pool has a price for each platform; ours are
+        // those of plain Linux.
+        let is_spot = instance.spot_request.is_some() || request.is_some();
+        let priced = is_spot && instance.other_platform.is_none();
+        let machine = Machine {
+            id: instance.id.clone(),
+            rank: 0,
+            pool: priced.then(|| places.of(instance)),
+            state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
+            launched: instance.launch_time,
+            price: self.hourly(instance, request),
+            intent,
+            tagged,
+            class: Class::default(),
+            positively_idle: false,
+            agreed: false,
+            aged: false,
+            tasks: 0,
+        };
+        let home = self.home(instance, self.owner_of(instance, request), leaving);
+        Some((machine, home))
+    }
+
+    /// Where an instance belongs whose owner is this.
+    fn home<'o>(&self, instance: &Instance, owner: Owner<'o>, leaving: bool) -> Home<'o> {
+        let window = self.settings.provisioner.visibility_window;
+        match owner {
+            Owner::Type(name) => Home::Type(name),
+            // No maximum waits for these to be gone.
+            _ if leaving => Home::NoPlacement,
+            Owner::Disputed => Home::Disputed,
+            Owner::Retired(name) => Home::Retired(name),
+            // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's only
+            // after the window.
+            Owner::Stray
+                if instance.spot_request.is_some()
+                    && self.now < clock::after(instance.launch_time, window) =>
+            {
+                Home::Unresolved
+            }
+            Owner::Stray => Home::Strays,
+        }
+    }
+}
