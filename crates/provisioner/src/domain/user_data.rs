@@ -115,7 +115,7 @@ pub enum UserDataError {
     NoKeyName,
     /// The template contains a name that is defined only if workers may ask to stop.
     #[error(
-        "the user data uses `{name}`, but `server.worker-listen` is not set: nobody would answer"
+        "the user data uses `{name}`, but `server.worker-listen` is not set, so nothing would answer"
     )]
     NobodyListens {
         /// The name.
