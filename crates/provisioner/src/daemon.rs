@@ -31,7 +31,7 @@ use crate::engine::{Desk, Effect, Engine, LedgerFound, Outcome, Plan, Report, St
 use crate::queue::source::DemandSource;
 use crate::settings::Settings;
 use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
-use crate::status::{Record, Trigger};
+use crate::status::{RoundRecord, Trigger};
 
 use keep::Keeper;
 use log::Reporter;
@@ -58,7 +58,7 @@ pub struct Daemon<S> {
     reporter: Reporter,
     prices: PriceWatch,
     /// What is told of rounds to whoever asks later.
-    record: Record,
+    record: RoundRecord,
     /// What brought the round under way.
     trigger: Trigger,
     /// How the queue was read in it.
@@ -172,7 +172,7 @@ impl<S: DemandSource> Daemon<S> {
         ledger: Absent,
     ) -> Result<Self, StateDirError> {
         let start = (peek(state_dir, ledger)?, Clock::System);
-        let record = Record::default();
+        let record = RoundRecord::default();
         Ok(Self::new(settings, key_name, client, source, start, State::DryRun, record))
     }
 
@@ -183,7 +183,7 @@ impl<S: DemandSource> Daemon<S> {
         source: S,
         (start, clock): (Start, Clock),
         state: State,
-        record: Record,
+        record: RoundRecord,
     ) -> Self {
         let engine = Engine::new(Arc::clone(&settings), key_name.clone(), start, clock.now());
         let resolver = Resolver::default();

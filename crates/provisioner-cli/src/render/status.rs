@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use provisioner::domain::clock;
 use provisioner::domain::duration::{brief, brief_seconds};
 use provisioner::status::{
-    HourlyCost, LastRound, Note, Other, Problem, RoundOutcome, Source, Status, Trigger, WorkerType,
+    HourlyCost, LastRound, OtherMachines, Problem, RoundOutcome, Status, StatusNote, StatusSource,
+    Trigger, WorkerTypeRow,
 };
 use serde::{Serialize, Serializer};
 
@@ -107,7 +108,7 @@ impl StatusView<'_> {
         let decimals = decimals(cost);
         let mut rows: Vec<_> =
             worker_types.iter().map(|row| (row.name.clone(), cells(row, decimals))).collect();
-        let Other { booting, busy, idle, stopping, cost: other_cost } = *other;
+        let OtherMachines { booting, busy, idle, stopping, cost: other_cost } = *other;
         let counts = [booting, busy, idle, stopping];
         let has_other = counts.iter().any(|count| count.is_some_and(|count| count > 0));
         if has_other {
@@ -132,12 +133,12 @@ impl StatusView<'_> {
     }
 
     /// The sums, as a row.
-    fn total(&self) -> WorkerType {
+    fn total(&self) -> WorkerTypeRow {
         let Status { worker_types, other, cost, .. } = self.status;
-        let sum = |of: fn(&WorkerType) -> Option<u64>, more: Option<u64>| {
+        let sum = |of: fn(&WorkerTypeRow) -> Option<u64>, more: Option<u64>| {
             worker_types.iter().map(of).chain([more]).sum::<Option<u64>>()
         };
-        WorkerType {
+        WorkerTypeRow {
             name: TOTAL.to_owned(),
             pending: sum(|row| row.pending, Some(0)),
             oldest_pending: None,
@@ -162,7 +163,7 @@ impl StatusView<'_> {
         let failed = last_round.as_ref().is_some_and(|it| it.outcome == RoundOutcome::Failed);
         let is_old = |at: &Timestamp| failed || clock::age(*at, *time) > OLD;
         // Whoever looks for themselves has looked just now.
-        if let Some(at) = observed.filter(|at| *source == Source::Daemon && is_old(at)) {
+        if let Some(at) = observed.filter(|at| *source == StatusSource::Daemon && is_old(at)) {
             facts.push(("As of:", format!("{}, when EC2 was last seen", ago(at, *time))));
         }
         facts.extend(self.unknown().map(|why| ("? is unknown:", why.to_owned())));
@@ -220,18 +221,18 @@ impl StatusView<'_> {
             (true, true) => None,
             (true, false) => Some("the queue could not be read"),
             (false, true) => Some("EC2 could not be read"),
-            (false, false) if *source == Source::Daemon && last_round.is_none() => {
+            (false, false) if *source == StatusSource::Daemon && last_round.is_none() => {
                 Some("no round has ended yet")
             }
-            (false, false) if *source == Source::Daemon => Some("EC2 could not be read yet"),
+            (false, false) if *source == StatusSource::Daemon => Some("EC2 could not be read yet"),
             (false, false) => Some("neither EC2 nor the queue could be read"),
         }
     }
 
     fn no_round(&self) -> &'static str {
         match self.status.source {
-            Source::Daemon => "none has ended yet",
-            Source::Direct => "none known: no daemon has run with this state directory",
+            StatusSource::Daemon => "none has ended yet",
+            StatusSource::Direct => "none known: no daemon has run with this state directory",
         }
     }
 
@@ -247,8 +248,8 @@ impl StatusView<'_> {
             };
         }
         let why = match self.status.source {
-            Source::Daemon => "the loop hangs, or its round takes long",
-            Source::Direct => "no daemon seems to be running",
+            StatusSource::Daemon => "the loop hangs, or its round takes long",
+            StatusSource::Direct => "no daemon seems to be running",
         };
         format!("was due {}: {}", ago(round.next, now), self.paint.role(Role::Warning, why))
     }
@@ -259,7 +260,7 @@ impl StatusView<'_> {
             return Vec::new();
         }
         let mut lines = vec![String::new(), self.paint.role(Role::Heading, "Notes:")];
-        for Note { worker_type, kind, text } in notes.iter().take(NOTES) {
+        for StatusNote { worker_type, kind, text } in notes.iter().take(NOTES) {
             let whom = worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
             lines.extend(self.indented(&format!("{whom}{text} ({kind})"), 2, 4));
         }
@@ -333,7 +334,7 @@ impl StatusView<'_> {
     }
 }
 
-fn cells(row: &WorkerType, decimals: usize) -> [String; 9] {
+fn cells(row: &WorkerTypeRow, decimals: usize) -> [String; 9] {
     let oldest = match (row.pending, row.oldest_pending_seconds) {
         (Some(0), _) => NONE.to_owned(),
         (_, Some(seconds)) => brief(Duration::from_secs(seconds)),
