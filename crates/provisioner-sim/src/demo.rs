@@ -104,7 +104,7 @@ impl Demo {
     /// Begins at 08:00 of a working day, to last for `length`.
     pub fn new(seed: u64, length: Duration) -> Self {
         let mut world = World::new(Arc::new(deployment()), Knowledge::ByInstance, seed, start());
-        world.boot = Boot::Lognormal(crate::chance::Lognormal::new(secs(60), secs(200)));
+        world.boot = Boot::Lognormal(crate::rng::Lognormal::new(secs(60), secs(200)));
         world.throttle = Some(Throttle::default());
         world.faults.fill = secs(20);
         world.faults.lag = secs(15);
@@ -112,7 +112,6 @@ impl Demo {
         let ends = clock::after(start(), length);
         market::open(&mut world, seed, ends);
         let mut driver = Driver::new(world, &ZONES);
-        driver.judge = None;
         for kind in &KINDS {
             if let Some(Ok(resolved)) = driver.resolved.get_mut(kind.name) {
                 kind.image.clone_into(&mut resolved.image_id);
@@ -202,7 +201,7 @@ impl Demo {
         let mut lines = Vec::new();
         let now = self.driver.world.now;
         let mut actions = 0;
-        let end = self.driver.round_told(|_, _, executed| {
+        let end = self.driver.round_watched(|_, _, executed| {
             actions += executed.len() as u64;
             // Tagging follows every launch, and is no news.
             let news = executed.iter().filter(|it| !matches!(it.action.kind, ActionKind::Tag(_)));

@@ -171,7 +171,7 @@ impl Queue {
     }
 
     /// Since when `instance` runs a task, if it does.
-    pub(crate) fn busy_since(&self, instance: &InstanceId) -> Option<Timestamp> {
+    pub fn busy_since(&self, instance: &InstanceId) -> Option<Timestamp> {
         let tasks = self.on.get(instance)?.iter();
         let since = tasks.filter_map(|no| match self.tasks[*no].state {
             TaskState::Running(_, since) => Some(since),

@@ -31,9 +31,9 @@ use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::observed::KeyPair;
 use provisioner::settings::Settings;
 
-use crate::chance::{Chance, Lognormal};
 use crate::faults::Faults;
 use crate::queue::{Knowledge, Queue};
+use crate::rng::{Lognormal, Rng};
 use events::{Event, Events};
 use lifecycle::Reclaim;
 use pools::Pools;
@@ -42,7 +42,7 @@ use throttle::Throttle;
 pub use asking::{Asking, Habits};
 pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
-pub(crate) use instances::NOTICE;
+pub use instances::NOTICE;
 pub use instances::{Machine, Machines};
 pub use requests::{Request, Requests};
 pub use truth::Bill;
@@ -144,15 +144,15 @@ pub struct World {
     /// The queue has left a running task out since it last told the truth.
     left_out: bool,
     /// What becomes of requests and instances.
-    fate: Chance,
-    boots: Chance,
-    lag: Chance,
-    wakes: Chance,
-    asks: Chance,
+    fate: Rng,
+    boots: Rng,
+    lag: Rng,
+    wakes: Rng,
+    asks: Rng,
     /// What the queue says.
-    says: Chance,
+    says: Rng,
     /// What becomes of calls; also for drivers, who share it with them.
-    pub(crate) network: Chance,
+    pub(crate) network: Rng,
 }
 
 impl World {
@@ -190,13 +190,13 @@ impl World {
             free_workers: BTreeMap::new(),
             ended: Bill::default(),
             left_out: false,
-            fate: Chance::stream(seed, "fate"),
-            boots: Chance::stream(seed, "boots"),
-            lag: Chance::stream(seed, "lag"),
-            wakes: Chance::stream(seed, "wakes"),
-            asks: Chance::stream(seed, "asks"),
-            says: Chance::stream(seed, "says"),
-            network: Chance::stream(seed, "network"),
+            fate: Rng::stream(seed, "fate"),
+            boots: Rng::stream(seed, "boots"),
+            lag: Rng::stream(seed, "lag"),
+            wakes: Rng::stream(seed, "wakes"),
+            asks: Rng::stream(seed, "asks"),
+            says: Rng::stream(seed, "says"),
+            network: Rng::stream(seed, "network"),
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provisioner::domain::clock;
 
-use crate::chance::{Chance, Lognormal};
 use crate::deployment::{mins, secs, start};
+use crate::rng::{Lognormal, Rng};
 
 /// Pushes per hour, by the hour of the day in UTC: people come, have lunch, go; robots never sleep.
 const PUSHES_PER_HOUR: [f64; 24] = [
@@ -42,9 +42,9 @@ const fn mins_const(n: u64) -> Duration {
 /// Tasks to come.
 #[derive(Debug)]
 pub(super) struct Load {
-    pushes: Chance,
-    sizes: Chance,
-    run_times: Chance,
+    pushes: Rng,
+    sizes: Rng,
+    run_times: Rng,
     next: Timestamp,
     /// A push of so many times the usual size comes next.
     times: u64,
@@ -53,9 +53,9 @@ pub(super) struct Load {
 impl Load {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            pushes: Chance::stream(seed, "demo: pushes"),
-            sizes: Chance::stream(seed, "demo: sizes"),
-            run_times: Chance::stream(seed, "demo: run times"),
+            pushes: Rng::stream(seed, "demo: pushes"),
+            sizes: Rng::stream(seed, "demo: sizes"),
+            run_times: Rng::stream(seed, "demo: run times"),
             next: start(),
             times: 1,
         }

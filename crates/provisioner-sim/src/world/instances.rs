@@ -20,7 +20,7 @@ const PREFIX: &str = "i-sim";
 
 /// A spot instance interruption notice comes this long before the end (EC2 User Guide, "Spot Instance
 /// interruption notices").
-pub(crate) const NOTICE: Duration = Duration::from_mins(2);
+pub const NOTICE: Duration = Duration::from_mins(2);
 
 /// An instance and the worker on it.
 #[derive(Clone, Debug)]

@@ -1,0 +1,45 @@
+//! A call's way to EC2 and back, with what the world's faults make of it.
+
+use std::time::Duration;
+
+use super::{QueryResponse, answer, changes, read, refused, throttled};
+use crate::world::{World, refusal};
+
+/// What comes of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// EC2's answer, after some time.
+    Answered(QueryResponse, Duration),
+    /// The connection breaks; whether the call reached EC2, its sender cannot know.
+    Broken,
+}
+
+/// Sends the body of a call to EC2: what [`World::execute`] and [`World::look`] are to a plain driver.
+pub fn deliver(world: &mut World, body: &str) -> Delivery {
+    let (action, ..) = read(body);
+    let at_once = |answer| Delivery::Answered(answer, Duration::ZERO);
+    if world.network.percent(world.faults.lost_before) {
+        return Delivery::Broken;
+    }
+    let changes = changes(&action);
+    if !changes && world.network.percent(world.faults.blind) {
+        let error = refusal("InternalError", "An internal error has occurred");
+        return at_once(refused(&error, &world.next_request_id()));
+    }
+    if changes && world.network.percent(world.faults.throttled) {
+        return at_once(refused(&throttled(), &world.next_request_id()));
+    }
+    let mut said = answer(world, body);
+    if changes && world.network.percent(world.faults.duplicated) {
+        // Its sender hears of the copy that had an effect.
+        let again = answer(world, body);
+        if said.status != 200 {
+            said = again;
+        }
+    }
+    if changes && world.network.percent(world.faults.lost_after) {
+        return Delivery::Broken;
+    }
+    let slow = world.network.between(Duration::ZERO, world.faults.slow);
+    Delivery::Answered(said, slow)
+}
