@@ -18,7 +18,7 @@ use provisioner::domain::demand::{Demand, PendingTasks, Running};
 use provisioner::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
-use provisioner::domain::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
+use provisioner::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
 use provisioner::domain::ledger::Ledger;
 use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::observed::{
@@ -30,7 +30,7 @@ use provisioner::engine::{
 };
 use provisioner::policy::Policy;
 use provisioner::settings::{
-    AskRunning, Aws, Launch, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerType,
+    AskRunning, Aws, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerType,
 };
 
 const RUNS: usize = 9;
@@ -69,26 +69,11 @@ fn name(i: u64) -> WorkerTypeName {
 
 fn settings(size: Size, max_instances: u64) -> Settings {
     let worker_type = WorkerType {
-        aliases: Vec::new(),
-        image_id: "ami-0123456789abcdef0".to_owned(),
         instance_types: ["c7g.large", "c7a.large", "m7g.large"].map(InstanceType::from).into(),
-        availability_zones: Vec::new(),
-        subnets: Vec::new(),
-        security_groups: Vec::new(),
-        iam_instance_profile: None,
-        user_data: None,
         max_price: Some(UsdPerHour::from_micros(100_000)),
-        launch: Launch::SpotRequest,
         policy: Policy::BASIC,
-        request_timeout: Duration::from_mins(10),
-        min_instances: 0,
         max_instances,
-        tasks_per_instance: 1,
-        idle_timeout: Duration::from_mins(15),
-        boot_timeout: Duration::from_mins(15),
-        max_lifetime: Some(Duration::from_hours(24)),
-        tags: BTreeMap::new(),
-        launch_specification: LaunchSpecification::default(),
+        ..WorkerType::example()
     };
     Settings {
         provisioner: Provisioner {

@@ -67,6 +67,7 @@ pub mod config;
 pub mod daemon;
 pub mod domain;
 pub mod engine;
+mod files;
 pub mod policy;
 pub mod pools;
 pub mod queue;

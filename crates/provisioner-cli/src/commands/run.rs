@@ -26,7 +26,7 @@ mod with_aws {
     use provisioner::engine::NoteKind;
     use provisioner::queue::Queue;
     use provisioner::settings::Settings;
-    use provisioner::status::Picture;
+    use provisioner::status::StatusPicture;
     use tokio::sync::{Notify, watch};
     use tokio_util::sync::CancellationToken;
 
@@ -185,7 +185,7 @@ mod with_aws {
         );
         let wake = Arc::new(Notify::new());
         let (tell, health) = watch::channel(Health::starting(settings.provisioner.interval));
-        let (show, picture) = watch::channel(Picture::new(settings.worker_types.keys()));
+        let (show, picture) = watch::channel(StatusPicture::new(settings.worker_types.keys()));
         let mut attending = pin!(notify::attend(health.clone(), stop));
         let links = server::Links {
             wake: Arc::clone(&wake),

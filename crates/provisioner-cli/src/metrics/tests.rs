@@ -10,7 +10,7 @@ use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::prices::SpotPrices;
 use provisioner::domain::refusal::{Refusal, RefusalClass};
 use provisioner::engine::{Action, Machines, Note, NoteKind, Reason, ReasonKind, Report};
-use provisioner::status::Record;
+use provisioner::status::RoundRecord;
 
 use super::*;
 
@@ -115,7 +115,7 @@ impl Life {
             took: Duration::from_millis(300),
             machines: &self.machines,
             prices: &prices,
-            record: &Record::default(),
+            record: &RoundRecord::default(),
             last_success: Some(noon()),
             failed_rounds: 0,
             next: Duration::from_secs(10),

@@ -21,7 +21,7 @@ use crate::engine::{Engine, LedgerFound, Start};
 use crate::queue::source::DemandSource;
 use crate::settings::Settings;
 use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
-use crate::status::{Record, Trigger};
+use crate::status::{RoundRecord, Trigger};
 
 /// The driver of one key-name.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Daemon<S> {
     pub(super) reporter: Reporter,
     pub(super) prices: PriceWatch,
     /// What is told of rounds to whoever asks later.
-    pub(super) record: Record,
+    pub(super) record: RoundRecord,
     /// What brought the round under way.
     pub(super) trigger: Trigger,
     /// How the queue was read in it.
@@ -132,7 +132,7 @@ impl<S: DemandSource> Daemon<S> {
         ledger: Absent,
     ) -> Result<Self, StateDirError> {
         let start = (peek(state_dir, ledger)?, Clock::System);
-        let record = Record::default();
+        let record = RoundRecord::default();
         Ok(Self::new(settings, key_name, client, source, start, State::DryRun, record))
     }
 
@@ -143,7 +143,7 @@ impl<S: DemandSource> Daemon<S> {
         source: S,
         (start, clock): (Start, Clock),
         state: State,
-        record: Record,
+        record: RoundRecord,
     ) -> Self {
         let engine = Engine::new(Arc::clone(&settings), key_name.clone(), start, clock.now());
         let resolver = Resolver::default();

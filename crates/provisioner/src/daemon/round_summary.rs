@@ -12,7 +12,7 @@ use crate::domain::prices::SpotPrices;
 use crate::engine::Machines;
 use crate::queue::source::DemandError;
 use crate::settings::Settings;
-use crate::status::{Picture, Record};
+use crate::status::{RoundRecord, StatusPicture};
 
 /// One turn of the loop: a round, however it ended.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ pub struct Turn<'a> {
     /// Spot prices of the pools they run in, as far as known.
     pub prices: &'a SpotPrices,
     /// What is told of this round, and what went wrong lately.
-    pub record: &'a Record,
+    pub record: &'a RoundRecord,
     /// When the last round ended that could be decided.
     pub last_success: Option<Timestamp>,
     /// Rounds in a row that failed.
@@ -44,7 +44,7 @@ pub struct Turn<'a> {
 impl Turn<'_> {
     /// Takes what the round brought into a picture of the deployment. Where nothing was decided, the
     /// picture stays what it was but for the record.
-    pub fn show(&self, picture: &mut Picture) {
+    pub fn show(&self, picture: &mut StatusPicture) {
         if let Some(plan) = self.end.plan() {
             picture.plan(plan, self.machines, self.ended);
         }

@@ -15,7 +15,7 @@ use crate::engine::{Engine, Inputs, LedgerFound, Memory, NoteKind, Resolved, Sta
 use crate::queue::source::DemandSource;
 use crate::settings::Settings;
 use crate::state_dir::{StateDir, StateDirError};
-use crate::status::{Picture, Scope, Seen, Source, Status};
+use crate::status::{ProblemScope, ProblemSeen, Status, StatusPicture, StatusSource};
 
 /// Looks at EC2, the queue and a state directory, as often as it is asked to.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Surveyor<S> {
 #[derive(Clone, Debug)]
 pub struct Reach<'a> {
     /// EC2, or why it cannot be asked.
-    pub ec2: Result<(&'a Client, &'a KeyName), Seen>,
+    pub ec2: Result<(&'a Client, &'a KeyName), ProblemSeen>,
     /// Where a daemon keeps its state, if that is known.
     pub state_dir: Option<&'a StateDir>,
 }
@@ -42,7 +42,7 @@ impl<S: DemandSource> Surveyor<S> {
 
     /// Looks once. What could not be read is unknown, and why is among the errors.
     pub async fn look(&mut self, reach: Reach<'_>) -> Status {
-        let mut picture = Picture::new(self.settings.worker_types.keys());
+        let mut picture = StatusPicture::new(self.settings.worker_types.keys());
         let mut wrong = Vec::new();
         let start = reach.state_dir.map_or_else(
             || Ok(nothing_known()),
@@ -59,7 +59,7 @@ impl<S: DemandSource> Surveyor<S> {
         let demand = self.source.demand(&owned).await.map_err(|error| chain(&error));
         match &demand {
             Ok(demand) => picture.demand(demand),
-            Err(why) => wrong.push(Seen::demand_unknown(why)),
+            Err(why) => wrong.push(ProblemSeen::demand_unknown(why)),
         }
         let looked = match reach.ec2 {
             Ok((client, key_name)) => {
@@ -70,7 +70,7 @@ impl<S: DemandSource> Surveyor<S> {
                     Timestamp::now(),
                 );
                 let looked = self.look_at_ec2((client, key_name), engine, demand, &mut picture);
-                looked.await.map_err(|error| Seen::failed_look(&error))
+                looked.await.map_err(|error| ProblemSeen::failed_look(&error))
             }
             Err(why) => Err(why),
         };
@@ -79,8 +79,8 @@ impl<S: DemandSource> Surveyor<S> {
             Err(why) => wrong.push(why),
         }
         let now = Timestamp::now();
-        picture.looked(wrong, now);
-        picture.status(Source::Direct, now)
+        picture.observed_directly(wrong, now);
+        picture.status(StatusSource::Direct, now)
     }
 
     /// Returns why prices are unknown, if so.
@@ -89,8 +89,8 @@ impl<S: DemandSource> Surveyor<S> {
         (client, key_name): (&Client, &KeyName),
         mut engine: Engine,
         demand: Result<Demand, String>,
-        picture: &mut Picture,
-    ) -> Result<Option<Seen>, aws::Error> {
+        picture: &mut StatusPicture,
+    ) -> Result<Option<ProblemSeen>, aws::Error> {
         let look = client.observe(key_name, &engine.tracked(), false, Timestamp::now()).await?;
         let now = Timestamp::now();
         let resolved = Resolved::default();
@@ -110,15 +110,15 @@ fn nothing_known() -> Start {
     Start { ledger: LedgerFound::Known(Ledger::default()), memory: Memory::default(), nonce: 0 }
 }
 
-fn unreadable(error: &StateDirError) -> Seen {
+fn unreadable(error: &StateDirError) -> ProblemSeen {
     let text = format!("the state directory could not be read: {}", chain(error));
-    Seen::own(Scope::Round, "state-unreadable", &text).with_fix(error.hint())
+    ProblemSeen::own(ProblemScope::Round, "state-unreadable", &text).with_fix(error.hint())
 }
 
-impl Seen {
+impl ProblemSeen {
     fn demand_unknown(why: &str) -> Self {
         let kind = NoteKind::DemandUnknown;
         let text = format!("the queue could not be read: {why}");
-        Self::own(Scope::Round, kind.as_str(), &text).with_fix(kind.fix().map(str::to_owned))
+        Self::own(ProblemScope::Round, kind.as_str(), &text).with_fix(kind.fix().map(str::to_owned))
     }
 }

@@ -6,7 +6,7 @@ use provisioner::daemon::{Reach, Surveyor};
 use provisioner::queue::Queue;
 use provisioner::settings::Settings;
 use provisioner::state_dir::StateDir;
-use provisioner::status::{Scope, Seen, Status};
+use provisioner::status::{ProblemScope, ProblemSeen, Status};
 
 use crate::connect::{self, Connection};
 use crate::context::Context;
@@ -61,7 +61,7 @@ impl Direct {
 async fn connected<'a>(
     settings: &Settings,
     connection: &'a mut Option<Connected>,
-) -> Result<Result<&'a Connected, Seen>, Failure> {
+) -> Result<Result<&'a Connected, ProblemSeen>, Failure> {
     let connected = match connection.take() {
         Some(connected) => connected,
         None => match connect::connect(settings).await.map_err(Failure::from) {
@@ -72,7 +72,11 @@ async fn connected<'a>(
             Err(failure) if failure.status() == ExitStatus::USAGE => return Err(failure),
             Err(failure) => {
                 let fix = failure.messages().find_map(|(_, hint)| hint.map(str::to_owned));
-                let seen = Seen::own(Scope::Look, NOT_CONNECTED, &failure.to_string());
+                let seen = ProblemSeen::own(
+                    ProblemScope::Observation,
+                    NOT_CONNECTED,
+                    &failure.to_string(),
+                );
                 return Ok(Err(seen.with_fix(fix)));
             }
         },

@@ -318,7 +318,6 @@ impl LaunchScope {
             availability_zones: _,
             user_data: _,
             max_price: _,
-            launch: _,
             policy: _,
             request_timeout: _,
             min_instances: _,
