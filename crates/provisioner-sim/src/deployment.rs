@@ -1,20 +1,18 @@
 //! A simulated deployment: its key-name, its settings, and its resolved worker types.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::domain::clock;
 use provisioner::domain::ids::{InstanceType, KeyName, WorkerTypeName, Zone};
-use provisioner::domain::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
+use provisioner::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
 use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::stop_secret::StopSecret;
 use provisioner::domain::user_data::{UserData, Variables};
 use provisioner::policy::Policy;
 use provisioner::settings::{
-    AskRunning, Aws, Launch, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerServer,
-    WorkerType,
+    AskRunning, Aws, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerServer, WorkerType,
 };
 
 /// Returns when every simulation starts.
@@ -57,26 +55,12 @@ pub fn name(name: &str) -> WorkerTypeName {
 /// Returns a worker type with defaults that launches `instance_types` in this order.
 pub fn worker_type(instance_types: &[&str], max: u64) -> WorkerType {
     WorkerType {
-        aliases: Vec::new(),
         image_id: IMAGE.to_owned(),
         instance_types: instance_types.iter().map(|t| InstanceType::from(*t)).collect(),
-        availability_zones: Vec::new(),
-        subnets: Vec::new(),
-        security_groups: Vec::new(),
-        iam_instance_profile: None,
-        user_data: None,
         max_price: Some(UsdPerHour::from_micros(100_000)),
-        launch: Launch::SpotRequest,
         policy: Policy::BASIC,
-        request_timeout: mins(10),
-        min_instances: 0,
         max_instances: max,
-        tasks_per_instance: 1,
-        idle_timeout: mins(15),
-        boot_timeout: mins(15),
-        max_lifetime: Some(Duration::from_hours(24)),
-        tags: BTreeMap::new(),
-        launch_specification: LaunchSpecification::default(),
+        ..WorkerType::example()
     }
 }
 

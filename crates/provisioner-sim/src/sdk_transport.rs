@@ -21,7 +21,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
-use provisioner::aws::{Client, NoRegion};
+use provisioner::aws::{Client, NoRegion, client_from_sdk_config};
 use provisioner::daemon::Clock;
 use provisioner::domain::demand::Demand;
 use provisioner::domain::ids::InstanceId;
@@ -139,7 +139,7 @@ fn adapter(transport: SharedHttpClient) -> Result<Client, NoRegion> {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(transport)
         .build();
-    Client::new(&config)
+    client_from_sdk_config(&config)
 }
 
 /// Creates the real adapter, whose calls `answers` answers by their bodies.
@@ -237,6 +237,6 @@ impl DemandSource for WorldQueue {
         let configured = |name: &_| self.settings.worker_types.contains_key(name);
         let (demand, slow) = self.transport.world().demand(configured);
         tokio::time::sleep(slow).await;
-        demand.map_err(DemandError::Other)
+        demand.map_err(DemandError::other)
     }
 }

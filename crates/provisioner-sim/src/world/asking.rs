@@ -5,10 +5,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
+use provisioner::daemon::StopListener;
 use provisioner::domain::clock;
 use provisioner::domain::launch::LaunchCall;
 use provisioner::domain::observed::InstanceState;
-use provisioner::engine::{Desk, StopAnswer, WorkerReport};
+use provisioner::engine::{StopAnswer, WorkerReport};
 
 use super::World;
 use super::events::Event;
@@ -16,7 +17,7 @@ use super::events::Event;
 /// Where workers ask, and how they obey the answer.
 #[derive(Clone, Debug)]
 pub struct Asking {
-    desk: Desk,
+    listener: StopListener,
     /// How far the provisioner's clock is ahead of EC2's.
     ahead: SignedDuration,
     habits: Habits,
@@ -69,10 +70,10 @@ impl Asker {
 }
 
 impl World {
-    /// Lets workers that were launched with a token ask at `desk`, where the clock is `ahead`.
-    pub fn attend(&mut self, desk: Desk, ahead: SignedDuration) {
+    /// Lets workers that were launched with a token ask at `listener`, where the clock is `ahead`.
+    pub fn attend(&mut self, listener: StopListener, ahead: SignedDuration) {
         let habits = self.asking.as_ref().map(|asking| asking.habits).unwrap_or_default();
-        self.asking = Some(Asking { desk, ahead, habits });
+        self.asking = Some(Asking { listener, ahead, habits });
     }
 
     /// Changes how present and future workers obey the answer.
@@ -118,10 +119,10 @@ impl World {
     }
 
     fn say(&mut self, no: usize, word: WorkerReport) -> Option<StopAnswer> {
-        let Asking { desk, ahead, .. } = self.asking.as_ref()?;
+        let Asking { listener, ahead, .. } = self.asking.as_ref()?;
         let machine = self.machines.at(no);
         let now = self.now.checked_add(*ahead).unwrap_or(self.now);
-        desk.hear(&machine.truth().id, machine.asker.token.as_ref()?, word, now).ok()
+        listener.hear(&machine.truth().id, machine.asker.token.as_ref()?, word, now).ok()
     }
 
     pub(super) fn worker_asks(&mut self, no: usize) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use provisioner::domain::clock;
 use provisioner::domain::refusal::{Refusal, RefusalClass};
-use provisioner::engine::{Effect, Note, NoteKind, Outcome, Report};
+use provisioner::engine::{Effect, Note, NoteKind, Outcome, Report, StopConsent};
 
 use crate::stories::{ZONES, calm, has_note, round, with};
 use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};
@@ -286,18 +286,20 @@ fn one_bad_id_does_not_stop_a_bulk_call() {
     round(&mut driver);
     driver.world.advance(at(10));
     driver.world.queue.withdraw(&name("linux"), 0);
-    driver.observe();
-    driver.engine.begin_round(driver.world.now);
+    let read = driver.read().unwrap();
+    let inputs = read.inputs(&driver.resolved, driver.world.now);
+    let now = driver.world.now;
+    let mut round = driver.engine.begin_round(inputs, &mut StopConsent::default(), now);
     driver.world.faults.bulk_not_found = 100;
     let second = driver.world.requests.iter().nth(1).unwrap().truth().id.clone();
     driver.world.forget_request(&second);
     let mut calls = 0;
-    while let Some(effect) = driver.engine.next_effect(driver.world.now) {
+    while let Some(effect) = round.next_effect(driver.world.now) {
         let outcome = driver.world.execute(&effect);
         calls += u32::from(matches!(effect, Effect::Cancel(_)));
-        driver.engine.outcome(outcome, driver.world.now);
+        round.outcome(outcome, driver.world.now);
     }
-    let report = driver.engine.end_round(driver.world.now).unwrap();
+    let report = round.end(driver.world.now);
     assert_eq!((calls, driver.world.open().count()), (2, 0));
     assert!(!report.incomplete);
 }
@@ -311,10 +313,12 @@ fn what_a_policy_denies_does_not_stop_a_bulk_call() {
     round(&mut driver);
     driver.world.advance(at(10));
     driver.world.queue.withdraw(&name("linux"), 0);
-    driver.observe();
-    driver.engine.begin_round(driver.world.now);
+    let read = driver.read().unwrap();
+    let inputs = read.inputs(&driver.resolved, driver.world.now);
+    let now = driver.world.now;
+    let mut round = driver.engine.begin_round(inputs, &mut StopConsent::default(), now);
     let second = driver.world.requests.iter().nth(1).unwrap().truth().id.clone();
-    while let Some(effect) = driver.engine.next_effect(driver.world.now) {
+    while let Some(effect) = round.next_effect(driver.world.now) {
         let outcome = match &effect {
             Effect::Cancel(ids) if ids.contains(&second) => Outcome::Refused(Refusal {
                 class: RefusalClass::Unauthorized,
@@ -324,9 +328,9 @@ fn what_a_policy_denies_does_not_stop_a_bulk_call() {
             }),
             _ => driver.world.execute(&effect),
         };
-        driver.engine.outcome(outcome, driver.world.now);
+        round.outcome(outcome, driver.world.now);
     }
-    let report = driver.engine.end_round(driver.world.now).unwrap();
+    let report = round.end(driver.world.now);
     let open: Vec<_> = driver.world.open().map(|request| request.id.clone()).collect();
     assert_eq!(open, [second]);
     assert!(report.incomplete);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use provisioner::domain::clock;
 use provisioner::domain::ids::{InstanceId, InstanceType};
 use provisioner::domain::observed::{InstanceState, Observation, OwnTags, SpotRequestState};
-use provisioner::engine::{ActionKind, NoteKind, Plan, ReasonKind};
+use provisioner::engine::{ActionKind, NoteKind, Plan, ReasonKind, StopConsent};
 use provisioner::settings::{Settings, WorkerType};
 
 use provisioner_sim::deployment::{at, key, mins, name, secs, settings, start, worker_type};
-use provisioner_sim::driver::End;
+use provisioner_sim::driver::{End, Read};
 use provisioner_sim::queue::Knowledge;
 use provisioner_sim::world::{Boot, World};
 use provisioner_testkit::Driver;
@@ -24,10 +24,15 @@ pub(crate) fn with(settings: Settings, knowledge: Knowledge) -> Driver {
     Driver::new(World::new(Arc::new(settings), knowledge, 1, start()), &ZONES)
 }
 
+/// Decides on this observation, but carries out nothing.
+fn plan_at(driver: &mut Driver, observation: Observation) -> Plan {
+    let read = Read { observation, demand: driver.world.queue.demand(|_| true) };
+    driver.begin(&read).plan().clone()
+}
+
 /// Observes and decides, but carries out nothing.
 pub(crate) fn plan(driver: &mut Driver) -> Plan {
-    driver.observe();
-    driver.engine.begin_round(driver.world.now).clone()
+    driver.plan_only().unwrap()
 }
 
 pub(crate) fn round(driver: &mut Driver) -> provisioner::engine::Report {
@@ -145,16 +150,18 @@ fn a_request_fulfilled_between_look_and_cancel_counts_once() {
             driver.world.queue.withdraw(&name("linux"), 0);
             driver.world.faults.lag = lag;
             // First the observation, then the fulfilment, then the cancellation.
-            driver.observe();
-            let begun = driver.engine.begin_round(driver.world.now).clone();
-            assert_eq!(named(&begun, ReasonKind::NoDemand).len(), 1);
+            let read = driver.read().unwrap();
+            let now = driver.world.now;
+            let inputs = read.inputs(&driver.resolved, now);
+            let mut round = driver.engine.begin_round(inputs, &mut StopConsent::default(), now);
+            assert_eq!(named(round.plan(), ReasonKind::NoDemand).len(), 1);
             let id = driver.world.requests.iter().next().unwrap().truth().id.clone();
             driver.world.fulfil(&id);
-            while let Some(effect) = driver.engine.next_effect(driver.world.now) {
+            while let Some(effect) = round.next_effect(driver.world.now) {
                 let outcome = driver.world.execute(&effect);
-                driver.engine.outcome(outcome, driver.world.now);
+                round.outcome(outcome, driver.world.now);
             }
-            driver.engine.end_round(driver.world.now);
+            round.end(driver.world.now);
             let request = driver.world.requests.get(&id).unwrap().truth();
             assert_eq!(request.state, SpotRequestState::Cancelled);
             assert!(request.instance.is_some());
@@ -388,11 +395,7 @@ fn what_an_unanswered_launch_made_counts_while_pages_go_backwards() {
     let hidden = Observation { key_pair: shown.key_pair, ..Observation::default() };
     for observation in [shown, hidden] {
         driver.world.advance(clock::after(driver.world.now, secs(10)));
-        let now = driver.world.now;
-        driver.engine.observe(&observation, now);
-        driver.engine.demand(driver.world.queue.demand(|_| true));
-        let plan = driver.engine.begin_round(now).clone();
-        assert_eq!(requested(&plan), 0, "{plan:#?}");
+        assert_eq!(requested(&plan_at(&mut driver, observation)), 0);
     }
     assert!(driver.engine.ledger().intents.is_empty());
 }
@@ -429,11 +432,7 @@ fn a_request_that_is_closed_with_the_notice_counts_while_its_instance_may_run() 
     let without = Observation { instances: Vec::new(), ..shown.clone() };
     for observation in [&without, &shown, &without] {
         driver.world.advance(clock::after(driver.world.now, secs(10)));
-        let now = driver.world.now;
-        driver.engine.observe(observation, now);
-        driver.engine.demand(driver.world.queue.demand(|_| true));
-        let plan = driver.engine.begin_round(now).clone();
-        assert_eq!(requested(&plan), 0, "{plan:#?}");
+        assert_eq!(requested(&plan_at(&mut driver, observation.clone())), 0);
     }
     // Once it has ended, it is replaced.
     driver.run(at(15 * 60));

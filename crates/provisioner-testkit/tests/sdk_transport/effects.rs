@@ -169,7 +169,7 @@ async fn a_life_in_calls() {
 async fn a_launching_call_is_sent_once_and_the_others_until_they_arrive() {
     let (transport, client) = connected();
     let attempts = |operation: &str| -> u64 {
-        let counts = client.attempts().counts().into_iter();
+        let counts = client.call_counter().counts().into_iter();
         counts.filter(|((name, _), _)| name == operation).map(|(_, n)| n).sum()
     };
     // The answer is lost: the call may have been done, and was.

@@ -105,11 +105,11 @@ async fn throttled_calls_are_repeated_and_a_page_that_fails_fails_the_look() {
     let look = client.observe(&key(), &BTreeSet::new(), false, began).await;
     assert!(look.is_ok(), "{look:?}");
     let throttled = client
-        .attempts()
+        .call_counter()
         .counts()
         .into_iter()
         .filter(|((_, class), _)| *class == Some(RefusalClass::Throttled));
-    assert!(throttled.map(|(_, n)| n).sum::<u64>() >= 1, "{:?}", client.attempts().counts());
+    assert!(throttled.map(|(_, n)| n).sum::<u64>() >= 1, "{:?}", client.call_counter().counts());
 
     transport.world().faults.blind = 100;
     let error = client.observe(&key(), &BTreeSet::new(), false, began).await.unwrap_err();
@@ -125,7 +125,7 @@ async fn throttled_calls_are_repeated_and_a_page_that_fails_fails_the_look() {
 
 /// How often the spot requests were looked at, in vain or not.
 fn attempts(client: &Client) -> u64 {
-    let counts = client.attempts().counts().into_iter();
+    let counts = client.call_counter().counts().into_iter();
     counts.filter(|((name, _), _)| name == "DescribeSpotInstanceRequests").map(|(_, n)| n).sum()
 }
 

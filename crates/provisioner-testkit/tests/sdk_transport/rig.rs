@@ -9,12 +9,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use provisioner::daemon::StopListener;
 use provisioner::daemon::{Absent, Birth, Clock, Daemon, Hand, RoundEnd, Turn};
 use provisioner::domain::ledger::Ledger;
 use provisioner::domain::observed::Observation;
 use provisioner::domain::stop_secret::StopSecret;
 use provisioner::domain::user_data::UserData;
-use provisioner::engine::{ActionResult, Desk, Effect, Plan, Report, StopConsentCounts};
+use provisioner::engine::{ActionResult, Effect, Plan, Report, StopConsentCounts};
 use provisioner::settings::Settings;
 use provisioner::state_dir::{LedgerState, StateDir};
 use provisioner_sim::deployment::{key, secs};
@@ -102,8 +103,12 @@ impl Rig {
     }
 
     /// Returns how often workers asked the present daemon.
-    pub(crate) fn desk_counts(&self) -> StopConsentCounts {
-        self.daemon.as_ref().and_then(Daemon::desk).map(Desk::counts).unwrap_or_default()
+    pub(crate) fn stop_consent_counts(&self) -> StopConsentCounts {
+        self.daemon
+            .as_ref()
+            .and_then(Daemon::stop_listener)
+            .map(StopListener::counts)
+            .unwrap_or_default()
     }
 
     fn start(&mut self) {
@@ -120,8 +125,8 @@ impl Rig {
         let daemon =
             Daemon::born(settings, key(), client, queue, &self.disk, Absent::IsLost, birth);
         let daemon = daemon.unwrap();
-        if let Some(desk) = daemon.desk() {
-            self.transport.world().attend(desk.clone(), self.hand.ahead());
+        if let Some(listener) = daemon.stop_listener() {
+            self.transport.world().attend(listener.clone(), self.hand.ahead());
         }
         self.daemon = Some(daemon);
     }
@@ -152,8 +157,8 @@ impl Rig {
         }
         self.hand.set(ahead);
         self.tell(&format!("the clock is set to {ahead:#} ahead"));
-        if let Some(desk) = self.daemon.as_ref().and_then(Daemon::desk) {
-            self.transport.world().attend(desk.clone(), ahead);
+        if let Some(listener) = self.daemon.as_ref().and_then(Daemon::stop_listener) {
+            self.transport.world().attend(listener.clone(), ahead);
         }
     }
 

@@ -56,7 +56,7 @@ async fn machines_go_when_their_workers_asked_and_agreed() {
     world.add_tasks(&name("linux"), 5, mins(20));
     let mut rig = Rig::new(world);
     rig.run_loop(Duration::from_hours(3), |_| {}).await;
-    let counts = rig.desk_counts();
+    let counts = rig.stop_consent_counts();
     assert_eq!((counts.promised, counts.agreed, counts.wrong_token), (5, 5, 0), "{counts:?}");
     let world = rig.transport.world();
     assert_eq!((world.live().count(), world.queue.served.finished), (0, 5));
