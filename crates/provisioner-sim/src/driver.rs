@@ -232,7 +232,7 @@ impl<H: Hooks> Driver<H> {
         let tracked = self.engine.tracked();
         let (mut demand, slow) = self.world.demand(configured);
         self.world.advance(clock::after(self.world.now, slow));
-        let mut observation = match self.world.look(&tracked) {
+        let mut observation = match self.world.describe(&tracked) {
             Ok(observation) => observation,
             Err(refusal) => {
                 self.tell(|| format!("no observation: {}", refusal.code));

@@ -44,7 +44,7 @@ fn step(driver: &mut Driver) -> provisioner::engine::Report {
     report
 }
 
-/// Rounds until a worker has been told to stop.
+/// Runs rounds until a worker has been told to stop.
 fn until_promised(driver: &mut Driver) {
     for _ in 0..400 {
         if driver.stop_listener().counts().promised > 0 {
@@ -152,7 +152,7 @@ fn a_machine_that_takes_a_task_after_all_is_not_ended() {
 fn tasks_that_come_after_a_promise_get_the_machine_and_no_other_is_launched() {
     let mut driver = after_work(linux(), Knowledge::ByInstance, 1);
     let launched = driver.world.requests.len();
-    // Told to stop, it says so only after half a minute.
+    // The worker is told to stop, and reports that it is stopping only after half a minute.
     driver.world.keep_habits(Habits { dawdles: 100, ..Habits::default() });
     until_promised(&mut driver);
     driver.world.add_tasks(&name("linux"), 1, mins(2));

@@ -1,4 +1,4 @@
-//! What holds of a plan for whatever was seen: pure, thousands of small cases.
+//! Properties that hold for every plan, tried in thousands of small random cases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -225,7 +225,7 @@ fn is_terminate(kind: &ActionKind) -> bool {
 }
 
 proptest! {
-    // The same cases in every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` look further.
+    // The same cases in every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` try others.
     #![proptest_config(ProptestConfig {
         cases: 300,
         failure_persistence: None,
@@ -375,7 +375,7 @@ fn shuffle<T>(items: &mut [T], rng: &mut provisioner_sim::rng::Rng) {
 
 #[test]
 fn what_was_asked_and_is_not_visible_is_never_asked_again_within_the_window() {
-    // A launch whose request is shown to nobody: no round of the window asks for another.
+    // No describe call shows the request of the launch: no round in the window requests another instance.
     let case = Case {
         settings: settings([
             ("alpha", worker_type(&["c7g.large"], 20)),

@@ -15,7 +15,7 @@ use provisioner_testkit::Driver;
 /// The pools asked since `from`, with the counts and answers.
 fn asked(driver: &Driver, from: usize) -> Vec<(String, u32, String)> {
     let calls = driver.world.calls[from..].iter();
-    calls.map(|it| (it.pool.to_string(), it.count, it.said.clone())).collect()
+    calls.map(|it| (it.pool.to_string(), it.count, it.answer.clone())).collect()
 }
 
 fn times(driver: &Driver) -> Vec<u64> {
@@ -223,7 +223,7 @@ fn broken_worker_types_stop_no_other() {
     let reports = rounds(&mut driver, 30 * 60);
     assert_eq!(driver.world.queue.pending(&name("good")), 0);
 
-    // The others are paused, and say what EC2 said.
+    // The others are paused, and their notes repeat EC2's message.
     let last = &reports.last().unwrap().plan;
     for (worker_type, code) in [
         ("bad", "bad-parameters"),
@@ -255,7 +255,7 @@ fn three_failures_pause_and_the_pauses_double() {
         for (pause, expected) in pauses[2..].iter().zip([60, 120, 240, 480, 960]) {
             assert!((expected..=expected + 30).contains(pause), "{pauses:?}");
         }
-        // Mended: the next try goes through, and the count starts anew.
+        // Once it is fixed, the next attempt succeeds, and the count begins again.
         driver.world.bad.clear();
         driver.world.refused.clear();
         rounds(&mut driver, 130 * 60);
@@ -304,7 +304,7 @@ fn one_bad_id_does_not_stop_a_bulk_call() {
     assert!(!report.incomplete);
 }
 
-/// A policy that goes by tags denies somebody's untagged request, and EC2 then the whole call.
+/// An IAM policy with tag conditions denies one untagged request, and EC2 then denies the complete call.
 #[test]
 fn what_a_policy_denies_does_not_stop_a_bulk_call() {
     let mut driver = calm(worker_type(&["c7g.large"], 50), Knowledge::ByInstance);
@@ -461,7 +461,7 @@ fn a_profile_that_stays_unknown_is_a_mistake() {
     // Every ten seconds for five minutes, then at growing pauses.
     assert!(driver.world.calls.len() < 60, "{} calls", driver.world.calls.len());
 
-    // Known once and gone later, it is waited for anew: it may be made again.
+    // A profile that was known and is gone is waited for again, since it may be created again.
     driver.world.unknown_profiles.clear();
     rounds(&mut driver, 120 * 60);
     assert_eq!(driver.world.requests.len(), 6);

@@ -1,4 +1,4 @@
-//! What broke others, as examples.
+//! Failures of other provisioners, as examples.
 
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ pub(crate) fn with(settings: Settings, knowledge: Knowledge) -> Driver {
     Driver::new(World::new(Arc::new(settings), knowledge, 1, start()), &ZONES)
 }
 
-/// Decides on this observation, and carries nothing out.
+/// Decides on this observation, but carries out nothing.
 fn plan_at(driver: &mut Driver, observation: Observation) -> Plan {
     let read = Read { observation, demand: driver.world.queue.demand(|_| true) };
     driver.begin(&read).plan().clone()
 }
 
-/// Reads and decides, and carries nothing out.
+/// Observes and decides, but carries out nothing.
 pub(crate) fn plan(driver: &mut Driver) -> Plan {
     driver.plan_only().unwrap()
 }
@@ -149,7 +149,7 @@ fn a_request_fulfilled_between_look_and_cancel_counts_once() {
             driver.world.advance(at(10));
             driver.world.queue.withdraw(&name("linux"), 0);
             driver.world.faults.lag = lag;
-            // The look, then the fulfilment, then the cancel.
+            // First the observation, then the fulfilment, then the cancellation.
             let read = driver.read().unwrap();
             let now = driver.world.now;
             let inputs = read.inputs(&driver.resolved, now);
@@ -304,7 +304,7 @@ fn an_instance_whose_request_is_not_visible_is_nobodys_only_after_the_window() {
     let mut driver = calm(worker_type(&["c7g.large"], 4), Knowledge::ByInstance);
     driver.world.add_tasks(&name("linux"), 1, mins(600));
     round(&mut driver);
-    // A process that knows nothing finds the instance of a request that EC2 shows to nobody.
+    // A process without memory finds the instance of a request that no describe call shows.
     driver.world.hide_requests(mins(4));
     driver.disk = provisioner_sim::driver::Disk::default();
     let settings = Arc::clone(&driver.settings);
@@ -388,7 +388,7 @@ fn what_an_unanswered_launch_made_counts_while_pages_go_backwards() {
     driver.world.faults.lost_after = 0;
     assert_eq!((driver.engine.ledger().intents.len(), driver.world.live().count()), (1, 1));
     // Its instance shows before its request is known to have one, and then neither does.
-    let mut shown = driver.world.look(&driver.engine.tracked()).unwrap();
+    let mut shown = driver.world.describe(&driver.engine.tracked()).unwrap();
     for request in &mut shown.spot_requests {
         (request.state, request.instance) = (SpotRequestState::Open, None);
     }
@@ -425,7 +425,7 @@ fn a_request_that_is_closed_with_the_notice_counts_while_its_instance_may_run() 
     let (id, _) = driver.world.live().next().unwrap();
     let id = id.clone();
     driver.world.interrupt(&id);
-    let shown = driver.world.look(&driver.engine.tracked()).unwrap();
+    let shown = driver.world.describe(&driver.engine.tracked()).unwrap();
     assert_eq!(shown.spot_requests[0].state, SpotRequestState::Closed);
     assert_eq!(shown.instances[0].state, InstanceState::Pending);
     // Its request is known to be closed before it is visible, and after it was on a page that goes back.

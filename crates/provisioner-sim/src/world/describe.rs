@@ -1,4 +1,4 @@
-//! What describe calls show: one complete look, as the adapter makes of all their pages.
+//! Complete observations, as the adapter assembles them from all pages of the describe calls.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use super::throttle::Call;
 use crate::deployment::key;
 use crate::faults::Faults;
 
-/// Records per page of a describe call, at most (EC2 API Reference, `DescribeInstances`).
+/// The maximum number of records per page of a describe call (EC2 API Reference, `DescribeInstances`).
 pub(super) const PAGE: usize = 1000;
 
 impl World {
-    /// Looks, as a driver does: some looks fail.
+    /// Returns a complete observation, with the faults of describe calls.
     ///
     /// # Errors
     ///
-    /// EC2 refuses a page; then there is no look at all.
-    pub fn look(&mut self, tracked: &BTreeSet<SpotRequestId>) -> Result<Observation, Refusal> {
+    /// EC2 refuses a page, and so there is no complete observation.
+    pub fn describe(&mut self, tracked: &BTreeSet<SpotRequestId>) -> Result<Observation, Refusal> {
         self.is_blind()?;
         let as_of = self.shown_as_of();
         let mut observation = self.observe_as_of(tracked, as_of);
@@ -32,7 +32,7 @@ impl World {
         if self.network.percent(self.faults.shifted) {
             self.shift(&mut observation);
         }
-        self.looked = as_of;
+        self.observed = as_of;
         self.tidy_requests();
         Ok(observation)
     }
@@ -44,7 +44,7 @@ impl World {
         Ok(())
     }
 
-    /// Reads so many instances and requests, if the token bucket has it.
+    /// Takes the tokens for reading so many instances and requests.
     fn read_pages(&mut self, (instances, requests): (usize, usize)) -> Result<(), Refusal> {
         let Some(throttle) = &mut self.throttle else { return Ok(()) };
         let pages = |records: usize| records.div_ceil(self.page.max(1)).max(1);
@@ -55,7 +55,7 @@ impl World {
         Err(refusal("RequestLimitExceeded", "Request limit exceeded."))
     }
 
-    /// Pages that shift while they are read show a record twice, and no order is promised.
+    /// Lets pages shift while they are read: a record appears twice. EC2 promises no order.
     fn shift(&mut self, observation: &mut Observation) {
         if let Some(twice) = self.network.pick(&observation.instances).cloned() {
             observation.instances.push(twice);
@@ -67,7 +67,7 @@ impl World {
         observation.spot_requests.reverse();
     }
 
-    /// As of when a page shows what it shows: not always the present.
+    /// Returns the time whose state a page shows, which is not always the present.
     pub(crate) fn shown_as_of(&mut self) -> Timestamp {
         let Faults { backwards, back, .. } = self.faults;
         if back.is_zero() || !self.network.percent(backwards) {
@@ -77,12 +77,12 @@ impl World {
         self.now.checked_sub(back).unwrap_or(self.now)
     }
 
-    /// The earliest that any page may still show.
+    /// Returns the earliest time whose state a page may still show.
     pub(super) fn oldest_shown(&self) -> Timestamp {
         self.now.checked_sub(self.faults.back).unwrap_or(self.now)
     }
 
-    /// Everything under our key-name that describe calls show now, and the `tracked` requests.
+    /// Returns everything under our key-name that describe calls show now, and the `tracked` requests.
     pub fn observe(&self, tracked: &BTreeSet<SpotRequestId>) -> Observation {
         self.observe_as_of(tracked, self.now)
     }
@@ -95,7 +95,7 @@ impl World {
             .filter(|(_, machine)| machine.key == ours)
             .filter_map(|(_, machine)| machine.record.seen(as_of).cloned())
             .collect();
-        // As the adapter does: the requests of instances that do not say themselves what they are.
+        // Like the adapter: the requests of instances without a worker type in their tags.
         let untagged = instances
             .iter()
             .filter(|instance| instance.state.is_live() && instance.tags.worker_type.is_none())
