@@ -3,6 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::domain::ids::{InstanceId, SpotRequestId, WorkerTypeName};
 
@@ -30,8 +31,8 @@ impl Plan {
     }
 }
 
-/// One worker type as a round found it.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// One worker type as a round found it. The field names are those of `--output json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WorkerTypeStatus {
     /// Its name.
     pub name: String,
@@ -52,6 +53,7 @@ pub struct WorkerTypeStatus {
     /// Instances the policy wants in all.
     pub wanted: u64,
     /// When the oldest pending task was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_pending: Option<Timestamp>,
 }
 
