@@ -14,13 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use provisioner::aws::Attempts;
-use provisioner::daemon::{RoundEnd, Turn};
+use provisioner::aws::CallCounter;
+use provisioner::daemon::{RoundEnd, StopListener, Turn};
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::ids::WorkerTypeName;
-use provisioner::engine::{
-    ActionKind, ActionOutcome, ActionResult, Desk, Plan, Usage, WorkerTypeStatus,
-};
+use provisioner::engine::{ActionKind, ActionOutcome, ActionResult, Plan, Usage, WorkerTypeStatus};
 use provisioner::settings::{Limits, Settings};
 use provisioner::status::cost::{self, Cost};
 
@@ -39,9 +37,9 @@ const ROUND_BOUNDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 
 #[derive(Debug)]
 pub(crate) struct Metrics {
     picture: Mutex<Arc<Picture>>,
-    attempts: Attempts,
+    attempts: CallCounter,
     /// Counts the questions of workers, if the daemon listens for them.
-    desk: Option<Desk>,
+    stop_listener: Option<StopListener>,
     started: Timestamp,
 }
 
@@ -75,11 +73,15 @@ struct Picture {
 }
 
 impl Metrics {
-    /// Creates metrics without measurements. `attempts` counts the calls to AWS as they are made, and `desk`
+    /// Creates metrics without measurements. `attempts` counts the calls to AWS as they are made, and `stop_listener`
     /// the questions of workers.
-    pub(crate) fn new(attempts: Attempts, desk: Option<Desk>, settings: &Settings) -> Self {
+    pub(crate) fn new(
+        attempts: CallCounter,
+        stop_listener: Option<StopListener>,
+        settings: &Settings,
+    ) -> Self {
         let picture = Mutex::new(Arc::new(Picture::new(settings)));
-        Self { picture, attempts, desk, started: Timestamp::now() }
+        Self { picture, attempts, stop_listener, started: Timestamp::now() }
     }
 
     /// Records a round. `now` is the time of a monotonic clock.

@@ -1,9 +1,8 @@
 //! Plans and rounds as text and JSON.
 //!
-//! The shapes here are the contract of `--output json`. All but the rows of worker types are separate
-//! from the engine's types, so that those may change.
+//! The shapes here are the contract of `--output json`. Most are separate from the engine's types, so that
+//! those can change.
 
-mod age;
 mod columns;
 pub(crate) mod demo;
 mod status;

@@ -1,19 +1,19 @@
 //! The loop around an engine in virtual time, as the daemon has it in real time: observe, decide, carry
 //! out, wait. Its disk keeps what was written, and it can crash between any two steps.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use provisioner::daemon::StopListener;
 use provisioner::domain::clock;
 use provisioner::domain::demand::Demand;
 use provisioner::domain::ids::WorkerTypeName;
-use provisioner::domain::launch::ResolvedWorkerType;
 use provisioner::domain::ledger::Ledger;
 use provisioner::domain::observed::Observation;
 use provisioner::engine::{
-    ActionOutcome, Desk, Effect, Engine, LedgerFound, Memory, Outcome, Plan, Report, Start,
+    ActionOutcome, Effect, Engine, Inputs, LedgerFound, Memory, Outcome, Plan, Report, Resolved,
+    Round, Start,
 };
 use provisioner::settings::Settings;
 
@@ -117,7 +117,7 @@ pub struct Driver<H = NoHooks> {
     /// The files of the process.
     pub disk: Disk,
     /// What the worker types resolve to.
-    pub resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
+    pub resolved: Resolved,
     /// The number of points so far at which the process could die, three per effect.
     pub steps: u64,
     /// The step at which it dies.
@@ -132,8 +132,8 @@ pub struct Driver<H = NoHooks> {
     pub skew: SignedDuration,
     /// The checks of a test.
     pub hooks: H,
-    /// The resolved worker types that the engine knows.
-    known_to_engine: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
+    /// Where workers ask this engine whether to stop.
+    stop_listener: StopListener,
     restarts: u64,
 }
 
@@ -160,7 +160,7 @@ impl<H: Hooks + Default> Driver<H> {
             pace: Duration::ZERO,
             skew: SignedDuration::ZERO,
             hooks: H::default(),
-            known_to_engine: BTreeMap::new(),
+            stop_listener: StopListener::default(),
             restarts: 1,
         };
         driver.listen();
@@ -171,15 +171,17 @@ impl<H: Hooks + Default> Driver<H> {
 impl<H: Hooks> Driver<H> {
     /// Lets workers ask this engine whether to stop, if its settings say so.
     fn listen(&mut self) {
+        self.stop_listener = StopListener::default();
         if self.settings.server.workers.is_some() {
-            let desk = self.engine.listen(deployment::stop_secret(), self.clock());
-            self.world.attend(desk, self.skew);
+            let consent = self.engine.listen(deployment::stop_secret(), self.clock());
+            self.stop_listener = StopListener::new(consent);
+            self.world.attend(self.stop_listener.clone(), self.skew);
         }
     }
 
     /// Returns where the engine's workers ask whether to stop.
-    pub fn desk(&self) -> &Desk {
-        self.engine.desk()
+    pub fn stop_listener(&self) -> &StopListener {
+        &self.stop_listener
     }
 
     /// Returns the time of the clock of this machine.
@@ -193,7 +195,7 @@ impl<H: Hooks> Driver<H> {
             self.skew = ahead;
             self.tell(|| format!("the clock is set to {ahead:#} ahead"));
             if self.settings.server.workers.is_some() {
-                self.world.attend(self.engine.desk().clone(), ahead);
+                self.world.attend(self.stop_listener.clone(), ahead);
             }
         }
     }
@@ -202,8 +204,6 @@ impl<H: Hooks> Driver<H> {
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
         self.engine.reconfigure(Arc::clone(&settings));
         self.settings = settings;
-        // The engine forgets what changed worker types resolve to.
-        self.known_to_engine.clear();
     }
 
     /// Ends the process and starts another from the disk, perhaps with other settings.
@@ -213,17 +213,12 @@ impl<H: Hooks> Driver<H> {
         self.engine = start(&settings, &self.disk, self.restarts, self.clock());
         self.settings = settings;
         self.listen();
-        self.known_to_engine.clear();
         self.tell(|| "restart".to_owned());
     }
 
     /// Adds a line to the story.
     pub fn tell(&mut self, line: impl FnOnce() -> String) {
-        let now = self.world.now;
-        self.hooks.tell(|| {
-            let at = clock::show(clock::age(deployment::start(), now));
-            format!("{at:>9} {}", line())
-        });
+        tell(&mut self.hooks, self.world.now, line);
     }
 
     /// Returns the story that the hooks keep, one line per event.
@@ -231,25 +226,13 @@ impl<H: Hooks> Driver<H> {
         self.hooks.story()
     }
 
-    /// Records a violation.
-    fn fail(&mut self, violation: String) {
-        self.tell(|| format!("VIOLATION {violation}"));
-        self.world.violations.push(violation);
-    }
-
-    fn fail_all(&mut self, violations: Vec<String>) {
-        for violation in violations {
-            self.fail(violation);
-        }
-    }
-
-    /// Reads the queue, then EC2, and gives both to the engine. Returns `None` if EC2 does not answer.
-    pub fn observe(&mut self) -> Option<Observation> {
+    /// Reads the queue, then EC2. Returns `None` if EC2 does not answer.
+    pub fn read(&mut self) -> Option<Read> {
         let configured = |name: &WorkerTypeName| self.settings.worker_types.contains_key(name);
         let tracked = self.engine.tracked();
         let (mut demand, slow) = self.world.demand(configured);
         self.world.advance(clock::after(self.world.now, slow));
-        let mut observation = match self.world.look(&tracked) {
+        let mut observation = match self.world.describe(&tracked) {
             Ok(observation) => observation,
             Err(refusal) => {
                 self.tell(|| format!("no observation: {}", refusal.code));
@@ -260,15 +243,20 @@ impl<H: Hooks> Driver<H> {
         if let Ok(demand) = &mut demand {
             self.hooks.demanded(demand, &self.world);
         }
-        for (name, resolved) in &self.resolved {
-            if self.known_to_engine.get(name) != Some(resolved) {
-                self.engine.resolve(name, resolved.clone());
-                self.known_to_engine.insert(name.clone(), resolved.clone());
-            }
-        }
-        self.engine.observe(&observation, self.clock());
-        self.engine.demand(demand);
-        Some(observation)
+        Some(Read { observation, demand })
+    }
+
+    /// Begins a round with what was read.
+    pub fn begin(&mut self, read: &Read) -> Round<'_> {
+        let now = self.clock();
+        let inputs = read.inputs(&self.resolved, now);
+        self.engine.begin_round(inputs, &mut self.stop_listener.lock(), now)
+    }
+
+    /// Reads, and returns the plan of a round that goes no further. Returns `None` if EC2 does not answer.
+    pub fn plan_only(&mut self) -> Option<Plan> {
+        let read = self.read()?;
+        Some(self.begin(&read).plan().clone())
     }
 
     /// Runs a round. Calls `watch` with every effect and its outcome.
@@ -277,41 +265,46 @@ impl<H: Hooks> Driver<H> {
         mut watch: impl FnMut(&Effect, &Outcome, &[ActionOutcome]),
     ) -> End {
         let started = self.clock();
-        let Some(observation) = self.observe() else {
-            return End::Blind(self.engine.round_failed(self.clock()));
+        let Some(read) = self.read() else {
+            let now = self.clock();
+            let mut consent = self.stop_listener.lock();
+            return End::Blind(self.engine.round_failed(&mut consent, now));
         };
-        self.plan = self.engine.begin_round(self.clock()).clone();
-        let violations = self.hooks.planned(&self.plan, &observation, &self.world, &self.settings);
-        self.fail_all(violations);
-        for i in 0..self.plan.actions.len() {
-            self.tell_action(i);
-        }
-        while let Some(effect) = self.engine.next_effect(self.clock()) {
-            if self.crashes() {
+        let now = self.clock();
+        let Self { world, settings, engine, disk, resolved, hooks, stop_listener, .. } = self;
+        let mut scene = Scene {
+            world,
+            settings,
+            disk,
+            hooks,
+            steps: &mut self.steps,
+            crash_at: self.crash_at,
+            pace: self.pace,
+            skew: self.skew,
+        };
+        let inputs = read.inputs(resolved, now);
+        let mut round = engine.begin_round(inputs, &mut stop_listener.lock(), now);
+        self.plan = round.plan().clone();
+        scene.planned(&self.plan, &read.observation);
+        while let Some(effect) = round.next_effect(scene.clock()) {
+            if scene.crashes() {
                 return End::Crashed;
             }
-            self.world.advance(clock::after(self.world.now, self.pace));
-            let outcome = self.carry_out(&effect);
-            if self.crashes() {
+            scene.world.advance(clock::after(scene.world.now, scene.pace));
+            let outcome = scene.carry_out(&effect);
+            if scene.crashes() {
                 return End::Crashed;
             }
-            let executed = self.engine.outcome(outcome.clone(), self.clock());
-            let violations = self.hooks.executed(&effect, &outcome, &executed);
-            self.fail_all(violations);
+            let executed = round.outcome(outcome.clone(), scene.clock());
+            let violations = scene.hooks.executed(&effect, &outcome, &executed);
+            scene.fail_all(violations);
             watch(&effect, &outcome, &executed);
-            if self.crashes() {
+            if scene.crashes() {
                 return End::Crashed;
             }
         }
-        let Some(report) = self.engine.end_round(self.clock()) else {
-            self.fail("a round that has begun cannot be ended".to_owned());
-            return End::Blind(clock::after(self.clock(), Duration::from_secs(1)));
-        };
-        let violations = self.hooks.round_ended(&report);
-        self.fail_all(violations);
-        if report.wake < clock::after(started, self.settings.provisioner.min_interval) {
-            self.fail(format!("the next round is due at {}, too soon", report.wake));
-        }
+        let report = round.end(scene.clock());
+        scene.round_ended(&report, started);
         if self.saves_memory {
             self.disk.memory = Some(self.engine.memory().clone());
         }
@@ -321,63 +314,6 @@ impl<H: Hooks> Driver<H> {
     /// Runs a round.
     pub fn round(&mut self) -> End {
         self.round_watched(|_, _, _| {})
-    }
-
-    fn tell_action(&mut self, i: usize) {
-        let now = self.world.now;
-        let action = &self.plan.actions[i];
-        self.hooks.tell(|| {
-            let at = clock::show(clock::age(deployment::start(), now));
-            format!(
-                "{at:>9} plan {} {} [{}]: {}",
-                action.kind.as_str(),
-                action.kind.count(),
-                action.kind.ids().join(" "),
-                action.reason.text
-            )
-        });
-    }
-
-    /// Returns whether the process dies here: before an effect, after it, or after the engine knows its
-    /// outcome.
-    fn crashes(&mut self) -> bool {
-        self.steps += 1;
-        let crashes = self.crash_at == Some(self.steps);
-        if crashes {
-            let effect = self.steps / STEPS_PER_EFFECT;
-            let step = self.steps % STEPS_PER_EFFECT;
-            self.tell(|| format!("CRASH at step {step} of effect {effect}"));
-        }
-        crashes
-    }
-
-    fn carry_out(&mut self, effect: &Effect) -> Outcome {
-        if let Effect::PersistLedger(ledger) = effect {
-            let instead = self.hooks.instead(effect, &mut self.world, self.steps);
-            return instead.unwrap_or_else(|| self.persist(ledger));
-        }
-        let on_disk = self.disk.ledger.as_ref();
-        self.hooks.before_call(effect, on_disk, &self.world, &self.settings);
-        let instead = self.hooks.instead(effect, &mut self.world, self.steps);
-        let outcome = instead.unwrap_or_else(|| self.world.execute(effect));
-        self.tell(|| match effect {
-            Effect::Request(call) => {
-                let pool = call.pool();
-                format!("request {} {pool} of {}: {outcome:?}", call.count, call.worker_type)
-            }
-            effect => format!("{effect:?}: {outcome:?}"),
-        });
-        let violations = self.hooks.after_call(&self.world, &self.settings);
-        self.fail_all(violations);
-        outcome
-    }
-
-    fn persist(&mut self, ledger: &Ledger) -> Outcome {
-        if self.world.network.percent(self.world.faults.disk) {
-            return Outcome::NotPersisted("no space left on device".to_owned());
-        }
-        self.disk.ledger = Some(ledger.clone());
-        Outcome::Done
     }
 
     /// Runs rounds until `until`, and restarts the process when it crashes.
@@ -427,6 +363,130 @@ impl<H: Hooks> Driver<H> {
             story[story.len().saturating_sub(60)..].join("\n")
         );
     }
+}
+
+/// What was read for one round.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// What EC2 showed.
+    pub observation: Observation,
+    /// What the queue answered.
+    pub demand: Result<Demand, String>,
+}
+
+impl Read {
+    /// The inputs of a round that is decided at once.
+    pub fn inputs<'r, 'i>(&'i self, resolved: &'r Resolved, now: Timestamp) -> Inputs<'r, 'i> {
+        let demand = self.demand.clone();
+        Inputs { resolved, observation: &self.observation, observed: now, demand }
+    }
+}
+
+/// What happens around a round under way: all of the driver but its engine.
+struct Scene<'a, H> {
+    world: &'a mut World,
+    settings: &'a Settings,
+    disk: &'a mut Disk,
+    hooks: &'a mut H,
+    steps: &'a mut u64,
+    crash_at: Option<u64>,
+    pace: Duration,
+    skew: SignedDuration,
+}
+
+impl<H: Hooks> Scene<'_, H> {
+    fn clock(&self) -> Timestamp {
+        self.world.now.checked_add(self.skew).unwrap_or(self.world.now)
+    }
+
+    fn tell(&mut self, line: impl FnOnce() -> String) {
+        tell(self.hooks, self.world.now, line);
+    }
+
+    /// Records a violation.
+    fn fail(&mut self, violation: String) {
+        self.tell(|| format!("VIOLATION {violation}"));
+        self.world.violations.push(violation);
+    }
+
+    fn fail_all(&mut self, violations: Vec<String>) {
+        for violation in violations {
+            self.fail(violation);
+        }
+    }
+
+    fn planned(&mut self, plan: &Plan, observation: &Observation) {
+        let violations = self.hooks.planned(plan, observation, self.world, self.settings);
+        self.fail_all(violations);
+        for action in &plan.actions {
+            self.tell(|| {
+                format!(
+                    "plan {} {} [{}]: {}",
+                    action.kind.as_str(),
+                    action.kind.count(),
+                    action.kind.ids().join(" "),
+                    action.reason.text
+                )
+            });
+        }
+    }
+
+    fn round_ended(&mut self, report: &Report, started: Timestamp) {
+        let violations = self.hooks.round_ended(report);
+        self.fail_all(violations);
+        if report.wake < clock::after(started, self.settings.provisioner.min_interval) {
+            self.fail(format!("the next round is due at {}, too soon", report.wake));
+        }
+    }
+
+    /// Returns whether the process dies here: before an effect, after it, or after the engine knows its
+    /// outcome.
+    fn crashes(&mut self) -> bool {
+        *self.steps += 1;
+        let crashes = self.crash_at == Some(*self.steps);
+        if crashes {
+            let effect = *self.steps / STEPS_PER_EFFECT;
+            let step = *self.steps % STEPS_PER_EFFECT;
+            self.tell(|| format!("CRASH at step {step} of effect {effect}"));
+        }
+        crashes
+    }
+
+    fn carry_out(&mut self, effect: &Effect) -> Outcome {
+        if let Effect::PersistLedger(ledger) = effect {
+            let instead = self.hooks.instead(effect, self.world, *self.steps);
+            return instead.unwrap_or_else(|| self.persist(ledger));
+        }
+        let on_disk = self.disk.ledger.as_ref();
+        self.hooks.before_call(effect, on_disk, self.world, self.settings);
+        let instead = self.hooks.instead(effect, self.world, *self.steps);
+        let outcome = instead.unwrap_or_else(|| self.world.execute(effect));
+        self.tell(|| match effect {
+            Effect::Request(call) => {
+                let pool = call.pool();
+                format!("request {} {pool} of {}: {outcome:?}", call.count, call.worker_type)
+            }
+            effect => format!("{effect:?}: {outcome:?}"),
+        });
+        let violations = self.hooks.after_call(self.world, self.settings);
+        self.fail_all(violations);
+        outcome
+    }
+
+    fn persist(&mut self, ledger: &Ledger) -> Outcome {
+        if self.world.network.percent(self.world.faults.disk) {
+            return Outcome::NotPersisted("no space left on device".to_owned());
+        }
+        self.disk.ledger = Some(ledger.clone());
+        Outcome::Done
+    }
+}
+
+fn tell(hooks: &mut impl Hooks, now: Timestamp, line: impl FnOnce() -> String) {
+    hooks.tell(|| {
+        let at = clock::show(clock::age(deployment::start(), now));
+        format!("{at:>9} {}", line())
+    });
 }
 
 fn start(settings: &Arc<Settings>, disk: &Disk, nonce: u64, now: Timestamp) -> Engine {

@@ -1,7 +1,7 @@
-//! A door for whoever speaks HTTP: EC2's Query protocol on this machine's loopback, and nowhere else.
+//! A server of EC2's Query protocol on the loopback interface, for other programs.
 //!
-//! Credentials are taken as they come and checked by nobody. A call that was meant for another host or
-//! another region is refused: it came here by mistake.
+//! It does not check credentials. It refuses calls for another host or another region, which came here by
+//! mistake.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,29 +17,29 @@ use tokio::net::TcpListener;
 
 use crate::query_api::{QueryResponse, REGION, wrong_place};
 
-/// A port on 127.0.0.1 that is listened on.
+/// A server on a port of 127.0.0.1.
 #[derive(Debug)]
 pub struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-/// What answers the body of a call, as [`query_api::answer`](crate::query_api::answer) does.
+/// Answers the body of a call, like [`query_api::answer`](crate::query_api::answer).
 type Answers = Arc<dyn Fn(&str) -> QueryResponse + Send + Sync>;
 
 impl HttpServer {
-    /// Takes a port; 0 is any that is free.
+    /// Listens on a port, or on any free port if `port` is 0.
     ///
     /// # Errors
     ///
-    /// It is taken, or not for us.
+    /// The port is in use or not allowed.
     pub async fn bind(port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }
 
-    /// The endpoint for the AWS CLI and SDKs.
+    /// Returns the endpoint for the AWS CLI and SDKs.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -61,10 +61,10 @@ impl HttpServer {
 }
 
 async fn call(State(answers): State<Answers>, headers: HeaderMap, body: String) -> Response {
-    let said = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let QueryResponse { status, body } = if !is_loopback(said(HOST)) {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let QueryResponse { status, body } = if !is_loopback(header(HOST)) {
         wrong_place("This is a simulated EC2, which answers to loopback addresses only.")
-    } else if let Some(region) = region(said(AUTHORIZATION)).filter(|region| *region != REGION) {
+    } else if let Some(region) = region(header(AUTHORIZATION)).filter(|region| *region != REGION) {
         wrong_place(&format!("This is a simulated EC2 in {REGION}, and the call is for {region}."))
     } else {
         answers(&body)
@@ -73,14 +73,14 @@ async fn call(State(answers): State<Answers>, headers: HeaderMap, body: String) 
     (status, [(CONTENT_TYPE, "text/xml;charset=UTF-8")], body).into_response()
 }
 
-/// Whether a `Host` header names this machine. A page in a browser can send forms here too, under the
-/// name of its own server.
+/// Returns whether a `Host` header names this machine. A web page in a browser can send forms here too, with
+/// the name of its own server.
 fn is_loopback(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     matches!(name, "127.0.0.1" | "localhost")
 }
 
-/// The region that a call was signed for (AWS General Reference, "Signature Version 4": the credential
+/// Returns the region that a call was signed for (AWS General Reference, "Signature Version 4": the credential
 /// scope is `KEY/DATE/REGION/SERVICE/aws4_request`).
 fn region(authorization: &str) -> Option<&str> {
     let (_, credential) = authorization.split_once("Credential=")?;

@@ -1,10 +1,10 @@
-//! The world as EC2's Query protocol shows it: the form of a call in, EC2's XML out.
+//! The world in EC2's Query protocol: the form of a call in, EC2's XML out.
 //!
-//! The calls the provisioner's three programs make, and no others; what a call says and the simulation
-//! does not know is refused and not ignored. No network in here: [`answer`] is EC2 itself, [`deliver`] the
-//! way there and back with the world's faults. The doors are elsewhere.
+//! It knows the calls that the provisioner's three programs make, and refuses all others; it also refuses
+//! parameters that the simulation does not know. There is no network in here: [`answer`] is EC2 itself, and
+//! [`deliver`] adds the faults of the way there and back. `sdk_transport` and `http_server` carry the calls.
 //!
-//! Nothing of it can pass for AWS: account, ids and tokens are none that AWS issues.
+//! Nothing of it can be mistaken for AWS, which issues no such account, ids and tokens.
 
 mod accounts;
 mod delivery;
@@ -38,22 +38,22 @@ pub use places::REGION;
 /// The version of EC2's API.
 const VERSION: &str = "2016-11-15";
 
-/// Its namespace.
+/// The XML namespace of this version.
 const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryResponse {
-    /// Its status.
+    /// The HTTP status.
     pub status: u16,
-    /// XML.
+    /// The XML document.
     pub body: String,
 }
 
-/// What carries a call out. It takes the form whole, or refuses it.
+/// Carries out a call. It must take every parameter of the form, or refuse the call.
 type CarryOut = fn(&mut World, Form) -> Result<Vec<Node>, Refusal>;
 
-/// The calls EC2 knows: what carries each out, and with which others it is throttled.
+/// The calls that the simulated EC2 knows, with their functions and the token buckets that throttle them.
 const OPERATIONS: [(&str, CarryOut, Call); 21] = [
     ("RequestSpotInstances", spot_requests::request, Call::Request),
     ("CancelSpotInstanceRequests", spot_requests::cancel, Call::Cancel),
@@ -78,10 +78,10 @@ const OPERATIONS: [(&str, CarryOut, Call); 21] = [
     ("DescribeVpcs", places::vpcs, Call::Describe),
 ];
 
-/// STS's one call.
+/// The only call of STS.
 const CALLER: &str = "GetCallerIdentity";
 
-/// All calls that are answered, by their actions.
+/// Returns the actions of all calls that are answered.
 pub fn actions() -> impl Iterator<Item = &'static str> {
     OPERATIONS.iter().map(|(action, ..)| *action).chain([CALLER])
 }
@@ -91,12 +91,12 @@ fn operation(action: &str) -> Option<(CarryOut, Call)> {
     found.map(|(_, carry_out, call)| (*carry_out, *call))
 }
 
-/// Whether a call changes something, if it is not just tried.
+/// Returns whether a call changes something, unless it is a dry run.
 fn changes(action: &str) -> bool {
     operation(action).is_some_and(|(_, call)| call != Call::Describe)
 }
 
-/// What the body of a call asks EC2 to change; `None` if nothing, or if EC2 refuses it as it is.
+/// Returns the effect that the body of a call requests; `None` if it changes nothing, or is invalid.
 pub fn effect(world: &World, body: &str) -> Option<Effect> {
     let (action, _, form) = read(body);
     match action.as_str() {
@@ -111,7 +111,7 @@ pub fn effect(world: &World, body: &str) -> Option<Effect> {
     .ok()
 }
 
-/// The action of a call, the version of the API it is for, and its parameters.
+/// Reads the action of a call, the API version that it is for, and its parameters.
 fn read(body: &str) -> (String, Option<String>, Form) {
     let mut form = Form::read(body);
     let action = form.text("Action").unwrap_or_default();
@@ -119,14 +119,14 @@ fn read(body: &str) -> (String, Option<String>, Form) {
     (action, version, form)
 }
 
-/// What EC2 (and for one call STS) answers to the body of a call.
+/// Returns the answer of EC2 (or STS, for its call) to the body of a call.
 pub fn answer(world: &mut World, body: &str) -> QueryResponse {
     let (action, version, form) = read(body);
     let request_id = world.next_request_id();
     if action == CALLER {
         return QueryResponse { status: 200, body: accounts::caller_identity(&request_id) };
     }
-    // Only the version says which service it is that a call is for.
+    // Only the version tells for which service a call is.
     if version.is_some_and(|version| version != VERSION) {
         let message = format!("The simulated EC2 is no other service, and has no {action}.");
         let (status, body) = refused::elsewhere(&refusal("InvalidAction", message), &request_id);
@@ -154,7 +154,7 @@ fn carry_out(world: &mut World, action: &str, form: Form) -> Result<Vec<Node>, R
     carry_out(world, form)
 }
 
-/// The answer to a call that came here by mistake.
+/// Returns the response to a call that was meant for somewhere else.
 #[cfg(feature = "aws")]
 pub(crate) fn wrong_place(message: &str) -> QueryResponse {
     refused(&refusal("AuthFailure", message), "00000000-0000-4000-8000-000000000000")
@@ -169,7 +169,7 @@ fn refused(refusal: &Refusal, request_id: &str) -> QueryResponse {
     QueryResponse { status, body }
 }
 
-/// Ends a call that was only to be tried. EC2 says yes by an error (Amazon EC2 API Reference, `DryRun`).
+/// Ends a dry run. EC2 reports success by an error (Amazon EC2 API Reference, `DryRun`).
 fn only_tried(dry_run: bool) -> Result<(), Refusal> {
     if dry_run {
         let message = "Request would have succeeded, but DryRun flag is set.";

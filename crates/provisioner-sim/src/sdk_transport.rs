@@ -1,8 +1,8 @@
-//! A door for the AWS SDK: the transport beneath its clients, without a network.
+//! A transport for the AWS SDK's clients that leads to the simulated world, without a network.
 //!
-//! The real adapter talks through it to a [`World`] whose time follows tokio's clock, which a test pauses:
-//! hours pass in no time, and the SDK's own timeouts and retries with them. Real sockets must not be used
-//! then: the clock would run ahead of them.
+//! The time of the [`World`] follows tokio's clock, which a test pauses. Hours then pass at once, together
+//! with the SDK's own timeouts and retries. Real sockets must not be used in such a test, because the clock
+//! would run ahead of them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +21,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
-use provisioner::aws::{Client, NoRegion};
+use provisioner::aws::{Client, NoRegion, client_from_sdk_config};
 use provisioner::daemon::Clock;
 use provisioner::domain::demand::Demand;
 use provisioner::domain::ids::InstanceId;
@@ -32,11 +32,11 @@ use provisioner::settings::Settings;
 use crate::query_api::{self, Delivery, QueryResponse, REGION};
 use crate::world::World;
 
-/// How long a call is on its way to EC2, and its answer on the way back. Whoever gives up in between has
-/// been heard or has not.
-const WAY: Duration = Duration::from_millis(10);
+/// How long a call is on its way to EC2, and an answer on its way back. A client that gives up in between
+/// cannot know whether EC2 got the call.
+const ONE_WAY: Duration = Duration::from_millis(10);
 
-/// The world, for the SDK. Clones lead to the same one.
+/// The transport. Its clones lead to the same world.
 #[derive(Clone)]
 pub struct SdkTransport(Arc<Inside>);
 
@@ -44,23 +44,23 @@ struct Inside {
     world: Mutex<World>,
     clock: Clock,
     watch: Mutex<Option<Watch>>,
-    way: Mutex<Way>,
+    deliver: Mutex<Deliver>,
 }
 
-/// Sees every call that is to change something, just before and just after EC2 gets it.
-pub type Watch = Box<dyn FnMut(Moment, &Effect, &mut World) + Send>;
+/// Sees every call that may change something, just before and just after EC2 carries it out.
+pub type Watch = Box<dyn FnMut(CallPhase, &Effect, &mut World) + Send>;
 
-/// When a [`Watch`] sees it.
+/// When a [`Watch`] sees a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// Just before.
+pub enum CallPhase {
+    /// Just before EC2 carries it out.
     Before,
-    /// Just after.
+    /// Just after EC2 has carried it out.
     After,
 }
 
-/// How the body of a call gets to EC2, and what comes back.
-pub type Way = Box<dyn FnMut(&mut World, &str) -> Delivery + Send>;
+/// Delivers the body of a call to EC2, and returns the result.
+pub type Deliver = Box<dyn FnMut(&mut World, &str) -> Delivery + Send>;
 
 impl fmt::Debug for SdkTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,67 +69,69 @@ impl fmt::Debug for SdkTransport {
 }
 
 impl SdkTransport {
-    /// A door to `world`, whose time goes on from here as tokio's clock does.
+    /// Creates a transport to `world`, whose time follows tokio's clock from now on.
     pub fn new(world: World) -> Self {
         let clock = Clock::showing(world.now);
-        let way: Way = Box::new(query_api::deliver);
+        let deliver: Deliver = Box::new(query_api::deliver);
         Self(Arc::new(Inside {
             world: Mutex::new(world),
             clock,
             watch: Mutex::new(None),
-            way: Mutex::new(way),
+            deliver: Mutex::new(deliver),
         }))
     }
 
-    /// Has calls go another way than [`query_api::deliver`]: a bug of whoever sends them, planted.
-    pub fn lead(&self, way: Way) {
-        *lock(&self.0.way) = way;
+    /// Delivers calls by `deliver` in place of [`query_api::deliver`], to plant a bug.
+    pub fn deliver_by(&self, deliver: Deliver) {
+        *lock(&self.0.deliver) = deliver;
     }
 
-    /// Has all changes watched.
+    /// Sets the function that sees every change.
     pub fn watch(&self, watch: Watch) {
         *lock(&self.0.watch) = Some(watch);
     }
 
-    /// The clock of the world.
+    /// Returns the clock of the world.
     pub fn clock(&self) -> Clock {
         self.0.clock.clone()
     }
 
-    /// The world, as it is now.
+    /// Returns the world in its present state.
     pub fn world(&self) -> MutexGuard<'_, World> {
         let mut world = lock(&self.0.world);
         world.advance(self.0.clock.now());
         world
     }
 
-    /// The real adapter, talking through this door.
+    /// Returns the real adapter on this transport.
     ///
     /// # Errors
     ///
-    /// None: a region is given.
+    /// Never, since there is a region.
     pub fn client(&self) -> Result<Client, NoRegion> {
         adapter(SharedHttpClient::new(self.clone()))
     }
 
-    /// The world's queue, for a daemon under `settings`.
+    /// Returns the world's queue, for a daemon with `settings`.
     pub fn queue(&self, settings: Arc<Settings>) -> WorldQueue {
-        WorldQueue { door: self.clone(), settings }
+        WorldQueue { transport: self.clone(), settings }
     }
 
     fn deliver(&self, body: &str) -> Delivery {
         let mut world = self.world();
-        let (mut watch, mut way) = (lock(&self.0.watch), lock(&self.0.way));
-        let watched = watch.as_mut().and_then(|it| Some((it, query_api::effect(&world, body)?)));
-        let Some((watch, effect)) = watched else { return way(&mut world, body) };
-        watch(Moment::Before, &effect, &mut world);
-        let delivery = way(&mut world, body);
-        watch(Moment::After, &effect, &mut world);
+        let mut watch = lock(&self.0.watch);
+        let mut deliver = lock(&self.0.deliver);
+        let watched =
+            watch.as_mut().and_then(|watch| Some((watch, query_api::effect(&world, body)?)));
+        let Some((watch, effect)) = watched else { return deliver(&mut world, body) };
+        watch(CallPhase::Before, &effect, &mut world);
+        let delivery = deliver(&mut world, body);
+        watch(CallPhase::After, &effect, &mut world);
         delivery
     }
 }
 
-/// The real adapter over a transport.
+/// Creates the real adapter on a transport.
 fn adapter(transport: SharedHttpClient) -> Result<Client, NoRegion> {
     let credentials = Credentials::new("AKIDSIMULATED", "simulated", None, None, "simulated");
     let config = SdkConfig::builder()
@@ -137,21 +139,21 @@ fn adapter(transport: SharedHttpClient) -> Result<Client, NoRegion> {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(transport)
         .build();
-    Client::new(&config)
+    client_from_sdk_config(&config)
 }
 
-/// The real adapter, talking to whatever answers the bodies of its calls.
+/// Creates the real adapter, whose calls `answers` answers by their bodies.
 ///
 /// # Errors
 ///
-/// None: a region is given.
+/// Never, since there is a region.
 pub fn client_answered_by(
     answers: impl Fn(&str) -> QueryResponse + Send + Sync + 'static,
 ) -> Result<Client, NoRegion> {
     adapter(SharedHttpClient::new(Answers(Arc::new(answers))))
 }
 
-/// What answers the body of a call.
+/// A transport that answers calls by their bodies.
 #[derive(Clone)]
 struct Answers(Arc<dyn Fn(&str) -> QueryResponse + Send + Sync>);
 
@@ -204,17 +206,17 @@ impl HttpClient for SdkTransport {
 
 impl HttpConnector for SdkTransport {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let door = self.clone();
+        let transport = self.clone();
         HttpConnectorFuture::new(async move {
             let body = body(&request);
-            tokio::time::sleep(WAY).await;
-            match door.deliver(&body) {
+            tokio::time::sleep(ONE_WAY).await;
+            match transport.deliver(&body) {
                 Delivery::Answered(answer, after) => {
-                    tokio::time::sleep(after + WAY).await;
+                    tokio::time::sleep(after + ONE_WAY).await;
                     response(answer)
                 }
                 Delivery::Broken => {
-                    tokio::time::sleep(WAY).await;
+                    tokio::time::sleep(ONE_WAY).await;
                     Err(ConnectorError::io("connection reset by peer".into()))
                 }
             }
@@ -222,19 +224,19 @@ impl HttpConnector for SdkTransport {
     }
 }
 
-/// The queue of the world behind a door.
+/// The queue of the world behind a transport.
 #[derive(Clone, Debug)]
 pub struct WorldQueue {
-    door: SdkTransport,
+    transport: SdkTransport,
     settings: Arc<Settings>,
 }
 
 impl DemandSource for WorldQueue {
     async fn demand(&mut self, _: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
-        tokio::time::sleep(2 * WAY).await;
+        tokio::time::sleep(2 * ONE_WAY).await;
         let configured = |name: &_| self.settings.worker_types.contains_key(name);
-        let (demand, slow) = self.door.world().demand(configured);
+        let (demand, slow) = self.transport.world().demand(configured);
         tokio::time::sleep(slow).await;
-        demand.map_err(DemandError::Other)
+        demand.map_err(DemandError::other)
     }
 }

@@ -339,7 +339,8 @@ fn decision() -> Result<()> {
             let mut memory = PolicyMemory::default();
             let mut rng = Rng::stream(1, "decision");
             for n in 0..200 {
-                memory.saw_startup(Duration::from_secs(20 + n % 31), Duration::from_secs(40 + n));
+                memory
+                    .record_startup(Duration::from_secs(20 + n % 31), Duration::from_secs(40 + n));
             }
             let mut busy = most / 2;
             let mut best = Duration::MAX;

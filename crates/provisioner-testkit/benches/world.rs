@@ -142,7 +142,7 @@ fn seeds() -> Result<()> {
     Ok(())
 }
 
-/// One worker type in a world without faults; startups as in the protocol of the policies.
+/// Creates a driver with one worker type in a world without faults. Half of the boots take up to a minute.
 fn driver(policy: Policy) -> Driver {
     let linux = WorkerType { policy, ..worker_type(&["c7g.large"], 20_000) };
     let settings = Arc::new(settings([("linux", linux)]));

@@ -2,6 +2,7 @@
 //!
 //! Plain data and arithmetic on it. Nothing in here makes decisions, performs I/O or reads a clock.
 
+pub mod bulk;
 pub mod clock;
 pub mod demand;
 pub mod duration;

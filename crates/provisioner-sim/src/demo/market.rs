@@ -1,4 +1,4 @@
-//! The spot market of the demonstration: prices that wander.
+//! The spot market of the demonstration: prices that change at random.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::deployment::start;
 use crate::rng::Rng;
 use crate::world::World;
 
-/// How often a price moves. EC2's change a few times a day; here more often, to be seen.
+/// How often a price changes. EC2's prices change a few times a day; here the changes shall be visible.
 const STEP: Duration = Duration::from_mins(40);
-/// By how much, at most.
+/// The maximum change.
 const MOST: f64 = 0.06;
 
 /// Sets the prices of all pools until `ends`.

@@ -1,4 +1,4 @@
-//! Whose account it is, and what it has none of.
+//! The account, and the resources that do not exist in it.
 
 use provisioner::domain::refusal::Refusal;
 
@@ -8,14 +8,14 @@ use super::pages::Asked;
 use super::xml::{self, Node, set, text, tree};
 use crate::world::World;
 
-/// The simulated account. AWS issues none of this number.
+/// The number of the simulated account, which AWS does not issue.
 pub const ACCOUNT: &str = "000000000000";
 
-/// STS answers in a namespace and a shape of its own (AWS Security Token Service API Reference,
+/// The namespace of STS, whose answers have another form than EC2's (AWS Security Token Service API Reference,
 /// `GetCallerIdentity`).
 const STS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// Who calls.
+/// `GetCallerIdentity`.
 pub(super) fn caller_identity(request_id: &str) -> String {
     let identity = [
         text("Arn", format_args!("arn:aws:iam::{ACCOUNT}:user/simulated")),
@@ -29,7 +29,7 @@ pub(super) fn caller_identity(request_id: &str) -> String {
     xml::document("GetCallerIdentityResponse", Some(STS), &inside)
 }
 
-/// A listing of what nobody can make here. Filters and pages are taken, and there is nothing to choose.
+/// Lists resources that cannot be created here. It takes filters and pages, and the list is always empty.
 fn none(name: &'static str, ids: &str, mut form: Form) -> Result<Vec<Node>, Refusal> {
     Filters::read(&mut form)?;
     Asked::read(&mut form, 1000)?;
@@ -38,17 +38,17 @@ fn none(name: &'static str, ids: &str, mut form: Form) -> Result<Vec<Node>, Refu
     Ok(vec![set(name, [])])
 }
 
-/// No EC2 Fleet.
+/// `DescribeFleets`.
 pub(super) fn no_fleets(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
     none("fleetSet", "FleetId", form)
 }
 
-/// No launch template.
+/// `DescribeLaunchTemplates`.
 pub(super) fn no_launch_templates(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
     none("launchTemplates", "LaunchTemplateId", form)
 }
 
-/// No volume that outlives its instance.
+/// `DescribeVolumes`: no volume outlives its instance.
 pub(super) fn no_volumes(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
     none("volumeSet", "VolumeId", form)
 }

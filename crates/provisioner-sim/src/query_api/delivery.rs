@@ -1,20 +1,21 @@
-//! A call's way to EC2 and back, with what the world's faults make of it.
+//! The way of a call to EC2 and back, with the world's faults.
 
 use std::time::Duration;
 
 use super::{QueryResponse, answer, changes, read, refused, throttled};
 use crate::world::{World, refusal};
 
-/// What comes of a call.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// EC2's answer, after some time.
     Answered(QueryResponse, Duration),
-    /// The connection breaks; whether the call reached EC2, its sender cannot know.
+    /// The connection breaks, and the sender cannot know whether the call reached EC2.
     Broken,
 }
 
-/// Sends the body of a call to EC2: what [`World::execute`] and [`World::look`] are to a plain driver.
+/// Sends the body of a call to EC2, with the faults that [`World::execute`] and [`World::describe`] have for a
+/// driver.
 pub fn deliver(world: &mut World, body: &str) -> Delivery {
     let (action, ..) = read(body);
     let at_once = |answer| Delivery::Answered(answer, Duration::ZERO);
@@ -31,7 +32,7 @@ pub fn deliver(world: &mut World, body: &str) -> Delivery {
     }
     let mut said = answer(world, body);
     if changes && world.network.percent(world.faults.duplicated) {
-        // Its sender hears of the copy that had an effect.
+        // The sender gets the answer to the copy that had an effect.
         let again = answer(world, body);
         if said.status != 200 {
             said = again;

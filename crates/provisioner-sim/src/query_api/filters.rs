@@ -1,7 +1,7 @@
-//! `Filter.N`: what a record must match to be shown.
+//! `Filter.N`: the filters that a record must match to be shown.
 //!
-//! All filters must match, each by one of its values. `*` and `?` stand for any text and any character,
-//! unless a backslash stands before them (EC2 User Guide, "Filtering your resources").
+//! A record must match all filters, each by one of its values. `*` and `?` stand for any text and any
+//! character, unless a backslash precedes them (EC2 User Guide, "Filtering your resources").
 
 use std::fmt::Display;
 
@@ -20,21 +20,21 @@ struct Filter {
     values: Vec<String>,
 }
 
-/// What a record holds under the name of a filter.
+/// The values of a record for one filter.
 pub(super) enum Held {
-    /// These texts; none of them is no match.
+    /// The record has these values. Without any it does not match.
     Texts(Vec<String>),
-    /// There is no filter of that name.
+    /// There is no filter with this name.
     NoSuchFilter,
 }
 
 impl Held {
-    /// One text.
+    /// Returns one value.
     pub(super) fn text(text: impl Display) -> Self {
         Self::Texts(vec![format!("{text}")])
     }
 
-    /// A text, or none.
+    /// Returns one value, or no value.
     pub(super) fn maybe(text: Option<impl Display>) -> Self {
         Self::Texts(text.into_iter().map(|text| text.to_string()).collect())
     }
@@ -51,7 +51,7 @@ impl Filters {
         filters.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether a record is shown, by what it holds under each name.
+    /// Returns whether a record matches. `held` returns its values for a filter's name.
     pub(super) fn admit(&self, held: impl Fn(&str) -> Held) -> Result<bool, Refusal> {
         for Filter { name, values } in &self.0 {
             let Held::Texts(texts) = held(name) else {
@@ -65,7 +65,7 @@ impl Filters {
         Ok(true)
     }
 
-    /// Those of the records that are shown.
+    /// Returns the records that match.
     pub(super) fn choose<T>(
         &self,
         records: impl IntoIterator<Item = T>,
@@ -80,7 +80,7 @@ impl Filters {
         Ok(chosen)
     }
 
-    /// Whether only records that hold one of `texts` under `name` can match.
+    /// Returns whether only records with one of `texts` for the filter `name` can match.
     pub(super) fn ask_only_for(&self, name: &str, texts: &[&str]) -> bool {
         self.0.iter().any(|filter| {
             filter.name == name && filter.values.iter().all(|value| texts.contains(&value.as_str()))
@@ -88,13 +88,13 @@ impl Filters {
     }
 }
 
-/// Whether a filter's value stands for `text`.
+/// Returns whether a filter's value, with its wildcards, matches `text`.
 fn matches(value: &str, text: &str) -> bool {
     if !value.contains(['*', '?', '\\']) {
         return value == text;
     }
     let text: Vec<char> = text.chars().collect();
-    // reached[n]: what was read of the value stands for the first n characters.
+    // reached[n]: the part of the value that was read matches the first n characters.
     let mut reached = vec![false; text.len() + 1];
     reached[0] = true;
     let mut value = value.chars();

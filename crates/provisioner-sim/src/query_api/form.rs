@@ -1,7 +1,7 @@
-//! The body of a call: `Action=…&Filter.1.Name=…`, taken apart piece by piece.
+//! The body of a call, `Action=…&Filter.1.Name=…`, from which parameters are taken one by one.
 //!
-//! Whatever nobody took in the end is refused, as EC2 refuses it: a parameter that the simulation does not
-//! know must not be ignored.
+//! A call is refused if a parameter is left in the end, as EC2 does it. A parameter that the simulation does
+//! not know must not be ignored.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ use provisioner::domain::refusal::Refusal;
 
 use crate::world::refusal;
 
-/// Parameters by their names.
+/// Parameters by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Form {
-    /// What stands before all of their names in the call.
+    /// The prefix of their names in the call.
     prefix: String,
     params: BTreeMap<String, String>,
 }
@@ -26,12 +26,12 @@ impl Form {
         Self { prefix: String::new(), params }
     }
 
-    /// A parameter.
+    /// Takes a parameter.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.params.remove(name)
     }
 
-    /// A parameter that must be there.
+    /// Takes a required parameter.
     pub(super) fn required(&mut self, name: &str) -> Result<String, Refusal> {
         self.text(name).filter(|text| !text.is_empty()).ok_or_else(|| {
             let message = format!("The request must contain the parameter {}{name}", self.prefix);
@@ -39,23 +39,23 @@ impl Form {
         })
     }
 
-    /// A number or a flag.
+    /// Takes a number or a flag.
     pub(super) fn parsed<T: FromStr>(&mut self, name: &str) -> Result<Option<T>, Refusal> {
         let Some(text) = self.text(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| self.invalid(name, &text))
     }
 
-    /// A time.
+    /// Takes a time.
     pub(super) fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Refusal> {
         self.parsed(name)
     }
 
-    /// Whether the call is only to be tried.
+    /// Takes `DryRun`.
     pub(super) fn dry_run(&mut self) -> Result<bool, Refusal> {
         Ok(self.parsed("DryRun")?.unwrap_or(false))
     }
 
-    /// `Name.1`, `Name.2`, …, in order of their numbers.
+    /// Takes `Name.1`, `Name.2`, …, in the order of their numbers.
     pub(super) fn list(&mut self, name: &str) -> Vec<String> {
         let mut items = BTreeMap::new();
         for (key, value) in self.under(name) {
@@ -67,13 +67,13 @@ impl Form {
         items.into_values().collect()
     }
 
-    /// `Name.…`, as a form of its own.
+    /// Takes `Name.…` as a separate form.
     pub(super) fn structure(&mut self, name: &str) -> Option<Self> {
         let params = self.under(name);
         (!params.is_empty()).then(|| Self { prefix: format!("{}{name}.", self.prefix), params })
     }
 
-    /// `Name.1.…`, `Name.2.…`, …, each as a form of its own, in order of their numbers.
+    /// Takes `Name.1.…`, `Name.2.…`, … as separate forms, in the order of their numbers.
     pub(super) fn structures(&mut self, name: &str) -> Vec<Self> {
         let mut items: BTreeMap<u32, Self> = BTreeMap::new();
         for (key, value) in self.under(name) {
@@ -89,14 +89,14 @@ impl Form {
         items.into_values().collect()
     }
 
-    /// Takes what begins with `name.`, without that.
+    /// Takes the parameters that begin with `name.`, without this prefix.
     fn under(&mut self, name: &str) -> BTreeMap<String, String> {
         let start = format!("{name}.");
         let taken = self.params.extract_if(start.clone().., |key, _| key.starts_with(&start));
         taken.map(|(key, value)| (key[start.len()..].to_owned(), value)).collect()
     }
 
-    /// Refuses what nobody took.
+    /// Refuses the call if a parameter is left.
     pub(super) fn finish(self) -> Result<(), Refusal> {
         match self.params.first_key_value() {
             None => Ok(()),

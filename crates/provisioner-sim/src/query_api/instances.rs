@@ -15,7 +15,7 @@ use super::{only_tried, tags};
 use crate::deployment::IMAGE;
 use crate::world::{Machine, World, refusal};
 
-/// Records per page, at most (Amazon EC2 API Reference, `DescribeInstances`).
+/// The maximum number of records per page (Amazon EC2 API Reference, `DescribeInstances`).
 const PAGE: usize = 1000;
 
 /// `DescribeInstances`.
@@ -28,7 +28,7 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
     only_tried(dry_run)?;
     let as_of = world.shown_as_of();
     if asked.is_first() {
-        world.looked = as_of;
+        world.observed = as_of;
     }
     let shown = world.machines.numbered().filter_map(|(number, machine)| {
         machine.record.seen(as_of).map(|instance| (number, (instance, machine)))
@@ -53,7 +53,7 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
     Ok(inside)
 }
 
-/// Refuses ids that are none, all of them at once as EC2 does.
+/// Refuses unknown ids, all of them at once as EC2 does.
 fn not_found<'a>(ids: impl IntoIterator<Item = &'a InstanceId>) -> Result<(), Refusal> {
     let ids: Vec<&str> = ids.into_iter().map(InstanceId::as_str).collect();
     if let Some(id) = ids.iter().find(|id| !id.starts_with("i-")) {
@@ -84,7 +84,7 @@ pub(super) fn terminate(world: &mut World, form: Form) -> Result<Vec<Node>, Refu
     Ok(vec![set("instancesSet", changes)])
 }
 
-/// What `TerminateInstances` is to end.
+/// Takes the instances that `TerminateInstances` names.
 pub(super) fn to_terminate(world: &World, mut form: Form) -> Result<Vec<InstanceId>, Refusal> {
     let dry_run = form.dry_run()?;
     let ids: Vec<InstanceId> = form.list("InstanceId").into_iter().map(InstanceId::new).collect();
@@ -139,7 +139,7 @@ fn image(machine: &Machine) -> &str {
     machine.call.as_ref().map_or(IMAGE, |call| &call.image_id)
 }
 
-/// EC2 makes a reservation for each spot instance.
+/// EC2 creates a reservation for each spot instance.
 fn reservation(instance: &Instance, machine: &Machine) -> Vec<Node> {
     vec![
         text("reservationId", format_args!("r-{}", instance.id)),

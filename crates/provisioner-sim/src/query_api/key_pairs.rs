@@ -1,4 +1,4 @@
-//! Key pairs: that of our key-name, if the world has it, and those that are made through this door.
+//! Key pairs: the key pair with our key-name, if the world has it, and those created by calls.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use super::{only_tried, tags};
 use crate::deployment::key;
 use crate::world::{World, refusal};
 
-/// What passes for a private key. It opens nothing.
+/// A fake private key.
 const MATERIAL: &str = "-----BEGIN PRIVATE KEY-----\nsimulated\n-----END PRIVATE KEY-----\n";
 
-/// What passes for a key's fingerprint.
+/// A fake fingerprint.
 const FINGERPRINT: &str = "simulated";
 
-/// A key pair as it is shown.
+/// A key pair as EC2 shows it.
 #[derive(Clone, Debug)]
 struct Shown {
     name: String,
@@ -31,7 +31,7 @@ fn id(name: &str) -> String {
     if name == key().as_str() { "key-sim0".to_owned() } else { format!("key-sim-{name}") }
 }
 
-/// All of them, in order of their names.
+/// Returns all key pairs in the order of their names.
 fn all(world: &World) -> Vec<Shown> {
     let ours = key().to_string();
     let own_tag = BTreeMap::from([(TAG_KEY_NAME.to_owned(), ours.clone())]);
@@ -77,7 +77,7 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
 
 /// `CreateKeyPair`.
 pub(super) fn create(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
-    // What kind of key, and in which form: none is made.
+    // No key is generated, so its type and format do not matter.
     let (_, _) = (form.text("KeyType"), form.text("KeyFormat"));
     let mut made = add(world, form)?;
     made.insert(1, text("keyMaterial", MATERIAL));
@@ -117,7 +117,7 @@ fn add(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
     Ok(made)
 }
 
-/// `DeleteKeyPair`. One that is not there is deleted all the same, as EC2 has it.
+/// `DeleteKeyPair`. Deleting a key pair that does not exist succeeds, as with EC2.
 pub(super) fn delete(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
     let dry_run = form.dry_run()?;
     let name = form.required("KeyName")?;

@@ -1,4 +1,4 @@
-//! The form of `RequestSpotInstances`, read back into the call it was made from.
+//! Parses the form of `RequestSpotInstances` back into the launching call.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use super::form::Form;
 use super::{places, tags};
 use crate::world::{World, refusal};
 
-/// How long a request waits if nothing else is said (Amazon EC2 API Reference, `RequestSpotInstances`:
-/// "The default end date is 7 days from the current date").
+/// How long a request waits by default (Amazon EC2 API Reference, `RequestSpotInstances`: "The default end
+/// date is 7 days from the current date").
 const VALID_FOR: Duration = Duration::from_hours(7 * 24);
 
-/// Reads the call. What the wire does not say of it is made from what it does: `decided` is the epoch,
-/// and the zone of a subnet is the subnet's.
+/// Parses the call. Fields that the protocol lacks are filled in: `decided` is the epoch, and the zone is
+/// taken from the subnet.
 pub(super) fn read(world: &World, form: &mut Form) -> Result<LaunchCall, Refusal> {
     let token = form.text("ClientToken").filter(|token| !token.is_empty());
-    // A call without a token is never the same as another.
+    // Two calls without a token are never the same.
     let token = token.unwrap_or_else(|| format!("no-token-{}", world.requests.len()));
     let count = form.parsed::<u32>("InstanceCount")?.unwrap_or(1);
     if count == 0 {

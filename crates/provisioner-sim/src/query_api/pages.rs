@@ -1,7 +1,7 @@
 //! `MaxResults` and `NextToken`.
 //!
-//! A token says which record was the last one shown, so that what ends or begins while the pages are read
-//! shifts nothing else. Pages may hold less than was asked for (Amazon EC2 API Reference,
+//! A token names the last record on the page, so that records that appear or disappear while the pages are
+//! read do not shift the others. Pages may hold fewer records than requested (Amazon EC2 API Reference,
 //! `DescribeInstances`: "the remaining results can be seen by sending another request").
 
 use provisioner::domain::refusal::Refusal;
@@ -11,29 +11,29 @@ use super::xml::{Node, text};
 use crate::rng::Rng;
 use crate::world::refusal;
 
-/// Tokens begin with this.
+/// The prefix of tokens.
 const TOKEN: &str = "sim-after-";
 
-/// Which part of a listing is asked for.
+/// The part of a listing that a call requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// At most so many records.
+    /// The maximum number of records.
     most: Option<usize>,
-    /// Only those beyond the record of this number.
+    /// The number of the record after which the page begins.
     after: Option<usize>,
 }
 
-/// How the world makes pages.
+/// How the world divides listings into pages.
 pub(super) struct Book<'a> {
     /// [`World::page`](crate::world::World::page).
     pub(super) page: usize,
-    /// How many of a hundred pages shift.
+    /// The percentage of pages that shift.
     pub(super) shifted: u64,
-    /// Which of them.
+    /// Decides which pages shift.
     pub(super) network: &'a mut Rng,
 }
 
-/// Part of a listing.
+/// A part of a listing.
 #[derive(Debug)]
 pub(super) struct Page<T> {
     pub(super) records: Vec<T>,
@@ -41,7 +41,7 @@ pub(super) struct Page<T> {
 }
 
 impl Asked {
-    /// Takes it out of a form. EC2 takes 5 to `most` records a page.
+    /// Takes the parameters out of a form. EC2 allows 5 to `most` records per page.
     pub(super) fn read(form: &mut Form, most: usize) -> Result<Self, Refusal> {
         let wanted = form.parsed::<usize>("MaxResults")?;
         if let Some(wanted) = wanted
@@ -60,12 +60,12 @@ impl Asked {
         Ok(Self { most: wanted, after })
     }
 
-    /// Whether it is the beginning of a listing.
+    /// Returns whether this is the first page.
     pub(super) fn is_first(self) -> bool {
         self.after.is_none()
     }
 
-    /// Takes the page out of all records, which come by ascending number.
+    /// Takes the page out of all records, which are in ascending order of their numbers.
     pub(super) fn of<T: Copy>(self, book: &mut Book<'_>, all: &[(usize, T)]) -> Page<T> {
         let begins = match self.after {
             None => 0,
@@ -76,7 +76,7 @@ impl Asked {
         let next = (ends < all.len()).then(|| all[ends - 1].0);
         let mut records: Vec<T> = all[begins..ends].iter().map(|(_, record)| *record).collect();
         if book.shifted > 0 && book.network.percent(book.shifted) {
-            // One that was shown before comes again, and no order is promised.
+            // A record is shown again. EC2 promises no order.
             records.extend(book.network.pick(&all[..ends]).map(|(_, record)| *record));
             records.reverse();
         }
@@ -85,7 +85,7 @@ impl Asked {
 }
 
 impl<T> Page<T> {
-    /// The token, where there is more.
+    /// The token, if there are more records.
     pub(super) fn token(&self) -> Option<Node> {
         self.next.map(|number| text("nextToken", format_args!("{TOKEN}{number:x}")))
     }

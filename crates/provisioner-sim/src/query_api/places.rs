@@ -1,4 +1,4 @@
-//! What does not change: zones, networks, images, instance types and where they are offered.
+//! The constant part of the world: zones, networks, images, instance types and their offerings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use super::xml::{Node, set, text, texts, tree};
 use crate::deployment::{GROUP, IMAGE};
 use crate::world::{World, refusal};
 
-/// The simulated region: one that AWS has too, as instance types and prices are those of AWS.
+/// The simulated region, which exists in AWS, like the instance types.
 pub const REGION: &str = "us-west-2";
 
-/// Its zones, each with its subnet.
+/// The zones with their subnets.
 const ZONES: [(&str, &str); 4] = [
     ("us-west-2a", "subnet-sim0a"),
     ("us-west-2b", "subnet-sim0b"),
@@ -28,21 +28,21 @@ const ZONES: [(&str, &str); 4] = [
 /// The default VPC.
 pub(super) const VPC: &str = "vpc-sim0";
 
-/// The name of its one security group.
+/// The name of the only security group.
 pub(super) const DEFAULT_GROUP: &str = "default";
 
-/// The subnet in a zone.
+/// Returns the subnet in a zone.
 pub(super) fn subnet_in(zone: &Zone) -> Option<&'static str> {
     ZONES.iter().find(|(name, _)| *name == zone.as_str()).map(|(_, subnet)| *subnet)
 }
 
-/// The zone of a subnet.
+/// Returns the zone of a subnet.
 pub(super) fn zone_of(subnet: &str) -> Option<&'static str> {
     ZONES.iter().find(|(_, id)| *id == subnet).map(|(zone, _)| *zone)
 }
 
-/// Families with a `g` after their generation have Arm processors (Amazon EC2 instance types guide,
-/// "Instance type naming conventions").
+/// Returns the processor architecture: families with a `g` after their generation have Arm processors (Amazon
+/// EC2 instance types guide, "Instance type naming conventions").
 pub(super) fn architecture(instance_type: &InstanceType) -> &'static str {
     let family = instance_type.as_str().split('.').next().unwrap_or_default();
     let options = family.trim_start_matches(|c: char| !c.is_ascii_digit());
@@ -50,8 +50,8 @@ pub(super) fn architecture(instance_type: &InstanceType) -> &'static str {
     if options.starts_with('g') { "arm64" } else { "x86_64" }
 }
 
-/// How many virtual processors a size has (Amazon EC2 instance types guide): `large` has two, `xlarge`
-/// four, and `2xlarge` twice as many.
+/// Returns the number of virtual processors of a size (Amazon EC2 instance types guide): `large` has two,
+/// `xlarge` four, and `2xlarge` twice as many.
 fn vcpus(instance_type: &InstanceType) -> u64 {
     let size = instance_type.as_str().split('.').nth(1).unwrap_or_default();
     match size.strip_suffix("xlarge") {
@@ -62,20 +62,19 @@ fn vcpus(instance_type: &InstanceType) -> u64 {
     }
 }
 
-/// What a listing shows of one thing, and what its filters can ask for.
+/// A record of a listing, and its values for filters.
 struct Shown {
     inside: Vec<Node>,
     held: Vec<(&'static str, String)>,
 }
 
-/// A listing of things that all describe calls here show alike.
+/// A listing, which all describe calls in this file handle alike.
 struct Listing {
-    /// The element around them.
+    /// The element around the records.
     name: &'static str,
-    /// The parameter that names some of them by id, the filter that does the same, and the error for an
-    /// id that is none.
+    /// The parameter that selects records by id, the filter for ids, and the error for an unknown id.
     ids: (&'static str, &'static str, &'static str),
-    /// Records per page, at most; 0 where the call has no pages.
+    /// The maximum number of records per page; 0 if the call has no pages.
     page: usize,
 }
 
@@ -216,7 +215,7 @@ pub(super) fn security_groups(world: &mut World, form: Form) -> Result<Vec<Node>
     listing.describe(world, form, vec![default])
 }
 
-/// `DescribeImages`: each for the processors of the instance types that are launched with it.
+/// `DescribeImages`: an image has the architecture of the instance types that are launched with it.
 pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
     form.parsed::<bool>("IncludeDeprecated")?;
     let listing = Listing {
@@ -229,7 +228,7 @@ pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Ref
         for instance_type in &worker_type.instance_types {
             let needed = architecture(instance_type);
             let shown = ids.entry(&worker_type.image_id).or_insert(needed);
-            // One that both kinds of worker types name must be wrong for one of them.
+            // An image of worker types with both architectures must be wrong for one of them.
             if needed == "x86_64" {
                 *shown = needed;
             }
@@ -254,7 +253,7 @@ pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Ref
     listing.describe(world, form, all)
 }
 
-/// The instance types that the deployment uses: the simulation has no others.
+/// Returns the instance types that the deployment uses, which are all that the simulation has.
 fn types(world: &World) -> BTreeSet<InstanceType> {
     let of_all = world.settings.worker_types.values().flat_map(|it| it.instance_types.clone());
     of_all.collect()
@@ -283,7 +282,7 @@ pub(super) fn instance_types(world: &mut World, form: Form) -> Result<Vec<Node>,
     listing.describe(world, form, all)
 }
 
-/// `DescribeInstanceTypeOfferings`: every type is offered in every zone, whatever its pools hold.
+/// `DescribeInstanceTypeOfferings`: every type is offered in every zone, even if its pools have no capacity.
 pub(super) fn offerings(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
     let location = form.text("LocationType").unwrap_or_else(|| "region".to_owned());
     let locations: Vec<&str> = match location.as_str() {

@@ -11,13 +11,13 @@ use super::pages::{Asked, Book};
 use super::xml::{self, Node, set, text, time};
 use crate::world::World;
 
-/// Records per page, at most (Amazon EC2 API Reference, `DescribeSpotPriceHistory`).
+/// The maximum number of records per page (Amazon EC2 API Reference, `DescribeSpotPriceHistory`).
 const PAGE: usize = 1000;
 
-/// The pools sell nothing else.
+/// The only product of the pools.
 const PRODUCT: &str = "Linux/UNIX";
 
-/// A price, and from when it is in force.
+/// A price, and the time from which it holds.
 struct Price<'a> {
     instance_type: &'a str,
     zone: &'a str,
@@ -25,15 +25,15 @@ struct Price<'a> {
     usd: UsdPerHour,
 }
 
-/// `DescribeSpotPriceHistory`: of each pool the price in force at `StartTime`, and every change after it
-/// until `EndTime`, newest first.
+/// `DescribeSpotPriceHistory`: for each pool the price at `StartTime` and every change until `EndTime`, newest
+/// first.
 pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
     let filters = Filters::read(&mut form)?;
     let asked = Asked::read(&mut form, PAGE)?;
     let types = form.list("InstanceType");
     let products = form.list("ProductDescription");
     let zone = form.text("AvailabilityZone");
-    // Nobody knows the prices to come.
+    // EC2 does not know future prices.
     let from = form.time("StartTime")?.unwrap_or(Timestamp::UNIX_EPOCH).min(world.now);
     let until = form.time("EndTime")?.unwrap_or(world.now).min(world.now);
     let dry_run = form.dry_run()?;
@@ -75,7 +75,7 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
             text("availabilityZone", it.zone),
         ]
     });
-    // This call writes an empty token where there is no more.
+    // This call writes an empty token on the last page.
     let token = page.token().unwrap_or_else(|| text("nextToken", ""));
     Ok(vec![set("spotPriceHistorySet", shown), token])
 }

@@ -4,8 +4,8 @@ use provisioner::domain::refusal::Refusal;
 
 use super::xml::{document, text, tree};
 
-/// The HTTP status of an error code (Amazon EC2 API Reference, "Error codes": client errors are 400,
-/// server errors 500 or 503; `DryRunOperation` comes with 412).
+/// Returns the HTTP status of an error code (Amazon EC2 API Reference, "Error codes": client errors are 400,
+/// server errors 500 or 503; `DryRunOperation` has 412).
 fn status(code: &str) -> u16 {
     match code {
         "DryRunOperation" => 412,
@@ -20,7 +20,7 @@ fn status(code: &str) -> u16 {
     }
 }
 
-/// The same, as IAM and other services write it that speak the Query protocol of all but EC2.
+/// Returns a refusal in the form of the other services with a Query protocol, such as IAM.
 pub(super) fn elsewhere(refusal: &Refusal, request_id: &str) -> (u16, String) {
     let error = tree(
         "Error",
@@ -30,7 +30,7 @@ pub(super) fn elsewhere(refusal: &Refusal, request_id: &str) -> (u16, String) {
     (status(&refusal.code), document("ErrorResponse", None, &inside))
 }
 
-/// Status and body of a refusal.
+/// Returns the status and body of a refusal.
 pub(super) fn answer(refusal: &Refusal, request_id: &str) -> (u16, String) {
     let error = tree("Error", [text("Code", &refusal.code), text("Message", &refusal.message)]);
     let inside = [tree("Errors", [error]), text("RequestID", request_id)];

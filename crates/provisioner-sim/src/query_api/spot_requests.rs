@@ -15,7 +15,7 @@ use super::xml::{self, Node, set, text, time, tree};
 use super::{launch, only_tried, tags};
 use crate::world::{Request, World, refusal};
 
-/// Records per page, at most (Amazon EC2 API Reference, `DescribeSpotInstanceRequests`).
+/// The maximum number of records per page (Amazon EC2 API Reference, `DescribeSpotInstanceRequests`).
 const PAGE: usize = 1000;
 
 /// `RequestSpotInstances`.
@@ -32,7 +32,7 @@ pub(super) fn request(world: &mut World, form: Form) -> Result<Vec<Node>, Refusa
     }
 }
 
-/// What `RequestSpotInstances` asks for.
+/// Parses the launching call of `RequestSpotInstances`.
 pub(super) fn to_request(world: &World, mut form: Form) -> Result<LaunchCall, Refusal> {
     let dry_run = form.dry_run()?;
     let call = launch::read(world, &mut form)?;
@@ -62,7 +62,7 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
         named.sort_by_key(|(number, _)| *number);
         named
     } else if filters.ask_only_for("state", &["open", "active"]) {
-        // Of all there ever were, few stand.
+        // Only a few of all requests are open or active.
         world.requests.standing().filter_map(shown).collect()
     } else {
         world.requests.iter().enumerate().filter_map(shown).collect()
@@ -92,7 +92,7 @@ pub(super) fn cancel(world: &mut World, form: Form) -> Result<Vec<Node>, Refusal
     Ok(vec![set("spotInstanceRequestSet", cancelled)])
 }
 
-/// What `CancelSpotInstanceRequests` is to cancel.
+/// Takes the requests that `CancelSpotInstanceRequests` names.
 pub(super) fn to_cancel(world: &World, mut form: Form) -> Result<Vec<SpotRequestId>, Refusal> {
     let dry_run = form.dry_run()?;
     let ids = form.list("SpotInstanceRequestId");
@@ -109,7 +109,7 @@ pub(super) fn to_cancel(world: &World, mut form: Form) -> Result<Vec<SpotRequest
     Ok(ids)
 }
 
-/// What is shown of a request now, if it is.
+/// Returns what describe calls show of a request now, if they show it.
 fn seen(
     (number, request): (usize, &Request),
     now: Timestamp,
@@ -122,7 +122,7 @@ fn not_found(id: &SpotRequestId) -> Refusal {
     refusal("InvalidSpotInstanceRequestID.NotFound", message)
 }
 
-/// A state as EC2 spells it.
+/// Returns EC2's name of a state.
 fn name(state: &SpotRequestState) -> &str {
     match state {
         SpotRequestState::Open => "open",

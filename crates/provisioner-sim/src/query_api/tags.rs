@@ -1,4 +1,4 @@
-//! Tags: put on instances, shown, and filtered by.
+//! Tags: created on instances, shown, and used in filters.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(super) fn read(form: &mut Form) -> Result<BTreeMap<String, String>, Refusal>
     tags.collect()
 }
 
-/// `TagSpecification.N`: what a call tags that it makes, a `kind` of resource and nothing else.
+/// Takes `TagSpecification.N`: the tags for new resources, which must all be of one `kind`.
 pub(super) fn at_creation(
     form: &mut Form,
     kind: &str,
@@ -52,7 +52,7 @@ pub(super) fn create(world: &mut World, form: Form) -> Result<Vec<Node>, Refusal
     }
 }
 
-/// What `CreateTags` is to do.
+/// Parses the effect of `CreateTags`.
 pub(super) fn asked(world: &World, mut form: Form) -> Result<Effect, Refusal> {
     let dry_run = form.dry_run()?;
     let ids = form.list("ResourceId");
@@ -64,7 +64,7 @@ pub(super) fn asked(world: &World, mut form: Form) -> Result<Effect, Refusal> {
     only_tried(dry_run)?;
     let instances: Vec<_> = ids.iter().map(|id| InstanceId::from(id.as_str())).collect();
     if let Some(id) = instances.iter().find(|id| world.machines.known(id, world.now).is_none()) {
-        // Of all that AWS can tag, the simulation lets instances be tagged later.
+        // The simulation allows later tags on instances only.
         return Err(refusal("InvalidID", format!("The ID '{id}' is not valid")));
     }
     Ok(Effect::Tag { instances, tags })
@@ -75,7 +75,7 @@ pub(super) fn show<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> No
     set("tagSet", tags.into_iter().map(|(key, value)| vec![text("key", key), text("value", value)]))
 }
 
-/// An instance's tags: ours as far as `seen` shows them yet, and the others.
+/// Returns an instance's tags: our tags as describe calls show them in `seen`, and all others.
 pub(super) fn of_machine<'a>(
     machine: &'a Machine,
     seen: &'a OwnTags,
@@ -90,7 +90,7 @@ pub(super) fn of_machine<'a>(
     others.chain(own.into_iter().filter_map(|(key, value)| Some((key, value?)))).collect()
 }
 
-/// What tags hold for the filters `tag:KEY` and `tag-key`; `None` for a filter about something else.
+/// Returns the values of tags for the filters `tag:KEY` and `tag-key`; `None` for other filters.
 pub(super) fn held<'a>(
     tags: impl IntoIterator<Item = (&'a str, &'a str)>,
     filter: &str,
@@ -103,7 +103,7 @@ pub(super) fn held<'a>(
     (filter == "tag-key").then(|| Held::Texts(tags.into_iter().map(keys).collect()))
 }
 
-/// All tags of a map, as [`show`] and [`held`] take them.
+/// Returns all tags of a map in the form that [`show`] and [`held`] take.
 pub(super) fn all(tags: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
     tags.iter().map(|(key, value)| (key.as_str(), value.as_str()))
 }

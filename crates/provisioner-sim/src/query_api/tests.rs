@@ -14,7 +14,7 @@ fn world() -> World {
     World::new(Arc::new(settings), Knowledge::ByInstance, 1, start())
 }
 
-/// The texts of all elements called `name`.
+/// Returns the texts of all elements called `name`.
 fn texts<'a>(body: &'a str, name: &str) -> Vec<&'a str> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let rest = |part: &'a str| part.split_once(&close).map(|(text, _)| text);
@@ -28,7 +28,7 @@ fn ok(world: &mut World, body: &str) -> String {
     answer.body
 }
 
-/// Status, code and message of a refusal.
+/// Returns status, code and message of a refusal.
 #[track_caller]
 fn refused(world: &mut World, body: &str) -> (u16, String, String) {
     let answer = answer(world, body);
@@ -73,7 +73,7 @@ fn a_whole_life() {
     );
     assert!(texts(&asked, "value").contains(&"&lt;ci&gt;"));
 
-    // The same token again: the same requests.
+    // The same token again gives the same requests.
     let again = ok(&mut world, &request(2, "&ClientToken=t"));
     assert_eq!(texts(&again, "spotInstanceRequestId"), requests);
     let (status, code, _) = refused(&mut world, &request(3, "&ClientToken=t"));
@@ -139,7 +139,7 @@ fn requests_wait_are_shown_by_state_and_cancelled() {
     assert_eq!(code, "InvalidSpotInstanceRequestID.NotFound");
 }
 
-/// Reads all pages; the ids shown on each.
+/// Reads all pages and returns the ids on each.
 fn pages(world: &mut World, first: &str) -> Vec<Vec<String>> {
     let (mut pages, mut token) = (Vec::new(), String::new());
     loop {

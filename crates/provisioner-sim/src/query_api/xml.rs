@@ -1,4 +1,4 @@
-//! Answers as EC2 writes them.
+//! EC2's XML.
 
 use std::fmt::Display;
 
@@ -9,9 +9,9 @@ use quick_xml::escape::partial_escape;
 /// An element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    /// With text in it.
+    /// An element with text.
     Text(&'static str, String),
-    /// With elements in it.
+    /// An element with elements.
     Tree(&'static str, Vec<Node>),
 }
 
@@ -20,12 +20,12 @@ pub(super) fn text(name: &'static str, value: impl Display) -> Node {
     Node::Text(name, value.to_string())
 }
 
-/// A time, in whole seconds as EC2 shows it.
+/// Writes a time in whole seconds, as EC2 does.
 pub(super) fn time(name: &'static str, at: Timestamp) -> Node {
     text(name, at.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
 }
 
-/// A price, with six decimals as EC2 shows it.
+/// Writes a price with six decimals, as EC2 does.
 pub(super) fn price(name: &'static str, price: UsdPerHour) -> Node {
     let micros = price.micros();
     text(name, format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000))
@@ -41,12 +41,12 @@ pub(super) fn set(name: &'static str, items: impl IntoIterator<Item = Vec<Node>>
     tree(name, items.into_iter().map(|inside| tree("item", inside)))
 }
 
-/// The same, where the items hold text alone.
+/// `<name><item>text</item>…</name>`.
 pub(super) fn texts<T: Display>(name: &'static str, items: impl IntoIterator<Item = T>) -> Node {
     tree(name, items.into_iter().map(|item| text("item", item)))
 }
 
-/// A whole document: `outermost` in `namespace`.
+/// Writes a complete document with the root element `outermost` in `namespace`.
 pub(super) fn document(outermost: &str, namespace: Option<&str>, inside: &[Node]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<");
     out.push_str(outermost);

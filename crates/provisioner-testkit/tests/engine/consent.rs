@@ -44,15 +44,15 @@ fn step(driver: &mut Driver) -> provisioner::engine::Report {
     report
 }
 
-/// Rounds until a worker has been told to stop.
+/// Runs rounds until a worker has been told to stop.
 fn until_promised(driver: &mut Driver) {
     for _ in 0..400 {
-        if driver.desk().counts().promised > 0 {
+        if driver.stop_listener().counts().promised > 0 {
             return;
         }
         step(driver);
     }
-    unreachable!("nobody is told to stop: {:?}", driver.desk().counts());
+    unreachable!("nobody is told to stop: {:?}", driver.stop_listener().counts());
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn idle_machines_go_when_their_workers_agree_and_no_sooner() {
             assert!(driver.world.now < at(3 * 3600), "{knowledge:?}");
         }
         assert_eq!(ended.len(), 3, "{knowledge:?}: each by its own word");
-        let counts = driver.desk().counts();
+        let counts = driver.stop_listener().counts();
         assert_eq!((counts.promised, counts.agreed, counts.lapsed), (3, 3, 0), "{knowledge:?}");
         assert_eq!(driver.world.queue.served.lost_runs, 0);
     }
@@ -75,7 +75,7 @@ fn idle_machines_go_when_their_workers_agree_and_no_sooner() {
 #[test]
 fn a_machine_is_ended_in_the_round_after_its_worker_agrees() {
     let mut driver = after_work(linux(), Knowledge::ByInstance, 1);
-    while driver.desk().counts().agreed == 0 {
+    while driver.stop_listener().counts().agreed == 0 {
         let report = step(&mut driver);
         assert!(named(&report.plan, ReasonKind::WorkerAgreed).is_empty());
     }
@@ -98,7 +98,7 @@ fn the_minimum_stays_whoever_asks() {
             driver.run(at(3 * 3600));
             driver.assert_sound("the minimum");
             assert_eq!(driver.world.live().count(), 2, "{policy}, {knowledge:?}");
-            let counts = driver.desk().counts();
+            let counts = driver.stop_listener().counts();
             assert_eq!((counts.promised, counts.lapsed), (3, 0), "{policy}, {knowledge:?}");
         }
     }
@@ -126,7 +126,7 @@ fn a_worker_that_goes_on_all_the_same_counts_again() {
     assert_eq!((status.idle, status.stopping), (0, 1), "promised: no capacity");
     while !has_note(&round(&mut driver).plan, NoteKind::PromiseLapsed) {
         driver.wait(provisioner::domain::clock::after(driver.world.now, secs(10)));
-        assert!(driver.desk().counts().promised <= 1);
+        assert!(driver.stop_listener().counts().promised <= 1);
     }
     let status = &driver.plan.worker_types[0];
     assert_eq!((status.idle, status.stopping), (1, 0));
@@ -142,7 +142,7 @@ fn a_machine_that_takes_a_task_after_all_is_not_ended() {
     assert_eq!(driver.world.queue.pending(&name("linux")), 0, "it took it");
     let report = step(&mut driver);
     assert_eq!(report.plan.worker_types[0].busy, 1);
-    assert_eq!(driver.desk().counts().withdrawn, 1);
+    assert_eq!(driver.stop_listener().counts().withdrawn, 1);
     driver.run(provisioner::domain::clock::after(driver.world.now, mins(15)));
     driver.assert_sound("busy again");
     assert_eq!((driver.world.live().count(), driver.world.queue.running_in_all()), (1, 1));
@@ -152,18 +152,21 @@ fn a_machine_that_takes_a_task_after_all_is_not_ended() {
 fn tasks_that_come_after_a_promise_get_the_machine_and_no_other_is_launched() {
     let mut driver = after_work(linux(), Knowledge::ByInstance, 1);
     let launched = driver.world.requests.len();
-    // Told to stop, it says so only after half a minute.
+    // The worker is told to stop, and reports that it is stopping only after half a minute.
     driver.world.keep_habits(Habits { dawdles: 100, ..Habits::default() });
     until_promised(&mut driver);
     driver.world.add_tasks(&name("linux"), 1, mins(2));
     assert_eq!(driver.world.queue.pending(&name("linux")), 1, "it takes no more tasks");
     step(&mut driver);
-    assert_eq!(driver.desk().counts().withdrawn, 1);
+    assert_eq!(driver.stop_listener().counts().withdrawn, 1);
     while driver.world.queue.pending(&name("linux")) > 0 {
         step(&mut driver);
     }
     assert_eq!(driver.world.requests.len(), launched);
-    assert_eq!((driver.desk().counts().agreed, driver.desk().counts().too_late), (0, 1));
+    assert_eq!(
+        (driver.stop_listener().counts().agreed, driver.stop_listener().counts().too_late),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -172,7 +175,7 @@ fn nobody_goes_while_the_demand_is_not_known() {
     driver.world.queue.down = true;
     driver.run(provisioner::domain::clock::after(driver.world.now, mins(90)));
     driver.assert_sound("unknown demand");
-    assert_eq!((driver.world.live().count(), driver.desk().counts().promised), (2, 0));
+    assert_eq!((driver.world.live().count(), driver.stop_listener().counts().promised), (2, 0));
 
     driver.world.queue.down = false;
     driver.world.keep_habits(Habits { dawdles: 100, ..Habits::default() });
@@ -182,7 +185,7 @@ fn nobody_goes_while_the_demand_is_not_known() {
     driver.run(provisioner::domain::clock::after(driver.world.now, mins(30)));
     driver.assert_sound("a promise before the demand was lost");
     assert_eq!(driver.world.live().count(), there);
-    assert_eq!(driver.desk().counts().agreed, 0);
+    assert_eq!(driver.stop_listener().counts().agreed, 0);
 }
 
 #[test]
@@ -192,7 +195,7 @@ fn a_restart_forgets_promises_and_makes_none_before_they_have_lapsed() {
     until_promised(&mut driver);
     driver.restart(Arc::clone(&driver.settings));
     let restarted = driver.world.now;
-    while driver.desk().counts().promised == 0 {
+    while driver.stop_listener().counts().promised == 0 {
         step(&mut driver);
     }
     assert!(provisioner::domain::clock::age(restarted, driver.world.now) >= LEASE);
@@ -205,7 +208,7 @@ fn a_restart_forgets_promises_and_makes_none_before_they_have_lapsed() {
 #[test]
 fn who_agreed_with_a_process_that_died_goes_back_to_work() {
     let mut driver = after_work(linux(), Knowledge::ByInstance, 1);
-    while driver.desk().counts().agreed == 0 {
+    while driver.stop_listener().counts().agreed == 0 {
         step(&mut driver);
     }
     driver.crash_at = Some(driver.steps + 1);
@@ -288,7 +291,8 @@ fn a_worker_that_asks_and_never_takes_a_task_is_no_capacity() {
             let id = driver.world.live().next().map(|(id, _)| id.clone());
             if let (Some(call), Some(id)) = (call, id) {
                 let token = stop_secret().token(&call.token);
-                let _ = driver.desk().hear(&id, &token, WorkerReport::Idle, driver.world.now);
+                let _ =
+                    driver.stop_listener().hear(&id, &token, WorkerReport::Idle, driver.world.now);
             }
             step(&mut driver);
             assert!(driver.world.now < at(900), "{knowledge:?}: the task waits for ever");

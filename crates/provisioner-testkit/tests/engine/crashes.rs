@@ -11,7 +11,7 @@ use provisioner_sim::queue::Knowledge;
 use provisioner_sim::world::{Boot, World};
 use provisioner_testkit::Driver;
 
-/// What happens when, in seconds.
+/// The events with their times in seconds.
 type Script = &'static [(u64, fn(&mut World))];
 
 /// A life of a few minutes, the same each time but for the crash.

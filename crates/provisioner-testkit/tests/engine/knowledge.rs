@@ -1,4 +1,4 @@
-//! What may be ended and what counts as capacity, at each level of knowledge about running tasks.
+//! Which instances may be ended and which count as capacity, at each level of knowledge about running tasks.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ fn a_busy_machine_is_never_called_one_that_never_claimed() {
         driver.run(at(50 * 60));
         driver.assert_sound("busy");
         assert_eq!((driver.world.live().count(), driver.world.requests.len()), (2, 2));
-        // A restart without memory does not know their past, but sees what they do.
+        // A process without memory does not know their past, but observes their tasks.
         driver.disk.memory = None;
         let settings = Arc::clone(&driver.settings);
         driver.restart(settings);
@@ -209,10 +209,7 @@ fn a_machine_is_idle_only_when_two_rounds_running_say_so() {
     driver.world.advance(at(8 * 60));
     assert_eq!(driver.world.queue.runs(&id), 0);
     assert!(named(&round(&mut driver).plan, ReasonKind::Retired).is_empty(), "one look is too few");
-    // Without anything new from the queue, a second round is no second look.
-    let again = driver.engine.begin_round(driver.world.now).clone();
-    assert!(named(&again, ReasonKind::Retired).is_empty());
-    // The queue fails in between: it starts anew.
+    // The queue fails in between, and the count begins again.
     driver.world.queue.down = true;
     round(&mut driver);
     driver.world.queue.down = false;

@@ -1,8 +1,9 @@
-//! What holds of a plan for whatever was seen: pure, thousands of small cases.
+//! Properties that hold for every plan, tried in thousands of small random cases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use provisioner::domain::clock;
@@ -16,8 +17,8 @@ use provisioner::domain::observed::{
     Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
 };
 use provisioner::engine::{
-    ActionKind, Effect, Engine, GrantedRequest, LedgerFound, Memory, NoteKind, Outcome, Plan,
-    ReasonKind, Start,
+    ActionKind, Effect, Engine, GrantedRequest, Inputs, LedgerFound, Memory, NoteKind, Outcome,
+    Plan, ReasonKind, Resolved, Round, Start, StopConsent,
 };
 use provisioner::settings::{Limits, Settings};
 
@@ -185,25 +186,33 @@ impl Case {
             nonce: 3,
         };
         let mut engine = Engine::new(Arc::new(self.settings.clone()), key(), start, at(NOW - 60));
-        for worker_type in ["alpha", "beta"] {
-            let resolved = provisioner_sim::deployment::resolved(&["us-west-2a", "us-west-2b"]);
-            engine.resolve(&name(worker_type), Ok(resolved));
-        }
         if let Some(before) = &self.before {
-            engine.observe(before, at(NOW - 60));
-            engine.demand(self.demand.clone());
-            let _ = engine.begin_round(at(NOW - 60));
-            engine.end_round(at(NOW - 60));
+            let resolved = resolved();
+            self.begin(&mut engine, &resolved, before, at(NOW - 60)).end(at(NOW - 60));
         }
         engine
     }
 
+    fn begin<'e>(
+        &self,
+        engine: &'e mut Engine,
+        resolved: &'e Resolved,
+        observation: &Observation,
+        now: Timestamp,
+    ) -> Round<'e> {
+        let inputs = Inputs { resolved, observation, observed: now, demand: self.demand.clone() };
+        engine.begin_round(inputs, &mut StopConsent::default(), now)
+    }
+
     fn plan(&self) -> Plan {
         let mut engine = self.engine();
-        engine.observe(&self.observation, at(NOW));
-        engine.demand(self.demand.clone());
-        engine.begin_round(at(NOW)).clone()
+        self.begin(&mut engine, &resolved(), &self.observation, at(NOW)).plan().clone()
     }
+}
+
+fn resolved() -> Resolved {
+    let resolved = provisioner_sim::deployment::resolved(&["us-west-2a", "us-west-2b"]);
+    ["alpha", "beta"].map(|worker_type| (name(worker_type), Ok(resolved.clone()))).into()
 }
 
 fn ids(plan: &Plan, which: impl Fn(&ActionKind) -> bool) -> Vec<&str> {
@@ -216,7 +225,7 @@ fn is_terminate(kind: &ActionKind) -> bool {
 }
 
 proptest! {
-    // The same cases in every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` look further.
+    // The same cases in every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` try others.
     #![proptest_config(ProptestConfig {
         cases: 300,
         failure_persistence: None,
@@ -354,15 +363,7 @@ proptest! {
 
     #[test]
     fn deciding_again_from_the_same_decides_the_same(case in case()) {
-        let mut engine = case.engine();
-        engine.observe(&case.observation, at(NOW));
-        engine.demand(case.demand.clone());
-        let first = engine.begin_round(at(NOW)).clone();
-        let again = engine.begin_round(at(NOW)).clone();
-        let settled = |note: &NoteKind| !matches!(note, NoteKind::LaunchFailed | NoteKind::NeverSeen);
-        prop_assert_eq!(first.actions, again.actions);
-        let notes = |plan: &[provisioner::engine::Note]| plan.iter().filter(|note| settled(&note.kind)).cloned().collect::<Vec<_>>();
-        prop_assert_eq!(notes(&first.notes), notes(&again.notes));
+        prop_assert_eq!(case.plan(), case.plan());
     }
 }
 
@@ -374,7 +375,7 @@ fn shuffle<T>(items: &mut [T], rng: &mut provisioner_sim::rng::Rng) {
 
 #[test]
 fn what_was_asked_and_is_not_visible_is_never_asked_again_within_the_window() {
-    // A launch whose request is shown to nobody: no round of the window asks for another.
+    // No describe call shows the request of the launch: no round in the window requests another instance.
     let case = Case {
         settings: settings([
             ("alpha", worker_type(&["c7g.large"], 20)),
@@ -388,13 +389,12 @@ fn what_was_asked_and_is_not_visible_is_never_asked_again_within_the_window() {
         }),
     };
     let mut engine = case.engine();
+    let resolved = resolved();
     let mut requests = 0;
-    for round in 0..30 {
-        let now = clock::after(at(NOW), secs(10 * round));
-        engine.observe(&case.observation, now);
-        engine.demand(case.demand.clone());
-        let _ = engine.begin_round(now);
-        while let Some(effect) = engine.next_effect(now) {
+    for n in 0..30 {
+        let now = clock::after(at(NOW), secs(10 * n));
+        let mut round = case.begin(&mut engine, &resolved, &case.observation, now);
+        while let Some(effect) = round.next_effect(now) {
             let outcome = match effect {
                 Effect::Request(call) => {
                     requests += call.count;
@@ -406,9 +406,9 @@ fn what_was_asked_and_is_not_visible_is_never_asked_again_within_the_window() {
                 }
                 _ => Outcome::Done,
             };
-            engine.outcome(outcome, now);
+            round.outcome(outcome, now);
         }
-        engine.end_round(now);
+        round.end(now);
     }
     assert_eq!(requests, 5);
 }

@@ -1,4 +1,4 @@
-//! Bugs that are planted on purpose, one at a time: a suite that lets one through proves nothing.
+//! Bugs that are planted on purpose, one at a time. A test suite that lets one through proves nothing.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -8,13 +8,13 @@ use provisioner_testkit::random::{self, Case, Failed, Played};
 
 use crate::random_worlds::{SEEDS, TRIES, command, play};
 
-/// What is wrong in a world with a bug.
+/// Plays a world with a bug.
 fn played(case: &Case, bug: PlantedBug) -> Result<Played, Failed> {
     let played = play(case, Some(bug));
     played.map(|(driver, at_once)| Played { calls: driver.world.calls.len(), at_once })
 }
 
-/// In which world of those that every test run plays a bug is noticed.
+/// Returns the first of the worlds in every test run that catches the bug.
 fn caught(bug: PlantedBug) -> Option<u64> {
     (0..SEEDS).find(|seed| played(&Case::new(*seed), bug).is_err())
 }
@@ -35,7 +35,7 @@ fn what_a_bug_needs_is_found_and_replayed_by_one_command() {
     let whole = played(&Case::new(seed), bug).unwrap_err();
     let (least, failed) =
         random::least(&Case::new(seed), TRIES, &|case| played(case, bug)).unwrap();
-    // Asking twice shows with the first request: no fault is needed for that.
+    // The second launch shows with the first request, without any fault.
     let kept = least.keep.as_ref().map_or(usize::MAX, BTreeSet::len);
     assert!(kept <= 3 && kept < whole.happened.len(), "{least}");
     assert_eq!(least.without.len(), Case::kinds().count(), "{least}");

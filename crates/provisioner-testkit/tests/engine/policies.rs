@@ -1,4 +1,4 @@
-//! The policies by name, in the whole engine.
+//! Every policy in the complete engine.
 
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ fn limits_serve_first_what_tasks_need() {
 
 #[test]
 fn instances_kept_in_advance_are_no_broken_ones() {
-    // Bursts of four every twenty minutes: the level is kept, and nobody claims in between.
+    // Bursts of four every twenty minutes: the level is kept, and there are no claims in between.
     let quick = Policy { ..linux("adaptive:wait-cost=1000", 40).policy };
     let kept = WorkerType {
         policy: quick,

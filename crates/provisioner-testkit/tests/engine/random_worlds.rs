@@ -13,13 +13,13 @@ use provisioner_testkit::random::{
     Tries, ZONES,
 };
 
-/// How many worlds without `PROVISIONER_SEEDS`. `.ci/run` has 2,000 of them, in a release build.
+/// The number of worlds without `PROVISIONER_SEEDS`. `.ci/run` plays 2,000 in a release build.
 pub(crate) const SEEDS: u64 = 200;
 
-/// At least so many worlds in a hundred settle within ten rounds and a boot without any pause in between.
+/// The percentage of worlds that must converge within ten rounds and a boot without any pause.
 const AT_ONCE: u64 = 35;
 
-/// How often a failing world is played to make it small.
+/// How often a failing world is played to shrink it.
 pub(crate) const TRIES: Tries = Tries(400);
 
 #[expect(clippy::disallowed_methods, reason = "for people who replay or raise the number")]
@@ -45,12 +45,12 @@ fn random_worlds_stay_within_their_fences_and_converge() {
     }
     assert_eq!(trial.worlds, seeds);
     assert!(trial.calls > seeds * 10, "the worlds are too quiet: {} calls", trial.calls);
-    // Or the exemptions would excuse everything.
+    // Otherwise the exemptions would excuse everything.
     let at_once = trial.at_once;
     assert!(at_once * 100 > seeds * AT_ONCE, "{at_once} of {seeds} settled without a pause");
 }
 
-/// The whole story of a world; if something is wrong in it, also how a smaller one fails.
+/// Returns the story of a world. Panics with the command for a smaller one if it fails.
 fn replay(case: &Case) -> String {
     match play(case, None) {
         Ok((driver, _)) => driver.story().join("\n"),
@@ -61,7 +61,7 @@ fn replay(case: &Case) -> String {
     }
 }
 
-/// What replays a world.
+/// Returns the command that replays a world.
 pub(crate) fn command(case: &Case) -> String {
     format!(
         "PROVISIONER_SEED='{case}' cargo test -p provisioner-testkit --test engine random_worlds_stay -- \
@@ -82,8 +82,8 @@ fn the_same_seed_is_the_same_story() {
     assert_ne!(story(0), story(1));
 }
 
-/// Plays a world, maybe with a bug planted, until something is wrong in it or it has settled. Also whether
-/// it did so without a pause.
+/// Plays a world, perhaps with a planted bug, until it fails or converges. Also returns whether it converged
+/// without a pause.
 pub(crate) fn play(case: &Case, bug: Option<PlantedBug>) -> Result<(Driver, bool), Failed> {
     let (mut driver, mut chaos) = begin(case);
     driver.hooks.bug = bug;
@@ -96,19 +96,19 @@ pub(crate) fn play(case: &Case, bug: Option<PlantedBug>) -> Result<(Driver, bool
     }
 }
 
-/// A world, and an engine in it.
+/// Creates a world and an engine in it.
 pub(crate) fn begin(case: &Case) -> (Driver, Chaos) {
     let (world, chaos) = random::world(case);
     let mut driver = Driver::new(world, &ZONES);
     driver.world.keep_habits(random::habits(case.seed));
     let process = Process::of(case);
-    // Else nobody knows what was spent.
+    // With a limit per day the spending must not be lost.
     let capped = driver.settings.limits.max_usd_per_day.is_some();
     (driver.saves_memory, driver.pace) = (process.saves_memory || capped, process.pace);
     (driver, chaos)
 }
 
-/// It goes badly.
+/// Runs rounds while faults occur.
 fn suffer(driver: &mut Driver, chaos: &mut Chaos) -> Result<(), String> {
     while chaos.goes_on(&driver.world) {
         let disturbance = chaos.disturb(&mut driver.world, &driver.settings);
@@ -118,7 +118,7 @@ fn suffer(driver: &mut Driver, chaos: &mut Chaos) -> Result<(), String> {
     Ok(())
 }
 
-/// What happened to the process, a round, and the wait for the next one.
+/// Carries out the event of the process, runs a round, and waits for the next one.
 pub(crate) fn step(driver: &mut Driver, Disturbance { process, wakes }: Disturbance) {
     match process {
         ProcessEvent::None => {}
@@ -146,7 +146,7 @@ pub(crate) fn step(driver: &mut Driver, Disturbance { process, wakes }: Disturba
     driver.wait(wake);
 }
 
-/// And all is well again. Whether no pause held it up.
+/// Heals the world and waits until it converges. Returns whether it did so without a pause.
 fn settle(driver: &mut Driver) -> Result<bool, String> {
     driver.crash_at = None;
     driver.set_clock(jiff::SignedDuration::ZERO);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use provisioner::domain::clock;
 use provisioner::domain::refusal::{Refusal, RefusalClass};
-use provisioner::engine::{Effect, Note, NoteKind, Outcome, Report};
+use provisioner::engine::{Effect, Note, NoteKind, Outcome, Report, StopConsent};
 
 use crate::stories::{ZONES, calm, has_note, round, with};
 use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};
@@ -15,7 +15,7 @@ use provisioner_testkit::Driver;
 /// The pools asked since `from`, with the counts and answers.
 fn asked(driver: &Driver, from: usize) -> Vec<(String, u32, String)> {
     let calls = driver.world.calls[from..].iter();
-    calls.map(|it| (it.pool.to_string(), it.count, it.said.clone())).collect()
+    calls.map(|it| (it.pool.to_string(), it.count, it.answer.clone())).collect()
 }
 
 fn times(driver: &Driver) -> Vec<u64> {
@@ -223,7 +223,7 @@ fn broken_worker_types_stop_no_other() {
     let reports = rounds(&mut driver, 30 * 60);
     assert_eq!(driver.world.queue.pending(&name("good")), 0);
 
-    // The others are paused, and say what EC2 said.
+    // The others are paused, and their notes repeat EC2's message.
     let last = &reports.last().unwrap().plan;
     for (worker_type, code) in [
         ("bad", "bad-parameters"),
@@ -255,7 +255,7 @@ fn three_failures_pause_and_the_pauses_double() {
         for (pause, expected) in pauses[2..].iter().zip([60, 120, 240, 480, 960]) {
             assert!((expected..=expected + 30).contains(pause), "{pauses:?}");
         }
-        // Mended: the next try goes through, and the count starts anew.
+        // Once it is fixed, the next attempt succeeds, and the count begins again.
         driver.world.bad.clear();
         driver.world.refused.clear();
         rounds(&mut driver, 130 * 60);
@@ -286,23 +286,25 @@ fn one_bad_id_does_not_stop_a_bulk_call() {
     round(&mut driver);
     driver.world.advance(at(10));
     driver.world.queue.withdraw(&name("linux"), 0);
-    driver.observe();
-    driver.engine.begin_round(driver.world.now);
+    let read = driver.read().unwrap();
+    let inputs = read.inputs(&driver.resolved, driver.world.now);
+    let now = driver.world.now;
+    let mut round = driver.engine.begin_round(inputs, &mut StopConsent::default(), now);
     driver.world.faults.bulk_not_found = 100;
     let second = driver.world.requests.iter().nth(1).unwrap().truth().id.clone();
     driver.world.forget_request(&second);
     let mut calls = 0;
-    while let Some(effect) = driver.engine.next_effect(driver.world.now) {
+    while let Some(effect) = round.next_effect(driver.world.now) {
         let outcome = driver.world.execute(&effect);
         calls += u32::from(matches!(effect, Effect::Cancel(_)));
-        driver.engine.outcome(outcome, driver.world.now);
+        round.outcome(outcome, driver.world.now);
     }
-    let report = driver.engine.end_round(driver.world.now).unwrap();
+    let report = round.end(driver.world.now);
     assert_eq!((calls, driver.world.open().count()), (2, 0));
     assert!(!report.incomplete);
 }
 
-/// A policy that goes by tags denies somebody's untagged request, and EC2 then the whole call.
+/// An IAM policy with tag conditions denies one untagged request, and EC2 then denies the complete call.
 #[test]
 fn what_a_policy_denies_does_not_stop_a_bulk_call() {
     let mut driver = calm(worker_type(&["c7g.large"], 50), Knowledge::ByInstance);
@@ -311,10 +313,12 @@ fn what_a_policy_denies_does_not_stop_a_bulk_call() {
     round(&mut driver);
     driver.world.advance(at(10));
     driver.world.queue.withdraw(&name("linux"), 0);
-    driver.observe();
-    driver.engine.begin_round(driver.world.now);
+    let read = driver.read().unwrap();
+    let inputs = read.inputs(&driver.resolved, driver.world.now);
+    let now = driver.world.now;
+    let mut round = driver.engine.begin_round(inputs, &mut StopConsent::default(), now);
     let second = driver.world.requests.iter().nth(1).unwrap().truth().id.clone();
-    while let Some(effect) = driver.engine.next_effect(driver.world.now) {
+    while let Some(effect) = round.next_effect(driver.world.now) {
         let outcome = match &effect {
             Effect::Cancel(ids) if ids.contains(&second) => Outcome::Refused(Refusal {
                 class: RefusalClass::Unauthorized,
@@ -324,9 +328,9 @@ fn what_a_policy_denies_does_not_stop_a_bulk_call() {
             }),
             _ => driver.world.execute(&effect),
         };
-        driver.engine.outcome(outcome, driver.world.now);
+        round.outcome(outcome, driver.world.now);
     }
-    let report = driver.engine.end_round(driver.world.now).unwrap();
+    let report = round.end(driver.world.now);
     let open: Vec<_> = driver.world.open().map(|request| request.id.clone()).collect();
     assert_eq!(open, [second]);
     assert!(report.incomplete);
@@ -457,7 +461,7 @@ fn a_profile_that_stays_unknown_is_a_mistake() {
     // Every ten seconds for five minutes, then at growing pauses.
     assert!(driver.world.calls.len() < 60, "{} calls", driver.world.calls.len());
 
-    // Known once and gone later, it is waited for anew: it may be made again.
+    // A profile that was known and is gone is waited for again, since it may be created again.
     driver.world.unknown_profiles.clear();
     rounds(&mut driver, 120 * 60);
     assert_eq!(driver.world.requests.len(), 6);

@@ -1,6 +1,6 @@
-//! Scenarios that a person can read, beside what the provisioner does about them.
+//! Scenarios that a person can read, with the expected actions of the provisioner.
 //!
-//! `PROVISIONER_BLESS=1` rewrites what is expected.
+//! `PROVISIONER_BLESS=1` rewrites the expectations.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,15 +1,15 @@
-//! What broke others, as examples.
+//! Failures of other provisioners, as examples.
 
 use std::sync::Arc;
 
 use provisioner::domain::clock;
 use provisioner::domain::ids::{InstanceId, InstanceType};
 use provisioner::domain::observed::{InstanceState, Observation, OwnTags, SpotRequestState};
-use provisioner::engine::{ActionKind, NoteKind, Plan, ReasonKind};
+use provisioner::engine::{ActionKind, NoteKind, Plan, ReasonKind, StopConsent};
 use provisioner::settings::{Settings, WorkerType};
 
 use provisioner_sim::deployment::{at, key, mins, name, secs, settings, start, worker_type};
-use provisioner_sim::driver::End;
+use provisioner_sim::driver::{End, Read};
 use provisioner_sim::queue::Knowledge;
 use provisioner_sim::world::{Boot, World};
 use provisioner_testkit::Driver;
@@ -24,10 +24,15 @@ pub(crate) fn with(settings: Settings, knowledge: Knowledge) -> Driver {
     Driver::new(World::new(Arc::new(settings), knowledge, 1, start()), &ZONES)
 }
 
-/// Looks and decides, and carries nothing out.
+/// Decides on this observation, but carries out nothing.
+fn plan_at(driver: &mut Driver, observation: Observation) -> Plan {
+    let read = Read { observation, demand: driver.world.queue.demand(|_| true) };
+    driver.begin(&read).plan().clone()
+}
+
+/// Observes and decides, but carries out nothing.
 pub(crate) fn plan(driver: &mut Driver) -> Plan {
-    driver.observe();
-    driver.engine.begin_round(driver.world.now).clone()
+    driver.plan_only().unwrap()
 }
 
 pub(crate) fn round(driver: &mut Driver) -> provisioner::engine::Report {
@@ -144,17 +149,19 @@ fn a_request_fulfilled_between_look_and_cancel_counts_once() {
             driver.world.advance(at(10));
             driver.world.queue.withdraw(&name("linux"), 0);
             driver.world.faults.lag = lag;
-            // The look, then the fulfilment, then the cancel.
-            driver.observe();
-            let begun = driver.engine.begin_round(driver.world.now).clone();
-            assert_eq!(named(&begun, ReasonKind::NoDemand).len(), 1);
+            // First the observation, then the fulfilment, then the cancellation.
+            let read = driver.read().unwrap();
+            let now = driver.world.now;
+            let inputs = read.inputs(&driver.resolved, now);
+            let mut round = driver.engine.begin_round(inputs, &mut StopConsent::default(), now);
+            assert_eq!(named(round.plan(), ReasonKind::NoDemand).len(), 1);
             let id = driver.world.requests.iter().next().unwrap().truth().id.clone();
             driver.world.fulfil(&id);
-            while let Some(effect) = driver.engine.next_effect(driver.world.now) {
+            while let Some(effect) = round.next_effect(driver.world.now) {
                 let outcome = driver.world.execute(&effect);
-                driver.engine.outcome(outcome, driver.world.now);
+                round.outcome(outcome, driver.world.now);
             }
-            driver.engine.end_round(driver.world.now);
+            round.end(driver.world.now);
             let request = driver.world.requests.get(&id).unwrap().truth();
             assert_eq!(request.state, SpotRequestState::Cancelled);
             assert!(request.instance.is_some());
@@ -297,7 +304,7 @@ fn an_instance_whose_request_is_not_visible_is_nobodys_only_after_the_window() {
     let mut driver = calm(worker_type(&["c7g.large"], 4), Knowledge::ByInstance);
     driver.world.add_tasks(&name("linux"), 1, mins(600));
     round(&mut driver);
-    // A process that knows nothing finds the instance of a request that EC2 shows to nobody.
+    // A process without memory finds the instance of a request that no describe call shows.
     driver.world.hide_requests(mins(4));
     driver.disk = provisioner_sim::driver::Disk::default();
     let settings = Arc::clone(&driver.settings);
@@ -381,18 +388,14 @@ fn what_an_unanswered_launch_made_counts_while_pages_go_backwards() {
     driver.world.faults.lost_after = 0;
     assert_eq!((driver.engine.ledger().intents.len(), driver.world.live().count()), (1, 1));
     // Its instance shows before its request is known to have one, and then neither does.
-    let mut shown = driver.world.look(&driver.engine.tracked()).unwrap();
+    let mut shown = driver.world.describe(&driver.engine.tracked()).unwrap();
     for request in &mut shown.spot_requests {
         (request.state, request.instance) = (SpotRequestState::Open, None);
     }
     let hidden = Observation { key_pair: shown.key_pair, ..Observation::default() };
     for observation in [shown, hidden] {
         driver.world.advance(clock::after(driver.world.now, secs(10)));
-        let now = driver.world.now;
-        driver.engine.observe(&observation, now);
-        driver.engine.demand(driver.world.queue.demand(|_| true));
-        let plan = driver.engine.begin_round(now).clone();
-        assert_eq!(requested(&plan), 0, "{plan:#?}");
+        assert_eq!(requested(&plan_at(&mut driver, observation)), 0);
     }
     assert!(driver.engine.ledger().intents.is_empty());
 }
@@ -422,18 +425,14 @@ fn a_request_that_is_closed_with_the_notice_counts_while_its_instance_may_run() 
     let (id, _) = driver.world.live().next().unwrap();
     let id = id.clone();
     driver.world.interrupt(&id);
-    let shown = driver.world.look(&driver.engine.tracked()).unwrap();
+    let shown = driver.world.describe(&driver.engine.tracked()).unwrap();
     assert_eq!(shown.spot_requests[0].state, SpotRequestState::Closed);
     assert_eq!(shown.instances[0].state, InstanceState::Pending);
     // Its request is known to be closed before it is visible, and after it was on a page that goes back.
     let without = Observation { instances: Vec::new(), ..shown.clone() };
     for observation in [&without, &shown, &without] {
         driver.world.advance(clock::after(driver.world.now, secs(10)));
-        let now = driver.world.now;
-        driver.engine.observe(observation, now);
-        driver.engine.demand(driver.world.queue.demand(|_| true));
-        let plan = driver.engine.begin_round(now).clone();
-        assert_eq!(requested(&plan), 0, "{plan:#?}");
+        assert_eq!(requested(&plan_at(&mut driver, observation.clone())), 0);
     }
     // Once it has ended, it is replaced.
     driver.run(at(15 * 60));

@@ -1,4 +1,4 @@
-//! A round that is dropped anywhere, and what the next process makes of what is on disk.
+//! A round that is dropped at any point, and a new process that continues from its disk.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ async fn busy(lag: Duration) -> Rig {
     let end = rig.round().await;
     rig.wait(wake(&end)).await;
     {
-        let mut world = rig.door.world();
+        let mut world = rig.transport.world();
         world.queue.withdraw(&name("large"), 0);
         world.pools.dry.insert("c7g.large in us-west-2a".to_owned());
         world.add_tasks(&name("linux"), 2, Duration::from_hours(2));
@@ -62,7 +62,7 @@ async fn comes_right(rig: &mut Rig, n: u64) {
     rig.run(at(20 * 60)).await;
     rig.assert_sound(&what);
     let ledger = rig.ledger();
-    let world = rig.door.world();
+    let world = rig.transport.world();
     let (linux, large) = (world.count(&name("linux")), world.count(&name("large")));
     assert_eq!(linux, TASKS + 2, "{what}: doubled or forgotten\n{}", rig.end_of_story());
     assert_eq!(world.queue.pending(&name("linux")), 0, "{what}");
@@ -72,7 +72,7 @@ async fn comes_right(rig: &mut Rig, n: u64) {
         assert_eq!(machine.truth().tags.worker_type, machine.worker_type, "{what}: {id} leaks");
     }
     assert!(ledger.intents.is_empty(), "{what}: {ledger:?}");
-    // Nothing was bought beyond what is there: every request is one that was needed.
+    // Nothing superfluous was bought: every request was needed.
     let made = world.requests.len() as u64;
     assert!(made <= TASKS + 2 + 3, "{what}: {made} requests in all\n{}", rig.end_of_story());
 }

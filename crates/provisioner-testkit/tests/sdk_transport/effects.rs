@@ -19,11 +19,12 @@ use provisioner_sim::queue::Knowledge;
 use provisioner_sim::sdk_transport::SdkTransport;
 use provisioner_sim::world::World;
 
-fn door() -> (SdkTransport, Client) {
+fn connected() -> (SdkTransport, Client) {
     let settings = settings([("linux", worker_type(&["c7g.large"], 100))]);
-    let door = SdkTransport::new(World::new(Arc::new(settings), Knowledge::ByInstance, 1, start()));
-    let client = door.client().unwrap();
-    (door, client)
+    let transport =
+        SdkTransport::new(World::new(Arc::new(settings), Knowledge::ByInstance, 1, start()));
+    let client = transport.client().unwrap();
+    (transport, client)
 }
 
 fn call(token: &str, count: u32) -> LaunchCall {
@@ -67,7 +68,7 @@ fn refused(outcome: Outcome) -> Refusal {
 
 #[tokio::test(start_paused = true)]
 async fn a_launching_call_arrives_whole() {
-    let (door, client) = door();
+    let (transport, client) = connected();
     let full = LaunchSpecification {
         block_device_mappings: vec![
             BlockDeviceMapping {
@@ -121,7 +122,7 @@ async fn a_launching_call_arrives_whole() {
     for call in [by_zone, by_subnet, by_interface] {
         let outcome = client.execute(Call::Request(&call)).await;
         assert_eq!(granted(outcome), call.count as usize, "{}", call.token);
-        let world = door.world();
+        let world = transport.world();
         let last = world.requests.iter().last().unwrap();
         assert_eq!(*last.call, call);
     }
@@ -129,83 +130,83 @@ async fn a_launching_call_arrives_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn a_life_in_calls() {
-    let (door, client) = door();
+    let (transport, client) = connected();
     assert_eq!(granted(client.execute(Call::Request(&call("a", 3))).await), 3);
     assert_eq!(granted(client.execute(Call::Request(&call("a", 3))).await), 3, "the same three");
-    assert_eq!(door.world().requests.len(), 3);
+    assert_eq!(transport.world().requests.len(), 3);
     let other = refused(client.execute(Call::Request(&call("a", 2))).await);
     assert_eq!(other.class, RefusalClass::IdempotentMismatch);
     tokio::time::sleep(Duration::from_mins(1)).await;
 
-    let ids: Vec<InstanceId> = door.world().live().map(|(id, _)| id.clone()).collect();
+    let ids: Vec<InstanceId> = transport.world().live().map(|(id, _)| id.clone()).collect();
     assert_eq!(ids.len(), 3);
     let tags = BTreeMap::from([(TAG_WORKER_TYPE.to_owned(), "linux".to_owned())]);
     let outcome = client.execute(Call::Tag { instances: &ids, tags: &tags }).await;
     assert_eq!(outcome, Outcome::Done);
-    let seen = door.world().observe(&std::collections::BTreeSet::new());
+    let seen = transport.world().observe(&std::collections::BTreeSet::new());
     assert!(seen.instances.iter().all(|it| it.tags.worker_type == Some(name("linux"))));
 
     assert_eq!(client.execute(Call::Terminate(&ids[..1])).await, Outcome::Done);
-    assert_eq!(door.world().state(&ids[0]), Some(InstanceState::ShuttingDown));
+    assert_eq!(transport.world().state(&ids[0]), Some(InstanceState::ShuttingDown));
     let stranger = [ids[1].clone(), InstanceId::from("i-0123456789abcdef0")];
     let refusal = refused(client.execute(Call::Terminate(&stranger)).await);
     assert_eq!(refusal.class, RefusalClass::NotFound);
     assert!(refusal.names("i-0123456789abcdef0") && !refusal.names(ids[1].as_str()), "{refusal}");
     assert!(refusal.request_id.is_some());
-    assert_eq!(door.world().state(&ids[1]), Some(InstanceState::Running), "all or nothing");
+    assert_eq!(transport.world().state(&ids[1]), Some(InstanceState::Running), "all or nothing");
 
-    door.world().pools.free.insert("c7g.large in us-west-2a".to_owned(), 0);
+    transport.world().pools.free.insert("c7g.large in us-west-2a".to_owned(), 0);
     client.execute(Call::Request(&call("b", 2))).await;
-    let open: Vec<_> = door.world().open().map(|request| request.id.clone()).collect();
+    let open: Vec<_> = transport.world().open().map(|request| request.id.clone()).collect();
     assert_eq!(open.len(), 2);
     assert_eq!(client.execute(Call::Cancel(&open)).await, Outcome::Done);
-    let state = |n: usize| door.world().requests.get(&open[n]).unwrap().truth().state.clone();
+    let state = |n: usize| transport.world().requests.get(&open[n]).unwrap().truth().state.clone();
     assert_eq!([state(0), state(1)], [SpotRequestState::Cancelled, SpotRequestState::Cancelled]);
-    assert!(door.world().violations.is_empty());
+    assert!(transport.world().violations.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_launching_call_is_sent_once_and_the_others_until_they_arrive() {
-    let (door, client) = door();
+    let (transport, client) = connected();
     let attempts = |operation: &str| -> u64 {
-        let counts = client.attempts().counts().into_iter();
+        let counts = client.call_counter().counts().into_iter();
         counts.filter(|((name, _), _)| name == operation).map(|(_, n)| n).sum()
     };
     // The answer is lost: the call may have been done, and was.
-    door.world().faults.lost_after = 100;
+    transport.world().faults.lost_after = 100;
     let refusal = refused(client.execute(Call::Request(&call("a", 1))).await);
     assert_eq!((refusal.class, refusal.class.is_definite()), (RefusalClass::Transient, false));
-    assert_eq!((attempts("RequestSpotInstances"), door.world().requests.len()), (1, 1));
-    door.world().faults.lost_after = 0;
+    assert_eq!((attempts("RequestSpotInstances"), transport.world().requests.len()), (1, 1));
+    transport.world().faults.lost_after = 0;
     assert_eq!(granted(client.execute(Call::Request(&call("a", 1))).await), 1);
-    assert_eq!(door.world().requests.len(), 1, "the same one");
+    assert_eq!(transport.world().requests.len(), 1, "the same one");
 
-    door.world().faults.throttled = 100;
+    transport.world().faults.throttled = 100;
     let refusal = refused(client.execute(Call::Request(&call("b", 1))).await);
     assert_eq!(refusal.class, RefusalClass::Throttled);
     assert_eq!(attempts("RequestSpotInstances"), 3, "never repeated by the SDK");
 
     tokio::time::sleep(Duration::from_mins(1)).await;
-    let ids: Vec<InstanceId> = door.world().live().map(|(id, _)| id.clone()).collect();
+    let ids: Vec<InstanceId> = transport.world().live().map(|(id, _)| id.clone()).collect();
     let refusal = refused(client.execute(Call::Terminate(&ids)).await);
     assert_eq!((refusal.class, attempts("TerminateInstances")), (RefusalClass::Throttled, 3));
-    let began = door.clock().now();
-    door.world().faults.throttled = 0;
-    door.world().faults.lost_before = 100;
+    let began = transport.clock().now();
+    transport.world().faults.throttled = 0;
+    transport.world().faults.lost_before = 100;
     refused(client.execute(Call::Terminate(&ids)).await);
     assert_eq!(attempts("TerminateInstances"), 6);
-    assert_ne!(door.clock().now(), began, "the pauses between them are the world's too");
-    door.world().faults.lost_before = 0;
+    assert_ne!(transport.clock().now(), began, "the pauses between them are the world's too");
+    transport.world().faults.lost_before = 0;
     assert_eq!(client.execute(Call::Terminate(&ids)).await, Outcome::Done);
-    assert_eq!(door.world().live().count(), 0);
+    assert_eq!(transport.world().live().count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_takes_too_long_is_none() {
-    let (door, client) = door();
-    door.world().faults.slow = Duration::from_hours(10);
+    let (transport, client) = connected();
+    transport.world().faults.slow = Duration::from_hours(10);
     let refusal = refused(client.execute(Call::Request(&call("a", 1))).await);
     assert_eq!((refusal.class, refusal.code.as_str()), (RefusalClass::Transient, "timeout"));
-    assert_eq!(door.world().requests.len(), 1);
-    assert!(door.clock().now() <= at(61), "{}", door.clock().now());
+    assert_eq!(transport.world().requests.len(), 1);
+    assert!(transport.clock().now() <= at(61), "{}", transport.clock().now());
 }

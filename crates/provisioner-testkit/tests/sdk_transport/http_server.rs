@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use provisioner::aws::Client;
+use provisioner::aws::{Client, client_from_sdk_config};
 use provisioner::domain::observed::Observation;
 use provisioner::domain::refusal::RefusalClass;
 use provisioner_sim::deployment::{at, key, mins, name, settings, start, worker_type};
@@ -43,7 +43,7 @@ fn client(endpoint: &str, region: &'static str) -> Client {
         .endpoint_url(endpoint)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build();
-    Client::new(&config).unwrap()
+    client_from_sdk_config(&config).unwrap()
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A look through the adapter shows what a look in plain code shows.
+//! An observation through the adapter equals an observation in plain code.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn quiet_world() -> World {
     World::new(Arc::new(settings), Knowledge::ByInstance, 1, start())
 }
 
-/// As EC2 shows it: in whole seconds, in order of ids.
+/// Rounds times to whole seconds, as EC2 does, and sorts by id.
 fn shown(mut observation: Observation) -> Observation {
     let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
     for instance in &mut observation.instances {
@@ -39,15 +39,15 @@ fn shown(mut observation: Observation) -> Observation {
     observation
 }
 
-/// Looks through the adapter, and in plain code at the same time.
+/// Observes through the adapter and in plain code at the same time.
 async fn both(
-    door: &SdkTransport,
+    transport: &SdkTransport,
     tracked: &BTreeSet<SpotRequestId>,
 ) -> (Observation, Observation, u32) {
-    let client = door.client().unwrap();
-    let look = client.observe(&key(), tracked, true, door.clock().now()).await.unwrap();
+    let client = transport.client().unwrap();
+    let look = client.observe(&key(), tracked, true, transport.clock().now()).await.unwrap();
     assert!(look.warnings.is_empty(), "{:?}", look.warnings);
-    (shown(look.observation), shown(door.world().observe(tracked)), look.calls)
+    (shown(look.observation), shown(transport.world().observe(tracked)), look.calls)
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,29 +64,29 @@ async fn the_adapter_sees_what_there_is_over_many_pages() {
     let mut most = 0;
     for seconds in [5, 60, 200, 4000] {
         rig.run(at(seconds)).await;
-        let (seen, there, calls) = both(&rig.door, &BTreeSet::new()).await;
+        let (seen, there, calls) = both(&rig.transport, &BTreeSet::new()).await;
         assert_eq!(seen, there, "after {seconds} s");
         most = most.max(calls);
     }
     // 17 instances and their requests, at 5 a page, and the key pair.
     assert!(most >= 9, "{most} calls at most");
     rig.assert_sound("a quiet world");
-    assert_eq!(rig.door.world().live().count(), 17);
+    assert_eq!(rig.transport.world().live().count(), 17);
 
     // Requests that ended are looked up by id, all of them.
     let tracked: BTreeSet<_> =
-        rig.door.world().requests.iter().map(|request| request.truth().id.clone()).collect();
-    let (seen, there, _) = both(&rig.door, &tracked).await;
+        rig.transport.world().requests.iter().map(|request| request.truth().id.clone()).collect();
+    let (seen, there, _) = both(&rig.transport, &tracked).await;
     assert_eq!(seen, there);
     assert!(seen.spot_requests.len() >= 17);
 
-    // Pages that shift show some twice and lose none.
-    rig.door.world().faults.shifted = 100;
-    let (seen, there, _) = both(&rig.door, &tracked).await;
+    // Pages that shift show some records twice and lose no record.
+    rig.transport.world().faults.shifted = 100;
+    let (seen, there, _) = both(&rig.transport, &tracked).await;
     assert_eq!(seen, there);
     for key_pair in [KeyPair::Foreign, KeyPair::Absent] {
-        rig.door.world().key_pair = key_pair;
-        assert_eq!(both(&rig.door, &tracked).await.0.key_pair, key_pair);
+        rig.transport.world().key_pair = key_pair;
+        assert_eq!(both(&rig.transport, &tracked).await.0.key_pair, key_pair);
     }
 }
 
@@ -94,29 +94,29 @@ async fn the_adapter_sees_what_there_is_over_many_pages() {
 async fn throttled_calls_are_repeated_and_a_page_that_fails_fails_the_look() {
     let mut world = quiet_world();
     world.throttle = Some(Throttle::default());
-    let door = SdkTransport::new(world);
-    let client = door.client().unwrap();
+    let transport = SdkTransport::new(world);
+    let client = transport.client().unwrap();
     // Two or three tokens are left, and 20 come back every second.
-    let began = door.clock().now();
+    let began = transport.clock().now();
     {
-        let mut world = door.world();
+        let mut world = transport.world();
         while provisioner_sim::query_api::answer(&mut world, "Action=DescribeVpcs").status == 200 {}
     }
     let look = client.observe(&key(), &BTreeSet::new(), false, began).await;
     assert!(look.is_ok(), "{look:?}");
     let throttled = client
-        .attempts()
+        .call_counter()
         .counts()
         .into_iter()
         .filter(|((_, class), _)| *class == Some(RefusalClass::Throttled));
-    assert!(throttled.map(|(_, n)| n).sum::<u64>() >= 1, "{:?}", client.attempts().counts());
+    assert!(throttled.map(|(_, n)| n).sum::<u64>() >= 1, "{:?}", client.call_counter().counts());
 
-    door.world().faults.blind = 100;
+    transport.world().faults.blind = 100;
     let error = client.observe(&key(), &BTreeSet::new(), false, began).await.unwrap_err();
     assert_eq!((error.class(), error.code()), (RefusalClass::Transient, "InternalError"));
 
-    door.world().faults.blind = 0;
-    door.world().faults.lost_before = 100;
+    transport.world().faults.blind = 0;
+    transport.world().faults.lost_before = 100;
     let before = attempts(&client);
     let error = client.observe(&key(), &BTreeSet::new(), false, began).await.unwrap_err();
     assert_eq!(error.class(), RefusalClass::Transient);
@@ -125,7 +125,7 @@ async fn throttled_calls_are_repeated_and_a_page_that_fails_fails_the_look() {
 
 /// How often the spot requests were looked at, in vain or not.
 fn attempts(client: &Client) -> u64 {
-    let counts = client.attempts().counts().into_iter();
+    let counts = client.call_counter().counts().into_iter();
     counts.filter(|((name, _), _)| name == "DescribeSpotInstanceRequests").map(|(_, n)| n).sum()
 }
 
@@ -142,16 +142,17 @@ async fn prices_are_read_as_the_market_has_them() {
     }
     world.set_price("c7g.large in us-west-2b", start(), UsdPerHour::from_micros(50_000));
     world.page = 5;
-    let door = SdkTransport::new(world);
+    let transport = SdkTransport::new(world);
     tokio::time::sleep(Duration::from_secs(330)).await;
     let pools = BTreeSet::from([pool("us-west-2a"), pool("us-west-2b"), pool("us-west-2c")]);
-    let prices = door.client().unwrap().spot_prices(&pools, door.clock().now()).await.unwrap();
+    let prices =
+        transport.client().unwrap().spot_prices(&pools, transport.clock().now()).await.unwrap();
     let micros: Vec<_> = prices.into_iter().map(|(pool, price)| (pool, price.micros())).collect();
     assert_eq!(micros, [(pool("us-west-2a"), 30_500), (pool("us-west-2b"), 50_000)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_says_whose_account_it_is() {
-    let door = SdkTransport::new(quiet_world());
-    assert_eq!(door.client().unwrap().account_id().await.unwrap(), "000000000000");
+    let transport = SdkTransport::new(quiet_world());
+    assert_eq!(transport.client().unwrap().account_id().await.unwrap(), "000000000000");
 }

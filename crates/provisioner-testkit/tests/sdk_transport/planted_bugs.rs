@@ -1,4 +1,4 @@
-//! Bugs that are planted around the real adapter and daemon: the random worlds must notice them.
+//! Bugs that are planted around the real adapter and daemon. The random worlds must catch them.
 
 use std::thread;
 
@@ -10,19 +10,19 @@ use provisioner_testkit::random::Case;
 use crate::random_worlds::in_its_own_time;
 use crate::rig::Rig;
 
-/// In so many worlds each must be noticed: of those that every test run plays, the first.
+/// The number of worlds, the first of those in every test run, that must catch each bug.
 const WORLDS: u64 = 40;
 
-/// Those that can be planted beneath the adapter, or on the daemon's disk.
+/// The bugs that can be planted below the adapter or on the daemon's disk.
 const BUGS: [PlantedBug; 3] =
     [PlantedBug::DropPage, PlantedBug::ForgetLedger, PlantedBug::AskTwice];
 
-/// Plants one.
+/// Plants a bug.
 pub(crate) fn plant(rig: &mut Rig, bug: PlantedBug) {
     match bug {
         PlantedBug::ForgetLedger => rig.forgets_ledger = true,
-        PlantedBug::DropPage => rig.door.lead(Box::new(only_the_first_page)),
-        PlantedBug::AskTwice => rig.door.lead(Box::new(|world, body| {
+        PlantedBug::DropPage => rig.transport.deliver_by(Box::new(only_the_first_page)),
+        PlantedBug::AskTwice => rig.transport.deliver_by(Box::new(|world, body| {
             let delivery = query_api::deliver(world, body);
             let again = with_another_token(body);
             if again != body {
@@ -34,7 +34,7 @@ pub(crate) fn plant(rig: &mut Rig, bug: PlantedBug) {
     }
 }
 
-/// Instances beyond the second are never read.
+/// Delivers a call such that instances after the second are never read.
 fn only_the_first_page(world: &mut World, body: &str) -> Delivery {
     if !body.contains("Action=DescribeInstances&") {
         return query_api::deliver(world, body);
@@ -51,7 +51,7 @@ fn only_the_first_page(world: &mut World, body: &str) -> Delivery {
     delivery
 }
 
-/// A launching call with another client token; any other call as it is.
+/// Changes the client token of a launching call, and returns any other call unchanged.
 fn with_another_token(body: &str) -> String {
     match body.split_once("&ClientToken=") {
         Some((before, rest)) => format!("{before}&ClientToken=again-{rest}"),
@@ -59,7 +59,7 @@ fn with_another_token(body: &str) -> String {
     }
 }
 
-/// In which world a bug is noticed.
+/// Returns the first world that catches the bug.
 fn caught(bug: PlantedBug) -> Option<u64> {
     (0..WORLDS).find(|seed| in_its_own_time(&Case::new(*seed), Some(bug)).is_err())
 }

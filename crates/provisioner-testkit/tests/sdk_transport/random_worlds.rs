@@ -1,4 +1,4 @@
-//! The random worlds of the plain suite, with the real daemon in them.
+//! The random worlds of the engine's tests, with the real daemon in them.
 
 use provisioner::daemon::RoundEnd;
 use provisioner::domain::clock;
@@ -11,10 +11,10 @@ use provisioner_testkit::random::{
 use crate::planted_bugs;
 use crate::rig::{Rig, wake};
 
-/// How many worlds without `PROVISIONER_SEEDS`.
+/// The number of worlds without `PROVISIONER_SEEDS`.
 const SEEDS: u64 = 100;
 
-/// How often a failing world is played to make it small: each takes about a second.
+/// How often a failing world is played to shrink it. Each time takes about a second.
 const TRIES: Tries = Tries(60);
 
 #[expect(clippy::disallowed_methods, reason = "for people who replay or raise the number")]
@@ -47,7 +47,7 @@ fn random_worlds_stay_within_their_fences_and_converge() {
 
 fn calls(case: &Case) -> Result<Played, Failed> {
     let rig = in_its_own_time(case, None)?;
-    let calls = rig.door.world().calls.len();
+    let calls = rig.transport.world().calls.len();
     Ok(Played { calls, ..Played::default() })
 }
 
@@ -57,9 +57,9 @@ fn the_same_seed_is_the_same_story() {
     assert_eq!(story(7), story(7));
 }
 
-/// Plays a world under a paused clock of its own, maybe with a bug in it.
+/// Plays a world under its own paused clock, perhaps with a bug.
 pub(crate) fn in_its_own_time(case: &Case, bug: Option<PlantedBug>) -> Result<Rig, Failed> {
-    // The SDK's pauses between repetitions.
+    // For the SDK's pauses between retries.
     fastrand::seed(case.seed);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -81,10 +81,11 @@ async fn play(case: &Case, bug: Option<PlantedBug>) -> Result<Rig, Failed> {
     Ok(rig)
 }
 
-/// It goes badly.
+/// Runs rounds while faults occur.
 async fn suffer(rig: &mut Rig, chaos: &mut Chaos) -> Result<(), String> {
-    while chaos.goes_on(&rig.door.world()) {
-        let Disturbance { process, wakes } = chaos.disturb(&mut rig.door.world(), &rig.settings);
+    while chaos.goes_on(&rig.transport.world()) {
+        let Disturbance { process, wakes } =
+            chaos.disturb(&mut rig.transport.world(), &rig.settings);
         let mut drop_at = u64::MAX;
         match process {
             ProcessEvent::None => {}
@@ -108,10 +109,10 @@ async fn suffer(rig: &mut Rig, chaos: &mut Chaos) -> Result<(), String> {
     Ok(())
 }
 
-/// And all is well again.
+/// Heals the world and waits until it converges.
 async fn settle(rig: &mut Rig) -> Result<(), String> {
     rig.set_clock(jiff::SignedDuration::ZERO);
-    let mut convergence = Convergence::begin(&mut rig.door.world(), &rig.settings);
+    let mut convergence = Convergence::begin(&mut rig.transport.world(), &rig.settings);
     convergence.forgot_workers(rig.lost);
     rig.tell("------ healed");
     loop {
@@ -121,7 +122,7 @@ async fn settle(rig: &mut Rig) -> Result<(), String> {
         }
         rig.sound()?;
         let ledger = rig.ledger();
-        if convergence.round(&rig.door.world(), &rig.settings, &rig.plan, &ledger)? {
+        if convergence.round(&rig.transport.world(), &rig.settings, &rig.plan, &ledger)? {
             return Ok(());
         }
         rig.wait(wake(&end)).await;

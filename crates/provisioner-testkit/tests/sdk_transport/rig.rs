@@ -1,4 +1,5 @@
-//! A daemon in a world: started, watched, dropped in the middle of a round, started again from its disk.
+//! A daemon in a world: it is started, watched, dropped in the middle of a round, and started again from its
+//! disk.
 
 use std::future::{Future, poll_fn};
 use std::path::Path;
@@ -8,17 +9,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use provisioner::daemon::StopListener;
 use provisioner::daemon::{Absent, Birth, Clock, Daemon, Hand, RoundEnd, Turn};
 use provisioner::domain::ledger::Ledger;
 use provisioner::domain::observed::Observation;
 use provisioner::domain::stop_secret::StopSecret;
 use provisioner::domain::user_data::UserData;
-use provisioner::engine::{ActionResult, Desk, Effect, Plan, Report, StopConsentCounts};
+use provisioner::engine::{ActionResult, Effect, Plan, Report, StopConsentCounts};
 use provisioner::settings::Settings;
 use provisioner::state_dir::{LedgerState, StateDir};
 use provisioner_sim::deployment::{key, secs};
 use provisioner_sim::query_api::{ACCOUNT, REGION};
-use provisioner_sim::sdk_transport::{Moment, SdkTransport, WorldQueue};
+use provisioner_sim::sdk_transport::{CallPhase, SdkTransport, WorldQueue};
 use provisioner_sim::world::World;
 use provisioner_testkit::invariants::{self, BeforeCall};
 use provisioner_testkit::random::ZONES;
@@ -26,42 +28,42 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// A daemon, and all it lives in.
+/// A daemon and its environment.
 pub(crate) struct Rig {
-    pub(crate) door: SdkTransport,
+    pub(crate) transport: SdkTransport,
     pub(crate) settings: Arc<Settings>,
-    /// What the last round decided.
+    /// The last plan.
     pub(crate) plan: Plan,
     daemon: Option<Daemon<WorldQueue>>,
     disk: StateDir,
     births: u64,
-    /// The clock beside the daemon, and what sets it.
+    /// The daemon's clock, and the hand that sets it.
     clock: Clock,
     hand: Hand,
-    /// A process that starts from the disk finds an empty ledger there.
+    /// Whether a process that starts from the disk finds an empty ledger.
     pub(crate) forgets_ledger: bool,
-    /// When what was on the disk was lost.
+    /// When the disk was lost, if it was.
     pub(crate) lost: Option<Timestamp>,
     watched: Arc<Mutex<Watched>>,
     _home: TempDir,
 }
 
-/// What the watch at the door saw in a round.
+/// What the watch at the transport saw in a round, and the story.
 #[derive(Default)]
 struct Watched {
-    /// The world as it was when the round began to change it: what it was decided in.
+    /// The world just before the round's first change, for which the plan was made.
     decided_in: Option<World>,
     before: Option<BeforeCall>,
     story: Vec<String>,
 }
 
-/// The real daemon finds in its settings where it may launch; and half as many rounds show as much.
+/// Adapts settings to the real daemon, which finds its zones in them. An interval of 20 s saves time.
 fn for_the_daemon(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     settings.provisioner.interval = secs(20);
     for worker_type in settings.worker_types.values_mut() {
         worker_type.availability_zones = ZONES.map(Into::into).to_vec();
-        // What simulated workers read.
+        // Simulated workers read only the token.
         let raw = b"${{ stop_token }}".to_vec();
         worker_type.user_data =
             settings.server.workers.is_some().then_some(UserData { raw, template: true });
@@ -70,9 +72,9 @@ fn for_the_daemon(settings: &Settings) -> Settings {
 }
 
 impl Rig {
-    /// A daemon that is started in `world`, with an empty ledger.
+    /// Starts a daemon in `world` with an empty ledger.
     pub(crate) fn new(world: World) -> Self {
-        // In memory where possible: it is not the disk that is tried.
+        // In memory if possible, since this does not test the disk.
         let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let home = tempfile::tempdir_in(root).unwrap();
@@ -82,7 +84,7 @@ impl Rig {
         let hand = Hand::default();
         let clock = Clock::set_by(hand.clone(), world.now);
         let mut rig = Self {
-            door: SdkTransport::new(world),
+            transport: SdkTransport::new(world),
             settings,
             plan: Plan::default(),
             daemon: None,
@@ -100,9 +102,13 @@ impl Rig {
         rig
     }
 
-    /// What workers asked the daemon that runs now.
-    pub(crate) fn desk_counts(&self) -> StopConsentCounts {
-        self.daemon.as_ref().and_then(Daemon::desk).map(Desk::counts).unwrap_or_default()
+    /// Returns how often workers asked the present daemon.
+    pub(crate) fn stop_consent_counts(&self) -> StopConsentCounts {
+        self.daemon
+            .as_ref()
+            .and_then(Daemon::stop_listener)
+            .map(StopListener::counts)
+            .unwrap_or_default()
     }
 
     fn start(&mut self) {
@@ -110,27 +116,27 @@ impl Rig {
         self.births += 1;
         let birth = Birth { clock: self.clock(), nonce: self.births };
         let (settings, queue) =
-            (Arc::clone(&self.settings), self.door.queue(Arc::clone(&self.settings)));
+            (Arc::clone(&self.settings), self.transport.queue(Arc::clone(&self.settings)));
         self.know_the_secret();
         if self.forgets_ledger {
             self.disk.lock().unwrap().write_ledger(&Ledger::default()).unwrap();
         }
-        let client = self.door.client().unwrap();
+        let client = self.transport.client().unwrap();
         let daemon =
             Daemon::born(settings, key(), client, queue, &self.disk, Absent::IsLost, birth);
         let daemon = daemon.unwrap();
-        if let Some(desk) = daemon.desk() {
-            self.door.world().attend(desk.clone(), self.hand.ahead());
+        if let Some(listener) = daemon.stop_listener() {
+            self.transport.world().attend(listener.clone(), self.hand.ahead());
         }
         self.daemon = Some(daemon);
     }
 
-    /// A random one would make another story of the same seed.
+    /// Writes a fixed stop secret, because a random one would change the story of a seed.
     fn know_the_secret(&self) {
         let path = self.disk.path().join("stop-secret.json");
         if self.settings.server.workers.is_some() && !path.exists() {
             std::fs::create_dir_all(self.disk.path()).unwrap();
-            // Another after each loss of the disk: it forgot those it had launched.
+            // Different after each loss of the disk, like a real one: the daemon forgot its workers.
             let mut secret = [0; 64];
             secret[..8].copy_from_slice(&self.births.to_le_bytes());
             let secret = StopSecret::new(secret);
@@ -139,24 +145,24 @@ impl Rig {
         }
     }
 
-    /// The clock beside the daemon.
+    /// Returns the daemon's clock.
     pub(crate) fn clock(&self) -> Clock {
         self.clock.clone()
     }
 
-    /// The clock beside the daemon is set, while it lives: so far ahead of EC2's.
+    /// Sets the clock of the running daemon to so far ahead of EC2's.
     pub(crate) fn set_clock(&mut self, ahead: SignedDuration) {
         if self.hand.ahead() == ahead {
             return;
         }
         self.hand.set(ahead);
         self.tell(&format!("the clock is set to {ahead:#} ahead"));
-        if let Some(desk) = self.daemon.as_ref().and_then(Daemon::desk) {
-            self.door.world().attend(desk.clone(), ahead);
+        if let Some(listener) = self.daemon.as_ref().and_then(Daemon::stop_listener) {
+            self.transport.world().attend(listener.clone(), ahead);
         }
     }
 
-    /// The process ends, and another starts from its disk, maybe with other settings.
+    /// Ends the process and starts another from its disk, perhaps with other settings.
     pub(crate) fn restart(&mut self, settings: &Settings) {
         self.tell("restart");
         self.settings = Arc::new(for_the_daemon(settings));
@@ -164,23 +170,23 @@ impl Rig {
         self.start();
     }
 
-    /// The same, and nothing is left on the disk.
+    /// Empties the disk and restarts the process.
     pub(crate) fn lose_disk(&mut self) {
         self.daemon = None;
-        self.lost = Some(self.door.clock().now());
+        self.lost = Some(self.transport.clock().now());
         std::fs::remove_dir_all(self.disk.path()).unwrap();
         let settings = Arc::clone(&self.settings);
         self.restart(&settings);
     }
 
-    /// Has all changes judged.
+    /// Checks the invariants at every change.
     fn watch(&self) {
         let (watched, settings) = (Arc::clone(&self.watched), Arc::clone(&self.settings));
         let disk = self.disk.clone();
-        self.door.watch(Box::new(move |moment, effect, world| {
+        self.transport.watch(Box::new(move |moment, effect, world| {
             let mut watched = watched.lock().unwrap();
             match moment {
-                Moment::Before => {
+                CallPhase::Before => {
                     watched.decided_in.get_or_insert_with(|| world.clone());
                     let on_disk = ledger(&disk);
                     let effect = as_intended(effect, on_disk.as_ref());
@@ -189,7 +195,7 @@ impl Rig {
                         invariants::before_call(&effect, on_disk.as_ref(), world, &settings);
                     watched.before = Some(before);
                 }
-                Moment::After => {
+                CallPhase::After => {
                     let before = watched.before.take().expect("it was watched before");
                     world.violations.extend(invariants::after_call(before, world, &settings));
                 }
@@ -199,34 +205,34 @@ impl Rig {
 
     /// Adds a line to the story.
     pub(crate) fn tell(&self, line: &str) {
-        let at = self.door.clock().now();
+        let at = self.transport.clock().now();
         self.watched.lock().unwrap().story.push(format!("{at} {line}"));
     }
 
-    /// What happened, a line each.
+    /// Returns the story, one line per event.
     pub(crate) fn story(&self) -> Vec<String> {
         self.watched.lock().unwrap().story.clone()
     }
 
-    /// What happened last.
+    /// Returns the end of the story.
     pub(crate) fn end_of_story(&self) -> String {
         let story = self.story();
         story[story.len().saturating_sub(60)..].join("\n")
     }
 
-    /// One whole round.
+    /// Runs a round.
     pub(crate) async fn round(&mut self) -> RoundEnd {
         self.round_until(u64::MAX).await.expect("a round that is not dropped ends").0
     }
 
-    /// A round that is dropped at its `n`-th poll, and the process with it, which starts again. `None`: so
-    /// it was; else how it ended and how often it was polled.
+    /// Runs a round that is dropped at its `n`-th poll together with the process, which then restarts. Returns
+    /// `None` if it was dropped, and otherwise its end and the number of polls.
     pub(crate) async fn round_until(&mut self, n: u64) -> Option<(RoundEnd, u64)> {
         self.watched.lock().unwrap().decided_in = None;
         let stop = CancellationToken::new();
         let mut daemon = self.daemon.take().expect("a daemon runs");
         let ended = polled(Box::pin(daemon.round(&stop)), n).await;
-        // One that was dropped leaves its lock to the next.
+        // A dropped daemon releases its lock for the next one.
         self.daemon = ended.is_some().then_some(daemon);
         match &ended {
             Some((RoundEnd::Done(report), _)) => self.check(report),
@@ -244,7 +250,7 @@ impl Rig {
     }
 
     fn check(&mut self, report: &Report) {
-        let mut world = self.door.world();
+        let mut world = self.transport.world();
         let decided_in = self.watched.lock().unwrap().decided_in.take();
         let decided_in = decided_in.as_ref().unwrap_or(&world);
         let observation = everything_visible(decided_in);
@@ -266,22 +272,22 @@ impl Rig {
         self.plan = report.plan.clone();
     }
 
-    /// Until the next round is due, or for the least a computer takes.
+    /// Waits until the next round is due, and at least for the time that a computer needs for a round.
     pub(crate) async fn wait(&self, wake: Timestamp) {
         let now = self.clock().now();
         let wait = provisioner::domain::clock::age(now, wake).max(Duration::from_millis(100));
         tokio::time::sleep(wait).await;
     }
 
-    /// Rounds until `until`.
+    /// Runs rounds until `until`.
     pub(crate) async fn run(&mut self, until: Timestamp) {
-        while self.door.clock().now() < until {
+        while self.transport.clock().now() < until {
             let end = self.round().await;
             self.wait(wake(&end)).await;
         }
     }
 
-    /// The whole loop of `provisionerd run`, for so long. `tell` hears of every turn.
+    /// Runs the loop of `provisionerd run` for so long. Calls `tell` with every turn.
     pub(crate) async fn run_loop(&mut self, time: Duration, tell: impl FnMut(Turn<'_>)) {
         let (stop, wake) = (CancellationToken::new(), Notify::new());
         let daemon = self.daemon.as_mut().expect("a daemon runs");
@@ -293,18 +299,18 @@ impl Rig {
         ended.expect("it does not give up");
     }
 
-    /// What is on the disk.
+    /// Returns the ledger on the disk.
     pub(crate) fn ledger(&self) -> Ledger {
         ledger(&self.disk).expect("a ledger on the disk")
     }
 
-    /// What must not happen and did, if it did.
+    /// Returns all violations so far as an error.
     pub(crate) fn sound(&self) -> Result<(), String> {
-        let violations = &self.door.world().violations;
+        let violations = &self.transport.world().violations;
         if violations.is_empty() { Ok(()) } else { Err(format!("{violations:#?}")) }
     }
 
-    /// Fails with the story, if something forbidden happened.
+    /// Asserts that there was no violation, and prints the end of the story if there was one.
     #[track_caller]
     pub(crate) fn assert_sound(&self, what: &str) {
         if let Err(violations) = self.sound() {
@@ -313,7 +319,7 @@ impl Rig {
     }
 }
 
-/// When the next round is due.
+/// Returns when the next round is due.
 pub(crate) fn wake(end: &RoundEnd) -> Timestamp {
     match end {
         RoundEnd::Done(report) => report.wake,
@@ -322,7 +328,7 @@ pub(crate) fn wake(end: &RoundEnd) -> Timestamp {
     }
 }
 
-/// Polls `future` until it ends, or drops it at its `n`-th poll. Returns what came of it and the polls.
+/// Polls `future` until it ends, or drops it at its `n`-th poll. Returns its output and the number of polls.
 async fn polled<F: Future>(future: F, n: u64) -> Option<(F::Output, u64)> {
     let mut future = pin!(future);
     let mut polls = 0;
@@ -343,7 +349,7 @@ fn ledger(disk: &StateDir) -> Option<Ledger> {
     }
 }
 
-/// A worker's own token is made from a secret of the disk, which is another in every run.
+/// Removes the user data, whose token depends on a secret that differs in every run.
 fn without_secrets(effect: &Effect) -> Effect {
     let mut effect = effect.clone();
     if let Effect::Request(call) = &mut effect {
@@ -352,21 +358,21 @@ fn without_secrets(effect: &Effect) -> Effect {
     effect
 }
 
-/// A call as the wire tells it, with what the wire does not say of it taken from its intent on disk.
+/// Completes a call that was read from the protocol by the fields that only its intent on disk has.
 fn as_intended(effect: &Effect, on_disk: Option<&Ledger>) -> Effect {
     let Effect::Request(call) = effect else { return effect.clone() };
     let intent = on_disk.and_then(|ledger| ledger.intents.get(&call.token));
     let Some(intent) = intent else { return effect.clone() };
     let mut call = call.clone();
     call.decided = intent.call.decided;
-    // Times go over the wire in whole seconds.
+    // The protocol has times in whole seconds.
     if call.valid_until.as_second() == intent.call.valid_until.as_second() {
         call.valid_until = intent.call.valid_until;
     }
     Effect::Request(call)
 }
 
-/// All that describe calls show.
+/// Returns everything that describe calls show.
 fn everything_visible(world: &World) -> Observation {
     Observation {
         instances: world

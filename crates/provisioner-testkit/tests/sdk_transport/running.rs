@@ -1,4 +1,4 @@
-//! The whole loop, for hours that pass in no time.
+//! The daemon's loop, for hours that pass at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +31,16 @@ async fn a_morning_of_the_loop() {
         priced |= pool.is_some_and(|pool| turn.prices.price(pool, turn.ended) == Some(price));
     })
     .await;
-    assert_eq!(rig.door.clock().now(), clock::after(start(), hours), "it ends when it is told to");
+    assert_eq!(
+        rig.transport.clock().now(),
+        clock::after(start(), hours),
+        "it ends when it is told to"
+    );
     let close = turns.windows(2).find(|pair| clock::age(pair[0], pair[1]) < secs(1));
     assert_eq!(close, None, "never closer than `min-interval`");
     assert!(turns.len() > 4 * 60 * 3 / 2, "{} turns at 20 s in four hours", turns.len());
     assert!(priced, "its prices are those of the market");
-    let world = rig.door.world();
+    let world = rig.transport.world();
     assert_eq!((most, world.queue.served.finished), (10, 25));
     assert_eq!(world.live().count(), 0, "nothing is left of it");
     drop(world);
@@ -52,9 +56,9 @@ async fn machines_go_when_their_workers_asked_and_agreed() {
     world.add_tasks(&name("linux"), 5, mins(20));
     let mut rig = Rig::new(world);
     rig.run_loop(Duration::from_hours(3), |_| {}).await;
-    let counts = rig.desk_counts();
+    let counts = rig.stop_consent_counts();
     assert_eq!((counts.promised, counts.agreed, counts.wrong_token), (5, 5, 0), "{counts:?}");
-    let world = rig.door.world();
+    let world = rig.transport.world();
     assert_eq!((world.live().count(), world.queue.served.finished), (0, 5));
     assert_eq!(world.queue.served.lost_runs, 0);
     drop(world);

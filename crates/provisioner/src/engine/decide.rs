@@ -6,6 +6,7 @@
 pub(super) mod budget;
 mod fences;
 mod launches;
+pub(super) mod offers;
 pub(super) mod placement;
 pub(super) mod plan;
 pub(super) mod removal_order;

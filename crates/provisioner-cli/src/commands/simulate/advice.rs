@@ -3,6 +3,7 @@
 use std::fmt;
 
 use provisioner::domain::clock;
+use provisioner::domain::duration::rounded;
 use provisioner::domain::money::UsdPerHour;
 use provisioner::state_dir::RecordedLoad;
 use provisioner_simulate::load::Load;
@@ -76,8 +77,8 @@ fn measured(recorded: &RecordedLoad) -> String {
     format!(
         "As recorded: {} tasks; they waited {} on average, one in twenty over {}.",
         tasks.len(),
-        seconds(mean),
-        seconds(late)
+        rounded(mean),
+        rounded(late)
     )
 }
 
@@ -111,8 +112,8 @@ impl Words {
             } else {
                 format!("{:.1} h", self.hours)
             },
-            seconds(wait.mean),
-            seconds(wait.p95),
+            rounded(wait.mean),
+            rounded(wait.p95),
             unserved(standing),
         )
     }
@@ -134,9 +135,9 @@ impl Words {
             "With `{}`: {}, {cost}; a task waits {}, {}; one in twenty over {}, {}.{}",
             other.policy,
             self.amount(other.cost_usd),
-            seconds(theirs.mean),
+            rounded(theirs.mean),
             difference(theirs.mean - ours.mean),
-            seconds(theirs.p95),
+            rounded(theirs.p95),
             difference(theirs.p95 - ours.p95),
             unserved(other),
         )
@@ -217,22 +218,11 @@ fn unserved(standing: &PolicyResult) -> String {
     }
 }
 
-/// Returns a time in the unit that is easiest to read.
-fn seconds(seconds: f64) -> String {
-    if seconds < 600.0 {
-        format!("{seconds:.0} s")
-    } else if seconds < 3.0 * 3600.0 {
-        format!("{:.0} min", seconds / 60.0)
-    } else {
-        format!("{:.1} h", seconds / 3600.0)
-    }
-}
-
 fn difference(change: f64) -> String {
     if change.abs() < SAME_WAIT {
         "the same".to_owned()
     } else {
-        format!("{} {}", seconds(change.abs()), if change > 0.0 { "more" } else { "less" })
+        format!("{} {}", rounded(change.abs()), if change > 0.0 { "more" } else { "less" })
     }
 }
 

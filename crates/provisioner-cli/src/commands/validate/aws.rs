@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use provisioner::aws::preflight::{self, Checked, Finding, Severity, Verdict};
+use provisioner::aws::preflight::{self, Finding, PassedCheck, PreflightReport, Severity};
 use provisioner::domain::ids::WorkerTypeName;
 use provisioner::domain::plural::count;
 use provisioner::settings::Settings;
@@ -22,7 +22,7 @@ pub(super) struct AwsChecks {
     account_id: String,
     region: String,
     #[serde(flatten)]
-    verdict: Verdict,
+    verdict: PreflightReport,
     /// The worker types that were checked, in order.
     #[serde(skip)]
     worker_types: Vec<WorkerTypeName>,
@@ -39,7 +39,7 @@ pub(super) async fn check_aws(settings: Settings) -> Result<AwsChecks, Failure> 
     Ok(AwsChecks {
         account_id: account,
         region: client.region().to_owned(),
-        verdict: preflight::judge(&settings, &facts, now),
+        verdict: preflight::assess(&settings, &facts, now),
         worker_types: settings.worker_types.keys().cloned().collect(),
     })
 }
@@ -79,7 +79,7 @@ impl AwsChecks {
         for finding in findings {
             write_finding(f, finding)?;
         }
-        for Checked { kind, subject, text, .. } in self
+        for PassedCheck { kind, subject, text, .. } in self
             .verdict
             .checked
             .iter()

@@ -83,7 +83,7 @@ impl Simulation<'_> {
                 // A request that waits for capacity says nothing about how long requests take.
                 if !self.waits_for_capacity(index) {
                     let open = self.now - self.instances[index].requested;
-                    self.memory.saw_cancelled(Duration::from_millis(open));
+                    self.memory.record_cancelled_request(Duration::from_millis(open));
                 }
                 return true;
             }

@@ -37,7 +37,7 @@ impl Simulation<'_> {
         let situation = self.situation(&observed, now);
         for (requested, booting) in &observed.boots {
             self.memory
-                .saw_startup(Duration::from_millis(*requested), Duration::from_millis(*booting));
+                .record_startup(Duration::from_millis(*requested), Duration::from_millis(*booting));
         }
         let wish = self.policy.wish(&situation, &mut self.memory);
         self.request_on_demand();

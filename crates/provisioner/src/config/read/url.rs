@@ -2,13 +2,13 @@
 
 use reqwest::Url;
 
-use crate::config::setting::Refusal;
+use crate::config::setting::Rejection;
 use crate::domain::loopback;
 
-/// Reads an `http` or `https` URL to add a path to. Messages do not repeat the URL: it may hold a
-/// password.
-pub(super) fn parse(text: &str) -> Result<Url, Refusal> {
-    let refuse = |message: &str, hint: &str| Err(Refusal::new(message, hint));
+/// Reads an `http` or `https` URL to which a path can be added. Messages do not repeat the URL, because it
+/// may contain a password.
+pub(super) fn parse(text: &str) -> Result<Url, Rejection> {
+    let refuse = |message: &str, hint: &str| Err(Rejection::new(message, hint));
     let url = match Url::parse(text) {
         Ok(url) => url,
         Err(error) => {

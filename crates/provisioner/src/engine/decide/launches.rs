@@ -10,7 +10,7 @@ use crate::domain::observed::KeyPair;
 use crate::domain::plural;
 use crate::engine::decide::placement::{self, LaunchGoal};
 use crate::engine::decide::plan::{Action, ActionKind, NoteKind, Reason, ReasonKind};
-use crate::engine::observe::is_repeated;
+use crate::engine::observe::ledger::is_repeated;
 use crate::engine::state::group::Group;
 use crate::policy::Wish;
 use crate::settings::WorkerType;

@@ -31,7 +31,7 @@ impl Plan {
     }
 }
 
-/// One worker type as a round found it. Serialised, it is a row of `plan --output json`.
+/// One worker type as a round found it. The field names are those of `--output json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WorkerTypeStatus {
     /// Its name.
