@@ -190,14 +190,14 @@ fn log(instance: &InstanceId, word: WorkerReport, answer: StopAnswer) {
             tracing::info!(%instance, "{instance} is idle and may stop");
         }
         (WorkerReport::Stopping, StopAnswer::Stop(_)) => {
-            tracing::info!(%instance, "{instance} is stopping")
+            tracing::info!(%instance, "{instance} is stopping");
         }
         (WorkerReport::Stopping, StopAnswer::Stay) => tracing::info!(
             %instance,
             "{instance} wanted to stop, but is needed again or reported too late: it is told to stay"
         ),
         (WorkerReport::Idle, StopAnswer::Stay) => {
-            tracing::debug!(%instance, "{instance} is idle and stays")
+            tracing::debug!(%instance, "{instance} is idle and stays");
         }
         (WorkerReport::Busy, _) => tracing::debug!(%instance, "{instance} is busy"),
     }
