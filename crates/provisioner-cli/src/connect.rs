@@ -1,10 +1,10 @@
 //! Connecting to AWS: the right account and region, or nothing at all.
 
-use provisioner::aws::{Client, ConnectOptions};
-use provisioner::domain::ids::KeyName;
-use provisioner::domain::refusal::RefusalClass;
-use provisioner::settings::Settings;
-use provisioner::state_dir::{StateDir, StateDirError};
+use provisioner::internal::aws::{Client, ConnectOptions};
+use provisioner::internal::domain::ids::KeyName;
+use provisioner::internal::domain::refusal::RefusalClass;
+use provisioner::internal::settings::Settings;
+use provisioner::internal::state_dir::{StateDir, StateDirError};
 
 use crate::exit::{ExitStatus, Failure};
 use crate::load;

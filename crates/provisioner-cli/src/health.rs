@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::daemon::{RoundEnd, Turn};
+use provisioner::internal::daemon::{RoundEnd, RoundSummary};
 use tokio::time::Instant;
 
 /// A loop that has not turned for this long, or for three intervals, is stuck. A round may well take
@@ -44,7 +44,7 @@ impl Health {
     }
 
     /// Takes in a round that ended just now.
-    pub(crate) fn tell(&mut self, turn: &Turn<'_>) {
+    pub(crate) fn tell(&mut self, turn: &RoundSummary<'_>) {
         let failure = failure(turn.end);
         let now = Instant::now();
         if failure.is_none() {

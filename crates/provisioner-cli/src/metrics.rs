@@ -1,6 +1,6 @@
 //! What `GET /metrics` tells: counted after each round, rendered when asked.
 //!
-//! The library gives facts ([`Turn`]); what they are called for Prometheus is decided here. Labels come
+//! The library gives facts ([`RoundSummary`]); what they are called for Prometheus is decided here. Labels come
 //! from closed sets only: configured worker types, states, kinds, and API operations; never ids. All of it
 //! is a picture that the loop replaces after each round, so that no scrape ever waits for a round, nor a
 //! round for a scrape.
@@ -14,13 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use provisioner::aws::CallCounter;
-use provisioner::daemon::{RoundEnd, StopListener, Turn};
-use provisioner::domain::demand::TaskWaits;
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::engine::{ActionKind, ActionOutcome, ActionResult, Plan, Usage, WorkerTypeStatus};
-use provisioner::settings::{Limits, Settings};
-use provisioner::status::cost::{self, Cost};
+use provisioner::internal::aws::CallCounter;
+use provisioner::internal::daemon::{RoundEnd, RoundSummary, StopListener};
+use provisioner::internal::domain::demand::TaskWaits;
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::engine::{
+    ActionKind, ActionOutcome, ActionResult, Plan, Usage, WorkerTypeStatus,
+};
+use provisioner::internal::settings::{Limits, Settings};
+use provisioner::internal::status::cost::{self, Cost};
 
 use histogram::Histogram;
 pub(crate) use render::CONTENT_TYPE;
@@ -85,7 +87,7 @@ impl Metrics {
     }
 
     /// Takes in a round. `now` is the time by a clock that is never set.
-    pub(crate) fn tell(&self, turn: &Turn<'_>, now: Instant) {
+    pub(crate) fn tell(&self, turn: &RoundSummary<'_>, now: Instant) {
         let mut picture = self.picture.lock().unwrap_or_else(PoisonError::into_inner);
         // Copied only if it is being rendered just now.
         Arc::make_mut(&mut picture).take_in(turn, now);
@@ -125,8 +127,9 @@ impl Picture {
         picture
     }
 
-    fn take_in(&mut self, turn: &Turn<'_>, now: Instant) {
-        let Turn { settings, read, end, ended, took, last_success, failed_rounds, .. } = *turn;
+    fn take_in(&mut self, turn: &RoundSummary<'_>, now: Instant) {
+        let RoundSummary { settings, read, end, ended, took, last_success, failed_rounds, .. } =
+            *turn;
         *self.rounds.entry(end.outcome().as_str()).or_default() += 1;
         self.durations.observe(took.as_secs_f64());
         self.ended = Some(ended);
@@ -209,7 +212,7 @@ impl Picture {
         }
     }
 
-    fn count_machines(&mut self, turn: &Turn<'_>) {
+    fn count_machines(&mut self, turn: &RoundSummary<'_>) {
         let label = |name: Option<&WorkerTypeName>| {
             let name = name.filter(|name| turn.settings.worker_types.contains_key(*name));
             name.map_or(OTHER, WorkerTypeName::as_str).to_owned()

@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use provisioner::config::{self, Entry, Origin};
-use provisioner::daemon::Reloader;
-use provisioner::queue::Queue;
+use provisioner::internal::config::{self, Entry, Origin};
+use provisioner::internal::daemon::Reloader;
+use provisioner::internal::queue::Queue;
 use tokio::sync::Notify;
 
 use crate::context::Context;

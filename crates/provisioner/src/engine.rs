@@ -28,7 +28,7 @@ mod act;
 mod check;
 mod decide;
 mod observe;
-pub mod snapshot;
+pub(crate) mod snapshot;
 mod state;
 mod stop_consent;
 
@@ -55,9 +55,8 @@ pub use decide::plan::{
     Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
 };
 pub use state::capacity::{Machines, Usage};
-pub use state::memory::{
-    Cancelling, CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent,
-};
+pub(crate) use state::memory::CoolDown;
+pub use state::memory::Memory;
 pub use stop_consent::{
     LEASE, StopAnswer, StopAskError, StopConsent, StopConsentCounts, WorkerReport,
 };

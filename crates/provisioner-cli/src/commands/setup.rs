@@ -7,7 +7,7 @@ use crate::exit::{ExitStatus, Failure};
 /// Makes a key-name, its key pair and what else is asked for, and saves it.
 #[cfg(feature = "aws")]
 pub(super) async fn setup(args: SetupAws, mut context: Context) -> Result<ExitStatus, Failure> {
-    use provisioner::setup::{self, SetupOptions};
+    use provisioner::internal::setup::{self, SetupOptions};
 
     use super::local::{self, Local, Missing};
 

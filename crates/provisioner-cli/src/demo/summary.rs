@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use provisioner::domain::clock;
+use provisioner::internal::domain::clock;
 use provisioner_sim::demo::Summary;
 use serde::Serialize;
 

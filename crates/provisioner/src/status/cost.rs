@@ -14,7 +14,8 @@ use crate::domain::prices::SpotPrices;
 use crate::engine::{Machines, Usage};
 
 /// Returns the pools of machines that cost something, which are those whose prices are worth fetching.
-pub fn pools_in_use(machines: &[Machines]) -> BTreeSet<Pool> {
+#[cfg(any(feature = "aws", test))]
+pub(crate) fn pools_in_use(machines: &[Machines]) -> BTreeSet<Pool> {
     let costing = machines.iter().filter(|machines| machines.usage != Usage::Stopping);
     // Prices are per zone, so a pool whose zone EC2 does not name has none.
     costing
@@ -51,7 +52,7 @@ impl Cost {
 }
 
 /// What causes a cost: machines of a worker type (`None` if it is not known) with the same usage.
-pub type CostKey = (Option<WorkerTypeName>, Usage);
+pub(crate) type CostKey = (Option<WorkerTypeName>, Usage);
 
 /// Returns the cost of machines per hour at current prices, per worker type and usage.
 ///

@@ -1,6 +1,8 @@
 //! Where a status comes from.
 
-use provisioner::status::{self, AskError, ProblemScope, ProblemSeen, Status, StatusSource};
+use provisioner::internal::status::{
+    self, AskError, ProblemScope, ProblemSeen, Status, StatusSource,
+};
 
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
