@@ -31,7 +31,6 @@ use crate::domain::demand::Demand;
 use crate::domain::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
 use crate::domain::launch::ResolvedWorkerType;
 use crate::domain::ledger::Ledger;
-use crate::domain::plural;
 use crate::domain::stop_secret::StopSecret;
 use crate::settings::Settings;
 
@@ -50,6 +49,7 @@ pub use stop_consent::{Desk, LEASE, StopAnswer, StopAskError, StopConsentCounts,
 
 use act::Round;
 use act::token::Tokens;
+use decide::detail::{MachineNote, PlanNote};
 use decide::targets;
 use decide::{Decide, Decided};
 use state::index::Index;
@@ -199,13 +199,8 @@ impl Engine {
         let desk = self.desk.clone();
         let mut book = desk.book();
         let lapsed = book.lapse(now);
-        self.settle_notes.extend(lapsed.into_iter().map(|(name, n)| {
-            let text = format!(
-                "{} told to stop did not say so within {}; counted again",
-                plural::count(n, "worker"),
-                clock::show(LEASE)
-            );
-            Note::new(Some(&name), NoteKind::PromiseLapsed, text)
+        self.settle_notes.extend(lapsed.into_iter().map(|(name, workers)| {
+            Note::about(&name, &MachineNote::PromiseLapsed { workers, lease: LEASE })
         }));
         self.recount(&mut book, now);
         let in_flight = in_flight::count(
@@ -248,13 +243,10 @@ impl Engine {
             }
             if !violations.is_empty() {
                 book.close();
-                let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
+                let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
                 let Decided { plan, goals, repeats } = &mut decided;
-                plan.notes.push(Note::new(
-                    None,
-                    NoteKind::CheckFailed,
-                    format!("the plan breaks a fence and is not executed: {}", reasons.join("; ")),
-                ));
+                let violations = &violations;
+                plan.notes.push(Note::general(&PlanNote::CheckFailed { violations }));
                 plan.actions.clear();
                 goals.clear();
                 repeats.clear();

@@ -17,11 +17,11 @@ use jiff::Timestamp;
 use crate::domain::clock;
 use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::domain::launch::{Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
-use crate::domain::plural;
 use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::act::effect::{Effect, Outcome};
+use crate::engine::decide::detail::PlanNote;
 use crate::engine::decide::placement::LaunchGoal;
-use crate::engine::decide::plan::{Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind};
+use crate::engine::decide::plan::{Action, ActionKind, Note, Plan, Reason, ReasonKind};
 use crate::engine::state::memory::Cancelling;
 use crate::engine::{Decided, Engine, LONGEST_FAILURE_PAUSE, LONGEST_QUEUE_PAUSE};
 
@@ -296,13 +296,12 @@ impl Engine {
             return;
         };
         round.ledger_broken = true;
-        let text =
-            format!("the in-flight ledger could not be written, so nothing is launched: {why}");
-        round.notes.push(Note::new(None, NoteKind::LedgerNotWritten, text.clone()));
+        let why = why.as_str();
+        let text = PlanNote::LedgerNotWritten { why, wanted: None };
+        round.notes.push(Note::general(&text));
         for goal in std::mem::take(&mut round.goals) {
-            let text = format!("{} still wanted; {text}", plural::are(goal.remaining, "instance"));
-            let name = Some(&goal.worker_type);
-            round.notes.push(Note::new(name, NoteKind::LedgerNotWritten, text));
+            let note = PlanNote::LedgerNotWritten { why, wanted: Some(goal.remaining) };
+            round.notes.push(Note::about(&goal.worker_type, &note));
         }
         round.unsaved = false;
         // The calls were never made, and must not be: nobody could know of them after a crash.
@@ -316,7 +315,7 @@ impl Engine {
             let refusal = Refusal {
                 class: RefusalClass::Invalid,
                 code: "ledger-not-written".to_owned(),
-                message: text.clone(),
+                message: text.to_string(),
                 request_id: None,
             };
             let launch = Some((intent.call.pool(), token));

@@ -202,7 +202,7 @@ fn limits(decide: &Decide<'_>, decided: &Decided, say: &mut impl FnMut(String)) 
     let mut room =
         Budget::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
     if !decided.repeats.is_empty() && room.is_exceeded() {
-        say(format!("repeats a launch over [limits]: {}", room.describe()));
+        say(format!("repeats a launch over [limits]: {}", room.usage()));
     }
     if decided.goals.is_empty() {
         return;
@@ -210,8 +210,8 @@ fn limits(decide: &Decide<'_>, decided: &Decided, say: &mut impl FnMut(String)) 
     if room.is_unlimited() {
         return;
     }
-    if let Some(why) = room.unpriced() {
-        say(why);
+    if let Some(unpriced) = room.unpriced() {
+        say(format!("launches under a dollar limit, while {unpriced} have no known price"));
     }
     let types: Vec<_> = decided
         .goals
@@ -220,7 +220,7 @@ fn limits(decide: &Decide<'_>, decided: &Decided, say: &mut impl FnMut(String)) 
         .collect();
     let shares = room.share(&decided.goals, &types);
     if shares.iter().zip(&decided.goals).any(|(share, goal)| *share < goal.remaining) {
-        say(format!("launches more than [limits] leave: {}", room.describe()));
+        say(format!("launches more than [limits] leave: {}", room.usage()));
     }
 }
 

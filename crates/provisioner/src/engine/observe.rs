@@ -19,9 +19,9 @@ use crate::domain::clock;
 use crate::domain::ids::{ClientToken, InstanceId, KeyName, SpotRequestId, WorkerTypeName};
 use crate::domain::ledger::{Granted, Intent, Ledger};
 use crate::domain::observed::{KeyPair, Observation, SpotRequest, SpotRequestState};
-use crate::domain::plural;
 use crate::domain::refusal::{RefusalClass, classify};
-use crate::engine::decide::plan::{Note, NoteKind};
+use crate::engine::decide::detail::MachineNote;
+use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
 use crate::engine::state::group::Group;
 use crate::engine::state::index::Index;
@@ -140,12 +140,9 @@ impl Settle<'_> {
             if now < clock::after(known, window) {
                 return true;
             }
-            let text = format!(
-                "spot request {id} was granted {} ago and is not seen; no longer counted",
-                clock::show(clock::age(granted.at, now))
-            );
-            let note = Note::new(Some(&granted.worker_type), NoteKind::NeverSeen, text);
-            notes.push(note.about(id.as_str()));
+            let age = clock::age(granted.at, now);
+            let note = MachineNote::GrantNeverSeen { request: id, age };
+            notes.push(Note::about(&granted.worker_type, &note));
             false
         });
         settled.ledger_changed |= before != self.ledger.granted.len();
@@ -191,15 +188,10 @@ impl Settle<'_> {
             if found >= intent.call.count || too_old || looked_long {
                 // What was seen is counted by itself. The rest never came.
                 if found < intent.call.count {
-                    let text = format!(
-                        "of {} asked for {} ago with token {token}, {found} shown; the rest is no \
-                         longer counted",
-                        plural::count(intent.call.count, "instance"),
-                        clock::show(clock::age(intent.call.decided, now)),
-                    );
-                    let name = Some(&intent.call.worker_type);
-                    let note = Note::new(name, NoteKind::NeverSeen, text);
-                    settled.notes.push(note.about(token.as_str()));
+                    let age = clock::age(intent.call.decided, now);
+                    let asked = intent.call.count;
+                    let note = MachineNote::LaunchNeverSeen { token, asked, found, age };
+                    settled.notes.push(Note::about(&intent.call.worker_type, &note));
                 }
                 return false;
             }

@@ -8,12 +8,12 @@ use crate::domain::clock;
 use crate::domain::ids::{ClientToken, InstanceType, KeyName, WorkerTypeName};
 use crate::domain::launch::{LaunchCall, ResolvedPlacement, ResolvedWorkerType};
 use crate::domain::ledger::{Granted, Intent};
-use crate::domain::plural;
 use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::Engine;
 use crate::engine::act::effect::{GrantedRequest, Outcome};
+use crate::engine::decide::detail::{Obstacle, PlanNote};
 use crate::engine::decide::placement::{self, LaunchGoal, NoPlacement, Placement};
-use crate::engine::decide::plan::{Action, ActionKind, Note, NoteKind, Reason};
+use crate::engine::decide::plan::{Action, ActionKind, Note, Reason};
 use crate::settings::WorkerType;
 
 /// A request outlives its timeout by this much at EC2, so that a dead daemon buys nothing later
@@ -61,12 +61,10 @@ impl Engine {
                     round.prepared.push_back((token, goal));
                 }
                 Err(why) => {
-                    let text = format!(
-                        "{} still wanted, but {why}",
-                        plural::are(goal.remaining, "instance")
-                    );
                     let Some(round) = self.round.as_mut() else { return };
-                    round.notes.push(Note::new(Some(&goal.worker_type), why.kind(), text));
+                    let obstacle = &Obstacle::NoPlacement(why);
+                    let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
+                    round.notes.push(Note::about(&goal.worker_type, &note));
                 }
             }
         }
@@ -83,11 +81,9 @@ impl Engine {
     pub(in crate::engine) fn withdraw_throttled(&mut self) {
         let Some(round) = self.round.as_mut() else { return };
         for goal in round.goals.iter().chain(round.prepared.iter().map(|(_, goal)| goal)) {
-            let text = format!(
-                "{} still wanted, but EC2 throttles launching calls; asked again after a pause",
-                plural::are(goal.remaining, "instance")
-            );
-            round.notes.push(Note::new(Some(&goal.worker_type), NoteKind::Throttled, text));
+            let obstacle = &Obstacle::Throttled;
+            let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
+            round.notes.push(Note::about(&goal.worker_type, &note));
         }
         self.withdraw_all();
     }
@@ -293,9 +289,9 @@ impl Engine {
         let held =
             worker_type.and_then(|it| placement::held_profile(it, &self.memory, interval, now));
         if let (Some(why), Some(round)) = (held, self.round.as_mut()) {
-            let text =
-                format!("{} still wanted, but {why}", plural::are(goal.remaining, "instance"));
-            round.notes.push(Note::new(Some(name), why.kind(), text));
+            let obstacle = &Obstacle::NoPlacement(why);
+            let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
+            round.notes.push(Note::about(name, &note));
         }
     }
 }
