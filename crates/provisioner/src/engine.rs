@@ -230,6 +230,7 @@ impl Engine {
                 index: &self.index,
                 ledger: &self.ledger,
                 memory: &self.memory,
+                seen_by_intent: &self.seen_by_intent,
                 in_flight: &in_flight,
                 demand: self.demand.as_ref().map_err(String::as_str),
                 resolved: &self.resolved,

@@ -72,6 +72,8 @@ pub(super) struct Decide<'a> {
     pub(super) index: &'a Index,
     pub(super) ledger: &'a Ledger,
     pub(super) memory: &'a Memory,
+    /// How many requests of each unanswered launch the observation showed.
+    pub(super) seen_by_intent: &'a BTreeMap<ClientToken, u32>,
     pub(super) in_flight: &'a BTreeMap<Option<WorkerTypeName>, InFlight>,
     pub(super) demand: Result<&'a Demand, &'a str>,
     /// The capacity that the policies want.
