@@ -1,17 +1,18 @@
-//! The provisioner inside a program of one's own, with a queue of one's own:
+//! Runs the provisioner inside another program, with that program's own queue:
 //!
 //! ```sh
 //! setup-aws --region us-west-2                  # once; then add worker types to provisioner.toml
 //! cargo run --example embed -- provisioner.toml
 //! ```
 //!
-//! Type the name of a worker type to add a task for it, Ctrl-C to end. `cleanup-aws` removes everything.
-//! Speaks to the AWS that the environment names, as the programs do, and buys instances there.
+//! Type the name of a worker type to add a task for it, and Ctrl-C to end. `cleanup-aws` removes
+//! everything. Like the programs, the example uses the AWS account that the environment names, and buys
+//! instances there.
 //!
-//! The queue is a few counters in memory. All that the provisioner asks of one is
-//! [`DemandSource`]: what waits, and what runs where.
+//! The queue is a few counters in memory. The provisioner needs nothing of a queue but
+//! [`DemandSource`]: how many tasks wait, and which run where.
 
-#![expect(clippy::print_stderr, reason = "an example tells what it does")]
+#![expect(clippy::print_stderr, reason = "an example reports what it does")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -29,14 +30,14 @@ use provisioner::state_dir::StateDir;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Tasks in memory. Cloning gives another handle to the same ones.
+/// Tasks in memory. A clone is another handle to the same tasks.
 #[derive(Clone, Default)]
 struct Tasks(Arc<Mutex<Counts>>);
 
 #[derive(Default)]
 struct Counts {
     pending: BTreeMap<WorkerTypeName, u64>,
-    /// One task at a time on each machine. Your workers would fill this.
+    /// One task at a time on each machine. Real workers would fill this in.
     running: BTreeMap<InstanceId, WorkerTypeName>,
 }
 
@@ -48,8 +49,8 @@ impl Tasks {
 }
 
 impl DemandSource for Tasks {
-    /// A queue that cannot be read must answer an error: half an answer would end machines that are
-    /// needed. This one always can.
+    /// A queue that cannot be read must return a [`DemandError`], because an incomplete demand would end
+    /// machines that are needed. This queue can always be read.
     async fn demand(&mut self, _owned: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut demand = Demand::default();
@@ -68,20 +69,20 @@ impl DemandSource for Tasks {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // What the daemon does, and why, it says through `tracing`.
+    // The daemon logs what it does, and why, through `tracing`.
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
 
-    // The configuration is the programs' own; `[queue]` in it is not used.
+    // The configuration is that of the programs; its `[queue]` is not used.
     let mut sources = Sources::new(std::env::current_dir()?);
     sources.explicit_file = std::env::args_os().nth(1).map(Into::into);
     let settings = Arc::new(config::load(&sources)?.settings);
     let key_name = settings.provisioner.key_name.clone().ok_or("run `setup-aws` first")?;
 
-    // The right account, or nothing: instances bought elsewhere would not be found again.
+    // Instances bought in another account would not be found again.
     let client = Client::connect(&ConnectOptions::from(&settings.aws)).await?;
     let account = client.account_id().await?;
     if settings.aws.account_id.as_ref().is_some_and(|saved| *saved != account) {
@@ -118,7 +119,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Adds a task for each line on standard input, and wakes the daemon: it need not wait for its interval.
+/// Adds a task for each line on standard input, and wakes the daemon before its interval has passed.
 fn read_tasks(tasks: &Tasks, settings: &Settings, wake: &Notify) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
         match WorkerTypeName::parse(line.trim()) {
@@ -129,7 +130,7 @@ fn read_tasks(tasks: &Tasks, settings: &Settings, wake: &Notify) {
             _ => {
                 let known = settings.worker_types.keys();
                 let known: Vec<_> = known.map(WorkerTypeName::as_str).collect();
-                eprintln!("no such worker type; there is: {}", known.join(", "));
+                eprintln!("unknown worker type; the configuration has: {}", known.join(", "));
             }
         }
     }

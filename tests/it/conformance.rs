@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use provisioner::domain::ids::InstanceId;
 use provisioner::domain::money::UsdPerHour;
 use provisioner_sim::deployment::{self, settings, worker_type};
+use provisioner_sim::query_api;
 use provisioner_sim::queue::Knowledge;
-use provisioner_sim::wire;
 use provisioner_sim::world::World;
 use serde_json::json;
 
@@ -78,7 +78,7 @@ impl Pair {
             }
         }
         let moto = self.account.query(&forms[0]);
-        let ours = wire::answer(&mut self.world, &forms[1]);
+        let ours = query_api::answer(&mut self.world, &forms[1]);
         assert_eq!(
             (moto.status, &moto.body),
             (ours.status, &moto.body),
@@ -337,7 +337,7 @@ fn the_simulated_ec2_answers_as_moto_does_but_for_the_differences_listed() {
         assert!(page.is_some_and(name), "{it:?}: a page of the reference");
     }
 
-    let simulated: BTreeSet<_> = wire::actions().map(str::to_owned).collect();
+    let simulated: BTreeSet<_> = query_api::actions().map(str::to_owned).collect();
     assert_eq!(pair.actions, simulated, "all of them, and each was compared");
     let called = in_the_source().into_iter();
     let called = called.filter_map(|call| match call.split_once(':')? {

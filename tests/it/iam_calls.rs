@@ -1,7 +1,7 @@
-//! Every call in the source is in the policy of the program that makes it, and nothing else is.
+//! The policy of a program contains every call that the program makes, and nothing else.
 //!
-//! The source is read as text: which functions of `aws/` make which calls of the SDK, which functions
-//! those are reached from, and from the files of which program.
+//! The test reads the source as text: which functions of `aws/` make which calls of the SDK, which other
+//! functions reach them, and which program's files call those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +14,7 @@ use crate::iam_policy::{actions, full_configuration, policy};
 const CLIENTS: [(&str, &str); 5] =
     [("ec2", "ec2"), ("ec2_launch", "ec2"), ("iam", "iam"), ("ssm", "ssm"), ("sts", "sts")];
 
-/// What AWS checks of a call beside the call itself (Service Authorization Reference, "Dependent
+/// The further actions that AWS checks for a call (Service Authorization Reference, "Dependent
 /// actions"; IAM User Guide, "Tagging IAM resources").
 const CHECKED_TOO: &[(&str, &[&str])] = &[
     ("ec2:RequestSpotInstances", &["ec2:CreateTags", "iam:PassRole"]),
@@ -25,7 +25,7 @@ const CHECKED_TOO: &[(&str, &[&str])] = &[
     ("iam:AddRoleToInstanceProfile", &["iam:PassRole"]),
 ];
 
-/// The Rust files under a directory that are no tests.
+/// Returns the Rust files under a directory, without tests.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).expect("a directory") {
@@ -43,7 +43,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A file's code on one line, without its tests and comments.
+/// Returns a file's code on one line, without its tests and comments.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("a file");
     let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
@@ -53,7 +53,7 @@ fn code(path: &Path) -> String {
     joined.replace(" .", ".")
 }
 
-/// The functions in some code, each with its body.
+/// Returns the functions in some code, each with its body.
 fn functions(code: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("fn ") {
@@ -75,13 +75,13 @@ fn functions(code: &str) -> Vec<(&str, &str)> {
     found
 }
 
-/// The identifier at the beginning of some text.
+/// Returns the identifier at the beginning of a text.
 fn word(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
     &text[..end]
 }
 
-/// The methods called on a variable or field of this name.
+/// Returns the methods that are called on a variable or field of this name.
 fn methods<'c>(code: &'c str, on: &str) -> BTreeSet<&'c str> {
     let dotted = format!("{on}.");
     let starts = code.match_indices(&dotted).filter(|(at, _)| {
@@ -95,7 +95,7 @@ fn methods<'c>(code: &'c str, on: &str) -> BTreeSet<&'c str> {
         .collect()
 }
 
-/// The functions called by their bare name.
+/// Returns the functions that are called by their bare names.
 fn bare_calls(code: &str) -> BTreeSet<&str> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     code.match_indices('(')
@@ -108,7 +108,7 @@ fn bare_calls(code: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// `describe_instances` as the API spells it.
+/// Spells a method (`describe_instances`) as the API does (`DescribeInstances`).
 fn camel(method: &str) -> String {
     let words = method.split('_').map(|word| {
         let (first, rest) = word.split_at(1);
@@ -117,13 +117,13 @@ fn camel(method: &str) -> String {
     words.collect()
 }
 
-/// The source, taken apart.
+/// The calls in the source.
 struct Source {
-    /// Functions of `aws/`: the API calls they make themselves.
+    /// The API calls that each function of `aws/` makes itself.
     makes: BTreeMap<String, BTreeSet<String>>,
-    /// Functions of `aws/`: the functions of `aws/` they call.
+    /// The functions of `aws/` that each function of `aws/` calls.
     calls: BTreeMap<String, BTreeSet<String>>,
-    /// Programs: the functions of `aws/` they call.
+    /// The functions of `aws/` that each program calls.
     roots: BTreeMap<&'static str, BTreeSet<String>>,
 }
 
@@ -136,7 +136,8 @@ impl Source {
         let names: BTreeSet<&str> = all.iter().map(|(name, _)| *name).collect();
         let known = |found: &str| names.contains(found).then(|| found.to_owned());
 
-        let (mut makes, mut calls) = (BTreeMap::new(), BTreeMap::new());
+        let mut makes = BTreeMap::new();
+        let mut calls = BTreeMap::new();
         for (name, body) in &all {
             let made: &mut BTreeSet<String> = makes.entry((*name).to_owned()).or_default();
             for (client, service) in CLIENTS {
@@ -166,7 +167,7 @@ impl Source {
         Self { makes, calls, roots }
     }
 
-    /// The API calls that a program makes.
+    /// Returns the API calls that a program makes.
     fn api_calls(&self, program: &str) -> BTreeSet<String> {
         let mut reached = BTreeSet::new();
         let mut next: Vec<&String> = self.roots[program].iter().collect();
@@ -179,21 +180,24 @@ impl Source {
     }
 }
 
-/// All API calls in the source (`ec2:DescribeInstances`).
+/// Returns all API calls in the source (`ec2:DescribeInstances`).
 pub(crate) fn in_the_source() -> BTreeSet<String> {
     Source::read().makes.into_values().flatten().collect()
 }
 
-/// All of them, so that none goes unseen because it is written in an unusual way.
+/// No call escapes because it is written in an unusual way.
 #[test]
 fn every_operation_that_errors_name_is_found_in_the_source() {
     let found = in_the_source();
-    let found: BTreeSet<&str> = found.iter().filter_map(|it| Some(it.split_once(':')?.1)).collect();
+    let found: BTreeSet<&str> =
+        found.iter().filter_map(|call| Some(call.split_once(':')?.1)).collect();
     let aws = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/provisioner/src/aws");
     let mut named = BTreeSet::new();
     for path in files(&aws) {
         let code = code(&path);
-        for start in ["Error::new( \"", "Error::new(\"", "const OPERATION: &str = \""] {
+        for start in
+            ["Pages::of(\"", "Error::new( \"", "Error::new(\"", "const OPERATION: &str = \""]
+        {
             named.extend(code.split(start).skip(1).map(|rest| word(rest).to_owned()));
         }
     }

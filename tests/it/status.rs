@@ -401,7 +401,7 @@ fn an_answer_of_something_else_is_no_status() {
     let at = |port: u16| format!("http://127.0.0.1:{port}");
     let newer = answering(r#"{"version":2,"worker_types":{}}"#);
     ask(&at(newer)).code(1).says(&["version 2", "reads version 1", "hint:"]);
-    ask(&at(answering("<html>"))).code(1).says(&["no status of a `provisionerd`"]);
+    ask(&at(answering("<html>"))).code(1).says(&["not the status of a `provisionerd`"]);
     ask(&at(answering(r#"{"version":1}"#))).code(1).says(&["no status", "missing field"]);
     let project = Project::new();
     ask(&at(project.queue.port())).code(1).says(&["status 404"]);

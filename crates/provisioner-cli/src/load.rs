@@ -73,7 +73,7 @@ pub(crate) fn failure(error: &ConfigError) -> Failure {
         .problems
         .iter()
         .map(|problem| {
-            let config::Problem { origin, key, message, hint } = problem;
+            let config::ConfigProblem { origin, key, message, hint } = problem;
             let key = if key.is_empty() { String::new() } else { format!("`{key}`: ") };
             Failure::usage(format!("{origin}: {key}{message}")).with_hint(hint.clone())
         })

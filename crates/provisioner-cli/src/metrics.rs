@@ -14,13 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use provisioner::aws::Attempts;
-use provisioner::daemon::{RoundEnd, Turn};
+use provisioner::aws::CallCounter;
+use provisioner::daemon::{RoundEnd, StopListener, Turn};
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::ids::WorkerTypeName;
-use provisioner::engine::{
-    ActionKind, ActionOutcome, ActionResult, Desk, Plan, Usage, WorkerTypeStatus,
-};
+use provisioner::engine::{ActionKind, ActionOutcome, ActionResult, Plan, Usage, WorkerTypeStatus};
 use provisioner::settings::{Limits, Settings};
 use provisioner::status::cost::{self, Cost};
 
@@ -39,9 +37,9 @@ const ROUND_BOUNDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 
 #[derive(Debug)]
 pub(crate) struct Metrics {
     picture: Mutex<Arc<Picture>>,
-    attempts: Attempts,
+    attempts: CallCounter,
     /// Where workers ask whether to stop.
-    desk: Option<Desk>,
+    stop_listener: Option<StopListener>,
     started: Timestamp,
 }
 
@@ -75,11 +73,15 @@ struct Picture {
 }
 
 impl Metrics {
-    /// Nothing measured yet. `attempts` are the calls to AWS, counted as they are made; `desk` counts what
+    /// Nothing measured yet. `attempts` are the calls to AWS, counted as they are made; `stop_listener` counts what
     /// workers ask.
-    pub(crate) fn new(attempts: Attempts, desk: Option<Desk>, settings: &Settings) -> Self {
+    pub(crate) fn new(
+        attempts: CallCounter,
+        stop_listener: Option<StopListener>,
+        settings: &Settings,
+    ) -> Self {
         let picture = Mutex::new(Arc::new(Picture::new(settings)));
-        Self { picture, attempts, desk, started: Timestamp::now() }
+        Self { picture, attempts, stop_listener, started: Timestamp::now() }
     }
 
     /// Takes in a round. `now` is the time by a clock that is never set.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use provisioner::config::{self, Entry, Origin};
 use provisioner::daemon::Reloader;
-use provisioner::queue::HttpQueue;
-use provisioner::settings::{Queue, Settings};
+use provisioner::queue::Queue;
 use tokio::sync::Notify;
 
 use crate::context::Context;
@@ -18,7 +17,7 @@ use crate::{load, notify};
 pub(crate) async fn reload_at(
     hang_ups: &Notify,
     context: &Context,
-    mut reloader: Reloader<HttpQueue>,
+    mut reloader: Reloader<Queue>,
     mut in_force: Vec<Entry>,
 ) -> Infallible {
     loop {
@@ -41,7 +40,7 @@ pub(crate) async fn reload_at(
 
 fn reload(
     context: &Context,
-    reloader: &mut Reloader<HttpQueue>,
+    reloader: &mut Reloader<Queue>,
     in_force: &[Entry],
 ) -> Result<Vec<Entry>, Failure> {
     let loaded = load::load_quietly(context).map_err(|error| load::failure(&error))?;
@@ -51,10 +50,10 @@ fn reload(
     }
     let before = Arc::clone(reloader.current());
     let now = Arc::new(loaded.settings);
-    let source = if asks_alike(&before, &now) {
+    let source = if Queue::can_be_kept(&before, &now) {
         None
     } else {
-        let source = HttpQueue::new(&now);
+        let source = Queue::from_settings(&now);
         Some(source.map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?)
     };
     reloader.reload(Arc::clone(&now), source).map_err(|error| {
@@ -89,21 +88,4 @@ fn file_of(in_force: &[Entry]) -> Option<&Path> {
         Origin::File { path, .. } => Some(&**path),
         Origin::Environment { .. } | Origin::Flag { .. } | Origin::Default => None,
     })
-}
-
-/// Whether a queue client made from one works for the other: a new one has to learn anew what its queue
-/// can do.
-fn asks_alike(before: &Settings, now: &Settings) -> bool {
-    let Queue { base_url, running, worker_type_pointer, timeout, token_file } = &before.queue;
-    let names = |settings: &Settings| -> Vec<_> {
-        let named = settings.worker_types.iter();
-        named.map(|(name, worker_type)| (name.clone(), worker_type.aliases.clone())).collect()
-    };
-    *base_url == now.queue.base_url
-        && *running == now.queue.running
-        && *worker_type_pointer == now.queue.worker_type_pointer
-        && *timeout == now.queue.timeout
-        && *token_file == now.queue.token_file
-        && before.provisioner.provisioner_id == now.provisioner.provisioner_id
-        && names(before) == names(now)
 }

@@ -1,9 +1,8 @@
 //! Plans and rounds as people and programs read them.
 //!
-//! The shapes here are the contract of `--output json`; they are twins of the engine's types, so that
-//! those may change.
+//! The shapes here are the contract of `--output json`. Most are separate from the engine's types, so that
+//! those can change.
 
-mod age;
 mod columns;
 mod status;
 mod wrap;
@@ -24,24 +23,9 @@ pub(crate) use status::{StatusView, USUAL_WIDTH};
 #[derive(Debug, Serialize)]
 pub(crate) struct PlanView {
     time: Timestamp,
-    worker_types: Vec<WorkerTypeView>,
+    worker_types: Vec<WorkerTypeStatus>,
     actions: Vec<ActionView>,
     notes: Vec<NoteView>,
-}
-
-#[derive(Debug, Serialize)]
-struct WorkerTypeView {
-    name: String,
-    pending: u64,
-    running: u64,
-    open_requests: u64,
-    booting: u64,
-    idle: u64,
-    busy: u64,
-    stopping: u64,
-    wanted: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_pending: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,7 +76,7 @@ impl PlanView {
     pub(crate) fn of_plan(plan: &Plan, time: Timestamp) -> Self {
         Self {
             time,
-            worker_types: plan.worker_types.iter().map(WorkerTypeView::of).collect(),
+            worker_types: plan.worker_types.clone(),
             actions: plan.actions.iter().map(|action| ActionView::of(action, None)).collect(),
             notes: plan.notes.iter().map(NoteView::of).collect(),
         }
@@ -177,35 +161,6 @@ impl ActionView {
             writeln!(f, "    {}", self.ids.join(" "))?;
         }
         Ok(())
-    }
-}
-
-impl WorkerTypeView {
-    fn of(status: &WorkerTypeStatus) -> Self {
-        let WorkerTypeStatus {
-            name,
-            pending,
-            running,
-            open_requests,
-            booting,
-            idle,
-            busy,
-            stopping,
-            wanted,
-            oldest_pending,
-        } = status.clone();
-        Self {
-            name,
-            pending,
-            running,
-            open_requests,
-            booting,
-            idle,
-            busy,
-            stopping,
-            wanted,
-            oldest_pending,
-        }
     }
 }
 

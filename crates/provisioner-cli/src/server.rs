@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
 use provisioner::settings;
-use provisioner::status::{self, Picture, Source, Status};
+use provisioner::status::{self, Status, StatusPicture, StatusSource};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -45,7 +45,7 @@ pub(crate) struct Links {
     /// How the loop is doing.
     pub(crate) health: watch::Receiver<Health>,
     /// What the last rounds found.
-    pub(crate) picture: watch::Receiver<Picture>,
+    pub(crate) picture: watch::Receiver<StatusPicture>,
     /// What is measured.
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -198,7 +198,7 @@ async fn readyz(State(links): State<Links>) -> (StatusCode, Json<Readyz>) {
 
 async fn status(State(links): State<Links>) -> Json<Status> {
     // Made anew each time: ages grow and prices grow old between rounds.
-    Json(links.picture.borrow().status(Source::Daemon, Timestamp::now()))
+    Json(links.picture.borrow().status(StatusSource::Daemon, Timestamp::now()))
 }
 
 async fn metrics(State(links): State<Links>) -> Response {
@@ -215,7 +215,7 @@ async fn metrics(State(links): State<Links>) -> Response {
 mod tests {
     use std::path::Path;
 
-    use provisioner::aws::Attempts;
+    use provisioner::aws::CallCounter;
     use provisioner::config;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
@@ -243,8 +243,8 @@ mod tests {
     fn links() -> (Links, watch::Sender<Health>) {
         let (sender, health) = watch::channel(Health::starting(INTERVAL));
         let settings = config::parse("", Path::new("/")).unwrap().settings;
-        let metrics = Arc::new(Metrics::new(Attempts::default(), None, &settings));
-        let (_, picture) = watch::channel(Picture::new(["linux"]));
+        let metrics = Arc::new(Metrics::new(CallCounter::default(), None, &settings));
+        let (_, picture) = watch::channel(StatusPicture::new(["linux"]));
         (Links { wake: Arc::default(), health, picture, metrics }, sender)
     }
 

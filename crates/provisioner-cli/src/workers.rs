@@ -1,7 +1,7 @@
 //! Where idle workers ask whether to stop: `POST /v1/workers/INSTANCE-ID/should-stop`.
 //!
 //! A listener of its own, for it faces other machines: it shows nothing of the daemon, and every
-//! connection is one small request with an end to it. What is answered, the engine's [`Desk`] decides.
+//! connection is one small request with an end to it. What is answered, the engine decides (`StopConsent`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
+use provisioner::daemon::StopListener;
 use provisioner::domain::ids::InstanceId;
-use provisioner::engine::{Desk, StopAnswer, StopAskError, WorkerReport};
+use provisioner::engine::{StopAnswer, StopAskError, WorkerReport};
 use provisioner::settings::{Server, WorkerServer};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,7 +43,7 @@ const AT_ONCE: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
     /// Who answers.
-    pub(crate) desk: Desk,
+    pub(crate) stop_listener: StopListener,
     /// Brings the next round: who is stopping need not be paid for long.
     pub(crate) wake: Arc<Notify>,
 }
@@ -162,7 +163,7 @@ async fn should_stop(
         return refuse(StatusCode::BAD_REQUEST, message);
     };
     let instance = InstanceId::new(instance);
-    match links.desk.hear(&instance, token, word, Timestamp::now()) {
+    match links.stop_listener.hear(&instance, token, word, Timestamp::now()) {
         Ok(answer) => {
             log(&instance, word, answer);
             if (word, answer != StopAnswer::Stay) == (WorkerReport::Stopping, true) {
@@ -234,7 +235,7 @@ mod tests {
     }
 
     async fn running() -> Running {
-        let links = Links { desk: Desk::default(), wake: Arc::default() };
+        let links = Links { stop_listener: StopListener::default(), wake: Arc::default() };
         let (wake, shutdown) = (Arc::clone(&links.wake), CancellationToken::new());
         let settings = WorkerServer { listen: "127.0.0.1:0".parse().unwrap(), stop_url: None };
         let address = start(&settings, links, shutdown.clone()).await.unwrap();
@@ -315,7 +316,7 @@ mod tests {
     async fn a_taken_address_is_an_error() {
         let running = running().await;
         let settings = WorkerServer { listen: running.address, stop_url: None };
-        let links = Links { desk: Desk::default(), wake: Arc::default() };
+        let links = Links { stop_listener: StopListener::default(), wake: Arc::default() };
         let failure = start(&settings, links, CancellationToken::new()).await.unwrap_err();
         assert_eq!(failure.status().code(), 1);
     }

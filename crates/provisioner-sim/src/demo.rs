@@ -1,7 +1,7 @@
-//! A day of CI on the simulated EC2, to be watched: the whole engine, a believable load, prices that move,
-//! a zone that runs empty, instances that are taken back.
+//! The demonstration: a day of CI on the simulated EC2 with the production engine, a realistic load, moving
+//! prices, a zone that runs out of capacity, and interrupted instances.
 //!
-//! No clock and no terminal in here: who shows it paces it.
+//! There is no clock and no terminal in here; the caller sets the pace.
 
 mod load;
 mod market;
@@ -29,14 +29,14 @@ use script::Script;
 
 pub use view::{Glance, Line, LineKind, Row, Summary};
 
-/// Where capacity is asked for.
+/// The zones in which capacity is requested.
 const ZONES: [&str; 3] = ["us-west-2a", "us-west-2b", "us-west-2c"];
 
-/// The worker types, with the instance types they may use and what these cost in USD per hour. The prices
-/// are about those of the spot market in us-west-2 in 2026; they move from there.
+/// The worker types with their instance types and initial prices in USD per hour, which are close to those of
+/// the spot market in us-west-2 in 2026.
 struct Kind {
     name: &'static str,
-    /// An image is for one architecture, and so are the instance types beside it.
+    /// The image, which has the architecture of the instance types.
     image: &'static str,
     instance_types: [(&'static str, f64); 2],
     max_price: f64,
@@ -83,7 +83,7 @@ fn deployment() -> Settings {
     settings(KINDS.iter().map(|kind| (kind.name, kind.worker_type())))
 }
 
-/// A demonstration in its course.
+/// A demonstration in progress.
 #[derive(Debug)]
 pub struct Demo {
     driver: Driver,
@@ -93,18 +93,18 @@ pub struct Demo {
     next_round: Timestamp,
     rounds: u64,
     actions: u64,
-    /// How many of the world's interruptions were told.
+    /// How many of the world's interruptions were reported.
     told: usize,
-    /// Notes of the last round: one that stays is not told again.
+    /// The notes of the last round, since a note that stays is reported only once.
     notes: BTreeSet<(Option<WorkerTypeName>, NoteKind)>,
     lines: VecDeque<Line>,
 }
 
 impl Demo {
-    /// Begins at 08:00 of a working day, to last for `length`.
+    /// Begins a demonstration at 08:00 of a working day that lasts for `length`.
     pub fn new(seed: u64, length: Duration) -> Self {
         let mut world = World::new(Arc::new(deployment()), Knowledge::ByInstance, seed, start());
-        world.boot = Boot::Lognormal(crate::chance::Lognormal::new(secs(60), secs(200)));
+        world.boot = Boot::Lognormal(crate::rng::Lognormal::new(secs(60), secs(200)));
         world.throttle = Some(Throttle::default());
         world.faults.fill = secs(20);
         world.faults.lag = secs(15);
@@ -112,7 +112,6 @@ impl Demo {
         let ends = clock::after(start(), length);
         market::open(&mut world, seed, ends);
         let mut driver = Driver::new(world, &ZONES);
-        driver.judge = None;
         for kind in &KINDS {
             if let Some(Ok(resolved)) = driver.resolved.get_mut(kind.name) {
                 kind.image.clone_into(&mut resolved.image_id);
@@ -132,28 +131,27 @@ impl Demo {
         }
     }
 
-    /// When the next round begins; `None`: it has ended.
+    /// Returns when the next round begins; `None` if the demonstration has ended.
     pub fn next_round(&self) -> Option<Timestamp> {
         (self.next_round < self.ends).then_some(self.next_round)
     }
 
-    /// The time in it.
+    /// Returns the time in the demonstration.
     pub fn now(&self) -> Timestamp {
         self.driver.world.now
     }
 
-    /// The simulated EC2 and queue.
+    /// Returns the simulated EC2 and queue.
     pub fn world(&self) -> &World {
         &self.driver.world
     }
 
-    /// The same, for whoever lays hands on it.
+    /// Returns the simulated EC2 and queue, for changes from outside.
     pub fn world_mut(&mut self) -> &mut World {
         &mut self.driver.world
     }
 
-    /// Lets time pass to `until`: tasks come, are worked on, and things happen. Returns what is worth
-    /// telling.
+    /// Lets time pass until `until`, with new tasks, work and events. Returns lines for the noteworthy events.
     pub fn advance(&mut self, until: Timestamp) -> Vec<Line> {
         let until = until.min(self.ends);
         while self.load.next_at() <= until {
@@ -170,12 +168,12 @@ impl Demo {
         self.lines.drain(..).collect()
     }
 
-    /// Lets the rest of the time pass, after the last round.
+    /// Lets the remaining time pass, after the last round.
     pub fn finish(&mut self) -> Vec<Line> {
         self.advance(self.ends)
     }
 
-    /// What the script has up to `until`.
+    /// Runs the script until `until`.
     fn play(&mut self, until: Timestamp) {
         while let Some(scene) = self.script.next_until(until) {
             self.driver.world.advance(scene.at);
@@ -197,14 +195,14 @@ impl Demo {
         self.told = world.taken_back.len();
     }
 
-    /// Has the round that is due. Returns what was done and why, and what was not.
+    /// Runs the round that is due. Returns lines about what was done and why, and what was not done.
     pub fn round(&mut self) -> Vec<Line> {
         let mut lines = Vec::new();
         let now = self.driver.world.now;
         let mut actions = 0;
-        let end = self.driver.round_told(|_, _, executed| {
+        let end = self.driver.round_watched(|_, _, executed| {
             actions += executed.len() as u64;
-            // Tagging follows every launch, and is no news.
+            // Tagging follows every launch and is not noteworthy.
             let news = executed.iter().filter(|it| !matches!(it.action.kind, ActionKind::Tag(_)));
             lines.extend(news.map(|one| line(now, one)));
         });

@@ -1,86 +1,70 @@
-//! A simulated deployment: its key-name, its settings, and what they resolve to.
+//! A simulated deployment: its key-name, its settings, and its resolved worker types.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::domain::clock;
 use provisioner::domain::ids::{InstanceType, KeyName, WorkerTypeName, Zone};
-use provisioner::domain::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
+use provisioner::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
 use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::stop_secret::StopSecret;
 use provisioner::domain::user_data::{UserData, Variables};
 use provisioner::policy::Policy;
 use provisioner::settings::{
-    AskRunning, Aws, Launch, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerServer,
-    WorkerType,
+    AskRunning, Aws, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerServer, WorkerType,
 };
 
-/// When every simulation starts.
+/// Returns when every simulation starts.
 pub fn start() -> Timestamp {
     // 2026-11-23T08:00:00Z.
     Timestamp::constant(1_795_420_800, 0)
 }
 
-/// So many seconds after [`start`].
+/// Returns the time so many seconds after [`start`].
 pub fn at(seconds: u64) -> Timestamp {
     clock::after(start(), secs(seconds))
 }
 
-/// Seconds.
+/// Returns `n` seconds.
 pub fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// Minutes.
+/// Returns `n` minutes.
 pub fn mins(n: u64) -> Duration {
     Duration::from_mins(n)
 }
 
-/// The image of all worker types, and of what is launched by hand.
+/// The image of all worker types, and of instances that are launched by hand.
 pub const IMAGE: &str = "ami-1";
 
 /// The security group of all worker types.
 pub const GROUP: &str = "sg-1";
 
-/// The key-name of everything that is ours.
+/// Returns the key-name of the deployment.
 pub fn key() -> KeyName {
     KeyName::from("provisioner-test-sim")
 }
 
-/// A worker type by its name.
+/// Returns the name of a worker type.
 pub fn name(name: &str) -> WorkerTypeName {
     WorkerTypeName::from(name)
 }
 
-/// A worker type with defaults, that launches `instance_types` in this order.
+/// Returns a worker type with defaults that launches `instance_types` in this order.
 pub fn worker_type(instance_types: &[&str], max: u64) -> WorkerType {
     WorkerType {
-        aliases: Vec::new(),
         image_id: IMAGE.to_owned(),
         instance_types: instance_types.iter().map(|t| InstanceType::from(*t)).collect(),
-        availability_zones: Vec::new(),
-        subnets: Vec::new(),
-        security_groups: Vec::new(),
-        iam_instance_profile: None,
-        user_data: None,
         max_price: Some(UsdPerHour::from_micros(100_000)),
-        launch: Launch::SpotRequest,
         policy: Policy::BASIC,
-        request_timeout: mins(10),
-        min_instances: 0,
         max_instances: max,
-        tasks_per_instance: 1,
-        idle_timeout: mins(15),
-        boot_timeout: mins(15),
-        max_lifetime: Some(Duration::from_hours(24)),
-        tags: BTreeMap::new(),
-        launch_specification: LaunchSpecification::default(),
+        ..WorkerType::example()
     }
 }
 
-/// Settings with defaults and these worker types.
+/// Returns settings with defaults and these worker types.
 pub fn settings<'n>(types: impl IntoIterator<Item = (&'n str, WorkerType)>) -> Settings {
     Settings {
         provisioner: Provisioner {
@@ -110,7 +94,8 @@ pub fn settings<'n>(types: impl IntoIterator<Item = (&'n str, WorkerType)>) -> S
     }
 }
 
-/// The same, with user data that is the stop token alone where workers may ask whether to stop.
+/// Returns a resolved worker type whose user data is only the stop token, if workers may ask whether to
+/// stop.
 pub fn resolved_under(
     settings: &Settings,
     worker_type: &WorkerTypeName,
@@ -129,18 +114,18 @@ pub fn resolved_under(
     ResolvedWorkerType { user_data, ..resolved(zones) }
 }
 
-/// Where workers of the simulation ask whether to stop.
+/// Returns where workers of the simulation ask whether to stop.
 pub fn worker_server() -> WorkerServer {
     let stop_url = Some("http://10.0.0.1:3001/v1/workers".to_owned());
     WorkerServer { listen: SocketAddr::from(([10, 0, 0, 1], 3001)), stop_url }
 }
 
-/// What their tokens are made with.
+/// Returns the secret that workers' tokens are derived from.
 pub fn stop_secret() -> StopSecret {
     StopSecret::new([7; 64])
 }
 
-/// What a worker type resolves to where it may use these zones.
+/// Returns a resolved worker type that may use these zones.
 pub fn resolved(zones: &[&str]) -> ResolvedWorkerType {
     ResolvedWorkerType {
         image_id: IMAGE.to_owned(),

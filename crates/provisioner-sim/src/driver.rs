@@ -1,89 +1,144 @@
-//! The event loop around an engine in virtual time, as the daemon has it in real time: look, decide, carry
-//! out, wait; with a disk that holds what was written, and crashes between any two steps.
+//! The loop around an engine in virtual time, as the daemon has it in real time: observe, decide, carry
+//! out, wait. Its disk keeps what was written, and it can crash between any two steps.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use provisioner::daemon::StopListener;
 use provisioner::domain::clock;
+use provisioner::domain::demand::Demand;
 use provisioner::domain::ids::WorkerTypeName;
-use provisioner::domain::launch::ResolvedWorkerType;
 use provisioner::domain::ledger::Ledger;
 use provisioner::domain::observed::Observation;
 use provisioner::engine::{
-    ActionOutcome, Desk, Effect, Engine, LedgerFound, Memory, Outcome, Plan, Report, Start,
+    ActionOutcome, Effect, Engine, Inputs, LedgerFound, Memory, Outcome, Plan, Report, Resolved,
+    Round, Start,
 };
 use provisioner::settings::Settings;
 
 use crate::deployment;
-use crate::judge::Judge;
-use crate::sabotage::Sabotage;
 use crate::world::World;
 
-/// What a restarted process finds.
+/// Looks over a driver's shoulder. Tests check the invariants after every step, keep a story of the run,
+/// and plant bugs between the engine and the world. The methods do nothing by default; those that return
+/// strings return violations, of which the driver keeps a record in [`World::violations`].
+pub trait Hooks {
+    /// Adds a line to the story, if one is kept.
+    fn tell(&mut self, _line: impl FnOnce() -> String) {}
+
+    /// Returns the story, one line per event.
+    fn story(&self) -> &[String] {
+        &[]
+    }
+
+    /// May change what a restarted process finds of the ledger.
+    fn restart(&mut self, _ledger: &mut Option<Ledger>) {}
+
+    /// May change an observation before the engine gets it.
+    fn observed(&mut self, _observation: &mut Observation) {}
+
+    /// May change the demand before the engine gets it.
+    fn demanded(&mut self, _demand: &mut Demand, _world: &World) {}
+
+    /// Checks a plan, which was made from this observation.
+    fn planned(
+        &mut self,
+        _plan: &Plan,
+        _observation: &Observation,
+        _world: &World,
+        _settings: &Settings,
+    ) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// May carry out an effect in place of the driver. `step` differs for every effect.
+    fn instead(&mut self, _effect: &Effect, _world: &mut World, _step: u64) -> Option<Outcome> {
+        None
+    }
+
+    /// Called before a call to EC2.
+    fn before_call(&mut self, _: &Effect, _on_disk: Option<&Ledger>, _: &World, _: &Settings) {}
+
+    /// Checks the world after a call to EC2.
+    fn after_call(&mut self, _world: &World, _settings: &Settings) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Checks what the engine reports about an effect.
+    fn executed(&mut self, _: &Effect, _: &Outcome, _: &[ActionOutcome]) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Checks what the engine reports about a round.
+    fn round_ended(&mut self, _report: &Report) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// No hooks, for runs that are not tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoHooks;
+
+impl Hooks for NoHooks {}
+
+/// The files that a restarted process finds.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
-    /// The in-flight ledger; `None`: it is lost.
+    /// The in-flight ledger; `None` if it is lost.
     pub ledger: Option<Ledger>,
     /// The soft state.
     pub memory: Option<Memory>,
 }
 
-/// How a round ended.
+/// The end of a round.
 #[derive(Debug)]
 pub enum End {
-    /// Decided and carried out.
+    /// The plan was carried out.
     Round(Box<Report>),
-    /// EC2 could not be looked at; the next try is due then.
+    /// EC2 could not be observed. The next attempt is due at this time.
     Blind(Timestamp),
     /// The process died.
     Crashed,
 }
 
-/// Where a process can die around one effect.
+/// At how many points around one effect the process can die.
 const STEPS_PER_EFFECT: u64 = 3;
 
 /// An engine in a world.
 #[derive(Debug)]
-pub struct Driver {
+pub struct Driver<H = NoHooks> {
     /// The world.
     pub world: World,
     /// The configuration in force.
     pub settings: Arc<Settings>,
     /// The engine.
     pub engine: Engine,
-    /// What is on disk.
+    /// The files of the process.
     pub disk: Disk,
-    /// What worker types resolve to.
-    pub resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
-    /// Steps so far at which a process can crash: three per effect.
+    /// What the worker types resolve to.
+    pub resolved: Resolved,
+    /// The number of points so far at which the process could die, three per effect.
     pub steps: u64,
-    /// At which of them it does.
+    /// The step at which it dies.
     pub crash_at: Option<u64>,
-    /// Whether a round leaves its memory on disk.
+    /// Whether every round writes the soft state to disk.
     pub saves_memory: bool,
     /// The last plan.
     pub plan: Plan,
-    /// A time between effects.
+    /// The time between effects.
     pub pace: Duration,
-    /// How far this machine's clock is ahead of EC2's.
+    /// How far the clock of this machine is ahead of EC2's.
     pub skew: SignedDuration,
-    /// What holds every step against what must hold; none where speed matters.
-    pub judge: Option<Judge>,
-    /// A bug that is planted, to see whether it is caught.
-    pub sabotage: Option<Sabotage>,
-    /// What happened, a line each; kept only under a judge.
-    pub story: Vec<String>,
-    /// The last look, for the judge.
-    observation: Observation,
-    /// What the engine was told that worker types resolve to.
-    told: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
+    /// The checks of a test.
+    pub hooks: H,
+    /// Where workers ask this engine whether to stop.
+    stop_listener: StopListener,
     restarts: u64,
 }
 
-impl Driver {
-    /// Starts an engine with an empty ledger, whose worker types may use `zones`. Every step is judged.
+impl<H: Hooks + Default> Driver<H> {
+    /// Starts an engine with an empty ledger, whose worker types may use `zones`.
     pub fn new(world: World, zones: &[&str]) -> Self {
         let settings = Arc::clone(&world.settings);
         let resolved = settings
@@ -104,238 +159,164 @@ impl Driver {
             plan: Plan::default(),
             pace: Duration::ZERO,
             skew: SignedDuration::ZERO,
-            judge: Some(Judge::default()),
-            sabotage: None,
-            story: Vec::new(),
-            observation: Observation::default(),
-            told: BTreeMap::new(),
+            hooks: H::default(),
+            stop_listener: StopListener::default(),
             restarts: 1,
         };
         driver.listen();
         driver
     }
+}
 
+impl<H: Hooks> Driver<H> {
     /// Lets workers ask this engine whether to stop, if its settings say so.
     fn listen(&mut self) {
+        self.stop_listener = StopListener::default();
         if self.settings.server.workers.is_some() {
-            let desk = self.engine.listen(deployment::stop_secret(), self.clock());
-            self.world.attend(desk, self.skew);
+            let consent = self.engine.listen(deployment::stop_secret(), self.clock());
+            self.stop_listener = StopListener::new(consent);
+            self.world.attend(self.stop_listener.clone(), self.skew);
         }
     }
 
-    /// Where its workers ask whether to stop.
-    pub fn desk(&self) -> &Desk {
-        self.engine.desk()
+    /// Returns where the engine's workers ask whether to stop.
+    pub fn stop_listener(&self) -> &StopListener {
+        &self.stop_listener
     }
 
-    /// What the clock beside the engine shows.
+    /// Returns the time of the clock of this machine.
     pub fn clock(&self) -> Timestamp {
         self.world.now.checked_add(self.skew).unwrap_or(self.world.now)
     }
 
-    /// The clock beside the engine is set: so far ahead of EC2's.
+    /// Sets the clock of this machine.
     pub fn set_clock(&mut self, ahead: SignedDuration) {
         if self.skew != ahead {
             self.skew = ahead;
             self.tell(|| format!("the clock is set to {ahead:#} ahead"));
             if self.settings.server.workers.is_some() {
-                self.world.attend(self.engine.desk().clone(), ahead);
+                self.world.attend(self.stop_listener.clone(), ahead);
             }
         }
     }
 
-    /// The process reads its configuration anew, and goes on.
+    /// Reloads the configuration while the process runs.
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
         self.engine.reconfigure(Arc::clone(&settings));
         self.settings = settings;
-        // It forgot what changed worker types resolve to.
-        self.told.clear();
     }
 
-    /// The process ends and another starts from the disk, maybe with other settings.
+    /// Ends the process and starts another from the disk, perhaps with other settings.
     pub fn restart(&mut self, settings: Arc<Settings>) {
         self.restarts += 1;
-        if let Some(sabotage) = self.sabotage {
-            self.disk.ledger = sabotage.ledger(self.disk.ledger.take());
-        }
+        self.hooks.restart(&mut self.disk.ledger);
         self.engine = start(&settings, &self.disk, self.restarts, self.clock());
         self.settings = settings;
         self.listen();
-        self.told.clear();
         self.tell(|| "restart".to_owned());
     }
 
     /// Adds a line to the story.
     pub fn tell(&mut self, line: impl FnOnce() -> String) {
-        if self.judge.is_some() {
-            let at = clock::show(clock::age(deployment::start(), self.world.now));
-            self.story.push(format!("{at:>9} {}", line()));
-        }
+        tell(&mut self.hooks, self.world.now, line);
     }
 
-    /// Notes what must not happen and did.
-    pub fn fail(&mut self, what: String) {
-        self.tell(|| format!("VIOLATION {what}"));
-        self.world.violations.push(what);
+    /// Returns the story that the hooks keep, one line per event.
+    pub fn story(&self) -> &[String] {
+        self.hooks.story()
     }
 
-    /// Reads the queue, then EC2, and tells the engine. Returns whether EC2 answered.
-    pub fn look(&mut self) -> bool {
+    /// Reads the queue, then EC2. Returns `None` if EC2 does not answer.
+    pub fn read(&mut self) -> Option<Read> {
         let configured = |name: &WorkerTypeName| self.settings.worker_types.contains_key(name);
         let tracked = self.engine.tracked();
         let (mut demand, slow) = self.world.demand(configured);
         self.world.advance(clock::after(self.world.now, slow));
-        let mut observation = match self.world.look(&tracked) {
+        let mut observation = match self.world.describe(&tracked) {
             Ok(observation) => observation,
             Err(refusal) => {
-                self.tell(|| format!("no look: {}", refusal.code));
-                return false;
+                self.tell(|| format!("no observation: {}", refusal.code));
+                return None;
             }
         };
-        if let Some(sabotage) = self.sabotage {
-            observation = sabotage.observation(observation);
-            demand = demand.map(|demand| sabotage.demand(demand, &self.world));
+        self.hooks.observed(&mut observation);
+        if let Ok(demand) = &mut demand {
+            self.hooks.demanded(demand, &self.world);
         }
-        self.tell_resolved();
-        self.engine.observe(&observation, self.clock());
-        self.observation = observation;
-        self.engine.demand(demand);
-        true
+        Some(Read { observation, demand })
     }
 
-    fn tell_resolved(&mut self) {
-        for (name, resolved) in &self.resolved {
-            if self.told.get(name) != Some(resolved) {
-                self.engine.resolve(name, resolved.clone());
-                self.told.insert(name.clone(), resolved.clone());
-            }
-        }
+    /// Begins a round with what was read.
+    pub fn begin(&mut self, read: &Read) -> Round<'_> {
+        let now = self.clock();
+        let inputs = read.inputs(&self.resolved, now);
+        self.engine.begin_round(inputs, &mut self.stop_listener.lock(), now)
     }
 
-    /// One whole round. `hear` is told of every effect and how it went.
-    pub fn round_told(&mut self, mut hear: impl FnMut(&Effect, &Outcome, &[ActionOutcome])) -> End {
+    /// Reads, and returns the plan of a round that goes no further. Returns `None` if EC2 does not answer.
+    pub fn plan_only(&mut self) -> Option<Plan> {
+        let read = self.read()?;
+        Some(self.begin(&read).plan().clone())
+    }
+
+    /// Runs a round. Calls `watch` with every effect and its outcome.
+    pub fn round_watched(
+        &mut self,
+        mut watch: impl FnMut(&Effect, &Outcome, &[ActionOutcome]),
+    ) -> End {
         let started = self.clock();
-        if !self.look() {
-            return End::Blind(self.engine.round_failed(self.clock()));
-        }
-        self.plan = self.engine.begin_round(self.clock()).clone();
-        if let Some(judge) = &self.judge {
-            let verdicts = judge.plan(&self.plan, &self.observation, &self.world, &self.settings);
-            self.convict(verdicts);
-        }
-        for i in 0..self.plan.actions.len() {
-            self.tell_action(i);
-        }
-        while let Some(effect) = self.engine.next_effect(self.clock()) {
-            if self.crashes() {
-                return End::Crashed;
-            }
-            self.world.advance(clock::after(self.world.now, self.pace));
-            let outcome = self.carry_out(&effect);
-            if self.crashes() {
-                return End::Crashed;
-            }
-            let executed = self.engine.outcome(outcome.clone(), self.clock());
-            if self.judge.is_some() {
-                let verdicts = Judge::conserved(&effect, &outcome, &executed);
-                self.convict(verdicts);
-            }
-            hear(&effect, &outcome, &executed);
-            if self.crashes() {
-                return End::Crashed;
-            }
-        }
-        let Some(report) = self.engine.end_round(self.clock()) else {
-            self.fail("a round that has begun cannot be ended".to_owned());
-            return End::Blind(clock::after(self.clock(), Duration::from_secs(1)));
+        let Some(read) = self.read() else {
+            let now = self.clock();
+            let mut consent = self.stop_listener.lock();
+            return End::Blind(self.engine.round_failed(&mut consent, now));
         };
-        if self.judge.is_some() {
-            self.convict(Judge::accounted(&report));
+        let now = self.clock();
+        let Self { world, settings, engine, disk, resolved, hooks, stop_listener, .. } = self;
+        let mut scene = Scene {
+            world,
+            settings,
+            disk,
+            hooks,
+            steps: &mut self.steps,
+            crash_at: self.crash_at,
+            pace: self.pace,
+            skew: self.skew,
+        };
+        let inputs = read.inputs(resolved, now);
+        let mut round = engine.begin_round(inputs, &mut stop_listener.lock(), now);
+        self.plan = round.plan().clone();
+        scene.planned(&self.plan, &read.observation);
+        while let Some(effect) = round.next_effect(scene.clock()) {
+            if scene.crashes() {
+                return End::Crashed;
+            }
+            scene.world.advance(clock::after(scene.world.now, scene.pace));
+            let outcome = scene.carry_out(&effect);
+            if scene.crashes() {
+                return End::Crashed;
+            }
+            let executed = round.outcome(outcome.clone(), scene.clock());
+            let violations = scene.hooks.executed(&effect, &outcome, &executed);
+            scene.fail_all(violations);
+            watch(&effect, &outcome, &executed);
+            if scene.crashes() {
+                return End::Crashed;
+            }
         }
-        if report.wake < clock::after(started, self.settings.provisioner.min_interval) {
-            self.fail(format!("the next round is due at {}, too soon", report.wake));
-        }
+        let report = round.end(scene.clock());
+        scene.round_ended(&report, started);
         if self.saves_memory {
             self.disk.memory = Some(self.engine.memory().clone());
         }
         End::Round(Box::new(report))
     }
 
-    /// One whole round.
+    /// Runs a round.
     pub fn round(&mut self) -> End {
-        self.round_told(|_, _, _| {})
+        self.round_watched(|_, _, _| {})
     }
 
-    fn tell_action(&mut self, i: usize) {
-        if self.judge.is_none() {
-            return;
-        }
-        let action = &self.plan.actions[i];
-        let line = format!(
-            "plan {} {} [{}]: {}",
-            action.kind.as_str(),
-            action.kind.count(),
-            action.kind.ids().join(" "),
-            action.reason.text
-        );
-        self.tell(|| line);
-    }
-
-    fn convict(&mut self, verdicts: Vec<String>) {
-        for verdict in verdicts {
-            self.fail(verdict);
-        }
-    }
-
-    /// A crash before the effect, after it, or after its outcome was told.
-    fn crashes(&mut self) -> bool {
-        self.steps += 1;
-        let crashes = self.crash_at == Some(self.steps);
-        if crashes {
-            let (effect, at) = (self.steps / STEPS_PER_EFFECT, self.steps % STEPS_PER_EFFECT);
-            self.tell(|| format!("CRASH at step {at} of effect {effect}"));
-        }
-        crashes
-    }
-
-    fn carry_out(&mut self, effect: &Effect) -> Outcome {
-        let skips =
-            matches!(effect, Effect::PersistLedger(_)) && self.sabotage == Some(Sabotage::SkipSync);
-        if let Effect::PersistLedger(ledger) = effect
-            && !skips
-        {
-            if self.world.network.percent(self.world.faults.disk) {
-                return Outcome::NotPersisted("no space left on device".to_owned());
-            }
-            self.disk.ledger = Some(Ledger::clone(ledger));
-            return Outcome::Done;
-        }
-        let Some(judge) = self.judge else { return self.execute(effect) };
-        let before = judge.before(effect, self.disk.ledger.as_ref(), &self.world, &self.settings);
-        let outcome = self.execute(effect);
-        self.tell(|| match effect {
-            Effect::Request(call) => {
-                format!(
-                    "request {} {} of {}: {outcome:?}",
-                    call.count,
-                    call.pool(),
-                    call.worker_type
-                )
-            }
-            effect => format!("{effect:?}: {outcome:?}"),
-        });
-        let verdicts = judge.after(before, &self.world, &self.settings);
-        self.convict(verdicts);
-        outcome
-    }
-
-    fn execute(&mut self, effect: &Effect) -> Outcome {
-        let sabotaged =
-            self.sabotage.and_then(|it| it.execute(effect, &mut self.world, self.steps));
-        sabotaged.unwrap_or_else(|| self.world.execute(effect))
-    }
-
-    /// Rounds until `until`, with restarts where it crashes.
+    /// Runs rounds until `until`, and restarts the process when it crashes.
     pub fn run(&mut self, until: Timestamp) {
         while self.world.now < until {
             let wake = match self.round() {
@@ -350,17 +331,17 @@ impl Driver {
         }
     }
 
-    /// Until `wake`, or for the least a computer takes if the round was long.
+    /// Waits until `wake`, and at least for the time that a computer needs for a round.
     pub fn wait(&mut self, wake: Timestamp) {
         let wait = clock::age(self.clock(), wake).max(Duration::from_millis(100));
         self.world.advance(clock::after(self.world.now, wait));
     }
 
-    /// What must not happen and did, if it did.
+    /// Returns all violations so far as an error.
     ///
     /// # Errors
     ///
-    /// It did.
+    /// There was a violation.
     pub fn sound(&self) -> Result<(), String> {
         if self.world.violations.is_empty() {
             return Ok(());
@@ -368,20 +349,144 @@ impl Driver {
         Err(format!("{:#?}", self.world.violations))
     }
 
-    /// Fails with the story, if something forbidden happened.
+    /// Asserts that there was no violation, and prints the end of the story if there was one.
     ///
     /// # Panics
     ///
-    /// Something forbidden happened.
+    /// There was a violation.
     pub fn assert_sound(&self, what: &str) {
-        let last = self.story.len().saturating_sub(60);
+        let story = self.story();
         assert!(
             self.world.violations.is_empty(),
             "{what}: {:#?}\n{}",
             self.world.violations,
-            self.story[last..].join("\n")
+            story[story.len().saturating_sub(60)..].join("\n")
         );
     }
+}
+
+/// What was read for one round.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// What EC2 showed.
+    pub observation: Observation,
+    /// What the queue answered.
+    pub demand: Result<Demand, String>,
+}
+
+impl Read {
+    /// The inputs of a round that is decided at once.
+    pub fn inputs<'r, 'i>(&'i self, resolved: &'r Resolved, now: Timestamp) -> Inputs<'r, 'i> {
+        let demand = self.demand.clone();
+        Inputs { resolved, observation: &self.observation, observed: now, demand }
+    }
+}
+
+/// What happens around a round under way: all of the driver but its engine.
+struct Scene<'a, H> {
+    world: &'a mut World,
+    settings: &'a Settings,
+    disk: &'a mut Disk,
+    hooks: &'a mut H,
+    steps: &'a mut u64,
+    crash_at: Option<u64>,
+    pace: Duration,
+    skew: SignedDuration,
+}
+
+impl<H: Hooks> Scene<'_, H> {
+    fn clock(&self) -> Timestamp {
+        self.world.now.checked_add(self.skew).unwrap_or(self.world.now)
+    }
+
+    fn tell(&mut self, line: impl FnOnce() -> String) {
+        tell(self.hooks, self.world.now, line);
+    }
+
+    /// Records a violation.
+    fn fail(&mut self, violation: String) {
+        self.tell(|| format!("VIOLATION {violation}"));
+        self.world.violations.push(violation);
+    }
+
+    fn fail_all(&mut self, violations: Vec<String>) {
+        for violation in violations {
+            self.fail(violation);
+        }
+    }
+
+    fn planned(&mut self, plan: &Plan, observation: &Observation) {
+        let violations = self.hooks.planned(plan, observation, self.world, self.settings);
+        self.fail_all(violations);
+        for action in &plan.actions {
+            self.tell(|| {
+                format!(
+                    "plan {} {} [{}]: {}",
+                    action.kind.as_str(),
+                    action.kind.count(),
+                    action.kind.ids().join(" "),
+                    action.reason.text
+                )
+            });
+        }
+    }
+
+    fn round_ended(&mut self, report: &Report, started: Timestamp) {
+        let violations = self.hooks.round_ended(report);
+        self.fail_all(violations);
+        if report.wake < clock::after(started, self.settings.provisioner.min_interval) {
+            self.fail(format!("the next round is due at {}, too soon", report.wake));
+        }
+    }
+
+    /// Returns whether the process dies here: before an effect, after it, or after the engine knows its
+    /// outcome.
+    fn crashes(&mut self) -> bool {
+        *self.steps += 1;
+        let crashes = self.crash_at == Some(*self.steps);
+        if crashes {
+            let effect = *self.steps / STEPS_PER_EFFECT;
+            let step = *self.steps % STEPS_PER_EFFECT;
+            self.tell(|| format!("CRASH at step {step} of effect {effect}"));
+        }
+        crashes
+    }
+
+    fn carry_out(&mut self, effect: &Effect) -> Outcome {
+        if let Effect::PersistLedger(ledger) = effect {
+            let instead = self.hooks.instead(effect, self.world, *self.steps);
+            return instead.unwrap_or_else(|| self.persist(ledger));
+        }
+        let on_disk = self.disk.ledger.as_ref();
+        self.hooks.before_call(effect, on_disk, self.world, self.settings);
+        let instead = self.hooks.instead(effect, self.world, *self.steps);
+        let outcome = instead.unwrap_or_else(|| self.world.execute(effect));
+        self.tell(|| match effect {
+            Effect::Request(call) => {
+                let pool = call.pool();
+                format!("request {} {pool} of {}: {outcome:?}", call.count, call.worker_type)
+            }
+            effect => format!("{effect:?}: {outcome:?}"),
+        });
+        let violations = self.hooks.after_call(self.world, self.settings);
+        self.fail_all(violations);
+        outcome
+    }
+
+    fn persist(&mut self, ledger: &Ledger) -> Outcome {
+        if self.world.network.percent(self.world.faults.disk) {
+            return Outcome::NotPersisted("no space left on device".to_owned());
+        }
+        self.disk.ledger = Some(ledger.clone());
+        Outcome::Done
+    }
+}
+
+fn tell(hooks: &mut impl Hooks, now: Timestamp, line: impl FnOnce() -> String) {
+    hooks.tell(|| {
+        let at = clock::show(clock::age(deployment::start(), now));
+        format!("{at:>9} {}", line())
+    });
 }
 
 fn start(settings: &Arc<Settings>, disk: &Disk, nonce: u64, now: Timestamp) -> Engine {
@@ -393,7 +498,7 @@ fn start(settings: &Arc<Settings>, disk: &Disk, nonce: u64, now: Timestamp) -> E
     Engine::new(Arc::clone(settings), deployment::key(), Start { ledger, memory, nonce }, now)
 }
 
-/// As the disk keeps it: what is not serialised is lost.
+/// Serialises and parses a value like the disk does, so that a field that is not serialised is lost.
 fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> Option<T> {
     serde_json::from_str(&serde_json::to_string(value).ok()?).ok()
 }

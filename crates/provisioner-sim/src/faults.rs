@@ -1,10 +1,10 @@
-//! How the world misbehaves.
+//! The faults of the world.
 
 use std::time::Duration;
 
 use provisioner::domain::duration;
 
-/// Percentages of cases, and longest delays. The default is a world without faults.
+/// Probabilities in percent, and maximum delays. The default is a world without faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Calls that never reach EC2.
@@ -15,38 +15,38 @@ pub struct Faults {
     pub duplicated: u64,
     /// Calls refused by throttling, whatever the buckets hold.
     pub throttled: u64,
-    /// Looks that fail.
+    /// Observations that fail.
     pub blind: u64,
-    /// Looks whose pages shift while they are read: records show twice, and in another order.
+    /// Observations whose pages shift while they are read, so that records appear twice and in another order.
     pub shifted: u64,
-    /// Launching calls refused for want of capacity.
+    /// Launching calls that are refused for lack of capacity.
     pub no_capacity: u64,
-    /// Launching calls granted in part.
+    /// Launching calls that are granted in part.
     pub partial: u64,
-    /// Requests that wait for ever.
+    /// Requests that wait forever.
     pub never_filled: u64,
-    /// Bulk calls that fail as a whole by one id that EC2 does not know (any more).
+    /// Bulk calls that fail completely because EC2 does not know one of the ids.
     pub bulk_not_found: u64,
     /// Instances whose worker never claims a task.
     pub never_claims: u64,
-    /// Instances that EC2 takes back within 20 minutes, with an interruption notice.
+    /// Instances that EC2 interrupts within 20 minutes, with a notice.
     pub interrupted: u64,
     /// Writes to the disk that fail.
     pub disk: u64,
-    /// Pages of describe calls that show what was, and not what is: another replica answers.
+    /// Pages of describe calls that show the past, because another replica answers.
     pub backwards: u64,
-    /// Answers of the queue that are wrong: nothing waits, running tasks wait still, a machine's task is
-    /// left out, elements are malformed or of unknown worker types, no `workerId`.
+    /// Answers of the queue that are wrong: nothing waits, running tasks still wait, a machine's task is
+    /// missing, elements are malformed or of unknown worker types, or there is no `workerId`.
     pub queue_wrong: u64,
-    /// How long describe calls lag at most.
+    /// The maximum lag of describe calls.
     pub lag: Duration,
-    /// How long a request waits at most for its instance.
+    /// The maximum time until a request is fulfilled.
     pub fill: Duration,
-    /// How long an answer takes at most.
+    /// The maximum time that an answer takes.
     pub slow: Duration,
-    /// How far a page goes back at most that goes backwards.
+    /// The maximum age of what a page in `backwards` shows.
     pub back: Duration,
-    /// How long the queue takes to answer at most. Who asks gives up after [`QUEUE_TIMEOUT`].
+    /// The maximum time that the queue takes to answer. The client gives up after [`QUEUE_TIMEOUT`].
     pub queue_slow: Duration,
 }
 
@@ -54,7 +54,7 @@ pub struct Faults {
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Faults {
-    /// The names of all of them.
+    /// The names of all faults.
     pub const KINDS: [&str; 20] = [
         "lost-before",
         "lost-after",
@@ -78,11 +78,11 @@ impl Faults {
         "queue-slow",
     ];
 
-    /// Sets one by its name (`lost-after`), in percent or as a time (`45s`).
+    /// Sets a fault by its name (`lost-after`), in percent or as a time (`45s`).
     ///
     /// # Errors
     ///
-    /// There is no such fault, or this is no value for it.
+    /// There is no such fault, or the value is invalid.
     pub fn set(&mut self, kind: &str, value: &str) -> Result<(), String> {
         let percent = || match value.trim_end_matches('%').parse() {
             Ok(percent @ 0..=100) => Ok(percent),
@@ -115,7 +115,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Ends one by its name.
+    /// Ends a fault by its name.
     ///
     /// # Errors
     ///

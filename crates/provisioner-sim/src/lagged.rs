@@ -2,28 +2,28 @@
 
 use jiff::Timestamp;
 
-/// A record with its versions, the truth last.
+/// A record with its versions, of which the last is the truth.
 #[derive(Clone, Debug)]
 pub struct Lagged<T> {
-    /// From when each version is seen, in order of time. A first version is seen from its own time on.
+    /// The versions in order, each with the time from which describe calls show it.
     versions: Vec<(Timestamp, T)>,
     vanishes: Option<Timestamp>,
 }
 
 impl<T: Clone> Lagged<T> {
-    /// Made now, and visible from `visible` on.
+    /// Creates a record that describe calls show from `visible` on.
     pub fn new(value: T, visible: Timestamp) -> Self {
         Self { versions: vec![(visible, value)], vanishes: None }
     }
 
-    /// What is, or was when EC2 forgot it.
+    /// Returns the true state, or the last one if EC2 has forgotten the record.
     pub fn truth(&self) -> &T {
-        // There is a version from the start, and the last is never taken away.
+        // There is a version from the beginning, and the last one is never removed.
         let last = self.versions.len() - 1;
         &self.versions[last].1
     }
 
-    /// What a describe call shows.
+    /// Returns what a describe call shows.
     pub fn seen(&self, now: Timestamp) -> Option<&T> {
         if self.vanishes.is_some_and(|at| at <= now) {
             return None;
@@ -32,8 +32,8 @@ impl<T: Clone> Lagged<T> {
         Some(value)
     }
 
-    /// Changes the truth; a describe call shows it from `visible` on, though never before what it was
-    /// changed from.
+    /// Changes the truth. Describe calls show the change from `visible` on, but never before the previous
+    /// version.
     pub fn change(&mut self, visible: Timestamp, change: impl FnOnce(&mut T)) {
         let last = self.versions.len() - 1;
         let (before, value) = &self.versions[last];
@@ -43,24 +43,24 @@ impl<T: Clone> Lagged<T> {
         self.versions.push((visible, value));
     }
 
-    /// EC2 forgets it; describe calls show it no more from `visible` on.
+    /// Lets EC2 forget the record. Describe calls do not show it from `visible` on.
     pub fn vanish(&mut self, visible: Timestamp) {
         self.vanishes = Some(visible);
     }
 
-    /// Forgets versions that no look from `now` on can show.
+    /// Drops versions that no describe call can show from `now` on.
     pub fn settle(&mut self, now: Timestamp) {
         if let Some(shown) = self.versions.iter().rposition(|(visible, _)| *visible <= now) {
             self.versions.drain(..shown);
         }
     }
 
-    /// Whether describe calls show it no more, and never will again.
+    /// Returns whether describe calls no longer show the record.
     pub fn is_forgotten(&self, now: Timestamp) -> bool {
         self.vanishes.is_some_and(|at| at <= now)
     }
 
-    /// Shown by no describe call before `visible`, as if it had only been made.
+    /// Hides the record from describe calls until `visible`, as if it had just been created.
     pub fn hide_until(&mut self, visible: Timestamp) {
         let truth = self.truth().clone();
         *self = Self::new(truth, visible);

@@ -1,12 +1,10 @@
 //! A simulated EC2 and task queue in virtual time, in which the provisioner's engine runs unchanged.
 //!
-//! [`world`] misbehaves as EC2 does, by chance from one seed ([`chance`]) or on demand ([`faults`]);
-//! [`driver`] is the loop around an engine, with a disk and crashes; [`judge`] holds every step against
-//! what must hold, in worlds by chance ([`random`]) too; [`replay`] has it serve a load; [`wire`] is the world in EC2's own protocol. Same
-//! seed, same run, to the byte. Nothing in here speaks to a network or reads a clock.
-//!
-//! Beside it stands a smaller and much faster one, for measuring policies: a [`load`] is run by one
-//! worker type's [`fleet`], and [`report`] compares what it comes to.
+//! The [`world`] misbehaves as EC2 does, at random from one seed ([`rng`]) or on demand ([`faults`]).
+//! [`driver`] is the loop around an engine, with a disk and crashes. [`query_api`] is the world in EC2's
+//! own protocol; with the feature `aws`, `sdk_transport` carries it to the real adapter and `http_server`
+//! to other programs. [`demo`] is what `provisionerd demo` shows. The same seed gives the same run to the
+//! byte. Except for `http_server`, nothing in here uses a network or reads a clock.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -19,31 +17,22 @@
 //! let settings = settings([("linux", worker_type(&["c7g.large"], 10))]);
 //! let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, 1, start());
 //! world.add_tasks(&name("linux"), 3, mins(10));
-//! let mut driver = Driver::new(world, &["us-west-2a"]);
+//! let mut driver: Driver = Driver::new(world, &["us-west-2a"]);
 //! driver.run(at(5 * 60));
 //! assert_eq!(driver.world.queue.pending(&name("linux")), 0);
 //! assert_eq!(driver.world.live().count(), 3);
 //! ```
 
-pub mod chance;
 pub mod demo;
 pub mod deployment;
 pub mod driver;
 pub mod faults;
-pub mod fleet;
-pub mod judge;
+#[cfg(feature = "aws")]
+pub mod http_server;
 pub mod lagged;
-pub mod load;
-#[cfg(feature = "aws")]
-pub mod loopback;
+pub mod query_api;
 pub mod queue;
-pub mod random;
-pub mod replay;
-pub mod report;
-pub mod sabotage;
-pub mod script;
+pub mod rng;
 #[cfg(feature = "aws")]
-pub mod sdk_door;
-pub mod spot;
-pub mod wire;
+pub mod sdk_transport;
 pub mod world;

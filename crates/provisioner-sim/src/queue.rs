@@ -1,4 +1,4 @@
-//! The queue's side of the world: tasks wait, are claimed by workers, run and finish.
+//! The task queue of the world: tasks wait, are claimed by workers, run and finish.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,71 +8,72 @@ use provisioner::domain::clock;
 use provisioner::domain::demand::{Demand, PendingTasks, Running};
 use provisioner::domain::ids::{InstanceId, WorkerTypeName};
 
-/// How much the queue tells of running tasks.
+/// What the queue reports about running tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knowledge {
-    /// It answers PENDING alone.
+    /// It reports only PENDING tasks.
     Unknown,
-    /// RUNNING tasks without a `workerId`.
+    /// It reports RUNNING tasks without a `workerId`.
     Counted,
-    /// RUNNING tasks, each with its instance.
+    /// It reports RUNNING tasks with their instances.
     ByInstance,
 }
 
-/// The number of a task: its place among all there ever were.
+/// The number of a task, in the order of creation.
 pub type TaskNo = usize;
 
 /// A task.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// Which worker type it is for.
+    /// Its worker type.
     pub worker_type: WorkerTypeName,
-    /// When it was asked for.
+    /// When it was created.
     pub created: Timestamp,
     /// How long it runs.
     pub duration: Duration,
-    /// Where it is in its life.
+    /// Its state.
     pub state: TaskState,
 }
 
-/// Where a task is in its life.
+/// The state of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskState {
-    /// No worker has it.
+    /// No worker has claimed it.
     Waiting,
-    /// On this instance since then.
+    /// It has been running on this instance since this time.
     Running(InstanceId, Timestamp),
-    /// Done.
+    /// It is finished.
     Finished,
-    /// Taken back by who asked for it.
+    /// Its creator has withdrawn it.
     Withdrawn,
 }
 
-/// What became of all tasks so far.
+/// Statistics about all tasks so far.
 #[derive(Clone, Debug, Default)]
 pub struct Served {
     /// Tasks that finished.
     pub finished: u64,
-    /// Runs that were lost with their machine; the task waited again.
+    /// Runs that were lost with their machine, after which the task waited again.
     pub lost_runs: u64,
-    /// From created to started, once per run.
+    /// The times from creation to start, one per run.
     pub waits: Waits,
     /// The sum of the run times of finished tasks.
     pub busy: Duration,
 }
 
-/// How long tasks waited, each of them.
+/// How long each task waited.
 #[derive(Clone, Debug, Default)]
 pub struct Waits(Vec<Duration>);
 
 impl Waits {
-    /// On average; zero if none did.
+    /// Returns the mean, or zero without tasks.
     pub fn mean(&self) -> Duration {
         let n = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
         self.0.iter().sum::<Duration>().checked_div(n).unwrap_or_default()
     }
 
-    /// This share of all tasks (0 to 1) waited no longer; 1 is the longest wait. Zero if none did.
+    /// Returns the wait that this share of all tasks (0 to 1) did not exceed, or zero without tasks. A share of
+    /// 1 gives the longest wait.
     pub fn quantile(&self, share: f64) -> Duration {
         let Some(last) = self.0.len().checked_sub(1) else { return Duration::ZERO };
         #[expect(
@@ -94,17 +95,16 @@ pub struct Queue {
     waiting: BTreeMap<WorkerTypeName, BTreeSet<TaskNo>>,
     running: BTreeMap<WorkerTypeName, u64>,
     on: BTreeMap<InstanceId, Vec<TaskNo>>,
-    /// How much it tells of running tasks.
+    /// What it reports about running tasks.
     pub knowledge: Knowledge,
-    /// It does not answer.
+    /// Whether it does not answer.
     pub down: bool,
-    /// What became of all tasks.
+    /// Statistics about all tasks.
     pub served: Served,
-    changes: u64,
 }
 
 impl Queue {
-    /// An empty queue.
+    /// Creates an empty queue.
     pub fn new(knowledge: Knowledge) -> Self {
         Self {
             tasks: Vec::new(),
@@ -114,13 +114,11 @@ impl Queue {
             knowledge,
             down: false,
             served: Served::default(),
-            changes: 0,
         }
     }
 
-    /// Takes in a task.
+    /// Adds a task.
     pub fn add(&mut self, worker_type: &WorkerTypeName, duration: Duration, now: Timestamp) {
-        self.changes += 1;
         let no = self.tasks.len();
         let worker_type = worker_type.clone();
         self.waiting.entry(worker_type.clone()).or_default().insert(no);
@@ -128,32 +126,27 @@ impl Queue {
         self.tasks.push(Task { worker_type, created: now, duration, state });
     }
 
-    /// Every task there ever was, by number.
+    /// Returns every task there ever was, by number.
     pub fn tasks(&self) -> &[Task] {
         &self.tasks
     }
 
-    /// A number that changes whenever what the queue answers may have changed.
-    pub fn changes(&self) -> u64 {
-        self.changes
-    }
-
-    /// How many tasks of `worker_type` wait.
+    /// Counts the waiting tasks of `worker_type`.
     pub fn pending(&self, worker_type: &WorkerTypeName) -> u64 {
         self.waiting.get(worker_type).map_or(0, |waiting| waiting.len() as u64)
     }
 
-    /// How many tasks wait in all.
+    /// Counts all waiting tasks.
     pub fn pending_in_all(&self) -> u64 {
         self.waiting.values().map(|waiting| waiting.len() as u64).sum()
     }
 
-    /// How many tasks run in all.
+    /// Counts all running tasks.
     pub fn running_in_all(&self) -> u64 {
         self.running.values().sum()
     }
 
-    /// How long tasks that run now have run, in all.
+    /// Returns the sum of the times for which the running tasks have run.
     pub fn run_so_far(&self, now: Timestamp) -> Duration {
         let running = self.on.values().flatten();
         running
@@ -164,14 +157,14 @@ impl Queue {
             .sum()
     }
 
-    /// When the oldest waiting task of `worker_type` was asked for.
+    /// Returns when the oldest waiting task of `worker_type` was created.
     pub fn oldest_pending(&self, worker_type: &WorkerTypeName) -> Option<Timestamp> {
         let oldest = self.waiting.get(worker_type)?.first()?;
         Some(self.tasks[*oldest].created)
     }
 
-    /// Since when `instance` runs a task, if it does.
-    pub(crate) fn busy_since(&self, instance: &InstanceId) -> Option<Timestamp> {
+    /// Returns since when `instance` has been running a task, if it does.
+    pub fn busy_since(&self, instance: &InstanceId) -> Option<Timestamp> {
         let tasks = self.on.get(instance)?.iter();
         let since = tasks.filter_map(|no| match self.tasks[*no].state {
             TaskState::Running(_, since) => Some(since),
@@ -180,13 +173,13 @@ impl Queue {
         since.min()
     }
 
-    /// How many tasks run on `instance`.
+    /// Counts the tasks on `instance`.
     pub fn runs(&self, instance: &InstanceId) -> u64 {
         self.on.get(instance).map_or(0, |tasks| tasks.len() as u64)
     }
 
-    /// Gives the oldest waiting task of `worker_type` to `instance`. Returns its number and how long it
-    /// runs; `None`: nothing waits.
+    /// Gives the oldest waiting task of `worker_type` to `instance`. Returns its number and run time, or `None`
+    /// if no task waits.
     pub(crate) fn claim(
         &mut self,
         worker_type: &WorkerTypeName,
@@ -194,7 +187,6 @@ impl Queue {
         now: Timestamp,
     ) -> Option<(TaskNo, Duration)> {
         let no = self.waiting.get_mut(worker_type)?.pop_first()?;
-        self.changes += 1;
         *self.running.entry(worker_type.clone()).or_default() += 1;
         self.on.entry(instance.clone()).or_default().push(no);
         let task = &mut self.tasks[no];
@@ -203,7 +195,7 @@ impl Queue {
         Some((no, task.duration))
     }
 
-    /// A task ends on `instance`. Returns its worker type, unless it does not run there (any more).
+    /// Finishes a task on `instance`. Returns its worker type, or `None` if it does not run there.
     pub(crate) fn finish(&mut self, no: TaskNo, instance: &InstanceId) -> Option<WorkerTypeName> {
         let on = self.on.get_mut(instance)?;
         let place = on.iter().position(|task| *task == no)?;
@@ -211,7 +203,6 @@ impl Queue {
         if on.is_empty() {
             self.on.remove(instance);
         }
-        self.changes += 1;
         let task = &mut self.tasks[no];
         task.state = TaskState::Finished;
         self.served.finished += 1;
@@ -227,10 +218,9 @@ impl Queue {
         }
     }
 
-    /// Its machine is gone: the tasks wait again.
+    /// Lets the tasks of an instance that is gone wait again.
     pub fn requeue(&mut self, instance: &InstanceId) {
         for no in self.on.remove(instance).unwrap_or_default() {
-            self.changes += 1;
             self.served.lost_runs += 1;
             self.tasks[no].state = TaskState::Waiting;
             let worker_type = self.tasks[no].worker_type.clone();
@@ -239,28 +229,27 @@ impl Queue {
         }
     }
 
-    /// What runs on `instance` is given up by who asked for it.
+    /// Withdraws the tasks on `instance`.
     pub(crate) fn abandon(&mut self, instance: &InstanceId) {
         for no in self.on.remove(instance).unwrap_or_default() {
-            self.changes += 1;
             self.tasks[no].state = TaskState::Withdrawn;
             let worker_type = self.tasks[no].worker_type.clone();
             self.runs_one_less(&worker_type);
         }
     }
 
-    /// Takes waiting tasks away, the youngest first, as a user who cancels a build does.
+    /// Withdraws waiting tasks, the youngest first, like a user who cancels a build. Keeps `keep` of them.
     pub fn withdraw(&mut self, worker_type: &WorkerTypeName, keep: u64) {
         let Some(waiting) = self.waiting.get_mut(worker_type) else { return };
         while waiting.len() as u64 > keep
             && let Some(no) = waiting.pop_last()
         {
-            self.changes += 1;
             self.tasks[no].state = TaskState::Withdrawn;
         }
     }
 
-    /// What the queue's two answers come to. Tasks of types not `configured` are only known by machine.
+    /// Returns the demand that the queue's two answers report. Tasks of worker types that are not `configured`
+    /// only make their machines known as busy.
     ///
     /// # Errors
     ///

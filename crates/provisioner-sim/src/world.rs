@@ -1,17 +1,17 @@
 //! An EC2 that misbehaves, with workers on its instances: capacity, spot requests, instances and billing,
 //! in virtual time.
 //!
-//! It keeps two views of everything: the truth, and what describe calls show of it later. All chance is
-//! drawn from one seed, a stream per purpose. Nothing in here can be mistaken for AWS: its ids
-//! (`i-sim…`, `sir-sim…`) and its account are none that AWS issues.
+//! It keeps two views of everything: the truth, and what describe calls show of it later. All random numbers
+//! come from one seed, with a stream per purpose. Nothing in here can be mistaken for AWS, which issues
+//! neither its ids (`i-sim…`, `sir-sim…`) nor its account number.
 
 mod asking;
 mod calls;
 mod demand;
+mod describe;
 mod events;
 mod instances;
 mod lifecycle;
-mod look;
 pub mod pools;
 mod requests;
 pub mod throttle;
@@ -31,9 +31,9 @@ use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::observed::KeyPair;
 use provisioner::settings::Settings;
 
-use crate::chance::{Chance, Lognormal};
 use crate::faults::Faults;
 use crate::queue::{Knowledge, Queue};
+use crate::rng::{Lognormal, Rng};
 use events::{Event, Events};
 use lifecycle::Reclaim;
 use pools::Pools;
@@ -42,43 +42,42 @@ use throttle::Throttle;
 pub use asking::{Asking, Habits};
 pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
-pub(crate) use instances::NOTICE;
-pub use instances::{Machine, Machines};
+pub use instances::{Machine, Machines, NOTICE};
 pub use requests::{Request, Requests};
 pub use truth::Bill;
 
 /// How long a worker takes from a running instance to its first claim.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Boot {
-    /// Evenly between two times.
+    /// Uniformly distributed between two times.
     Between(Duration, Duration),
-    /// Lognormal, as measured boots are.
+    /// Lognormally distributed, like measured boots.
     Lognormal(Lognormal),
 }
 
 /// Which of several idle workers gets the next task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Waking {
-    /// The one that is idle longest.
+    /// The worker that has been idle for the longest time.
     #[default]
     FirstIdle,
-    /// Any.
+    /// A random worker.
     Random,
 }
 
 /// One launching call and EC2's answer to it.
 #[derive(Clone, Debug)]
-pub struct Asked {
-    /// When.
+pub struct AnsweredLaunch {
+    /// The time of the call.
     pub at: Timestamp,
-    /// Which capacity pool.
+    /// The capacity pool.
     pub pool: Pool,
-    /// For which worker type.
+    /// The worker type.
     pub worker_type: WorkerTypeName,
-    /// How many.
+    /// The number of instances.
     pub count: u32,
-    /// What EC2 said: `3 granted`, or an error code.
-    pub said: String,
+    /// EC2's answer: `3 granted`, or an error code.
+    pub answer: String,
 }
 
 /// The world.
@@ -86,19 +85,19 @@ pub struct Asked {
 pub struct World {
     /// The present.
     pub now: Timestamp,
-    /// When it was last looked at: what somebody made since, nobody can know of.
-    pub looked: Timestamp,
-    /// The configuration its workers were made by.
+    /// When it was last observed. The provisioner cannot know of instances that others launched later.
+    pub observed: Timestamp,
+    /// The configuration of its workers.
     pub settings: Arc<Settings>,
     /// The queue.
     pub queue: Queue,
-    /// Whether it answered when it was last asked.
+    /// Whether the queue answered when it was last asked.
     pub queue_answered: bool,
-    /// As of when the queue's last answer was true.
+    /// The time at which the queue's last answer was true.
     pub queue_read: Timestamp,
-    /// How it misbehaves.
+    /// The faults.
     pub faults: Faults,
-    /// Whose key pair our key-name names.
+    /// The owner of the key pair with our key-name.
     pub key_pair: KeyPair,
     /// Key pairs of other names, with their tags.
     pub more_key_pairs: BTreeMap<String, BTreeMap<String, String>>,
@@ -110,57 +109,57 @@ pub struct World {
     pub pools: Pools,
     /// The most instances per first letter of the instance type.
     pub quotas: BTreeMap<char, u64>,
-    /// Worker types whose every launch is refused with a code.
+    /// Worker types whose launches are refused, with the error code.
     pub refused: BTreeMap<WorkerTypeName, String>,
-    /// Worker types whose every request fails with `bad-parameters`.
+    /// Worker types whose requests fail with `bad-parameters`.
     pub bad: BTreeSet<WorkerTypeName>,
-    /// What EC2 says of requests that fail with `bad-parameters`.
+    /// EC2's message for requests that fail with `bad-parameters`.
     pub bad_because: String,
     /// Instance profiles that EC2 does not know.
     pub unknown_profiles: BTreeSet<String>,
     /// How long a worker takes to boot.
     pub boot: Boot,
-    /// Who gets the next task.
+    /// Which idle worker gets the next task.
     pub waking: Waking,
     /// Where workers ask whether to stop, if they may.
     pub asking: Option<Asking>,
-    /// Throttling by token buckets, where it is wanted.
+    /// Throttling by token buckets, if any.
     pub throttle: Option<Throttle>,
-    /// Records per page of a describe call, at most.
+    /// The maximum number of records per page of a describe call.
     pub page: usize,
-    /// What must never happen, and did.
+    /// Everything that happened and must never happen.
     pub violations: Vec<String>,
-    /// Every launching call, in order, with what EC2 said.
-    pub calls: Vec<Asked>,
-    /// Instances that EC2 took back, when they were given notice.
+    /// Every launching call, in order.
+    pub calls: Vec<AnsweredLaunch>,
+    /// Instances that EC2 interrupted, with the time of the notice.
     pub taken_back: Vec<(Timestamp, InstanceId)>,
     tokens: HashMap<ClientToken, (LaunchCall, Vec<usize>)>,
-    /// Calls answered in EC2's protocol.
+    /// The number of calls answered in EC2's protocol.
     answered: u64,
     events: Events,
-    /// Machines that are up and have room for a task, per worker type: idle since when, and the number.
+    /// Machines that can take a task, per worker type: since when they are idle, and their number.
     free_workers: BTreeMap<WorkerTypeName, BTreeSet<(Timestamp, usize)>>,
     ended: Bill,
-    /// The queue has left a running task out since it last told the truth.
+    /// Whether the queue's last answer left out a running task.
     left_out: bool,
-    /// What becomes of requests and instances.
-    fate: Chance,
-    boots: Chance,
-    lag: Chance,
-    wakes: Chance,
-    asks: Chance,
-    /// What the queue says.
-    says: Chance,
-    /// What becomes of calls; also for drivers, who share it with them.
-    pub(crate) network: Chance,
+    /// For the fate of requests and instances.
+    fate: Rng,
+    boots: Rng,
+    lag: Rng,
+    wakes: Rng,
+    asks: Rng,
+    /// For the answers of the queue.
+    says: Rng,
+    /// For the fate of calls; drivers use it too.
+    pub(crate) network: Rng,
 }
 
 impl World {
-    /// A world without faults and without tasks, at `start`.
+    /// Creates a world without faults and tasks, at `start`.
     pub fn new(settings: Arc<Settings>, knowledge: Knowledge, seed: u64, start: Timestamp) -> Self {
         Self {
             now: start,
-            looked: start,
+            observed: start,
             settings,
             queue: Queue::new(knowledge),
             queue_answered: true,
@@ -180,7 +179,7 @@ impl World {
             waking: Waking::default(),
             asking: None,
             throttle: None,
-            page: look::PAGE,
+            page: describe::PAGE,
             violations: Vec::new(),
             calls: Vec::new(),
             taken_back: Vec::new(),
@@ -190,13 +189,13 @@ impl World {
             free_workers: BTreeMap::new(),
             ended: Bill::default(),
             left_out: false,
-            fate: Chance::stream(seed, "fate"),
-            boots: Chance::stream(seed, "boots"),
-            lag: Chance::stream(seed, "lag"),
-            wakes: Chance::stream(seed, "wakes"),
-            asks: Chance::stream(seed, "asks"),
-            says: Chance::stream(seed, "says"),
-            network: Chance::stream(seed, "network"),
+            fate: Rng::stream(seed, "fate"),
+            boots: Rng::stream(seed, "boots"),
+            lag: Rng::stream(seed, "lag"),
+            wakes: Rng::stream(seed, "wakes"),
+            asks: Rng::stream(seed, "asks"),
+            says: Rng::stream(seed, "says"),
+            network: Rng::stream(seed, "network"),
         }
     }
 
@@ -209,12 +208,12 @@ impl World {
         self.now = self.now.max(to);
     }
 
-    /// When something happens next by itself.
+    /// Returns the time of the next event.
     pub fn next_event(&self) -> Option<Timestamp> {
         self.events.next_at()
     }
 
-    /// The id of one more answer in EC2's protocol.
+    /// Returns a new request id for an answer in EC2's protocol.
     pub(crate) fn next_request_id(&mut self) -> String {
         self.answered += 1;
         format!("00000000-0000-4000-8000-{:012x}", self.answered)
@@ -235,7 +234,7 @@ impl World {
             Event::Idle(machine) => self.worker_tires(machine),
             Event::Ask(machine) => self.worker_asks(machine),
             Event::Stopping(machine) => self.worker_stops(machine),
-            // No more of them once the fault has ended.
+            // There are no interruptions once the fault has ended.
             Event::Notice(machine) if self.faults.interrupted > 0 => {
                 self.give_notice(machine, Reclaim::Capacity);
             }
@@ -248,10 +247,10 @@ impl World {
         }
     }
 
-    /// From when the next change of a record is shown.
+    /// Draws the time from which describe calls show a change.
     fn visible(&mut self) -> Timestamp {
         let most = self.faults.lag;
-        // Often at once, as EC2 does.
+        // Many changes are visible at once, as with EC2.
         let lag = if most.is_zero() || self.lag.percent(30) {
             Duration::ZERO
         } else {
@@ -260,18 +259,18 @@ impl World {
         clock::after(self.now, lag)
     }
 
-    /// Says what an instance-hour in `pool` (as [`Pool`] prints) costs from `at` on.
+    /// Sets the price of an instance-hour from `at` on in `pool`, which is named as [`Pool`] prints.
     pub fn set_price(&mut self, pool: &str, at: Timestamp, price: UsdPerHour) {
         self.pools.set_price(pool, at, price);
         self.events.add(at, Event::Market);
     }
 
-    /// From now on an instance-hour costs `price` in every pool that has one.
+    /// Fixes the price of an instance-hour from now on in every pool that has a price.
     pub fn fix_prices(&mut self, price: UsdPerHour) {
         self.pools.fix_prices(self.now, price);
     }
 
-    /// From now on no pool follows a trace.
+    /// Ends all traces of capacity.
     pub fn forget_traces(&mut self) {
         self.pools.forget_traces();
     }

@@ -1,4 +1,4 @@
-//! Reading a queue's answer of 100,000 tasks and 60 MB: time against `serde_json`, and memory.
+//! Reads a queue's response of 100,000 tasks and 60 MB: time against `serde_json`, and memory.
 //!
 //! `cargo bench -p provisioner --no-default-features --bench queue`; with `-- --memory` memory alone.
 #![expect(clippy::print_stdout, reason = "the figures are what a benchmark is for")]
@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use provisioner::domain::ids::WorkerTypeName;
-use provisioner::queue::{PendingAnswer, TaskFilter};
+use provisioner::queue::http::{PendingResponse, TaskFilter};
 use serde::de::IgnoredAny;
 
 const TASKS: u64 = 100_000;
@@ -35,7 +35,7 @@ fn time() {
     let answer: Vec<u8> = chunks().flatten().collect();
     println!("answer: {TASKS} tasks, {:.1} MB", megabytes(answer.len()));
 
-    // In turn, so that a noisy neighbour disturbs all three alike.
+    // In turns, so that a noisy neighbour disturbs all three alike.
     let mut ours = Vec::new();
     let mut slice = Vec::new();
     let mut reader = Vec::new();
@@ -49,19 +49,21 @@ fn time() {
                 .expect("valid JSON")
         }));
     }
-    let (ours, slice, reader) = (median(ours), median(slice), median(reader));
+    let ours = median(ours);
+    let slice = median(slice);
+    let reader = median(reader);
     let line = |name: &str, time: Duration| {
         let rate = megabytes(answer.len()) / time.as_secs_f64();
         println!("{name:<44} {:>7.1} ms  {rate:>6.0} MB/s", time.as_secs_f64() * 1e3);
     };
-    line("PendingAnswer, 16 KiB chunks", ours);
+    line("PendingResponse, 16 KiB chunks", ours);
     line("serde_json::from_slice::<IgnoredAny>", slice);
     line("serde_json::from_reader::<_, IgnoredAny>", reader);
     println!("ratio to from_slice:  {:.2} (target: at most 5)", ours.div_duration_f64(slice));
     println!("ratio to from_reader: {:.2} (target: at most 1.5)", ours.div_duration_f64(reader));
 }
 
-/// Measures in a process of its own, where no answer was ever held.
+/// Measures in a separate process, which has never held a complete response.
 fn memory() {
     let this = std::env::current_exe().expect("this program has a path");
     let status = Command::new(this).arg("--memory-child").status().expect("it starts again");
@@ -90,11 +92,11 @@ fn peak_kib() -> u64 {
 fn read<C: AsRef<[u8]>>(chunks: impl Iterator<Item = C>) {
     let names = ["linux", "windows"].map(|name| (name.to_owned(), WorkerTypeName::from(name)));
     let filter = TaskFilter::new(vec!["workerType".to_owned()], BTreeMap::from(names), None);
-    let mut answer = PendingAnswer::new(&filter);
+    let mut response = PendingResponse::new(&filter);
     for chunk in chunks {
-        answer.feed(black_box(chunk.as_ref())).expect("valid JSON");
+        response.feed(black_box(chunk.as_ref())).expect("valid JSON");
     }
-    let (pending, skipped) = answer.finish().expect("a whole array");
+    let (pending, skipped) = response.finish().expect("a complete array");
     assert_eq!(pending.values().map(|tasks| tasks.count).sum::<u64>(), TASKS / 3 * 2 + 1);
     assert_eq!(skipped.unknown_worker_types.values().sum::<u64>(), TASKS / 3);
 }
@@ -115,7 +117,7 @@ fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// The answer in chunks of [`CHUNK`] bytes, made as they are asked for.
+/// The response in chunks of [`CHUNK`] bytes, made on demand.
 fn chunks() -> impl Iterator<Item = Vec<u8>> {
     let mut tasks = 0..TASKS;
     let mut made: Vec<u8> = Vec::new();
@@ -138,10 +140,11 @@ fn chunks() -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// A task as CI queues have them: 600 bytes, most of them payload.
+/// A task like those of CI queues: 600 bytes, most of them payload.
 fn task(number: u64) -> String {
     let worker_type = ["linux", "windows", "unheard-of"][usize::try_from(number % 3).unwrap_or(0)];
-    let (minute, second) = (number / 60 % 60, number % 60);
+    let minute = number / 60 % 60;
+    let second = number % 60;
     format!(
         r#"{{"taskId":"fN1SbArXTPSVFNUvaOl{number:06}","provisionerId":"aws-provisioner","workerType":"{worker_type}","created":"2026-03-14T09:{minute:02}:{second:02}.250Z","deadline":"2026-03-15T09:{minute:02}:{second:02}.250Z","priority":5,"expectedDuration":1800.5,"retries":5,"routes":["index.project.build.{number}"],"payload":{{"image":"builder:24.04","command":["/bin/bash","-c","git clone \"$REPO\" src && cd src && make -j4 check"],"env":{{"REPO":"https://git.example.com/project","LEVEL":"3"}},"maxRunTime":7200}},"metadata":{{"name":"build and test","description":"optimised, x86_64","owner":"ci@example.com","source":"https://git.example.com/project/.ci.yml"}}}}"#
     )

@@ -1,11 +1,11 @@
-//! `cleanup-aws`: everything tied to a key-name cancelled, terminated, deleted, verified to be gone,
-//! and only then forgotten.
+//! `cleanup-aws`: cancels, terminates and deletes everything under a key-name, verifies that it is gone,
+//! and only then forgets the key-name.
 //!
-//! [`targets`] says which key-names, [`Plan::survey`] what there is of them, [`execute`] removes it and
-//! then the key-names from the configuration file. Whatever is left or fails keeps the file as it is,
-//! so that all of it can be run again; running it when nothing is left is success.
+//! [`targets`] lists the key-names, [`CleanupPlan::make`] finds what exists under them, and [`execute`]
+//! removes that and then the key-names from the configuration file. If anything fails or is left, the file
+//! is unchanged, so that the command can be run again. Running it when nothing is left is a success.
 //!
-//! Deliberately not here: terminal input and output, and the question whether to go on.
+//! Terminal input and output, and the question whether to go on, are the program's, and not in here.
 
 mod error;
 mod inventory;
@@ -20,32 +20,32 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::CleanupError;
-pub use inventory::{Inventory, Item};
-pub use plan::Plan;
+pub use inventory::{Inventory, InventoryItem};
+pub use plan::CleanupPlan;
 pub use remove::execute;
-pub use report::{Left, Outcome, Report, StillNamed, TargetReport};
-pub use target::{Named, Target, in_force, targets};
+pub use report::{CleanupOutcome, CleanupReport, Leftover, StillNamed, TargetReport};
+pub use target::{CleanupTarget, NamedBy, key_names_in_force, targets};
 pub use worker_profile::WorkerProfile;
 
-/// How to clean up.
+/// The options of a clean-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// `--yes` was given: with `--key-name` spelled out, also what runs under somebody's own key pair
-    /// is ended. A yes at the terminal is not that.
+pub struct CleanupOptions {
+    /// Whether `--yes` was given. Together with a spelled-out `--key-name` it permits to end what runs under
+    /// a foreign key pair. A yes at the terminal does not.
     pub yes: bool,
-    /// How long all of it may take.
+    /// The time limit for everything.
     pub timeout: Duration,
-    /// Between looks: one after the other, the last one then over and over.
+    /// The pauses between observations, in order; the last one repeats.
     pub pauses: Vec<Duration>,
     /// `provisioner.state-dir`.
     pub state_dir: Option<PathBuf>,
 }
 
-impl Options {
-    /// How long a clean-up may take unless the user says otherwise.
+impl CleanupOptions {
+    /// The default time limit. Our own choice: instances take some minutes to shut down.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
-    /// Describe calls lag, and a request can be fulfilled between look and cancel. Short first, so
-    /// that the usual case ends soon; then longer, because what lags that far lags for long.
+    /// The default pauses. Our own choice. Describe calls lag, and a request can be fulfilled between an
+    /// observation and its cancelling. The first pauses are short so that the usual case ends soon.
     pub const PAUSES: [Duration; 4] = [
         Duration::from_secs(5),
         Duration::from_secs(10),
@@ -54,7 +54,7 @@ impl Options {
     ];
 }
 
-impl Default for Options {
+impl Default for CleanupOptions {
     fn default() -> Self {
         Self {
             yes: false,

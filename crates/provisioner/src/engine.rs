@@ -1,15 +1,28 @@
 //! The decision engine: a synchronous state machine without I/O, clock or randomness of its own.
 //!
-//! A driver tells it what it saw ([`Engine::observe`], [`Engine::demand`], [`Engine::resolve`]) and
-//! the time, begins a round, does each [`Effect`] in turn and answers its [`Outcome`]. Refusals come
-//! back as outcomes and are answered by the next effect, in the same round. Exactly two drivers exist:
-//! the daemon and the simulated world of the tests.
+//! A driver (the daemon, or the loop of the simulated world) gives it what it read and the time, and
+//! carries out what it asks for. A round is one value, [`Round`], begun with all of its [`Inputs`]:
 //!
 //! ```text
-//! observe + demand ─► begin_round: recount ─► decide ─► check ─► next_effect ⇄ outcome ─► end_round
+//! begin_round ─► observe ─► count ─► targets ─► decide ─► check
+//!                                                           │
+//!                Effect ◄── next_effect ◄───────────────────┘
+//!                   │            ▲
+//!                   └─► driver ──┴─ outcome … ─► end ─► Report
 //! ```
 //!
-//! Not in here: anything that speaks to AWS, the queue or the disk, and any clock.
+//! - `observe/` joins instances and spot requests by id, reconciles the ledger with them, and sorts
+//!   them by owner, so that whatever EC2 shows late or twice is counted once.
+//! - `state/` holds what is known: what outlives the process (`durable`), what the last observation
+//!   showed (`view`), and the pauses between failed rounds (`backoff`).
+//! - `decide/` makes a [`Plan`] from it: actions with reasons, and notes on what is not done and why.
+//!   `check` holds the plan against the fences, independently; a plan that breaks one is not executed.
+//! - `act/` turns the plan into one [`Effect`] after the other. A refusal comes back as an [`Outcome`]
+//!   and is answered by the next effect, in the same round.
+//! - `stop_consent/` is where workers ask whether to stop.
+//!
+//! The folders stand in the order in which a round runs; each uses only those before it and `state/`.
+//! `now` and a nonce are arguments: the same inputs give the same plan.
 
 mod act;
 mod check;
@@ -18,26 +31,25 @@ mod observe;
 pub mod snapshot;
 mod state;
 mod stop_consent;
-mod take_in;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::clock;
 use crate::domain::demand::Demand;
-use crate::domain::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
+use crate::domain::ids::{InstanceId, KeyName, SpotRequestId, WorkerTypeName};
 use crate::domain::launch::ResolvedWorkerType;
 use crate::domain::ledger::Ledger;
+use crate::domain::observed::{KeyPair, Observation};
 use crate::domain::stop_secret::StopSecret;
 use crate::settings::Settings;
 
 #[cfg(feature = "aws")]
 pub(crate) use act::Launch;
 pub use act::effect::{Effect, GrantedRequest, Outcome};
-pub use act::{ActionOutcome, ActionResult, Report};
+pub use act::{ActionOutcome, ActionResult, Report, Round};
 pub use decide::plan::{
     Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
 };
@@ -45,21 +57,17 @@ pub use state::capacity::{Machines, Usage};
 pub use state::memory::{
     Cancelling, CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent,
 };
-pub use stop_consent::{Desk, LEASE, StopAnswer, StopAskError, StopConsentCounts, WorkerReport};
+pub use stop_consent::{
+    LEASE, StopAnswer, StopAskError, StopConsent, StopConsentCounts, WorkerReport,
+};
 
-use act::Round;
-use act::token::Tokens;
 use decide::detail::{MachineNote, PlanNote};
-use decide::targets;
-use decide::{Decide, Decided};
-use state::index::Index;
-use state::{capacity, in_flight, memory};
-use stop_consent::offers;
-
-/// The longest pause after failed rounds.
-const LONGEST_FAILURE_PAUSE: Duration = Duration::from_mins(1);
-/// The longest while only the queue fails: it is the user's own and cheap to ask, and tasks wait.
-const LONGEST_QUEUE_PAUSE: Duration = Duration::from_secs(10);
+use decide::{Decide, Decided, offers, targets};
+use state::backoff::Backoff;
+use state::durable::Durable;
+use state::token::Tokens;
+use state::view::View;
+use state::{capacity, in_flight};
 
 /// What an engine starts from.
 #[derive(Clone, Debug)]
@@ -77,39 +85,39 @@ pub struct Start {
 pub enum LedgerFound {
     /// It was there.
     Known(Ledger),
-    /// It was absent or damaged: what was asked for lately is not known.
+    /// It was absent or damaged: recent launches are not known.
     Lost,
     /// It was lost, and the operator says that nothing is in flight.
     AssumedClean,
 }
 
-/// The state machine.
+/// What each worker type's names (image, security groups, subnets) mean in AWS, or why that is not known.
+pub type Resolved = BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>;
+
+/// Everything that a round is decided from.
+#[derive(Debug)]
+pub struct Inputs<'r, 'i> {
+    /// What the worker types' names mean in AWS. A failure concerns that worker type alone.
+    pub resolved: &'r Resolved,
+    /// One complete observation of EC2.
+    pub observation: &'i Observation,
+    /// When the observation began: it holds all that was visible by then.
+    pub observed: Timestamp,
+    /// The queue's demand, or why it is not known.
+    pub demand: Result<Demand, String>,
+}
+
+/// The state machine of one key-name.
 #[derive(Debug)]
 pub struct Engine {
     settings: Arc<Settings>,
     key_name: KeyName,
-    ledger: Ledger,
-    /// Whether the ledger has changed since it was last written.
-    ledger_dirty: bool,
-    memory: Memory,
-    index: Index,
-    seen_by_intent: BTreeMap<ClientToken, u32>,
-    demand: Result<Demand, String>,
-    /// Whether the demand was read since the last recount.
-    demand_is_fresh: bool,
-    /// Worker types that tasks waited for at the look before.
-    waited: BTreeSet<WorkerTypeName>,
-    resolved: BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
-    tagged_lately: BTreeMap<InstanceId, Timestamp>,
-    settle_notes: Vec<Note>,
-    /// Worker types of which an instance came up since the demand was last known.
-    came_up: BTreeSet<WorkerTypeName>,
+    durable: Durable,
+    view: View,
+    backoff: Backoff,
     tokens: Tokens,
-    /// Where workers ask whether to stop.
-    desk: Desk,
-    round: Option<Round>,
-    throttled_rounds: u32,
-    failed_rounds: u32,
+    /// Makes the tokens by which workers prove themselves; `None`: workers are not heard.
+    stop_secret: Option<StopSecret>,
 }
 
 impl Engine {
@@ -124,166 +132,151 @@ impl Engine {
             LedgerFound::AssumedClean => (Ledger::default(), true),
         };
         let mut memory = start.memory;
-        memory.reconcile(&settings);
+        memory.forget_reconfigured(&settings);
         Self {
             settings,
             key_name,
-            ledger,
-            ledger_dirty,
-            memory,
-            index: Index::default(),
-            seen_by_intent: BTreeMap::new(),
-            demand: Err("not read yet".to_owned()),
-            demand_is_fresh: false,
-            waited: BTreeSet::new(),
-            resolved: BTreeMap::new(),
-            tagged_lately: BTreeMap::new(),
-            settle_notes: Vec::new(),
-            came_up: BTreeSet::new(),
+            durable: Durable { ledger, ledger_dirty, memory },
+            view: View::default(),
+            backoff: Backoff::default(),
             tokens: Tokens::new(start.nonce),
-            desk: Desk::default(),
-            round: None,
-            throttled_rounds: 0,
-            failed_rounds: 0,
+            stop_secret: None,
         }
     }
 
-    /// Lets workers ask whether to stop, by tokens made with `secret`. Returns where.
+    /// Lets workers ask whether to stop, by tokens made with `secret`.
     ///
-    /// A process before this one may have told some to stop: if there were machines, nobody is told so
-    /// again before that has lapsed.
-    pub fn listen(&mut self, secret: StopSecret, now: Timestamp) -> Desk {
-        let promised = !self.memory.machines.is_empty();
-        let closed_until = promised.then(|| clock::after(now, LEASE));
-        self.desk.book().open(secret, closed_until);
-        self.desk.clone()
+    /// The process before this one may have told workers to stop. If there were machines, no worker is
+    /// told so again until those promises have expired.
+    pub fn listen(&mut self, secret: StopSecret, now: Timestamp) -> StopConsent {
+        let may_have_promised = !self.durable.memory.machines.is_empty();
+        let closed_until = may_have_promised.then(|| clock::after(now, LEASE));
+        self.stop_secret = Some(secret.clone());
+        StopConsent::new(secret, closed_until)
     }
 
-    /// Where workers ask whether to stop; nobody is heard there before [`Engine::listen`].
-    pub fn desk(&self) -> &Desk {
-        &self.desk
-    }
-
-    /// Goes on under another configuration of the same key-name, from the next observation on. What is
-    /// known of machines, requests and launches stays; what changed worker types name in AWS is to be
-    /// told anew.
+    /// Continues under another configuration of the same key-name, from the next round on. Everything
+    /// known of machines, requests and launches stays.
     pub fn reconfigure(&mut self, settings: Arc<Settings>) {
-        self.memory.reconcile(&settings);
-        let before = std::mem::replace(&mut self.settings, settings);
-        self.resolved.retain(|name, _| self.settings.starts_alike(&before, name));
+        self.durable.memory.forget_reconfigured(&settings);
+        self.settings = settings;
+    }
+
+    /// Requests that the next observation must look up by id where the pages do not show them.
+    pub fn tracked(&self) -> BTreeSet<SpotRequestId> {
+        let Durable { ledger, memory, .. } = &self.durable;
+        let seen = memory.open.keys().chain(memory.fulfilled.keys());
+        seen.chain(ledger.granted.keys()).cloned().collect()
+    }
+
+    /// Whether the next observation should include the key pair.
+    pub fn wants_key_pair(&self) -> bool {
+        let index = &self.view.index;
+        index.key_pair != KeyPair::Ours
+            || !index.strays.machines.is_empty()
+            || !index.strays.open.is_empty()
+    }
+
+    /// The instances known as ours: of the running tasks, only those on these machines matter.
+    pub fn owned_instances(&self) -> BTreeSet<InstanceId> {
+        self.durable.memory.machines.keys().cloned().collect()
     }
 
     /// Live instances by owner, use and capacity pool, as of the last round. Work proportional to them.
     pub fn capacity(&self) -> Vec<Machines> {
-        capacity::count(&self.index)
+        capacity::count(&self.view.index)
     }
 
     /// The ledger, as it is to be on disk.
     pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+        &self.durable.ledger
     }
 
     /// The soft state, to be kept on disk between rounds.
     pub fn memory(&self) -> &Memory {
-        &self.memory
+        &self.durable.memory
     }
 
-    /// Takes in what a worker type names in AWS, or why that is not known. It concerns this type alone.
-    pub fn resolve(&mut self, name: &WorkerTypeName, resolved: Result<ResolvedWorkerType, String>) {
-        self.resolved.insert(name.clone(), resolved);
-    }
-
-    /// Decides a round from what was taken in.
-    pub fn begin_round(&mut self, now: Timestamp) -> &Plan {
-        // What is promised until the round is decided is promised on account of the one before.
-        let desk = self.desk.clone();
-        let mut book = desk.book();
-        let lapsed = book.lapse(now);
-        self.settle_notes.extend(lapsed.into_iter().map(|(name, workers)| {
-            Note::about(&name, &MachineNote::PromiseLapsed { workers, lease: LEASE })
-        }));
-        self.recount(&mut book, now);
-        let in_flight = in_flight::count(
-            &self.ledger,
-            &self.seen_by_intent,
-            &self.index.arrived,
-            &self.memory,
-            |since| clock::after(since, self.settings.provisioner.visibility_window) <= now,
-            now,
-        );
-        let mut decided = {
-            let wishes = targets::ask(
-                &self.settings,
-                &self.index,
-                &in_flight,
-                self.demand.as_ref().ok(),
-                &targets::Terms {
-                    calls_pass: self.throttled_rounds == 0,
-                    consent: |name: &WorkerTypeName| book.consent(name, now),
-                    now,
-                },
-                &mut self.memory,
-            );
-            let decide = Decide {
-                settings: &self.settings,
-                wishes: &wishes,
-                index: &self.index,
-                ledger: &self.ledger,
-                memory: &self.memory,
-                seen_by_intent: &self.seen_by_intent,
-                in_flight: &in_flight,
-                demand: self.demand.as_ref().map_err(String::as_str),
-                resolved: &self.resolved,
-                tagged_lately: &self.tagged_lately,
-                now,
-            };
-            let mut decided = decide.run();
-            let violations = check::check(&decide, &decided);
-            if book.is_open() {
-                offers::renew(&decide, &mut book);
-            }
-            if !violations.is_empty() {
-                book.close();
-                let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
-                let Decided { plan, goals, repeats } = &mut decided;
-                let violations = &violations;
-                plan.notes.push(Note::general(&PlanNote::CheckFailed { violations }));
-                plan.actions.clear();
-                goals.clear();
-                repeats.clear();
-            }
-            decided
-        };
-        decided.plan.notes.append(&mut self.settle_notes);
-        if self.ledger.hold_until.is_some_and(|until| until <= now) {
-            self.ledger.hold_until = None;
-            self.ledger_dirty = true;
-        }
-        let round = Round::new(decided, now);
-        &self.round.insert(round).plan
-    }
-
-    /// Ends a round that could not be decided, because EC2 could not be observed. Returns when to try again.
-    pub fn round_failed(&mut self, now: Timestamp) -> Timestamp {
-        self.round = None;
-        self.desk.book().close();
-        self.failed_rounds = self.failed_rounds.saturating_add(1);
-        self.pause(self.failed_rounds, LONGEST_FAILURE_PAUSE, now)
-    }
-
-    /// Rounds in a row that failed: EC2 not observed, or the demand unknown.
+    /// Rounds in a row that failed: EC2 was not observed, or the demand was unknown.
     pub fn failed_rounds(&self) -> u32 {
-        self.failed_rounds
+        self.backoff.failed_rounds
     }
 
-    /// A pause that grows with `strikes`, uneven by up to a fifth so that many daemons do not march in step.
-    fn pause(&mut self, strikes: u32, longest: Duration, now: Timestamp) -> Timestamp {
-        let interval = self.settings.provisioner.interval;
-        let pause = memory::growing(interval, strikes, longest.max(interval));
-        let uneven = pause.mul_f64(
-            0.8 + 0.4 * f64::from(u32::try_from(self.tokens.jitter() >> 32).unwrap_or(0))
-                / f64::from(u32::MAX),
-        );
-        clock::after(now, uneven.max(self.settings.provisioner.min_interval))
+    /// Decides a round. Work proportional to what the observation holds.
+    ///
+    /// `consent` is the state behind the workers' requests to stop; promises made until this returns
+    /// rest on the round before. A driver that hears no workers passes the default.
+    pub fn begin_round<'e>(
+        &'e mut self,
+        inputs: Inputs<'e, '_>,
+        consent: &mut StopConsent,
+        now: Timestamp,
+    ) -> Round<'e> {
+        let Inputs { resolved, observation, observed, demand } = inputs;
+        self.view.note_demand(demand.as_ref().ok());
+        let mut notes = self.observe(observation, observed);
+        notes.extend(expired_promises(consent, now));
+        self.count(demand.as_ref().ok(), consent, now);
+        let mut decided = self.decide(resolved, demand.as_ref(), consent, now);
+        decided.plan.notes.append(&mut notes);
+        self.durable.end_hold(now);
+        Round::new(self, resolved, demand.is_ok(), decided, now)
     }
+
+    /// Ends a round that could not be decided, because EC2 could not be observed. Returns when to try
+    /// again.
+    pub fn round_failed(&mut self, consent: &mut StopConsent, now: Timestamp) -> Timestamp {
+        consent.close();
+        self.backoff.round_failed().until(&mut self.tokens, &self.settings, now)
+    }
+
+    fn decide(
+        &mut self,
+        resolved: &Resolved,
+        demand: Result<&Demand, &String>,
+        consent: &mut StopConsent,
+        now: Timestamp,
+    ) -> Decided {
+        let Durable { ledger, memory, .. } = &mut self.durable;
+        let window = self.settings.provisioner.visibility_window;
+        let in_flight = in_flight::count(ledger, &self.view, memory, window, now);
+        let terms = targets::Terms { calls_pass: self.backoff.throttled_rounds == 0, consent, now };
+        let wishes =
+            targets::ask(&self.settings, &self.view.index, &in_flight, demand.ok(), &terms, memory);
+        let decide = Decide {
+            settings: &self.settings,
+            wishes: &wishes,
+            index: &self.view.index,
+            ledger,
+            memory,
+            seen_by_intent: &self.view.seen_by_intent,
+            in_flight: &in_flight,
+            demand: demand.map_err(String::as_str),
+            resolved,
+            tagged_lately: &self.view.tagged_lately,
+            now,
+        };
+        let mut decided = decide.run();
+        let violations = check::check(&decide, &decided);
+        if consent.listens() {
+            offers::renew(&decide, consent);
+        }
+        if !violations.is_empty() {
+            consent.close();
+            let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
+            let Decided { plan, goals, repeats } = &mut decided;
+            let violations = &violations;
+            plan.notes.push(Note::general(&PlanNote::CheckFailed { violations }));
+            plan.actions.clear();
+            goals.clear();
+            repeats.clear();
+        }
+        decided
+    }
+}
+
+fn expired_promises(consent: &mut StopConsent, now: Timestamp) -> impl Iterator<Item = Note> {
+    consent.expire(now).into_iter().map(|(name, workers)| {
+        Note::about(&name, &MachineNote::PromiseLapsed { workers, lease: LEASE })
+    })
 }

@@ -14,7 +14,9 @@
 //! use jiff::Timestamp;
 //! use provisioner::config;
 //! use provisioner::domain::demand::Demand;
-//! use provisioner::engine::{Engine, LedgerFound, Memory, Start};
+//! use provisioner::engine::{
+//!     Engine, Inputs, LedgerFound, Memory, Resolved, Start, StopConsent,
+//! };
 //! use provisioner::domain::ids::{KeyName, WorkerTypeName};
 //! use provisioner::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
 //! use provisioner::domain::observed::Observation;
@@ -29,20 +31,24 @@
 //! let (linux, now) = (WorkerTypeName::parse("linux")?, Timestamp::now());
 //! let start = Start { ledger: LedgerFound::AssumedClean, memory: Memory::default(), nonce: 7 };
 //! let mut engine = Engine::new(settings, KeyName::parse("mine")?, start, now);
-//! engine.resolve(&linux, Ok(ResolvedWorkerType {
+//! let resolved = Resolved::from([(linux.clone(), Ok(ResolvedWorkerType {
 //!     image_id: "ami-0123456789abcdef0".to_owned(),
 //!     security_group_ids: Vec::new(),
 //!     user_data: None,
 //!     placements: vec![ResolvedPlacement::default()],
-//! }));
-//! engine.observe(&Observation::default(), now);
+//! }))]);
 //! let mut demand = Demand::default();
 //! demand.pending.entry(linux).or_default().count = 35;
-//! engine.demand(Ok(demand));
+//! let inputs = Inputs {
+//!     resolved: &resolved,
+//!     observation: &Observation::default(),
+//!     observed: now,
+//!     demand: Ok(demand),
+//! };
 //!
-//! let plan = engine.begin_round(now);
-//! assert_eq!(plan.actions[0].kind.count(), 20);
-//! println!("{}", plan.actions[0].reason.text);
+//! let round = engine.begin_round(inputs, &mut StopConsent::default(), now);
+//! assert_eq!(round.plan().actions[0].kind.count(), 20);
+//! println!("{}", round.plan().actions[0].reason.text);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -58,10 +64,10 @@ pub mod aws;
 #[cfg(feature = "aws")]
 pub mod cleanup;
 pub mod config;
-#[cfg(feature = "aws")]
 pub mod daemon;
 pub mod domain;
 pub mod engine;
+mod files;
 pub mod policy;
 pub mod pools;
 pub mod queue;

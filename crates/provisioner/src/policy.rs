@@ -1,10 +1,11 @@
 //! Capacity policies: how many instances a worker type should have on the way.
 //!
-//! A policy sees one worker type's numbers and wishes; it neither knows limits nor acts. What it wishes is
-//! cut to the fences afterwards, and checked again. What it learns is in its [`PolicyMemory`]. The same
-//! code runs in the daemon and in the simulator, where there are more policies to compare with.
+//! A policy sees the numbers of one worker type and answers with a wish; it does not act. The engine cuts the
+//! wish to the limits afterwards and checks the plan again. A policy keeps what it learns in its
+//! [`PolicyMemory`]. The same code runs in the daemon and in the simulator, which has more policies for
+//! comparison.
 //!
-//! A decision takes a time that does not depend on the number of tasks or instances.
+//! The time that a decision takes does not depend on the number of tasks or instances.
 
 mod adaptive;
 mod basic;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use adaptive::{Adaptive, Beside};
+pub use adaptive::{Adaptive, Comparison};
 pub use memory::PolicyMemory;
 pub use spelling::PolicyError;
 pub use why::Why;
@@ -27,43 +28,43 @@ pub use worker_manager::WorkerManager;
 /// One worker type in numbers, as a round sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Situation {
-    /// When.
+    /// The time of the round.
     pub now: Timestamp,
     /// Tasks that wait.
     pub pending: u64,
-    /// Tasks that run, where the queue tells.
+    /// Tasks that run; `None` if the queue does not report them.
     pub running: Option<u64>,
-    /// Open requests and launches in flight: what is to become an instance.
+    /// Open requests and launches in flight, which are expected to become instances.
     pub requested: u64,
-    /// Instances that are expected to take tasks and never did. Where workers do not tell that they are
-    /// ready, these are among them until they take one.
+    /// Instances that are expected to take tasks and have not taken one yet. Workers that do not report
+    /// that they are ready count as booting until they take a task.
     pub booting: u64,
-    /// Instances that run no task, as known or presumed.
+    /// Instances that are known or presumed to run no task.
     pub idle: u64,
-    /// Instances that run tasks, as known or presumed.
+    /// Instances that are known or presumed to run tasks.
     pub busy: u64,
-    /// Instances of which it is not known what they do.
+    /// Instances whose activity is not known.
     pub unknown: u64,
-    /// Instances that are on their way out.
+    /// Instances that are about to end.
     pub stopping: u64,
-    /// Tasks that instances up or booting can take beyond those they run.
+    /// Tasks that running and booting instances can take in addition to those they run.
     pub free_slots: u64,
-    /// Least instances.
+    /// The minimum number of instances.
     pub min: u64,
-    /// Most instances.
+    /// The maximum number of instances.
     pub max: u64,
-    /// Tasks one instance runs at a time. At least 1.
+    /// Tasks that one instance runs at a time; at least 1.
     pub tasks_per_instance: u64,
-    /// How long workers stay up idle at most.
+    /// The longest time for which workers stay up idle.
     pub idle_timeout: Duration,
-    /// Whether more may be asked for than is needed: not where calls are throttled or a quota is used up.
+    /// Whether more may be requested than is needed. Not while calls are throttled or a quota is used up.
     pub may_hedge: bool,
-    /// Whether idle workers stop when asked: then [`Wish::let_go`] is heeded.
+    /// Whether idle workers stop when they are asked to; only then [`Wish::let_go`] has an effect.
     pub workers_consent: bool,
 }
 
 impl Situation {
-    /// Nothing there, nothing to do.
+    /// Returns a situation without tasks, requests and instances.
     pub fn nothing(now: Timestamp) -> Self {
         Self {
             now,
@@ -85,32 +86,32 @@ impl Situation {
         }
     }
 
-    /// Instances whose work is known, and those of which it is not.
+    /// Returns the number of instances that are up, whether or not their activity is known.
     fn up(&self) -> u64 {
         self.idle + self.busy + self.unknown
     }
 
-    /// Instances that the pending tasks need, beyond those there are.
+    /// Returns how many instances the pending tasks need in addition to the existing ones.
     fn short(&self) -> u64 {
         self.pending.saturating_sub(self.free_slots).div_ceil(self.tasks_per_instance.max(1))
     }
 }
 
-/// What a policy wishes.
+/// The wish of a policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wish {
-    /// Open requests and launches in flight there should be. More are cancelled, fewer asked for.
+    /// How many requests should be open or in flight. Surplus ones are cancelled, missing ones are made.
     pub coming: u64,
     /// How many of them only keep the minimum.
     pub for_minimum: u64,
-    /// How many of them tasks or the minimum need. The others are asked for in excess or in advance.
+    /// How many of them are needed for tasks or the minimum. The others are requested in excess or in advance.
     pub needed: u64,
-    /// Instances there should be in all.
+    /// How many instances there should be in total.
     pub wanted: u64,
     /// How many idle workers should be asked to stop, the longest idle first.
     ///
-    /// Heeded only where workers consent: an instance is never ended on the queue's word alone that it
-    /// is idle, because the next task may be on its way to it.
+    /// This has an effect only where workers consent. An instance is never ended merely because the queue
+    /// reports it as idle, since the next task may be on its way to it.
     pub let_go: u64,
     /// The numbers that decided.
     pub why: Why,
@@ -121,21 +122,21 @@ pub struct Wish {
 pub struct Policy {
     /// The rule.
     pub rule: Rule,
-    /// How long workers stay up idle before they end themselves, if not as the worker type says. For
-    /// simulations: in production only workers can change it.
+    /// How long workers stay up idle before they end themselves; `None` for the setting of the worker type.
+    /// This is for simulations, because in production only the workers themselves can change it.
     pub idle_timeout: Option<Duration>,
 }
 
-/// How a policy decides.
+/// The rule by which a policy decides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
-    /// The 2014 rules, mended.
+    /// The rules of 2014, corrected.
     Basic,
-    /// The 2014 rules as they were. For simulations only.
+    /// The rules of 2014 as they were; for simulations only.
     Naive2014,
-    /// Taskcluster worker-manager's estimator.
+    /// The estimator of Taskcluster's worker-manager.
     WorkerManager(WorkerManager),
-    /// Ours.
+    /// The policy of this project.
     Adaptive(Adaptive),
 }
 
@@ -152,30 +153,30 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The 2014 rules, mended.
+    /// The rules of 2014, corrected.
     pub const BASIC: Self = Self { rule: Rule::Basic, idle_timeout: None };
 
-    /// What it wishes in `situation`. To be asked once per round: `memory` learns from it.
+    /// Returns the wish in `situation`. Must be called once per round, because `memory` learns from each call.
     pub fn wish(&self, situation: &Situation, memory: &mut PolicyMemory) -> Wish {
         match &self.rule {
             Rule::Basic => basic::wish(situation),
             Rule::Naive2014 => naive::wish(situation),
-            Rule::WorkerManager(it) => it.wish(situation),
-            Rule::Adaptive(it) => it.wish(situation, memory),
+            Rule::WorkerManager(worker_manager) => worker_manager.wish(situation),
+            Rule::Adaptive(adaptive) => adaptive.wish(situation, memory),
         }
     }
 
-    /// Whether it uses its memory.
+    /// Whether the policy uses its memory.
     pub fn learns(&self) -> bool {
         matches!(self.rule, Rule::Adaptive(_))
     }
 
-    /// Whether it says itself which idle workers stop, where they consent.
+    /// Whether the policy itself decides how many idle workers stop, where they consent.
     pub fn lets_go(&self) -> bool {
         matches!(self.rule, Rule::Adaptive(_))
     }
 
-    /// How often its rounds came where it was in use, if that is part of it.
+    /// Returns the interval between rounds that belongs to the rule, if it has one of its own.
     pub fn own_interval(&self) -> Option<Duration> {
         matches!(self.rule, Rule::Naive2014).then_some(Duration::from_secs(45))
     }

@@ -1,7 +1,7 @@
-//! What is learned of capacity pools: whether one launches now, and how long instances live in it.
+//! What is learned about capacity pools: whether one has capacity now, and how long instances live in it.
 //!
-//! The two are apart: a pool that fills every request may take its instances back within the hour, and a
-//! long task that is lost there costs more than the wait for a better pool.
+//! The two are independent: a pool that fulfils every request may take its instances back within the hour,
+//! and losing a long task there costs more than waiting for a better pool.
 
 use std::time::Duration;
 
@@ -11,45 +11,45 @@ use serde::{Deserialize, Serialize};
 use crate::domain::clock;
 use crate::engine::CoolDown;
 
-/// What is known of one capacity pool. Of a fixed size; what is old fades.
+/// What is known about one capacity pool. Its size is fixed, and old observations fade.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct PoolRecord {
-    /// The last refusals in a row; none since the last launch.
+    /// The refusals since the last launch.
     refused: Option<CoolDown>,
-    /// Whether a launch came since the last refusal.
+    /// Whether it launched since the last refusal.
     proven: bool,
-    /// Instance-hours lived by those that ended, faded.
+    /// The faded sum of hours that ended instances lived.
     lived: f64,
-    /// Those that were taken back, faded.
+    /// The faded number of instances that were taken back.
     reclaimed: f64,
-    /// When they last faded.
+    /// When the sums last faded.
     faded: Option<Timestamp>,
 }
 
-/// How long an instance lives as a rule, where nothing was seen: AWS puts most pools at less than 5 % of
-/// interruptions (Spot Instance Advisor), and tasks meet them per hour.
-const USUAL_LIFE: f64 = 20.0;
-/// What was seen counts half after this many seconds: markets change from day to day.
-const HALF_LIFE: f64 = 86_400.0;
+/// The expected life of an instance in a pool that was not observed yet, in hours. The Spot Instance
+/// Advisor gives less than 5 % of interruptions for most pools; that is taken per hour here.
+const USUAL_LIFE_HOURS: f64 = 20.0;
+/// After this many seconds, an observation counts half: markets change from day to day.
+const HALF_LIFE_SECONDS: f64 = 86_400.0;
 
 impl PoolRecord {
-    /// A launch came.
+    /// Notes that a launch was fulfilled.
     pub fn filled(&mut self) {
         self.refused = None;
         self.proven = true;
     }
 
-    /// A launch was refused, or instances were taken back: it has no capacity now.
+    /// Notes that a launch was refused or that instances were taken back, so that there is no capacity now.
     pub fn refused(&mut self, code: &str, now: Timestamp) {
         self.refused = Some(CoolDown::strike(self.refused.as_ref(), code, now));
         self.proven = false;
     }
 
-    /// An instance ended after it had `lived`, because it was taken back or for any other reason.
+    /// Notes that an instance ended after it had `lived`, because it was taken back or for another reason.
     pub fn ended(&mut self, lived: Duration, reclaimed: bool, now: Timestamp) {
         if let Some(before) = self.faded.replace(now) {
-            let factor = 0.5_f64.powf(clock::age(before, now).as_secs_f64() / HALF_LIFE);
+            let factor = 0.5_f64.powf(clock::age(before, now).as_secs_f64() / HALF_LIFE_SECONDS);
             self.lived *= factor;
             self.reclaimed *= factor;
         }
@@ -57,9 +57,10 @@ impl PoolRecord {
         self.reclaimed += if reclaimed { 1.0 } else { 0.0 };
     }
 
-    /// How long an instance lives in it, in hours: what was seen, beside one instance of the usual life.
+    /// Returns how long an instance is expected to live, in hours: the average of the observations and one
+    /// instance of the usual life.
     pub fn life_hours(&self) -> f64 {
-        (USUAL_LIFE + self.lived) / (1.0 + self.reclaimed)
+        (USUAL_LIFE_HOURS + self.lived) / (1.0 + self.reclaimed)
     }
 
     fn is_cooling(&self, now: Timestamp) -> bool {
@@ -67,15 +68,16 @@ impl PoolRecord {
     }
 }
 
-/// Divides `n` launches among pools: how many each is asked for.
+/// Divides `n` launches among pools, and returns the number for each.
 ///
-/// The pool where instances live longest comes first. One that has not launched since it last refused is
-/// asked for a single instance while a proven one takes the rest; if none is proven, all that may be asked
-/// share. If all refused lately, the one that is due first is tried at growing pauses.
+/// The pool in which instances live longest comes first. A pool that has not launched since its last refusal
+/// is tried with a single instance, while a proven pool takes the rest; if no pool is proven, all that are
+/// not cooling down share. If all pools are cooling down, the one that is due first is tried, at growing
+/// pauses.
 pub fn divide(pools: &[PoolRecord], n: u64, interval: Duration, now: Timestamp) -> Vec<u64> {
     let mut asked = vec![0; pools.len()];
     let mut open: Vec<usize> = (0..pools.len()).filter(|at| !pools[*at].is_cooling(now)).collect();
-    // Stable: where nothing tells them apart, the order given is the order of preference.
+    // The sort is stable, so that equal pools stay in their order of preference.
     open.sort_by(|a, b| pools[*b].life_hours().total_cmp(&pools[*a].life_hours()));
     let mut left = n;
     if let Some(place) = open.iter().position(|at| pools[*at].proven) {

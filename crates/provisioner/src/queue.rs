@@ -1,146 +1,97 @@
-//! A queue behind HTTP: how many tasks wait and run, and where.
+//! Reads the demand: how many tasks wait, how many run, and on which machines.
 //!
-//! `GET <base>/jobs?state=PENDING`, then `…?state=RUNNING`. Answers are counted while they stream in and
-//! are never held. An answer that is not wholly understood is an error and not a smaller demand.
-//! Deliberately not here: repetition (the next round is the repetition) and reporting things only once
-//! (the caller knows what it reported).
+//! The daemon asks a [`DemandSource`] once per round. Embedders bring their own; the programs use
+//! [`Queue`], which stands for the kind of queue that the configuration names. So far that is a queue
+//! behind HTTP.
+//!
+//! # How a queue behind HTTP is read
+//!
+//! One round sends `GET <base>/jobs?state=PENDING`, then `…?state=RUNNING`. `http::endpoint` makes the
+//! request and enforces the timeout, the size limit and the rules for tokens and redirects.
+//! `http::json_array` cuts the body, as it streams in, into the elements of its array; `http::response`
+//! reads each element as a `http::task`; `http::tally` counts it per worker type. At most one element is
+//! in memory, and nothing grows with the number of tasks beyond fixed bounds.
+//!
+//! The order matters: a task that starts between the two requests is counted twice for one round, and
+//! never missed.
+//!
+//! A queue object remembers little from round to round: whether RUNNING was ever answered, whether the
+//! queue honours `state` (`http::state_filter`, which compares the two responses by
+//! `http::task_fingerprint`), and which tasks ran (`http::task_history`, from which waiting and run
+//! times are measured).
+//!
+//! # What it assumes
+//!
+//! - A response that was not understood completely is an error and never a smaller demand. A single
+//!   element that is valid JSON but not a task is skipped and counted.
+//! - A queue that cannot list running tasks answers RUNNING with 404 or 400 from the start. Once it has
+//!   answered otherwise, it must go on doing so.
+//! - The next round is the retry, so that nothing is repeated within one. Every round reports everything
+//!   that was skipped; the caller decides what is news.
 
 use std::collections::BTreeSet;
 
 use crate::domain::demand::Demand;
 use crate::domain::ids::InstanceId;
-use crate::queue::source::{DemandError, DemandSource};
-use crate::settings::{AskRunning, Queue, Settings};
+use crate::settings::Settings;
 
-pub(crate) mod address;
-mod answer;
-mod endpoint;
-mod heed;
-mod runs;
-mod sketch;
+pub mod http;
 pub mod source;
-mod split;
-mod started;
-mod tally;
-mod task;
-#[cfg(test)]
-mod tests;
-mod token;
 
-use endpoint::Endpoint;
-use heed::{Heeds, Judge, Look};
-use runs::RunWatch;
-use started::StartedWatch;
-use tally::{PendingTally, RunningTally};
+use http::{HttpQueue, TaskFilter};
+use source::{DemandError, DemandSource};
 
-pub use answer::Flaw;
-pub use tally::{PendingAnswer, TaskFilter};
-
-/// A [`DemandSource`] over HTTP.
-///
-/// It remembers from round to round whether the queue has running tasks to show, whether it heeds
-/// `state`, up to when tasks were seen to start, and which run.
+/// The queue that the configuration names.
 #[derive(Debug)]
-pub struct HttpQueue {
-    endpoint: Endpoint,
-    filter: TaskFilter,
-    ask_running: AskRunning,
-    running_seen: RunningSeen,
-    judge: Judge,
-    seen_started: StartedWatch,
-    seen_running: RunWatch,
+#[non_exhaustive]
+pub enum Queue {
+    /// A queue behind HTTP.
+    Http(HttpQueue),
 }
 
-/// What became of asking for RUNNING so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RunningSeen {
-    /// It was never answered. The queue may have none yet; it is asked again in each round, since a queue
-    /// may learn it without a restart of ours.
-    Not,
-    /// It was answered, so that it must be answered from now on.
-    Answered,
-}
-
-impl HttpQueue {
-    /// Makes a source of the queue in `settings`. Connects to nothing yet.
-    pub fn new(settings: &Settings) -> Result<Self, DemandError> {
-        Self::with(&settings.queue, TaskFilter::from_settings(settings))
+impl Queue {
+    /// Makes the queue of `settings`. Connects to nothing yet.
+    pub fn from_settings(settings: &Settings) -> Result<Self, DemandError> {
+        Ok(Self::Http(HttpQueue::from_settings(settings)?))
     }
 
-    fn with(queue: &Queue, filter: TaskFilter) -> Result<Self, DemandError> {
-        Ok(Self {
-            endpoint: Endpoint::new(queue)?,
-            filter,
-            ask_running: queue.running,
-            running_seen: RunningSeen::Not,
-            judge: Judge::default(),
-            seen_started: StartedWatch::default(),
-            seen_running: RunWatch::default(),
-        })
+    /// Returns whether a queue made from `before` can be used under `now`. A new one would have to find
+    /// out again what its queue can do.
+    pub fn can_be_kept(before: &Settings, now: &Settings) -> bool {
+        // The queue's settings, and what `TaskFilter` takes from the others.
+        before.queue == now.queue
+            && TaskFilter::from_settings(before) == TaskFilter::from_settings(now)
     }
 }
 
-impl DemandSource for HttpQueue {
+impl DemandSource for Queue {
     async fn demand(&mut self, owned: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
-        let Self { endpoint, filter, ask_running, running_seen, judge, seen_started, seen_running } =
-            self;
-        // PENDING first: a task that starts in between is then counted twice for a round, and not missed.
-        let pending = endpoint.read("PENDING", filter.pointer(), PendingTally::new(filter)).await?;
-        let running = match ask_running {
-            AskRunning::Never => None,
-            AskRunning::Auto | AskRunning::Always => {
-                let tally = RunningTally::new(filter, owned, seen_started, seen_running);
-                match endpoint.read("RUNNING", filter.pointer(), tally).await {
-                    Ok(running) => {
-                        *running_seen = RunningSeen::Answered;
-                        Some(running)
-                    }
-                    Err(DemandError::Status { status: 400 | 404, .. })
-                        if *ask_running == AskRunning::Auto
-                            && *running_seen == RunningSeen::Not =>
-                    {
-                        None
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        let (demand, seen) = combine(pending, running, judge);
-        if let Some((started, running)) = seen {
-            *seen_started = started;
-            *seen_running = running;
+        match self {
+            Self::Http(queue) => queue.demand(owned).await,
         }
-        Ok(demand)
     }
 }
 
-/// Also returns up to when tasks were seen to start now and which run, if that was to be seen.
-fn combine(
-    pending: PendingTally<'_>,
-    running: Option<RunningTally<'_>>,
-    judge: &mut Judge,
-) -> (Demand, Option<(StartedWatch, RunWatch)>) {
-    let mut skipped = pending.skipped;
-    let mut demand = Demand { pending: pending.pending, ..Demand::default() };
-    let mut seen = None;
-    if let Some(running) = running {
-        let heeds = judge.look(Look {
-            alike: pending.sketch.resembles(&running.sketch),
-            tells_apart: running.started && !pending.started,
-        });
-        if heeds == Heeds::No {
-            skipped.running_ignored = true;
-        } else {
-            skipped.malformed += running.malformed;
-            skipped.oversized += running.oversized;
-            let (running, started, runs) = running.running();
-            let (waits, started) = started.finish();
-            let (finished, runs) = runs.finish();
-            demand.running = running;
-            demand.waits = waits;
-            demand.finished = finished;
-            seen = Some((started, runs));
-        }
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    fn settings(queue: &str, worker_type: &str) -> Settings {
+        let text = format!(
+            "[queue]\nurl = 'http://localhost:8314/v1'\n{queue}\n[worker-types.linux]\n\
+             image-id = 'ami-0123456789abcdef0'\ninstance-types = ['c7g.large']\n{worker_type}\n"
+        );
+        config::parse(&text, Path::new("/")).unwrap().settings
     }
-    (Demand { skipped, ..demand }, seen)
+
+    #[test]
+    fn a_queue_is_kept_unless_what_it_was_made_of_changes() {
+        let before = settings("", "");
+        assert!(Queue::can_be_kept(&before, &settings("", "max-instances = 7")));
+        assert!(!Queue::can_be_kept(&before, &settings("timeout = '7s'", "")));
+        assert!(!Queue::can_be_kept(&before, &settings("", "aliases = ['debian']")));
+    }
 }

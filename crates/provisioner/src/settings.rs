@@ -1,18 +1,19 @@
-//! The validated configuration: what the engine and the adapters are told.
+//! The validated configuration, as the engine and the adapters use it.
 //!
-//! Everything that can be wrong has been refused before a [`Settings`] exists; see
-//! `config` for how it is read. Nothing in here comes from the environment later.
+//! Everything that can be wrong was refused before a [`Settings`] exists; `config` describes how it is
+//! read. Nothing in here is looked up in the environment later.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};
+use crate::domain::launch::LaunchSpecification;
 use crate::domain::money::{Usd, UsdPerHour};
 use crate::domain::user_data::{Asking, Rendered, UserData, UserDataError, Variables};
 use crate::policy::Policy;
 
-/// The whole configuration.
+/// The complete configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// `[provisioner]`.
@@ -32,8 +33,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns the user data of a worker type with a template filled in, but for the stop token. `region` is the one in force, which the SDK may have said. `None`: the type has none, or
-    /// is not configured.
+    /// Returns the user data of a worker type with its template filled in except for the stop token.
+    /// `region` is the region in force, which may be the SDK's own. Returns `None` if the worker type has no
+    /// user data or is not configured.
     pub fn render_user_data(
         &self,
         worker_type: &WorkerTypeName,
@@ -52,11 +54,12 @@ impl Settings {
         user_data.render(&variables).map(Some)
     }
 
-    /// Whether what a worker type names in AWS, and its user data, are the same under `other`.
+    /// Returns whether a worker type resolves to the same names in AWS and the same user data under `other`.
+    #[cfg(feature = "aws")]
     pub(crate) fn starts_alike(&self, other: &Self, name: &WorkerTypeName) -> bool {
-        let (mine, theirs) = (self.worker_types.get(name), other.worker_types.get(name));
+        let mine = self.worker_types.get(name);
         mine.is_some()
-            && mine == theirs
+            && mine == other.worker_types.get(name)
             && self.queue.base_url == other.queue.base_url
             && self.server.workers == other.server.workers
     }
@@ -65,71 +68,72 @@ impl Settings {
 /// `[provisioner]`: how the daemon works.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provisioner {
-    /// The key-name that marks what is ours. Needed by everything that touches AWS.
+    /// The key-name that marks our resources. Everything that accesses AWS needs it.
     pub key_name: Option<KeyName>,
     /// Key-names given up with `setup-aws --force`, for `cleanup-aws` to cover.
     pub retired: Vec<RetiredKeyName>,
     /// If set, only tasks with this `provisionerId`, or none, count.
     pub provisioner_id: Option<String>,
-    /// Between rounds.
+    /// The time between rounds.
     pub interval: Duration,
-    /// No two rounds closer than this.
+    /// The shortest time between two rounds.
     pub min_interval: Duration,
-    /// What to do with instances under the key-name that are not ours.
+    /// What to do with instances that have the key-name but are not ours.
     pub strays: Strays,
-    /// Treat a key pair without our tag as ours alone.
+    /// Whether a key pair without our tag is treated as ours alone.
     pub adopt_key_name: bool,
     /// How long EC2's describe calls are trusted to lag.
     pub visibility_window: Duration,
-    /// Give up after this many failed rounds in a row; 0 is never.
+    /// The number of failed rounds in a row after which the daemon gives up; 0 means never.
     pub max_failed_rounds: u32,
-    /// Where ledgers live; `None` is the user's state directory.
+    /// Where the state is stored; `None` means the user's state directory.
     pub state_dir: Option<PathBuf>,
 }
 
-/// A key-name given up, with the account and region it lives in.
+/// A key-name that was given up, with its account and region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetiredKeyName {
     /// The key-name.
     pub key_name: KeyName,
     /// Its region.
     pub region: String,
-    /// Its account; `None` where it was not known.
+    /// Its account, if it was known.
     pub account_id: Option<String>,
 }
 
 /// `provisioner.strays`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strays {
-    /// End them, if the key pair is ours.
+    /// Terminate them if the key pair is ours.
     Terminate,
     /// Keep and report them.
     Keep,
 }
 
-/// `[limits]`: fences over everything. `None` is no fence.
+/// `[limits]`: fences over all worker types together. `None` means no fence.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
-    /// Live instances, open requests and launches in flight, all worker types together.
+    /// The most live instances, open requests and launches in flight together.
     pub max_instances: Option<u64>,
-    /// Their highest possible price.
+    /// The most that these may cost at their highest possible price.
     pub max_usd_per_hour: Option<UsdPerHour>,
-    /// Spent since midnight UTC, and what is live, open or in flight can still spend until midnight.
+    /// The most that may be spent between midnight and midnight UTC: what was spent already, and what live,
+    /// open and in-flight machines can still cost.
     pub max_usd_per_day: Option<Usd>,
 }
 
-/// `[aws]`: where.
+/// `[aws]`: which account and region, and how to reach them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Aws {
-    /// The region in force, unless the SDK's own is to be used.
+    /// The region in force; `None` means the SDK's own.
     pub region: Option<String>,
-    /// The region the configuration files name (`setup-aws` saves it), without overrides.
+    /// The region in the configuration files (`setup-aws` saves it), without overrides.
     pub saved_region: Option<String>,
     /// The shared-configuration profile.
     pub profile: Option<String>,
-    /// The endpoint for every AWS service.
+    /// The endpoint of every AWS service, instead of AWS's own.
     pub endpoint_url: Option<String>,
-    /// The account `setup-aws` saved.
+    /// The account that `setup-aws` saved.
     pub account_id: Option<String>,
 }
 
@@ -138,11 +142,11 @@ pub struct Aws {
 pub struct Queue {
     /// `http://<host>:<port>/<version>` or `queue.url`, without a slash at the end. `/jobs` is added.
     pub base_url: String,
-    /// Whether `…/jobs?state=RUNNING` is asked for too.
+    /// Whether `…/jobs?state=RUNNING` is requested too.
     pub running: AskRunning,
     /// The JSON pointer (RFC 6901) to the worker type, split at `/` and unescaped. Never empty.
     pub worker_type_pointer: Vec<String>,
-    /// For one whole answer.
+    /// The timeout for one complete answer.
     pub timeout: Duration,
     /// A file with a bearer token.
     pub token_file: Option<PathBuf>,
@@ -151,9 +155,9 @@ pub struct Queue {
 /// `queue.running`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AskRunning {
-    /// Ask, and take 404 or 400 at the first try for "the queue has none".
+    /// Ask; an answer of 404 or 400 to the first attempt means that the queue does not offer it.
     Auto,
-    /// Always ask; a failure makes the demand unknown.
+    /// Always ask; after a failure, the demand is unknown.
     Always,
     /// Never ask.
     Never,
@@ -162,29 +166,29 @@ pub enum AskRunning {
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// Where to listen; `None` is no server.
+    /// The address to listen at; `None` means no server.
     pub listen: Option<std::net::SocketAddr>,
-    /// Whether the user asked for that address. A default that is taken is a warning, not an error.
+    /// Whether the user configured the address. If the default is in use already, that is only a warning.
     pub listen_configured: bool,
-    /// Where workers may ask whether to stop; `None`: nowhere.
+    /// The server where workers may ask whether to stop; `None` if they may not ask.
     pub workers: Option<WorkerServer>,
 }
 
 /// `server.worker-listen` and `server.worker-url`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerServer {
-    /// Where to listen.
+    /// The address to listen at.
     pub listen: std::net::SocketAddr,
-    /// By which URL workers ask, its path included and without a slash at the end. `None`: the address
-    /// is none they can reach, and nothing else was told.
+    /// The URL at which workers ask, with its path and without a slash at the end. `None` if workers cannot
+    /// reach `worker-listen` and no `worker-url` is configured.
     pub stop_url: Option<String>,
 }
 
 impl Server {
-    /// The path under which workers ask. `/INSTANCE-ID/should-stop` is added.
+    /// The path under which workers ask, to which `/INSTANCE-ID/should-stop` is added.
     pub const WORKERS: &str = "/v1/workers";
 
-    /// What user data tells workers about asking.
+    /// Returns what user data tells workers about asking.
     pub fn asking(&self) -> Asking<'_> {
         match &self.workers {
             None => Asking::Off,
@@ -197,51 +201,72 @@ impl Server {
 /// `[worker-types.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkerType {
-    /// Other values of the pointer that mean this type.
+    /// Other values of the pointer that mean this worker type.
     pub aliases: Vec<String>,
     /// `ami-…` or `ssm:/…`.
     pub image_id: String,
-    /// In order of preference. Never empty.
+    /// The instance types in order of preference. Never empty.
     pub instance_types: Vec<InstanceType>,
-    /// Empty: all of the region.
+    /// The zones to launch in; if empty, all zones of the region.
     pub availability_zones: Vec<Zone>,
-    /// Empty: EC2 chooses in the default VPC.
+    /// The subnets to launch in; if empty, EC2 chooses in the default VPC.
     pub subnets: Vec<SubnetId>,
-    /// Ids (`sg-…`) or names.
+    /// Security groups, by id (`sg-…`) or name.
     pub security_groups: Vec<String>,
-    /// A name or an ARN.
+    /// The instance profile, by name or by ARN.
     pub iam_instance_profile: Option<String>,
-    /// What to start with; [`Settings::render_user_data`] fills in a template.
+    /// The user data; [`Settings::render_user_data`] fills in its template.
     pub user_data: Option<UserData>,
-    /// The highest price per instance-hour; `None` is up to the on-demand price.
+    /// The highest price per instance-hour; `None` means up to the on-demand price.
     pub max_price: Option<UsdPerHour>,
-    /// How capacity is asked for.
-    pub launch: Launch,
     /// The capacity policy.
     pub policy: Policy,
     /// An open request older than this is cancelled and asked for elsewhere.
     pub request_timeout: Duration,
-    /// At least this many instances, demand or not.
+    /// The fewest instances, regardless of the demand.
     pub min_instances: u64,
-    /// At most this many, whatever the demand.
+    /// The most instances, regardless of the demand.
     pub max_instances: u64,
-    /// Tasks one instance runs at a time. At least 1.
+    /// The number of tasks that one instance runs at a time; at least 1.
     pub tasks_per_instance: u32,
-    /// How long workers stay up idle before they end themselves.
+    /// How long workers stay idle before they stop by themselves.
     pub idle_timeout: Duration,
     /// How long an instance may take until its worker claims its first task.
     pub boot_timeout: Duration,
-    /// Older: no longer counted, ended when idle; twice this: ended. `None` is off.
+    /// The age from which an instance no longer counts and is terminated when idle; at twice the age it is
+    /// terminated in any case. `None` means never.
     pub max_lifetime: Option<Duration>,
     /// The user's tags.
     pub tags: BTreeMap<String, String>,
     /// Further fields of EC2's launch specification.
-    pub launch_specification: crate::domain::launch::LaunchSpecification,
+    pub launch_specification: LaunchSpecification,
 }
 
-/// `launch`: the mechanism. One arm of the adapter each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Launch {
-    /// `RequestSpotInstances`, one-time requests.
-    SpotRequest,
+impl WorkerType {
+    /// Returns a worker type with an image, an instance type and otherwise the configuration's defaults,
+    /// for tests and benchmarks to change as they need it.
+    #[doc(hidden)]
+    pub fn example() -> Self {
+        Self {
+            aliases: Vec::new(),
+            image_id: "ami-0123456789abcdef0".to_owned(),
+            instance_types: vec!["c7g.large".into()],
+            availability_zones: Vec::new(),
+            subnets: Vec::new(),
+            security_groups: Vec::new(),
+            iam_instance_profile: None,
+            user_data: None,
+            max_price: None,
+            policy: Policy::default(),
+            request_timeout: Duration::from_mins(10),
+            min_instances: 0,
+            max_instances: 20,
+            tasks_per_instance: 1,
+            idle_timeout: Duration::from_mins(15),
+            boot_timeout: Duration::from_mins(15),
+            max_lifetime: Some(Duration::from_hours(24)),
+            tags: BTreeMap::new(),
+            launch_specification: LaunchSpecification::default(),
+        }
+    }
 }

@@ -1,9 +1,9 @@
-//! `setup-aws`: a key-name of one's own, the key pair under it, and both saved.
+//! `setup-aws`: makes a key-name for this deployment and a key pair under it, and saves both.
 //!
-//! [`setup`] makes nothing before everything that can be checked is checked, writes the configuration
-//! file last, and undoes what it made when a later step fails.
+//! [`setup`] checks everything that can be checked before it makes anything, writes the configuration file
+//! last, and undoes what it made if a later step fails. [`finish`] does the rest, which is never undone.
 //!
-//! Deliberately not here: terminal input and output.
+//! Terminal input and output are the program's, and not in here.
 
 mod error;
 pub(crate) mod private_key;
@@ -14,10 +14,10 @@ mod worker_profile;
 
 use std::path::{Path, PathBuf};
 
-pub use error::{Cause, SetupError};
-pub use report::{SetupReport, SpotRole, Warning};
+pub use error::{SetupCause, SetupError};
+pub use report::{SetupReport, SetupWarning, SpotRoleState};
 
-use crate::aws::{self, Client};
+use crate::aws::Client;
 use crate::config::edit::{ConfigFile, Saved};
 use crate::domain::ids::{InvalidName, KeyName};
 use crate::domain::launch::profile_name;
@@ -29,22 +29,22 @@ use worker_profile::MadeProfile;
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetupOptions {
-    /// What the key-name starts with.
+    /// The prefix of the key-name.
     pub prefix: String,
-    /// An OpenSSH public key to import. `None`: EC2 makes a pair.
+    /// The OpenSSH public key to import; `None` if EC2 shall make a key pair.
     pub public_key: Option<PathBuf>,
-    /// Make an IAM role and an instance profile for the workers, too.
+    /// Whether to make an IAM role and an instance profile for the workers, too.
     pub with_worker_profile: bool,
-    /// Retire a key-name that is still in use, rather than refuse.
+    /// Whether to retire a key-name that is still in use, rather than to refuse.
     pub force: bool,
-    /// Only look, and say what would be done.
+    /// Whether to change nothing, and only to report what would be done.
     pub dry_run: bool,
     /// `provisioner.state-dir`.
     pub state_dir: Option<PathBuf>,
 }
 
 impl SetupOptions {
-    /// What key-names start with unless the user says otherwise.
+    /// The prefix of key-names by default.
     pub const DEFAULT_PREFIX: &str = KeyName::DEFAULT_PREFIX;
 }
 
@@ -61,29 +61,30 @@ impl Default for SetupOptions {
     }
 }
 
-/// What of an earlier key-name is still there.
+/// What still exists under the earlier key-name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InUse {
+pub struct KeyNameInUse {
     /// The key-name.
     pub key_name: KeyName,
-    /// Where it was looked for.
+    /// Its region.
     pub region: String,
     /// Whether the key pair exists.
     pub key_pair: bool,
-    /// How many spot instance requests stand.
+    /// The number of spot requests that are open, active or disabled.
     pub n_spot_requests: usize,
-    /// How many instances are not terminated.
+    /// The number of instances that are not terminated.
     pub n_instances: usize,
 }
 
-/// Makes a key-name and its key pair, and what else is asked for, and saves them in `config`.
-/// [`finish`] comes next.
+/// Makes a key-name with its key pair and whatever else the options ask for, and saves it in `config`. The
+/// caller must call [`finish`] afterwards.
 ///
-/// Must not be dropped half-way: what it had made would stay. It takes a few bounded calls.
+/// The future must not be dropped half-way, or what it made would stay. It consists of a few calls, each
+/// bounded in time.
 ///
 /// # Errors
-/// See [`SetupError::is_usage`] for which are the user's to mend. After any error the file is as it
-/// was; what could not be undone is named.
+/// After any error the file is unchanged, and the error names what could not be undone. See
+/// [`SetupError::is_usage`] for the errors that the user can fix.
 pub async fn setup(
     client: &Client,
     mut config: ConfigFile,
@@ -91,7 +92,7 @@ pub async fn setup(
 ) -> Result<SetupReport, SetupError> {
     config.ensure_writable()?;
     let saved = config.saved()?;
-    if let Some(region) = saved.region.as_deref().filter(|it| *it != client.region()) {
+    if let Some(region) = saved.region.as_deref().filter(|saved| *saved != client.region()) {
         return Err(SetupError::WrongRegion {
             saved: region.to_owned(),
             in_force: client.region().to_owned(),
@@ -106,12 +107,12 @@ pub async fn setup(
     let key_name = new_key_name(&options.prefix)?;
     let public_key = options.public_key.as_deref().map(public_key::read).transpose()?;
     let private_key = public_key.is_none().then(|| private_key::path(config.path(), &key_name));
-    if let Some(path) = private_key.as_deref().filter(|it| it.symlink_metadata().is_ok()) {
+    if let Some(path) = private_key.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
         return Err(SetupError::PrivateKeyExists { path: path.to_owned() });
     }
 
-    let account_id = client.account_id().await.map_err(looking)?;
-    if let Some(account) = saved.account_id.as_deref().filter(|it| *it != account_id) {
+    let account_id = client.account_id().await.map_err(SetupError::Observe)?;
+    if let Some(account) = saved.account_id.as_deref().filter(|saved| *saved != account_id) {
         return Err(SetupError::WrongAccount { saved: account.to_owned(), in_force: account_id });
     }
     let state_dir =
@@ -121,7 +122,7 @@ pub async fn setup(
         return Err(SetupError::InUse(in_use));
     }
 
-    // In memory only: a layout that cannot be edited shows before anything is made.
+    // Only in memory: a layout that cannot be edited is noticed before anything is made.
     if let Some(key_name) = &earlier.retired {
         config.retire(&RetiredKeyName {
             key_name: key_name.clone(),
@@ -144,7 +145,7 @@ pub async fn setup(
         public_key: options.public_key.clone(),
         iam_instance_profile: options.with_worker_profile.then(|| key_name.clone()),
         key_name,
-        spot_role: SpotRole::Unknown,
+        spot_role: SpotRoleState::Unknown,
         state_dir: state_dir.path().to_owned(),
         replaced: earlier.replaced,
         retired: earlier.retired,
@@ -152,7 +153,7 @@ pub async fn setup(
     };
     report.warnings.extend(dangling_profile(&saved, &report));
     if !options.dry_run {
-        let mut made = Made::default();
+        let mut made = MadeResources::default();
         let result =
             make(client, &mut config, &report, public_key.as_deref(), &state_dir, &mut made).await;
         if let Err((attempt, source)) = result {
@@ -164,10 +165,10 @@ pub async fn setup(
     Ok(report)
 }
 
-/// What comes after [`setup`], and is never undone: makes sure that the account has the service-linked role
-/// for spot requests, and waits until IAM shows the worker profile. In a dry run only looks.
+/// Does what follows [`setup`] and is never undone: makes sure that the account has the service-linked role
+/// for spot requests, and waits until IAM shows the worker profile. Changes nothing in a dry run.
 ///
-/// Cannot fail: what could not be done or seen is a warning in `report`. May be dropped at any time.
+/// Does not fail: problems become warnings in `report`. The future may be dropped at any time.
 pub async fn finish(
     client: &Client,
     report: &mut SetupReport,
@@ -181,27 +182,31 @@ fn new_key_name(prefix: &str) -> Result<KeyName, InvalidName> {
     KeyName::parse(&format!("{prefix}{}", uuid::Uuid::new_v4()))
 }
 
-/// What becomes of the key-name the file holds.
+/// What happens to the key-name that the file contains.
 #[derive(Default)]
 struct Earlier {
-    in_use: Option<InUse>,
-    /// Nothing of it is left.
+    in_use: Option<KeyNameInUse>,
+    /// The key-name, if nothing of it is left.
     replaced: Option<KeyName>,
-    /// Something is left, for `cleanup-aws` to cover.
+    /// The key-name, if `cleanup-aws` has to clean it up later.
     retired: Option<KeyName>,
 }
 
 async fn earlier_key_name(client: &Client, saved: &Saved) -> Result<Earlier, SetupError> {
     let Some(key_name) = saved.key_name.clone() else { return Ok(Earlier::default()) };
-    let in_use = InUse {
-        key_pair: client.key_pair(&key_name).await.map_err(looking)? != KeyPair::Absent,
-        n_spot_requests: client.standing_requests(&key_name).await.map_err(looking)?.len(),
-        n_instances: client.instances(&key_name).await.map_err(looking)?.len(),
+    let in_use = KeyNameInUse {
+        key_pair: client.key_pair(&key_name).await.map_err(SetupError::Observe)? != KeyPair::Absent,
+        n_spot_requests: client
+            .standing_requests(&key_name)
+            .await
+            .map_err(SetupError::Observe)?
+            .len(),
+        n_instances: client.instances(&key_name).await.map_err(SetupError::Observe)?.len(),
         region: client.region().to_owned(),
         key_name: key_name.clone(),
     };
     if !in_use.key_pair && in_use.n_spot_requests == 0 && in_use.n_instances == 0 {
-        // No reason to refuse, but `cleanup-aws` must not forget it.
+        // This is no reason to refuse, but `cleanup-aws` must not forget it.
         if worker_profile::is_left(client, &key_name, saved).await {
             return Ok(Earlier { retired: Some(key_name), ..Earlier::default() });
         }
@@ -210,11 +215,12 @@ async fn earlier_key_name(client: &Client, saved: &Saved) -> Result<Earlier, Set
     Ok(Earlier { in_use: Some(in_use), retired: Some(key_name), ..Earlier::default() })
 }
 
-/// The file goes on naming a worker profile of ours that is gone.
-fn dangling_profile(saved: &Saved, report: &SetupReport) -> Option<Warning> {
+/// Returns a warning if the file still names a worker profile of ours that is gone.
+fn dangling_profile(saved: &Saved, report: &SetupReport) -> Option<SetupWarning> {
     let profile = saved.iam_instance_profile.as_deref()?;
-    let is_gone = report.replaced.as_ref().is_some_and(|it| it.as_str() == profile_name(profile));
-    (is_gone && report.iam_instance_profile.is_none()).then(|| Warning {
+    let is_gone =
+        report.replaced.as_ref().is_some_and(|name| name.as_str() == profile_name(profile));
+    (is_gone && report.iam_instance_profile.is_none()).then(|| SetupWarning {
         message: format!(
             "worker-defaults.iam-instance-profile is still `{profile}`, which is gone; launches fail with it"
         ),
@@ -223,53 +229,50 @@ fn dangling_profile(saved: &Saved, report: &SetupReport) -> Option<Warning> {
     })
 }
 
-fn looking(error: aws::Error) -> SetupError {
-    SetupError::Look(error)
-}
-
 async fn make(
     client: &Client,
     config: &mut ConfigFile,
     report: &SetupReport,
     public_key: Option<&[u8]>,
     state_dir: &StateDir,
-    made: &mut Made,
-) -> Result<(), (&'static str, Cause)> {
+    made: &mut MadeResources,
+) -> Result<(), (&'static str, SetupCause)> {
     let key_name = &report.key_name;
     let pair = match public_key {
         Some(public_key) => client.import_key_pair(key_name, public_key).await.map(|()| None),
         None => client.create_key_pair(key_name).await.map(Some),
     };
-    // Without an answer it may exist all the same; the name is nobody else's.
+    // Without an answer it may exist. Nobody else has a key pair of this name, so it can be deleted.
     made.key_pair = pair.as_ref().err().is_none_or(|error| !error.class().is_definite());
-    let private_key = pair.map_err(|error| ("make the key pair", Cause::Aws(error)))?;
+    let private_key = pair.map_err(|error| ("make the key pair", SetupCause::Aws(error)))?;
 
     if let (Some(path), Some(key)) = (&report.private_key, private_key) {
         private_key::write(path, key.expose()).map_err(|source| {
-            ("write the private key", Cause::File { path: path.clone(), source })
+            ("write the private key", SetupCause::File { path: path.clone(), source })
         })?;
         made.private_key = Some(path.clone());
     }
     if report.iam_instance_profile.is_some() {
         worker_profile::make(client, key_name, &mut made.worker_profile).await?;
     }
-    let was_there =
-        state_dir.create_empty().map_err(|error| ("make an empty ledger", Cause::State(error)))?;
+    let was_there = state_dir
+        .create_empty()
+        .map_err(|error| ("make an empty ledger", SetupCause::State(error)))?;
     made.state_dir = (!was_there).then(|| state_dir.path().to_owned());
-    config.save().map_err(|error| ("save the key-name", Cause::Config(error)))
+    config.save().map_err(|error| ("save the key-name", SetupCause::Config(error)))
 }
 
-/// What exists because of us.
+/// What this run has made so far.
 #[derive(Default)]
-struct Made {
+struct MadeResources {
     key_pair: bool,
     private_key: Option<PathBuf>,
     worker_profile: MadeProfile,
     state_dir: Option<PathBuf>,
 }
 
-impl Made {
-    /// Takes it back. Returns what stays, in words.
+impl MadeResources {
+    /// Undoes it. Returns what could not be undone, for people.
     async fn undo(self, client: &Client, key_name: &KeyName) -> Vec<String> {
         let mut left = Vec::new();
         let mut file = |path: &Path, removed: std::io::Result<()>| {

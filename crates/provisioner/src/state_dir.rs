@@ -1,14 +1,27 @@
 //! The state directory: what one deployment remembers on disk, under an exclusive lock.
 //!
-//! `<state-dir>/<account>-<region>-<key-name>/` holds `lock`, `ledger.json` (what was asked of EC2 and
-//! is not yet seen; never guessed, never overwritten when damaged), `memory.json` (soft state that
-//! may be lost at no more than a few needless attempts), `last-round.json` (what is told of the last
-//! round; nothing depends on it), `load/` (which tasks came and how long they ran, for `simulate`) and,
-//! where workers may ask to stop, `stop-secret.json` (what their tokens are made with).
-//! Writing needs the lock, and so has a type of its own, [`LockedStateDir`]; a [`StateDir`] alone only
-//! reads: it makes no directory and moves nothing, so that `plan` and `--dry-run` leave no trace.
+//! Each deployment, which is an account, a region and a key-name, has a directory of its own,
+//! `<state-dir>/<account>-<region>-<key-name>/`. Its files differ in what their loss would cost, and are
+//! treated accordingly:
 //!
-//! Everything in here blocks. Files are small; callers in async code may use `spawn_blocking`.
+//! | file | content | if it is lost or damaged |
+//! |---|---|---|
+//! | `lock` | the process id of the holder | nothing: the kernel holds the lock, not the content |
+//! | `ledger.json` | launches that are not visible in EC2 yet | the daemon pauses launches; a damaged file is kept aside and never overwritten |
+//! | `memory.json` | soft state, such as refusals and cool-downs | a few needless attempts |
+//! | `stop-secret.json` | the key of the workers' stop tokens | running workers stop only by their idle timeout |
+//! | `last-round.json` | the last round, for `status` | `status` shows no last round |
+//! | `load/` | tasks and how long they ran, for `simulate` | a shorter load |
+//!
+//! The JSON files carry a version and are replaced completely or not at all (`file`). The first three of
+//! them are synced before a write counts as done: a call to EC2 is made only once its intent would survive
+//! a power cut. The rest is written often and not worth waiting for the disk; `load/` is only appended to,
+//! and bounded in size (`recorded`).
+//!
+//! Writing requires the lock and therefore has a type of its own, [`LockedStateDir`]. A [`StateDir`] can
+//! only be read from: it creates and moves nothing, so that `plan` and `--dry-run` leave no trace.
+//!
+//! Everything in here blocks. The files are small; async code may use `spawn_blocking`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,10 +34,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::domain::demand::FinishedTask;
+use crate::domain::error_chain::error_chain;
 use crate::domain::ids::{KeyName, WorkerTypeName};
 use crate::domain::ledger::Ledger;
 use crate::domain::stop_secret::StopSecret;
-use crate::status::Record;
+use crate::status::RoundRecord;
 
 mod error;
 mod file;
@@ -40,42 +54,40 @@ pub use recorded::RecordedLoad;
 
 /// The ledger's file.
 const LEDGER: Format =
-    Format { name: "ledger.json", version: 1, field: "ledger", outlives_power: true };
+    Format { name: "ledger.json", version: 1, field: "ledger", survives_power_cut: true };
 /// The soft state's file.
 const MEMORY: Format =
-    Format { name: "memory.json", version: 1, field: "memory", outlives_power: true };
-/// The file of what is told of the last round.
-/// Written in every round, and only to be looked at: not worth waiting for the disk.
+    Format { name: "memory.json", version: 1, field: "memory", survives_power_cut: true };
+/// The file of the last round. It is written in every round, and only for display.
 const RECORD: Format =
-    Format { name: "last-round.json", version: 1, field: "record", outlives_power: false };
-
-/// The file of what workers' tokens are made with.
+    Format { name: "last-round.json", version: 1, field: "record", survives_power_cut: false };
+/// The file of the secret from which the workers' stop tokens are made.
 const STOP_SECRET: Format =
-    Format { name: "stop-secret.json", version: 1, field: "secret", outlives_power: true };
+    Format { name: "stop-secret.json", version: 1, field: "secret", survives_power_cut: true };
 
 /// The lock's file.
 const LOCK: &str = "lock";
 
-/// Where one deployment's state lives. Holding it locks and changes nothing.
+/// The location of a deployment's state. Having one locks and changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir {
     path: PathBuf,
 }
 
-/// A state directory that exists and that this process alone may write to, until it is dropped.
+/// A state directory that exists and that only this process may write to, until this value is dropped.
 #[derive(Debug)]
 pub struct LockedStateDir {
     dir: StateDir,
-    /// Released by the kernel when the file is closed, be it by `kill -9`.
+    /// The kernel releases it when the process ends, even after `kill -9`.
     _lock: Lock,
 }
 
-/// What is known of the ledger.
+/// What is known about the ledger.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LedgerState {
-    /// It was there and whole. Empty is normal.
+    /// It was read completely. An empty ledger is normal.
     Known(Ledger),
-    /// It was absent or damaged: there may be calls in flight that nobody remembers.
+    /// It was absent or damaged, so there may be calls in flight that are not recorded anywhere.
     Lost {
         /// Why, with the path.
         why: String,
@@ -87,12 +99,12 @@ impl StateDir {
     /// `~/.local/state/provisioner`. `None` without a home directory.
     pub fn default_root() -> Option<PathBuf> {
         let dirs = directories::ProjectDirs::from("", "", "provisioner")?;
-        // Only the XDG platforms know a state directory of their own.
+        // Only the XDG platforms have a separate state directory.
         Some(dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir()).to_owned())
     }
 
-    /// Names the directory of one deployment under `configured` (`provisioner.state-dir`), or under
-    /// [`StateDir::default_root`] if that is `None`. Touches no disk.
+    /// Returns the directory of one deployment under `configured` (`provisioner.state-dir`), or under
+    /// [`StateDir::default_root`] if that is `None`. Does not access the disk.
     pub fn locate(
         configured: Option<&Path>,
         account: &str,
@@ -104,7 +116,7 @@ impl StateDir {
             None => Self::default_root().ok_or(StateDirError::NoHome)?,
         };
         for part in [account, region, key_name.as_str()] {
-            // The parts become one file name: a slash would lead somewhere else.
+            // The parts become one file name, so a slash would lead elsewhere.
             if part.is_empty() || part.contains(['/', '\\', '\0']) {
                 return Err(StateDirError::BadName { part: part.to_owned() });
             }
@@ -117,22 +129,22 @@ impl StateDir {
         &self.path
     }
 
-    /// Makes the directory if it is missing and takes its lock, without waiting.
+    /// Creates the directory if it is missing, and takes its lock without waiting for it.
     ///
     /// # Errors
-    /// [`StateDirError::Locked`] with the holder's process id if another process has it.
+    /// Returns [`StateDirError::Locked`] with the holder's process id if another process has the lock.
     pub fn lock(&self) -> Result<LockedStateDir, StateDirError> {
         self.create()?;
         let lock = Lock::take(&self.path.join(LOCK))?;
         Ok(LockedStateDir { dir: self.clone(), _lock: lock })
     }
 
-    /// Writes an empty ledger where none is, for `setup-aws`. Returns whether there was one already,
-    /// which is left as it is. Takes the lock for the moment of writing.
+    /// Writes an empty ledger unless there is one already, for `setup-aws`. Returns whether there was one.
+    /// Holds the lock while writing.
     pub fn create_empty(&self) -> Result<bool, StateDirError> {
         let locked = self.lock()?;
         let path = self.path.join(LEDGER.name);
-        // A dangling link counts as existing: whoever made it did not mean it to be replaced.
+        // A dangling link counts as existing: it was hardly made to be replaced.
         if path.symlink_metadata().is_ok() {
             return Ok(true);
         }
@@ -140,12 +152,12 @@ impl StateDir {
         Ok(false)
     }
 
-    /// Reads the ledger without the lock: for looking only, a daemon may be writing a newer one.
-    /// A damaged file stays where it is.
+    /// Reads the ledger without the lock, for display only: a daemon may be writing a newer one. A damaged
+    /// file stays where it is.
     pub fn peek_ledger(&self) -> Result<LedgerState, StateDirError> {
         let path = self.path.join(LEDGER.name);
         Ok(match file::read(&path, &LEDGER)? {
-            Content::Whole(ledger) => LedgerState::Known(ledger),
+            Content::Complete(ledger) => LedgerState::Known(ledger),
             Content::Absent => absent(&path),
             Content::Damaged(why) => {
                 LedgerState::Lost { why: format!("`{}` is damaged: {why}", path.display()) }
@@ -153,17 +165,17 @@ impl StateDir {
         })
     }
 
-    /// Reads the soft state. Absent, unreadable or damaged is `None`; the latter two with a warning.
+    /// Reads the soft state. Returns `None` if it is absent or, with a warning, unreadable or damaged.
     pub fn read_memory<T: DeserializeOwned>(&self) -> Option<T> {
         let path = self.path.join(MEMORY.name);
         let problem = match file::read(&path, &MEMORY) {
-            Ok(Content::Whole(memory)) => return Some(memory),
+            Ok(Content::Complete(memory)) => return Some(memory),
             Ok(Content::Absent) => {
                 tracing::debug!("nothing is remembered yet in `{}`", path.display());
                 return None;
             }
             Ok(Content::Damaged(why)) => why,
-            Err(error) => error.with_source(),
+            Err(error) => error_chain(&error),
         };
         tracing::warn!(
             error = problem,
@@ -173,11 +185,11 @@ impl StateDir {
         None
     }
 
-    /// Reads what is told of the last round. `None` if there is nothing, or nothing of this version.
-    pub fn read_record(&self) -> Result<Option<Record>, StateDirError> {
+    /// Reads the record of the last round. Returns `None` if there is none of this version.
+    pub fn read_record(&self) -> Result<Option<RoundRecord>, StateDirError> {
         let path = self.path.join(RECORD.name);
         Ok(match file::read(&path, &RECORD)? {
-            Content::Whole(record) => Some(record),
+            Content::Complete(record) => Some(record),
             Content::Absent => None,
             Content::Damaged(why) => {
                 tracing::debug!("`{}` is of no use: {why}", path.display());
@@ -186,7 +198,7 @@ impl StateDir {
         })
     }
 
-    /// Reads the recorded load of one worker type. Nothing recorded is an empty load.
+    /// Reads the recorded load of one worker type, which is empty if nothing was recorded.
     pub fn read_load(&self, name: &WorkerTypeName) -> Result<RecordedLoad, StateDirError> {
         recorded::read(&self.path, name)
     }
@@ -198,7 +210,7 @@ impl StateDir {
                 .mode(0o700)
                 .create(&self.path)
                 .map_err(|source| StateDirError::io("create the directory", &self.path, source))?;
-            // The directory's own entry must survive a power cut as well as the ledger in it does.
+            // The directory's own entry must survive a power cut as well as the ledger in it.
             if let Some(parent) = self.path.parent() {
                 file::sync_directory(parent)?;
             }
@@ -214,20 +226,20 @@ impl StateDir {
 }
 
 impl LockedStateDir {
-    /// Returns the directory, to read from.
+    /// Returns the directory for reading.
     pub fn dir(&self) -> &StateDir {
         &self.dir
     }
 
-    /// Reads the ledger. A damaged file is kept aside as `ledger.json.damaged-<now>` and counts as
-    /// lost.
+    /// Reads the ledger. A damaged file is kept aside as `ledger.json.damaged-<now>` and counts as lost.
     ///
     /// # Errors
-    /// A file that is there and cannot be read, or cannot be kept aside, is neither known nor lost.
+    /// If the file exists and cannot be read, or cannot be kept aside: then the ledger is neither known nor
+    /// lost.
     pub fn read_ledger(&self, now: Timestamp) -> Result<LedgerState, StateDirError> {
         let path = self.dir.path.join(LEDGER.name);
         Ok(match file::read(&path, &LEDGER)? {
-            Content::Whole(ledger) => LedgerState::Known(ledger),
+            Content::Complete(ledger) => LedgerState::Known(ledger),
             Content::Absent => absent(&path),
             Content::Damaged(why) => {
                 let aside = file::keep_aside(&path, now)?;
@@ -242,19 +254,19 @@ impl LockedStateDir {
         })
     }
 
-    /// Replaces the ledger. When this returns, the new one is on disk, synced; when it fails, the old
-    /// one still is.
+    /// Replaces the ledger. If this succeeds, the new one is synced to the disk; if it fails, the old one is
+    /// still there.
     pub fn write_ledger(&self, ledger: &Ledger) -> Result<(), StateDirError> {
         file::replace(&self.dir.path.join(LEDGER.name), &LEDGER, ledger)
     }
 
-    /// Returns what workers' tokens are made with, and makes it where there is none. It is readable for
-    /// its owner alone, as everything here is. A damaged one is replaced: machines that were launched
-    /// with it are no longer believed, and end themselves after `idle-timeout`.
+    /// Returns the secret from which the workers' stop tokens are made, and creates it if there is none. It is
+    /// readable only for its owner, like all files here. A damaged one is replaced: the tokens of machines
+    /// launched with it are no longer valid, so that these stop only after `idle-timeout`.
     pub fn stop_secret(&self) -> Result<StopSecret, StateDirError> {
         let path = self.dir.path.join(STOP_SECRET.name);
         match file::read(&path, &STOP_SECRET)? {
-            Content::Whole(secret) => return Ok(secret),
+            Content::Complete(secret) => return Ok(secret),
             Content::Absent => {}
             Content::Damaged(why) => tracing::warn!(
                 error = why,
@@ -268,9 +280,9 @@ impl LockedStateDir {
         Ok(secret)
     }
 
-    /// Removes the ledger, the soft state, the last round, the secret, the recorded load and the
-    /// directory, for `cleanup-aws`. What is not ours in there (a damaged ledger kept aside) stays, and
-    /// the directory with it.
+    /// Removes the ledger, the soft state, the last round, the secret, the recorded load and the directory,
+    /// for `cleanup-aws`. Other files, such as a damaged ledger kept aside, stay, and so does the directory
+    /// then.
     pub fn forget(&self) -> Result<(), StateDirError> {
         for name in [LEDGER.name, MEMORY.name, RECORD.name, STOP_SECRET.name, LOCK] {
             let path = self.dir.path.join(name);
@@ -282,8 +294,8 @@ impl LockedStateDir {
             }
         }
         recorded::remove(&self.dir.path)?;
-        // Not empty, or gone already: either way nothing of ours is in it.
-        drop(fs::remove_dir(&self.dir.path));
+        // If this fails, the directory is gone already, or contains files that are not ours.
+        let _ = fs::remove_dir(&self.dir.path);
         Ok(())
     }
 
@@ -292,7 +304,7 @@ impl LockedStateDir {
         file::replace(&self.dir.path.join(MEMORY.name), &MEMORY, memory)
     }
 
-    /// Adds tasks that ended to the recorded load, of bounded size. Not worth waiting for the disk.
+    /// Appends tasks that ended to the recorded load, whose size is bounded. They are not synced.
     pub fn record_load(
         &self,
         tasks: &BTreeMap<WorkerTypeName, Vec<FinishedTask>>,
@@ -300,8 +312,8 @@ impl LockedStateDir {
         recorded::append(&self.dir.path, tasks)
     }
 
-    /// Replaces what is told of the last round.
-    pub fn write_record(&self, record: &Record) -> Result<(), StateDirError> {
+    /// Replaces the record of the last round.
+    pub fn write_record(&self, record: &RoundRecord) -> Result<(), StateDirError> {
         file::replace(&self.dir.path.join(RECORD.name), &RECORD, record)
     }
 }

@@ -1,8 +1,9 @@
-//! How a deployment is doing: the document that `provisionerd status` prints and a daemon serves.
+//! The status of a deployment: the document that `provisionerd status` prints and a daemon serves.
 //!
-//! One shape, filled in two ways ([`Picture`]): by the daemon after each round, or by a look at EC2 and the
-//! queue beside it or without one. What is not known is `None` and never a zero. Costs are at spot prices
-//! of the last minutes, never at the highest price allowed. Readers ignore fields that they do not know.
+//! The document has one shape. It is made from a [`StatusPicture`], which is filled either by the daemon after
+//! each round, or by observing EC2 and the queue directly, whether a daemon runs or not. A fact that is not
+//! known is `None` and never zero. Costs are computed from spot prices of the last minutes, never from the
+//! highest price allowed. Readers ignore fields that they do not know.
 
 mod ask;
 pub mod cost;
@@ -18,119 +19,119 @@ use crate::domain::money::UsdPerHour;
 use crate::status::cost::Cost;
 
 pub use ask::{AskError, ROUTE, ask};
-pub use picture::Picture;
-pub use problem::{Problem, Scope, Seen};
-pub use record::{ActionCounts, LastRound, Record, RoundOutcome, Trigger};
+pub use picture::StatusPicture;
+pub use problem::{Problem, ProblemScope, ProblemSeen};
+pub use record::{ActionCounts, LastRound, RoundOutcome, RoundRecord, Trigger};
 
 /// The version of the document's shape.
 pub const VERSION: u32 = 1;
 
-/// How a deployment is doing.
+/// The status of a deployment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// The shape: [`VERSION`].
+    /// The version of the document's shape: [`VERSION`].
     pub version: u32,
-    /// When this was said.
+    /// When the document was made.
     pub time: Timestamp,
-    /// Who looked.
-    pub source: Source,
-    /// When EC2 was seen as it is told here; `None` if it was not.
+    /// Where the facts come from.
+    pub source: StatusSource,
+    /// When EC2 was observed; `None` if it could not be.
     pub observed: Option<Timestamp>,
     /// Whether the queue's tasks are known.
     pub demand_known: bool,
     /// The configured worker types, in order of name.
-    pub worker_types: Vec<WorkerType>,
-    /// Instances of no configured worker type: of one that was removed, strays, and those that are not
-    /// known yet.
-    pub other: Other,
-    /// What all instances cost.
+    pub worker_types: Vec<WorkerTypeRow>,
+    /// Instances without a configured worker type: those of a worker type that was removed, strays, and
+    /// those that are not known yet.
+    pub other: OtherMachines,
+    /// The cost of all instances.
     #[serde(flatten)]
     pub cost: HourlyCost,
-    /// The last round that a daemon or `run --once` ran; `None` if none is known.
+    /// The last round of a daemon or of `run --once`; `None` if it is not known.
     pub last_round: Option<LastRound>,
-    /// Why less was done than is wanted, and what else the plan reports that is no error and that
-    /// somebody can do something about. Empty where no plan was made.
+    /// The notes of the plan that are not errors and that somebody can act on, such as why less was done
+    /// than is wanted. Empty if no plan was made.
     #[serde(default)]
-    pub notes: Vec<Note>,
-    /// What went wrong lately: what still does first, then what has ended.
+    pub notes: Vec<StatusNote>,
+    /// Recent problems: first those that persist, then those that have ended.
     pub errors: Vec<Problem>,
 }
 
 /// A note of a plan, as in `plan --output json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    /// About which worker type.
+pub struct StatusNote {
+    /// The worker type that it is about.
     pub worker_type: Option<String>,
-    /// The kind, as `plan` names it (`at-maximum`).
+    /// The kind as `plan` names it (`at-maximum`).
     pub kind: String,
-    /// A sentence with the numbers that decided.
+    /// A sentence with the numbers behind the decision.
     pub text: String,
 }
 
-/// Who looked.
+/// Where the facts of a status come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Source {
-    /// A running daemon, in its last round.
+pub enum StatusSource {
+    /// The last round of a running daemon.
     Daemon,
-    /// Whoever asked, at EC2 and the queue directly.
+    /// EC2 and the queue, observed directly by the process that asks.
     Direct,
 }
 
-/// One worker type: the fields of `plan --output json`, and what they cost.
+/// One worker type: the fields of `plan --output json`, and the cost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct WorkerType {
+pub struct WorkerTypeRow {
     /// Its name.
     pub name: String,
     /// Pending tasks.
     pub pending: Option<u64>,
-    /// When the oldest of them was created, where the queue says so.
+    /// When the oldest pending task was created, if the queue reports it.
     pub oldest_pending: Option<Timestamp>,
-    /// How old that one is.
+    /// The age of the oldest pending task.
     pub oldest_pending_seconds: Option<u64>,
-    /// Running tasks as the queue counts them; 0 where it does not tell.
+    /// Running tasks as the queue counts them; 0 if it does not report them.
     pub running: Option<u64>,
-    /// Instances wanted in all.
+    /// The total number of instances wanted.
     pub wanted: Option<u64>,
     /// Open spot instance requests and launches in flight.
     pub open_requests: Option<u64>,
     /// Instances on which no task has run yet.
     pub booting: Option<u64>,
-    /// Instances that run tasks, or may: what they do is not known.
+    /// Instances that run tasks, or of which it is not known.
     pub busy: Option<u64>,
     /// Instances known to run no task now.
     pub idle: Option<u64>,
     /// Instances stopping or stopped.
     pub stopping: Option<u64>,
-    /// What its instances cost.
+    /// The cost of its instances.
     #[serde(flatten)]
     pub cost: HourlyCost,
 }
 
-/// Instances of no configured worker type.
+/// Instances without a configured worker type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Other {
-    /// Those that boot.
+pub struct OtherMachines {
+    /// Those that are booting.
     pub booting: Option<u64>,
-    /// Those that run tasks, or may.
+    /// Those that run tasks, or of which it is not known.
     pub busy: Option<u64>,
     /// Those known to run no task now.
     pub idle: Option<u64>,
     /// Those stopping or stopped.
     pub stopping: Option<u64>,
-    /// What they cost.
+    /// Their cost.
     #[serde(flatten)]
     pub cost: HourlyCost,
 }
 
-/// What instances cost per hour. All `None`: it is not known what instances there are.
+/// The cost of instances per hour. All fields are `None` if the instances are not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HourlyCost {
-    /// The whole of it; `None` if the price of any instance is unknown.
+    /// The total; `None` if the price of any instance is unknown.
     pub usd_per_hour: Option<f64>,
-    /// That of the instances whose price is known.
+    /// The cost of the instances whose price is known.
     pub known_usd_per_hour: Option<f64>,
-    /// How many have an unknown price.
+    /// The number of instances whose price is unknown.
     pub unknown_price_machines: Option<u64>,
 }
 
@@ -145,14 +146,14 @@ impl From<Cost> for HourlyCost {
 }
 
 impl Status {
-    /// Says that nothing is known, because of this.
-    pub fn unknown(source: Source, why: Seen, now: Timestamp) -> Self {
-        let mut picture = Picture::new(std::iter::empty::<WorkerTypeName>());
-        picture.looked(vec![why], now);
+    /// Returns a status in which nothing is known, for the reason `why`.
+    pub fn unknown(source: StatusSource, why: ProblemSeen, now: Timestamp) -> Self {
+        let mut picture = StatusPicture::new(std::iter::empty::<WorkerTypeName>());
+        picture.observed_directly(vec![why], now);
         picture.status(source, now)
     }
 
-    /// Whether neither EC2 nor the queue could be read.
+    /// Returns whether neither EC2 nor the queue could be read.
     pub fn knows_nothing(&self) -> bool {
         self.observed.is_none() && !self.demand_known
     }

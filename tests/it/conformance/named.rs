@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use provisioner::aws::Client;
-use provisioner::aws::preflight::{DryRunAnswer, Facts, Image};
-use provisioner::cleanup::{self, Options, Plan};
+use provisioner::aws::preflight::{DryRunAnswer, ImageFacts, PreflightFacts};
+use provisioner::cleanup::{self, CleanupOptions, CleanupPlan};
 use provisioner::config::edit::ConfigFile;
 use provisioner::domain::ids::KeyName;
 use provisioner::domain::observed::KeyPair;
@@ -40,10 +40,11 @@ async fn what_a_configuration_names_is_looked_up_alike() {
 }
 
 /// What is known, whatever the ids are. What is asked of IAM is not: the simulation has none.
-fn shown(facts: &Facts) -> String {
-    let images: Vec<Image> = facts.images.as_ref().unwrap().values().cloned().collect();
+fn shown(facts: &PreflightFacts) -> String {
+    let images: Vec<ImageFacts> = facts.images.as_ref().unwrap().values().cloned().collect();
     // moto does not say whether an image knows the adapter.
-    let images: Vec<Image> = images.into_iter().map(|it| Image { ena: None, ..it }).collect();
+    let images: Vec<ImageFacts> =
+        images.into_iter().map(|it| ImageFacts { ena: None, ..it }).collect();
     let pools: BTreeSet<_> = facts.prices.as_ref().unwrap().keys().collect();
     // EC2 does not document whether a dry run looks at ids first that nothing has; they differ in that.
     let calls: Vec<_> = facts.calls.iter().map(|it| (it.operation, it.target)).collect();
@@ -51,7 +52,7 @@ fn shown(facts: &Facts) -> String {
     let launches: Vec<_> = launches
         .map(|(place, answer)| (&place.instance_type, &place.placement.zone, said(answer)))
         .collect();
-    let Facts { region, key_pair, listing, zones, instance_types, offerings, .. } = facts;
+    let PreflightFacts { region, key_pair, listing, zones, instance_types, offerings, .. } = facts;
     let there = facts.default_vpc.as_ref().map(|vpc| vpc.as_ref().map(Option::is_some));
     format!(
         "{region} {key_pair:?} {listing:?} {zones:#?} {there:?} {instance_types:#?} {offerings:#?} \
@@ -94,9 +95,10 @@ async fn life(client: &Client, public_key: Option<&str>) -> Vec<String> {
     let mut steps = vec![format!("{:?}", whose(client, &report.key_name).await)];
     steps.push(format!("a private key: {:?}", report.private_key.as_deref().map(is_private)));
     let targets = cleanup::targets(&file().saved().unwrap(), &[], client.region()).unwrap();
-    let plan = Plan::survey(client, targets).await.unwrap();
+    let plan = CleanupPlan::make(client, targets).await.unwrap();
     steps.push(format!("{:?}", plan.key_names[0].key_pair));
-    let options = Options { yes: true, state_dir, pauses: Vec::new(), ..Options::default() };
+    let options =
+        CleanupOptions { yes: true, state_dir, pauses: Vec::new(), ..CleanupOptions::default() };
     let removed = cleanup::execute(client, plan, file(), &options, &mut |_| {}).await.unwrap();
     steps.push(format!("{:?} {}", removed.outcome, removed.key_names[0].deleted.len()));
     steps.push(format!("{:?}", whose(client, &report.key_name).await));

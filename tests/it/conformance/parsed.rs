@@ -16,8 +16,8 @@ use provisioner::domain::observed::{InstanceState, Observation, SpotRequest, Spo
 use provisioner::domain::refusal::Refusal;
 use provisioner::engine::Outcome;
 use provisioner_sim::deployment::{self, name, worker_type};
-use provisioner_sim::sdk_door::client_of;
-use provisioner_sim::wire::{self, Answer};
+use provisioner_sim::query_api::{self, QueryResponse};
+use provisioner_sim::sdk_transport::client_answered_by;
 use provisioner_sim::world::World;
 use serde_json::json;
 
@@ -45,11 +45,12 @@ impl Both {
         let group = groups["SecurityGroups"][0]["GroupId"].as_str().unwrap().to_owned();
         let world = Arc::new(Mutex::new(world));
         let (asked, simulated) = (account.clone(), Arc::clone(&world));
-        let moto = client_of(move |body| {
+        let moto = client_answered_by(move |body| {
             let answer = asked.query(body);
-            Answer { status: answer.status, body: answer.body }
+            QueryResponse { status: answer.status, body: answer.body }
         });
-        let sim = client_of(move |body| wire::answer(&mut simulated.lock().unwrap(), body));
+        let sim =
+            client_answered_by(move |body| query_api::answer(&mut simulated.lock().unwrap(), body));
         let image = names["{image}"][0].clone();
         Self { account, world, moto: moto.unwrap(), sim: sim.unwrap(), group, image }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use provisioner_sim::chance::Chance;
+use provisioner_sim::rng::Rng;
 use serde_json::{Value, json};
 
 use crate::harness::World;
@@ -77,7 +77,7 @@ pub(super) struct Served {
 /// The tasks, and the workers on the machines.
 #[derive(Debug)]
 pub(super) struct Load {
-    chance: Chance,
+    rng: Rng,
     waves: Vec<Wave>,
     tasks: BTreeMap<u64, Task>,
     workers: BTreeMap<String, Worker>,
@@ -91,7 +91,7 @@ impl Load {
     pub(super) fn new(seed: u64) -> Self {
         let now = Instant::now();
         Self {
-            chance: Chance::stream(seed, "load"),
+            rng: Rng::stream(seed, "load"),
             waves: KINDS.iter().map(|_| Wave { high: false, until: now }).collect(),
             tasks: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -162,9 +162,9 @@ impl Load {
         for (kind, wave) in KINDS.iter().zip(&mut self.waves) {
             if wave.until <= now {
                 wave.high = !wave.high;
-                wave.until = now + Duration::from_millis(2_000 + self.chance.below(5_000));
+                wave.until = now + Duration::from_millis(2_000 + self.rng.below(5_000));
                 // Somebody changes his mind.
-                if !wave.high && self.chance.percent(30) {
+                if !wave.high && self.rng.percent(30) {
                     let before = self.tasks.len();
                     self.tasks.retain(|_, it| it.claim.is_some() || it.worker_type != kind.name);
                     self.served.withdrawn += (before - self.tasks.len()) as u64;
@@ -172,8 +172,8 @@ impl Load {
             }
             let come = match (self.arriving, wave.high) {
                 (false, _) => 0,
-                (true, true) => self.chance.below(3),
-                (true, false) => u64::from(self.chance.percent(3)),
+                (true, true) => self.rng.below(3),
+                (true, false) => u64::from(self.rng.percent(3)),
             };
             // The queue has an end, as no maximum lets it be worked off.
             let waiting = self.tasks.values().filter(|it| it.worker_type == kind.name).count();
@@ -191,7 +191,7 @@ impl Load {
         let mut has = self.tasks.values().filter(|task| mine(task)).count();
         let waiting = |task: &&mut Task| task.claim.is_none() && task.worker_type == kind.name;
         for task in self.tasks.values_mut().filter(waiting).take(kind.tasks - has) {
-            let takes = Duration::from_millis(300 + self.chance.below(2_500));
+            let takes = Duration::from_millis(300 + self.rng.below(2_500));
             let (worker, started) = (id.to_owned(), Timestamp::now());
             task.claim = Some(Claim { worker, started, ends: now + takes });
             has += 1;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use provisioner_sim::chance::Chance;
+use provisioner_sim::rng::Rng;
 use serde_json::{Value, json};
 
 use super::length::Length;
@@ -27,7 +27,7 @@ pub(super) enum Event {
 /// What comes next, and what EC2 is like meanwhile.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    chance: Chance,
+    rng: Rng,
     start: Instant,
     events: VecDeque<(Duration, Event)>,
     mood_until: Instant,
@@ -61,7 +61,7 @@ impl Trouble {
         events.sort_by_key(|(at, _)| *at);
         let now = Instant::now();
         Self {
-            chance: Chance::stream(seed, "trouble"),
+            rng: Rng::stream(seed, "trouble"),
             start: now,
             events: events.into(),
             mood_until: now,
@@ -89,14 +89,14 @@ impl Trouble {
         if Instant::now() < self.mood_until {
             return None;
         }
-        self.mood_until = Instant::now() + Duration::from_millis(1_000 + self.chance.below(4_000));
-        let spot = match self.chance.below(4) {
+        self.mood_until = Instant::now() + Duration::from_millis(1_000 + self.rng.below(4_000));
+        let spot = match self.rng.below(4) {
             0 => json!("at-once"),
             1 => json!({ "after": 1 }),
             2 => json!({ "after": 2 }),
             _ => json!({ "after": 6 }),
         };
-        let capacity = match self.chance.below(6) {
+        let capacity = match self.rng.below(6) {
             0 => json!({ "us-west-2a/m5.large": 1 }),
             1 => json!({ "us-west-2a/*": 2 }),
             2 => json!({ "*/c5.large": 0 }),
@@ -105,9 +105,9 @@ impl Trouble {
         Some(json!({
             "spot": spot,
             "capacity": capacity,
-            "no_capacity": if self.chance.percent(50) { "hold" } else { "refuse" },
-            "lag_looks": self.chance.below(3),
-            "fulfil_on_cancel": self.chance.below(2),
+            "no_capacity": if self.rng.percent(50) { "hold" } else { "refuse" },
+            "lag_looks": self.rng.below(3),
+            "fulfil_on_cancel": self.rng.below(2),
         }))
     }
 
@@ -118,10 +118,10 @@ impl Trouble {
 
     /// How the queue answers instead of well, now and then.
     pub(super) fn queue(&mut self, tasks: &[Value]) -> Option<Answer> {
-        if !self.chance.percent(1) {
+        if !self.rng.percent(1) {
             return None;
         }
-        Some(match self.chance.below(5) {
+        Some(match self.rng.below(5) {
             0 => Answer::Status(500, "the queue is unwell".to_owned()),
             1 => Answer::CutOff(tasks.to_vec()),
             2 => Answer::Close,
@@ -134,12 +134,12 @@ impl Trouble {
     pub(super) fn interrupted(&mut self, world: &World, key_name: &str) -> Option<String> {
         let live = world.live(key_name);
         // About one in ten seconds.
-        let taken = self.chance.below(70) == 0;
-        self.chance.pick(&live).filter(|_| taken).map(|instance| instance.id.clone())
+        let taken = self.rng.below(70) == 0;
+        self.rng.pick(&live).filter(|_| taken).map(|instance| instance.id.clone())
     }
 
     /// Whether somebody wakes the daemon.
     pub(super) fn wakes(&mut self) -> bool {
-        self.chance.percent(5)
+        self.rng.percent(5)
     }
 }

@@ -7,7 +7,7 @@ use crate::exit::{ExitStatus, Failure};
 /// Lists, asks, removes, and says what is left.
 #[cfg(feature = "aws")]
 pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<ExitStatus, Failure> {
-    use provisioner::cleanup::{self, Options, Outcome, Plan};
+    use provisioner::cleanup::{self, CleanupOptions, CleanupOutcome, CleanupPlan};
 
     use super::local::{self, Local, Missing};
     use crate::confirm::Confirm;
@@ -24,7 +24,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
 
     let look = async {
         let Local { file, loaded, client } = local::open(&mut context, Missing::Refused).await?;
-        let in_force = cleanup::in_force(&loaded);
+        let in_force = cleanup::key_names_in_force(&loaded);
         let saved = file.saved().map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         if let Some(other) = saved.key_name.filter(|it| Some(it) != in_force.key_name.as_ref()) {
             let path = file.path().display();
@@ -34,7 +34,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
             );
         }
         let targets = cleanup::targets(&in_force, &key_names, client.region()).map_err(failure)?;
-        let plan = Plan::survey(&client, targets).await.map_err(failure)?;
+        let plan = CleanupPlan::make(&client, targets).await.map_err(failure)?;
         Ok::<_, Failure>((file, loaded.settings, client, plan))
     };
     let (file, settings, client, plan) = tokio::select! {
@@ -64,7 +64,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
     }
 
     let state_dir = settings.provisioner.state_dir;
-    let options = Options { yes, timeout, state_dir, ..Options::default() };
+    let options = CleanupOptions { yes, timeout, state_dir, ..CleanupOptions::default() };
     let mut progress = |line: &str| notices.progress(line);
     let mut report = tokio::select! {
         () = interrupted.cancelled() => {
@@ -76,18 +76,18 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
         }
     };
     if let Ok(loaded) = load::load_quietly(&context) {
-        report.look_into(&loaded);
+        report.note_still_named(&loaded);
     }
     context.output.print(&report)?;
     match report.outcome {
-        Outcome::Done => Ok(ExitStatus::DONE),
-        Outcome::Partly => Err(left(Failure::partly("not everything is gone"), &report)),
-        Outcome::Failed => Err(left(Failure::failed("nothing could be removed"), &report)),
+        CleanupOutcome::Done => Ok(ExitStatus::DONE),
+        CleanupOutcome::Partly => Err(left(Failure::partly("not everything is gone"), &report)),
+        CleanupOutcome::Failed => Err(left(Failure::failed("nothing could be removed"), &report)),
     }
 }
 
 #[cfg(feature = "aws")]
-fn left(failure: Failure, report: &provisioner::cleanup::Report) -> Failure {
+fn left(failure: Failure, report: &provisioner::cleanup::CleanupReport) -> Failure {
     let failure = failure.with_hint("see what is left and why, then run `cleanup-aws` again");
     let left = report.key_names.iter().flat_map(|name| &name.left);
     left.fold(failure, |failure, left| {

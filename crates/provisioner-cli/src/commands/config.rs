@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use provisioner::aws::shared_config::{DEFAULT_PROFILE, ProfileRegion, SharedConfig};
-use provisioner::config::{Entry, Kind, Loaded, Origin};
+use provisioner::config::{Entry, KeyKind, Loaded, Origin};
 use provisioner::domain::duration;
 use serde::Serialize;
 use serde_json::Value;
@@ -137,8 +137,8 @@ fn variable<'a>(
 }
 
 /// Durations are told in seconds too.
-fn seconds(kind: &Kind, value: &Value) -> Option<f64> {
-    let text = value.as_str().filter(|_| *kind == Kind::Duration)?;
+fn seconds(kind: &KeyKind, value: &Value) -> Option<f64> {
+    let text = value.as_str().filter(|_| *kind == KeyKind::Duration)?;
     duration::parse(text).ok().map(|duration| duration.as_secs_f64())
 }
 
@@ -181,7 +181,7 @@ mod tests {
     use crate::args::OutputFormat;
     use crate::output::tests::printed;
 
-    fn entry(key: &str, kind: Kind, value: Value, origin: Origin) -> Entry {
+    fn entry(key: &str, kind: KeyKind, value: Value, origin: Origin) -> Entry {
         Entry { key: key.to_owned(), kind, value, origin }
     }
 
@@ -195,11 +195,11 @@ mod tests {
         let flag = Origin::Flag { flag: "--profile".to_owned() };
         let environment = BTreeMap::from([("AWS_REGION".to_owned(), "us-west-2".to_owned())]);
         let entries = [
-            entry("aws.account-id", Kind::Text, Value::Null, Origin::Default),
-            entry("aws.profile", Kind::Text, json!("ci"), flag),
-            entry("aws.region", Kind::Text, Value::Null, Origin::Default),
-            entry("provisioner.interval", Kind::Duration, json!("1m"), file),
-            entry("worker-types.linux.tags.timeout", Kind::Text, json!("1m"), Origin::Default),
+            entry("aws.account-id", KeyKind::Text, Value::Null, Origin::Default),
+            entry("aws.profile", KeyKind::Text, json!("ci"), flag),
+            entry("aws.region", KeyKind::Text, Value::Null, Origin::Default),
+            entry("provisioner.interval", KeyKind::Duration, json!("1m"), file),
+            entry("worker-types.linux.tags.timeout", KeyKind::Text, json!("1m"), Origin::Default),
         ];
         let sdk = Sdk { environment: &environment, region: None };
         let values = entries.iter().map(|entry| row(entry, &sdk)).collect();
@@ -240,7 +240,7 @@ mod tests {
             let environment = pairs.collect();
             let region = Some(("b".to_owned(), found.clone()));
             let sdk = Sdk { environment: &environment, region };
-            let of = |key| row(&entry(key, Kind::Text, Value::Null, Origin::Default), &sdk);
+            let of = |key| row(&entry(key, KeyKind::Text, Value::Null, Origin::Default), &sdk);
             assert_eq!(of("aws.account-id").value, Value::Null);
             let Row { value, origin, .. } = of("aws.region");
             (value, origin.to_string(), serde_json::to_value(origin).unwrap())

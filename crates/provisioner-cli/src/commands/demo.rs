@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use provisioner::domain::clock;
 use provisioner_sim::demo::{Demo, Line};
 #[cfg(feature = "aws")]
-use provisioner_sim::{loopback::Loopback, wire};
+use provisioner_sim::{http_server::HttpServer, query_api};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -93,14 +93,14 @@ impl Stand {
     /// Opens it for the AWS CLI until `stop`; returns the endpoint.
     #[cfg(feature = "aws")]
     async fn serve(&self, port: u16, stop: &CancellationToken) -> Result<String, Failure> {
-        let loopback = Loopback::bind(port).await.map_err(|error| {
+        let loopback = HttpServer::bind(port).await.map_err(|error| {
             Failure::failed(format!("failed to listen on 127.0.0.1:{port}"))
                 .caused_by(&error)
                 .with_hint("give another port, or `--serve-ec2 0` for any that is free")
         })?;
         let endpoint = loopback.endpoint();
         let demo = self.clone();
-        let answers = move |body: &str| wire::answer(demo.lock().world_mut(), body);
+        let answers = move |body: &str| query_api::answer(demo.lock().world_mut(), body);
         let serving = loopback.serve(answers, stop.clone().cancelled_owned());
         tokio::spawn(async move {
             if let Err(error) = serving.await {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use provisioner::aws::iam_policy::{self, For, NoKeyName, Policy, Request, Warning};
+use provisioner::aws::iam_policy::{
+    self, IamPolicy, NoKeyName, PolicyProgram, PolicyRequest, PolicyWarning,
+};
 use provisioner::domain::ids::KeyName;
 
 use super::config;
@@ -30,11 +32,11 @@ pub(super) fn iam_policy(
     if let Some(region) = region {
         load::same_region(&settings, region)?;
     }
-    let request = Request {
+    let request = PolicyRequest {
         program: match program {
-            PolicyFor::Run => For::Run,
-            PolicyFor::Setup => For::Setup,
-            PolicyFor::Cleanup => For::Cleanup,
+            PolicyFor::Run => PolicyProgram::Run,
+            PolicyFor::Setup => PolicyProgram::Setup,
+            PolicyFor::Cleanup => PolicyProgram::Cleanup,
         },
         settings: &settings,
         region,
@@ -44,7 +46,7 @@ pub(super) fn iam_policy(
         worker_roles,
     };
     let policy = iam_policy::policy(&request).map_err(|NoKeyName| load::no_key_name())?;
-    for Warning { kind: _, text, hint } in &policy.warnings {
+    for PolicyWarning { kind: _, text, hint } in &policy.warnings {
         context.notices.warning(text, hint);
     }
     context.output.report(&policy)?;
@@ -61,7 +63,7 @@ fn only_with(program: PolicyFor, with: PolicyFor, flags: &[(&str, bool)]) -> Res
     }
 }
 
-impl Report for Policy {
+impl Report for IamPolicy {
     fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.policy.to_text())
     }

@@ -40,12 +40,12 @@ pub(crate) async fn plan(args: PlanArgs, mut context: Context) -> Result<ExitSta
 #[cfg(feature = "aws")]
 async fn look(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
     use provisioner::daemon::{Absent, Daemon};
-    use provisioner::queue::HttpQueue;
+    use provisioner::queue::Queue;
 
     let connection = crate::connect::connect(settings).await?;
     let state_dir = connection.state_dir(settings)?;
-    let queue =
-        HttpQueue::new(settings).map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
+    let queue = Queue::from_settings(settings)
+        .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
     let crate::connect::Connection { client, key_name, .. } = connection;
     let settings = Arc::clone(settings);
     let mut daemon = Daemon::dry_run(settings, key_name, client, queue, &state_dir, Absent::IsLost)

@@ -24,9 +24,9 @@ mod with_aws {
     use provisioner::config;
     use provisioner::daemon::{Absent, Daemon, RoundEnd};
     use provisioner::engine::NoteKind;
-    use provisioner::queue::HttpQueue;
+    use provisioner::queue::Queue;
     use provisioner::settings::Settings;
-    use provisioner::status::Picture;
+    use provisioner::status::StatusPicture;
     use tokio::sync::{Notify, watch};
     use tokio_util::sync::CancellationToken;
 
@@ -57,9 +57,9 @@ mod with_aws {
         let Some(connection) = connect(&settings, args.once, &stop, &mut notifier).await? else {
             return Ok(ExitStatus::DONE);
         };
-        let attempts = connection.client.attempts().clone();
+        let attempts = connection.client.call_counter().clone();
         let daemon = open(&settings, connection, args)?;
-        let metrics = Arc::new(Metrics::new(attempts, daemon.desk().cloned(), &settings));
+        let metrics = Arc::new(Metrics::new(attempts, daemon.stop_listener().cloned(), &settings));
         let Some(hang_ups) = hang_ups else {
             return once(daemon, context, args, &stop).await;
         };
@@ -111,9 +111,9 @@ mod with_aws {
         settings: &Arc<Settings>,
         connection: Connection,
         args: RunArgs,
-    ) -> Result<Daemon<HttpQueue>, Failure> {
+    ) -> Result<Daemon<Queue>, Failure> {
         let state_dir = connection.state_dir(settings)?;
-        let queue = HttpQueue::new(settings)
+        let queue = Queue::from_settings(settings)
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         let Connection { client, key_name, .. } = connection;
         let settings = Arc::clone(settings);
@@ -127,7 +127,7 @@ mod with_aws {
     }
 
     async fn once(
-        mut daemon: Daemon<HttpQueue>,
+        mut daemon: Daemon<Queue>,
         mut context: Context,
         args: RunArgs,
         stop: &CancellationToken,
@@ -168,7 +168,7 @@ mod with_aws {
     }
 
     async fn forever(
-        mut daemon: Daemon<HttpQueue>,
+        mut daemon: Daemon<Queue>,
         settings: &Settings,
         stop: &CancellationToken,
         reloading: impl Future<Output = Infallible>,
@@ -185,7 +185,7 @@ mod with_aws {
         );
         let wake = Arc::new(Notify::new());
         let (tell, health) = watch::channel(Health::starting(settings.provisioner.interval));
-        let (show, picture) = watch::channel(Picture::new(settings.worker_types.keys()));
+        let (show, picture) = watch::channel(StatusPicture::new(settings.worker_types.keys()));
         let mut attending = pin!(notify::attend(health.clone(), stop));
         let links = server::Links {
             wake: Arc::clone(&wake),
@@ -195,8 +195,11 @@ mod with_aws {
         };
         let listening = CancellationToken::new();
         let server = server::start(&settings.server, links, listening.clone()).await?;
-        if let (Some(workers), Some(desk)) = (&settings.server.workers, daemon.desk()) {
-            let links = workers::Links { desk: desk.clone(), wake: Arc::clone(&wake) };
+        if let (Some(workers), Some(stop_listener)) =
+            (&settings.server.workers, daemon.stop_listener())
+        {
+            let links =
+                workers::Links { stop_listener: stop_listener.clone(), wake: Arc::clone(&wake) };
             workers::start(workers, links, listening.clone()).await?;
         }
         let running = Box::pin(daemon.run(stop, &wake, |turn| {

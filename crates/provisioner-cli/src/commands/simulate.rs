@@ -17,9 +17,9 @@ use provisioner::domain::duration;
 use provisioner::domain::money::UsdPerHour;
 use provisioner::policy::{Adaptive, Policy, Rule};
 use provisioner::state_dir::RecordedLoad;
-use provisioner_sim::fleet::{Knowledge, Setup, World, WorldName};
-use provisioner_sim::load::{Load, LoadError, SYNTHETIC_PREFIX, Synthetic};
-use provisioner_sim::report::{self, Contender, Run};
+use provisioner_simulate::load::{Load, LoadError, SYNTHETIC_PREFIX, Synthetic};
+use provisioner_simulate::report::{self, Contender, PlottedRun};
+use provisioner_simulate::simulation::{Setup, WorkerKnowledge, WorldModel, WorldName};
 
 use crate::args::{GlobalArgs, KnowledgeArg, SimulateArgs, WorldArg};
 use crate::context::Context;
@@ -152,7 +152,7 @@ fn candidates(
     context: &Context,
 ) -> Result<Vec<Candidate>, Failure> {
     let Some(today) = deployed else {
-        let setup = overridden(args, seen, Setup::of(World::named(world(args.world))));
+        let setup = overridden(args, seen, Setup::of(WorldModel::named(world(args.world))));
         let own = [Policy::default()];
         let policies = given_or(&args.policies, &own);
         let usd_per_hour = price(args, None).map_or(1.0, UsdPerHour::dollars);
@@ -211,7 +211,7 @@ fn price(args: &SimulateArgs, deployment: Option<&Deployment>) -> Option<UsdPerH
     args.price.or_else(own)
 }
 
-impl From<KnowledgeArg> for Knowledge {
+impl From<KnowledgeArg> for WorkerKnowledge {
     fn from(arg: KnowledgeArg) -> Self {
         match arg {
             KnowledgeArg::Pending => Self::Pending,
@@ -264,7 +264,7 @@ fn draw(
         .iter()
         .zip(standings)
         .zip(&moments)
-        .map(|((contender, note), moments)| Run { name: &contender.name, note, moments })
+        .map(|((contender, note), moments)| PlottedRun { name: &contender.name, note, moments })
         .collect();
     let world = world(args.world);
     let title = format!("{}: {} tasks, world {world}", load.name(), load.tasks().len());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::domain::duration;
-use provisioner::status::{Source, Status};
+use provisioner::status::{Status, StatusSource};
 
 use crate::args::{OutputFormat, StatusArgs};
 use crate::context::Context;
@@ -30,7 +30,7 @@ pub(super) async fn status(args: StatusArgs, mut context: Context) -> Result<Exi
     }
     let status = looker.look().await.map_err(NotSeen::failure)?;
     show.once(&status, &mut context)?;
-    if status.source == Source::Direct && status.knows_nothing() {
+    if status.source == StatusSource::Direct && status.knows_nothing() {
         return Err(Failure::failed("neither EC2 nor the queue could be read"));
     }
     Ok(ExitStatus::DONE)

@@ -7,7 +7,7 @@ mod aws;
 use std::fmt;
 use std::path::PathBuf;
 
-use provisioner::config::{ConfigError, Loaded, Problem, Warning};
+use provisioner::config::{ConfigError, ConfigProblem, Loaded, Warning};
 use provisioner::domain::ids::WorkerTypeName;
 use provisioner::domain::money::UsdPerHour;
 use provisioner::settings::{Limits, Settings, WorkerType};
@@ -205,8 +205,8 @@ impl Finding {
         Self::new(message, hint)
     }
 
-    fn problem(problem: &Problem) -> Self {
-        let Problem { origin, key, message, hint } = problem;
+    fn problem(problem: &ConfigProblem) -> Self {
+        let ConfigProblem { origin, key, message, hint } = problem;
         Self {
             origin: Some(origin.to_string()),
             key: Some(key.clone()).filter(|key| !key.is_empty()),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use provisioner::config::{Key, Kind, keys};
+use provisioner::config::{Key, KeyKind, keys};
 
 use super::{read, root};
 
@@ -35,7 +35,7 @@ fn reference() -> String {
         };
         let name = path.strip_prefix(section).unwrap();
         let takes = match kind {
-            Kind::OneOf(words) => {
+            KeyKind::OneOf(words) => {
                 words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ")
             }
             other => other.to_string(),

@@ -1,7 +1,7 @@
 //! The page of the configuration file.
 
 use clap_mangen::roff::{Roff, bold, roman};
-use provisioner::config::{self, Key, Kind};
+use provisioner::config::{self, Key, KeyKind};
 
 use super::{MANUAL, NO_DATE, Page, SOURCE, markup};
 
@@ -62,12 +62,12 @@ fn entry(roff: &mut Roff, key: &Key) {
         (None, false) => String::new(),
     };
     let of = match kind {
-        Kind::OneOf(_) => String::new(),
-        Kind::Table | Kind::Tables => format!(" ({kind})"),
+        KeyKind::OneOf(_) => String::new(),
+        KeyKind::Table | KeyKind::Tables => format!(" ({kind})"),
         _ => format!(" ({kind}{default})"),
     };
     let choice = match kind {
-        Kind::OneOf(words) => format!(" One of {}{default}.", words.join(", ")),
+        KeyKind::OneOf(words) => format!(" One of {}{default}.", words.join(", ")),
         _ => String::new(),
     };
     markup::entry(roff, name, &format!("{meaning}{of}.{choice}"));

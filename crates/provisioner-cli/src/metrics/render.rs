@@ -9,10 +9,11 @@ use prometheus_client::encoding::text;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet as NoLabels};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use provisioner::aws::AttemptCounts;
+use provisioner::aws::CallCounts;
+use provisioner::daemon::StopListener;
 use provisioner::domain::demand::TaskWaits;
 use provisioner::domain::refusal::RefusalClass;
-use provisioner::engine::{Desk, StopConsentCounts, Usage};
+use provisioner::engine::{StopConsentCounts, Usage};
 
 use super::{Metrics, Picture, process, seconds};
 
@@ -28,7 +29,7 @@ impl Metrics {
         let scrape = Scrape {
             picture: self.picture(),
             attempts: self.attempts.counts(),
-            asks: self.desk.as_ref().map(Desk::counts),
+            asks: self.stop_listener.as_ref().map(StopListener::counts),
             started: self.started,
         };
         let mut registry = Registry::default();
@@ -43,7 +44,7 @@ impl Metrics {
 #[derive(Debug)]
 struct Scrape {
     picture: Arc<Picture>,
-    attempts: AttemptCounts,
+    attempts: CallCounts,
     /// Absent where workers are not listened to.
     asks: Option<StopConsentCounts>,
     started: Timestamp,

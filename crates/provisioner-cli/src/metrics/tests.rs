@@ -3,13 +3,14 @@ use std::path::Path;
 
 use provisioner::config;
 use provisioner::daemon::QueueRead;
+use provisioner::daemon::StopListener;
 use provisioner::domain::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
 use provisioner::domain::launch::Pool;
 use provisioner::domain::money::UsdPerHour;
 use provisioner::domain::prices::SpotPrices;
 use provisioner::domain::refusal::{Refusal, RefusalClass};
-use provisioner::engine::{Action, Desk, Machines, Note, NoteKind, Reason, ReasonKind, Report};
-use provisioner::status::Record;
+use provisioner::engine::{Action, Machines, Note, NoteKind, Reason, ReasonKind, Report};
+use provisioner::status::RoundRecord;
 
 use super::*;
 
@@ -91,7 +92,7 @@ impl Life {
     fn new(names: &[&str]) -> Self {
         let settings = settings(names);
         Self {
-            metrics: Metrics::new(Attempts::default(), Some(Desk::default()), &settings),
+            metrics: Metrics::new(CallCounter::default(), Some(StopListener::default()), &settings),
             settings,
             now: Instant::now(),
             machines: Vec::new(),
@@ -114,7 +115,7 @@ impl Life {
             took: Duration::from_millis(300),
             machines: &self.machines,
             prices: &prices,
-            record: &Record::default(),
+            record: &RoundRecord::default(),
             last_success: Some(noon()),
             failed_rounds: 0,
             next: Duration::from_secs(10),

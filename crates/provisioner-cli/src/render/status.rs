@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::domain::clock;
+use provisioner::domain::duration::{brief, brief_seconds};
 use provisioner::status::{
-    HourlyCost, LastRound, Note, Other, Problem, RoundOutcome, Source, Status, Trigger, WorkerType,
+    HourlyCost, LastRound, OtherMachines, Problem, RoundOutcome, Status, StatusNote, StatusSource,
+    Trigger, WorkerTypeRow,
 };
 use serde::{Serialize, Serializer};
 
-use super::age::{age, took};
 use super::columns::{Heading, lay_out};
 use super::wrap::wrap;
 use crate::style::{Paint, Role};
@@ -107,7 +108,7 @@ impl StatusView<'_> {
         let decimals = decimals(cost);
         let mut rows: Vec<_> =
             worker_types.iter().map(|row| (row.name.clone(), cells(row, decimals))).collect();
-        let Other { booting, busy, idle, stopping, cost: other_cost } = *other;
+        let OtherMachines { booting, busy, idle, stopping, cost: other_cost } = *other;
         let counts = [booting, busy, idle, stopping];
         let has_other = counts.iter().any(|count| count.is_some_and(|count| count > 0));
         if has_other {
@@ -132,12 +133,12 @@ impl StatusView<'_> {
     }
 
     /// The sums, as a row.
-    fn total(&self) -> WorkerType {
+    fn total(&self) -> WorkerTypeRow {
         let Status { worker_types, other, cost, .. } = self.status;
-        let sum = |of: fn(&WorkerType) -> Option<u64>, more: Option<u64>| {
+        let sum = |of: fn(&WorkerTypeRow) -> Option<u64>, more: Option<u64>| {
             worker_types.iter().map(of).chain([more]).sum::<Option<u64>>()
         };
-        WorkerType {
+        WorkerTypeRow {
             name: TOTAL.to_owned(),
             pending: sum(|row| row.pending, Some(0)),
             oldest_pending: None,
@@ -162,7 +163,7 @@ impl StatusView<'_> {
         let failed = last_round.as_ref().is_some_and(|it| it.outcome == RoundOutcome::Failed);
         let is_old = |at: &Timestamp| failed || clock::age(*at, *time) > OLD;
         // Whoever looks for themselves has looked just now.
-        if let Some(at) = observed.filter(|at| *source == Source::Daemon && is_old(at)) {
+        if let Some(at) = observed.filter(|at| *source == StatusSource::Daemon && is_old(at)) {
             facts.push(("As of:", format!("{}, when EC2 was last seen", ago(at, *time))));
         }
         facts.extend(self.unknown().map(|why| ("? is unknown:", why.to_owned())));
@@ -220,18 +221,18 @@ impl StatusView<'_> {
             (true, true) => None,
             (true, false) => Some("the queue could not be read"),
             (false, true) => Some("EC2 could not be read"),
-            (false, false) if *source == Source::Daemon && last_round.is_none() => {
+            (false, false) if *source == StatusSource::Daemon && last_round.is_none() => {
                 Some("no round has ended yet")
             }
-            (false, false) if *source == Source::Daemon => Some("EC2 could not be read yet"),
+            (false, false) if *source == StatusSource::Daemon => Some("EC2 could not be read yet"),
             (false, false) => Some("neither EC2 nor the queue could be read"),
         }
     }
 
     fn no_round(&self) -> &'static str {
         match self.status.source {
-            Source::Daemon => "none has ended yet",
-            Source::Direct => "none known: no daemon has run with this state directory",
+            StatusSource::Daemon => "none has ended yet",
+            StatusSource::Direct => "none known: no daemon has run with this state directory",
         }
     }
 
@@ -243,12 +244,12 @@ impl StatusView<'_> {
             return if left.as_secs() == 0 {
                 "due".to_owned()
             } else {
-                format!("in {}", age(left))
+                format!("in {}", brief(left))
             };
         }
         let why = match self.status.source {
-            Source::Daemon => "the loop hangs, or its round takes long",
-            Source::Direct => "no daemon seems to be running",
+            StatusSource::Daemon => "the loop hangs, or its round takes long",
+            StatusSource::Direct => "no daemon seems to be running",
         };
         format!("was due {}: {}", ago(round.next, now), self.paint.role(Role::Warning, why))
     }
@@ -259,7 +260,7 @@ impl StatusView<'_> {
             return Vec::new();
         }
         let mut lines = vec![String::new(), self.paint.role(Role::Heading, "Notes:")];
-        for Note { worker_type, kind, text } in notes.iter().take(NOTES) {
+        for StatusNote { worker_type, kind, text } in notes.iter().take(NOTES) {
             let whom = worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
             lines.extend(self.indented(&format!("{whom}{text} ({kind})"), 2, 4));
         }
@@ -298,12 +299,16 @@ impl StatusView<'_> {
         };
         let when = match ended {
             Some(ended) => {
-                let lasted = age(clock::age(*since, *ended));
+                let lasted = brief(clock::age(*since, *ended));
                 format!("ended {}, after {lasted}{rounds}", ago(*ended, now))
             }
             None if rounds.is_empty() => ago(*time, now),
             None => {
-                format!("for {}{rounds}, last {}", age(clock::age(*since, *time)), ago(*time, now))
+                format!(
+                    "for {}{rounds}, last {}",
+                    brief(clock::age(*since, *time)),
+                    ago(*time, now)
+                )
             }
         };
         let mut lines = self.indented(&what, 2, 4);
@@ -329,10 +334,10 @@ impl StatusView<'_> {
     }
 }
 
-fn cells(row: &WorkerType, decimals: usize) -> [String; 9] {
+fn cells(row: &WorkerTypeRow, decimals: usize) -> [String; 9] {
     let oldest = match (row.pending, row.oldest_pending_seconds) {
         (Some(0), _) => NONE.to_owned(),
-        (_, Some(seconds)) => age(Duration::from_secs(seconds)),
+        (_, Some(seconds)) => brief(Duration::from_secs(seconds)),
         (_, None) => UNKNOWN.to_owned(),
     };
     [
@@ -377,7 +382,7 @@ fn ended(round: &LastRound, now: Timestamp) -> String {
         (done, 0) => format!("{} done", actions_of(done)),
         (done, failed) => format!("{} done, {failed} failed", actions_of(done)),
     };
-    let took = took(*duration_seconds);
+    let took = brief_seconds(*duration_seconds);
     let how = match outcome {
         RoundOutcome::Done => format!("done in {took}: {actions}"),
         RoundOutcome::Incomplete => format!("partly done in {took}: {actions}"),
@@ -405,7 +410,7 @@ fn ago(at: Timestamp, now: Timestamp) -> String {
     if passed < Duration::from_secs(1) {
         "just now".to_owned()
     } else {
-        format!("{} ago", age(passed))
+        format!("{} ago", brief(passed))
     }
 }
 

@@ -1,20 +1,20 @@
-//! A working day of CI: pushes that each ask for a handful of builds and many tests.
+//! A working day of CI: pushes that each create a handful of builds and many tests.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::domain::clock;
 
-use crate::chance::{Chance, Lognormal};
 use crate::deployment::{mins, secs, start};
+use crate::rng::{Lognormal, Rng};
 
-/// Pushes per hour, by the hour of the day in UTC: people come, have lunch, go; robots never sleep.
+/// Pushes per hour, by the hour of the day in UTC: people work by day, robots all the time.
 const PUSHES_PER_HOUR: [f64; 24] = [
     2.0, 2.0, 4.0, 2.0, 2.0, 2.0, 3.0, 6.0, 12.0, 18.0, 20.0, 18.0, 10.0, 16.0, 20.0, 20.0, 18.0,
     14.0, 8.0, 5.0, 4.0, 3.0, 3.0, 2.0,
 ];
 
-/// What one push asks for: worker type, at least and at most so many tasks, and how long each runs.
+/// The tasks of a push: worker type, minimum and maximum number, and run times.
 struct Part {
     worker_type: &'static str,
     least: u64,
@@ -39,40 +39,40 @@ const fn mins_const(n: u64) -> Duration {
     Duration::from_secs(n * 60)
 }
 
-/// Tasks to come.
+/// The future tasks.
 #[derive(Debug)]
 pub(super) struct Load {
-    pushes: Chance,
-    sizes: Chance,
-    run_times: Chance,
+    pushes: Rng,
+    sizes: Rng,
+    run_times: Rng,
     next: Timestamp,
-    /// A push of so many times the usual size comes next.
+    /// The size of the next push, as a multiple of the usual size.
     times: u64,
 }
 
 impl Load {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            pushes: Chance::stream(seed, "demo: pushes"),
-            sizes: Chance::stream(seed, "demo: sizes"),
-            run_times: Chance::stream(seed, "demo: run times"),
+            pushes: Rng::stream(seed, "demo: pushes"),
+            sizes: Rng::stream(seed, "demo: sizes"),
+            run_times: Rng::stream(seed, "demo: run times"),
             next: start(),
             times: 1,
         }
     }
 
-    /// When the next push comes.
+    /// Returns the time of the next push.
     pub(super) fn next_at(&self) -> Timestamp {
         self.next
     }
 
-    /// Makes the next push so many times as large, and come at `at`.
+    /// Makes the next push so many times as large, and moves it to `at`.
     pub(super) fn surge(&mut self, at: Timestamp, times: u64) {
         self.next = self.next.min(at);
         self.times = times;
     }
 
-    /// The tasks of the push that comes now.
+    /// Returns the tasks of the present push.
     pub(super) fn take(&mut self) -> Vec<(&'static str, u64, Duration)> {
         let mut tasks = Vec::new();
         for part in &PARTS {

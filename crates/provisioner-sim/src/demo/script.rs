@@ -1,5 +1,5 @@
-//! What happens to the day, whatever the dice say: a zone runs empty, a pool gets too dear, machines are
-//! taken back, everybody merges at once.
+//! The events of the day that do not depend on the seed: a zone runs out of capacity, a pool becomes too
+//! expensive, instances are interrupted, and many developers merge at once.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use super::load::Load;
 use crate::deployment::start;
 use crate::world::World;
 
-/// One thing that happens.
+/// An event.
 #[derive(Clone, Copy, Debug)]
 enum Turn {
-    /// A pool has nothing left.
+    /// A pool runs out of capacity.
     Empty(&'static str),
-    /// It has again.
+    /// The pool has capacity again.
     Refilled(&'static str),
-    /// EC2 takes back so many instances of a zone.
+    /// EC2 interrupts so many instances in a zone.
     TakeBack(&'static str, usize),
-    /// A push of so many times the usual size.
+    /// A push has so many times the usual size.
     Surge(u64),
 }
 
-/// Minutes after the start of each day, in order.
+/// The events with their minutes after the start of each day, in order.
 const TURNS: [(u64, Turn); 9] = [
     (25, Turn::Surge(4)),
     (50, Turn::Empty("c7g.large in us-west-2a")),
@@ -37,17 +37,17 @@ const TURNS: [(u64, Turn); 9] = [
     (290, Turn::Surge(5)),
 ];
 
-/// A turn and its time.
+/// An event and its time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scene {
     pub(super) at: Timestamp,
     turn: Turn,
 }
 
-/// The turns of every day until the end.
+/// The events of every day until the end.
 #[derive(Debug)]
 pub(super) struct Script {
-    /// The last comes first.
+    /// In reverse order.
     scenes: Vec<Scene>,
 }
 
@@ -72,7 +72,7 @@ impl Script {
 }
 
 impl Scene {
-    /// Lets it happen. Returns what to tell of it.
+    /// Lets the event happen. Returns a description.
     pub(super) fn play(self, world: &mut World, load: &mut Load) -> Option<String> {
         match self.turn {
             Turn::Empty(pool) => {

@@ -1,4 +1,4 @@
-//! What there is to see of a demonstration.
+//! Views of a demonstration: its lines, the present state and the summary.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use serde::Serialize;
 use super::Demo;
 use crate::deployment::{name, start};
 
-/// One line of what happens.
+/// A line about an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
-    /// What kind of line it is.
+    /// The kind of line.
     pub kind: LineKind,
-    /// The worker type it is about.
+    /// The worker type that the line is about.
     pub worker_type: Option<WorkerTypeName>,
-    /// What happened, and why.
+    /// The text: what happened, and why.
     pub text: String,
 }
 
-/// Kinds of lines.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineKind {
     /// The provisioner did something.
@@ -34,7 +34,7 @@ pub enum LineKind {
     Refused,
     /// The provisioner leaves something undone.
     Note,
-    /// The world turns.
+    /// Something happens in the world.
     World,
 }
 
@@ -45,20 +45,20 @@ pub struct Glance {
     pub now: Timestamp,
     /// A row per worker type.
     pub rows: Vec<Row>,
-    /// What the instances cost now.
+    /// The present cost of all instances.
     pub usd_per_hour: UsdPerHour,
     /// The summary so far.
     pub summary: Summary,
 }
 
-/// One worker type: what is true of it now, whether or not the provisioner has seen it yet.
+/// The true state of a worker type, whether or not the provisioner has observed it yet.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Its name.
     pub worker_type: WorkerTypeName,
-    /// Tasks that wait.
+    /// Waiting tasks.
     pub pending: u64,
-    /// How long the oldest of them has waited.
+    /// How long the oldest waiting task has waited.
     pub oldest: Option<Duration>,
     /// Open spot instance requests.
     pub open: u64,
@@ -66,71 +66,71 @@ pub struct Row {
     pub booting: u64,
     /// Instances that run tasks.
     pub busy: u64,
-    /// Instances that could, and run none.
+    /// Instances that run no task, though their worker is up.
     pub idle: u64,
-    /// Instances the last round wanted in all.
+    /// The number of instances that the last round wanted.
     pub wanted: u64,
-    /// What its instances cost, at the market's prices.
+    /// The cost of its instances at market prices.
     pub usd_per_hour: UsdPerHour,
 }
 
 impl Row {
-    /// Instances that are there.
+    /// Returns the number of instances.
     pub fn instances(&self) -> u64 {
         self.booting + self.busy + self.idle
     }
 }
 
-/// What came of it.
+/// The summary of a demonstration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// How long it lasted, in seconds of its own time.
+    /// How long it lasted, in simulated seconds.
     pub seconds: u64,
-    /// Rounds of the provisioner.
+    /// The number of rounds.
     pub rounds: u64,
-    /// Calls that changed something, refused ones too.
+    /// The number of calls that change something, including refused calls.
     pub actions: u64,
     /// The tasks.
     pub tasks: Tasks,
-    /// From created to started.
+    /// The times from creation to start.
     pub wait_seconds: Waits,
-    /// Instances launched.
+    /// The number of launched instances.
     pub launches: u64,
-    /// Instances EC2 took back.
+    /// The number of instances that EC2 interrupted.
     pub interruptions: u64,
-    /// Launching calls that EC2 refused.
+    /// The number of launching calls that EC2 refused.
     pub refused_launches: u64,
-    /// Instance-hours, as EC2 bills them.
+    /// The billed instance-hours.
     pub instance_hours: f64,
-    /// The part of them in which a task ran that finished, or that still runs.
+    /// The part of the billed time in which tasks ran that finished or still run.
     pub utilisation: f64,
-    /// What EC2 bills.
+    /// EC2's bill.
     pub cost_usd: f64,
 }
 
-/// How many tasks are where.
+/// The number of tasks by state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tasks {
-    /// Done.
+    /// Finished tasks.
     pub finished: u64,
-    /// On a worker.
+    /// Running tasks.
     pub running: u64,
-    /// Waiting.
+    /// Waiting tasks.
     pub pending: u64,
-    /// Runs that were lost with their machine, and begun again.
+    /// Runs that were lost with their machine and repeated.
     pub lost_runs: u64,
 }
 
 /// How long tasks waited.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Waits {
-    /// On average.
+    /// The mean.
     pub mean: f64,
-    /// Half of them waited less.
+    /// Half of the tasks did not wait longer.
     pub p50: f64,
-    /// 95 % of them waited less.
+    /// 95 % of the tasks did not wait longer.
     pub p95: f64,
-    /// The longest.
+    /// The longest wait.
     pub max: f64,
 }
 
@@ -145,7 +145,7 @@ impl Demo {
         Glance { now: world.now, rows, usd_per_hour, summary: self.summary() }
     }
 
-    /// A plan counts what was there before it was carried out: of it only what it wanted is shown.
+    /// Counts the present state. A plan counts the state before it was carried out, so only its target is shown.
     fn row(&self, planned: &WorkerTypeStatus) -> Row {
         let world = &self.driver.world;
         let worker_type = name(&planned.name);
@@ -175,7 +175,7 @@ impl Demo {
         row
     }
 
-    /// What came of it so far.
+    /// Returns the summary so far.
     pub fn summary(&self) -> Summary {
         let world = &self.driver.world;
         let served = &world.queue.served;
@@ -201,8 +201,11 @@ impl Demo {
             },
             launches: world.machines.len() as u64,
             interruptions: world.taken_back.len() as u64,
-            refused_launches: world.calls.iter().filter(|it| !it.said.ends_with("granted")).count()
-                as u64,
+            refused_launches: world
+                .calls
+                .iter()
+                .filter(|it| !it.answer.ends_with("granted"))
+                .count() as u64,
             instance_hours: paid / 3600.0,
             utilisation: if paid > 0.0 { busy / paid } else { 0.0 },
             cost_usd: bill.usd.dollars(),

@@ -1,62 +1,63 @@
-//! Workers that ask whether to stop, as `examples/should-stop` has real ones do.
+//! Workers that ask whether to stop, like real workers with `examples/should-stop.sh`.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
+use provisioner::daemon::StopListener;
 use provisioner::domain::clock;
 use provisioner::domain::launch::LaunchCall;
 use provisioner::domain::observed::InstanceState;
-use provisioner::engine::{Desk, StopAnswer, WorkerReport};
+use provisioner::engine::{StopAnswer, WorkerReport};
 
 use super::World;
 use super::events::Event;
 
-/// Where they ask, and how well they keep to what they are told.
+/// Where workers ask, and how they obey the answer.
 #[derive(Clone, Debug)]
 pub struct Asking {
-    desk: Desk,
-    /// How far the clock beside the desk is ahead of EC2's.
+    listener: StopListener,
+    /// How far the provisioner's clock is ahead of EC2's.
     ahead: SignedDuration,
     habits: Habits,
 }
 
-/// How well workers keep to what they are told. Percentages are of the times they are told to stop.
+/// How workers obey the answer. Percentages are of the answers to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Habits {
-    /// Between two questions of an idle worker.
+    /// The interval between two questions of an idle worker.
     pub every: Duration,
-    /// They hear that they may stop, and go on as if they had not.
+    /// How often a worker ignores the answer to stop.
     pub goes_on: u64,
-    /// They take no more tasks, and say that they are stopping only minutes later.
+    /// How often a worker takes no more tasks, but reports only minutes later that it is stopping.
     pub dawdles: u64,
-    /// They end their machine themselves once they have agreed.
+    /// How often a worker ends its machine itself once it has agreed.
     pub ends_itself: u64,
 }
 
 impl Default for Habits {
-    /// As they should.
+    /// Workers that obey.
     fn default() -> Self {
         Self { every: Duration::from_secs(30), goes_on: 0, dawdles: 0, ends_itself: 0 }
     }
 }
 
-/// What a machine that may ask is about.
+/// The state of a machine whose worker may ask.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asker {
-    /// From its user data.
+    /// The token in its user data.
     token: Option<String>,
-    /// When it asks next. Any other time was thought of in an idle spell that is over.
+    /// When it asks next. Events at other times were scheduled in an earlier idle period.
     next: Option<Timestamp>,
-    /// It was told to stop, and takes no more tasks.
+    /// Whether it was told to stop and takes no more tasks.
     leaving: bool,
-    /// It was told so again when it said that it is stopping.
+    /// Whether it was told to stop again when it reported that it is stopping.
     agreed: bool,
 }
 
 impl Asker {
-    /// User data of the simulation is the token and nothing else.
+    /// In the simulation, user data is only the token.
     pub(super) fn of(call: Option<&LaunchCall>) -> Self {
         let user_data = call.and_then(|call| STANDARD.decode(call.user_data.as_ref()?).ok());
         let token = user_data.and_then(|user_data| String::from_utf8(user_data).ok());
@@ -69,30 +70,30 @@ impl Asker {
 }
 
 impl World {
-    /// Lets workers that were launched with a token ask at `desk`, beside which a clock is `ahead`.
-    pub fn attend(&mut self, desk: Desk, ahead: SignedDuration) {
+    /// Lets workers that were launched with a token ask at `listener`, where the clock is `ahead`.
+    pub fn attend(&mut self, listener: StopListener, ahead: SignedDuration) {
         let habits = self.asking.as_ref().map(|asking| asking.habits).unwrap_or_default();
-        self.asking = Some(Asking { desk, ahead, habits });
+        self.asking = Some(Asking { listener, ahead, habits });
     }
 
-    /// Changes how workers keep to what they are told, those of now and those to come.
+    /// Changes how present and future workers obey the answer.
     pub fn keep_habits(&mut self, habits: Habits) {
         if let Some(asking) = &mut self.asking {
             asking.habits = habits;
         }
     }
 
-    /// Whether the worker on `instance` said that it is stopping, and was told to.
+    /// Returns whether the worker on `instance` reported that it is stopping, and was told to stop.
     pub fn has_agreed(&self, instance: &provisioner::domain::ids::InstanceId) -> bool {
         self.machines.get(instance).is_some_and(|machine| machine.asker.agreed)
     }
 
-    /// Whether a worker stays up until it is told to stop.
+    /// Returns whether a worker stays up until it is told to stop.
     pub(super) fn may_ask(&self, no: usize) -> bool {
         self.asking.is_some() && self.machines.at(no).asker.token.is_some()
     }
 
-    /// A worker has become idle.
+    /// Lets a worker that has become idle ask after a while.
     pub(super) fn will_ask(&mut self, no: usize) {
         if let Some(asking) = &self.asking
             && self.may_ask(no)
@@ -107,7 +108,7 @@ impl World {
         self.schedule(after, event);
     }
 
-    /// Whether this is the time it meant to speak at.
+    /// Returns whether this is the time for which the worker's next question was scheduled.
     fn is_its_turn(&self, no: usize) -> bool {
         let machine = self.machines.at(no);
         machine.up
@@ -118,10 +119,10 @@ impl World {
     }
 
     fn say(&mut self, no: usize, word: WorkerReport) -> Option<StopAnswer> {
-        let Asking { desk, ahead, .. } = self.asking.as_ref()?;
+        let Asking { listener, ahead, .. } = self.asking.as_ref()?;
         let machine = self.machines.at(no);
         let now = self.now.checked_add(*ahead).unwrap_or(self.now);
-        desk.hear(&machine.truth().id, machine.asker.token.as_ref()?, word, now).ok()
+        listener.hear(&machine.truth().id, machine.asker.token.as_ref()?, word, now).ok()
     }
 
     pub(super) fn worker_asks(&mut self, no: usize) {
@@ -164,7 +165,7 @@ impl World {
         } else if self.asks.percent(habits.ends_itself) {
             self.end_machine(no, "instance-terminated-by-user");
         } else {
-            // Until it is ended: who started anew since has forgotten that it agreed.
+            // The worker repeats this until it is ended, because a restarted provisioner has forgotten it.
             self.asks_again(no, habits.every, Event::Stopping(no));
         }
     }

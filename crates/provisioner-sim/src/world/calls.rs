@@ -1,5 +1,5 @@
 //! The calls that change something: `RequestSpotInstances`,
-//! `CancelSpotInstanceRequests`, `TerminateInstances` and `CreateTags`, with what can go wrong on the way.
+//! `CancelSpotInstanceRequests`, `TerminateInstances` and `CreateTags`, with everything that can go wrong on the way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use provisioner::domain::refusal::{Refusal, RefusalClass, classify_answer};
 use provisioner::engine::{Effect, GrantedRequest, Outcome};
 
 use super::throttle::Call;
-use super::{Asked, World};
+use super::{AnsweredLaunch, World};
 use crate::deployment::key;
 
-/// A refusal with `code`, classed as the adapter classes it.
+/// Returns a refusal with `code`, classified like the adapter does.
 pub(crate) fn refusal(code: &str, message: impl Into<String>) -> Refusal {
     let message = message.into();
     let class = classify_answer(code, &message).unwrap_or(RefusalClass::Transient);
     Refusal { class, code: code.to_owned(), message, request_id: None }
 }
 
-/// What EC2 says of an instance profile that it does not know.
+/// Returns EC2's message about an unknown instance profile.
 pub fn unknown_profile(name: &str) -> String {
     format!(
         "Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
@@ -35,7 +35,7 @@ fn refused(code: &str, message: impl Into<String>) -> Outcome {
 }
 
 impl World {
-    /// Carries an effect out, as the network and EC2 please. Writing the ledger is the driver's business.
+    /// Carries out an effect, with the faults of the network and of EC2. The driver writes the ledger itself.
     pub fn execute(&mut self, effect: &Effect) -> Outcome {
         if self.network.percent(self.faults.lost_before) {
             return refused("RequestTimeout", "no answer");
@@ -68,23 +68,23 @@ impl World {
         self.throttle.as_mut().is_none_or(|throttle| throttle.admits(call, self.now))
     }
 
-    /// What EC2 does when a call reaches it.
+    /// Carries out a call that has reached EC2.
     pub fn obey(&mut self, effect: &Effect) -> Outcome {
         match effect {
             Effect::PersistLedger(_) => Outcome::Done,
             Effect::Request(call) => {
                 let outcome = self.request(call);
-                let said = match &outcome {
+                let answer = match &outcome {
                     Outcome::Requested(granted) => format!("{} granted", granted.len()),
                     Outcome::Refused(refusal) => refusal.code.clone(),
                     other => format!("{other:?}"),
                 };
-                self.calls.push(Asked {
+                self.calls.push(AnsweredLaunch {
                     at: self.now,
                     pool: call.pool(),
                     worker_type: call.worker_type.clone(),
                     count: call.count,
-                    said,
+                    answer,
                 });
                 outcome
             }
@@ -145,7 +145,7 @@ impl World {
         let shared = Arc::new(call.clone());
         let numbers: Vec<_> = (0..count).map(|_| self.make_request(&shared)).collect();
         self.tokens.insert(call.token.clone(), (call.clone(), numbers.clone()));
-        // Some are fulfilled at once.
+        // Some requests are fulfilled at once.
         self.advance(self.now);
         self.answer(&numbers)
     }
@@ -158,7 +158,7 @@ impl World {
         Outcome::Requested(numbers.iter().map(granted).collect())
     }
 
-    /// One id that EC2 does not know may fail the whole call.
+    /// Returns a refusal if one id is unknown to EC2, which may fail the complete call.
     fn one_bad_id<'i, T: std::fmt::Display>(
         &mut self,
         ids: &'i [T],

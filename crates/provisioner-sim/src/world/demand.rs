@@ -1,4 +1,4 @@
-//! What the queue answers: late, never or wrongly at times.
+//! The queue's answers, which may be late, missing or wrong.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,11 +10,13 @@ use provisioner::domain::ids::{InstanceId, WorkerTypeName};
 use super::World;
 use crate::faults::QUEUE_TIMEOUT;
 
-/// Rounds that fail pause for a minute at most: after this long anybody has seen that a machine is busy.
+/// How long a machine must be busy before the queue may leave its task out. Failed rounds pause for at most a
+/// minute, so that by then the provisioner has seen that the machine is busy.
 const SEEN_BUSY: Duration = Duration::from_mins(5);
 
 impl World {
-    /// What the queue says, and how long it takes. Tasks of types not `configured` are only known by machine.
+    /// Returns the queue's answer, and how long it takes. Tasks of worker types that are not `configured` only
+    /// make their machines known as busy.
     pub fn demand(
         &mut self,
         configured: impl Fn(&WorkerTypeName) -> bool,
@@ -39,16 +41,16 @@ impl World {
 
     fn falsify(&mut self, demand: &mut Demand) {
         match self.says.below(6) {
-            // It has lost its tasks, for now.
+            // The queue has temporarily lost its tasks.
             0 => demand.pending.clear(),
-            // What was claimed a moment ago is still listed as waiting.
+            // A task that was claimed a moment ago is still listed as waiting.
             1 => {
                 for (name, pending) in &mut demand.pending {
                     pending.count += demand.running.tasks(name).unwrap_or(1);
                 }
             }
-            // One task is in neither list. Twice running, a machine would look idle to anybody: so it would
-            // just after it was.
+            // One running task is missing, but never in two answers in a row, because anybody would take its
+            // machine for idle then.
             2 if !self.left_out => {
                 if let Running::ByInstance { instances, .. } = &mut demand.running {
                     let seen_busy = |id: &&InstanceId| {
@@ -62,7 +64,7 @@ impl World {
                     }
                 }
             }
-            // A version of it without `workerId` answers.
+            // A version of the queue without `workerId` answers.
             3 => {
                 if let Running::ByInstance { tasks, .. } = &mut demand.running {
                     demand.running = Running::Counted { tasks: std::mem::take(tasks) };

@@ -1,4 +1,4 @@
-//! What happens by itself, in order of time.
+//! Scheduled events, in order of time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::lifecycle::Reclaim;
 use crate::queue::TaskNo;
 
-/// One thing that happens to a request, a machine or the market, by its number.
+/// An event that concerns a request or machine, by its number, or the market.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
     Fill(usize),
@@ -28,7 +28,7 @@ pub(super) enum Event {
     Market,
 }
 
-/// Events to come. Of two at the same instant, the one that was thought of first comes first.
+/// Future events. Simultaneous events happen in the order in which they were scheduled.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Events {
     heap: BinaryHeap<Reverse<(Timestamp, u64, Event)>>,

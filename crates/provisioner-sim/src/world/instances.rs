@@ -1,4 +1,4 @@
-//! Instances: launched, running, interrupted, stopped, terminated; and what they cost.
+//! Instances: launched, running, interrupted, stopped, terminated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,46 +18,46 @@ use crate::lagged::Lagged;
 
 const PREFIX: &str = "i-sim";
 
-/// A spot instance interruption notice comes this long before the end (EC2 User Guide, "Spot Instance
-/// interruption notices").
-pub(crate) const NOTICE: Duration = Duration::from_mins(2);
+/// The time between a spot instance interruption notice and the end of the instance (EC2 User Guide, "Spot
+/// Instance interruption notices").
+pub const NOTICE: Duration = Duration::from_mins(2);
 
 /// An instance and the worker on it.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// What EC2 says of it, and when.
+    /// EC2's record of it.
     pub record: Lagged<Instance>,
     /// The key pair it was launched with.
     pub key: KeyName,
-    /// What its worker works on.
+    /// The worker type of its worker.
     pub worker_type: Option<WorkerTypeName>,
-    /// The highest price it may cost.
+    /// The maximum price.
     pub max_price: UsdPerHour,
-    /// Its worker takes tasks.
+    /// Whether its worker takes tasks.
     pub up: bool,
-    /// Its worker never takes any.
+    /// Whether its worker never takes a task.
     pub never_claims: bool,
-    /// The call that asked for it.
+    /// The call that requested it.
     pub call: Option<Arc<LaunchCall>>,
-    /// All of its tags.
+    /// All its tags.
     pub tags: BTreeMap<String, String>,
-    /// Its worker has had a notice, and takes no more tasks.
+    /// Whether its worker has received an interruption notice and takes no more tasks.
     pub(super) draining: bool,
     pub(super) idle_since: Timestamp,
     pub(super) asker: Asker,
-    /// Since when EC2 bills it; `None`: it has stopped or ended.
+    /// Since when EC2 bills it; `None` if it has stopped or ended.
     pub(super) billed_from: Option<Timestamp>,
     /// When it began to shut down.
     pub(super) ended: Option<Timestamp>,
 }
 
 impl Machine {
-    /// What is true of it.
+    /// Returns its true state.
     pub fn truth(&self) -> &Instance {
         self.record.truth()
     }
 
-    /// Its capacity pool.
+    /// Returns its capacity pool.
     pub fn pool(&self) -> Pool {
         let instance = self.truth();
         Pool { instance_type: instance.instance_type.clone(), zone: instance.zone.clone() }
@@ -68,33 +68,33 @@ impl Machine {
 #[derive(Clone, Debug, Default)]
 pub struct Machines {
     all: Vec<Machine>,
-    /// Those that EC2 still shows somebody.
+    /// Instances that EC2 has not forgotten.
     pub(super) shown: BTreeSet<usize>,
 }
 
 impl Machines {
-    /// How many there ever were.
+    /// Counts all instances there ever were.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there never was one.
+    /// Returns whether there never was an instance.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// The number in one of our ids.
+    /// Returns the number in one of our ids.
     pub(super) fn number(&self, id: &InstanceId) -> Option<usize> {
         let no = usize::from_str_radix(id.as_str().strip_prefix(PREFIX)?, 16).ok()?;
         (no < self.all.len()).then_some(no)
     }
 
-    /// Each that there ever was.
+    /// Returns all instances there ever were.
     pub(super) fn all(&self) -> impl Iterator<Item = &Machine> {
         self.all.iter()
     }
 
-    /// One by its id.
+    /// Returns an instance by its id.
     pub fn get(&self, id: &InstanceId) -> Option<&Machine> {
         self.number(id).map(|no| &self.all[no])
     }
@@ -107,23 +107,23 @@ impl Machines {
         &mut self.all[no]
     }
 
-    /// One that EC2 has not forgotten, by its id.
+    /// Returns an instance by its id, unless EC2 has forgotten it.
     pub(crate) fn known(&self, id: &InstanceId, now: Timestamp) -> Option<&Machine> {
         self.get(id).filter(|machine| !machine.record.is_forgotten(now))
     }
 
-    /// All that EC2 has not forgotten, each with its number.
+    /// Returns all instances that EC2 has not forgotten, with their numbers.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (usize, &Machine)> {
         self.shown.iter().map(|no| (*no, &self.all[*no]))
     }
 
-    /// All that EC2 has not forgotten, in order of their launch.
+    /// Returns all instances that EC2 has not forgotten, in the order of their launch.
     pub fn iter(&self) -> impl Iterator<Item = (&InstanceId, &Machine)> {
         self.shown.iter().map(|no| (&self.all[*no].record.truth().id, &self.all[*no]))
     }
 }
 
-/// Something to launch an instance by.
+/// The parameters of a launch.
 #[derive(Clone, Debug)]
 pub(super) struct Launch {
     pub(super) key: KeyName,
@@ -136,7 +136,7 @@ pub(super) struct Launch {
     pub(super) call: Option<Arc<LaunchCall>>,
 }
 
-/// Our tags, as EC2 keeps them.
+/// Returns our tags as EC2 keeps them.
 fn texts(own: &OwnTags) -> BTreeMap<String, String> {
     let OwnTags { key_name, worker_type, intent } = own;
     let tags = [
@@ -148,7 +148,7 @@ fn texts(own: &OwnTags) -> BTreeMap<String, String> {
 }
 
 impl World {
-    /// An instance comes up by somebody's hand.
+    /// Launches an instance by hand.
     pub fn launch(
         &mut self,
         key: &KeyName,
@@ -243,7 +243,7 @@ impl World {
         }
     }
 
-    /// EC2 takes an instance back, two minutes from now.
+    /// Gives an interruption notice: EC2 reclaims the instance in two minutes.
     pub(super) fn give_notice(&mut self, no: usize, why: Reclaim) {
         let machine = self.machines.at_mut(no);
         if !machine.truth().state.is_live() || machine.draining {
@@ -268,14 +268,14 @@ impl World {
         self.schedule(NOTICE, Event::Interrupted(no, why));
     }
 
-    /// EC2 takes an instance back, with notice.
+    /// Interrupts an instance, with a notice.
     pub fn interrupt(&mut self, id: &InstanceId) {
         if let Some(no) = self.machines.number(id) {
             self.give_notice(no, Reclaim::Capacity);
         }
     }
 
-    /// An instance ends, by whomever.
+    /// Ends an instance. `code` tells why.
     pub fn end(&mut self, id: &InstanceId, code: &str) {
         if let Some(no) = self.machines.number(id) {
             self.end_machine(no, code);
@@ -315,7 +315,7 @@ impl World {
         self.schedule(Duration::from_hours(1), Event::Vanish(no));
     }
 
-    /// Someone stops an instance by hand.
+    /// Stops an instance by hand.
     pub fn stop(&mut self, id: &InstanceId) {
         let Some(no) = self.machines.number(id) else { return };
         if self.is_in(no, &InstanceState::Running) {
@@ -345,13 +345,13 @@ impl World {
             self.machines.shown.remove(&no);
         } else {
             record.vanish(visible);
-            // Once nobody is shown it any more.
+            // Once no describe call shows it any more.
             self.events.add(visible, Event::Vanish(no));
         }
     }
 
-    /// Prices and recorded capacity say something new: EC2 takes back what it has no room for, the
-    /// youngest first, and what may not cost as much.
+    /// Applies changed prices and capacity. EC2 reclaims the youngest instances that it has no room for, and
+    /// instances whose maximum price is below the spot price.
     pub(super) fn market_moves(&mut self) {
         let mut by_pool: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for no in &self.machines.shown {

@@ -1,20 +1,20 @@
-//! Which status codes go with which states of a spot request, as EC2 has them (EC2 User Guide, "State
-//! changes for a Spot request"), and what it says to each.
+//! The status codes of spot requests with their states and messages (EC2 User Guide, "State changes for a Spot
+//! request").
 
 use provisioner::domain::observed::SpotRequestState as State;
 
-/// Why EC2 takes an instance back.
+/// Why EC2 reclaims an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reclaim {
-    /// It needs the capacity. The request is closed with the notice, and the instance runs on for two
+    /// EC2 needs the capacity. The request is closed with the notice, and the instance runs for two more
     /// minutes.
     Capacity,
-    /// The spot price rose over what the request may pay.
+    /// The spot price rose above the maximum price of the request.
     Price,
 }
 
 impl Reclaim {
-    /// The status of the request once the instance is gone.
+    /// Returns the status code of the request once the instance is gone.
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::Capacity => "instance-terminated-no-capacity",
@@ -23,8 +23,8 @@ impl Reclaim {
     }
 }
 
-/// Of each status code: the states of a one-time request that it goes with, and what EC2 says to it.
-/// `bad-parameters` is `closed` in one table of the page and `failed` in another.
+/// Each status code with the possible states of a one-time request and EC2's message. `bad-parameters` is
+/// `closed` in one table of the page and `failed` in another.
 const CODES: [(&str, &[State], &str); 18] = [
     (
         "pending-evaluation",
@@ -90,12 +90,12 @@ const CODES: [(&str, &[State], &str); 18] = [
     ),
 ];
 
-/// What EC2 says to a status code.
+/// Returns EC2's message for a status code.
 pub(super) fn message(code: &str) -> &'static str {
     CODES.iter().find(|(it, ..)| *it == code).map_or("", |(_, _, message)| message)
 }
 
-/// Whether a request can be in this state with this code.
+/// Returns whether a request can be in this state with this status code.
 pub(super) fn is_possible(code: &str, state: &State) -> bool {
     CODES.iter().any(|(it, states, _)| *it == code && states.contains(state))
 }

@@ -1,4 +1,4 @@
-//! Capacity pools: what EC2 has of each type in each zone, and at which price, over time.
+//! Capacity pools: the capacity and price of each instance type in each zone, over time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,25 +10,25 @@ use provisioner::domain::money::{Usd, UsdPerHour};
 
 use super::trace::Trace;
 
-/// All capacity pools, named as [`Pool`] prints (`c7g.large in us-west-2a`). One that nothing is said of
-/// has plenty, at no price.
+/// All capacity pools, named as [`Pool`] prints (`c7g.large in us-west-2a`). By default, a pool has unlimited
+/// capacity and no price.
 #[derive(Clone, Debug, Default)]
 pub struct Pools {
-    /// Refuse at once, and fill nothing.
+    /// Pools that refuse launches at once and fulfil no requests.
     pub dry: BTreeSet<String>,
-    /// Free capacity, in instances. Requests beyond it wait.
+    /// The free capacity in instances. Requests beyond it wait.
     pub free: BTreeMap<String, i64>,
     prices: BTreeMap<String, Vec<(Timestamp, UsdPerHour)>>,
     traces: BTreeMap<String, Trace>,
 }
 
 impl Pools {
-    /// Says what an instance-hour costs from `at` on. Prices are told in order of time.
+    /// Sets the price of an instance-hour from `at` on. Prices must be set in the order of time.
     pub fn set_price(&mut self, pool: &str, at: Timestamp, price: UsdPerHour) {
         self.prices.entry(pool.to_owned()).or_default().push((at, price));
     }
 
-    /// From now on an instance-hour costs `price` in every pool that has one.
+    /// Fixes the price of an instance-hour from now on in every pool that has a price.
     pub(super) fn fix_prices(&mut self, now: Timestamp, price: UsdPerHour) {
         for steps in self.prices.values_mut() {
             steps.retain(|(at, _)| *at < now);
@@ -36,35 +36,35 @@ impl Pools {
         }
     }
 
-    /// From now on there is always capacity where a trace said when.
+    /// Ends all traces, so that their pools have unlimited capacity.
     pub(super) fn forget_traces(&mut self) {
         self.traces.clear();
     }
 
-    /// Says when there is capacity.
+    /// Lets the capacity of a pool follow a trace.
     pub fn follow(&mut self, pool: &str, trace: Trace) {
         self.traces.insert(pool.to_owned(), trace);
     }
 
-    /// What an instance-hour costs now.
+    /// Returns the price of an instance-hour now.
     pub fn price(&self, pool: &str, now: Timestamp) -> Option<UsdPerHour> {
         let steps = self.prices.get(pool)?;
         let after = steps.partition_point(|(at, _)| *at <= now);
-        // Before its first price a pool has that one.
+        // The first price also holds before its time.
         steps.get(after.saturating_sub(1)).map(|(_, price)| *price)
     }
 
-    /// All pools with prices, and these with the times from which they are in force.
+    /// Returns all pools with prices, and the times from which each price holds.
     pub(crate) fn history(&self) -> impl Iterator<Item = (&str, &[(Timestamp, UsdPerHour)])> {
         self.prices.iter().map(|(pool, steps)| (pool.as_str(), steps.as_slice()))
     }
 
-    /// All pools with a price, and the one in force.
+    /// Returns all pools with a price, and the present price.
     pub fn priced(&self, now: Timestamp) -> impl Iterator<Item = (&str, UsdPerHour)> {
         self.prices.keys().filter_map(move |pool| Some((pool.as_str(), self.price(pool, now)?)))
     }
 
-    /// What an instance costs from `from` to `until`.
+    /// Returns the cost of an instance from `from` to `until`.
     pub fn cost(&self, pool: &str, from: Timestamp, until: Timestamp) -> Usd {
         let Some(steps) = self.prices.get(pool) else { return Usd::ZERO };
         let mut cost = Usd::ZERO;
@@ -78,12 +78,13 @@ impl Pools {
         cost
     }
 
-    /// Whether a launch into `pool` is refused at once.
+    /// Returns whether a launch into `pool` is refused at once.
     pub fn refuses(&self, pool: &str, now: Timestamp) -> bool {
         self.dry.contains(pool) || self.traces.get(pool).is_some_and(|trace| !trace.any(now))
     }
 
-    /// Whether `pool` has room for one more beside those `running`, counted where it matters.
+    /// Returns whether `pool` has room for one more instance. `running` counts those in the pool and is called
+    /// only if it matters.
     pub fn has_room(&self, pool: &str, running: impl Fn() -> u64, now: Timestamp) -> bool {
         !self.refuses(pool, now)
             && self.free.get(pool).is_none_or(|free| *free > 0)
@@ -105,12 +106,12 @@ impl Pools {
         }
     }
 
-    /// Pools that follow a trace, and when the trace says something else next.
+    /// Returns when the capacity in any trace next changes.
     pub(super) fn next_step(&self, now: Timestamp) -> Option<Timestamp> {
         self.traces.values().filter_map(|trace| trace.next_step(now)).min()
     }
 
-    /// How many instances each traced pool may hold now.
+    /// Returns how many instances each pool with a trace may hold now.
     pub(super) fn held(&self, now: Timestamp) -> impl Iterator<Item = (&str, u64)> {
         self.traces.iter().map(move |(pool, trace)| {
             let room = if trace.any(now) { trace.room(now).unwrap_or(u64::MAX) } else { 0 };
@@ -119,8 +120,7 @@ impl Pools {
     }
 }
 
-/// EC2 bills each second an instance is up, and at least this long (EC2 User Guide, "Amazon EC2
-/// billing").
+/// The minimum time that EC2 bills; beyond it, EC2 bills every second (EC2 User Guide, "Amazon EC2 billing").
 pub const LEAST_BILLED: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
         pools.set_price("a", at(100), UsdPerHour::from_micros(7_200_000));
         assert_eq!(pools.price("a", at(99)), Some(UsdPerHour::from_micros(3_600_000)));
         assert_eq!(pools.price("a", at(100)), Some(UsdPerHour::from_micros(7_200_000)));
-        // 50 s at 0.001 USD a second, then 10 s at twice that.
+        // 50 s at 0.001 USD per second, then 10 s at twice that price.
         assert_eq!(pools.cost("a", at(50), at(110)).micros(), 70_000);
         assert_eq!(pools.cost("unknown", at(0), at(60)), Usd::ZERO);
         assert_eq!(pools.price("unknown", at(0)), None);

@@ -17,22 +17,22 @@ use crate::lagged::Lagged;
 
 const PREFIX: &str = "sir-sim";
 
-/// How long a waiting request waits before EC2 looks at it again.
+/// The interval at which EC2 evaluates a waiting request again.
 const EVALUATED_EVERY: Duration = Duration::from_secs(15);
 
 /// A spot request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What EC2 says of it, and when.
+    /// EC2's record of it.
     pub record: Lagged<SpotRequest>,
-    /// The key pair it launches with.
+    /// The key pair of its instance.
     pub key: KeyName,
     /// The call that made it.
     pub call: Arc<LaunchCall>,
 }
 
 impl Request {
-    /// What is true of it.
+    /// Returns its true state.
     pub fn truth(&self) -> &SpotRequest {
         self.record.truth()
     }
@@ -42,17 +42,17 @@ impl Request {
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     all: Vec<Request>,
-    /// Those that may show as open or active.
+    /// The requests that describe calls may show as open or active.
     pub(super) current: BTreeSet<usize>,
 }
 
 impl Requests {
-    /// How many there ever were.
+    /// Counts all requests there ever were.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there never was one.
+    /// Returns whether there never was a request.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
@@ -62,17 +62,17 @@ impl Requests {
         (no < self.all.len()).then_some(no)
     }
 
-    /// One by its id.
+    /// Returns a request by its id.
     pub fn get(&self, id: &SpotRequestId) -> Option<&Request> {
         self.number(id).map(|no| &self.all[no])
     }
 
-    /// One with its number, by its id.
+    /// Returns a request and its number by its id.
     pub(crate) fn numbered(&self, id: &SpotRequestId) -> Option<(usize, &Request)> {
         self.number(id).map(|no| (no, &self.all[no]))
     }
 
-    /// Those that may show as open or active, each with its number.
+    /// Returns the requests that describe calls may show as open or active, with their numbers.
     pub(crate) fn standing(&self) -> impl Iterator<Item = (usize, &Request)> {
         self.current.iter().map(|no| (*no, &self.all[*no]))
     }
@@ -81,7 +81,7 @@ impl Requests {
         &self.all[no]
     }
 
-    /// All of them, in the order they were made.
+    /// Returns all requests in the order of their creation.
     pub fn iter(&self) -> impl Iterator<Item = &Request> {
         self.all.iter()
     }
@@ -159,7 +159,7 @@ impl World {
         self.end_request(no, SpotRequestState::Cancelled, "schedule-expired", message);
     }
 
-    /// EC2 looks whether it can fulfil a request.
+    /// Fulfils a request if it can be fulfilled now.
     pub(super) fn fill(&mut self, no: usize) {
         let request = self.requests.at(no);
         let truth = request.truth();
@@ -207,14 +207,14 @@ impl World {
         });
     }
 
-    /// EC2 fulfils an open request now.
+    /// Evaluates an open request now, instead of later.
     pub fn fulfil(&mut self, id: &SpotRequestId) {
         if let Some(no) = self.requests.number(id) {
             self.fill(no);
         }
     }
 
-    /// A request is gone, and EC2 knows its id no more.
+    /// Closes a request because of a system error.
     pub fn forget_request(&mut self, id: &SpotRequestId) {
         if let Some(no) = self.requests.number(id) {
             self.change_request(no, |request| {
@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// Describe calls show no request there is now, for so long.
+    /// Hides all present requests from describe calls for so long.
     pub fn hide_requests(&mut self, time: Duration) {
         let visible = clock::after(self.now, time);
         for request in &mut self.requests.all {
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// Drops those that no describe call shows as open or active any more.
+    /// Drops the requests that no describe call shows as open or active any more.
     pub(crate) fn tidy_requests(&mut self) {
         let current: Vec<usize> = self.requests.current.iter().copied().collect();
         for no in current {
@@ -240,7 +240,7 @@ impl World {
         }
     }
 
-    /// Drops it, if no describe call shows it as open or active any more.
+    /// Drops a request if no describe call shows it as open or active any more.
     pub(super) fn tidy_request(&mut self, no: usize) {
         let oldest = self.oldest_shown();
         let record = &mut self.requests.all[no].record;

@@ -1,4 +1,4 @@
-//! Throttling as EC2 does it: a token bucket per kind of call.
+//! Throttling like EC2's: a token bucket per kind of call.
 
 use jiff::Timestamp;
 use provisioner::domain::clock;
@@ -20,12 +20,12 @@ pub enum Call {
     KeyPair,
 }
 
-/// How many calls may be made: at once, and on average.
+/// The limits of a token bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// Tokens in a full bucket.
+    /// The number of tokens in a full bucket.
     pub burst: f64,
-    /// Tokens that come back per second.
+    /// The number of tokens added per second.
     pub per_second: f64,
 }
 
@@ -46,7 +46,7 @@ impl Call {
 /// The buckets of one account in one region.
 #[derive(Clone, Debug)]
 pub struct Throttle {
-    /// What part of EC2's own limits is left to us: others call it from the same account.
+    /// The share of EC2's limits that others in the same account leave to us.
     share: f64,
     buckets: Vec<(Call, f64, Timestamp)>,
 }
@@ -58,12 +58,12 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// Buckets of which others in the account leave `share` (0 to 1).
+    /// Creates buckets of which others in the same account leave us `share`, from 0 to 1.
     pub fn with_share(share: f64) -> Self {
         Self { share, buckets: Vec::new() }
     }
 
-    /// Takes a token for `call`. `false`: there is none, the call is refused.
+    /// Takes a token for `call`. Returns `false` if there is no token and the call is refused.
     pub fn admits(&mut self, call: Call, now: Timestamp) -> bool {
         let Rate { burst, per_second } = call.rate();
         let (burst, per_second) = (burst * self.share, per_second * self.share);

@@ -1,5 +1,5 @@
-//! When a capacity pool had capacity, as recorded: the format of the traces of "Can't Be Late" (Wu et
-//! al., NSDI 2024; skypilot-org/spot-traces).
+//! The recorded capacity of a pool, in the format of the traces of "Can't Be Late" (Wu et al., NSDI 2024;
+//! skypilot-org/spot-traces).
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use jiff::Timestamp;
 use provisioner::domain::clock;
 use serde::Deserialize;
 
-/// A recorded row of looks at one capacity pool.
+/// Samples of the capacity of one pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     from: Timestamp,
     gap: Duration,
-    /// Per look: how many instances there could be.
+    /// How many instances the pool had room for, per sample.
     room: Vec<u32>,
-    /// Whether `room` says only yes (1) or no (0).
+    /// Whether `room` holds only yes (1) or no (0).
     yes_or_no: bool,
 }
 
-/// What is wrong with a trace file.
+/// An invalid trace.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// Not JSON, or not of this form.
+    /// The text is not JSON of this form.
     #[error("not a trace: {{\"metadata\": {{\"gap_seconds\": n}}, \"data\": [n, …]}} is expected")]
     Form(#[source] serde_json::Error),
-    /// No time passes, or nothing was seen.
-    #[error("an empty trace, or one without time between its looks")]
+    /// There are no samples, or no time between them.
+    #[error("the trace is empty, or has no time between its samples")]
     Empty,
 }
 
@@ -42,23 +42,23 @@ struct Metadata {
 }
 
 impl Trace {
-    /// Reads a trace file; its first look is at `from`.
+    /// Parses a trace file; its first sample is at `from`.
     ///
     /// # Errors
     ///
-    /// The text is no trace.
+    /// The text is not a trace.
     pub fn parse(text: &str, from: Timestamp) -> Result<Self, TraceError> {
         let File { metadata, data } = serde_json::from_str(text).map_err(TraceError::Form)?;
         let gap = Duration::try_from_secs_f64(metadata.gap_seconds).unwrap_or_default();
         Self::new(from, gap, data)
     }
 
-    /// A trace whose first look is at `from`, with `gap` between two looks: how many instances there could
-    /// be at each. If no number is over 1, they say only whether there were any.
+    /// Creates a trace whose first sample is at `from`, with `gap` between samples. If no sample is over 1,
+    /// they tell only whether there was any capacity.
     ///
     /// # Errors
     ///
-    /// No look, or less than a second between two.
+    /// There is no sample, or less than a second between two.
     pub fn new(from: Timestamp, gap: Duration, room: Vec<u32>) -> Result<Self, TraceError> {
         if gap < Duration::from_secs(1) || room.is_empty() {
             return Err(TraceError::Empty);
@@ -67,37 +67,37 @@ impl Trace {
         Ok(Self { from, gap, room, yes_or_no })
     }
 
-    /// From when to when it says something; before and after, its first and last look hold.
+    /// The recorded time. The first sample holds before it, and the last one after it.
     pub fn span(&self) -> Duration {
         self.gap.saturating_mul(u32::try_from(self.room.len()).unwrap_or(u32::MAX))
     }
 
-    /// What lies between two looks, and how many instances there could be at each.
-    pub fn looks(&self) -> (Duration, &[u32]) {
+    /// Returns the time between samples, and the samples.
+    pub fn samples(&self) -> (Duration, &[u32]) {
         (self.gap, &self.room)
     }
 
-    fn look(&self, now: Timestamp) -> usize {
+    fn sample(&self, now: Timestamp) -> usize {
         let passed = clock::age(self.from, now).as_nanos() / self.gap.as_nanos().max(1);
         usize::try_from(passed).unwrap_or(usize::MAX).min(self.room.len() - 1)
     }
 
-    /// Whether there was any capacity.
+    /// Returns whether there is any capacity.
     pub fn any(&self, now: Timestamp) -> bool {
-        self.room[self.look(now)] > 0
+        self.room[self.sample(now)] > 0
     }
 
-    /// How many instances there could be; `None`: the trace says only whether there were any.
+    /// Returns how many instances the pool has room for; `None` if the trace tells only whether there is any.
     pub fn room(&self, now: Timestamp) -> Option<u64> {
-        (!self.yes_or_no).then(|| u64::from(self.room[self.look(now)]))
+        (!self.yes_or_no).then(|| u64::from(self.room[self.sample(now)]))
     }
 
-    /// When it next says something else than now.
+    /// Returns when the capacity next differs from now.
     pub fn next_step(&self, now: Timestamp) -> Option<Timestamp> {
-        let look = self.look(now);
-        let later = self.room[look..].iter().position(|room| *room != self.room[look])?;
-        let place = u32::try_from(look + later).unwrap_or(u32::MAX);
-        Some(clock::after(self.from, self.gap.saturating_mul(place)))
+        let current = self.sample(now);
+        let later = self.room[current..].iter().position(|room| *room != self.room[current])?;
+        let next = u32::try_from(current + later).unwrap_or(u32::MAX);
+        Some(clock::after(self.from, self.gap.saturating_mul(next)))
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(trace.next_step(at(0)), Some(at(1200)));
         assert_eq!(trace.next_step(at(1300)), Some(at(1800)));
         assert_eq!(trace.next_step(at(1900)), None);
-        assert!(trace.any(at(100_000)), "the last look holds");
+        assert!(trace.any(at(100_000)), "the last sample holds");
         assert_eq!(trace.span(), Duration::from_mins(40));
     }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_is_refused() {
+    fn an_invalid_trace_is_refused() {
         for bad in
             ["", "[]", r#"{"data": [1]}"#, r#"{"metadata": {"gap_seconds": "a"}, "data": []}"#]
         {

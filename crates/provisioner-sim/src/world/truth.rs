@@ -1,4 +1,4 @@
-//! What is true, whatever describe calls show.
+//! The truth, whatever describe calls show.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use super::pools::LEAST_BILLED;
 use super::{Machine, Request, World};
 use crate::deployment::key;
 
-/// What EC2 bills.
+/// EC2's bill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bill {
-    /// At the prices of the pools, as they moved.
+    /// The cost at the moving prices of the pools.
     pub usd: Usd,
-    /// How long instances were up, in all.
+    /// The sum of the times for which instances were up.
     pub instance_time: Duration,
 }
 
@@ -31,12 +31,12 @@ impl Bill {
 }
 
 impl World {
-    /// The state of an instance.
+    /// Returns the state of an instance.
     pub fn state(&self, id: &InstanceId) -> Option<InstanceState> {
         self.machines.get(id).map(|machine| machine.truth().state.clone())
     }
 
-    /// Instances under our key-name that exist.
+    /// Returns the live instances under our key-name.
     pub fn live(&self) -> impl Iterator<Item = (&InstanceId, &Machine)> {
         let ours = key();
         self.machines
@@ -44,7 +44,7 @@ impl World {
             .filter(move |(_, machine)| machine.key == ours && machine.truth().state.is_live())
     }
 
-    /// Open requests under our key-name.
+    /// Returns the open requests under our key-name.
     pub fn open(&self) -> impl Iterator<Item = &SpotRequest> {
         let ours = key();
         self.requests
@@ -66,15 +66,15 @@ impl World {
         there.count() as u64
     }
 
-    /// Open requests and live instances of a worker type.
+    /// Counts the open requests and live instances of a worker type.
     pub fn count(&self, worker_type: &WorkerTypeName) -> u64 {
         let open = self.open().filter(|r| r.tags.worker_type.as_ref() == Some(worker_type)).count();
         let live = self.live().filter(|(_, m)| m.worker_type.as_ref() == Some(worker_type)).count();
         (open + live) as u64
     }
 
-    /// Open requests and live instances that the engine can know of or made itself, and their highest
-    /// possible price.
+    /// Counts the open requests and live instances that the engine requested or can have observed, and sums their
+    /// maximum prices.
     pub fn total(&self) -> (u64, UsdPerHour) {
         let mut n = 0;
         let mut usd = UsdPerHour::ZERO;
@@ -84,7 +84,7 @@ impl World {
         }
         for (_, machine) in self.live() {
             let made_by_hand = machine.truth().spot_request.is_none();
-            if !made_by_hand || machine.record.seen(self.looked).is_some() {
+            if !made_by_hand || machine.record.seen(self.observed).is_some() {
                 n += 1;
                 usd = usd.plus(machine.max_price);
             }
@@ -92,7 +92,7 @@ impl World {
         (n, usd)
     }
 
-    /// What all instances that live cost per hour, at the prices in force.
+    /// Returns what all live instances cost per hour at present prices.
     pub fn usd_per_hour(&self) -> UsdPerHour {
         let price = |pool: Pool| self.pools.price(&pool.to_string(), self.now).unwrap_or_default();
         self.live()
@@ -100,13 +100,13 @@ impl World {
             .fold(UsdPerHour::ZERO, UsdPerHour::plus)
     }
 
-    /// The bill so far.
+    /// Returns the bill so far.
     pub fn bill(&self) -> Bill {
         let there = self.machines.iter().map(|(_, machine)| self.bill_of(machine));
         there.fold(self.ended, Bill::plus)
     }
 
-    /// What a machine costs that is up, if it were to end now.
+    /// Returns the bill of a machine if it ended now.
     fn bill_of(&self, machine: &Machine) -> Bill {
         let Some(from) = machine.billed_from else { return Bill::default() };
         let instance_time = clock::age(from, self.now).max(LEAST_BILLED);
@@ -114,8 +114,8 @@ impl World {
         Bill { usd: self.pools.cost(&machine.pool().to_string(), from, until), instance_time }
     }
 
-    /// What the instances that requests of ours made, and are to make, will have cost on the day of `at`, if
-    /// each costs what it may and lasts as long.
+    /// Returns the highest possible cost on the day of `at` of all instances that our requests created and will
+    /// create: each costs its maximum price and lives as long as it may.
     pub fn cost_of_day(&self, at: Timestamp, settings: &Settings) -> Usd {
         let (begins, ends) = (clock::last_midnight(at), clock::next_midnight(at));
         let ours = key();
@@ -161,7 +161,7 @@ mod tests {
         let settings = settings([("linux", worker_type(&["c7g.large"], 9))]);
         let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, 1, start());
         let pool = Pool { instance_type: InstanceType::from("c7g.large"), zone: None };
-        // A cent a minute.
+        // A cent per minute.
         let price = UsdPerHour::from_micros(600_000);
         world.set_price(&pool.to_string(), start(), price);
         let by_hand = |world: &mut World| {

@@ -1,4 +1,4 @@
-//! Workers: they boot, claim tasks, finish them, tire of being idle.
+//! Workers: they boot, claim tasks, finish them, and stop when they are idle.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Waking, World};
 use crate::queue::TaskNo;
 
 impl World {
-    /// Asks for `n` tasks of `worker_type`, each of the same length.
+    /// Creates `n` tasks of `worker_type` with the same run time.
     pub fn add_tasks(&mut self, worker_type: &WorkerTypeName, n: u64, duration: Duration) {
         for _ in 0..n {
             self.queue.add(worker_type, duration, self.now);
@@ -19,7 +19,7 @@ impl World {
         self.claim(worker_type);
     }
 
-    /// Whoever asked for them gives all running tasks of `worker_type` up.
+    /// Withdraws all running tasks of `worker_type`.
     pub fn abandon_tasks(&mut self, worker_type: &WorkerTypeName) {
         let busy: Vec<usize> = self
             .machines
@@ -61,11 +61,11 @@ impl World {
         }
     }
 
-    /// A worker that has been idle for `idle-timeout` ends its machine.
+    /// Ends the machine of a worker that has been idle for `idle-timeout`.
     pub(super) fn worker_tires(&mut self, no: usize) {
         let machine = self.machines.at(no);
         let idle = clock::after(machine.idle_since, self.idle_timeout(no)) <= self.now;
-        // Who may ask is told when.
+        // A worker that may ask is told when to stop.
         if machine.up && idle && !self.may_ask(no) && self.queue.runs(&machine.truth().id) == 0 {
             self.end_machine(no, "instance-terminated-by-user");
         }
@@ -111,14 +111,14 @@ impl World {
         }
     }
 
-    /// What waits for the type of this machine is offered to all its workers.
+    /// Offers waiting tasks to all workers of this machine's worker type.
     pub(super) fn hand_out(&mut self, no: usize) {
         if let Some(name) = self.machines.at(no).worker_type.clone() {
             self.claim(&name);
         }
     }
 
-    /// Workers that are up and have room take what waits.
+    /// Gives waiting tasks to workers that have room.
     fn claim(&mut self, worker_type: &WorkerTypeName) {
         let slots = self.slots(worker_type);
         while self.queue.pending(worker_type) > 0 {

@@ -1,39 +1,41 @@
-//! Cancelling and terminating many at once.
+//! Cancels and terminates many at once, for `cleanup-aws`.
 //!
 //! One id that EC2 does not know, or may not terminate, or that these credentials may not touch, fails
-//! the whole call: it is repeated at once without that id.
+//! the call for all ids. The call is then repeated at once without the ids that the refusal names.
 
 use super::{Client, Error};
+use crate::domain::bulk::split_around_bad_ids;
 use crate::domain::ids::{InstanceId, SpotRequestId};
 
-/// EC2 takes about a thousand ids a call; its answer to fewer comes sooner.
-const PER_CALL: usize = 500;
-/// One wrong id a call, again and again: the rest waits, rather than a storm of calls.
-const MAX_REPEATS: usize = 20;
+/// EC2 recommends at most 1000 ids in one call (API Reference, `TerminateInstances`). Half of that is
+/// answered sooner.
+const IDS_PER_CALL: usize = 500;
+/// Our own bound. If every repetition meets another bad id, the rest waits for the next pass.
+const MAX_REPETITIONS: usize = 20;
 
-/// How a bulk call went, id by id.
+/// The outcome of a bulk call, id by id.
 #[derive(Debug)]
-pub(crate) struct Bulk<Id> {
-    /// Cancelled or being terminated.
+pub(crate) struct BulkOutcome<Id> {
+    /// Ids that are cancelled, or being terminated.
     pub(crate) done: Vec<Id>,
-    /// Not there (any more, or not yet visible).
+    /// Ids that EC2 does not know: gone, or not visible yet.
     pub(crate) absent: Vec<Id>,
-    /// Protected by their owner.
+    /// Ids that their owner protects from termination.
     pub(crate) protected: Vec<Id>,
-    /// Not for these credentials to touch, and what EC2 says of it.
+    /// Ids that these credentials may not touch, each with EC2's explanation.
     pub(crate) denied: Vec<(Id, String)>,
-    /// Why the rest was not done.
+    /// The last error about ids that are in none of the other lists.
     pub(crate) error: Option<Error>,
 }
 
 impl Client {
-    /// Cancels spot instance requests. Their instances go on.
-    pub(crate) async fn cancel(&self, ids: &[SpotRequestId]) -> Bulk<SpotRequestId> {
+    /// Cancels spot instance requests. Their instances keep running.
+    pub(crate) async fn cancel(&self, ids: &[SpotRequestId]) -> BulkOutcome<SpotRequestId> {
         bulk(ids, SpotRequestId::as_str, async |ids| self.cancel_all(ids).await).await
     }
 
     /// Terminates instances, in any state.
-    pub(crate) async fn terminate(&self, ids: &[InstanceId]) -> Bulk<InstanceId> {
+    pub(crate) async fn terminate(&self, ids: &[InstanceId]) -> BulkOutcome<InstanceId> {
         bulk(ids, InstanceId::as_str, async |ids| self.terminate_all(ids).await).await
     }
 }
@@ -42,64 +44,59 @@ async fn bulk<Id: Clone>(
     ids: &[Id],
     text: fn(&Id) -> &str,
     call: impl AsyncFn(&[Id]) -> Result<(), Error>,
-) -> Bulk<Id> {
-    let mut result = Bulk {
+) -> BulkOutcome<Id> {
+    let mut outcome = BulkOutcome {
         done: Vec::new(),
         absent: Vec::new(),
         protected: Vec::new(),
         denied: Vec::new(),
         error: None,
     };
-    for chunk in ids.chunks(PER_CALL) {
+    for chunk in ids.chunks(IDS_PER_CALL) {
         let mut rest = chunk.to_vec();
-        for repeat in 0.. {
+        for repetition in 0.. {
             if rest.is_empty() {
                 break;
             }
             let Err(error) = call(&rest).await else {
-                result.done.append(&mut rest);
+                outcome.done.append(&mut rest);
                 break;
             };
-            let Some(fate) = fate(&error).filter(|_| repeat < MAX_REPEATS) else {
-                result.error = Some(error);
+            let problem = id_problem(&error).filter(|_| repetition < MAX_REPETITIONS);
+            let split = split_around_bad_ids(&rest, text, &error.refusal);
+            let (Some(problem), Some(split)) = (problem, split) else {
+                outcome.error = Some(error);
                 break;
             };
-            let (named, others): (Vec<Id>, Vec<Id>) =
-                rest.into_iter().partition(|id| error.refusal.names(text(id)));
-            if named.is_empty() {
-                result.error = Some(error);
-                break;
-            }
-            match fate {
-                Fate::Absent => result.absent.extend(named),
-                Fate::Protected => result.protected.extend(named),
-                Fate::Denied => {
+            match problem {
+                IdProblem::Absent => outcome.absent.extend(split.named),
+                IdProblem::Protected => outcome.protected.extend(split.named),
+                IdProblem::Denied => {
                     let why = error.to_string();
-                    result.denied.extend(named.into_iter().map(|id| (id, why.clone())));
+                    outcome.denied.extend(split.named.into_iter().map(|id| (id, why.clone())));
                 }
             }
-            rest = others;
+            rest = split.others;
         }
     }
-    result
+    outcome
 }
 
-/// What an error says about the ids it names.
+/// Why EC2 refuses a call because of single ids.
 #[derive(Clone, Copy)]
-enum Fate {
+enum IdProblem {
     Absent,
     Protected,
     Denied,
 }
 
-fn fate(error: &Error) -> Option<Fate> {
+fn id_problem(error: &Error) -> Option<IdProblem> {
     match error.code() {
         "InvalidInstanceID.NotFound" | "InvalidSpotInstanceRequestID.NotFound" => {
-            Some(Fate::Absent)
+            Some(IdProblem::Absent)
         }
-        "OperationNotPermitted" => Some(Fate::Protected),
-        // Without an id in the message, it is about all of them.
-        "UnauthorizedOperation" => Some(Fate::Denied),
+        "OperationNotPermitted" => Some(IdProblem::Protected),
+        "UnauthorizedOperation" => Some(IdProblem::Denied),
         _ => None,
     }
 }

@@ -9,30 +9,32 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 
 use super::Error;
-use super::attempts::Attempts;
-use super::credentials::OfProfile;
-use super::only_looks::OnlyLooks;
-use super::whole::WholeAnswers;
+use super::call_counter::{CallCounter, CountingInterceptor};
+use super::credentials::ProfileCredentials;
+use super::read_only::ReadOnlyGuard;
+use super::truncation_guard::TruncationGuard;
 use crate::aws::shared_config::{NoSuchProfile, SharedConfig};
 use crate::domain::refusal::RefusalClass;
 use crate::settings;
 
-/// The SDK itself has no limit but one for connecting; a loop must not hang on a lost packet.
+/// Our own choice, like the three below. The SDK by itself bounds only connecting, and the loop must not
+/// hang on a lost packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const OPERATION_TIMEOUT: Duration = Duration::from_mins(1);
-/// With `AWS_ENDPOINT_URL_EC2` alone STS may be out of reach, and EC2 knows the account too.
+/// Shorter, since EC2 knows the account as well, and STS may be out of reach if only
+/// `AWS_ENDPOINT_URL_EC2` is set.
 const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the command line or the configuration says about where AWS is. `None` leaves it to the
-/// SDK's own chain (environment, profile, instance metadata).
+/// How to reach AWS, as the command line or the configuration says. `None` leaves a choice to the SDK's own
+/// chain (environment, profile, instance metadata).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectOptions {
     /// The region.
     pub region: Option<String>,
-    /// The profile of the shared configuration files. Named here it is chosen over credentials in the
-    /// environment, and it must be there; `AWS_PROFILE` is not and need not.
+    /// The profile of the shared configuration files. It must exist, and it takes precedence over
+    /// credentials in the environment. Neither holds for a profile named by `AWS_PROFILE`.
     pub profile: Option<String>,
     /// The endpoint for every service.
     pub endpoint_url: Option<String>,
@@ -49,20 +51,20 @@ impl From<&settings::Aws> for ConnectOptions {
     }
 }
 
-/// Nothing says which region to use.
+/// No region is configured anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no AWS region is known: give --region, set AWS_REGION, or `region` in [aws] or in the AWS profile"
 )]
 pub struct NoRegion;
 
-/// Why there is nothing to connect to, or nobody to connect as.
+/// Why a client cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// Nothing says which region to use.
+    /// No region is configured anywhere.
     #[error(transparent)]
     NoRegion(#[from] NoRegion),
-    /// The profile that was named is not there.
+    /// The named profile does not exist.
     #[error(transparent)]
     NoSuchProfile(#[from] NoSuchProfile),
 }
@@ -73,37 +75,39 @@ pub enum ConnectError {
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) ec2: aws_sdk_ec2::Client,
-    /// For calls that launch: the SDK would repeat `InsufficientInstanceCapacity` by itself, and
-    /// what to try instead is not its decision.
+    /// For launching calls, without retries: the SDK would repeat a call after
+    /// `InsufficientInstanceCapacity`, but the engine decides what to try instead.
     pub(crate) ec2_launch: aws_sdk_ec2::Client,
     pub(crate) iam: aws_sdk_iam::Client,
     pub(crate) ssm: aws_sdk_ssm::Client,
     sts: aws_sdk_sts::Client,
     region: String,
     sdk_config: SdkConfig,
-    attempts: Attempts,
+    call_counter: CallCounter,
 }
 
 impl Client {
-    /// Finds credentials, region and endpoints the way the AWS CLI does. Calls nothing yet, but for the
-    /// region, if nothing else says it, the metadata of the instance it runs on.
+    /// Finds credentials, region and endpoints as the AWS CLI does.
+    ///
+    /// Makes no calls to AWS yet. If no region is configured anywhere, it asks the metadata service of the
+    /// instance it runs on.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, ConnectError> {
         let ConnectOptions { region, profile, endpoint_url } = options;
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
-        // The name is valid, and without it calls work as well.
+        // The name is valid; should the SDK disagree, calls work without it.
         if let Ok(name) = AppName::new("provisioner") {
             loader = loader.app_name(name);
         }
         let mut region = region.clone().map(Region::new);
         if let Some(profile) = profile {
-            // To the SDK one that is not there is one that says nothing.
+            // The SDK would treat a missing profile as an empty one.
             SharedConfig::read(&text_environment()).check(profile)?;
             if region.is_none() {
                 region = DefaultRegionChain::builder().profile_name(profile).build().region().await;
             }
             loader = loader
                 .profile_name(profile)
-                .credentials_provider(OfProfile::new(profile, region.clone()));
+                .credentials_provider(ProfileCredentials::new(profile, region.clone()));
         }
         if let Some(region) = region {
             loader = loader.region(region);
@@ -111,15 +115,10 @@ impl Client {
         if let Some(url) = endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        Ok(Self::new(&loader.load().await)?)
+        Ok(Self::new(&loader.load().await, CallCounter::default())?)
     }
 
-    /// Uses a configuration of the caller's own, with our timeouts and retries.
-    pub fn new(sdk_config: &SdkConfig) -> Result<Self, NoRegion> {
-        Self::counting(sdk_config, Attempts::default())
-    }
-
-    fn counting(sdk_config: &SdkConfig, attempts: Attempts) -> Result<Self, NoRegion> {
+    fn new(sdk_config: &SdkConfig, call_counter: CallCounter) -> Result<Self, NoRegion> {
         let region = sdk_config.region().ok_or(NoRegion)?.as_ref().to_owned();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -144,54 +143,56 @@ impl Client {
                     .build(),
             )
             .build();
+        let counting = || CountingInterceptor(call_counter.clone());
         Ok(Self {
-            ec2: ec2(&retrying, &attempts),
-            ec2_launch: ec2(&once, &attempts),
+            ec2: ec2(&retrying, &call_counter),
+            ec2_launch: ec2(&once, &call_counter),
             ssm: aws_sdk_ssm::Client::from_conf(
-                aws_sdk_ssm::config::Builder::from(&retrying).interceptor(attempts.clone()).build(),
+                aws_sdk_ssm::config::Builder::from(&retrying).interceptor(counting()).build(),
             ),
             sts: aws_sdk_sts::Client::from_conf(
-                aws_sdk_sts::config::Builder::from(&account).interceptor(attempts.clone()).build(),
+                aws_sdk_sts::config::Builder::from(&account).interceptor(counting()).build(),
             ),
             iam: aws_sdk_iam::Client::from_conf(
-                aws_sdk_iam::config::Builder::from(&retrying).interceptor(attempts.clone()).build(),
+                aws_sdk_iam::config::Builder::from(&retrying).interceptor(counting()).build(),
             ),
             region,
             sdk_config: retrying,
-            attempts,
+            call_counter,
         })
     }
 
-    /// The same credentials and endpoints in another region.
+    /// Returns a client with the same credentials and endpoints for another region.
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         let config = self.sdk_config.to_builder().region(Region::new(region.to_owned())).build();
-        Self::counting(&config, self.attempts.clone()).unwrap_or_else(|NoRegion| self.clone())
+        // The configuration has a region, so this never falls back.
+        Self::new(&config, self.call_counter.clone()).unwrap_or_else(|NoRegion| self.clone())
     }
 
-    /// The same, but whatever could change something in EC2 is stopped before it is sent.
-    pub(super) fn only_looking(&self) -> Self {
-        let only = |ec2: &aws_sdk_ec2::Client| {
-            let config = ec2.config().to_builder().interceptor(OnlyLooks).build();
+    /// Returns a client that stops every call that could change something in EC2 before it is sent.
+    pub(super) fn read_only(&self) -> Self {
+        let guarded = |ec2: &aws_sdk_ec2::Client| {
+            let config = ec2.config().to_builder().interceptor(ReadOnlyGuard).build();
             aws_sdk_ec2::Client::from_conf(config)
         };
-        Self { ec2: only(&self.ec2), ec2_launch: only(&self.ec2_launch), ..self.clone() }
+        Self { ec2: guarded(&self.ec2), ec2_launch: guarded(&self.ec2_launch), ..self.clone() }
     }
 
-    /// The region in force.
+    /// Returns the region in force.
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// What was asked of AWS through this client and its clones, counted.
-    pub fn attempts(&self) -> &Attempts {
-        &self.attempts
+    /// Returns the counter of the calls made through this client and its clones.
+    pub fn call_counter(&self) -> &CallCounter {
+        &self.call_counter
     }
 
-    /// The account the credentials belong to.
+    /// Returns the account that the credentials belong to.
     ///
-    /// STS says it; where STS cannot be reached, the owner of the region's security groups is
-    /// taken (every account has a default one unless its VPCs were all deleted).
+    /// STS is asked first. If STS cannot be reached, the owner of the region's security groups is the
+    /// account; there is a default group unless all VPCs were deleted.
     pub async fn account_id(&self) -> Result<String, Error> {
         let error = match self.sts.get_caller_identity().send().await {
             Ok(answer) => match answer.account {
@@ -203,7 +204,7 @@ impl Client {
         if error.refusal.class != RefusalClass::Transient {
             return Err(error);
         }
-        tracing::debug!(%error, "STS does not say which account this is; asking EC2");
+        tracing::debug!(%error, "STS cannot be reached for the account id; asking EC2");
         match self.ec2.describe_security_groups().max_results(5).send().await {
             Ok(answer) => answer
                 .security_groups()
@@ -219,17 +220,25 @@ impl Client {
     }
 }
 
-/// The environment that the SDK reads, too.
+/// Makes a client from an SDK configuration, with our timeouts and retries.
+///
+/// Not a method of [`Client`]: embedders connect by [`ConnectOptions`], and the version of the SDK is no
+/// part of their interface. Tests and the simulator bring their own transport this way.
+pub fn client_from_sdk_config(sdk_config: &SdkConfig) -> Result<Client, NoRegion> {
+    Client::new(sdk_config, CallCounter::default())
+}
+
+/// Returns the environment variables, which the SDK reads as well.
 fn text_environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
-fn ec2(config: &SdkConfig, attempts: &Attempts) -> aws_sdk_ec2::Client {
+fn ec2(config: &SdkConfig, call_counter: &CallCounter) -> aws_sdk_ec2::Client {
     let config = aws_sdk_ec2::config::Builder::from(config)
-        .interceptor(WholeAnswers)
-        .interceptor(attempts.clone())
+        .interceptor(TruncationGuard)
+        .interceptor(CountingInterceptor(call_counter.clone()))
         .build();
     aws_sdk_ec2::Client::from_conf(config)
 }

@@ -1,24 +1,24 @@
-//! What EC2 shows, in our words.
+//! Converts EC2's instances and spot requests to the types of the domain.
 //!
-//! As much as possible is kept: a machine that is left out of an observation costs money unseen.
-//! Whatever is odd is said beside it.
+//! It keeps as much as possible, because a machine that is missing from an observation costs money
+//! unseen. Whatever is odd becomes a warning.
 
 use jiff::Timestamp;
 
-use super::listing::{ShownInstance, ShownSpotRequest};
+use super::listing::{InstanceFields, SpotRequestFields};
 use super::state::{instance_state, spot_request_state};
 use crate::domain::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
 use crate::domain::money::UsdPerHour;
 use crate::domain::observed::{Instance, SpotRequest};
 
-/// Linux without a licence to be paid for.
+/// The platform without licence costs (Amazon EC2 API Reference, `Instance`, `platformDetails`).
 const PLAIN_LINUX: &str = "Linux/UNIX";
 
-/// Reads an instance. One without a usable id is none: nothing can be done about it.
+/// Returns `None` for an instance without a usable id; it could neither be tagged nor terminated.
 ///
-/// One without a launch time passes for launched `now`: taken for old it would be ended.
+/// A missing launch time is read as `now`, because an old instance would be terminated.
 pub(crate) fn instance(
-    found: &ShownInstance,
+    found: &InstanceFields,
     now: Timestamp,
     warnings: &mut Vec<String>,
 ) -> Option<Instance> {
@@ -27,7 +27,7 @@ pub(crate) fn instance(
         return None;
     };
     if found.launch_time.is_none() {
-        warnings.push(format!("instance {id} shows no launch time and passes for new"));
+        warnings.push(format!("instance {id} shows no launch time and counts as new"));
     }
     let instance_type = found.instance_type.as_deref().unwrap_or_default();
     if instance_type.is_empty() {
@@ -45,19 +45,19 @@ pub(crate) fn instance(
     })
 }
 
-/// What an instance runs, unless it is plain Linux (Amazon EC2 API Reference, `Instance`:
+/// Returns the platform of an instance unless it is plain Linux (Amazon EC2 API Reference, `Instance`:
 /// `platformDetails`, and `platform`, which only Windows has).
-fn other_platform(found: &ShownInstance) -> Option<String> {
+fn other_platform(found: &InstanceFields) -> Option<String> {
     let details = found.platform_details.as_ref().filter(|details| !details.is_empty());
     let platform = details.or(found.platform.as_ref())?;
     (platform != PLAIN_LINUX).then(|| platform.clone())
 }
 
-/// Reads a spot instance request. One without a usable id is none.
+/// Returns `None` for a spot request without a usable id; it could not be cancelled.
 ///
-/// One without a time passes for made `now`: taken for old it would be cancelled.
+/// A missing creation time is read as `now`, because an old request would be cancelled.
 pub(crate) fn spot_request(
-    found: &ShownSpotRequest,
+    found: &SpotRequestFields,
     now: Timestamp,
     warnings: &mut Vec<String>,
 ) -> Option<SpotRequest> {
@@ -95,7 +95,7 @@ pub(crate) fn spot_request(
     })
 }
 
-/// EC2's ids are letters, digits and hyphens. Anything else could not be named in a call either.
+/// Returns an id that consists of letters, digits and hyphens, as EC2's do. No call could name another.
 fn usable_id(id: Option<&str>) -> Option<&str> {
     id.filter(|id| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
 }
@@ -120,12 +120,12 @@ mod tests {
         text.to_owned()
     }
 
-    fn an_instance() -> ShownInstance {
-        ShownInstance { id: Some(text("i-1")), ..ShownInstance::default() }
+    fn an_instance() -> InstanceFields {
+        InstanceFields { id: Some(text("i-1")), ..InstanceFields::default() }
     }
 
-    fn a_request() -> ShownSpotRequest {
-        ShownSpotRequest { id: Some(text("sir-1")), ..ShownSpotRequest::default() }
+    fn a_request() -> SpotRequestFields {
+        SpotRequestFields { id: Some(text("sir-1")), ..SpotRequestFields::default() }
     }
 
     fn now() -> Timestamp {
@@ -133,10 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_without_an_id_is_left_out_and_said() {
+    fn an_instance_without_an_id_is_left_out_with_a_warning() {
         for id in [None, Some(""), Some("i-1\u{202e}"), Some("i 1")] {
             let mut warnings = Vec::new();
-            let found = ShownInstance { id: id.map(str::to_owned), ..an_instance() };
+            let found = InstanceFields { id: id.map(str::to_owned), ..an_instance() };
             assert_eq!(instance(&found, now(), &mut warnings), None);
             assert_eq!(warnings.len(), 1);
         }
@@ -155,9 +155,9 @@ mod tests {
     #[test]
     fn only_plain_linux_has_no_other_platform() {
         let platform = |details: Option<&str>, platform: Option<&str>| {
-            let (platform_details, platform) =
-                (details.map(str::to_owned), platform.map(str::to_owned));
-            let found = ShownInstance { platform, platform_details, ..an_instance() };
+            let platform_details = details.map(str::to_owned);
+            let platform = platform.map(str::to_owned);
+            let found = InstanceFields { platform, platform_details, ..an_instance() };
             instance(&found, now(), &mut Vec::new()).unwrap().other_platform
         };
         assert_eq!(platform(Some("Linux/UNIX"), None), None);
@@ -181,7 +181,7 @@ mod tests {
     fn the_zone_is_where_it_was_launched_else_where_it_is_asked_for() {
         let zone = |launched_zone| {
             let asked_zone = Some(text("us-west-2a"));
-            let found = ShownSpotRequest { launched_zone, asked_zone, ..a_request() };
+            let found = SpotRequestFields { launched_zone, asked_zone, ..a_request() };
             spot_request(&found, now(), &mut Vec::new()).unwrap().zone.unwrap()
         };
         assert_eq!(zone(None).as_str(), "us-west-2a");
@@ -189,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn a_price_is_read_or_none() {
+    fn a_price_that_cannot_be_read_is_a_warning() {
         for (text, micros) in [("0.031200", Some(31_200)), ("nonsense", None), ("-1", None)] {
             let mut warnings = Vec::new();
-            let found = ShownSpotRequest { price: Some(text.to_owned()), ..a_request() };
+            let found = SpotRequestFields { price: Some(text.to_owned()), ..a_request() };
             let request = spot_request(&found, now(), &mut warnings).unwrap();
             assert_eq!(request.max_price.map(UsdPerHour::micros), micros);
-            let said = warnings.iter().any(|warning| warning.contains(text));
-            assert_eq!(said, micros.is_none());
+            let has_warning = warnings.iter().any(|warning| warning.contains(text));
+            assert_eq!(has_warning, micros.is_none());
         }
     }
 }

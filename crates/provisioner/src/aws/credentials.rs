@@ -1,4 +1,4 @@
-//! Credentials of a profile that was named.
+//! The credentials of a profile that the user named.
 
 use std::error::Error as _;
 
@@ -13,17 +13,19 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as Provided;
 use aws_credential_types::provider::{ProvideCredentials, Result};
 
-/// The credentials of one profile. As in the AWS CLI, a named profile rules out credentials in the
-/// environment, which may be another account's; the SDK's own chain would prefer them. A profile that
-/// says nothing about credentials leaves them to the container or the instance.
+/// The credentials of one profile.
+///
+/// As in the AWS CLI, a named profile rules out credentials in the environment, which may belong to
+/// another account; the SDK's own chain would prefer them. If the profile holds no credentials, those of
+/// the container or the instance are used.
 #[derive(Debug)]
-pub(super) struct OfProfile {
+pub(super) struct ProfileCredentials {
     profile: ProfileFileCredentialsProvider,
     machine: CredentialsProviderChain,
 }
 
-impl OfProfile {
-    /// `region` is where a profile's role is assumed.
+impl ProfileCredentials {
+    /// Prepares the credentials. A role that the profile names is assumed in `region`.
     pub(super) fn new(profile: &str, region: Option<Region>) -> Self {
         let config = ProviderConfig::without_region().with_region(region);
         let container = EcsCredentialsProvider::builder().configure(&config).build();
@@ -40,7 +42,8 @@ impl OfProfile {
 
     async fn credentials(&self) -> Result {
         match self.profile.provide_credentials().await {
-            // Only then nothing is said: one whose `source_profile` is not there has a source.
+            // An error without a source means that the profile holds no credentials. If its
+            // `source_profile` is missing, the error has a source.
             Err(error @ CredentialsError::CredentialsNotLoaded(_)) if error.source().is_none() => {
                 self.machine.provide_credentials().await
             }
@@ -49,7 +52,7 @@ impl OfProfile {
     }
 }
 
-impl ProvideCredentials for OfProfile {
+impl ProvideCredentials for ProfileCredentials {
     fn provide_credentials<'a>(&'a self) -> Provided<'a>
     where
         Self: 'a,

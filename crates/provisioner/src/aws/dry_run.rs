@@ -1,38 +1,38 @@
-//! Asking EC2 whether it would do something: the very calls of a round, with `DryRun`.
+//! Asks EC2 whether it would carry out the calls of a round, by making them with `DryRun`.
 //!
-//! EC2 answers with errors: `DryRunOperation` is yes (EC2 API Reference, `DryRun`).
+//! EC2 answers such calls with errors. `DryRunOperation` means yes (EC2 API Reference, `DryRun`).
 
 use std::collections::BTreeMap;
 
 use super::request::rendered;
 use super::{Client, Error, tags};
-use crate::aws::preflight::{DryRunAnswer, Looked};
+use crate::aws::preflight::{DryRunAnswer, Fact};
 use crate::domain::ids::{InstanceId, SpotRequestId};
 use crate::domain::launch::LaunchCall;
 
 impl Client {
-    /// Would these instances be requested?
+    /// Returns whether EC2 would accept this launching call.
     pub(super) async fn would_request(&self, call: &LaunchCall) -> DryRunAnswer {
-        // With the SDK's retries, unlike the call itself: nothing can be launched twice.
+        // Unlike the call itself this one has the SDK's retries: a dry run cannot launch twice.
         let sent = rendered(&self.ec2, call).dry_run(true).send().await;
         answer(sent.map_err(|error| Error::new("RequestSpotInstances", "", error)))
     }
 
-    /// Would this spot request be cancelled?
+    /// Returns whether EC2 would cancel this spot request.
     pub(super) async fn would_cancel(&self, id: &SpotRequestId) -> DryRunAnswer {
         let call = self.ec2.cancel_spot_instance_requests().spot_instance_request_ids(id.as_str());
         let sent = call.dry_run(true).send().await;
         answer(sent.map_err(|error| Error::new("CancelSpotInstanceRequests", "", error)))
     }
 
-    /// Would this instance be terminated?
+    /// Returns whether EC2 would terminate this instance.
     pub(super) async fn would_terminate(&self, id: &InstanceId) -> DryRunAnswer {
         let call = self.ec2.terminate_instances().instance_ids(id.as_str());
         let sent = call.dry_run(true).send().await;
         answer(sent.map_err(|error| Error::new("TerminateInstances", "", error)))
     }
 
-    /// Would this instance get these tags?
+    /// Returns whether EC2 would put these tags on this instance.
     pub(super) async fn would_tag(
         &self,
         id: &InstanceId,
@@ -45,6 +45,6 @@ impl Client {
 }
 
 fn answer<T>(sent: Result<T, Error>) -> DryRunAnswer {
-    let looked: Looked<()> = sent.map(drop).map_err(|error| error.refusal);
-    looked.into()
+    let fact: Fact<()> = sent.map(drop).map_err(|error| error.refusal);
+    fact.into()
 }

@@ -1,4 +1,4 @@
-//! The one place that knows what the SDK's errors look like.
+//! Turns the SDK's errors into ours. No other file knows their shape.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,27 +12,27 @@ use crate::domain::refusal::{
     NO_ANSWER, NO_CREDENTIALS, Refusal, RefusalClass, TIMEOUT, UNRESOLVED, classify_answer,
 };
 
-/// Our word where the call could not be put together.
+/// The code of a call that could not be built.
 const NOT_SENT: &str = "not-sent";
 
-/// A call to AWS that did not bring what it was made for.
+/// A call to AWS that failed.
 ///
-/// The SDK's own error is not kept: its text is "service error", its `Debug` the raw answer. What
-/// it knows is in the [`Refusal`], so this error has no source to print.
+/// The SDK's own error is not kept: its text is "service error", and its `Debug` the raw answer. The
+/// [`Refusal`] holds what it knows, so this error has no source to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The API call (`TerminateInstances`).
     pub operation: &'static str,
-    /// What it was about (``key pair `x` ``).
+    /// The subject of the call (``key pair `x` ``).
     pub resource: String,
-    /// What AWS answered, classed.
+    /// The answer of AWS, with its class.
     pub refusal: Refusal,
 }
 
 impl Error {
-    /// Lifts what is worth knowing out of an SDK error.
+    /// Extracts the refusal from an SDK error.
     #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-    pub fn new<E>(
+    pub(crate) fn new<E>(
         operation: &'static str,
         resource: impl Into<String>,
         error: SdkError<E, HttpResponse>,
@@ -43,22 +43,23 @@ impl Error {
         Self { operation, resource: resource.into(), refusal: refusal(&error) }
     }
 
-    /// An answer without what it must hold. Whether the call was done is open.
+    /// Returns the error for an answer that lacks a required part. Whether the call was carried out is
+    /// unknown.
     pub(crate) fn incomplete(
         operation: &'static str,
         resource: impl Into<String>,
-        what: &str,
+        problem: &str,
     ) -> Self {
         let refusal = Refusal {
             class: RefusalClass::Transient,
             code: NO_ANSWER.to_owned(),
-            message: what.to_owned(),
+            message: problem.to_owned(),
             request_id: None,
         };
         Self { operation, resource: resource.into(), refusal }
     }
 
-    /// A call that could not be put together. Nothing was sent.
+    /// Returns the error for a call that could not be built. Nothing was sent.
     pub(crate) fn not_sent(
         operation: &'static str,
         resource: impl Into<String>,
@@ -73,7 +74,7 @@ impl Error {
         Self { operation, resource: resource.into(), refusal }
     }
 
-    /// What the configuration names is not there, or not one thing.
+    /// Returns the error for a configured name that means nothing in AWS, or several things.
     pub(crate) fn unresolved(
         operation: &'static str,
         resource: impl Into<String>,
@@ -88,18 +89,18 @@ impl Error {
         Self { operation, resource: resource.into(), refusal }
     }
 
-    /// AWS's error code, or our word where there was no answer (`timeout`, `no-answer`,
-    /// `no-credentials`, `http-500`) or not the wanted one (`unresolved`).
+    /// Returns AWS's error code, or our own if there was no answer (`timeout`, `no-answer`,
+    /// `no-credentials`, `http-500`) or an unusable one (`unresolved`).
     pub fn code(&self) -> &str {
         &self.refusal.code
     }
 
-    /// What kind of no it was.
+    /// Returns the class of the refusal.
     pub fn class(&self) -> RefusalClass {
         self.refusal.class
     }
 
-    /// What the user can do about it, where that is known.
+    /// Returns what the user can do about it, if that is known.
     pub fn hint(&self) -> Option<&'static str> {
         self.refusal.hint()
     }
@@ -158,7 +159,7 @@ where
     }
 }
 
-/// The text of the first element called `name` in an XML answer.
+/// Returns the text of the first element called `name` in an XML answer.
 pub(super) fn element(body: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
@@ -166,17 +167,18 @@ pub(super) fn element(body: &[u8], name: &str) -> Option<String> {
     Some(inside.trim().to_owned())
 }
 
-/// The class of an error answer.
+/// Returns the class of an error answer.
 pub(super) fn class_of_answer(status: u16, code: Option<&str>, message: &str) -> RefusalClass {
     code.and_then(|code| classify_answer(code, message)).unwrap_or_else(|| by_status(status))
 }
 
-/// The class of an attempt that no answer came to.
+/// Returns the class of an attempt without an answer.
 pub(super) fn class_of_no_answer(cause: &(dyn StdError + 'static)) -> RefusalClass {
     if is_credentials(cause) { RefusalClass::Unauthorized } else { RefusalClass::Transient }
 }
 
-/// What an answer without a known code means: 4xx is definite, anything else may have been done.
+/// Returns the class of an answer without a known code. A 4xx is definite; otherwise the call may have been
+/// carried out.
 fn by_status(status: u16) -> RefusalClass {
     match status {
         429 => RefusalClass::Throttled,
@@ -196,11 +198,14 @@ fn is_credentials(error: &(dyn StdError + 'static)) -> bool {
     chain(error).any(<dyn StdError>::is::<CredentialsError>)
 }
 
-/// The texts of what is behind an SDK error (its own says nothing), each once.
+/// Returns the texts of the sources of an SDK error, whose own text says nothing.
+///
+/// Unlike [`error_chain`](crate::domain::error_chain), it has to repair them: some SDK layers repeat the
+/// text of the layer beneath, some span several lines, and one consists of the word `other`.
 fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for cause in chain(error).skip(1) {
-        // On one line: the list of tried credentials providers has one for each.
+        // The list of tried credentials providers has a line for each of them.
         let text = cause
             .to_string()
             .lines()
@@ -208,7 +213,6 @@ fn causes(error: &(dyn StdError + 'static)) -> String {
             .collect::<Vec<_>>()
             .join("; ")
             .replace(":; ", ": ");
-        // Some layers repeat the text of the one beneath, and one says nothing but `other`.
         if text != "other" && !texts.iter().any(|known| known.contains(&text)) {
             texts.push(text);
         }
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_credentials_are_told_from_a_missing_network() {
+    fn missing_credentials_are_distinguished_from_a_missing_network() {
         let cause = CredentialsError::not_loaded("no providers in chain provided credentials");
         let error = lost(SdkError::dispatch_failure(ConnectorError::other(cause.into(), None)));
         assert_eq!(error.class(), RefusalClass::Unauthorized);

@@ -1,4 +1,4 @@
-//! Doing what the engine asks: one call each, and every answer an outcome. Nothing is chosen here.
+//! Carries out the engine's effects: one call for each, whose answer is the outcome. It makes no choices.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use crate::domain::launch::LaunchCall;
 use crate::domain::plural;
 use crate::engine::Outcome;
 
-/// Those of the engine's effects that are calls to EC2 (the ledger is the driver's own).
+/// The effects that become EC2 calls. The daemon itself writes the ledger.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Call<'a> {
-    /// Ask for instances.
+    /// Requests instances.
     Request(&'a LaunchCall),
-    /// Cancel spot instance requests.
+    /// Cancels spot instance requests.
     Cancel(&'a [SpotRequestId]),
-    /// Terminate instances.
+    /// Terminates instances.
     Terminate(&'a [InstanceId]),
-    /// Put tags on instances.
+    /// Tags instances.
     Tag {
         /// The instances.
         instances: &'a [InstanceId],
@@ -27,17 +27,17 @@ pub enum Call<'a> {
 }
 
 impl Client {
-    /// Makes the call. A launching call is sent once; the others are repeated by the SDK where the
-    /// answer is lost or says to slow down, which does no harm to them.
+    /// Makes the call. A launching call is sent once. The SDK repeats the others if the answer is lost or
+    /// asks to slow down, since repeating them does no harm.
     ///
-    /// An answer that names fewer ids than were asked for is done as well: the next look tells.
+    /// An answer that names fewer ids than the call counts as done; the next observation shows the rest.
     pub async fn execute(&self, call: Call<'_>) -> Outcome {
         let done = match call {
             Call::Request(call) => match self.request_spot_instances(call).await {
                 Ok(granted) => return Outcome::Requested(granted),
                 Err(error) => Err(error),
             },
-            // EC2 refuses a call about nothing, and nothing is what was to be done.
+            // EC2 refuses a call without ids, and here nothing had to be done.
             Call::Cancel([]) | Call::Terminate([]) | Call::Tag { instances: [], .. } => Ok(()),
             Call::Cancel(ids) => self.cancel_all(ids).await,
             Call::Terminate(ids) => self.terminate_all(ids).await,
@@ -46,7 +46,7 @@ impl Client {
         match done {
             Ok(()) => Outcome::Done,
             Err(error) => {
-                tracing::debug!(%error, class = %error.class(), "EC2 did not do it");
+                tracing::debug!(%error, class = %error.class(), "the call failed");
                 Outcome::Refused(error.refusal)
             }
         }

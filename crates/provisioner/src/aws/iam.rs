@@ -1,8 +1,8 @@
 //! IAM: the worker profile that `setup-aws` makes and `cleanup-aws` deletes, the service-linked role for
-//! spot requests, and a look at any instance profile.
+//! spot requests, and the instance profiles that a configuration names.
 //!
-//! IAM is one for all regions of an account, unlike everything else under a key-name: what is made here
-//! is tagged with the key-name's region too, and what bears another region is not touched.
+//! Unlike everything else under a key-name, IAM's resources belong to all regions of an account. So they
+//! are also tagged with the key-name's region, and resources with another region are not touched.
 
 mod lag;
 mod profile;
@@ -12,11 +12,11 @@ mod worker_profile;
 pub(crate) use lag::PAUSES;
 pub(crate) use worker_profile::{FoundPolicy, FoundWorkerProfile};
 
-/// Whether something had to be made.
+/// Whether a resource had to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ensured {
     /// It was made.
     Created,
-    /// It was there.
+    /// It existed already.
     Unchanged,
 }

@@ -1,11 +1,11 @@
 //! The least-privilege IAM policy of each program, for one configuration.
 //!
-//! `table` says which actions each program needs, on what and under which conditions; [`policy`] fills
-//! in what the configuration names. Where EC2 allows no narrower policy, [`Policy::warnings`] says so
-//! and why. Nobody in AWS is asked.
+//! `table` lists the actions that each program needs, on which resources and under which conditions;
+//! [`policy`] fills in what the configuration names. If EC2 allows no narrower policy, a
+//! [warning](IamPolicy::warnings) says so and why. No call to AWS is made.
 //!
-//! The table is held against the calls in the source, both ways, by the tests of the programs, which
-//! also live a whole life under nothing but these policies.
+//! The tests of the programs hold the table against the calls in the source, both ways, and run all three
+//! programs under nothing but these policies.
 //!
 //! Sources: Service Authorization Reference, "Actions, resources, and condition keys" for Amazon EC2,
 //! AWS Identity and Access Management, AWS Systems Manager and AWS Security Token Service.
@@ -19,18 +19,20 @@ mod warning;
 
 use serde::Serialize;
 
-pub use document::{Document, Statement, Values};
-pub use warning::{Breadth, Warning};
+pub use document::{PolicyDocument, PolicyStatement, PolicyValues};
+pub use table::statement_ids;
+pub use warning::{PolicyWarning, PolicyWarningKind};
 
 use crate::domain::ids::KeyName;
 use crate::settings::Settings;
-use scope::Scope;
+use scope::PolicyScope;
 
-/// Whose policy.
+/// The program that a policy is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum For {
-    /// `provisionerd`: `run`, and what looks as it does (`plan`, `status`, `validate --aws`).
+pub enum PolicyProgram {
+    /// `provisionerd`: `run`, and the commands that read what it reads (`plan`, `status`,
+    /// `validate --aws`).
     Run,
     /// `setup-aws`.
     Setup,
@@ -38,57 +40,57 @@ pub enum For {
     Cleanup,
 }
 
-/// What a policy is made for.
+/// The input of [`policy`].
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct PolicyRequest<'a> {
     /// The program.
-    pub program: For,
+    pub program: PolicyProgram,
     /// The configuration.
     pub settings: &'a Settings,
     /// The region in force, if it is known.
     pub region: Option<&'a str>,
-    /// [`For::Setup`]: what key-names start with.
+    /// For [`PolicyProgram::Setup`]: the prefix of key-names.
     pub prefix: &'a str,
-    /// [`For::Setup`]: a worker profile is made too.
+    /// For [`PolicyProgram::Setup`]: whether a worker profile is made, too.
     pub worker_profile: bool,
-    /// [`For::Cleanup`]: key-names that the configuration does not hold.
+    /// For [`PolicyProgram::Cleanup`]: further key-names, which the configuration does not contain.
     pub key_names: &'a [KeyName],
-    /// The roles behind the configured instance profiles, by name or ARN. Empty: each is taken to be
-    /// named like its profile.
+    /// The roles behind the configured instance profiles, by name or ARN. If there are none, each role is
+    /// assumed to have the name of its profile.
     pub worker_roles: &'a [String],
 }
 
-/// A policy, and what to know about it.
+/// A policy with its warnings.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Policy {
-    /// Whose it is.
+pub struct IamPolicy {
+    /// The program that it is for.
     #[serde(rename = "for")]
-    pub program: For,
-    /// The document, as IAM takes it.
-    pub policy: Document,
-    /// What it allows beyond what is needed, and why; and other doubts.
-    pub warnings: Vec<Warning>,
+    pub program: PolicyProgram,
+    /// The document that IAM takes.
+    pub policy: PolicyDocument,
+    /// What it allows beyond what is needed and why, and other doubts.
+    pub warnings: Vec<PolicyWarning>,
 }
 
-/// The configuration has no key-name, without which nothing in AWS is ours.
+/// The configuration has no key-name, by which our resources in AWS are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the configuration has no key-name")]
 pub struct NoKeyName;
 
 /// Makes the policy.
 ///
-/// It names the images, subnets and security groups of the configuration one by one, unless it would
-/// get too large for a managed policy; then it allows all of them, and warns.
+/// It lists the images, subnets and security groups of the configuration one by one. If that is too large
+/// for a managed policy, it allows all of them, and a warning says so.
 ///
 /// # Errors
-/// Only [`For::Setup`] works without a key-name.
-pub fn policy(request: &Request<'_>) -> Result<Policy, NoKeyName> {
-    let mut scope = Scope::new(request)?;
+/// Fails without a key-name, except for [`PolicyProgram::Setup`].
+pub fn policy(request: &PolicyRequest<'_>) -> Result<IamPolicy, NoKeyName> {
+    let mut scope = PolicyScope::new(request)?;
     let mut document = table::document(&scope);
-    if document.size() > Document::MANAGED_LIMIT && scope.launch.lists_ids() {
+    if document.size() > PolicyDocument::MANAGED_LIMIT && scope.launch.lists_ids() {
         scope.launch.allow_all();
         document = table::document(&scope);
     }
     let warnings = warning::all(&scope, &document);
-    Ok(Policy { program: request.program, policy: document, warnings })
+    Ok(IamPolicy { program: request.program, policy: document, warnings })
 }

@@ -1,4 +1,4 @@
-//! Key pairs: looked at, made, deleted.
+//! Reads, makes and deletes key pairs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,7 +36,7 @@ fn own_tag(name: &KeyName) -> BTreeMap<String, String> {
 }
 
 impl Client {
-    /// Whose key pair the key-name names.
+    /// Returns whether the key pair of this name exists, and whether it carries our tag.
     pub(crate) async fn key_pair(&self, name: &KeyName) -> Result<KeyPair, Error> {
         let answer = self.ec2.describe_key_pairs().key_names(name.as_str()).send().await;
         let answer = match answer.map_err(|e| Error::new("DescribeKeyPairs", named(name), e)) {
@@ -44,7 +44,7 @@ impl Client {
             Err(error) if error.class() == RefusalClass::NotFound => return Ok(KeyPair::Absent),
             Err(error) => return Err(error),
         };
-        let found = answer.key_pairs().iter().find(|it| it.key_name() == Some(name.as_str()));
+        let found = answer.key_pairs().iter().find(|pair| pair.key_name() == Some(name.as_str()));
         Ok(match found {
             None => KeyPair::Absent,
             Some(pair) if tags::own_tags(pair.tags()).key_name.as_ref() == Some(name) => {
@@ -57,7 +57,8 @@ impl Client {
     /// Has EC2 make a tagged ED25519 key pair. The answer holds the only copy of the private key.
     pub(crate) async fn create_key_pair(&self, name: &KeyName) -> Result<PrivateKey, Error> {
         let answer = self
-            // Repeated by the SDK after a lost answer it would fail as a duplicate, the key gone.
+            // Without retries: after a lost answer a repeated call would fail as a duplicate, and the key
+            // would be lost.
             .ec2_launch
             .create_key_pair()
             .key_name(name.as_str())
@@ -74,7 +75,7 @@ impl Client {
             .ok_or_else(|| Error::incomplete("CreateKeyPair", named(name), "no private key"))
     }
 
-    /// Gives EC2 a public key, tagged.
+    /// Imports a public key as a tagged key pair.
     pub(crate) async fn import_key_pair(
         &self,
         name: &KeyName,
@@ -91,9 +92,9 @@ impl Client {
         Ok(())
     }
 
-    /// Deletes a key pair; one that is not there counts as deleted.
+    /// Deletes a key pair. One that does not exist counts as deleted.
     pub(crate) async fn delete_key_pair(&self, name: &KeyName) -> Result<(), Error> {
-        // By name: it is unique in the region, and the id is not known after a lost answer.
+        // By name, which is unique in the region; the id is unknown after a lost answer.
         match self.ec2.delete_key_pair().key_name(name.as_str()).send().await {
             Ok(_) => Ok(()),
             Err(error) => match Error::new("DeleteKeyPair", named(name), error) {

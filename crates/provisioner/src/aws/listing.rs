@@ -1,12 +1,13 @@
-//! Reads EC2's two long listings while they arrive, and of them only what is used.
+//! Reads EC2's two long listings while they arrive, and keeps only the elements that are used.
 //!
-//! EC2 tells seven kilobytes of each instance, in some 150 elements of which a dozen say something to us.
-//! The SDK collects a page of a thousand, takes it apart and keeps all of it: that was most of a round's
-//! memory and nine tenths of its time (`BENCHMARKS.md`). So the items are taken out of the body on its way
-//! to the SDK, which signs, sends, repeats and fails the calls as ever, and finds a page of no items.
+//! EC2 sends seven kilobytes for each instance, in some 150 elements, and we need a dozen of them. The SDK
+//! collects a page of a thousand instances, parses all of it and keeps all of it: that was most of a
+//! round's memory and nine tenths of its time (`BENCHMARKS.md`). So an interceptor takes the items out of
+//! the body before the SDK parses it. The SDK still signs, sends and repeats the calls and reports their
+//! errors, but it sees pages without items.
 
 mod elements;
-mod shown;
+mod fields;
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,32 +19,32 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::BodyExt as _;
 
 use elements::{Element, Reader};
-pub(crate) use shown::{ShownInstance, ShownSpotRequest};
+pub(crate) use fields::{InstanceFields, SpotRequestFields};
 
-/// What is read of an item.
-pub(crate) trait Listed: Debug + Default + Send + Sync + 'static {
-    /// The elements of a page of such items.
+/// An item of a listing that is read while it arrives.
+pub(crate) trait ListedItem: Debug + Default + Send + Sync + 'static {
+    /// The elements of a page with such items.
     const PAGE: &'static Element<Self>;
 }
 
-/// Takes the items out of one page. Each call needs one of its own.
+/// The items of one page. Each call needs its own listing.
 #[derive(Debug)]
 pub(crate) struct Listing<T> {
     items: Arc<Mutex<Vec<T>>>,
 }
 
-impl<T: Listed> Listing<T> {
-    /// Nothing has arrived yet.
+impl<T: ListedItem> Listing<T> {
+    /// Makes a listing without items.
     pub(crate) fn new() -> Self {
         Self { items: Arc::default() }
     }
 
-    /// What the call is to be made with.
+    /// Returns the interceptor that the call must have.
     pub(crate) fn interceptor(&self) -> impl Intercept + use<T> {
         Interceptor { items: Arc::clone(&self.items) }
     }
 
-    /// The items. Those of a call that failed are not all there are.
+    /// Takes the items out. They are incomplete if the call failed.
     pub(crate) fn take(&self) -> Vec<T> {
         take(&self.items)
     }
@@ -58,7 +59,7 @@ struct Interceptor<T> {
     items: Arc<Mutex<Vec<T>>>,
 }
 
-impl<T: Listed> Intercept for Interceptor<T> {
+impl<T: ListedItem> Intercept for Interceptor<T> {
     fn name(&self) -> &'static str {
         "Listing"
     }
@@ -69,10 +70,10 @@ impl<T: Listed> Intercept for Interceptor<T> {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // Of an attempt that broke off.
-        drop(take(&self.items));
+        // An earlier attempt of the same call may have left some.
+        take(&self.items).clear();
         let response = context.response_mut();
-        // An error has another shape.
+        // An error has another form.
         if !response.status().is_success() {
             return Ok(());
         }

@@ -1,48 +1,91 @@
-//! Following `NextToken` to the end, and no further.
+//! Reads a listing to its end: follows `NextToken`, and notices a listing that has no end.
 
 use std::collections::BTreeSet;
+use std::error::Error as StdError;
 
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::Filter;
 
+use super::Error;
+
 /// The largest page EC2 gives (EC2 API Reference, `MaxResults`).
-pub(crate) const PAGE: i32 = 1000;
+pub(super) const PAGE_ITEMS: i32 = 1000;
 /// EC2 takes 200 values in one filter ("Filtering resources", EC2 User Guide).
-pub(crate) const FILTER_VALUES: usize = 200;
-/// A million items: whoever still has a next page then is not EC2.
+pub(super) const FILTER_VALUES: usize = 200;
+/// Our own bound. It allows a million items; an endpoint that still has a next page then is not EC2.
 const MAX_PAGES: usize = 1000;
 
-/// How far a listing has been read.
+/// How far one listing has been read.
 ///
-/// The SDK's paginators take a token that comes again for the end, and then what they bring passes
-/// for a complete listing.
-#[derive(Debug, Default)]
-pub(crate) struct Pages {
+/// We do not use the SDK's paginators: they take a repeated token for the end, and an incomplete
+/// listing would pass for a complete one.
+#[derive(Debug)]
+pub(super) struct Pages {
+    operation: &'static str,
+    resource: String,
     seen: BTreeSet<String>,
-    next: Option<String>,
+    next: NextPage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum NextPage {
+    First,
+    At(String),
+    None,
 }
 
 impl Pages {
-    /// What the next call has to send.
-    pub(crate) fn token(&self) -> Option<String> {
-        self.next.clone()
+    /// Begins a listing by `operation`; errors name it and `resource`.
+    pub(super) fn of(operation: &'static str, resource: impl Into<String>) -> Self {
+        let resource = resource.into();
+        Self { operation, resource, seen: BTreeSet::new(), next: NextPage::First }
     }
 
-    /// Takes in the token of a page that was read. Returns whether there is another page.
-    pub(crate) fn advance(&mut self, token: Option<&str>) -> Result<bool, &'static str> {
-        self.next = token.filter(|token| !token.is_empty()).map(str::to_owned);
-        let Some(token) = &self.next else { return Ok(false) };
-        if !self.seen.insert(token.clone()) {
-            return Err("the same NextToken twice: the listing does not end");
+    /// Returns whether there is another page to be read.
+    pub(super) fn remain(&self) -> bool {
+        self.next != NextPage::None
+    }
+
+    /// Returns the token that the next call must send; none on the first page.
+    pub(super) fn token(&self) -> Option<String> {
+        match &self.next {
+            NextPage::At(token) => Some(token.clone()),
+            NextPage::First | NextPage::None => None,
+        }
+    }
+
+    /// Turns an SDK error of one page into the error of the listing.
+    pub(super) fn error<E>(&self, error: SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        Error::new(self.operation, self.resource.as_str(), error)
+    }
+
+    /// Takes the token that came with a page.
+    ///
+    /// # Errors
+    /// Fails if the listing does not end. What was read of it so far must not be used.
+    pub(super) fn advance(&mut self, token: Option<&str>) -> Result<(), Error> {
+        let Some(token) = token.filter(|token| !token.is_empty()) else {
+            self.next = NextPage::None;
+            return Ok(());
+        };
+        let endless = |problem| Error::incomplete(self.operation, self.resource.as_str(), problem);
+        if !self.seen.insert(token.to_owned()) {
+            return Err(endless("the same NextToken twice: the listing does not end"));
         }
         if self.seen.len() >= MAX_PAGES {
-            return Err("a thousand pages, and the listing does not end");
+            return Err(endless("a thousand pages, and the listing does not end"));
         }
-        Ok(true)
+        self.next = NextPage::At(token.to_owned());
+        Ok(())
     }
 }
 
-/// A filter for exactly these values: what EC2 would take for a wildcard is escaped.
-pub(crate) fn exact<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> Filter {
+/// Returns a filter for exactly these values. Characters that EC2 would read as wildcards are escaped.
+pub(super) fn exact<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> Filter {
     let values = values.into_iter().map(escape).collect();
     Filter::builder().name(name).set_values(Some(values)).build()
 }
@@ -62,24 +105,34 @@ fn escape(value: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_listing_ends_without_a_token_and_fails_on_one_seen_before() {
-        let mut pages = Pages::default();
-        assert_eq!(pages.token(), None);
-        assert_eq!(pages.advance(Some("a")), Ok(true));
-        assert_eq!(pages.token().as_deref(), Some("a"));
-        assert_eq!(pages.advance(Some("b")), Ok(true));
-        assert!(pages.advance(Some("a")).is_err());
+    fn pages() -> Pages {
+        Pages::of("DescribeInstances", "key-name `k`")
+    }
 
-        assert_eq!(Pages::default().advance(None), Ok(false));
-        assert_eq!(Pages::default().advance(Some("")), Ok(false));
+    #[test]
+    fn a_listing_ends_without_a_token_and_fails_on_a_repeated_one() {
+        let mut listing = pages();
+        assert!(listing.remain());
+        assert_eq!(listing.token(), None);
+        listing.advance(Some("a")).unwrap();
+        assert!(listing.remain());
+        assert_eq!(listing.token().as_deref(), Some("a"));
+        listing.advance(Some("b")).unwrap();
+        let error = listing.advance(Some("a")).unwrap_err();
+        assert!(error.to_string().contains("DescribeInstances for key-name `k`"), "{error}");
+
+        for end in [None, Some("")] {
+            let mut listing = pages();
+            listing.advance(end).unwrap();
+            assert!(!listing.remain());
+        }
     }
 
     #[test]
     fn ever_new_tokens_end_too() {
-        let mut pages = Pages::default();
-        let mut more = |n: usize| pages.advance(Some(&n.to_string())) == Ok(true);
-        assert_eq!((0..2 * MAX_PAGES).take_while(|n| more(*n)).count(), MAX_PAGES - 1);
+        let mut listing = pages();
+        let mut goes_on = |n: usize| listing.advance(Some(&n.to_string())).is_ok();
+        assert_eq!((0..2 * MAX_PAGES).take_while(|n| goes_on(*n)).count(), MAX_PAGES - 1);
     }
 
     #[test]

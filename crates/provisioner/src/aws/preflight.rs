@@ -1,8 +1,8 @@
-//! `validate --aws`: would what the configuration names work in AWS?
+//! `validate --aws`: checks that everything that the configuration names would work in AWS.
 //!
-//! `aws::Client::preflight` gathers [`Facts`] without changing anything; [`judge`] holds the settings
-//! against them. What cannot be known without buying something is said to be so
-//! ([`Severity::NotCheckable`]) and never passes for good.
+//! `aws::Client::preflight` gathers [`PreflightFacts`] without changing anything, and [`assess`] compares
+//! the settings with them. What cannot be known without buying something is reported as such
+//! ([`Severity::NotCheckable`]) and never counts as good.
 
 mod account;
 mod facts;
@@ -16,37 +16,37 @@ mod permission;
 mod price;
 mod profile;
 mod quota;
-mod verdict;
+mod report;
 
 #[cfg(test)]
 mod tests;
 
 pub use facts::{
-    DryRun, DryRunAnswer, Facts, Group, Image, InstanceProfile, InstanceTypeFacts, Looked, Place,
-    Subnet, Target, WorkerTypeFacts,
+    DryRun, DryRunAnswer, DryRunTarget, Fact, ImageFacts, InstanceProfileFacts, InstanceTypeFacts,
+    LaunchSite, PreflightFacts, SecurityGroupFacts, SubnetFacts, WorkerTypeFacts,
 };
-pub use verdict::{Checked, Finding, Kind, Severity, Verdict};
+pub use report::{Finding, FindingKind, PassedCheck, PreflightReport, Severity};
 
 use jiff::Timestamp;
 
 use crate::settings::Settings;
 
-/// Holds the settings against the facts. A worker type without facts was not looked at, and is not
-/// judged; one that is wrong leaves the judgement of the others as it is.
-pub fn judge(settings: &Settings, facts: &Facts, now: Timestamp) -> Verdict {
-    let mut verdict = Verdict::default();
-    account::judge(settings, facts, &mut verdict);
-    permission::judge(facts, &mut verdict);
-    quota::judge(settings, facts, &mut verdict);
+/// Compares the settings with the facts. A worker type without facts is skipped. Each worker type is
+/// assessed independently of the others.
+pub fn assess(settings: &Settings, facts: &PreflightFacts, now: Timestamp) -> PreflightReport {
+    let mut report = PreflightReport::default();
+    account::assess(settings, facts, &mut report);
+    permission::assess(facts, &mut report);
+    quota::assess(settings, facts, &mut report);
     for (name, worker_type) in &settings.worker_types {
         let Some(found) = facts.worker_types.get(name) else { continue };
-        let mut about = verdict.about(name);
-        let image = image::judge(worker_type, found, facts, now, &mut about);
-        network::judge(worker_type, found, facts, &mut about);
-        instance_type::judge(worker_type, found, facts, image, &mut about);
-        price::judge(worker_type, found, facts, &mut about);
-        profile::judge(worker_type, found, &mut about);
-        launch::judge(found, facts, &mut about);
+        let mut about = report.about(name);
+        let image = image::assess(worker_type, found, facts, now, &mut about);
+        network::assess(worker_type, found, facts, &mut about);
+        instance_type::assess(worker_type, found, facts, image, &mut about);
+        price::assess(worker_type, found, facts, &mut about);
+        profile::assess(worker_type, found, &mut about);
+        launch::assess(found, facts, &mut about);
     }
-    verdict
+    report
 }

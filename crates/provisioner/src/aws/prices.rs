@@ -1,28 +1,26 @@
-//! Spot prices in force.
+//! The spot prices in force.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{InstanceType as SdkInstanceType, SpotPrice};
 use jiff::Timestamp;
 
-use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
+use super::pages::{FILTER_VALUES, PAGE_ITEMS, Pages, exact};
 use super::{Client, Error, time};
 use crate::domain::ids::{InstanceType, Zone};
 use crate::domain::launch::Pool;
 use crate::domain::money::UsdPerHour;
 
-const OPERATION: &str = "DescribeSpotPriceHistory";
-
-/// Plain Linux. The second spelling is that of accounts that once had EC2-Classic
-/// (Amazon EC2 API Reference, `SpotPrice`).
+/// How EC2 calls plain Linux. It uses the second spelling in accounts that once had EC2-Classic (Amazon
+/// EC2 API Reference, `SpotPrice`).
 const LINUX: [&str; 2] = ["Linux/UNIX", "Linux/UNIX (Amazon VPC)"];
 
-/// The newest price of each pool seen so far.
+/// The newest price of each pool that was read so far, with its time.
 type Newest = BTreeMap<Pool, (Option<Timestamp>, UsdPerHour)>;
 
 impl Client {
-    /// The spot prices of plain Linux in force at `now`. A pool that EC2 names no price for, or without
-    /// a zone, is not in the answer.
+    /// Returns the spot prices of plain Linux in force at `now`. Pools without a zone are left out, and so
+    /// are those for which EC2 has no price.
     pub async fn spot_prices(
         &self,
         pools: &BTreeSet<Pool>,
@@ -56,25 +54,28 @@ impl Client {
         now: Timestamp,
         newest: &mut Newest,
     ) -> Result<(), Error> {
-        let resource = || format!("{} instance types", instance_types.len());
-        let mut pages = Pages::default();
-        loop {
-            // From now until now: the price in force, which is the last change before.
+        let resource = format!("{} instance types", instance_types.len());
+        let mut pages = Pages::of("DescribeSpotPriceHistory", resource);
+        while pages.remain() {
+            // An interval from now until now gives the prices in force, which are the last changes before.
             let page = self
                 .ec2
                 .describe_spot_price_history()
                 .set_instance_types(Some(
-                    instance_types.iter().map(|it| SdkInstanceType::from(it.as_str())).collect(),
+                    instance_types
+                        .iter()
+                        .map(|instance_type| SdkInstanceType::from(instance_type.as_str()))
+                        .collect(),
                 ))
                 .set_product_descriptions(Some(LINUX.map(str::to_owned).to_vec()))
                 .filters(exact("availability-zone", zones.iter().map(|zone| zone.as_str())))
                 .start_time(time::date_time(now))
                 .end_time(time::date_time(now))
-                .max_results(PAGE)
+                .max_results(PAGE_ITEMS)
                 .set_next_token(pages.token())
                 .send()
                 .await
-                .map_err(|error| Error::new(OPERATION, resource(), error))?;
+                .map_err(|error| pages.error(error))?;
             for found in page.spot_price_history() {
                 if let Some((pool, at, price)) = read(found) {
                     let known = newest.entry(pool).or_insert((at, price));
@@ -83,16 +84,14 @@ impl Client {
                     }
                 }
             }
-            let more = pages.advance(page.next_token());
-            if !more.map_err(|what| Error::incomplete(OPERATION, resource(), what))? {
-                return Ok(());
-            }
+            pages.advance(page.next_token())?;
         }
+        Ok(())
     }
 }
 
-/// One entry, with when the price changed to it. One that is not a price of plain Linux in a zone says
-/// nothing about ours.
+/// Reads one entry: the pool, when its price changed, and the price. Returns `None` for a price that is not
+/// that of plain Linux in a zone, since our machines do not pay it.
 fn read(found: &SpotPrice) -> Option<(Pool, Option<Timestamp>, UsdPerHour)> {
     let product = found.product_description().map(AsRef::as_ref);
     if product.is_some_and(|product| !LINUX.contains(&product)) {

@@ -1,4 +1,4 @@
-//! `RequestSpotInstances`: one [`LaunchCall`] as it goes over the wire.
+//! `RequestSpotInstances`: sends one [`LaunchCall`].
 
 use aws_sdk_ec2::operation::request_spot_instances::builders::RequestSpotInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
@@ -17,8 +17,8 @@ use crate::engine::GrantedRequest;
 const OPERATION: &str = "RequestSpotInstances";
 
 impl Client {
-    /// Makes the call, once: what to do about a refusal is for the caller to say. The same call
-    /// again, with the same token, gets the same requests.
+    /// Makes the call once; the caller decides what to do about a refusal. Repeating the same call with
+    /// the same token returns the same requests.
     pub async fn request_spot_instances(
         &self,
         call: &LaunchCall,
@@ -42,7 +42,7 @@ impl Client {
     }
 }
 
-/// The call as it goes out, or is tried.
+/// Renders the call. A dry run sends the same.
 pub(super) fn rendered(
     ec2: &aws_sdk_ec2::Client,
     call: &LaunchCall,
@@ -76,13 +76,15 @@ fn specification(call: &LaunchCall) -> RequestSpotLaunchSpecification {
         .set_monitoring(monitoring.as_ref().map(|monitoring| {
             RunInstancesMonitoringEnabled::builder().enabled(monitoring.enabled).build()
         }));
-    // The subnet implies its zone, and saying both is one more thing EC2 could find contradictory.
+    // The subnet implies its zone; EC2 could find the two contradictory.
     let zone = call.zone.as_ref().filter(|_| call.subnet.is_none());
     if zone.is_some() || placement.is_some() {
         builder = builder.placement(
             SpotPlacement::builder()
                 .set_availability_zone(zone.map(|zone| zone.as_str().to_owned()))
-                .set_tenancy(placement.as_ref().map(|it| Tenancy::from(it.tenancy.as_str())))
+                .set_tenancy(
+                    placement.as_ref().map(|placement| Tenancy::from(placement.tenancy.as_str())),
+                )
                 .build(),
         );
     }
@@ -95,7 +97,7 @@ fn specification(call: &LaunchCall) -> RequestSpotLaunchSpecification {
             builder = builder.security_group_ids(group);
         }
     }
-    // With interfaces, EC2 takes subnet and groups from them only.
+    // If there are interfaces, EC2 takes subnet and groups only from them.
     for interface in network_interfaces {
         builder = builder.network_interfaces(network_interface(interface, call));
     }

@@ -1,23 +1,24 @@
-//! Resolves what a worker type names: image parameters, security group names, the subnets' zones.
+//! Resolves the names in a worker type: image parameters, security group names, the subnets' zones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types;
 
-use super::pages::{FILTER_VALUES, PAGE, Pages, exact};
+use super::pages::{FILTER_VALUES, PAGE_ITEMS, Pages, exact};
 use super::{Client, Error};
-use crate::aws::preflight::{Group, Subnet};
+use crate::aws::preflight::{SecurityGroupFacts, SubnetFacts};
 use crate::domain::ids::{SubnetId, Zone};
 use crate::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
 use crate::settings::WorkerType;
 
-/// What an image id begins with when it names a parameter of SSM.
+/// The prefix of an image id that names a parameter of SSM.
 const SSM: &str = "ssm:";
-/// What security group ids begin with; EC2 lets no name begin so.
+/// The prefix of security group ids. EC2 does not allow it in a group name (API Reference,
+/// `CreateSecurityGroup`).
 pub(super) const GROUP_ID: &str = "sg-";
 
 impl Client {
-    /// Resolves the names in a worker type. Calls nothing if there are none.
+    /// Resolves the names in a worker type. Makes no calls if there are no names.
     pub async fn resolve(&self, worker_type: &WorkerType) -> Result<ResolvedWorkerType, Error> {
         let subnets = self.subnets(&worker_type.subnets).await?;
         let placements = placements(worker_type, &subnets)?;
@@ -26,7 +27,7 @@ impl Client {
         Ok(ResolvedWorkerType {
             image_id: self.image_id(&worker_type.image_id).await?,
             security_group_ids,
-            // Filled in by the driver: its template names the region and the queue.
+            // The daemon renders it, since the template contains the region and the queue.
             user_data: None,
             placements,
         })
@@ -43,19 +44,20 @@ impl Client {
             .send()
             .await
             .map_err(|error| Error::new(OPERATION, resource(), error))?;
-        let value = answer.parameter().and_then(|it| it.value()).unwrap_or_default().trim();
+        let value =
+            answer.parameter().and_then(|parameter| parameter.value()).unwrap_or_default().trim();
         if value.strip_prefix("ami-").is_some_and(|rest| {
             !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
         }) {
             return Ok(value.to_owned());
         }
-        // Some public parameters hold JSON with the image id in it.
+        // Some public parameters hold JSON that contains the image id.
         let shown: String = value.chars().take(40).collect();
         Err(Error::unresolved(OPERATION, resource(), format!("{shown:?} is not an image id")))
     }
 
-    /// The subnets by id. One that does not exist is an error.
-    async fn subnets(&self, ids: &[SubnetId]) -> Result<BTreeMap<SubnetId, Subnet>, Error> {
+    /// Returns the subnets by id. A subnet that does not exist is an error.
+    async fn subnets(&self, ids: &[SubnetId]) -> Result<BTreeMap<SubnetId, SubnetFacts>, Error> {
         let found = self.known_subnets(ids).await?;
         let missing: Vec<_> =
             ids.iter().filter(|id| !found.contains_key(*id)).map(SubnetId::as_str).collect();
@@ -66,47 +68,44 @@ impl Client {
         Err(Error::unresolved("DescribeSubnets", missing.join(", "), why))
     }
 
-    /// Those of the subnets that exist.
+    /// Returns those of the subnets that exist, by id.
     pub(super) async fn known_subnets(
         &self,
         ids: &[SubnetId],
-    ) -> Result<BTreeMap<SubnetId, Subnet>, Error> {
-        const OPERATION: &str = "DescribeSubnets";
+    ) -> Result<BTreeMap<SubnetId, SubnetFacts>, Error> {
         let mut found = BTreeMap::new();
         for chunk in ids.chunks(FILTER_VALUES) {
-            let resource = || {
-                let ids: Vec<_> = chunk.iter().map(SubnetId::as_str).collect();
-                format!("subnets {}", ids.join(", "))
-            };
-            let mut pages = Pages::default();
-            loop {
+            let ids: Vec<_> = chunk.iter().map(SubnetId::as_str).collect();
+            let resource = format!("subnets {}", ids.join(", "));
+            let mut pages = Pages::of("DescribeSubnets", resource);
+            while pages.remain() {
                 let page = self
                     .ec2
                     .describe_subnets()
                     .filters(exact("subnet-id", chunk.iter().map(SubnetId::as_str)))
-                    .max_results(PAGE)
+                    .max_results(PAGE_ITEMS)
                     .set_next_token(pages.token())
                     .send()
                     .await
-                    .map_err(|error| Error::new(OPERATION, resource(), error))?;
+                    .map_err(|error| pages.error(error))?;
                 found.extend(page.subnets().iter().filter_map(subnet));
-                let more = pages.advance(page.next_token());
-                if !more.map_err(|what| Error::incomplete(OPERATION, resource(), what))? {
-                    break;
-                }
+                pages.advance(page.next_token())?;
             }
         }
         Ok(found)
     }
 
-    /// Ids of the groups, in their order, each once.
+    /// Returns the ids of the groups in the given order, each once.
     pub(super) async fn security_group_ids(
         &self,
         groups: &[String],
-        subnets: &BTreeMap<SubnetId, Subnet>,
+        subnets: &BTreeMap<SubnetId, SubnetFacts>,
     ) -> Result<Vec<String>, Error> {
-        let names: BTreeSet<&str> =
-            groups.iter().map(String::as_str).filter(|it| !it.starts_with(GROUP_ID)).collect();
+        let names: BTreeSet<&str> = groups
+            .iter()
+            .map(String::as_str)
+            .filter(|group| !group.starts_with(GROUP_ID))
+            .collect();
         let by_name = if names.is_empty() {
             BTreeMap::new()
         } else {
@@ -123,12 +122,12 @@ impl Client {
         Ok(ids)
     }
 
-    /// The VPC that group names are looked up in: the subnets', or without subnets the default one,
-    /// where EC2 launches then.
+    /// Returns the VPC in which group names are looked up: that of the subnets, or without subnets the
+    /// default VPC, where EC2 launches in that case.
     async fn vpc(
         &self,
         names: &BTreeSet<&str>,
-        subnets: &BTreeMap<SubnetId, Subnet>,
+        subnets: &BTreeMap<SubnetId, SubnetFacts>,
     ) -> Result<String, Error> {
         let vpcs: BTreeSet<&str> = subnets.values().map(|subnet| subnet.vpc.as_str()).collect();
         let mut vpcs = vpcs.into_iter();
@@ -152,7 +151,7 @@ impl Client {
         }
     }
 
-    /// The default VPC of the region, if it has one.
+    /// Returns the default VPC of the region, if it has one.
     pub(super) async fn default_vpc(&self) -> Result<Option<String>, Error> {
         let answer = self
             .ec2
@@ -165,8 +164,8 @@ impl Client {
         Ok(default.and_then(|vpc| vpc.vpc_id.clone()))
     }
 
-    /// A security group by id, if it exists.
-    pub(super) async fn group(&self, id: &str) -> Result<Option<Group>, Error> {
+    /// Returns a security group by id, if it exists.
+    pub(super) async fn group(&self, id: &str) -> Result<Option<SecurityGroupFacts>, Error> {
         let answer = self
             .ec2
             .describe_security_groups()
@@ -175,10 +174,10 @@ impl Client {
             .await
             .map_err(|error| Error::new("DescribeSecurityGroups", id, error))?;
         let found = answer.security_groups().iter().find(|group| group.group_id() == Some(id));
-        Ok(found.map(|group| Group { id: id.to_owned(), vpc: group.vpc_id.clone() }))
+        Ok(found.map(|group| SecurityGroupFacts { id: id.to_owned(), vpc: group.vpc_id.clone() }))
     }
 
-    /// Ids by name, for all the names.
+    /// Returns the ids of all named groups by name. A name with no group or with several is an error.
     async fn groups_by_name(
         &self,
         names: &BTreeSet<&str>,
@@ -186,18 +185,18 @@ impl Client {
     ) -> Result<BTreeMap<String, String>, Error> {
         const OPERATION: &str = "DescribeSecurityGroups";
         let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let mut pages = Pages::default();
-        loop {
+        let mut pages = Pages::of(OPERATION, groups_called(names));
+        while pages.remain() {
             let page = self
                 .ec2
                 .describe_security_groups()
                 .filters(exact("group-name", names.iter().copied()))
                 .filters(exact("vpc-id", [vpc]))
-                .max_results(PAGE)
+                .max_results(PAGE_ITEMS)
                 .set_next_token(pages.token())
                 .send()
                 .await
-                .map_err(|error| Error::new(OPERATION, groups_called(names), error))?;
+                .map_err(|error| pages.error(error))?;
             for group in page.security_groups() {
                 let elsewhere = group.vpc_id().is_some_and(|id| id != vpc);
                 if let (Some(name), Some(id), false) =
@@ -207,10 +206,7 @@ impl Client {
                     found.entry(name.to_owned()).or_default().insert(id.to_owned());
                 }
             }
-            let more = pages.advance(page.next_token());
-            if !more.map_err(|what| Error::incomplete(OPERATION, groups_called(names), what))? {
-                break;
-            }
+            pages.advance(page.next_token())?;
         }
         let mut by_name = BTreeMap::new();
         for name in names {
@@ -229,16 +225,16 @@ impl Client {
     }
 }
 
-fn subnet(found: &types::Subnet) -> Option<(SubnetId, Subnet)> {
+fn subnet(found: &types::Subnet) -> Option<(SubnetId, SubnetFacts)> {
     let zone = Zone::from(found.availability_zone()?);
     let vpc = found.vpc_id().unwrap_or_default().to_owned();
     let free_addresses = found.available_ip_address_count().and_then(|n| u32::try_from(n).ok());
-    Some((SubnetId::from(found.subnet_id()?), Subnet { zone, vpc, free_addresses }))
+    Some((SubnetId::from(found.subnet_id()?), SubnetFacts { zone, vpc, free_addresses }))
 }
 
 pub(super) fn placements(
     worker_type: &WorkerType,
-    subnets: &BTreeMap<SubnetId, Subnet>,
+    subnets: &BTreeMap<SubnetId, SubnetFacts>,
 ) -> Result<Vec<ResolvedPlacement>, Error> {
     let zones = &worker_type.availability_zones;
     if worker_type.subnets.is_empty() {
@@ -250,7 +246,7 @@ pub(super) fn placements(
     }
     let mut placements = Vec::new();
     for id in &worker_type.subnets {
-        let Some(Subnet { zone, .. }) = subnets.get(id) else { continue };
+        let Some(SubnetFacts { zone, .. }) = subnets.get(id) else { continue };
         if zones.is_empty() || zones.contains(zone) {
             placements
                 .push(ResolvedPlacement { zone: Some(zone.clone()), subnet: Some(id.clone()) });

@@ -1,32 +1,33 @@
-//! AWS's shared configuration files: which profiles there are, and which region each of them names.
+//! AWS's shared configuration files: the profiles, and the region that each of them names.
 //!
-//! The SDK reads the same files for the rest, and tells neither whether a profile is there nor which
-//! file a region came from. What it takes for a profile is one here (AWS SDKs and Tools Reference
-//! Guide, "Shared config and credentials files"). No secret is kept.
+//! The SDK reads the same files for everything else, but neither reports whether a profile exists nor which
+//! file and line a region comes from, and offline commands are built without it. The rules for profiles
+//! are the SDK's (AWS SDKs and Tools Reference Guide, "Shared config and credentials files"). No secret is
+//! kept.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::domain::suggest;
 
-/// The profile that is used where none is named.
+/// The profile that is used by default.
 pub const DEFAULT_PROFILE: &str = "default";
 
-/// What the shared configuration files say.
+/// The content of the shared configuration files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedConfig {
     files: [PathBuf; 2],
-    profiles: BTreeMap<String, Profile>,
+    profiles: BTreeMap<String, ProfileSettings>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Profile {
-    region: Option<Setting>,
-    source_profile: Option<Setting>,
+struct ProfileSettings {
+    region: Option<ProfileSetting>,
+    source_profile: Option<ProfileSetting>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Setting {
+struct ProfileSetting {
     value: String,
     file: PathBuf,
     line: usize,
@@ -37,13 +38,13 @@ struct Setting {
 pub struct ProfileRegion {
     /// The region.
     pub region: String,
-    /// The file that says it.
+    /// The file that names it.
     pub file: PathBuf,
-    /// From 1.
+    /// The line in the file, counted from 1.
     pub line: usize,
 }
 
-/// A profile was named that is not there.
+/// The named profile does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no AWS profile `{profile}`: neither {} nor {} has it",
@@ -53,16 +54,16 @@ pub struct ProfileRegion {
 pub struct NoSuchProfile {
     /// The profile.
     pub profile: String,
-    /// The configuration file that was looked into.
+    /// The configuration file.
     pub config: PathBuf,
-    /// The credentials file that was looked into.
+    /// The credentials file.
     pub credentials: PathBuf,
-    /// The profiles there are.
+    /// The profiles that exist.
     pub known: Vec<String>,
 }
 
 impl NoSuchProfile {
-    /// What the user can do about it.
+    /// Returns what the user can do about it.
     pub fn hint(&self) -> String {
         if self.known.is_empty() {
             return "`aws configure --profile NAME` makes one".to_owned();
@@ -71,16 +72,16 @@ impl NoSuchProfile {
     }
 }
 
-/// The two files differ in how they spell sections.
+/// The kind of a file; the two kinds spell their sections differently.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     Config,
     Credentials,
 }
 
 impl SharedConfig {
-    /// Reads the files that `environment` names, or those in the home directory. One that cannot be
-    /// read counts as empty, as it does to the SDK.
+    /// Reads the files that `environment` names, or those in the home directory. A file that cannot be read
+    /// counts as empty, as for the SDK.
     pub fn read(environment: &BTreeMap<String, String>) -> Self {
         let file = |variable: &str, default: &str| {
             let named = environment.get(variable).map_or(default, String::as_str);
@@ -90,13 +91,13 @@ impl SharedConfig {
         let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials");
         let text = |file: &Path| std::fs::read_to_string(file).unwrap_or_default();
         let mut profiles = BTreeMap::new();
-        // In this order: what the credentials file says wins.
-        take_in(&mut profiles, &config, &text(&config), Kind::Config);
-        take_in(&mut profiles, &credentials, &text(&credentials), Kind::Credentials);
+        // In this order, since settings in the credentials file take precedence.
+        read_file(&mut profiles, &config, &text(&config), FileKind::Config);
+        read_file(&mut profiles, &credentials, &text(&credentials), FileKind::Credentials);
         Self { files: [config, credentials], profiles }
     }
 
-    /// Checks that a profile that somebody named is there.
+    /// Checks that a profile exists.
     pub fn check(&self, profile: &str) -> Result<(), NoSuchProfile> {
         if self.profiles.contains_key(profile) {
             return Ok(());
@@ -106,13 +107,13 @@ impl SharedConfig {
         Err(NoSuchProfile { profile: profile.to_owned(), config, credentials, known })
     }
 
-    /// The region of a profile, or else of those it takes its credentials from.
+    /// Returns the region of a profile, or else that of the profiles from which it takes its credentials.
     pub fn region(&self, profile: &str) -> Option<ProfileRegion> {
         let mut name = profile;
-        // As many steps as there are profiles: a circle ends, too.
+        // There are as many steps as profiles, so that a circle ends, too.
         for _ in 0..self.profiles.len() {
-            let Profile { region, source_profile } = self.profiles.get(name)?;
-            if let Some(Setting { value, file, line }) = region.clone() {
+            let ProfileSettings { region, source_profile } = self.profiles.get(name)?;
+            if let Some(ProfileSetting { value, file, line }) = region.clone() {
                 return Some(ProfileRegion { region: value, file, line });
             }
             name = &source_profile.as_ref()?.value;
@@ -131,29 +132,34 @@ fn in_home(path: &str, home: Option<&str>) -> PathBuf {
 const BLANK: &[char] = &[' ', '\t'];
 const COMMENT: &[char] = &['#', ';'];
 
-fn take_in(profiles: &mut BTreeMap<String, Profile>, file: &Path, text: &str, kind: Kind) {
-    // Where both stand in one file, the prefixed one replaces the other.
+fn read_file(
+    profiles: &mut BTreeMap<String, ProfileSettings>,
+    file: &Path,
+    text: &str,
+    kind: FileKind,
+) {
+    // If a file has both spellings of the default profile, the prefixed one replaces the other.
     let prefixed_default = text
         .lines()
-        .any(|line| section(line).is_some_and(|it| words(it) == ["profile", "default"]));
+        .any(|line| section(line).is_some_and(|name| words(name) == ["profile", "default"]));
     let mut inside: Option<String> = None;
     for (index, line) in text.lines().enumerate() {
         if let Some(name) = section(line) {
-            let plain_default = kind == Kind::Config && words(name) == [DEFAULT_PROFILE];
+            let plain_default = kind == FileKind::Config && words(name) == [DEFAULT_PROFILE];
             inside = profile_name(name, kind).filter(|_| !(plain_default && prefixed_default));
             if let Some(name) = &inside {
                 profiles.entry(name.clone()).or_default();
             }
             continue;
         }
-        // What is indented goes on with the line before, and is of nobody's interest here.
+        // An indented line continues a setting that does not matter here.
         let is_setting = !line.starts_with(BLANK) && !line.starts_with(COMMENT);
         let Some((name, (key, value))) =
             inside.as_ref().zip(line.split_once('=').filter(|_| is_setting))
         else {
             continue;
         };
-        let setting = Setting {
+        let setting = ProfileSetting {
             value: without_comment(value).to_owned(),
             file: file.to_owned(),
             line: index + 1,
@@ -167,7 +173,7 @@ fn take_in(profiles: &mut BTreeMap<String, Profile>, file: &Path, text: &str, ki
     }
 }
 
-/// What stands between the brackets of a section's first line.
+/// Returns the text between the brackets of a section's first line.
 fn section(line: &str) -> Option<&str> {
     let line = line.strip_prefix('[')?;
     let line = line.split_once(COMMENT).map_or(line, |(line, _)| line);
@@ -178,19 +184,19 @@ fn words(section: &str) -> Vec<&str> {
     section.split(BLANK).filter(|word| !word.is_empty()).collect()
 }
 
-/// The profile that a section is about, if it is about one.
-fn profile_name(section: &str, kind: Kind) -> Option<String> {
+/// Returns the profile that a section describes, if it describes one.
+fn profile_name(section: &str, kind: FileKind) -> Option<String> {
     let name = match (words(section).as_slice(), kind) {
-        ([name], Kind::Credentials) | (["profile", name], Kind::Config) => *name,
-        ([DEFAULT_PROFILE], Kind::Config) => DEFAULT_PROFILE,
+        ([name], FileKind::Credentials) | (["profile", name], FileKind::Config) => *name,
+        ([DEFAULT_PROFILE], FileKind::Config) => DEFAULT_PROFILE,
         _ => return None,
     };
-    // Others the SDK ignores.
+    // The SDK ignores names with other characters.
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-/.%@:+".contains(c);
     name.chars().all(allowed).then(|| name.to_owned())
 }
 
-/// A comment in a line needs a blank before it.
+/// Removes a comment from a value. A comment must follow a blank.
 fn without_comment(value: &str) -> &str {
     let end = value.char_indices().zip(value.chars().skip(1)).find_map(|((at, before), c)| {
         (before.is_whitespace() && COMMENT.contains(&c)).then_some(at)
@@ -226,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_is_not_there_is_told_with_both_files_and_the_nearest() {
+    fn a_missing_profile_is_reported_with_both_files_and_the_nearest_name() {
         let shared = read("[profile production]\n", "[staging]\n");
         assert_eq!(shared.check("staging"), Ok(()));
         let error = shared.check("prodution").unwrap_err();
@@ -240,11 +246,11 @@ mod tests {
     }
 
     #[test]
-    fn a_region_is_told_with_its_place() {
+    fn a_region_comes_with_its_file_and_line() {
         let config = "[profile a]\noutput = json\nRegion = eu-west-1 ; there\n\n[profile b]\ns3 =\n  \
                       region = no\nsource_profile = a\n[profile c]\nsource_profile = c\n";
         let shared = read(config, "[d]\nregion=us-east-1#x\n");
-        let region = |name: &str| shared.region(name).map(|it| (it.region, it.line));
+        let region = |name: &str| shared.region(name).map(|found| (found.region, found.line));
         assert_eq!(region("a"), Some(("eu-west-1".to_owned(), 3)));
         assert_eq!(region("b"), region("a"), "it takes its credentials from there");
         assert_eq!(region("c"), None);

@@ -1,8 +1,8 @@
-//! States as EC2 spells them, in our words.
+//! Reads EC2's names of states.
 
 use crate::domain::observed::{InstanceState, SpotRequestState};
 
-/// Reads an instance's state. A missing one is data too.
+/// Returns the state of an instance. An unknown or missing name is kept as data.
 pub(crate) fn instance_state(name: Option<&str>) -> InstanceState {
     match name.unwrap_or_default() {
         "pending" => InstanceState::Pending,
@@ -15,7 +15,7 @@ pub(crate) fn instance_state(name: Option<&str>) -> InstanceState {
     }
 }
 
-/// Reads a spot instance request's state. A missing one is data too.
+/// Returns the state of a spot request. An unknown or missing name is kept as data.
 pub(crate) fn spot_request_state(name: Option<&str>) -> SpotRequestState {
     match name.unwrap_or_default() {
         "open" => SpotRequestState::Open,

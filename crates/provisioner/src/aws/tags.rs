@@ -1,4 +1,4 @@
-//! Tags, between EC2's list of pairs and our words.
+//! Converts tags from and to EC2's list of pairs.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::domain::ids::{ClientToken, KeyName, WorkerTypeName};
 use crate::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use crate::domain::observed::OwnTags;
 
-/// Reads our tags; the others are nobody's business here.
+/// Returns our tags; other tags are ignored.
 pub(crate) fn own_tags(tags: &[Tag]) -> OwnTags {
     let value = |key: &str| value(tags, key);
     OwnTags {
@@ -18,17 +18,17 @@ pub(crate) fn own_tags(tags: &[Tag]) -> OwnTags {
     }
 }
 
-/// The value of one tag.
+/// Returns the value of one tag.
 pub(crate) fn value<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
     tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value)
 }
 
-/// Tags as the SDK sends them.
+/// Returns tags as the SDK sends them.
 pub(crate) fn sdk_tags(tags: &BTreeMap<String, String>) -> Vec<Tag> {
     tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
-/// Tags for what a call is about to make.
+/// Returns the tags for a resource that a call makes.
 pub(crate) fn specification(
     resource: ResourceType,
     tags: &BTreeMap<String, String>,

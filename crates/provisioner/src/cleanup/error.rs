@@ -1,4 +1,4 @@
-//! Why nothing was touched.
+//! The errors of `cleanup-aws`.
 
 use crate::aws;
 use crate::config::edit::EditError;
@@ -8,48 +8,48 @@ use crate::state_dir::StateDirError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CleanupError {
-    /// A key-name lives in another region than the one in force.
+    /// The key-name is in another region than the one in force.
     #[error("`{key_name}` is in region {saved}, but {in_force} is in force")]
     WrongRegion {
         /// The key-name.
         key_name: String,
-        /// Where it lives.
+        /// Where the configuration says that it is.
         saved: String,
-        /// What the command line, environment or profile says.
+        /// The region of the command line, environment or profile.
         in_force: String,
     },
-    /// A key-name lives in another account.
+    /// The key-name is in another account.
     #[error("`{key_name}` is in account {saved}, but the credentials are of {in_force}")]
     WrongAccount {
         /// The key-name.
         key_name: String,
-        /// Where it lives.
+        /// Where the configuration says that it is.
         saved: String,
-        /// Whose credentials they are.
+        /// The account of the credentials.
         in_force: String,
     },
     /// The configuration file cannot be read or written.
     #[error(transparent)]
     Config(#[from] EditError),
-    /// The ledger cannot be used: another process has it, or the disk refuses.
+    /// The ledger cannot be used, because another process holds it or the disk fails.
     #[error(transparent)]
     State(#[from] StateDirError),
-    /// AWS could not be looked at.
+    /// A call that reads from AWS failed.
     #[error("failed to see what there is in AWS")]
-    Look(#[from] aws::Error),
+    Observe(#[from] aws::Error),
 }
 
 impl CleanupError {
-    /// Whether usage, configuration, account or region are to blame (exit code 2), rather than
-    /// something that failed (exit code 1).
+    /// Returns whether usage, configuration, account or region is the cause (exit code 2), rather than a
+    /// failure (exit code 1).
     pub fn is_usage(&self) -> bool {
         match self {
             Self::WrongRegion { .. } | Self::WrongAccount { .. } | Self::Config(_) => true,
-            Self::State(_) | Self::Look(_) => false,
+            Self::State(_) | Self::Observe(_) => false,
         }
     }
 
-    /// What the user can do about it, where that is known.
+    /// Returns what the user can do about it, if that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::WrongRegion { .. } => Some("leave out --region".to_owned()),
@@ -58,7 +58,7 @@ impl CleanupError {
             }
             Self::Config(_) => None,
             Self::State(error) => error.hint(),
-            Self::Look(error) => error.hint().map(str::to_owned),
+            Self::Observe(error) => error.hint().map(str::to_owned),
         }
     }
 }

@@ -1,28 +1,28 @@
-//! What there is under one key-name.
+//! Everything that exists under one key-name.
 
 use serde::Serialize;
 
-use super::{Target, WorkerProfile};
+use super::{CleanupTarget, WorkerProfile};
 use crate::aws::{Client, Error, FoundInstance, FoundRequest};
 use crate::domain::observed::{InstanceState, KeyPair, SpotRequestState};
 
-/// What there is under one key-name.
+/// Everything that exists under one key-name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inventory {
-    /// The key-name and where it lives.
+    /// The key-name, with its region.
     #[serde(flatten)]
-    pub target: Target,
-    /// Whose key pair it is.
+    pub target: CleanupTarget,
+    /// Whether the key pair exists, and whether it is ours.
     pub key_pair: KeyPair,
     /// Spot instance requests that are open, active or disabled.
-    pub spot_requests: Vec<Item>,
+    pub spot_requests: Vec<InventoryItem>,
     /// Instances that are not terminated.
-    pub instances: Vec<Item>,
+    pub instances: Vec<InventoryItem>,
     /// Fleets with our tag.
     pub fleets: Vec<String>,
     /// Launch templates with our tag, by id.
     pub launch_templates: Vec<String>,
-    /// Volumes that stay when their instances are terminated.
+    /// The volumes that outlive their instances.
     pub lasting_volumes: Vec<String>,
     /// The IAM role and instance profile.
     pub worker_profile: WorkerProfile,
@@ -30,7 +30,7 @@ pub struct Inventory {
 
 /// A spot instance request or an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Item {
+pub struct InventoryItem {
     /// Its id.
     pub id: String,
     /// Its state, as EC2 spells it.
@@ -42,28 +42,28 @@ pub struct Item {
 }
 
 impl Inventory {
-    /// Looks, without changing anything.
-    pub(super) async fn take(client: &Client, target: Target) -> Result<Self, Error> {
+    /// Reads it from AWS, without changing anything.
+    pub(super) async fn take(client: &Client, target: CleanupTarget) -> Result<Self, Error> {
         let key_name = &target.key_name;
         let key_pair = client.key_pair(key_name).await?;
         let spot_requests = client.standing_requests(key_name).await?;
         let instances = client.instances(key_name).await?;
         let fleets = client.fleets(key_name).await?;
         let launch_templates = client.launch_templates(key_name).await?;
-        let worker_profile = WorkerProfile::look(client, key_name).await;
+        let worker_profile = WorkerProfile::find(client, key_name).await;
         Ok(Self {
             key_pair,
-            spot_requests: spot_requests.into_iter().map(Item::from).collect(),
+            spot_requests: spot_requests.into_iter().map(InventoryItem::from).collect(),
             lasting_volumes: lasting_volumes(&instances),
-            instances: instances.into_iter().map(Item::from).collect(),
+            instances: instances.into_iter().map(InventoryItem::from).collect(),
             fleets,
-            launch_templates: launch_templates.into_iter().map(|it| it.id).collect(),
+            launch_templates: launch_templates.into_iter().map(|template| template.id).collect(),
             worker_profile,
             target,
         })
     }
 
-    /// Whether nothing of it is there that this program would remove.
+    /// Returns whether there is nothing that this program would remove.
     pub fn is_empty(&self) -> bool {
         self.n_running() == 0
             && self.launch_templates.is_empty()
@@ -71,30 +71,29 @@ impl Inventory {
             && !self.worker_profile.is_ours()
     }
 
-    /// Whether it is somebody's own key pair with something under it, which takes `--yes` and
-    /// `--key-name` to end.
+    /// Returns whether something runs under a foreign key pair. Ending that takes `--yes` and `--key-name`.
     pub fn needs_spelling_out(&self) -> bool {
         self.key_pair == KeyPair::Foreign && self.n_running() > 0
     }
 
-    /// Everything that costs money or is about to.
+    /// Returns the number of things that cost money, or soon will.
     fn n_running(&self) -> usize {
         self.spot_requests.len() + self.instances.len() + self.fleets.len()
     }
 }
 
 pub(super) fn lasting_volumes(instances: &[FoundInstance]) -> Vec<String> {
-    instances.iter().flat_map(|it| it.lasting_volumes.iter().cloned()).collect()
+    instances.iter().flat_map(|instance| instance.lasting_volumes.iter().cloned()).collect()
 }
 
-impl From<FoundRequest> for Item {
+impl From<FoundRequest> for InventoryItem {
     fn from(found: FoundRequest) -> Self {
         let FoundRequest { id, state, worker_type, instance_type } = found;
         Self { id: id.to_string(), state: request_state(&state), worker_type, instance_type }
     }
 }
 
-impl From<FoundInstance> for Item {
+impl From<FoundInstance> for InventoryItem {
     fn from(found: FoundInstance) -> Self {
         let FoundInstance { id, state, worker_type, instance_type, lasting_volumes: _ } = found;
         Self { id: id.to_string(), state: instance_state(&state), worker_type, instance_type }

@@ -1,34 +1,34 @@
-//! What would be removed, to be shown before anything is.
+//! The plan of a clean-up, shown before anything is removed.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{CleanupError, Inventory, Target, WorkerProfile};
+use super::{CleanupError, CleanupTarget, Inventory, InventoryItem, WorkerProfile};
 use crate::aws::Client;
 use crate::domain::observed::{KeyPair, Whose};
 
-/// What would be removed.
+/// Everything that would be removed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Plan {
-    /// Of this form; 1.
+pub struct CleanupPlan {
+    /// The version of this format; 1.
     pub version: u32,
-    /// The account it is all in.
+    /// The account.
     pub account_id: String,
-    /// Key-name by key-name.
+    /// What exists under each key-name.
     pub key_names: Vec<Inventory>,
 }
 
-impl Plan {
-    /// Looks at each key-name in its own region. Changes nothing.
+impl CleanupPlan {
+    /// Finds what exists under each key-name in its own region. Changes nothing.
     ///
     /// # Errors
-    /// Another account than a key-name's own is an error, before anything is looked at; and so is
-    /// anything that cannot be looked at.
-    pub async fn survey(client: &Client, targets: Vec<Target>) -> Result<Self, CleanupError> {
+    /// Fails if the credentials belong to another account than a key-name, or if a call fails.
+    pub async fn make(client: &Client, targets: Vec<CleanupTarget>) -> Result<Self, CleanupError> {
         let account_id = client.account_id().await?;
         for target in &targets {
-            if let Some(saved) = target.saved_account.as_ref().filter(|it| **it != account_id) {
+            if let Some(saved) = target.saved_account.as_ref().filter(|saved| **saved != account_id)
+            {
                 return Err(CleanupError::WrongAccount {
                     key_name: target.key_name.to_string(),
                     saved: saved.clone(),
@@ -44,13 +44,13 @@ impl Plan {
         Ok(Self { version: 1, account_id, key_names })
     }
 
-    /// Whether nothing is there to be removed in AWS, and so nothing to be asked.
+    /// Returns whether there is nothing to remove in AWS, so that no confirmation is needed.
     pub fn is_empty(&self) -> bool {
         self.key_names.iter().all(Inventory::is_empty)
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for CleanupPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.key_names.is_empty() {
             return writeln!(f, "No key-name to clean up.");
@@ -81,7 +81,7 @@ fn write_inventory(
     for (what, items) in [("spot request", spot_requests), ("instance", instances)] {
         for item in items {
             let worker_type = item.worker_type.as_deref().unwrap_or("-");
-            let (id, state, instance_type) = (&item.id, &item.state, &item.instance_type);
+            let InventoryItem { id, state, instance_type, .. } = item;
             writeln!(f, "  {what} {id}  {state}  {instance_type}  {worker_type}")?;
         }
     }
@@ -120,7 +120,7 @@ fn write_inventory(
 fn write_worker_profile(
     f: &mut fmt::Formatter<'_>,
     found: &WorkerProfile,
-    target: &Target,
+    target: &CleanupTarget,
 ) -> fmt::Result {
     let WorkerProfile { role, instance_profile, policies, problem } = found;
     let name = &target.key_name;
@@ -140,7 +140,7 @@ fn write_worker_profile(
         writeln!(f, "  (the IAM role cannot be deleted before somebody takes {policy} from it)")?;
     }
     if let Some(problem) = problem.as_ref().filter(|_| target.has_profile) {
-        writeln!(f, "  (IAM could not be looked at: {problem})")?;
+        writeln!(f, "  (IAM could not be read: {problem})")?;
     }
     Ok(())
 }
@@ -148,18 +148,18 @@ fn write_worker_profile(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cleanup::{Item, Named};
+    use crate::cleanup::NamedBy;
     use crate::domain::ids::KeyName;
 
-    fn plan(key_pair: KeyPair) -> Plan {
-        let target = Target {
+    fn plan(key_pair: KeyPair) -> CleanupPlan {
+        let target = CleanupTarget {
             key_name: KeyName::from("k"),
             region: "us-west-2".to_owned(),
             saved_account: None,
-            named: Named::InConfiguration,
+            named: NamedBy::InConfiguration,
             has_profile: true,
         };
-        let instance = Item {
+        let instance = InventoryItem {
             id: "i-1".to_owned(),
             state: "running".to_owned(),
             worker_type: None,
@@ -180,7 +180,7 @@ mod tests {
                 problem: None,
             },
         };
-        Plan { version: 1, account_id: "1".to_owned(), key_names: vec![inventory] }
+        CleanupPlan { version: 1, account_id: "1".to_owned(), key_names: vec![inventory] }
     }
 
     #[test]

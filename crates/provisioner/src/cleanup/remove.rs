@@ -1,13 +1,16 @@
-//! Removes what a plan lists, and then the key-names from the configuration file.
+//! Removes everything in a plan, and then the key-names from the configuration file.
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::passes::Passes;
 use super::worker_profile;
-use super::{CleanupError, Inventory, Named, Options, Plan, Report, TargetReport};
+use super::{
+    CleanupError, CleanupOptions, CleanupPlan, CleanupReport, Inventory, NamedBy, TargetReport,
+};
 use crate::aws::Client;
 use crate::config::edit::{ConfigFile, EditError};
+use crate::domain::error_chain::error_chain;
 use crate::domain::ids::KeyName;
 use crate::domain::launch::profile_name;
 use crate::domain::ledger::Ledger;
@@ -18,34 +21,34 @@ use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
 const SOMEBODYS_OWN: &str =
     "the key pair carries no tag of ours: this takes --yes and --key-name spelled out";
 
-/// Removes everything a plan lists and whatever else turns up under its key-names, then the key-names
-/// from `config`. `progress` is told what happens, in lines for a person to read.
+/// Removes everything in a plan and whatever else appears under its key-names, then the key-names from
+/// `config`. Calls `progress` with lines for people.
 ///
-/// It can be dropped at any point and run again.
+/// The future can be dropped at any point, and the clean-up run again.
 ///
 /// # Errors
-/// Nothing was touched. What fails later is in the report.
+/// An error means that nothing was touched. Later failures are in the report.
 pub async fn execute(
     client: &Client,
-    plan: Plan,
+    plan: CleanupPlan,
     mut config: ConfigFile,
-    options: &Options,
+    options: &CleanupOptions,
     progress: &mut (dyn FnMut(&str) + Send),
-) -> Result<Report, CleanupError> {
+) -> Result<CleanupReport, CleanupError> {
     let deadline = Instant::now() + options.timeout;
     let configured = configured(&plan);
     if !configured.is_empty() {
         let covered = |name: &KeyName, region: Option<&str>| {
-            configured
-                .iter()
-                .any(|(it, its)| it == name && region.is_none_or(|region| region == its))
+            configured.iter().any(|(key_name, own)| {
+                key_name == name && region.is_none_or(|region| region == own)
+            })
         };
         config.remove_key_names(covered)?;
         if config.is_edited() {
             config.ensure_writable()?;
         }
     }
-    // All locks before the first call: a daemon at work on one of them is reason not to begin.
+    // Takes all locks before the first call: nothing may begin while a daemon works on one of them.
     let mut ledgers = Vec::with_capacity(plan.key_names.len());
     for inventory in &plan.key_names {
         ledgers.push(KeptLedger::open(inventory, &plan.account_id, options, progress)?);
@@ -59,30 +62,30 @@ pub async fn execute(
     }
 
     if !reports.iter().all(TargetReport::is_clean) {
-        return Ok(Report::new(reports, None, None));
+        return Ok(CleanupReport::new(reports, None, None));
     }
     let edited = forget_profile(&mut config, &configured, &reports).and_then(|()| {
-        // What another layer says is not for us to take out, and no reason to make a file.
+        // Key-names from other layers stay, and are no reason to make a file.
         let edited = config.is_edited();
         if edited { config.save().map(|()| true) } else { Ok(false) }
     });
     Ok(match edited {
         Ok(edited) => {
             let removed_from = edited.then(|| config.path().to_owned());
-            Report::new(reports, removed_from, None)
+            CleanupReport::new(reports, removed_from, None)
         }
-        Err(error) => Report::new(reports, None, Some(with_source(&error))),
+        Err(error) => CleanupReport::new(reports, None, Some(error_chain(&error))),
     })
 }
 
-/// The key-names that the configuration names, with their regions.
-fn configured(plan: &Plan) -> Vec<(KeyName, String)> {
+/// Returns the key-names that the configuration names, with their regions.
+fn configured(plan: &CleanupPlan) -> Vec<(KeyName, String)> {
     let targets = plan.key_names.iter().map(|inventory| &inventory.target);
-    let named = targets.filter(|target| target.named != Named::OnCommandLine);
+    let named = targets.filter(|target| target.named != NamedBy::OnCommandLine);
     named.map(|target| (target.key_name.clone(), target.region.clone())).collect()
 }
 
-/// Takes the instance profile out of the file if it is one that we made, and gone.
+/// Removes the instance profile from the file if it was ours and is gone.
 fn forget_profile(
     config: &mut ConfigFile,
     configured: &[(KeyName, String)],
@@ -91,23 +94,17 @@ fn forget_profile(
     let Some(profile) = config.saved()?.iam_instance_profile else { return Ok(()) };
     let name = profile_name(&profile);
     let is_ours = configured.iter().any(|(key_name, _)| key_name.as_str() == name);
-    let is_gone = |it: &TargetReport| it.profile_is_gone && it.key_name.as_str() == name;
+    let is_gone =
+        |report: &TargetReport| report.profile_is_gone && report.key_name.as_str() == name;
     if is_ours && reports.iter().any(is_gone) {
         config.remove_iam_instance_profile(&profile)?;
     }
     Ok(())
 }
 
-fn with_source(error: &EditError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
-}
-
 /// The ledger of one key-name, under its lock.
 struct KeptLedger {
-    /// `None` where the key-name cannot name a directory, and so never had one.
+    /// `None` if the key-name is not valid as the name of a directory, and so never had one.
     locked: Option<LockedStateDir>,
     ledger: Ledger,
 }
@@ -116,7 +113,7 @@ impl KeptLedger {
     fn open(
         inventory: &Inventory,
         account_id: &str,
-        options: &Options,
+        options: &CleanupOptions,
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Self, StateDirError> {
         let target = &inventory.target;
@@ -132,8 +129,8 @@ impl KeptLedger {
         let ledger = match locked.read_ledger(Timestamp::now())? {
             LedgerState::Known(ledger) => ledger,
             LedgerState::Lost { why } => {
-                // Normal for a key-name from elsewhere: the looks have to do.
-                if target.named != Named::OnCommandLine {
+                // This is normal for a key-name from elsewhere, and the observations suffice.
+                if target.named != NamedBy::OnCommandLine {
                     progress(&format!(
                         "no ledger of launching calls for {}: {why}",
                         target.key_name
@@ -145,7 +142,7 @@ impl KeptLedger {
         Ok(Self { locked: Some(locked), ledger })
     }
 
-    /// Forgets everything: nothing of the key-name is left for it to be about.
+    /// Removes the ledger, once nothing of the key-name is left.
     fn forget(&self) -> Result<(), StateDirError> {
         self.locked.as_ref().map_or(Ok(()), LockedStateDir::forget)
     }
@@ -157,7 +154,7 @@ struct Removal<'a> {
     inventory: Inventory,
     ledger: KeptLedger,
     deadline: Instant,
-    options: &'a Options,
+    options: &'a CleanupOptions,
 }
 
 impl Removal<'_> {
@@ -182,10 +179,15 @@ impl Removal<'_> {
             deadline: self.deadline,
             pauses: &self.options.pauses,
             hands_off: (!allowed).then_some(SOMEBODYS_OWN),
-            seen: self.inventory.spot_requests.iter().map(|it| it.id.as_str().into()).collect(),
+            seen: self
+                .inventory
+                .spot_requests
+                .iter()
+                .map(|request| request.id.as_str().into())
+                .collect(),
         };
         let mut volumes = passes.run(&self.ledger.ledger, &mut report, &mut progress).await;
-        // Those of a deleted fleet's instances may be gone from view before the first pass.
+        // The instances of a deleted fleet may have disappeared before the first pass.
         volumes.extend(self.inventory.lasting_volumes.iter().cloned());
         volumes.sort();
         volumes.dedup();
@@ -194,7 +196,7 @@ impl Removal<'_> {
         }
         self.check_fleets(&mut report).await;
         self.check_volumes(&volumes, &mut report).await;
-        // From here on nothing runs under the key-name: what it stands on can go.
+        // Nothing runs under the key-name any more, so the resources behind it can be deleted.
         self.delete_launch_templates(&mut report, &mut progress).await;
         self.delete_key_pair(config, &mut report, &mut progress).await;
         worker_profile::delete(&self.client, target, &mut report, &mut progress).await;
@@ -308,8 +310,8 @@ impl Removal<'_> {
                 report.kept.push(format!("{what}: it carries no tag of ours"));
                 return;
             }
-            // A name that only the command line gives says nothing about a file beside.
-            KeyPair::Absent if target.named == Named::OnCommandLine => return,
+            // A key-name that only the command line gives has no file beside the configuration.
+            KeyPair::Absent if target.named == NamedBy::OnCommandLine => return,
             KeyPair::Absent => {}
         }
         let path = private_key::path(config.path(), &target.key_name);

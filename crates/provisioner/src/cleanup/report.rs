@@ -1,4 +1,4 @@
-//! What was removed, and what is left.
+//! The report of a clean-up.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,76 +8,76 @@ use serde::Serialize;
 use crate::config::{Entry, Loaded};
 use crate::domain::ids::KeyName;
 
-/// What was removed, and what is left.
+/// The report of a clean-up: what was removed, and what is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Of this form; 1.
+pub struct CleanupReport {
+    /// The version of this format; 1.
     pub version: u32,
     /// How it ended.
-    pub outcome: Outcome,
-    /// Key-name by key-name.
+    pub outcome: CleanupOutcome,
+    /// The report on each key-name.
     pub key_names: Vec<TargetReport>,
     /// The configuration file, if the key-names were removed from it.
     pub removed_from: Option<PathBuf>,
-    /// Why they were not, if that is what failed.
+    /// Why they could not be removed from it, if so.
     pub config_problem: Option<String>,
-    /// Where the configuration still names what is gone: only one file is edited.
+    /// The keys that still name removed key-names, since only one file is edited.
     pub still_named: Vec<StillNamed>,
 }
 
-/// A key of the configuration that names what is gone.
+/// A key of the configuration that names a removed key-name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StillNamed {
-    /// Dotted.
+    /// The dotted key.
     pub key: String,
     /// The file and line, or the environment variable.
     pub place: String,
 }
 
-/// How it ended.
+/// How a clean-up ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum CleanupOutcome {
     /// Nothing is left (exit code 0).
     Done,
-    /// Something was done, and something is left (exit code 4).
+    /// Something was removed, and something is left (exit code 4).
     Partly,
-    /// Nothing was done, and something is left (exit code 1).
+    /// Nothing was removed, and something is left (exit code 1).
     Failed,
 }
 
-/// What became of one key-name.
+/// The report on one key-name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TargetReport {
     /// The key-name.
     pub key_name: KeyName,
     /// Its region.
     pub region: String,
-    /// Launching calls without an answer that were repeated and answered.
+    /// The number of unanswered launching calls whose result is now known.
     pub settled_intents: usize,
-    /// Spot instance requests that were cancelled.
+    /// The spot requests that were cancelled.
     pub cancelled: Vec<String>,
-    /// Instances that were terminated.
+    /// The instances that were terminated.
     pub terminated: Vec<String>,
-    /// What else was deleted, in words.
+    /// What else was deleted, for people.
     pub deleted: Vec<String>,
-    /// What was kept because it is not ours, in words.
+    /// What was kept because it is not ours, for people.
     pub kept: Vec<String>,
-    /// What could not be looked at, and need not be, in words.
+    /// What could not be checked and need not be, for people.
     pub notes: Vec<String>,
     /// What is left.
-    pub left: Vec<Left>,
-    /// There is no instance profile of this name (any more).
+    pub left: Vec<Leftover>,
+    /// Whether no instance profile of this name exists, or exists any more.
     #[serde(skip)]
     pub profile_is_gone: bool,
 }
 
 /// Something that is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Left {
-    /// What it is, with its id.
+pub struct Leftover {
+    /// The resource, with its id.
     pub what: String,
-    /// Why it is left.
+    /// The reason.
     pub why: String,
 }
 
@@ -98,10 +98,10 @@ impl TargetReport {
     }
 
     pub(super) fn leave(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.left.push(Left { what: what.into(), why: why.into() });
+        self.left.push(Leftover { what: what.into(), why: why.into() });
     }
 
-    /// Whether nothing of it is left.
+    /// Returns whether nothing is left.
     pub fn is_clean(&self) -> bool {
         self.left.is_empty()
     }
@@ -114,7 +114,7 @@ impl TargetReport {
     }
 }
 
-impl Report {
+impl CleanupReport {
     pub(super) fn new(
         key_names: Vec<TargetReport>,
         removed_from: Option<PathBuf>,
@@ -122,26 +122,27 @@ impl Report {
     ) -> Self {
         let clean = config_problem.is_none() && key_names.iter().all(TargetReport::is_clean);
         let outcome = if clean {
-            Outcome::Done
+            CleanupOutcome::Done
         } else if key_names.iter().any(TargetReport::did_something) {
-            Outcome::Partly
+            CleanupOutcome::Partly
         } else {
-            Outcome::Failed
+            CleanupOutcome::Failed
         };
         let still_named = Vec::new();
         Self { version: 1, outcome, key_names, removed_from, config_problem, still_named }
     }
 
-    /// Looks for what is gone in `loaded`, the configuration as it is now.
-    pub fn look_into(&mut self, loaded: &Loaded) {
-        if self.outcome != Outcome::Done {
+    /// Notes where `loaded`, the present configuration, still names removed key-names.
+    pub fn note_still_named(&mut self, loaded: &Loaded) {
+        if self.outcome != CleanupOutcome::Done {
             return;
         }
         let names = |entry: &&Entry| {
             let is_key_name = entry.key == "provisioner.key-name"
                 || entry.key.starts_with("provisioner.retired[")
                     && entry.key.ends_with("].key-name");
-            is_key_name && self.key_names.iter().any(|it| entry.value == it.key_name.as_str())
+            is_key_name
+                && self.key_names.iter().any(|target| entry.value == target.key_name.as_str())
         };
         let still_named =
             |entry: &Entry| StillNamed { key: entry.key.clone(), place: entry.origin.to_string() };
@@ -149,7 +150,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for CleanupReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for report in &self.key_names {
             write_target(f, report)?;
@@ -163,7 +164,7 @@ impl fmt::Display for Report {
         if let Some(problem) = &self.config_problem {
             writeln!(f, "The configuration file still names what is gone: {problem}")?;
         }
-        if self.outcome != Outcome::Done {
+        if self.outcome != CleanupOutcome::Done {
             writeln!(f, "The configuration is unchanged; it is safe to run this again.")?;
         }
         Ok(())
@@ -202,7 +203,7 @@ fn write_target(f: &mut fmt::Formatter<'_>, report: &TargetReport) -> fmt::Resul
     for note in notes {
         writeln!(f, "  note: {note}")?;
     }
-    for Left { what, why } in left {
+    for Leftover { what, why } in left {
         writeln!(f, "  left: {what}: {why}")?;
     }
     if left.is_empty() {
@@ -220,25 +221,25 @@ mod tests {
     }
 
     #[test]
-    fn the_outcome_tells_done_partly_and_failed_apart() {
-        let outcome = |targets| Report::new(targets, None, None).outcome;
-        assert_eq!(outcome(vec![]), Outcome::Done);
-        assert_eq!(outcome(vec![target()]), Outcome::Done);
+    fn the_outcome_is_done_partly_or_failed() {
+        let outcome = |targets| CleanupReport::new(targets, None, None).outcome;
+        assert_eq!(outcome(vec![]), CleanupOutcome::Done);
+        assert_eq!(outcome(vec![target()]), CleanupOutcome::Done);
 
         let mut left = target();
         left.leave("instance i-1", "protected");
-        assert_eq!(outcome(vec![left.clone()]), Outcome::Failed);
+        assert_eq!(outcome(vec![left.clone()]), CleanupOutcome::Failed);
         left.terminated.push("i-2".to_owned());
-        assert_eq!(outcome(vec![target(), left]), Outcome::Partly);
+        assert_eq!(outcome(vec![target(), left]), CleanupOutcome::Partly);
     }
 
     #[test]
-    fn what_is_left_is_said_with_its_reason() {
+    fn what_is_left_is_reported_with_its_reason() {
         let mut left = target();
         left.cancelled.push("sir-1".to_owned());
         left.leave("instance i-1", "it is protected from termination");
         assert_eq!(
-            Report::new(vec![left], None, None).to_string(),
+            CleanupReport::new(vec![left], None, None).to_string(),
             "k in us-west-2:\n  cancelled 1 spot request\n  left: instance i-1: it is protected from \
              termination\nThe configuration is unchanged; it is safe to run this again.\n"
         );

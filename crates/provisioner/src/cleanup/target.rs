@@ -1,4 +1,4 @@
-//! Which key-names to clean up, and where each lives.
+//! The key-names to clean up, each with its region.
 
 use serde::Serialize;
 
@@ -10,25 +10,25 @@ use crate::settings::Settings;
 
 /// A key-name to clean up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Target {
+pub struct CleanupTarget {
     /// The key-name.
     pub key_name: KeyName,
     /// Its region.
     pub region: String,
-    /// Its account, if the configuration says.
+    /// Its account, if the configuration names one.
     #[serde(skip)]
     pub saved_account: Option<String>,
-    /// Who names it.
-    pub named: Named,
+    /// Where it is named.
+    pub named: NamedBy,
     /// Whether the configuration says that `setup-aws` made worker profiles for its key-names.
     #[serde(skip)]
     pub has_profile: bool,
 }
 
-/// Who names a key-name.
+/// Where a key-name is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Named {
+pub enum NamedBy {
     /// `provisioner.key-name` or `provisioner.retired`, wherever they are set.
     InConfiguration,
     /// `--key-name`, and not the configuration.
@@ -37,17 +37,18 @@ pub enum Named {
     InBoth,
 }
 
-impl Target {
-    /// Whether `--key-name` spells it out.
+impl CleanupTarget {
+    /// Returns whether `--key-name` spells it out.
     pub fn is_spelled_out(&self) -> bool {
-        matches!(self.named, Named::OnCommandLine | Named::InBoth)
+        matches!(self.named, NamedBy::OnCommandLine | NamedBy::InBoth)
     }
 }
 
-/// What is in force of key-names: the file that is edited, and what lies above and beneath it.
-pub fn in_force(loaded: &Loaded) -> Saved {
+/// Returns the key-names in force, from all layers of the configuration and not only from the edited file.
+pub fn key_names_in_force(loaded: &Loaded) -> Saved {
     let Settings { provisioner, aws, .. } = &loaded.settings;
-    let profile = loaded.entries.iter().find(|it| it.key == "worker-defaults.iam-instance-profile");
+    let profile =
+        loaded.entries.iter().find(|entry| entry.key == "worker-defaults.iam-instance-profile");
     Saved {
         key_name: provisioner.key_name.clone(),
         retired: provisioner.retired.clone(),
@@ -57,56 +58,61 @@ pub fn in_force(loaded: &Loaded) -> Saved {
     }
 }
 
-/// Lists the key-names [in force](in_force) and of `--key-name`, each in its own region.
+/// Lists the key-names [in force](key_names_in_force) and those of `--key-name`, each in its own region.
 ///
 /// # Errors
-/// The configuration's key-name lives in another region than `region`, the one in force.
+/// Fails if the configuration's key-name is in another region than `region`, the one in force.
 pub fn targets(
     saved: &Saved,
     spelled_out: &[KeyName],
     region: &str,
-) -> Result<Vec<Target>, CleanupError> {
-    let mut targets: Vec<Target> = Vec::new();
+) -> Result<Vec<CleanupTarget>, CleanupError> {
+    let mut targets: Vec<CleanupTarget> = Vec::new();
     let profile = saved.iam_instance_profile.as_deref();
     let has_profile = profile.is_some_and(|profile| saved.made_profile(profile));
     if let Some(key_name) = &saved.key_name {
-        if let Some(saved_region) = saved.region.as_deref().filter(|it| *it != region) {
+        if let Some(saved_region) = saved.region.as_deref().filter(|saved| *saved != region) {
             return Err(CleanupError::WrongRegion {
                 key_name: key_name.to_string(),
                 saved: saved_region.to_owned(),
                 in_force: region.to_owned(),
             });
         }
-        targets.push(Target {
+        targets.push(CleanupTarget {
             key_name: key_name.clone(),
             region: region.to_owned(),
             saved_account: saved.account_id.clone(),
-            named: Named::InConfiguration,
+            named: NamedBy::InConfiguration,
             has_profile,
         });
     }
     for retired in &saved.retired {
-        let same = |it: &Target| it.key_name == retired.key_name && it.region == retired.region;
+        let same = |target: &CleanupTarget| {
+            target.key_name == retired.key_name && target.region == retired.region
+        };
         if !targets.iter().any(same) {
-            targets.push(Target {
+            targets.push(CleanupTarget {
                 key_name: retired.key_name.clone(),
                 region: retired.region.clone(),
                 saved_account: retired.account_id.clone(),
-                named: Named::InConfiguration,
+                named: NamedBy::InConfiguration,
                 has_profile,
             });
         }
     }
     for key_name in spelled_out {
-        let same = |it: &&mut Target| it.key_name == *key_name && it.region == region;
+        let same =
+            |target: &&mut CleanupTarget| target.key_name == *key_name && target.region == region;
         match targets.iter_mut().find(same) {
-            Some(target) if target.named == Named::InConfiguration => target.named = Named::InBoth,
+            Some(target) if target.named == NamedBy::InConfiguration => {
+                target.named = NamedBy::InBoth;
+            }
             Some(_) => {}
-            None => targets.push(Target {
+            None => targets.push(CleanupTarget {
                 key_name: key_name.clone(),
                 region: region.to_owned(),
                 saved_account: None,
-                named: Named::OnCommandLine,
+                named: NamedBy::OnCommandLine,
                 has_profile: false,
             }),
         }
@@ -137,14 +143,16 @@ mod tests {
     fn each_key_name_is_covered_once_in_its_own_region() {
         let spelled_out = ["now", "mine", "mine"].map(KeyName::from);
         let targets = targets(&saved(), &spelled_out, "us-west-2").unwrap();
-        let shown: Vec<_> =
-            targets.iter().map(|it| (it.key_name.as_str(), it.region.as_str(), it.named)).collect();
+        let shown: Vec<_> = targets
+            .iter()
+            .map(|target| (target.key_name.as_str(), target.region.as_str(), target.named))
+            .collect();
         assert_eq!(
             shown,
             [
-                ("now", "us-west-2", Named::InBoth),
-                ("old", "eu-west-1", Named::InConfiguration),
-                ("mine", "us-west-2", Named::OnCommandLine),
+                ("now", "us-west-2", NamedBy::InBoth),
+                ("old", "eu-west-1", NamedBy::InConfiguration),
+                ("mine", "us-west-2", NamedBy::OnCommandLine),
             ]
         );
     }
@@ -154,7 +162,7 @@ mod tests {
         let with = |profile: &str| {
             let saved = Saved { iam_instance_profile: Some(profile.to_owned()), ..saved() };
             let targets = targets(&saved, &[KeyName::from("mine")], "us-west-2").unwrap();
-            targets.iter().map(|it| it.has_profile).collect::<Vec<_>>()
+            targets.iter().map(|target| target.has_profile).collect::<Vec<_>>()
         };
         let all_of_the_file = [true, true, false];
         assert_eq!(with("now"), all_of_the_file);

@@ -1,29 +1,30 @@
-//! The IAM role and instance profile that `setup-aws --with-worker-profile` made: looked at, deleted,
-//! verified to be gone.
+//! Deletes the IAM role and instance profile that `setup-aws --with-worker-profile` made, and verifies that
+//! they are gone.
 
 use serde::Serialize;
 
-use super::{Target, TargetReport};
+use super::{CleanupTarget, TargetReport};
 use crate::aws::{Client, Error, FoundPolicy, FoundWorkerProfile, IAM_PAUSES};
 use crate::domain::ids::KeyName;
 use crate::domain::observed::Whose;
 
-/// What IAM has under a key-name.
+/// The role and the instance profile under a key-name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WorkerProfile {
-    /// Whose the role is.
+    /// The owner of the role.
     pub role: Whose,
-    /// Whose the instance profile is.
+    /// The owner of the instance profile.
     pub instance_profile: Whose,
-    /// The policies on our role, by ARN or name. It cannot be deleted with them.
+    /// The policies on our role, by ARN or name. While it has some, it cannot be deleted.
     pub policies: Vec<String>,
-    /// Why it could not be looked at, if so.
+    /// Why IAM could not be read, if so.
     pub problem: Option<String>,
 }
 
 impl WorkerProfile {
-    /// Looks. IAM may be out of reach or forbidden where nothing was ever made in it, so this does not fail.
-    pub(super) async fn look(client: &Client, key_name: &KeyName) -> Self {
+    /// Reads it from IAM. Does not fail, since IAM may be out of reach or forbidden, and often nothing was
+    /// ever made in it.
+    pub(super) async fn find(client: &Client, key_name: &KeyName) -> Self {
         match client.worker_profile(key_name).await {
             Ok(found) => Self {
                 role: found.role,
@@ -40,7 +41,7 @@ impl WorkerProfile {
         }
     }
 
-    /// Whether there is something to delete.
+    /// Returns whether there is something to delete.
     pub(super) fn is_ours(&self) -> bool {
         [self.role, self.instance_profile].contains(&Whose::Ours)
     }
@@ -53,10 +54,10 @@ fn policy_name(policy: &FoundPolicy) -> &str {
     }
 }
 
-/// Deletes the instance profile and the role, and looks until both are gone.
+/// Deletes the instance profile and the role, and waits until both are gone.
 pub(super) async fn delete(
     client: &Client,
-    target: &Target,
+    target: &CleanupTarget,
     report: &mut TargetReport,
     progress: &mut (dyn FnMut(&str) + Send),
 ) {
@@ -65,7 +66,7 @@ pub(super) async fn delete(
     let found = match client.worker_profile(key_name).await {
         Ok(found) => found,
         Err(error) if target.has_profile => return report.leave(both, error.to_string()),
-        // No file says that there is one, and IAM may be none of this user's business.
+        // The configuration names no profile, and this user may not be allowed to use IAM.
         Err(error) => {
             return report.notes.push(format!(
                 "IAM does not say whether there is a role or instance profile `{key_name}`; the \
@@ -85,7 +86,8 @@ pub(super) async fn delete(
     if !policies.is_empty() {
         return report.leave(both, with_policies(key_name, &policies));
     }
-    let (profile, role) = (instance_profile == Whose::Ours, role == Whose::Ours);
+    let profile = instance_profile == Whose::Ours;
+    let role = role == Whose::Ours;
     if !profile && !role {
         report.profile_is_gone = instance_profile == Whose::Absent;
         return;
@@ -109,7 +111,8 @@ pub(super) async fn delete(
     }
 }
 
-/// A profile with a role in it cannot be deleted, nor a role that is in a profile.
+/// Takes the roles out of the profile first: a profile with a role cannot be deleted, and a role in a
+/// profile neither.
 async fn remove(
     client: &Client,
     key_name: &KeyName,
@@ -128,7 +131,7 @@ async fn remove(
     Ok(())
 }
 
-/// Looks until nothing of ours shows any more.
+/// Waits until IAM shows nothing of ours any more. Returns whether that happened in time.
 async fn is_gone(client: &Client, key_name: &KeyName) -> Result<bool, Error> {
     let ours = async || {
         let found = client.worker_profile(key_name).await?;
@@ -143,7 +146,7 @@ async fn is_gone(client: &Client, key_name: &KeyName) -> Result<bool, Error> {
     Ok(!ours().await?)
 }
 
-/// Why a role with policies stays. They are somebody's own, and an inline one exists nowhere else.
+/// Returns why a role with policies is kept. Somebody else made them, and an inline policy has no copy.
 fn with_policies(key_name: &KeyName, policies: &[FoundPolicy]) -> String {
     let commands = policies.iter().map(|policy| match policy {
         FoundPolicy::Attached(arn) => {

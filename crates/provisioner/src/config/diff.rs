@@ -1,4 +1,4 @@
-//! What differs between two configurations.
+//! The differences between two configurations.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,18 @@ use serde_json::Value as Json;
 
 use super::Entry;
 
-/// A key whose value differs. Secrets are left out of entries, so none shows here.
+/// A key whose value differs. Entries leave out secrets, so there are no secrets in here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// Dotted, as in TOML.
     pub key: String,
-    /// Before; `None` where the key was not there.
+    /// The value before; `None` if the key was absent.
     pub before: Option<Json>,
-    /// Now; `None` where it is gone.
+    /// The value now; `None` if the key is absent.
     pub now: Option<Json>,
 }
 
-/// Returns what differs, sorted by key. Where values come from does not matter.
+/// Returns the differences, sorted by key. The origin of values does not matter.
 pub fn diff(before: &[Entry], now: &[Entry]) -> Vec<Change> {
     let by_key = |entries: &'_ [Entry]| -> BTreeMap<String, Json> {
         entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect()
@@ -60,15 +60,15 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told_by_key() {
+    fn changes_are_described_by_key() {
         let linux =
             "[worker-types.linux]\nimage-id = \"ami-0\"\ninstance-types = [\"c7g.large\"]\n";
         let before = entries(&format!("{linux}max-instances = 10\nmax-price = 0.1"));
         let now = entries(&format!("[limits]\nmax-instances = 5\n{linux}max-instances = 20"));
-        let told =
+        let described =
             |before, now| diff(before, now).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
-            told(&before, &now),
+            described(&before, &now),
             [
                 "limits.max-instances = 5, was 0",
                 "worker-types.linux.max-instances = 20, was 10",

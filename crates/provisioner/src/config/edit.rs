@@ -1,8 +1,8 @@
 //! Edits of the local configuration file by `setup-aws` and `cleanup-aws`.
 //!
-//! The file is the user's. `toml_edit` parses it and says where things stand; the edits themselves
-//! are cut into the text, so that every other byte stays, line ends and comments included. After each
-//! edit the text is parsed again: what would not say what was meant is never written.
+//! The file is the user's. `toml_edit` parses it and locates its items; the edits themselves are made in the
+//! text, so that every other byte stays, including line ends and comments. After each edit the text is
+//! parsed again, and an edit that did not have the intended result is never written.
 
 mod atomic;
 mod splice;
@@ -18,35 +18,35 @@ use crate::settings::RetiredKeyName;
 use atomic::Target;
 use splice::Text;
 
-/// Why the file was not read or not changed.
+/// Why the file could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
-    /// It is there, but cannot be read.
+    /// It exists but cannot be read.
     #[error("failed to read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// It is no TOML.
+    /// It is not valid TOML.
     #[error("{}:{line}: broken TOML: {message}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// The line, from 1.
         line: usize,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
-    /// A key that is to be read or edited holds something else than it should.
+    /// A key that is to be read or edited has a wrong value.
     #[error("{}: {key}: {message}", path.display())]
     Value {
         /// The file.
         path: PathBuf,
-        /// Dotted.
+        /// The dotted key.
         key: String,
         /// What is wrong.
         message: String,
@@ -56,30 +56,30 @@ pub enum EditError {
     NotWritable {
         /// The file.
         path: PathBuf,
-        /// The fix.
+        /// How to fix it.
         hint: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Somebody else changed it in the meantime.
-    #[error("{} was changed by somebody else meanwhile; nothing was written to it", path.display())]
+    /// Another process changed it in the meantime.
+    #[error("{} was changed by another process in the meantime; nothing was written to it", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// The edit did not come out as meant; nothing was written.
+    /// The edit did not have the intended result, so nothing was written.
     #[error("{}: cannot set or remove `{key}` in this layout; edit it by hand", path.display())]
     Layout {
         /// The file.
         path: PathBuf,
-        /// Dotted.
+        /// The dotted key.
         key: String,
     },
 }
 
-/// What a configuration says of its key-names: [`ConfigFile::saved`], the file itself, without the
-/// other layers.
+/// What a configuration file alone, without the other layers, says about its key-names. See
+/// [`ConfigFile::saved`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Saved {
     /// `provisioner.key-name`.
@@ -95,7 +95,8 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// Whether `setup-aws` made this instance profile: it is named after one of the key-names.
+    /// Returns whether `setup-aws` made this instance profile, which is then named after one of the
+    /// key-names.
     pub fn made_profile(&self, profile: &str) -> bool {
         let retired = self.retired.iter().map(|retired| &retired.key_name);
         let mut names = self.key_name.iter().chain(retired);
@@ -112,7 +113,7 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Opens the file, or starts an empty one if there is none.
+    /// Opens the file, or starts an empty one if it does not exist.
     pub fn open(path: &Path) -> Result<Self, EditError> {
         let target = Target::open(path)
             .map_err(|source| EditError::Read { path: path.to_owned(), source })?;
@@ -127,7 +128,7 @@ impl ConfigFile {
         &self.path
     }
 
-    /// Whether the file was there when it was opened.
+    /// Returns whether the file existed when it was opened.
     pub fn exists(&self) -> bool {
         self.target.exists()
     }
@@ -137,8 +138,8 @@ impl ConfigFile {
         self.text.as_str()
     }
 
-    /// Checks that [`Self::save`] can work, without changing anything. To be called before anything
-    /// is created elsewhere that only this file would remember.
+    /// Checks that [`Self::save`] can succeed, without changing anything. This is for callers that are about
+    /// to create resources that only this file will record.
     pub fn ensure_writable(&self) -> Result<(), EditError> {
         self.target.ensure_writable().map_err(|error| self.not_writable(error))
     }
@@ -176,7 +177,7 @@ impl ConfigFile {
         self.set("worker-defaults", "iam-instance-profile", name)
     }
 
-    /// Appends a key-name to `provisioner.retired`, unless it is there already.
+    /// Appends a key-name to `provisioner.retired` unless it is listed already.
     pub fn retire(&mut self, retired: &RetiredKeyName) -> Result<(), EditError> {
         let mut wanted = self.saved()?.retired;
         if wanted.contains(retired) {
@@ -190,20 +191,20 @@ impl ConfigFile {
         self.keep_if(as_meant, before, key)
     }
 
-    /// Removes what is about key-names that are `gone` (asked with their region, where the file says
-    /// it): `provisioner.key-name` with `aws.account-id`, and `provisioner.retired` if all of it is.
-    /// Tables stay, if empty.
+    /// Removes `provisioner.key-name` and `aws.account-id` if the key-name is `gone`, and
+    /// `provisioner.retired` if all key-names in it are. `gone` receives the region if the file has one.
+    /// Tables stay even if they are empty.
     pub fn remove_key_names(
         &mut self,
         gone: impl Fn(&KeyName, Option<&str>) -> bool,
     ) -> Result<(), EditError> {
         let Saved { key_name, retired, region, .. } = self.saved()?;
-        // Without a key-name here, the account is that of one in another layer.
+        // Without a key-name in this file, the account belongs to one in another layer.
         if key_name.is_none_or(|key_name| gone(&key_name, region.as_deref())) {
             self.remove("provisioner", "key-name")?;
             self.remove("aws", "account-id")?;
         }
-        if retired.iter().all(|it| gone(&it.key_name, Some(&it.region))) {
+        if retired.iter().all(|entry| gone(&entry.key_name, Some(&entry.region))) {
             self.remove("provisioner", "retired")?;
         }
         Ok(())
@@ -217,13 +218,13 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Whether [`Self::save`] would change the file.
+    /// Returns whether [`Self::save`] would change the file.
     pub fn is_edited(&self) -> bool {
         self.text.as_str() != self.target.text()
     }
 
-    /// Writes the file: whole or not at all, also if the machine stops in between. Its permissions
-    /// and owner stay; a new file gets 0644 less the umask. A symlink stays, its target is replaced.
+    /// Writes the file completely or not at all, even if the machine stops in between. Permissions and owner
+    /// stay; a new file gets 0644 less the umask. A symlink stays, and its target is replaced.
     pub fn save(&mut self) -> Result<(), EditError> {
         let unchanged = self.target.is_as_opened().map_err(|error| self.not_writable(error))?;
         if !unchanged {
@@ -249,8 +250,9 @@ impl ConfigFile {
     }
 
     fn set(&mut self, section: &str, key: &str, value: &str) -> Result<(), EditError> {
-        // What is right already keeps its quotes, too.
-        let found = self.parse().and_then(|it| self.string(it.as_table(), section, key));
+        // A value that is right already keeps its quotes, too.
+        let found =
+            self.parse().and_then(|document| self.string(document.as_table(), section, key));
         if found.is_ok_and(|found| found.as_deref() == Some(value)) {
             return Ok(());
         }
@@ -298,7 +300,7 @@ impl ConfigFile {
         EditError::Value { path: self.path.clone(), key: key.into(), message: message.to_owned() }
     }
 
-    /// Reads a string; empty is unset, as everywhere in the configuration.
+    /// Reads a string. An empty one counts as unset, as everywhere in the configuration.
     fn string(
         &self,
         root: &dyn TableLike,
@@ -319,7 +321,7 @@ impl ConfigFile {
     ) -> Result<Option<String>, EditError> {
         let text = match table.get(key) {
             None => return Ok(None),
-            // `aws.account-id` may stand without quotes.
+            // `aws.account-id` may be written without quotes.
             Some(item) => match (item.as_str(), item.as_integer()) {
                 (Some(text), _) => text.to_owned(),
                 (None, Some(integer)) if key == "account-id" => format!("{integer:012}"),

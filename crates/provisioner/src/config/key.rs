@@ -1,4 +1,4 @@
-//! The keys there are: what the reader says of each as it asks for it.
+//! The keys of the configuration, as the reader describes each when it asks for it.
 
 use std::fmt;
 
@@ -7,23 +7,22 @@ use serde_json::Value as Json;
 /// A key of the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Key {
-    /// Dotted, from the top. `NAME` stands for the name of a worker type, `[]` for each element of an
-    /// array.
+    /// The dotted path. `NAME` stands for the name of a worker type, `[]` for each element of an array.
     pub path: String,
-    /// What it takes.
-    pub kind: Kind,
-    /// As the configuration spells it (durations `"15m"`). `None`: unset, or `required`.
+    /// The kind of value that it takes.
+    pub kind: KeyKind,
+    /// The default as the configuration spells it (durations `"15m"`); `None` if there is none.
     pub default: Option<Json>,
-    /// Whether the table it stands in is refused without it.
+    /// Whether its table is refused without it.
     pub required: bool,
-    /// One sentence, without its full stop.
+    /// What it means, in a sentence without a full stop.
     pub meaning: &'static str,
 }
 
 impl Key {
-    /// The environment variable that sets it; a table, as TOML. `None` where there is none: for the
-    /// sections, for elements of arrays, and for keys with capitals, which a variable's name cannot
-    /// tell from small letters. What has none can be set as part of its table.
+    /// Returns the environment variable that sets the key; the value of a table is written as TOML. Returns
+    /// `None` for sections, for elements of arrays, and for keys with capitals, because the name of a
+    /// variable does not distinguish them. These can be set as part of their table.
     pub fn variable(&self) -> Option<String> {
         let name = self.path.replace(".NAME.", ".name.");
         let settable =
@@ -33,24 +32,24 @@ impl Key {
     }
 }
 
-/// What a key takes, and in which unit.
+/// The kind of value that a key takes, with its unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Any text, or one that has to pass a check.
+pub enum KeyKind {
+    /// A text, possibly with rules of its own.
     Text,
-    /// A path. A relative one starts at the file it stands in.
+    /// A path. A relative one starts at the file in which it is written.
     Path,
     /// True or false.
     Boolean,
     /// An integer.
     WholeNumber,
-    /// A length of time, such as `"15m"`.
+    /// A duration, such as `"15m"`.
     Duration,
-    /// A price: USD per instance-hour, or per hour.
+    /// A price in USD per instance-hour, or per hour.
     UsdPerHour,
-    /// USD.
+    /// An amount in USD.
     Usd,
-    /// One of these, as TOML spells them.
+    /// One of these values, as TOML spells them.
     OneOf(Vec<String>),
     /// An array of texts.
     Texts,
@@ -60,7 +59,7 @@ pub enum Kind {
     Tables,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Text => "text",

@@ -1,4 +1,4 @@
-//! The layers, each as a tree: files, environment, command line.
+//! Reading the layers, each into a tree: files, environment, command line.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lookup;
-use super::origin::{Origin, Problem, Warning};
-use super::tree::{self, Node, Table, Value};
+use super::origin::{ConfigProblem, Origin, Warning};
+use super::tree::{self, Node, NodeValue, Table};
 use super::trust::{self, Distrust};
 use super::{Override, Sources};
 
-/// What was found, before it is merged.
+/// The layers before they are merged.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     /// The trees of the files, lowest first.
     pub(super) files: Vec<Table>,
-    /// The environment's.
+    /// The tree of the environment.
     pub(super) environment: Table,
-    /// The command line's.
+    /// The tree of the command line.
     pub(super) overrides: Table,
-    /// The files, lowest first.
+    /// The paths of the files, lowest first.
     pub(super) files_read: Vec<PathBuf>,
     pub(super) warnings: Vec<Warning>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<ConfigProblem>,
 }
 
 /// Reads all layers.
@@ -44,13 +44,14 @@ pub(super) fn gather(sources: &Sources) -> Layers {
     layers
 }
 
+/// What a missing file means.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
     Fine,
     Refused,
 }
 
-/// Returns what messages call a file: relative to the current directory where it lies beneath it.
+/// Returns the path of a file for messages: relative to the current directory if it is beneath it.
 fn shown(current_dir: &Path, file: &Path) -> Arc<Path> {
     Arc::from(file.strip_prefix(current_dir).unwrap_or(file))
 }
@@ -103,7 +104,7 @@ impl Layers {
     fn read_overrides(&mut self, overrides: &[Override]) {
         for Override { key, value, flag } in overrides {
             let origin = Origin::Flag { flag: flag.clone() };
-            // A dotted key, or a segment that needs quotes, as in TOML.
+            // A key may be dotted and have quoted segments, as in TOML.
             let segments = match toml_edit::Key::parse(key) {
                 Ok(keys) => keys.iter().map(|key| key.get().to_owned()).collect(),
                 Err(_) => vec![key.clone()],
@@ -115,9 +116,9 @@ impl Layers {
     }
 }
 
-/// Returns the warning for a `./provisioner.toml` that is there but not to be trusted.
+/// Returns a warning if `./provisioner.toml` exists but is not to be trusted.
 pub(super) fn distrust_warning(file: &Path) -> Option<Warning> {
-    // What cannot be looked at cannot be read either; reading it says so.
+    // A file that cannot be checked cannot be read either, and reading it reports the error.
     let distrust = trust::check(file).ok()?.err()?;
     let (why, hint) = match distrust {
         Distrust::ForeignOwner { uid } => (
@@ -136,14 +137,14 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn unreadable(name: &Arc<Path>, error: &io::Error) -> Problem {
+fn unreadable(name: &Arc<Path>, error: &io::Error) -> ConfigProblem {
     let hint = match error.kind() {
         io::ErrorKind::NotFound => "check the path given with --config or PROVISIONER_CONFIG",
         io::ErrorKind::PermissionDenied => "make it readable for the user running this program",
         io::ErrorKind::InvalidData => "save it as UTF-8",
         _ => "",
     };
-    Problem {
+    ConfigProblem {
         origin: Origin::File { path: Arc::clone(name), line: None, column: None },
         key: String::new(),
         message: format!("cannot be read: {error}"),
@@ -151,9 +152,14 @@ fn unreadable(name: &Arc<Path>, error: &io::Error) -> Problem {
     }
 }
 
-/// Puts raw text at a path. A later one at the same path replaces it.
-fn insert(table: &mut Table, path: &[String], raw: &str, origin: &Origin) -> Result<(), Problem> {
-    let problem = |key: &str, message: &str, hint: &str| Problem {
+/// Inserts raw text at a path, replacing what was inserted there before.
+fn insert(
+    table: &mut Table,
+    path: &[String],
+    raw: &str,
+    origin: &Origin,
+) -> Result<(), ConfigProblem> {
+    let problem = |key: &str, message: &str, hint: &str| ConfigProblem {
         origin: origin.clone(),
         key: key.to_owned(),
         message: message.to_owned(),
@@ -164,25 +170,26 @@ fn insert(table: &mut Table, path: &[String], raw: &str, origin: &Origin) -> Res
         let hint = "the form is PROVISIONER__SECTION__KEY";
         return Err(problem("", "a part of the key is empty", hint));
     }
-    let (mut table, mut key) = (table, String::new());
+    let mut table = table;
+    let mut key = String::new();
     for name in parents {
         key = tree::join(&key, name);
         let node = table.entry(name.clone()).or_insert_with(|| Node {
             key: key.clone(),
             origin: origin.clone(),
-            value: Value::Table(Table::new()),
+            value: NodeValue::Table(Table::new()),
         });
-        if let Value::Raw(_) = node.value {
+        if let NodeValue::Raw(_) = node.value {
             *node = tree::expand_inline_table(node.clone());
         }
-        let Value::Table(inner) = &mut node.value else {
+        let NodeValue::Table(inner) = &mut node.value else {
             let message = format!("is a table here, but a plain value in {}", node.origin);
             return Err(problem(&key, &message, "keep one of them"));
         };
         table = inner;
     }
     let key = tree::join(&key, last);
-    let value = Value::Raw(raw.to_owned());
+    let value = NodeValue::Raw(raw.to_owned());
     table.insert(last.clone(), Node { key, origin: origin.clone(), value });
     Ok(())
 }

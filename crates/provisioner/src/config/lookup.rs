@@ -1,4 +1,4 @@
-//! Which configuration files there are, and which one `setup-aws` and `cleanup-aws` edit.
+//! Where the configuration files are, and which one `setup-aws` and `cleanup-aws` edit.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,25 +9,25 @@ use super::origin::Warning;
 /// The name of the file in every directory.
 pub const FILE_NAME: &str = "provisioner.toml";
 
-/// The whole machine's file.
+/// The machine's file.
 pub const SYSTEM_FILE: &str = "/etc/provisioner/provisioner.toml";
 
-/// Returns the local configuration file, the one `setup-aws` writes: the one named with `--config`,
-/// else `./provisioner.toml`. It need not exist.
+/// Returns the local configuration file, which `setup-aws` writes: the one named with `--config`, or
+/// `./provisioner.toml`. It need not exist.
 pub fn local_file(explicit: Option<&Path>, current_dir: &Path) -> PathBuf {
     current_dir.join(explicit.unwrap_or(Path::new(FILE_NAME)))
 }
 
-/// Returns a warning if `./provisioner.toml` exists but would be skipped when the configuration is
-/// read, so that nothing is saved where nobody looks.
+/// Returns a warning if `./provisioner.toml` exists but would be skipped when the configuration is read, so
+/// that nothing is saved where it would be ignored.
 pub fn skipped_local_file(current_dir: &Path) -> Option<Warning> {
     layers::distrust_warning(&current_dir.join(FILE_NAME))
 }
 
-/// Returns the user's file: in `$XDG_CONFIG_HOME`, else in `$HOME/.config`, else (neither is set)
-/// where `directories` says.
+/// Returns the user's file: in `$XDG_CONFIG_HOME`, else in `$HOME/.config`, or if neither is set, where
+/// `directories` locates it.
 pub fn user_file(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
-    // The XDG specification: paths must be absolute, others are to be ignored.
+    // The XDG specification demands that relative paths are ignored.
     let absolute =
         |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let dir = absolute("XDG_CONFIG_HOME")

@@ -1,21 +1,21 @@
-//! Where a value came from, and what can be said about it: entries, warnings, problems.
+//! The origin of a value, and what refers to it: entries, warnings and problems.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::key::Kind;
+use super::key::KeyKind;
 
-/// Where a value came from. Orders as the layers are read, then by place in the file.
+/// The origin of a value. Origins are ordered as the layers are read, then by position in the file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A configuration file.
     File {
-        /// Relative to the current directory where it lies beneath it.
+        /// The path, relative to the current directory if the file is beneath it.
         path: Arc<Path>,
-        /// From 1; `None` is the file as a whole.
+        /// The line, from 1; `None` means the file as a whole.
         line: Option<usize>,
-        /// From 1, in characters; only for broken TOML, where the key does not say the place.
+        /// The column, from 1 and in characters. It is set only for broken TOML, where there is no key.
         column: Option<usize>,
     },
     /// An environment variable.
@@ -25,10 +25,10 @@ pub enum Origin {
     },
     /// The command line.
     Flag {
-        /// As the user writes it (`--region`).
+        /// The flag as the user writes it (`--region`).
         flag: String,
     },
-    /// Nobody said anything.
+    /// The key is not set.
     Default,
 }
 
@@ -52,20 +52,21 @@ impl fmt::Display for Origin {
 /// One value in force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Dotted, from the top.
+    /// The dotted key.
     pub key: String,
-    /// What the key takes.
-    pub kind: Kind,
-    /// As the configuration spells it (durations `"15m"`); null is unset. Secrets are left out.
+    /// The kind of value that the key takes.
+    pub kind: KeyKind,
+    /// The value as the configuration spells it (durations `"15m"`), or null if it is unset. Secrets are
+    /// left out.
     pub value: serde_json::Value,
-    /// Where it came from.
+    /// Where it comes from.
     pub origin: Origin,
 }
 
 /// Something the user should know that does not stop the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// What is the matter, naming the file.
+    /// What is wrong, with the name of the file.
     pub message: String,
     /// What to do about it.
     pub hint: String,
@@ -80,25 +81,25 @@ impl fmt::Display for Warning {
 
 /// One thing wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
-    /// Where.
+pub struct ConfigProblem {
+    /// Where the problem is.
     pub origin: Origin,
-    /// The key as written, dotted; empty if it is about no key.
+    /// The dotted key as written; empty if the problem is not about a key.
     pub key: String,
     /// What is wrong.
     pub message: String,
-    /// The fix; may be empty.
+    /// How to fix it; may be empty.
     pub hint: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { origin, key, message, hint } = self;
         write!(f, "{origin}: ")?;
         if !key.is_empty() {
             write!(f, "{key}: ")?;
         }
-        // Messages quote values, and one problem is one line.
+        // Messages quote values, but a problem has to stay on one line.
         for c in message.chars() {
             if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
         }
@@ -110,19 +111,20 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(problems))]
 pub struct ConfigError {
-    /// In order of place; never empty.
-    pub problems: Vec<Problem>,
-    /// Such as a file that was skipped: it may be why something is missing.
+    /// The problems, ordered by origin; never empty.
+    pub problems: Vec<ConfigProblem>,
+    /// The warnings. A file that was skipped may be the reason for a missing key.
     pub warnings: Vec<Warning>,
 }
 
-fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+fn lines(problems: &[ConfigProblem]) -> String {
+    problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n")
 }
 
 impl ConfigError {
-    /// Sorts the problems, each once: a mistake in `[worker-defaults]` is found per worker type.
-    pub(super) fn new(mut problems: Vec<Problem>, warnings: Vec<Warning>) -> Self {
+    /// Sorts the problems and removes duplicates: a mistake in `[worker-defaults]` is found once per worker
+    /// type.
+    pub(super) fn new(mut problems: Vec<ConfigProblem>, warnings: Vec<Warning>) -> Self {
         problems.sort();
         problems.dedup();
         Self { problems, warnings }

@@ -1,4 +1,4 @@
-//! From the tree to [`Settings`]: one function per section.
+//! Turns the tree into [`Settings`], with one function per section.
 
 mod launch_specification;
 mod names;
@@ -11,30 +11,34 @@ mod worker_type;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::key::Kind;
+use super::key::KeyKind;
 use super::section::{Reader, Recording, Section};
-use super::setting::{Refusal, Setting};
-use super::tree::{Table, Value};
+use super::setting::{Rejection, Setting};
+use super::tree::{NodeValue, Table};
 use crate::domain::ids::{KeyName, WorkerTypeName};
 use crate::domain::money::{Usd, UsdPerHour};
 use crate::settings::{Aws, Limits, Server, Settings, WorkerServer, WorkerType};
 
-const DEFAULTS: &str = "Any key of a worker type, for all worker types that do not set it";
+const DEFAULTS: &str =
+    "Any key of a worker type, as the default for worker types that do not set it";
 const TYPE: &str =
-    "One worker type; its name is the one that tasks ask for, of `a-z`, `0-9` and `-`";
-const TYPES: &str = "What to launch for tasks of which worker type";
+    "One worker type; its name is the one that tasks ask for, made of `a-z`, `0-9` and `-`";
+const TYPES: &str = "What to launch for the tasks of each worker type";
 
-/// Reads everything. The result means something only if the reader found no problems.
+/// Reads all sections. The result is meaningful only if the reader found no problems.
 pub(super) fn settings(reader: &Reader, tree: Table, saved_region: Option<String>) -> Settings {
     reader.root(tree, |root| {
         let provisioner = root.section("provisioner", "How the daemon works", provisioner::read);
         let limits = root.section(
             "limits",
-            "Fences over all worker types together, whatever the demand; 0 is none",
+            "Fences over all worker types together, regardless of the demand; 0 means no fence",
             limits,
         );
-        let aws =
-            root.section("aws", "Where in AWS, and as whom", |section| aws(section, saved_region));
+        let aws = root.section(
+            "aws",
+            "Which region and account of AWS, and how to reach them",
+            |section| aws(section, saved_region),
+        );
         let queue = root.section("queue", "Where tasks wait", queue::read);
         let server = root.section("server", "The daemon's own HTTP servers", server);
         let context = worker_type::Context {
@@ -58,18 +62,18 @@ fn limits(section: &Section<'_>) -> Limits {
     let max_instances = section.value(
         "max-instances",
         0,
-        "Most instances, open requests and launches in flight together",
+        "The most instances, open requests and launches in flight together",
     );
     let max_usd_per_hour = section.value(
         "max-usd-per-hour",
         UsdPerHour::ZERO,
-        "Most these may cost at their highest possible price; every worker type then needs `max-price`",
+        "The most that these may cost at their highest possible price; every worker type then needs `max-price`",
     );
     let max_usd_per_day = section.value(
         "max-usd-per-day",
         Usd::ZERO,
-        "Most that is spent since midnight UTC and can still be spent until the next; every worker \
-         type then needs `max-price`",
+        "The most that may be spent from midnight to midnight UTC; every worker type then needs \
+         `max-price`",
     );
     Limits {
         max_instances: (max_instances > 0).then_some(max_instances),
@@ -88,34 +92,34 @@ fn aws(section: &Section<'_>, saved_region: Option<String>) -> Aws {
         saved_region,
         profile: section.text(
             "profile",
-            "Profile in the shared AWS configuration; without it, the AWS SDK's own",
+            "The profile in the shared AWS configuration; without it, the AWS SDK's own",
         ),
         endpoint_url: section.checked(
             "endpoint-url",
-            "Endpoint of every AWS service, instead of AWS's own",
+            "The endpoint of every AWS service, instead of AWS's own",
             |text| url::parse(text).map(|_| text.to_owned()),
         ),
         account_id: section
             .optional::<AccountId>(
                 "account-id",
-                "The account, 12 digits; `setup-aws` saves it; in another one nothing is done",
+                "The account, 12 digits; `setup-aws` saves it; in any other account nothing is done",
             )
             .and_then(AccountId::text),
     }
 }
 
-/// Checks a region's name. It becomes part of host and directory names.
-fn region(text: &str) -> Result<String, Refusal> {
+/// Checks the name of a region, which becomes part of host and directory names.
+fn region(text: &str) -> Result<String, Rejection> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if text.chars().all(allowed) {
         Ok(text.to_owned())
     } else {
-        Err(Refusal::new(format!("`{text}` is not a region"), "such as us-west-2"))
+        Err(Rejection::new(format!("`{text}` is not a region"), "such as us-west-2"))
     }
 }
 
-fn key_name(text: &str) -> Result<KeyName, Refusal> {
-    KeyName::parse(text).map_err(|error| Refusal::new(error.to_string(), "setup-aws makes one"))
+fn key_name(text: &str) -> Result<KeyName, Rejection> {
+    KeyName::parse(text).map_err(|error| Rejection::new(error.to_string(), "setup-aws makes one"))
 }
 
 /// An AWS account id, or empty.
@@ -129,21 +133,24 @@ impl AccountId {
 }
 
 impl Setting for AccountId {
-    fn kind() -> Kind {
-        Kind::Text
+    fn kind() -> KeyKind {
+        KeyKind::Text
     }
 
-    fn read(value: &Value) -> Result<Self, Refusal> {
+    fn read(value: &NodeValue) -> Result<Self, Rejection> {
         let text = match value {
-            // Without quotes it cannot have had zeros in front.
-            Value::Integer(integer) => format!("{integer:012}"),
+            // Without quotes, TOML allows no leading zeros, so they are restored.
+            NodeValue::Integer(integer) => format!("{integer:012}"),
             _ => String::read(value)?,
         };
         let is_id = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
         if is_id || text.is_empty() {
             Ok(Self(text))
         } else {
-            Err(Refusal::new(format!("`{text}` is not an AWS account id"), "12 digits, in quotes"))
+            Err(Rejection::new(
+                format!("`{text}` is not an AWS account id"),
+                "12 digits, in quotes",
+            ))
         }
     }
 
@@ -158,24 +165,24 @@ fn server(section: &Section<'_>) -> Server {
     let listen = section.checked_or(
         "listen",
         DEFAULT,
-        "Address and port of `POST /wake`, `GET /healthz`, `/readyz`, `/metrics` and `/v1/status`; `\"\"` is no server",
+        "Address and port of `POST /wake`, `GET /healthz`, `/readyz`, `/metrics` and `/v1/status`; `\"\"` means no server",
         |text| address(text, "[::1]:3000"),
     );
     let listen_configured = section.is_set("listen");
     let worker_listen = section.checked(
         "worker-listen",
-        "Address and port of `POST /v1/workers/INSTANCE-ID/should-stop`, where idle workers ask whether to stop; without it, nobody listens to them",
+        "Address and port of `POST /v1/workers/INSTANCE-ID/should-stop`, where idle workers ask whether to stop; without it, they cannot ask",
         |text| address(text, "0.0.0.0:3001"),
     );
     let worker_url = section.checked(
         "worker-url",
-        "URL by which workers reach `worker-listen`; without it, `http://<worker-listen>`, if that is an address they can reach",
+        "The URL by which workers reach `worker-listen`; without it, `http://<worker-listen>`, if they can reach that address",
         url::parse,
     );
     if worker_listen.is_none() && worker_url.is_some() {
         section.contradiction(
             &["worker-url", "worker-listen"],
-            "worker-url is set and worker-listen is not: nobody would answer",
+            "worker-url is set and worker-listen is not, so nothing would answer",
             "set worker-listen, such as 0.0.0.0:3001",
         );
     }
@@ -189,10 +196,10 @@ fn server(section: &Section<'_>) -> Server {
     Server { listen, listen_configured, workers }
 }
 
-fn address(text: &str, other: &str) -> Result<SocketAddr, Refusal> {
+fn address(text: &str, other: &str) -> Result<SocketAddr, Rejection> {
     text.parse::<SocketAddr>().map_err(|_| {
         let message = format!("`{text}` is not an IP address with a port");
-        Refusal::new(message, format!("such as 127.0.0.1:3000 or {other}; \"\" is no server"))
+        Rejection::new(message, format!("such as 127.0.0.1:3000 or {other}; \"\" means no server"))
     })
 }
 

@@ -1,8 +1,9 @@
-//! The typed reader: walks the tree, notes every value in force and every problem.
+//! The typed reader: it walks the tree, and records every value in force and every problem.
 //!
-//! A key is known because somebody asked for it, and who asks says what it means. So there is no second
-//! list of keys to forget one in: the reference is made by reading nothing ([`Reader::describing`]).
-//! A section is read inside a closure, after which what nobody asked for is reported.
+//! A key is known because it was asked for, and the caller that asks describes it. So there is no second
+//! list of keys that could be incomplete: the reference is made by reading an empty tree
+//! ([`Reader::describing`]). A section is read inside a closure; keys that were not asked for when it returns
+//! are reported as unknown.
 
 mod tables;
 
@@ -13,24 +14,24 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::key::{Key, Kind};
-use super::origin::{Entry, Origin, Problem};
-use super::setting::{Refusal, Setting};
-use super::tree::{self, Node, Table, Value};
+use super::key::{Key, KeyKind};
+use super::origin::{ConfigProblem, Entry, Origin};
+use super::setting::{Rejection, Setting};
+use super::tree::{self, Node, NodeValue, Table};
 use crate::domain::suggest;
 
-/// Collects what all sections find.
+/// Collects the results of all sections.
 #[derive(Debug)]
 pub(super) struct Reader {
     current_dir: PathBuf,
     entries: RefCell<Vec<Entry>>,
-    problems: RefCell<Vec<Problem>>,
-    /// What is known of each key, if that is what is wanted.
+    problems: RefCell<Vec<ConfigProblem>>,
+    /// The descriptions of the keys, if these are to be collected.
     keys: Option<RefCell<Vec<Key>>>,
 }
 
 impl Reader {
-    /// Starts; relative paths that are in no file are relative to `current_dir`.
+    /// Starts reading. Relative paths that are not written in a file start at `current_dir`.
     pub(super) fn new(current_dir: &Path) -> Self {
         Self {
             current_dir: current_dir.to_owned(),
@@ -40,25 +41,25 @@ impl Reader {
         }
     }
 
-    /// Starts to collect the keys there are: every table is taken to be there, once and empty.
+    /// Starts collecting descriptions of the keys: every table is treated as present once, and empty.
     pub(super) fn describing() -> Self {
         Self { keys: Some(RefCell::default()), ..Self::new(Path::new("")) }
     }
 
-    /// Returns the keys, in the order they were asked for.
+    /// Returns the keys in the order in which they were asked for.
     pub(super) fn keys(self) -> Vec<Key> {
         self.keys.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// Returns the entries, sorted by key, and the problems.
-    pub(super) fn finish(self) -> (Vec<Entry>, Vec<Problem>) {
+    pub(super) fn finish(self) -> (Vec<Entry>, Vec<ConfigProblem>) {
         let Self { current_dir: _, entries, problems, keys: _ } = self;
         let mut entries = entries.into_inner();
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         (entries, problems.into_inner())
     }
 
-    /// Reads the whole tree.
+    /// Reads the complete tree.
     pub(super) fn root<R>(&self, table: Table, read: impl FnOnce(&Section<'_>) -> R) -> R {
         Section { table, ..Section::empty(self, String::new()) }.run(read)
     }
@@ -67,9 +68,9 @@ impl Reader {
 /// Which keys become entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recording {
-    /// All, defaults too.
+    /// All keys, including defaults.
     All,
-    /// Only what somebody set.
+    /// Only keys that are set.
     WhatIsSet,
 }
 
@@ -77,10 +78,11 @@ pub(super) enum Recording {
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     reader: &'a Reader,
-    /// Where the values are in force, dotted.
+    /// The dotted path under which the values are in force.
     path: String,
-    /// Where the table is written, and under which key.
+    /// Where the table is written.
     origin: Origin,
+    /// The key under which the table is written, which may be in `[worker-defaults]`.
     written: String,
     table: Table,
     recording: Recording,
@@ -108,10 +110,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A table that nobody wrote.
+    /// Makes a section that is not written anywhere.
     fn empty(reader: &'a Reader, path: String) -> Self {
-        let node =
-            Node { key: String::new(), origin: Origin::Default, value: Value::Table(Table::new()) };
+        let node = Node {
+            key: String::new(),
+            origin: Origin::Default,
+            value: NodeValue::Table(Table::new()),
+        };
         Self::new(reader, path, &node, Table::new(), Recording::All)
     }
 
@@ -125,14 +130,17 @@ impl<'a> Section<'a> {
         let known = self.known.borrow();
         let words = known.iter().map(String::as_str).collect::<Vec<_>>();
         for (name, node) in self.table.iter().filter(|(name, _)| !known.contains(*name)) {
-            self.refuse_node(node, Refusal::new("unknown key", suggest::hint(name, &words)));
+            self.refuse_node(node, Rejection::new("unknown key", suggest::hint(name, &words)));
         }
     }
 
-    fn refuse_node(&self, node: &Node, refusal: Refusal) {
-        let Refusal { message, hint } = refusal;
-        let (origin, key) = (node.origin.clone(), node.key.clone());
-        self.reader.problems.borrow_mut().push(Problem { origin, key, message, hint });
+    fn refuse_node(&self, node: &Node, rejection: Rejection) {
+        self.report(node.origin.clone(), node.key.clone(), rejection);
+    }
+
+    fn report(&self, origin: Origin, key: String, rejection: Rejection) {
+        let Rejection { message, hint } = rejection;
+        self.reader.problems.borrow_mut().push(ConfigProblem { origin, key, message, hint });
     }
 
     fn node(&self, name: &str) -> Option<&Node> {
@@ -142,20 +150,16 @@ impl<'a> Section<'a> {
 
     /// Reports a problem about a key, or about its absence from this section.
     pub(super) fn problem(&self, name: &str, message: impl Into<String>, hint: impl Into<String>) {
-        let refusal = Refusal::new(message, hint);
+        let rejection = Rejection::new(message, hint);
         match self.table.get(name) {
-            Some(node) => self.refuse_node(node, refusal),
-            None => {
-                let Refusal { message, hint } = refusal;
-                let (origin, key) = (self.origin.clone(), tree::join(&self.written, name));
-                self.reader.problems.borrow_mut().push(Problem { origin, key, message, hint });
-            }
+            Some(node) => self.refuse_node(node, rejection),
+            None => self.report(self.origin.clone(), tree::join(&self.written, name), rejection),
         }
         self.refused.borrow_mut().insert(name.to_owned());
     }
 
-    /// Reports that keys contradict each other, at the first that somebody set; unless one of them
-    /// was refused: then its value is not what the user meant.
+    /// Reports that keys contradict each other, at the first that is set. Reports nothing if one of them was
+    /// refused, because its value is then not what the user meant.
     pub(super) fn contradiction(&self, names: &[&str], message: impl Into<String>, hint: &str) {
         if names.iter().any(|name| self.refused.borrow().contains(*name)) {
             return;
@@ -166,12 +170,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Whether somebody set the key, in any layer.
+    /// Returns whether the key is set in any layer.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.node(name).is_some()
     }
 
-    /// Where the value of a key comes from.
+    /// Returns the origin of the value of a key.
     pub(super) fn origin_of(&self, name: &str) -> Origin {
         self.table.get(name).map_or(Origin::Default, |node| node.origin.clone())
     }
@@ -180,8 +184,8 @@ impl<'a> Section<'a> {
         self.reader.keys.is_some()
     }
 
-    /// Notes what is known of a key, if that is what is wanted.
-    fn describe(&self, name: &str, kind: &Kind, default: &Json, meaning: &'static str) {
+    /// Records the description of a key, if these are to be collected.
+    fn describe(&self, name: &str, kind: &KeyKind, default: &Json, meaning: &'static str) {
         let Some(keys) = &self.reader.keys else { return };
         keys.borrow_mut().push(Key {
             path: tree::join(&self.path, name),
@@ -192,8 +196,8 @@ impl<'a> Section<'a> {
         });
     }
 
-    /// Notes the value in force.
-    fn record(&self, name: &str, kind: Kind, value: Json) {
+    /// Records the value in force.
+    fn record(&self, name: &str, kind: KeyKind, value: Json) {
         let origin = self.origin_of(name);
         if self.recording == Recording::All || origin != Origin::Default {
             let key = tree::join(&self.path, name);
@@ -201,11 +205,15 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reads a key without noting its value. A refusal is reported.
-    fn read<T>(&self, name: &str, read: impl FnOnce(&Value) -> Result<T, Refusal>) -> Option<T> {
+    /// Reads a key without recording its value. A rejection is reported.
+    fn read<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&NodeValue) -> Result<T, Rejection>,
+    ) -> Option<T> {
         match read(&self.node(name)?.value) {
             Ok(value) => Some(value),
-            Err(Refusal { message, hint }) => {
+            Err(Rejection { message, hint }) => {
                 self.problem(name, message, hint);
                 None
             }
@@ -220,7 +228,7 @@ impl<'a> Section<'a> {
         value
     }
 
-    /// Checks the type of a key that another one stands in for: its value is not in force.
+    /// Checks the type of a key whose value is not in force, because another key replaces it.
     pub(super) fn replaced<T: Setting>(&self, name: &str) {
         let _ = self.read(name, T::read);
     }
@@ -233,23 +241,23 @@ impl<'a> Section<'a> {
         value
     }
 
-    /// Reads a text that has to pass a check. Absent and empty are the same: there is no other way
-    /// to take back in a higher layer what a lower one sets.
+    /// Reads a text that has to pass a check. An empty one counts as absent, because a higher layer has no
+    /// other way to take back what a lower one sets.
     pub(super) fn checked<T>(
         &self,
         name: &str,
         meaning: &'static str,
-        check: impl FnOnce(&str) -> Result<T, Refusal>,
+        check: impl FnOnce(&str) -> Result<T, Rejection>,
     ) -> Option<T> {
-        self.checked_as(Kind::Text, name, meaning, check)
+        self.checked_as(KeyKind::Text, name, meaning, check)
     }
 
     fn checked_as<T>(
         &self,
-        kind: Kind,
+        kind: KeyKind,
         name: &str,
         meaning: &'static str,
-        check: impl FnOnce(&str) -> Result<T, Refusal>,
+        check: impl FnOnce(&str) -> Result<T, Rejection>,
     ) -> Option<T> {
         self.describe(name, &kind, &Json::Null, meaning);
         let text = self.read(name, String::read);
@@ -257,36 +265,36 @@ impl<'a> Section<'a> {
         self.check(name, text, check)
     }
 
-    /// Reads a text that has to pass a check. Empty is none; absent is the default.
+    /// Reads a text that has to pass a check and that has a default. Returns `None` if it is empty.
     pub(super) fn checked_or<T: ToString>(
         &self,
         name: &str,
         default: T,
         meaning: &'static str,
-        check: impl FnOnce(&str) -> Result<T, Refusal>,
+        check: impl FnOnce(&str) -> Result<T, Rejection>,
     ) -> Option<T> {
         let shown = json!(default.to_string());
-        self.describe(name, &Kind::Text, &shown, meaning);
+        self.describe(name, &KeyKind::Text, &shown, meaning);
         if !self.is_set(name) {
-            self.record(name, Kind::Text, shown);
+            self.record(name, KeyKind::Text, shown);
             return Some(default);
         }
         let text = self.read(name, String::read);
-        self.record(name, Kind::Text, text.as_ref().map_or(Json::Null, |text| json!(text)));
+        self.record(name, KeyKind::Text, text.as_ref().map_or(Json::Null, |text| json!(text)));
         self.check(name, text, check)
     }
 
-    /// Holds a text to a check, unless it is empty. A refusal is reported.
+    /// Checks a text unless it is empty. A rejection is reported.
     fn check<T>(
         &self,
         name: &str,
         text: Option<String>,
-        check: impl FnOnce(&str) -> Result<T, Refusal>,
+        check: impl FnOnce(&str) -> Result<T, Rejection>,
     ) -> Option<T> {
         let text = text.filter(|text| !text.is_empty())?;
         match check(&text) {
             Ok(value) => Some(value),
-            Err(Refusal { message, hint }) => {
+            Err(Rejection { message, hint }) => {
                 self.problem(name, message, hint);
                 None
             }
@@ -307,7 +315,7 @@ impl<'a> Section<'a> {
         duration
     }
 
-    /// Reports that a key must be there, unless it was there and refused.
+    /// Reports that a key is required, unless it is present and was refused.
     pub(super) fn required(&self, name: &str, hint: &str) {
         if let Some(keys) = &self.reader.keys {
             let path = tree::join(&self.path, name);
@@ -319,7 +327,7 @@ impl<'a> Section<'a> {
         self.contradiction(&[name], "is required", hint);
     }
 
-    /// Returns a value for a message, with its origin where that is another than the section's.
+    /// Writes a value with its origin for a message.
     pub(super) fn shown<T: Setting>(&self, value: &T, name: &str) -> String {
         let text = match value.show() {
             Json::String(text) => text,
@@ -331,21 +339,22 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reads any text; empty is absent.
+    /// Reads any text. An empty one counts as absent.
     pub(super) fn text(&self, name: &str, meaning: &'static str) -> Option<String> {
         self.checked(name, meaning, |text| Ok(text.to_owned()))
     }
 
-    /// Reads a text that is not shown.
+    /// Reads a text of which only the length is recorded.
     pub(super) fn secret_text(&self, name: &str, meaning: &'static str) -> Option<String> {
-        self.describe(name, &Kind::Text, &Json::Null, meaning);
+        self.describe(name, &KeyKind::Text, &Json::Null, meaning);
         let text = self.read(name, String::read).filter(|text| !text.is_empty());
         let length = text.as_ref().map(|text| format!("<{} bytes>", text.len()));
-        self.record(name, Kind::Text, json!(length));
+        self.record(name, KeyKind::Text, json!(length));
         text
     }
 
-    /// Reads a path, which is relative to the file it stands in; empty is absent.
+    /// Reads a path. A relative one starts at the file in which it is written, and an empty one counts as
+    /// absent.
     pub(super) fn path(&self, name: &str, meaning: &'static str) -> Option<PathBuf> {
         let current_dir = &self.reader.current_dir;
         let base = match self.origin_of(name) {
@@ -357,10 +366,10 @@ impl<'a> Section<'a> {
                 current_dir.clone()
             }
         };
-        self.checked_as(Kind::Path, name, meaning, |text| Ok(base.join(text)))
+        self.checked_as(KeyKind::Path, name, meaning, |text| Ok(base.join(text)))
     }
 
-    /// Reads one word of a few; the first is the default.
+    /// Reads one of a few words, of which the first is the default.
     pub(super) fn choice<T: Copy>(
         &self,
         name: &str,
@@ -369,13 +378,13 @@ impl<'a> Section<'a> {
         meaning: &'static str,
     ) -> T {
         let words = options.iter().map(|(word, _)| *word).collect::<Vec<_>>();
-        let kind = Kind::OneOf(words.iter().map(|word| json!(word).to_string()).collect());
+        let kind = KeyKind::OneOf(words.iter().map(|word| json!(word).to_string()).collect());
         self.describe(name, &kind, &json!(words.first()), meaning);
         let chosen = self.read(name, |value| {
             let text = String::read(value)?;
             let find = options.iter().find(|(word, _)| *word == text.trim());
             find.copied().ok_or_else(|| {
-                Refusal::new(format!("`{text}` is not known"), suggest::hint(&text, &words))
+                Rejection::new(format!("`{text}` is not known"), suggest::hint(&text, &words))
             })
         });
         let word = chosen.map(|(word, _)| word).or(words.first().copied());
@@ -383,26 +392,27 @@ impl<'a> Section<'a> {
         chosen.map_or(default, |(_, value)| value)
     }
 
-    /// Reads an array of texts, each of which has to pass a check. Problems name the element.
+    /// Reads an array of texts that have to pass a check. Problems name the element.
     pub(super) fn list<T>(
         &self,
         name: &str,
         meaning: &'static str,
-        check: impl Fn(&str) -> Result<T, Refusal>,
+        check: impl Fn(&str) -> Result<T, Rejection>,
     ) -> Vec<T> {
-        self.describe(name, &Kind::Texts, &json!([]), meaning);
+        self.describe(name, &KeyKind::Texts, &json!([]), meaning);
         let Some(node) = self.node(name) else {
-            self.record(name, Kind::Texts, json!([]));
+            self.record(name, KeyKind::Texts, json!([]));
             return Vec::new();
         };
         let elements = match elements(node) {
             Ok(elements) => elements,
-            Err(Refusal { message, hint }) => {
+            Err(Rejection { message, hint }) => {
                 self.problem(name, message, hint);
                 return Vec::new();
             }
         };
-        let (mut texts, mut values) = (Vec::new(), Vec::new());
+        let mut texts = Vec::new();
+        let mut values = Vec::new();
         for element in &elements {
             let read = String::read(&element.value).and_then(|text| {
                 let value = check(&text)?;
@@ -411,13 +421,13 @@ impl<'a> Section<'a> {
             });
             match read {
                 Ok(value) => values.push(value),
-                Err(refusal) => {
-                    self.refuse_node(element, refusal);
+                Err(rejection) => {
+                    self.refuse_node(element, rejection);
                     self.refused.borrow_mut().insert(name.to_owned());
                 }
             }
         }
-        self.record(name, Kind::Texts, json!(texts));
+        self.record(name, KeyKind::Texts, json!(texts));
         values
     }
 
@@ -428,38 +438,36 @@ impl<'a> Section<'a> {
 
     /// Reports a problem about this section as a whole.
     pub(super) fn problem_here(&self, message: impl Into<String>, hint: impl Into<String>) {
-        let (origin, key) = (self.origin.clone(), self.written.clone());
-        let (message, hint) = (message.into(), hint.into());
-        self.reader.problems.borrow_mut().push(Problem { origin, key, message, hint });
+        self.report(self.origin.clone(), self.written.clone(), Rejection::new(message, hint));
     }
 
-    /// Returns this table as it is, for laying under others.
+    /// Returns the table as it is, to lay it beneath others.
     pub(super) fn raw_table(&self) -> &Table {
         &self.table
     }
 }
 
-/// Returns the elements of an array, or of raw text: a TOML array or words between commas.
-fn elements(node: &Node) -> Result<Vec<Node>, Refusal> {
+/// Returns the elements of an array, or of raw text that is a TOML array or a list of words with commas.
+fn elements(node: &Node) -> Result<Vec<Node>, Rejection> {
     let text = match &node.value {
-        Value::Array(elements) => return Ok(elements.clone()),
-        Value::Raw(text) => text.trim(),
+        NodeValue::Array(elements) => return Ok(elements.clone()),
+        NodeValue::Raw(text) => text.trim(),
         other => {
             let hint = "put it in brackets: [\"…\"]".to_owned();
-            return Err(Refusal { hint, ..Refusal::kind("an array", other) });
+            return Err(Rejection { hint, ..Rejection::kind("an array", other) });
         }
     };
     if text.starts_with('[') {
         return match tree::parse_value(text, &node.key, &node.origin) {
-            Some(Value::Array(elements)) => Ok(elements),
-            _ => Err(Refusal::new("broken TOML array", "such as [\"a\", \"b\"], or a,b")),
+            Some(NodeValue::Array(elements)) => Ok(elements),
+            _ => Err(Rejection::new("broken TOML array", "such as [\"a\", \"b\"], or a,b")),
         };
     }
     let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
     let element = |(index, word): (usize, &str)| Node {
         key: format!("{}[{index}]", node.key),
         origin: node.origin.clone(),
-        value: Value::Raw(word.to_owned()),
+        value: NodeValue::Raw(word.to_owned()),
     };
     Ok(words.enumerate().map(element).collect())
 }

@@ -1,55 +1,55 @@
-//! The plain types a key can have: how each is read from TOML or raw text, and shown.
+//! The types that a key can have: how each is read from TOML or raw text, and how it is shown.
 
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::key::Kind;
-use super::tree::Value;
+use super::key::KeyKind;
+use super::tree::NodeValue;
 use crate::domain::duration;
 use crate::domain::money::{Usd, UsdPerHour};
 
-/// Why a value was not taken.
+/// Why a value was rejected, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     pub(super) message: String,
     pub(super) hint: String,
 }
 
-impl Refusal {
+impl Rejection {
     pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { message: message.into(), hint: hint.into() }
     }
 
-    /// Says what was wanted and what kind of value was there; not the value, which may be secret.
-    pub(super) fn kind(wanted: &str, found: &Value) -> Self {
+    /// Names the expected and the actual kind of value, but not the value, which may be a secret.
+    pub(super) fn kind(wanted: &str, found: &NodeValue) -> Self {
         Self::new(format!("expected {wanted}, found {}", found.kind()), "")
     }
 }
 
-/// A type a key can have.
+/// A type that a key can have.
 pub(super) trait Setting: Sized {
-    /// What it is called to users.
-    fn kind() -> Kind;
+    /// Returns its kind, as shown to users.
+    fn kind() -> KeyKind;
 
-    /// Reads it.
-    fn read(value: &Value) -> Result<Self, Refusal>;
+    /// Reads a value.
+    fn read(value: &NodeValue) -> Result<Self, Rejection>;
 
-    /// Shows it as the configuration would spell it.
+    /// Returns the value as the configuration spells it.
     fn show(&self) -> Json;
 }
 
 impl Setting for String {
-    fn kind() -> Kind {
-        Kind::Text
+    fn kind() -> KeyKind {
+        KeyKind::Text
     }
 
-    fn read(value: &Value) -> Result<Self, Refusal> {
+    fn read(value: &NodeValue) -> Result<Self, Rejection> {
         match value {
-            Value::String(text) | Value::Raw(text) => Ok(text.clone()),
-            _ => Err(Refusal {
+            NodeValue::String(text) | NodeValue::Raw(text) => Ok(text.clone()),
+            _ => Err(Rejection {
                 hint: "put it in quotes".to_owned(),
-                ..Refusal::kind("a string", value)
+                ..Rejection::kind("a string", value)
             }),
         }
     }
@@ -60,17 +60,17 @@ impl Setting for String {
 }
 
 impl Setting for bool {
-    fn kind() -> Kind {
-        Kind::Boolean
+    fn kind() -> KeyKind {
+        KeyKind::Boolean
     }
 
-    fn read(value: &Value) -> Result<Self, Refusal> {
+    fn read(value: &NodeValue) -> Result<Self, Rejection> {
         match value {
-            Value::Boolean(boolean) => Ok(*boolean),
-            Value::Raw(text) => {
-                text.trim().parse().map_err(|_| Refusal::new("expected true or false", ""))
+            NodeValue::Boolean(boolean) => Ok(*boolean),
+            NodeValue::Raw(text) => {
+                text.trim().parse().map_err(|_| Rejection::new("expected true or false", ""))
             }
-            _ => Err(Refusal::kind("true or false", value)),
+            _ => Err(Rejection::kind("true or false", value)),
         }
     }
 
@@ -79,29 +79,29 @@ impl Setting for bool {
     }
 }
 
-fn integer(value: &Value) -> Result<i128, Refusal> {
+fn integer(value: &NodeValue) -> Result<i128, Rejection> {
     match value {
-        Value::Integer(integer) => Ok(*integer),
-        Value::Raw(text) => text
+        NodeValue::Integer(integer) => Ok(*integer),
+        NodeValue::Raw(text) => text
             .trim()
             .parse()
-            .map_err(|_| Refusal::new(format!("`{text}` is not a whole number"), "")),
-        _ => Err(Refusal::kind("a whole number", value)),
+            .map_err(|_| Rejection::new(format!("`{text}` is not a whole number"), "")),
+        _ => Err(Rejection::kind("a whole number", value)),
     }
 }
 
 macro_rules! integer_setting {
     ($($target:ty),*) => {$(
         impl Setting for $target {
-            fn kind() -> Kind {
-                Kind::WholeNumber
+            fn kind() -> KeyKind {
+                KeyKind::WholeNumber
             }
 
-            fn read(value: &Value) -> Result<Self, Refusal> {
+            fn read(value: &NodeValue) -> Result<Self, Rejection> {
                 let integer = integer(value)?;
                 Self::try_from(integer).map_err(|_| {
                     let range = format!("{} to {}", Self::MIN, Self::MAX);
-                    Refusal::new(format!("{integer} is out of range"), range)
+                    Rejection::new(format!("{integer} is out of range"), range)
                 })
             }
 
@@ -114,29 +114,29 @@ macro_rules! integer_setting {
 
 integer_setting!(u16, u32, u64, i32);
 
-fn dollars(value: &Value) -> Result<f64, Refusal> {
+fn dollars(value: &NodeValue) -> Result<f64, Rejection> {
     match value {
-        Value::Float(float) => Ok(*float),
+        NodeValue::Float(float) => Ok(*float),
         #[expect(clippy::cast_precision_loss, reason = "the range is checked afterwards")]
-        Value::Integer(integer) => Ok(*integer as f64),
-        Value::Raw(text) => text
+        NodeValue::Integer(integer) => Ok(*integer as f64),
+        NodeValue::Raw(text) => text
             .trim()
             .parse()
-            .map_err(|_| Refusal::new(format!("`{text}` is not a number"), "USD, such as 0.10")),
-        _ => Err(Refusal {
+            .map_err(|_| Rejection::new(format!("`{text}` is not a number"), "USD, such as 0.10")),
+        _ => Err(Rejection {
             hint: "USD as a number, such as 0.10".to_owned(),
-            ..Refusal::kind("a number", value)
+            ..Rejection::kind("a number", value)
         }),
     }
 }
 
 impl Setting for UsdPerHour {
-    fn kind() -> Kind {
-        Kind::UsdPerHour
+    fn kind() -> KeyKind {
+        KeyKind::UsdPerHour
     }
 
-    fn read(value: &Value) -> Result<Self, Refusal> {
-        Self::from_dollars(dollars(value)?).map_err(|error| Refusal::new(error.to_string(), ""))
+    fn read(value: &NodeValue) -> Result<Self, Rejection> {
+        Self::from_dollars(dollars(value)?).map_err(|error| Rejection::new(error.to_string(), ""))
     }
 
     fn show(&self) -> Json {
@@ -145,12 +145,12 @@ impl Setting for UsdPerHour {
 }
 
 impl Setting for Usd {
-    fn kind() -> Kind {
-        Kind::Usd
+    fn kind() -> KeyKind {
+        KeyKind::Usd
     }
 
-    fn read(value: &Value) -> Result<Self, Refusal> {
-        Self::from_dollars(dollars(value)?).map_err(|error| Refusal::new(error.to_string(), ""))
+    fn read(value: &NodeValue) -> Result<Self, Rejection> {
+        Self::from_dollars(dollars(value)?).map_err(|error| Rejection::new(error.to_string(), ""))
     }
 
     fn show(&self) -> Json {
@@ -159,16 +159,19 @@ impl Setting for Usd {
 }
 
 impl Setting for Duration {
-    fn kind() -> Kind {
-        Kind::Duration
+    fn kind() -> KeyKind {
+        KeyKind::Duration
     }
 
-    fn read(value: &Value) -> Result<Self, Refusal> {
+    fn read(value: &NodeValue) -> Result<Self, Rejection> {
         const HINT: &str = "a number and a unit, such as \"45s\", \"15m\", \"1h30m\", or \"7d\"";
-        let (Value::String(text) | Value::Raw(text)) = value else {
-            return Err(Refusal { hint: HINT.to_owned(), ..Refusal::kind("a duration", value) });
+        let (NodeValue::String(text) | NodeValue::Raw(text)) = value else {
+            return Err(Rejection {
+                hint: HINT.to_owned(),
+                ..Rejection::kind("a duration", value)
+            });
         };
-        duration::parse(text).map_err(|error| Refusal::new(error.to_string(), HINT))
+        duration::parse(text).map_err(|error| Rejection::new(error.to_string(), HINT))
     }
 
     fn show(&self) -> Json {
@@ -181,7 +184,7 @@ mod tests {
     use super::*;
 
     fn raw<T: Setting>(text: &str) -> Result<T, String> {
-        T::read(&Value::Raw(text.to_owned())).map_err(|refusal| refusal.message)
+        T::read(&NodeValue::Raw(text.to_owned())).map_err(|rejection| rejection.message)
     }
 
     #[test]
@@ -197,22 +200,22 @@ mod tests {
 
     #[test]
     fn toml_values_are_not_bent() {
-        assert!(String::read(&Value::Integer(1)).is_err());
-        assert!(u64::read(&Value::Float(1.0)).is_err());
-        assert!(u64::read(&Value::String("1".to_owned())).is_err());
-        assert!(bool::read(&Value::String("true".to_owned())).is_err());
-        assert!(Duration::read(&Value::Integer(10)).is_err());
+        assert!(String::read(&NodeValue::Integer(1)).is_err());
+        assert!(u64::read(&NodeValue::Float(1.0)).is_err());
+        assert!(u64::read(&NodeValue::String("1".to_owned())).is_err());
+        assert!(bool::read(&NodeValue::String("true".to_owned())).is_err());
+        assert!(Duration::read(&NodeValue::Integer(10)).is_err());
     }
 
     #[test]
     fn numbers_out_of_range_are_refused() {
-        assert!(u16::read(&Value::Integer(65_536)).is_err());
-        assert!(u64::read(&Value::Integer(-1)).is_err());
-        assert!(i32::read(&Value::Integer(i128::MAX)).is_err());
-        assert!(Usd::read(&Value::Float(-0.01)).is_err());
-        assert!(Usd::read(&Value::Float(f64::NAN)).is_err());
+        assert!(u16::read(&NodeValue::Integer(65_536)).is_err());
+        assert!(u64::read(&NodeValue::Integer(-1)).is_err());
+        assert!(i32::read(&NodeValue::Integer(i128::MAX)).is_err());
+        assert!(Usd::read(&NodeValue::Float(-0.01)).is_err());
+        assert!(Usd::read(&NodeValue::Float(f64::NAN)).is_err());
         assert_eq!(
-            Usd::read(&Value::Integer(2)),
+            Usd::read(&NodeValue::Integer(2)),
             Usd::from_dollars(2.0).map_err(|_| unreachable!())
         );
     }

@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::ids::WorkerTypeName;
-use crate::domain::launch::LaunchSpecification;
 use crate::domain::user_data::UserData;
-use crate::policy::Policy;
-use crate::settings::{AskRunning, Launch, Limits, Strays, WorkerType};
+use crate::settings::{AskRunning, Limits, Strays, WorkerType};
 
 /// A directory that is current directory, home and machine in one.
 struct Scene {
@@ -104,28 +102,7 @@ fn nothing_at_all_is_the_defaults() {
 #[test]
 fn a_worker_type_has_defaults() {
     let loaded = Scene::with(TYPE).load();
-    let expected = WorkerType {
-        aliases: Vec::new(),
-        image_id: "ami-1".to_owned(),
-        instance_types: vec!["c7g.large".into()],
-        availability_zones: Vec::new(),
-        subnets: Vec::new(),
-        security_groups: Vec::new(),
-        iam_instance_profile: None,
-        user_data: None,
-        max_price: None,
-        launch: Launch::SpotRequest,
-        policy: Policy::default(),
-        request_timeout: Duration::from_mins(10),
-        min_instances: 0,
-        max_instances: 20,
-        tasks_per_instance: 1,
-        idle_timeout: Duration::from_mins(15),
-        boot_timeout: Duration::from_mins(15),
-        max_lifetime: Some(Duration::from_hours(24)),
-        tags: BTreeMap::new(),
-        launch_specification: LaunchSpecification::default(),
-    };
+    let expected = WorkerType { image_id: "ami-1".to_owned(), ..WorkerType::example() };
     assert_eq!(worker_type(&loaded), &expected);
 }
 
@@ -301,7 +278,7 @@ fn wrong_types_name_the_key_and_the_fix() {
         ),
         (
             "[queue]\nport = 0",
-            "provisioner.toml:2: queue.port: port 0 is no port to ask at (1 to 65535)",
+            "provisioner.toml:2: queue.port: port 0 cannot be connected to (1 to 65535)",
         ),
         (
             "[queue]\nhost = 1",
@@ -420,7 +397,7 @@ fn wrong_values_of_worker_types_are_named() {
         ("tags = { a = 1 }", "linux.tags.a: expected a string"),
         (
             "launch-specification.Placement = { Tenancy = 'host' }",
-            "Placement.Tenancy: `host` is no tenancy",
+            "Placement.Tenancy: `host` is not a tenancy",
         ),
         ("launch-specification.Monitoring = {}", "Monitoring.Enabled: is required"),
         (
@@ -788,7 +765,10 @@ fn workers_are_told_an_address_they_can_reach() {
         Scene::with(&format!("{server}\n{TYPE}{template}\n"))
     };
     let error = asks("").error();
-    assert!(error.contains("`server.worker-listen` is not set: nobody would answer"), "{error}");
+    assert!(
+        error.contains("`server.worker-listen` is not set, so nothing would answer"),
+        "{error}"
+    );
     let error = asks("[server]\nworker-listen = '0.0.0.0:3001'").error();
     assert!(error.contains("set `server.worker-url`"), "{error}");
 }
@@ -838,7 +818,7 @@ fn every_key_is_told_with_what_it_takes() {
         keys.iter().find(|key| key.path == path).unwrap_or_else(|| panic!("no key {path}"))
     };
     let interval = key("provisioner.interval");
-    assert_eq!((&interval.kind, &interval.default), (&Kind::Duration, &Some("10s".into())));
+    assert_eq!((&interval.kind, &interval.default), (&KeyKind::Duration, &Some("10s".into())));
     assert_eq!(interval.variable().as_deref(), Some("PROVISIONER__PROVISIONER__INTERVAL"));
     let variable = key("worker-types.NAME.max-price").variable();
     assert_eq!(variable.as_deref(), Some("PROVISIONER__WORKER_TYPES__NAME__MAX_PRICE"));
@@ -847,7 +827,7 @@ fn every_key_is_told_with_what_it_takes() {
     }
     assert!(!key("worker-types.NAME.max-price").required);
     let size = key("worker-types.NAME.launch-specification.BlockDeviceMappings[].Ebs.VolumeSize");
-    assert_eq!((&size.kind, size.variable()), (&Kind::WholeNumber, None));
+    assert_eq!((&size.kind, size.variable()), (&KeyKind::WholeNumber, None));
     assert_eq!(key("queue.running").kind.to_string(), "\"auto\" or true or false");
     let mut paths = keys.iter().map(|key| &key.path).collect::<Vec<_>>();
     paths.sort();
@@ -888,18 +868,18 @@ fn the_variables_set_their_keys() {
     for key in keys() {
         let Some(variable) = key.variable() else { continue };
         let value = match &key.kind {
-            Kind::OneOf(words) => words.last().unwrap().trim_matches('"').to_owned(),
-            Kind::Boolean => "true".to_owned(),
-            Kind::WholeNumber | Kind::UsdPerHour | Kind::Usd => "7".to_owned(),
-            Kind::Duration => "7s".to_owned(),
-            Kind::Texts => "m5.large,subnet-1".to_owned(),
-            Kind::Text | Kind::Path => "/x".to_owned(),
-            Kind::Table => "{}".to_owned(),
-            Kind::Tables => "[]".to_owned(),
+            KeyKind::OneOf(words) => words.last().unwrap().trim_matches('"').to_owned(),
+            KeyKind::Boolean => "true".to_owned(),
+            KeyKind::WholeNumber | KeyKind::UsdPerHour | KeyKind::Usd => "7".to_owned(),
+            KeyKind::Duration => "7s".to_owned(),
+            KeyKind::Texts => "m5.large,subnet-1".to_owned(),
+            KeyKind::Text | KeyKind::Path => "/x".to_owned(),
+            KeyKind::Table => "{}".to_owned(),
+            KeyKind::Tables => "[]".to_owned(),
         };
         // Whether the value is any good is another matter: somebody asked for the key.
         let error = match load(&Scene::with(&named).env(&variable, &value).sources) {
-            Ok(_) if matches!(key.kind, Kind::Table | Kind::Tables) => continue,
+            Ok(_) if matches!(key.kind, KeyKind::Table | KeyKind::Tables) => continue,
             Ok(loaded) => {
                 let path = key.path.replace("NAME", "name");
                 let origin = entry(&loaded, &path).1;

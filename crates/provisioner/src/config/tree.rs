@@ -1,4 +1,4 @@
-//! The configuration as a tree in which every node knows where it came from, and how layers merge.
+//! The configuration as a tree in which every node knows its origin, and the merging of layers.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,25 +7,25 @@ use std::sync::Arc;
 
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::origin::{Origin, Problem};
+use super::origin::{ConfigProblem, Origin};
 
 /// The nodes of a table by name.
 pub(super) type Table = BTreeMap<String, Node>;
 
-/// A value with its history.
+/// A value with its origin.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
-    /// The key as written where it was written: what came from `[worker-defaults]` says so.
+    /// The key as it was written: that of a value from `[worker-defaults]` begins with that.
     pub(super) key: String,
-    /// Where that is.
+    /// Where it was written.
     pub(super) origin: Origin,
     /// The value.
-    pub(super) value: Value,
+    pub(super) value: NodeValue,
 }
 
-/// A TOML value, or text of which only the reader knows what it is to be.
+/// A TOML value, or text whose type only the reader knows.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(super) enum NodeValue {
     Table(Table),
     Array(Vec<Node>),
     String(String),
@@ -34,12 +34,12 @@ pub(super) enum Value {
     Float(f64),
     Boolean(bool),
     Datetime(String),
-    /// From the environment or the command line.
+    /// Text from the environment or the command line.
     Raw(String),
 }
 
-impl Value {
-    /// Returns the kind with its article, for messages.
+impl NodeValue {
+    /// Returns the kind of the value with its article, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Table(_) => "a table",
@@ -53,15 +53,15 @@ impl Value {
     }
 }
 
-/// Appends a segment to a dotted key, quoted if it must be.
+/// Appends a segment to a dotted key, quoted if necessary.
 pub(super) fn join(path: &str, name: &str) -> String {
     let key = toml_edit::Key::new(name);
     let segment = key.display_repr();
     if path.is_empty() { segment.into_owned() } else { format!("{path}.{segment}") }
 }
 
-/// Reads the text of a file. `shown` is what messages call it.
-pub(super) fn parse_file(shown: &Arc<Path>, text: &str) -> Result<Table, Vec<Problem>> {
+/// Parses the text of a file. `shown` is its name in messages.
+pub(super) fn parse_file(shown: &Arc<Path>, text: &str) -> Result<Table, Vec<ConfigProblem>> {
     let lines = Lines::new(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
@@ -75,9 +75,9 @@ pub(super) fn parse_file(shown: &Arc<Path>, text: &str) -> Result<Table, Vec<Pro
     Ok(convert_table(table.into_inner(), "", &origin))
 }
 
-fn syntax_problem(shown: &Arc<Path>, lines: &Lines<'_>, error: &toml::de::Error) -> Problem {
+fn syntax_problem(shown: &Arc<Path>, lines: &Lines<'_>, error: &toml::de::Error) -> ConfigProblem {
     let place = error.span().map(|span| lines.place(span.start));
-    Problem {
+    ConfigProblem {
         origin: Origin::File {
             path: Arc::clone(shown),
             line: place.map(|(line, _)| line),
@@ -89,16 +89,16 @@ fn syntax_problem(shown: &Arc<Path>, lines: &Lines<'_>, error: &toml::de::Error)
     }
 }
 
-/// Reads text that holds one TOML value, such as `["a", "b"]`.
-pub(super) fn parse_value(text: &str, key: &str, origin: &Origin) -> Option<Value> {
+/// Parses a text that is one TOML value, such as `["a", "b"]`.
+pub(super) fn parse_value(text: &str, key: &str, origin: &Origin) -> Option<NodeValue> {
     let value = DeValue::parse(text).ok()?;
     Some(convert(value.into_inner(), key, &|_| origin.clone()))
 }
 
-/// Turns an inline table in raw text into a table; everything else stays.
+/// Turns raw text that is an inline table into a table, and returns other nodes as they are.
 pub(super) fn expand_inline_table(node: Node) -> Node {
     match &node.value {
-        Value::Raw(text) if text.trim_start().starts_with('{') => {
+        NodeValue::Raw(text) if text.trim_start().starts_with('{') => {
             match parse_value(text, &node.key, &node.origin) {
                 Some(value) => Node { value, ..node },
                 None => node,
@@ -131,27 +131,27 @@ fn convert_array(array: DeArray<'_>, key: &str, locate: Locate<'_>) -> Vec<Node>
     array.into_iter().enumerate().map(node).collect()
 }
 
-fn convert(value: DeValue<'_>, key: &str, locate: Locate<'_>) -> Value {
+fn convert(value: DeValue<'_>, key: &str, locate: Locate<'_>) -> NodeValue {
     match value {
-        DeValue::String(text) => Value::String(text.into_owned()),
-        DeValue::Integer(integer) => Value::Integer(
-            // What does not even fit here is out of every range, and reported as that.
+        DeValue::String(text) => NodeValue::String(text.into_owned()),
+        DeValue::Integer(integer) => NodeValue::Integer(
+            // An integer that does not fit here is out of every range, and will be reported as such.
             i128::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i128::MAX),
         ),
-        DeValue::Float(float) => Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
-        DeValue::Boolean(boolean) => Value::Boolean(boolean),
-        DeValue::Datetime(datetime) => Value::Datetime(datetime.to_string()),
-        DeValue::Array(array) => Value::Array(convert_array(array, key, locate)),
-        DeValue::Table(table) => Value::Table(convert_table(table, key, locate)),
+        DeValue::Float(float) => NodeValue::Float(float.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(boolean) => NodeValue::Boolean(boolean),
+        DeValue::Datetime(datetime) => NodeValue::Datetime(datetime.to_string()),
+        DeValue::Array(array) => NodeValue::Array(convert_array(array, key, locate)),
+        DeValue::Table(table) => NodeValue::Table(convert_table(table, key, locate)),
     }
 }
 
-/// Keys that say the same in two ways: one from a higher layer displaces the other from a lower one.
-/// Both in one layer is left for the reader to refuse.
+/// Keys that are alternatives of each other: setting one in a higher layer removes the other from a lower
+/// one. If both are set in one layer, the reader refuses them.
 const ALTERNATIVES: [(&[&str], &[&str]); 2] =
     [(&["url"], &["host", "port", "version"]), (&["user-data"], &["user-data-file"])];
 
-/// Lays `over` on top of `base`: tables merge, everything else is replaced.
+/// Lays `over` on top of `base`: tables merge, and everything else is replaced.
 pub(super) fn overlay(base: &mut Table, over: Table) {
     overlay_at(base, over, &mut Vec::new());
 }
@@ -175,17 +175,17 @@ fn overlay_at(base: &mut Table, over: Table, path: &mut Vec<String>) {
 }
 
 fn overlay_node(under: &mut Node, over: Node, path: &mut Vec<String>) {
-    let Value::Table(table) = &mut under.value else {
+    let NodeValue::Table(table) = &mut under.value else {
         *under = over;
         return;
     };
     let over = expand_inline_table(over);
-    let Value::Table(over_table) = over.value else {
+    let NodeValue::Table(over_table) = over.value else {
         *under = over;
         return;
     };
     overlay_at(table, over_table, path);
-    // The place of a table is where a missing key can be added: a file, not a variable.
+    // The origin of a table tells where a missing key can be added, which is a file and not a variable.
     if matches!(over.origin, Origin::File { .. }) {
         (under.key, under.origin) = (over.key, over.origin);
     }
@@ -207,7 +207,7 @@ fn drop_alternatives(base: &mut Table, over: &Table, path: &[String]) {
     }
 }
 
-/// Line and column numbers of byte offsets.
+/// Translates byte offsets to line and column numbers.
 struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
@@ -243,7 +243,7 @@ mod tests {
         let mut names = path.split('/');
         let mut node = &table[names.next().unwrap()];
         for name in names {
-            let Value::Table(table) = &node.value else { panic!("{path}") };
+            let NodeValue::Table(table) = &node.value else { panic!("{path}") };
             node = &table[name];
         }
         node
@@ -257,11 +257,11 @@ mod tests {
             (list.key.as_str(), list.origin.to_string().as_str()),
             ("b.\"c d\".x", "f.toml:4")
         );
-        let Value::Array(elements) = &list.value else { panic!() };
+        let NodeValue::Array(elements) = &list.value else { panic!() };
         assert_eq!(elements[1].key, "b.\"c d\".x[1]");
         assert_eq!(elements[1].origin.to_string(), "f.toml:6");
         assert_eq!(at(&tree, "b").origin.to_string(), "f.toml:3");
-        assert_eq!(at(&tree, "b/c d/y/z").value, Value::Integer(16));
+        assert_eq!(at(&tree, "b/c d/y/z").value, NodeValue::Integer(16));
     }
 
     #[test]
@@ -279,11 +279,11 @@ mod tests {
         let mut base = parse("low", "[t]\nkept = 1\nlist = [1, 2]\nsub = { a = 1, b = 1 }\n");
         overlay(&mut base, parse("high", "\n\n\n[t]\nlist = [3]\nsub = { b = 2 }\nnew = 4\n"));
         let value = |path| (&at(&base, path).value, at(&base, path).origin.to_string());
-        assert_eq!(value("t/kept"), (&Value::Integer(1), "low:2".to_owned()));
-        assert_eq!(value("t/sub/a"), (&Value::Integer(1), "low:4".to_owned()));
-        assert_eq!(value("t/sub/b"), (&Value::Integer(2), "high:6".to_owned()));
-        assert_eq!(value("t/new"), (&Value::Integer(4), "high:7".to_owned()));
-        let Value::Array(list) = &at(&base, "t/list").value else { panic!() };
+        assert_eq!(value("t/kept"), (&NodeValue::Integer(1), "low:2".to_owned()));
+        assert_eq!(value("t/sub/a"), (&NodeValue::Integer(1), "low:4".to_owned()));
+        assert_eq!(value("t/sub/b"), (&NodeValue::Integer(2), "high:6".to_owned()));
+        assert_eq!(value("t/new"), (&NodeValue::Integer(4), "high:7".to_owned()));
+        let NodeValue::Array(list) = &at(&base, "t/list").value else { panic!() };
         assert_eq!(list.len(), 1);
     }
 
@@ -291,9 +291,9 @@ mod tests {
     fn a_higher_layer_displaces_the_alternative() {
         let mut base = parse("low", "[queue]\nhost = 'a'\nport = 1\n[other]\nhost = 'a'\n");
         overlay(&mut base, parse("high", "[queue]\nurl = 'http://b'\n[other]\nurl = 'x'\n"));
-        let Value::Table(queue) = &base["queue"].value else { panic!() };
+        let NodeValue::Table(queue) = &base["queue"].value else { panic!() };
         assert_eq!(queue.keys().collect::<Vec<_>>(), ["url"]);
-        let Value::Table(other) = &base["other"].value else { panic!() };
+        let NodeValue::Table(other) = &base["other"].value else { panic!() };
         assert_eq!(other.len(), 2);
     }
 }

@@ -1,5 +1,5 @@
-//! Whether a file found in the current directory may be trusted to configure a program that spends
-//! money: the directory may be anyone's (`/tmp`, a checkout).
+//! Whether a file in the current directory can be trusted to configure a program that spends money. The
+//! directory may belong to anybody (`/tmp`, a checkout).
 
 use std::fs::Metadata;
 use std::io;
@@ -9,19 +9,19 @@ use std::path::Path;
 /// Why a file is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Distrust {
-    /// Somebody else's.
+    /// The file belongs to somebody else.
     ForeignOwner {
         /// The owner's user id.
         uid: u32,
     },
-    /// Group or others may write to it.
+    /// The group or others may write to the file.
     WritableByOthers {
         /// The permission bits.
         mode: u32,
     },
 }
 
-/// Checks the file at `path`, and a symlink that leads to it.
+/// Checks the file at `path`, and the symlink if the path is one.
 pub(super) fn check(path: &Path) -> io::Result<Result<(), Distrust>> {
     let user = rustix::process::geteuid().as_raw();
     let link = path.symlink_metadata()?;
@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn a_symlink_is_judged_by_its_target() {
         let dir = tempfile::tempdir().unwrap();
-        let (file, link) = (dir.path().join("f"), dir.path().join("l"));
+        let file = dir.path().join("f");
+        let link = dir.path().join("l");
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();

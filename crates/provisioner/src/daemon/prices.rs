@@ -17,7 +17,7 @@ use crate::domain::money::UsdPerHour;
 use crate::domain::prices::{MAX_AGE, SpotPrices};
 use crate::engine::Machines;
 use crate::status::cost;
-use crate::status::{Scope, Seen};
+use crate::status::{ProblemScope, ProblemSeen};
 
 /// Fetched again this long before prices count as unknown: rounds are apart, and an answer may fail.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -56,9 +56,9 @@ impl PriceWatch {
     }
 
     /// Why prices are unknown, if the last answer was a no.
-    pub(super) fn problem(&self) -> Option<Seen> {
+    pub(super) fn problem(&self) -> Option<ProblemSeen> {
         let error = self.failure.as_ref()?;
-        Some(Seen::refusal(Scope::Prices, error.operation, &error.refusal))
+        Some(ProblemSeen::refusal(ProblemScope::Prices, error.operation, &error.refusal))
     }
 
     /// Whether an answer has come since this was last called.

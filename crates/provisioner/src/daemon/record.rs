@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Daemon, RoundEnd, State, chain};
+use super::chain;
+use super::open::{Daemon, State};
+use super::round::RoundEnd;
 use crate::aws;
 use crate::domain::clock;
 use crate::domain::demand::FinishedTask;
 use crate::domain::ids::WorkerTypeName;
 use crate::engine::{ActionKind, ActionOutcome, ActionResult, Plan};
 use crate::queue::source::DemandSource;
-use crate::status::{ActionCounts, LastRound, RoundOutcome, Scope, Seen};
+use crate::status::{ActionCounts, LastRound, ProblemScope, ProblemSeen, RoundOutcome};
 
 impl RoundEnd {
     /// What was decided; `None` if nothing was.
@@ -41,10 +43,10 @@ impl RoundEnd {
     }
 }
 
-impl Seen {
+impl ProblemSeen {
     /// EC2 could not be observed.
     pub(super) fn failed_look(error: &aws::Error) -> Self {
-        Self::refusal(Scope::Look, error.operation, &error.refusal)
+        Self::refusal(ProblemScope::Observation, error.operation, &error.refusal)
     }
 }
 
@@ -117,21 +119,23 @@ fn count(executed: &[ActionOutcome]) -> ActionCounts {
     counts
 }
 
-fn problems(end: &RoundEnd) -> Vec<Seen> {
+fn problems(end: &RoundEnd) -> Vec<ProblemSeen> {
     if let RoundEnd::Failed { error, .. } = end {
-        return vec![Seen::failed_look(error)];
+        return vec![ProblemSeen::failed_look(error)];
     }
     let refused = end.executed().iter().filter_map(|ActionOutcome { action, result, .. }| {
         let (ActionResult::Refused(refusal) | ActionResult::Unknown(refusal)) = result else {
             return None;
         };
         let scope = match action.kind {
-            ActionKind::Request(_) => Scope::Launch,
-            ActionKind::Cancel(_) | ActionKind::Terminate(_) | ActionKind::Tag(_) => Scope::Round,
+            ActionKind::Request(_) => ProblemScope::Launch,
+            ActionKind::Cancel(_) | ActionKind::Terminate(_) | ActionKind::Tag(_) => {
+                ProblemScope::Round
+            }
         };
-        let seen = Seen::refusal(scope, action.kind.operation(), refusal);
-        Some(Seen { worker_type: action.worker_type.clone(), ..seen })
+        let seen = ProblemSeen::refusal(scope, action.kind.operation(), refusal);
+        Some(ProblemSeen { worker_type: action.worker_type.clone(), ..seen })
     });
     let notes = end.plan().into_iter().flat_map(|plan| &plan.notes);
-    refused.chain(notes.filter_map(Seen::note)).collect()
+    refused.chain(notes.filter_map(ProblemSeen::note)).collect()
 }

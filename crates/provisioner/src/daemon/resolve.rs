@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::aws::Client;
 use crate::domain::ids::WorkerTypeName;
 use crate::domain::launch::ResolvedWorkerType;
+use crate::engine::Resolved;
 use crate::settings::Settings;
 
 /// A public image parameter changes every few days; a new image need not be used within seconds.
@@ -22,9 +23,10 @@ const AT_ONCE: usize = 8;
 /// What is not answered by then is looked up in a later round: no worker type waits for another's names.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// When each worker type is to be looked up next.
+/// What worker types name in AWS, and when each is to be looked up next.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
+    resolved: Resolved,
     known: BTreeMap<WorkerTypeName, Known>,
 }
 
@@ -36,19 +38,23 @@ struct Known {
     good: Option<ResolvedWorkerType>,
 }
 
-type Answer = (WorkerTypeName, Result<ResolvedWorkerType, String>);
-
 impl Resolver {
     /// Forgets the worker types that `keep` does not name: they are looked up at once.
     pub(super) fn keep(&mut self, keep: impl Fn(&WorkerTypeName) -> bool) {
         self.known.retain(|name, _| keep(name));
+        self.resolved.retain(|name, _| keep(name));
+    }
+
+    /// What is known now, as of the last look-up.
+    pub(super) fn resolved(&self) -> &Resolved {
+        &self.resolved
     }
 
     /// Looks up the worker types that are due. A failure concerns that type alone.
-    pub(super) async fn run(&mut self, settings: &Settings, client: &Client) -> Vec<Answer> {
+    pub(super) async fn run(&mut self, settings: &Settings, client: &Client) {
         let until = Instant::now() + PATIENCE;
         let seats = Arc::new(Semaphore::new(AT_ONCE));
-        let mut looks = JoinSet::new();
+        let mut look_ups = JoinSet::new();
         for (name, worker_type) in &settings.worker_types {
             if self.known.get(name).is_some_and(|known| Instant::now() < known.next) {
                 continue;
@@ -58,7 +64,7 @@ impl Resolver {
                 .map_err(|error| super::chain(&error));
             let (client, name, worker_type) = (client.clone(), name.clone(), worker_type.clone());
             let seats = Arc::clone(&seats);
-            looks.spawn(async move {
+            look_ups.spawn(async move {
                 let look = async {
                     let user_data = user_data?;
                     let _seat = seats.acquire().await;
@@ -74,20 +80,24 @@ impl Resolver {
                 (name, answer)
             });
         }
-        let mut answers = looks.join_all().await;
+        let mut answers = look_ups.join_all().await;
         answers.sort_by(|(a, _), (b, _)| a.cmp(b));
-        answers.into_iter().map(|(name, answer)| self.take_in(name, answer)).collect()
+        for (name, answer) in answers {
+            let answer = self.remember(&name, answer);
+            self.resolved.insert(name, answer);
+        }
     }
 
-    fn take_in(
+    /// Notes when to look `name` up again. Returns what is to be used until then.
+    fn remember(
         &mut self,
-        name: WorkerTypeName,
+        name: &WorkerTypeName,
         answer: Result<ResolvedWorkerType, String>,
-    ) -> Answer {
+    ) -> Result<ResolvedWorkerType, String> {
         let now = Instant::now();
         let known =
             self.known.entry(name.clone()).or_insert(Known { next: now, failures: 0, good: None });
-        let answer = match answer {
+        match answer {
             Ok(resolved) => {
                 *known =
                     Known { next: now + REFRESH_AFTER, failures: 0, good: Some(resolved.clone()) };
@@ -105,7 +115,6 @@ impl Resolver {
                     None => Err(why),
                 }
             }
-        };
-        (name, answer)
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What the queue wants: tasks counted per worker type while they are read.
+//! The demand: what tasks the queue has, counted per worker type.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,21 +12,22 @@ use crate::domain::ids::{InstanceId, WorkerTypeName};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Demand {
-    /// Pending tasks per configured worker type. Absent means none.
+    /// Pending tasks per configured worker type. A type that is absent has no pending tasks.
     pub pending: BTreeMap<WorkerTypeName, PendingTasks>,
     /// What is known of running tasks.
     pub running: Running,
     /// What was skipped, and why.
     #[serde(default)]
     pub skipped: Skipped,
-    /// How long the tasks had waited that were started since the last look, per configured worker type.
+    /// How long the tasks waited that were started since the last observation, per configured worker type.
     ///
-    /// For measuring only: no decision depends on it, and snapshots do not hold it.
+    /// This is for metrics only: no decision depends on it, and snapshots do not contain it.
     #[serde(skip)]
     pub waits: BTreeMap<WorkerTypeName, TaskWaits>,
-    /// The tasks that ended since the last look, per configured worker type, as far as it can be seen.
+    /// The tasks that ended since the last observation, per configured worker type, as far as the queue
+    /// reveals it.
     ///
-    /// For the recorded load only: no decision depends on it, and snapshots do not hold it.
+    /// This is for the recorded load only: no decision depends on it, and snapshots do not contain it.
     #[serde(skip)]
     pub finished: BTreeMap<WorkerTypeName, Vec<FinishedTask>>,
 }
@@ -34,13 +35,13 @@ pub struct Demand {
 /// A task that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FinishedTask {
-    /// What tells it from others: a hash of what the queue calls it.
+    /// A hash of the queue's identifier for the task.
     pub task: u64,
     /// When it was created.
     pub created: Timestamp,
-    /// When it was started; the last time, if several.
+    /// When it was started, for the last time if it was started repeatedly.
     pub started: Timestamp,
-    /// How long it ran from then.
+    /// How long it ran since then.
     pub run_time: Duration,
 }
 
@@ -48,21 +49,21 @@ pub struct FinishedTask {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct PendingTasks {
-    /// How many.
+    /// The number of tasks.
     pub count: u64,
-    /// When the oldest was created, where the queue says so.
+    /// When the oldest was created, if the queue reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Timestamp>,
 }
 
-/// How much is known of running tasks: the three levels decide what may be ended.
+/// How much is known about running tasks. The level decides which machines may be terminated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "knowledge")]
 pub enum Running {
-    /// The queue does not tell.
+    /// The queue does not report running tasks.
     #[default]
     Unknown,
-    /// Counts per worker type; on which machine is not known for every task.
+    /// Counts per worker type. The machine is not known for every task.
     Counted {
         /// Running tasks per configured worker type.
         tasks: BTreeMap<WorkerTypeName, u64>,
@@ -71,13 +72,13 @@ pub enum Running {
     ByInstance {
         /// Running tasks per configured worker type.
         tasks: BTreeMap<WorkerTypeName, u64>,
-        /// Running tasks per instance. An instance that is not in here runs none.
+        /// Running tasks per instance. An instance that is absent runs no task.
         instances: BTreeMap<InstanceId, u32>,
     },
 }
 
 impl Running {
-    /// Running tasks of `worker_type`, as far as known.
+    /// Returns the number of running tasks of `worker_type`, if it is known.
     pub fn tasks(&self, worker_type: &WorkerTypeName) -> Option<u64> {
         match self {
             Self::Unknown => None,
@@ -88,21 +89,21 @@ impl Running {
     }
 }
 
-/// What was read and not counted as demand.
+/// What was read but does not count as demand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Skipped {
-    /// Elements of a wrong type or without a worker type.
+    /// Elements of the wrong type or without a worker type.
     pub malformed: u64,
     /// Elements over 1 MiB.
     pub oversized: u64,
     /// Tasks of another `provisionerId`.
     pub other_provisioner: u64,
-    /// Pending tasks per worker type that is not configured, up to [`Skipped::MAX_NAMES`] names.
+    /// Pending tasks of worker types that are not configured, for up to [`Skipped::MAX_NAMES`] names.
     pub unknown_worker_types: BTreeMap<String, u64>,
     /// Pending tasks of further unknown worker types.
     pub unknown_rest: u64,
-    /// The queue answered RUNNING with the same tasks as PENDING, so it ignores `state`.
+    /// Whether the queue ignores `state`: it answered RUNNING with the same tasks as PENDING.
     pub running_ignored: bool,
 }
 
@@ -111,8 +112,8 @@ impl Skipped {
     pub const MAX_NAMES: usize = 100;
 }
 
-/// How long tasks waited, from being created to being started: counts by length, of a fixed size however
-/// many tasks there were.
+/// A histogram of how long tasks waited from their creation to their start. Its size does not depend on
+/// the number of tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskWaits {
     counts: [u64; TaskWaits::BOUNDS.len() + 1],
@@ -120,8 +121,8 @@ pub struct TaskWaits {
 }
 
 impl TaskWaits {
-    /// The longest wait that counts in each class; the last class takes the rest. From a task that found
-    /// an idle machine, over the minutes that EC2 and booting take, to a backlog of two hours.
+    /// The longest wait of each class; a last class takes all longer ones. They range from a task that
+    /// found an idle machine, over the minutes that EC2 and booting take, to a backlog of two hours.
     pub const BOUNDS: [Duration; 13] = [
         Duration::from_secs(1),
         Duration::from_secs(5),
@@ -153,12 +154,12 @@ impl TaskWaits {
         self.total = self.total.saturating_add(other.total);
     }
 
-    /// Tasks per class: one more than there are [`Self::BOUNDS`].
+    /// Returns the number of tasks per class: one class more than there are [`Self::BOUNDS`].
     pub fn counts(&self) -> &[u64] {
         &self.counts
     }
 
-    /// The sum of all waits.
+    /// Returns the sum of all waits.
     pub fn total(&self) -> Duration {
         self.total
     }

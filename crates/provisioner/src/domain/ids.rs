@@ -1,24 +1,24 @@
 //! Names and identifiers as types of their own, so that no two can be mixed up.
 //!
-//! They carry text as EC2, the queue or the configuration spelled it. What needs a check
-//! ([`KeyName`], [`WorkerTypeName`]) is checked once, in `parse`.
+//! They carry text as EC2, the queue or the configuration spelled it. [`KeyName`] and [`WorkerTypeName`]
+//! have rules, which are checked once, in `parse`.
 //!
-//! Tens of thousands of them are held at a time. EC2's ids are short and stay in place, without memory of
-//! their own; of longer names a copy is another reference to the same text.
+//! Tens of thousands of them exist at a time. EC2's ids are short enough to be stored inline, without an
+//! allocation; a copy of a longer name refers to the same allocation.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-/// Long texts that many things carry (a key-name, a client token), each kept once.
+/// Long texts that many resources carry (a key-name, a client token), each stored once.
 #[cfg(feature = "aws")]
 #[derive(Debug, Default)]
 pub(crate) struct SharedTexts(std::collections::BTreeSet<SmolStr>);
 
 #[cfg(feature = "aws")]
 impl SharedTexts {
-    /// Lets `name` give up its memory for that of an equal one.
+    /// Replaces the allocation of `name` by that of an equal name, if one was shared before.
     pub(crate) fn share(&mut self, name: &mut impl Name) {
         let text = name.text();
         if !text.is_heap_allocated() {
@@ -26,12 +26,14 @@ impl SharedTexts {
         }
         match self.0.get(text) {
             Some(known) => *text = known.clone(),
-            None => drop(self.0.insert(text.clone())),
+            None => {
+                self.0.insert(text.clone());
+            }
         }
     }
 }
 
-/// Every type of this module.
+/// Implemented by every identifier of this module.
 #[cfg(feature = "aws")]
 pub(crate) trait Name {
     fn text(&mut self) -> &mut SmolStr;
@@ -116,7 +118,7 @@ text_id! {
     ClientToken
 }
 text_id! {
-    /// What EC2 says of a spot instance request: its status code, or the message to it.
+    /// The status code of a spot instance request, or EC2's message about it.
     StatusText
 }
 
@@ -133,10 +135,10 @@ impl KeyName {
     /// The longest key-name. EC2 allows 255; an IAM role of the same name may have 64
     /// (IAM User Guide, "IAM and AWS STS quotas").
     pub const MAX_LEN: usize = 64;
-    /// What `setup-aws` starts key-names with unless the user says otherwise.
+    /// The prefix of the key-names that `setup-aws` makes, unless the user chooses another.
     pub const DEFAULT_PREFIX: &str = "provisioner-test-";
 
-    /// Checks that `text` can name an EC2 key pair and an IAM role alike.
+    /// Checks that `text` can name both an EC2 key pair and an IAM role.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
         if text.is_empty() || text.len() > Self::MAX_LEN || !text.chars().all(allowed) {

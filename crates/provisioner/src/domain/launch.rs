@@ -18,7 +18,7 @@ pub const TAG_KEY_NAME: &str = "provisioner:key-name";
 pub const TAG_WORKER_TYPE: &str = "provisioner:worker-type";
 /// The key of the tag that names the intent (its client token).
 pub const TAG_INTENT: &str = "provisioner:intent";
-/// The key of the tag that names the region, on what has none of its own (IAM).
+/// The key of the tag that names the region, for resources that are global (IAM).
 pub const TAG_REGION: &str = "provisioner:region";
 /// The key of EC2's display name; we set it to the worker type.
 pub const TAG_NAME: &str = "Name";
@@ -27,7 +27,7 @@ pub const TAG_NAME: &str = "Name";
 /// requests").
 pub const SPOT_ROLE: &str = "AWSServiceRoleForEC2Spot";
 
-/// The name of an instance profile that is given by name or by ARN
+/// Returns the name of an instance profile that is given by name or by ARN
 /// (`arn:aws:iam::ACCOUNT:instance-profile/PATH/NAME`).
 pub fn profile_name(name_or_arn: &str) -> &str {
     name_or_arn.rsplit('/').next().unwrap_or(name_or_arn)
@@ -52,17 +52,17 @@ impl fmt::Display for Pool {
     }
 }
 
-/// One `RequestSpotInstances` call, whole.
+/// One complete `RequestSpotInstances` call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LaunchCall {
-    /// The client token: EC2 answers a repeated call with the same token with the same requests.
+    /// The client token. EC2 answers a repeated call that has the same token with the same requests.
     pub token: ClientToken,
-    /// For which worker type.
+    /// The worker type.
     pub worker_type: WorkerTypeName,
-    /// When the call was decided on.
+    /// When the launch was decided.
     pub decided: Timestamp,
-    /// How many instances.
+    /// The number of instances.
     pub count: u32,
     /// The key pair.
     pub key_name: KeyName,
@@ -70,20 +70,20 @@ pub struct LaunchCall {
     pub image_id: String,
     /// The instance type.
     pub instance_type: InstanceType,
-    /// The zone; `None` leaves it to EC2. With a subnet it is the subnet's, for our own records: the
-    /// call then names the subnet alone.
+    /// The zone; with `None`, EC2 chooses. With a subnet, it is the subnet's zone and kept for our own
+    /// records only: the call then names the subnet alone.
     pub zone: Option<Zone>,
     /// The subnet.
     pub subnet: Option<SubnetId>,
     /// Security groups, resolved to ids.
     pub security_group_ids: Vec<String>,
-    /// A name or an ARN.
+    /// The instance profile, by name or by ARN.
     pub iam_instance_profile: Option<String>,
     /// User data, base64 as EC2 takes it.
     pub user_data: Option<String>,
-    /// The highest price; `None` is up to on-demand.
+    /// The highest price; with `None`, up to the on-demand price.
     pub max_price: Option<UsdPerHour>,
-    /// After this, EC2 itself drops what is still open: a dead daemon buys nothing later.
+    /// When EC2 itself drops what is still open, so that a dead daemon buys nothing later.
     pub valid_until: Timestamp,
     /// All tags of the request, ours and the user's.
     pub tags: BTreeMap<String, String>,
@@ -109,7 +109,7 @@ pub struct LaunchSpecification {
     /// Tenancy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
-    /// Network interfaces; with these, subnet and security groups are theirs.
+    /// Network interfaces. If there are any, they carry the subnet and the security groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network_interfaces: Vec<NetworkInterface>,
 }
@@ -124,7 +124,7 @@ pub struct BlockDeviceMapping {
     /// `ephemeral0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_name: Option<String>,
-    /// Suppresses a device of the image.
+    /// Suppresses this device of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_device: Option<String>,
     /// An EBS volume.
@@ -136,10 +136,10 @@ pub struct BlockDeviceMapping {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Ebs {
-    /// Whether the volume goes with its instance.
+    /// Whether the volume is deleted with its instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_on_termination: Option<bool>,
-    /// Encrypted.
+    /// Whether the volume is encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypted: Option<bool>,
     /// Provisioned operations per second.
@@ -166,11 +166,11 @@ pub struct Ebs {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Monitoring {
-    /// On or off.
+    /// Whether detailed monitoring is on.
     pub enabled: bool,
 }
 
-/// `SpotPlacement`, as far as it is not ours to fill in.
+/// `SpotPlacement`, without the fields that we fill in ourselves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Placement {
@@ -182,25 +182,25 @@ pub struct Placement {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct NetworkInterface {
-    /// Position; 0 is the first.
+    /// Its position among the interfaces, from 0.
     #[serde(default)]
     pub device_index: i32,
-    /// A public IPv4 address.
+    /// Whether it gets a public IPv4 address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub associate_public_ip_address: Option<bool>,
-    /// Whether the interface goes with its instance.
+    /// Whether the interface is deleted with its instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_on_termination: Option<bool>,
     /// Free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Security group ids. Empty: the worker type's.
+    /// Security group ids; if empty, those of the worker type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
-    /// How many IPv6 addresses.
+    /// The number of IPv6 addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6_address_count: Option<i32>,
-    /// The subnet. `None`: the one the launch goes to.
+    /// The subnet; with `None`, the one that is launched in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet_id: Option<String>,
     /// `interface` or `efa`.
@@ -219,11 +219,11 @@ pub struct ResolvedWorkerType {
     /// User data with its templates filled in.
     #[serde(skip)]
     pub user_data: Option<Rendered>,
-    /// Where to launch, in order; never empty. Every instance type is tried in each.
+    /// The placements in order of preference, never empty. Every instance type is tried in each.
     pub placements: Vec<ResolvedPlacement>,
 }
 
-/// A zone, a subnet (with its zone), or neither: EC2 chooses.
+/// A zone, a subnet (with its zone), or neither, so that EC2 chooses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ResolvedPlacement {
@@ -236,7 +236,7 @@ pub struct ResolvedPlacement {
 }
 
 impl LaunchCall {
-    /// The capacity pool it asks.
+    /// Returns the capacity pool that the call asks.
     pub fn pool(&self) -> Pool {
         Pool { instance_type: self.instance_type.clone(), zone: self.zone.clone() }
     }

@@ -21,7 +21,7 @@ pub struct UsdPerHour(u64);
 #[serde(transparent)]
 pub struct Usd(u64);
 
-/// A number that is no price: negative, not finite, or over a million dollars.
+/// A number that is not a price: negative, not finite, or over a million dollars.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("`{0}` is not an amount in USD between 0 and 1000000")]
 pub struct InvalidAmount(String);
@@ -73,19 +73,19 @@ impl UsdPerHour {
         dollars(self.0)
     }
 
-    /// The price of `n` instances at this price.
+    /// Returns the price of `n` instances at this price.
     #[must_use]
     pub const fn times(self, n: u64) -> Self {
         Self(self.0.saturating_mul(n))
     }
 
-    /// The sum of two prices.
+    /// Returns the sum of two prices.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// What this price comes to over `time`, rounded up: fences err to the dear side.
+    /// Returns the cost of `time` at this price. It is rounded up, so that fences err on the safe side.
     pub fn over(self, time: std::time::Duration) -> Usd {
         let micro_hours = u128::from(self.0) * time.as_millis();
         Usd(u64::try_from(micro_hours.div_ceil(3_600_000)).unwrap_or(u64::MAX))
@@ -111,19 +111,19 @@ impl Usd {
         dollars(self.0)
     }
 
-    /// The sum of two amounts.
+    /// Returns the sum of two amounts.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// `n` times this amount.
+    /// Returns `n` times this amount.
     #[must_use]
     pub const fn times(self, n: u64) -> Self {
         Self(self.0.saturating_mul(n))
     }
 
-    /// What is left of this after `other`; nothing, if that is more.
+    /// Returns this amount less `other`, or zero if `other` is greater.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
@@ -131,14 +131,15 @@ impl Usd {
 }
 
 fn write_micros(f: &mut fmt::Formatter<'_>, micros: u64) -> fmt::Result {
-    let (whole, rest) = (micros / MICRO, micros % MICRO);
+    let whole = micros / MICRO;
+    let rest = micros % MICRO;
     let digits = format!("{rest:06}");
     let trimmed = digits.trim_end_matches('0');
     write!(f, "{whole}.{trimmed:0<2}")
 }
 
 impl fmt::Display for UsdPerHour {
-    /// As EC2's `SpotPrice` wants it: plain decimal dollars, at least two places.
+    /// Writes the price as EC2's `SpotPrice` expects it: decimal dollars with at least two places.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_micros(f, self.0)
     }

@@ -1,7 +1,7 @@
-//! What EC2 shows under the key-name, in our own words: one complete look.
+//! What EC2 shows under the key-name, as our own types: one complete observation.
 //!
-//! An [`Observation`] exists only if every page of every call arrived; planning on a smaller world
-//! than exists launches twice.
+//! An [`Observation`] exists only if every page of every call arrived: a plan made on a part of the world
+//! would launch what exists already.
 
 use std::collections::BTreeMap;
 
@@ -16,47 +16,47 @@ use crate::domain::ids::{
 use crate::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use crate::domain::money::UsdPerHour;
 
-/// One complete look at everything under the key-name.
+/// One complete observation of everything under the key-name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Observation {
     /// All instances with the key-name, in any state EC2 still shows.
     pub instances: Vec<Instance>,
-    /// All open and active spot instance requests that launch with the key-name, and those looked
-    /// up by id, in any state.
+    /// All open and active spot instance requests that launch with the key-name, and in any state those
+    /// that were asked for by id.
     pub spot_requests: Vec<SpotRequest>,
-    /// Whose key pair the key-name names.
+    /// The owner of the key pair that the key-name names.
     pub key_pair: KeyPair,
 }
 
-/// Whose key pair it is: strays are ended only under a key pair that is ours alone.
+/// The owner of the key pair. Strays are terminated only under a key pair that is ours alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyPair {
-    /// Not looked at in this observation.
+    /// It was not part of this observation.
     #[default]
     Unknown,
     /// EC2 has no key pair of that name.
     Absent,
-    /// It exists without our tag: made by hand, maybe used by others.
+    /// It exists without our tag: it was made by hand, and others may use it.
     Foreign,
     /// It carries the tag `provisioner:key-name` with its own name.
     Ours,
 }
 
-/// Whose something in IAM is that is named after the key-name.
+/// The owner of a resource in IAM that is named after the key-name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Whose {
-    /// There is none.
+    /// It does not exist.
     Absent,
     /// It carries the tag `provisioner:key-name` with its own name.
     Ours,
-    /// The same, but it was made for another region: IAM has one for all.
+    /// It carries that tag, but was made for another region. IAM is global.
     OtherRegion,
-    /// It exists without our tag: somebody's own.
+    /// It exists without our tag, so it is somebody else's.
     Foreign,
-    /// It could not be looked at.
+    /// It could not be read.
     Unknown,
 }
 
@@ -74,12 +74,12 @@ pub struct Instance {
     pub zone: Option<Zone>,
     /// When EC2 launched it.
     pub launch_time: Timestamp,
-    /// The spot instance request it came from, where EC2 says so.
+    /// The spot instance request that made it, if EC2 reports it.
     pub spot_request: Option<SpotRequestId>,
     /// EC2's platform details (`Windows`, `Red Hat Enterprise Linux`), unless it is plain Linux.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_platform: Option<String>,
-    /// Our tags on it.
+    /// Our tags on the resource.
     #[serde(default)]
     pub tags: OwnTags,
 }
@@ -88,19 +88,19 @@ pub struct Instance {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
-    /// Being launched.
+    /// It is being launched.
     Pending,
-    /// Up (the worker on it may still be booting).
+    /// It is up; the worker on it may still be booting.
     Running,
-    /// Being terminated.
+    /// It is being terminated.
     ShuttingDown,
-    /// Gone; EC2 still shows it for about an hour.
+    /// It is gone; EC2 still shows it for about an hour.
     Terminated,
-    /// Being stopped.
+    /// It is being stopped.
     Stopping,
-    /// Stopped: serves nobody, may start again.
+    /// It is stopped: it runs no tasks, and may start again.
     Stopped,
-    /// A state this version does not know. Counted as live, never touched.
+    /// A state that this version does not know. It counts as live and is never touched.
     Unrecognised(String),
 }
 
@@ -114,29 +114,29 @@ pub struct SpotRequest {
     pub state: SpotRequestState,
     /// EC2's status code (`pending-evaluation`, `capacity-not-available`, …).
     pub status_code: StatusText,
-    /// EC2's message to the status code.
+    /// EC2's message about the status code.
     pub status_message: StatusText,
     /// When the status last changed.
     pub status_time: Option<Timestamp>,
-    /// When EC2 says it was made.
+    /// When it was made, according to EC2.
     pub created: Timestamp,
-    /// The instance that came of it.
+    /// The instance that it made.
     pub instance: Option<InstanceId>,
-    /// The instance type it asks for.
+    /// The instance type that it asks for.
     pub instance_type: InstanceType,
-    /// The zone it asks for or was launched in.
+    /// The zone that it asks for or was launched in.
     pub zone: Option<Zone>,
-    /// The highest price it may pay. EC2 fills in the on-demand price where none was given.
+    /// The highest price that it may pay. If none was given, EC2 fills in the on-demand price.
     pub max_price: Option<UsdPerHour>,
-    /// Our tags on it.
+    /// Our tags on the resource.
     #[serde(default)]
     pub tags: OwnTags,
 }
 
 impl SpotRequest {
-    /// Whether it can have an instance that still runs. One whose capacity EC2 wants back is closed with the
-    /// interruption notice, and its instance runs on for two minutes (EC2 User Guide, "State changes for a
-    /// Spot request").
+    /// Returns whether it may have an instance that still runs. EC2 closes a request with the interruption
+    /// notice, while its instance runs for another two minutes (EC2 User Guide, "State changes for a Spot
+    /// request").
     pub fn may_run(&self) -> bool {
         let code = self.status_code.as_str();
         let has_notice = matches!(
@@ -159,23 +159,23 @@ impl SpotRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpotRequestState {
-    /// Waiting for capacity.
+    /// It waits for capacity.
     Open,
-    /// Fulfilled, with an instance.
+    /// It is fulfilled, and has an instance.
     Active,
-    /// Stopped with its instance (persistent requests only; we make none).
+    /// It is stopped with its instance. This happens to persistent requests only, which we do not make.
     Disabled,
-    /// Ended: its instance is gone, or is about to be.
+    /// It has ended: its instance is gone, or is about to be.
     Closed,
-    /// Cancelled by somebody. Its instance, if it made one, goes on.
+    /// It was cancelled by somebody. Its instance, if it made one, keeps running.
     Cancelled,
-    /// Ended without an instance (`bad-parameters`, …).
+    /// It ended without an instance (`bad-parameters`, …).
     Failed,
-    /// A state this version does not know. Counted as open, never touched.
+    /// A state that this version does not know. It counts as open and is never touched.
     Unrecognised(String),
 }
 
-/// Our tags on a resource, as far as they are there.
+/// Those of our tags that a resource carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct OwnTags {
@@ -191,7 +191,7 @@ pub struct OwnTags {
 }
 
 impl OwnTags {
-    /// Ours among all tags of a resource.
+    /// Picks our tags from all tags of a resource.
     pub fn of(tags: &BTreeMap<String, String>) -> Self {
         Self {
             key_name: tags.get(TAG_KEY_NAME).map(|name| KeyName::from(name.as_str())),
@@ -203,7 +203,7 @@ impl OwnTags {
 
 #[cfg(feature = "aws")]
 impl OwnTags {
-    /// Shares texts with what else was seen (see [`SharedTexts`]).
+    /// Shares the texts with other resources (see [`SharedTexts`]).
     pub(crate) fn share(&mut self, texts: &mut SharedTexts) {
         let Self { key_name, worker_type, intent } = self;
         if let Some(name) = key_name {
@@ -219,7 +219,7 @@ impl OwnTags {
 }
 
 impl InstanceState {
-    /// Whether it exists and may cost money: anything but shutting down or terminated.
+    /// Returns whether it exists and may cost money: in any state but shutting down and terminated.
     pub fn is_live(&self) -> bool {
         !matches!(self, Self::ShuttingDown | Self::Terminated)
     }

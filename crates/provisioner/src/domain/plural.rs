@@ -1,6 +1,6 @@
-//! Numbers of things, as people say them.
+//! Counts with their nouns, in singular or plural.
 
-/// `1 instance`, `2 instances`. `one` is English and regular.
+/// Writes a count: `1 instance`, `2 instances`. `one` is the singular of a regular English noun.
 pub(crate) fn count(n: impl TryInto<u64>, one: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
     match n {
@@ -10,7 +10,7 @@ pub(crate) fn count(n: impl TryInto<u64>, one: &str) -> String {
     }
 }
 
-/// `1 instance is`, `2 instances are`.
+/// Writes a count with its verb: `1 instance is`, `2 instances are`.
 pub(crate) fn are(n: impl TryInto<u64>, one: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
     format!("{} {}", count(n, one), if n == 1 { "is" } else { "are" })

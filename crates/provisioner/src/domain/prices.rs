@@ -10,25 +10,25 @@ use super::launch::Pool;
 use super::money::UsdPerHour;
 
 /// How long a price may be used. Spot prices change a few times a day at most (EC2 User Guide, "Spot
-/// Instance pricing history"), but a number that is shown as the present one must not be an old one.
+/// Instance pricing history"), but a price that is shown as the current one must not be an old one.
 pub const MAX_AGE: Duration = Duration::from_mins(5);
 
-/// Spot prices of capacity pools, and when each was asked for.
+/// Spot prices of capacity pools, and when each was fetched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpotPrices {
     quotes: BTreeMap<Pool, Quote>,
 }
 
-/// What EC2 said about one pool.
+/// EC2's answer about one pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Quote {
-    /// `None`: it was asked and named no price.
+    /// `None` if the answer had no price for the pool.
     price: Option<UsdPerHour>,
     fetched: Timestamp,
 }
 
 impl SpotPrices {
-    /// Takes in an answer: `found` of the pools `asked` for at `at`. Pools not asked for are forgotten.
+    /// Replaces all prices by an answer: `found` for the pools that were `asked` for, fetched at `at`.
     pub fn learn(
         &mut self,
         asked: &BTreeSet<Pool>,
@@ -41,13 +41,13 @@ impl SpotPrices {
             .collect();
     }
 
-    /// The spot price in force, unless it is unknown or older than [`MAX_AGE`].
+    /// Returns the current spot price, unless it is unknown or older than [`MAX_AGE`].
     pub fn price(&self, pool: &Pool, now: Timestamp) -> Option<UsdPerHour> {
         let quote = self.quotes.get(pool)?;
         (clock::age(quote.fetched, now) <= MAX_AGE).then_some(quote.price)?
     }
 
-    /// When the pool was last asked for.
+    /// Returns when the price of the pool was last asked for.
     pub fn asked(&self, pool: &Pool) -> Option<Timestamp> {
         self.quotes.get(pool).map(|quote| quote.fetched)
     }
@@ -65,7 +65,8 @@ mod tests {
             instance_type: InstanceType::from("c7g.large"),
             zone: Some(Zone::from(zone)),
         };
-        let (priced, unpriced) = (pool("us-west-2a"), pool("us-west-2b"));
+        let priced = pool("us-west-2a");
+        let unpriced = pool("us-west-2b");
         let mut prices = SpotPrices::default();
         let found = BTreeMap::from([(priced.clone(), UsdPerHour::from_micros(30_000))]);
         prices.learn(&BTreeSet::from([priced.clone(), unpriced.clone()]), &found, now);

@@ -1,18 +1,18 @@
-//! What AWS said no with, classed.
+//! Refusals: why AWS did not do what a call asked for, in classes.
 //!
-//! The engine matches on [`RefusalClass`] only; codes are classed in one table, [`classify`].
+//! The engine matches on [`RefusalClass`] only. Codes are mapped to classes in one table, [`classify`].
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An answer that is not the wanted one, or no answer.
+/// An answer other than the expected one, or no answer at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Refusal {
-    /// What kind of no.
+    /// The class of the refusal.
     pub class: RefusalClass,
-    /// AWS's error code, spot status code, or our word where there was no answer (`timeout`).
+    /// AWS's error code, a spot status code, or a code of our own if there was no answer (`timeout`).
     pub code: String,
     /// AWS's message.
     pub message: String,
@@ -20,47 +20,47 @@ pub struct Refusal {
     pub request_id: Option<String>,
 }
 
-/// Our word where AWS answered, and what was looked for is not among it.
+/// Our code for an answer that lacks what was asked for.
 pub(crate) const UNRESOLVED: &str = "unresolved";
-/// Our word where no credentials could be had.
+/// Our code for missing credentials.
 pub(crate) const NO_CREDENTIALS: &str = "no-credentials";
-/// Our word where the time was up.
+/// Our code for a call that took too long.
 pub(crate) const TIMEOUT: &str = "timeout";
-/// Our word where nothing, or nothing readable, came back.
+/// Our code for a call without an answer, or without a readable one.
 pub(crate) const NO_ANSWER: &str = "no-answer";
 
-/// What kind of no.
+/// The classes of refusals, by what can be done about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusalClass {
-    /// Too many calls. Definitely not done.
+    /// There were too many calls. The call had no effect.
     Throttled,
-    /// This capacity pool has none, or not at this price or with these constraints: use another.
+    /// This pool has no capacity, or not at this price or with these constraints. Another pool may.
     NoCapacity,
-    /// A quota of the account: no other pool helps.
+    /// A quota of the account is used up. No other pool helps.
     Quota,
-    /// The thing named does not exist, or is not visible yet.
+    /// The resource does not exist, or is not visible yet.
     NotFound,
-    /// Not allowed, or the credentials are no good.
+    /// The call is not allowed, or the credentials are not valid.
     Unauthorized,
-    /// EC2 does not know the instance profile: it was just made in IAM, or it is not there. The answer is
-    /// the same, and definitely nothing was done.
+    /// EC2 does not know the instance profile: either IAM has only just made it, or it does not exist. The
+    /// answer is the same in both cases, and the call had no effect.
     UnknownProfile,
-    /// The call is wrong: it fails the same way every time.
+    /// The call is wrong and fails in the same way every time.
     Invalid,
-    /// The token was used before with other parameters: the first call was accepted.
+    /// The token was used before with other parameters, so an earlier call was accepted.
     IdempotentMismatch,
-    /// No answer, or an answer that leaves open whether it was done.
+    /// There was no answer, or one that leaves open whether the call had an effect.
     Transient,
 }
 
 impl RefusalClass {
-    /// Whether the call definitely had no effect.
+    /// Returns whether the call certainly had no effect.
     pub fn is_definite(self) -> bool {
         !matches!(self, Self::Transient | Self::IdempotentMismatch)
     }
 
-    /// A stable name for logs, metrics and JSON.
+    /// Returns a stable name for logs, metrics and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Throttled => "throttled",
@@ -83,20 +83,20 @@ impl fmt::Display for RefusalClass {
 }
 
 impl Refusal {
-    /// Whether this is what EC2 says to a call with `DryRun` that it would have carried out (Amazon EC2
-    /// API Reference, "Error codes").
+    /// Returns whether EC2 would have carried out a call that had `DryRun` set (Amazon EC2 API Reference,
+    /// "Error codes").
     pub fn would_have_succeeded(&self) -> bool {
         self.code == "DryRunOperation"
     }
 
-    /// Whether the message names `id`: one bad id fails a whole bulk call. EC2 writes one or several
-    /// ("The instance IDs 'i-1, i-2' do not exist").
+    /// Returns whether the message names `id`. One bad id fails a complete bulk call, and EC2 names one or
+    /// several of them ("The instance IDs 'i-1, i-2' do not exist").
     pub fn names(&self, id: &str) -> bool {
         let mut words = self.message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
         !id.is_empty() && words.any(|word| word == id)
     }
 
-    /// What the user can do about it, where that is known.
+    /// Returns what the user can do about it, if that is known.
     pub fn hint(&self) -> Option<&'static str> {
         hint(&self.code)
     }
@@ -115,15 +115,15 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What EC2 says of an instance profile that it does not know (by name, by ARN), and of one whose role it
-/// does not know yet.
+/// EC2's messages about an instance profile that it does not know (by name, by ARN), and about one whose
+/// role it does not know yet.
 const UNKNOWN_PROFILE: [&str; 2] = ["Invalid IAM Instance Profile", "has no associated IAM Roles"];
 
-/// Classes an answer by its code and, where one code stands for many mistakes, by its message.
+/// Classifies an answer by its code and, if the code stands for many mistakes, by its message.
 ///
-/// EC2 has no code of its own for an instance profile that it does not know. IAM User Guide,
-/// "Troubleshoot IAM: Changes that I make are not always immediately visible"; the texts are what EC2
-/// answers to `RequestSpotInstances` and `RunInstances`.
+/// EC2 has no code of its own for an instance profile that it does not know (IAM User Guide, "Troubleshoot
+/// IAM: Changes that I make are not always immediately visible"). The texts are EC2's answers to
+/// `RequestSpotInstances` and `RunInstances`.
 pub fn classify_answer(code: &str, message: &str) -> Option<RefusalClass> {
     let of_a_parameter = matches!(code, "InvalidParameterValue" | "bad-parameters");
     if of_a_parameter && UNKNOWN_PROFILE.iter().any(|text| message.contains(text)) {
@@ -132,10 +132,11 @@ pub fn classify_answer(code: &str, message: &str) -> Option<RefusalClass> {
     classify(code)
 }
 
-/// Classes an EC2 error code or a spot request status code. One table for both.
+/// Classifies an EC2 error code or a spot request status code.
 ///
 /// Sources: Amazon EC2 API Reference, "Error codes"; EC2 User Guide, "Spot request status codes".
-/// An unknown code is `None`: the caller knows whether the HTTP status makes it definite.
+/// Returns `None` for an unknown code: the caller knows the HTTP status, which tells whether the call may
+/// have had an effect.
 pub fn classify(code: &str) -> Option<RefusalClass> {
     use RefusalClass as C;
     let class = match code {
@@ -212,8 +213,8 @@ pub fn classify(code: &str) -> Option<RefusalClass> {
 
         "bad-parameters" => C::Invalid,
         "NoSuchEntity" => C::NotFound,
-        // The API's not-found codes are about what the *call* names. For terminate and cancel that
-        // is the id; for a launching call it is a wrong parameter, which the engine treats alike.
+        // The API's not-found codes refer to what the *call* names. For terminate and cancel that is the
+        // id; for a launching call it is a wrong parameter, which the engine treats alike.
         _ if code.ends_with(".NotFound") || code.ends_with("NotFound") => C::NotFound,
         _ if code.starts_with("Invalid")
             || code.starts_with("Missing")

@@ -1,8 +1,9 @@
-//! What a worker proves itself by when it asks whether to stop.
+//! The token by which a worker proves its identity when it asks whether to stop.
 //!
-//! One secret per deployment, kept in the state directory, and one token per launch, which is the keyed
-//! hash of the launch's client token. So no token need be kept: that of a machine follows from the intent
-//! it carries as a tag, and a launching call that is repeated after a crash holds the same one.
+//! There is one secret per deployment, stored in the state directory, and one token per launch, which is
+//! the keyed hash of the launch's client token. So tokens need not be stored: the token of a machine
+//! follows from the intent that it carries as a tag, and a launching call that is repeated after a crash
+//! contains the same one.
 
 use std::fmt;
 
@@ -12,10 +13,10 @@ use sha2::Sha256;
 
 use crate::domain::ids::ClientToken;
 
-/// Of the hash's own block: a shorter key would be filled up, a longer one hashed.
+/// In bytes: the block size of SHA-256. HMAC pads a shorter key and hashes a longer one (RFC 2104).
 const KEY_BYTES: usize = 64;
 
-/// Tells these tokens from anything else that may once be made with the key.
+/// Separates these tokens from anything else that may be derived from the secret one day.
 const PURPOSE: &[u8] = b"should-stop\0";
 
 /// The deployment's secret.
@@ -23,36 +24,37 @@ const PURPOSE: &[u8] = b"should-stop\0";
 #[serde(try_from = "String", into = "String")]
 pub struct StopSecret([u8; KEY_BYTES]);
 
-/// The text is not the hexadecimal form of a secret.
+/// A text that is not the hexadecimal form of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not {} hexadecimal digits", KEY_BYTES * 2)]
 pub struct NoSecret;
 
 impl StopSecret {
-    /// How many characters a token has.
+    /// The number of characters of a token.
     pub const TOKEN_LEN: usize = 64;
 
-    /// Makes one of these bytes.
+    /// Makes a secret of these bytes.
     pub fn new(bytes: [u8; KEY_BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// Makes one that nobody can guess.
+    /// Makes a random secret.
     ///
     /// # Errors
-    /// The system gives no random numbers.
+    /// If the system provides no random numbers.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// The token of a launch: hexadecimal digits, as shells and headers take them.
+    /// Returns the token of a launch, in hexadecimal digits, which need no quoting in shells and headers.
     pub fn token(&self, launch: &ClientToken) -> String {
         to_hex(&self.hash_of(launch).finalize().into_bytes())
     }
 
-    /// Whether `token` is that of `launch`. How long it takes does not depend on how much of it is right.
+    /// Returns whether `token` is the token of `launch`. The time it takes does not depend on how much of
+    /// it is right.
     pub fn opens(&self, launch: &ClientToken, token: &str) -> bool {
         from_hex::<32>(token)
             .is_some_and(|token| self.hash_of(launch).verify(&token.into()).is_ok())
@@ -97,7 +99,7 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if pairs.len() != N || !rest.is_empty() {
         return None;
     }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = [0; N];
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
         *byte = digit(*high)? << 4 | digit(*low)?;
@@ -111,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_token_is_of_one_launch_and_one_deployment() {
-        let (ours, other) = (StopSecret::new([7; KEY_BYTES]), StopSecret::new([8; KEY_BYTES]));
+        let ours = StopSecret::new([7; KEY_BYTES]);
+        let other = StopSecret::new([8; KEY_BYTES]);
         let [a, b] = ["launch-a", "launch-b"].map(ClientToken::from);
         let token = ours.token(&a);
         assert_eq!(token.len(), StopSecret::TOKEN_LEN);
@@ -135,7 +138,7 @@ mod tests {
         assert_ne!(secret, StopSecret::generate().unwrap());
     }
 
-    /// By Python's `hmac`.
+    /// The expected value was computed by Python's `hmac`.
     #[test]
     fn it_is_hmac_sha256() {
         let secret = StopSecret::new([7; KEY_BYTES]);

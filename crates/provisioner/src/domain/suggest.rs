@@ -1,11 +1,11 @@
-//! The nearest known word, for typing errors.
+//! Suggestions for typing errors: the nearest known word.
 
-/// Returns the known word that `word` was probably meant to be. Underscores and capitals, which
-/// people carry over from other formats, do not count as errors.
+/// Returns the known word that `word` was probably meant to be. Underscores and capitals, which people
+/// carry over from other formats, do not count as differences.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('_', "-");
     let word = plain(word);
-    // A third of the letters wrong is still a typing error; more is another word.
+    // Up to a third of wrong letters is a typing error; more is another word.
     let most = (word.chars().count() / 3).max(1);
     known
         .into_iter()

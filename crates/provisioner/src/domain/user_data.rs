@@ -1,6 +1,6 @@
 //! The user data of a worker type: the bytes as configured, and the template that fills in names.
 //!
-//! Deliberately not here: gzip (nobody's; EC2 takes bytes).
+//! Compression is deliberately absent: EC2 takes any bytes, so users can compress them themselves.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,55 +11,55 @@ use base64::engine::general_purpose::STANDARD;
 use crate::domain::duration;
 use crate::domain::stop_secret::StopSecret;
 
-/// What the configuration says to start a machine with.
+/// The user data of a worker type as configured.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserData {
-    /// As written, before base64.
+    /// The bytes as written, before base64.
     pub raw: Vec<u8>,
     /// Whether `${{ name }}` is to be replaced.
     pub template: bool,
 }
 
 impl fmt::Debug for UserData {
-    /// Without the content: user data tends to carry secrets.
+    /// Leaves out the content, because user data often contains secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { raw, template } = self;
         write!(f, "UserData(<{} bytes>, template: {template})", raw.len())
     }
 }
 
-/// What the names of a template stand for.
+/// The values that the names of a template stand for.
 #[derive(Clone, Copy, Debug)]
 pub struct Variables<'a> {
-    /// `${{ key_name }}`; `None` where there is none yet, which is an error only if it is used.
+    /// `${{ key_name }}`. `None` if there is no key-name yet, which is an error only if it is used.
     pub key_name: Option<&'a str>,
     /// `${{ worker_type }}`.
     pub worker_type: &'a str,
     /// `${{ region }}`.
     pub region: &'a str,
-    /// `${{ queue_url }}`: without a slash at the end.
+    /// `${{ queue_url }}`, without a slash at the end.
     pub queue_url: &'a str,
-    /// `${{ idle_timeout }}`: written in seconds, `900s`.
+    /// `${{ idle_timeout }}`, written in seconds (`900s`).
     pub idle_timeout: Duration,
-    /// `${{ stop_url }}` and `${{ stop_token }}`: where and whether workers ask to stop.
+    /// `${{ stop_url }}` and `${{ stop_token }}`: whether workers may ask to stop, and where.
     pub asking: Asking<'a>,
 }
 
 /// Whether workers may ask whether to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asking<'a> {
-    /// Nobody listens to them.
+    /// They may not: there is no server for them.
     Off,
-    /// Somebody does, but by which URL they reach it is not known.
+    /// They may, but it is not known by which URL they reach the server.
     Nowhere,
-    /// They ask here: without a slash at the end.
+    /// They may ask at this URL, which has no slash at the end.
     At(&'a str),
 }
 
-/// User data in which everything is filled in but what differs from launch to launch: the stop token.
+/// User data in which everything is filled in except the stop token, which differs between launches.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// The token goes between them. Never empty.
+    /// The pieces between which the token is inserted. Never empty.
     pieces: Vec<Vec<u8>>,
 }
 
@@ -70,22 +70,22 @@ impl fmt::Debug for Rendered {
 }
 
 impl Rendered {
-    /// Whether machines learn a stop token from it.
+    /// Returns whether machines receive a stop token in it.
     pub fn has_token(&self) -> bool {
         self.pieces.len() > 1
     }
 
-    /// The bytes that one launch sends, before base64.
+    /// Returns the bytes that one launch sends, before base64.
     pub fn with_token(&self, token: &str) -> Vec<u8> {
         self.pieces.join(token.as_bytes())
     }
 
-    /// What one launch sends, as EC2 takes it.
+    /// Returns what one launch sends, in base64 as EC2 takes it.
     pub fn to_base64(&self, token: &str) -> String {
         STANDARD.encode(self.with_token(token))
     }
 
-    /// In bytes, before base64.
+    /// Returns the length in bytes, before base64.
     fn len(&self) -> usize {
         let tokens = self.pieces.len().saturating_sub(1) * StopSecret::TOKEN_LEN;
         self.pieces.iter().map(Vec::len).sum::<usize>() + tokens
@@ -96,41 +96,41 @@ impl Rendered {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UserDataError {
-    /// A name nobody defined.
+    /// The template contains an unknown name.
     #[error("undefined template name `{name}` in the user data (known: {})", NAMES.join(", "))]
     UndefinedName {
-        /// As written, without braces.
+        /// The name as written, without braces.
         name: String,
     },
-    /// `${{` without `}}`.
+    /// A `${{` has no `}}`.
     #[error("`${{{{` without `}}}}` on line {line} of the user data")]
     Unclosed {
-        /// Of the user data, from 1.
+        /// The line of the user data, from 1.
         line: usize,
     },
-    /// `${{ key_name }}` without a key-name.
+    /// The template contains `${{ key_name }}`, and there is no key-name.
     #[error(
         "the user data uses `key_name`, but there is no `provisioner.key-name` (run setup-aws)"
     )]
     NoKeyName,
-    /// A name that means something only where workers may ask.
+    /// The template contains a name that is defined only if workers may ask to stop.
     #[error(
-        "the user data uses `{name}`, but `server.worker-listen` is not set: nobody would answer"
+        "the user data uses `{name}`, but `server.worker-listen` is not set, so nothing would answer"
     )]
     NobodyListens {
         /// The name.
         name: &'static str,
     },
-    /// `${{ stop_url }}` where `server.worker-listen` does not tell it.
+    /// The template contains `${{ stop_url }}`, and `server.worker-listen` does not determine it.
     #[error(
         "the user data uses `stop_url`, and `server.worker-listen` names no address that workers can \
          reach: set `server.worker-url` to the URL they should use"
     )]
     NoWorkerUrl,
-    /// More than EC2 takes.
+    /// It is longer than EC2 accepts.
     #[error("the user data has {len} bytes; EC2 takes at most {} (16 KiB)", UserData::MAX_LEN)]
     TooLong {
-        /// In bytes, templates filled in, before base64.
+        /// The length in bytes with templates filled in, before base64.
         len: usize,
     },
 }
@@ -142,8 +142,8 @@ const OPEN: &[u8] = b"${{";
 const CLOSE: &[u8] = b"}}";
 
 impl UserData {
-    /// The most EC2 takes, in bytes before base64 (EC2 User Guide, "Run commands when you launch an
-    /// EC2 instance with user data input").
+    /// The longest user data that EC2 accepts, in bytes before base64 (EC2 User Guide, "Run commands when
+    /// you launch an EC2 instance with user data input").
     pub const MAX_LEN: usize = 16 * 1024;
 
     /// Fills in a template.
@@ -158,7 +158,8 @@ impl UserData {
     }
 }
 
-/// Works on bytes: user data need not be UTF-8. A piece ends where the stop token goes.
+/// Fills in a template. It works on bytes, because user data need not be UTF-8. A new piece begins where
+/// the stop token is inserted.
 fn fill_in(raw: &[u8], variables: &Variables<'_>) -> Result<Vec<Vec<u8>>, UserDataError> {
     let mut pieces = Vec::new();
     let mut out = Vec::with_capacity(raw.len());
@@ -261,7 +262,7 @@ mod tests {
             "STOP_TOKEN='TOKEN'",
             "IDLE_TIMEOUT='900s'",
         ] {
-            assert!(sent.lines().any(|it| it == line), "{line}");
+            assert!(sent.lines().any(|sent_line| sent_line == line), "{line}");
         }
     }
 

@@ -38,6 +38,7 @@ mod fences;
 mod kinds;
 mod launches;
 mod machines;
+pub(super) mod offers;
 pub(super) mod placement;
 pub(super) mod plan;
 pub(super) mod removal_order;

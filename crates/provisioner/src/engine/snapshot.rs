@@ -1,4 +1,4 @@
-//! A saved look at the world, from which a plan can be made again anywhere, without AWS.
+//! A saved observation, from which a plan can be made again anywhere, without AWS.
 //!
 //! Holds no credentials and no user data: it is meant to be attached to a bug report.
 
@@ -12,7 +12,7 @@ use crate::domain::ids::{KeyName, WorkerTypeName};
 use crate::domain::launch::ResolvedWorkerType;
 use crate::domain::ledger::Ledger;
 use crate::domain::observed::Observation;
-use crate::engine::{Engine, LedgerFound, Memory, Plan, Start};
+use crate::engine::{Engine, Inputs, LedgerFound, Memory, Plan, Start, StopConsent};
 use crate::settings::Settings;
 
 /// Everything a plan depends on besides the configuration.
@@ -21,13 +21,13 @@ use crate::settings::Settings;
 pub struct Snapshot {
     /// The format: 1.
     pub version: u32,
-    /// When the look was taken.
+    /// When the observation was taken.
     pub time: Timestamp,
-    /// The key-name it is about.
+    /// The key-name that it is about.
     pub key_name: KeyName,
     /// What EC2 showed.
     pub observation: Observation,
-    /// What the queue wanted; `None` with [`demand_error`](Self::demand_error) if that was not known.
+    /// The queue's demand; `None` with [`demand_error`](Self::demand_error) if it was not known.
     pub demand: Option<Demand>,
     /// Why the demand was not known.
     pub demand_error: Option<String>,
@@ -65,15 +65,17 @@ impl Snapshot {
             nonce: 0,
         };
         let mut engine = Engine::new(settings, self.key_name.clone(), start, self.time);
-        for (name, resolved) in &self.resolved {
-            engine.resolve(name, Ok(resolved.clone()));
-        }
-        for (name, why) in &self.unresolved {
-            engine.resolve(name, Err(why.clone()));
-        }
-        engine.observe(&self.observation, self.time);
-        let unknown = || self.demand_error.clone().unwrap_or_else(|| "not recorded".to_owned());
-        engine.demand(self.demand.clone().ok_or_else(unknown));
-        engine.begin_round(self.time).clone()
+        let known = self.resolved.iter().map(|(name, resolved)| (name, Ok(resolved.clone())));
+        let unknown = self.unresolved.iter().map(|(name, why)| (name, Err(why.clone())));
+        let resolved = known.chain(unknown).map(|(name, found)| (name.clone(), found)).collect();
+        let not_known = || self.demand_error.clone().unwrap_or_else(|| "not recorded".to_owned());
+        let inputs = Inputs {
+            resolved: &resolved,
+            observation: &self.observation,
+            observed: self.time,
+            demand: self.demand.clone().ok_or_else(not_known),
+        };
+        let round = engine.begin_round(inputs, &mut StopConsent::default(), self.time);
+        round.plan().clone()
     }
 }

@@ -1,10 +1,15 @@
-//! What the engine knows: what lasts (the [`memory`]), and what the last observation showed (the
-//! [`index`]).
+//! What the engine knows: what outlives the process ([`durable`]: ledger and [`memory`]), what the last
+//! observation showed ([`view`]: the [`index`] of machines and requests by owner), and the pauses between
+//! rounds that failed ([`backoff`]).
 
+pub(super) mod backoff;
 pub(super) mod capacity;
+pub(super) mod durable;
 pub(super) mod group;
 pub(super) mod in_flight;
 pub(super) mod index;
 pub(super) mod lookup;
 pub(super) mod machine;
 pub(super) mod memory;
+pub(super) mod token;
+pub(super) mod view;

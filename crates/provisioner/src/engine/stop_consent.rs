@@ -1,17 +1,27 @@
 //! Where workers ask whether to stop.
 //!
-//! After each decided round the engine says here how many idle machines may go, per worker type. A worker
-//! that asks is given one of these places, as a promise with an end: until then its machine is no capacity
-//! and its place is not given twice. When the worker says in time that it is stopping, the next round ends
-//! the machine; else the promise lapses and the machine counts again. What tasks come to need in between
-//! takes unconfirmed promises back. So a machine is ended only on its own worker's word.
+//! An idle machine costs money, and only its own worker knows that no task is about to start on it. So a
+//! machine is never ended for lack of demand on our guess: its worker asks, is told to stop or to stay,
+//! and confirms.
 //!
-//! Nothing here is kept over a restart: who was promised something hears "stay" and goes on working.
-
-pub(super) mod offers;
+//! 1. After each decided round, `decide/offers.rs` says how many idle machines may stop, per worker type.
+//! 2. A worker reports that it is idle ([`StopConsent::hear`]) and is given one of these places, as a
+//!    promise with an end. Until then its machine is no capacity, and its place is not given twice.
+//! 3. The worker reports that it is stopping. The next round ends the machine. If it does not report in
+//!    time, the promise lapses and the machine counts as capacity again.
+//! 4. If tasks come to need the machine in between, the round takes back the promises that were not
+//!    confirmed yet: the worker's next report is answered with "stay".
+//!
+//! A worker proves itself by the token in its launch's user data. A round that fails, and a plan that
+//! breaks a fence, close the offers until the next round is decided.
+//!
+//! Nothing of this is kept over a restart: after one, every worker is told to stay until the promises of
+//! the process before have expired.
+//!
+//! The state here is plain data. The lock that the workers' listener and the driver share around it
+//! belongs to the driver.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,24 +30,21 @@ use crate::domain::clock;
 use crate::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
 use crate::domain::stop_secret::StopSecret;
 
-/// How long a promise holds. A worker has only to stop claiming and to say so: seconds, with some repeats
-/// over a bad network.
+/// How long a promise holds. A worker has only to stop claiming and to say so, which takes seconds; the
+/// rest is room for some repeats over a bad network.
 pub const LEASE: Duration = Duration::from_mins(1);
 
-/// A worker that said it is idle is believed to be for so long: three asks at the pace of one in 30 s.
+/// A worker that reported idle is believed for this long: three reports at the pace of one in 30 s.
 const IDLE_FOR: Duration = Duration::from_secs(90);
 
-/// What a round offered is worth nothing when no other round followed for so long.
+/// The offers of a round expire after this long, when no other round followed.
 const OFFER_FOR: Duration = Duration::from_mins(2);
 
-/// Workers of a type that asked in the last day consent: a busy one may not ask for hours.
+/// Workers of a type are known to ask if one of them asked within this time: a busy worker may not ask
+/// for hours.
 const ASKS_FOR: Duration = Duration::from_hours(24);
 
-/// The desk, shared by the engine and by whoever hears the workers.
-#[derive(Clone, Debug, Default)]
-pub struct Desk(Arc<Mutex<Book>>);
-
-/// What a worker says.
+/// What a worker reports of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerReport {
     /// It runs no task, and would stop.
@@ -48,19 +55,19 @@ pub enum WorkerReport {
     Stopping,
 }
 
-/// What it is told.
+/// The answer to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopAnswer {
-    /// To go on.
+    /// It is to go on.
     Stay,
-    /// To stop, if it says so within this time; or, if it did, to wait for its end.
+    /// It is to stop, if it confirms within this time; or, if it did, to wait for its end.
     Stop(Duration),
 }
 
-/// Why it is not heard.
+/// Why a worker is not heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StopAskError {
-    /// No machine of ours has this id, as far as is known by now.
+    /// No machine of ours is known by this id yet.
     #[error("no such instance")]
     NoSuchInstance,
     /// The token is not that of the machine's launch.
@@ -75,54 +82,56 @@ pub struct StopConsentCounts {
     pub promised: u64,
     /// Idle workers that were told to stay.
     pub stayed: u64,
-    /// Workers that said they are busy.
+    /// Workers that reported busy.
     pub busy: u64,
-    /// Workers that said in time that they are stopping.
+    /// Workers that confirmed in time that they are stopping.
     pub agreed: u64,
-    /// Workers that said so too late, or after the promise was taken back: they were told to stay.
+    /// Workers that confirmed too late, or after the promise was taken back: they were told to stay.
     pub too_late: u64,
-    /// Promises of which nothing more was heard.
+    /// Promises that were not confirmed in time.
     pub lapsed: u64,
     /// Promises taken back: tasks came, or the demand was not known any more.
     pub withdrawn: u64,
-    /// Wrong tokens.
+    /// Reports with a wrong token.
     pub wrong_token: u64,
-    /// Instances that are not known.
+    /// Reports from instances that are not known.
     pub no_such_instance: u64,
 }
 
-/// What is known of the workers that may ask.
+/// Which workers may stop, and what they were promised.
+///
+/// The default hears nobody; [`Engine::listen`](super::Engine::listen) makes one that does.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub struct StopConsent {
     secret: Option<StopSecret>,
-    /// A process before this one may have made promises that hold until then.
+    /// The process before this one may have made promises that hold until then.
     closed_until: Option<Timestamp>,
     workers: BTreeMap<InstanceId, Worker>,
     offers: BTreeMap<WorkerTypeName, Offer>,
-    /// When the offers end.
+    /// When the offers expire.
     open_until: Option<Timestamp>,
-    said: BTreeMap<InstanceId, Said>,
-    asked: BTreeMap<WorkerTypeName, Timestamp>,
+    reported: BTreeMap<InstanceId, Reported>,
+    last_asked: BTreeMap<WorkerTypeName, Timestamp>,
     counts: StopConsentCounts,
 }
 
 /// A machine whose worker may ask.
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
-    pub(super) of: WorkerTypeName,
+    pub(super) worker_type: WorkerTypeName,
     /// The client token of the call that launched it.
     pub(super) launch: ClientToken,
-    pub(super) standing: Standing,
+    pub(super) removability: Removability,
 }
 
-/// What may become of a machine, as the last round found it.
+/// Whether a machine may go, as the last round found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It is busy, or what it does is not known.
+pub(super) enum Removability {
+    /// It is busy, or its work is not known.
     Stays,
     /// It is idle: it may go if its worker type has a place left.
-    Idle,
-    /// Nobody needs it: too old, or of a worker type that is not configured any more.
+    IfOffered,
+    /// Nobody needs it: it is too old, or its worker type is no longer configured.
     Goes,
 }
 
@@ -130,31 +139,31 @@ pub(super) enum Standing {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offer {
     pub(super) places: u64,
-    /// For how long they must have been idle by their own word.
+    /// For how long they must have been idle by their own reports.
     pub(super) idle_for: Duration,
 }
 
-/// What a worker said last, and what came of it.
+/// A worker's last report, and what came of it.
 #[derive(Clone, Copy, Debug)]
-struct Said {
+struct Reported {
     idle_since: Option<Timestamp>,
     last: Timestamp,
-    state: State,
+    consent: Consent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Consent {
     Works,
     Promised { until: Timestamp },
     Agreed,
 }
 
-/// What a machine's worker said, as far as it matters to counting it.
+/// What a machine's worker reported, as far as it matters to counting the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// Nothing yet.
+    /// It has not reported yet.
     Nothing,
-    /// That it is idle, lately.
+    /// It reported idle lately.
     Idle,
     /// It has asked before and does not now: it works.
     Quiet,
@@ -171,53 +180,32 @@ impl Heard {
     }
 }
 
-impl Desk {
+impl StopConsent {
+    /// Hears workers that prove themselves by tokens made with `secret`. Until `closed_until` every
+    /// worker is told to stay.
+    pub(super) fn new(secret: StopSecret, closed_until: Option<Timestamp>) -> Self {
+        Self { secret: Some(secret), closed_until, ..Self::default() }
+    }
+
+    /// Whether workers are heard at all.
+    pub(super) fn listens(&self) -> bool {
+        self.secret.is_some()
+    }
+
+    /// What was heard and answered since the start.
+    pub fn counts(&self) -> StopConsentCounts {
+        self.counts
+    }
+
     /// Hears a worker that shows the token from its user data.
     ///
     /// # Errors
     /// The instance is not known, or was not launched with that token; nothing is changed then.
     pub fn hear(
-        &self,
-        instance: &InstanceId,
-        token: &str,
-        word: WorkerReport,
-        now: Timestamp,
-    ) -> Result<StopAnswer, StopAskError> {
-        self.book().hear(instance, token, word, now)
-    }
-
-    /// What was heard and answered since the start.
-    pub fn counts(&self) -> StopConsentCounts {
-        self.book().counts
-    }
-
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        let Self(book) = self;
-        book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Book {
-    /// Begins to listen. Until `closed_until` everybody is told to stay.
-    pub(super) fn open(&mut self, secret: StopSecret, closed_until: Option<Timestamp>) {
-        self.secret = Some(secret);
-        self.closed_until = closed_until;
-    }
-
-    pub(super) fn is_open(&self) -> bool {
-        self.secret.is_some()
-    }
-
-    /// What user data tells the machines of a launch. Empty where nobody listens to them.
-    pub(super) fn token(&self, launch: &ClientToken) -> String {
-        self.secret.as_ref().map(|secret| secret.token(launch)).unwrap_or_default()
-    }
-
-    fn hear(
         &mut self,
         instance: &InstanceId,
         token: &str,
-        word: WorkerReport,
+        report: WorkerReport,
         now: Timestamp,
     ) -> Result<StopAnswer, StopAskError> {
         let (Some(worker), Some(secret)) = (self.workers.get(instance), &self.secret) else {
@@ -228,53 +216,55 @@ impl Book {
             self.counts.wrong_token += 1;
             return Err(StopAskError::WrongToken);
         }
-        let said = self.said.entry(instance.clone());
-        let said = said.or_insert(Said { idle_since: None, last: now, state: State::Works });
-        let was_idle = said.is_idle(now);
-        said.last = now;
-        let holds = matches!(said.state, State::Promised { until } if now < until);
+        let first = Reported { idle_since: None, last: now, consent: Consent::Works };
+        let reported = self.reported.entry(instance.clone()).or_insert(first);
+        let was_idle = reported.is_idle(now);
+        reported.last = now;
+        let holds = matches!(reported.consent, Consent::Promised { until } if now < until);
         let counts = &mut self.counts;
-        Ok(match word {
+        Ok(match report {
             WorkerReport::Busy => {
                 counts.busy += 1;
-                said.idle_since = None;
-                said.state = State::Works;
+                reported.idle_since = None;
+                reported.consent = Consent::Works;
                 StopAnswer::Stay
             }
-            WorkerReport::Stopping if holds || said.state == State::Agreed => {
-                counts.agreed += u64::from(said.state != State::Agreed);
-                said.state = State::Agreed;
+            WorkerReport::Stopping if holds || reported.consent == Consent::Agreed => {
+                counts.agreed += u64::from(reported.consent != Consent::Agreed);
+                reported.consent = Consent::Agreed;
                 StopAnswer::Stop(LEASE)
             }
             WorkerReport::Stopping => {
                 counts.too_late += 1;
-                said.state = State::Works;
+                reported.consent = Consent::Works;
                 StopAnswer::Stay
             }
             WorkerReport::Idle => {
-                let since = said.idle_since.filter(|_| was_idle).unwrap_or(now);
-                said.idle_since = Some(since);
-                self.asked.insert(worker.of.clone(), now);
-                match said.state {
-                    State::Agreed => return Ok(StopAnswer::Stop(LEASE)),
+                let since = reported.idle_since.filter(|_| was_idle).unwrap_or(now);
+                reported.idle_since = Some(since);
+                self.last_asked.insert(worker.worker_type.clone(), now);
+                match reported.consent {
+                    Consent::Agreed => return Ok(StopAnswer::Stop(LEASE)),
                     // The answer before may be lost.
-                    State::Promised { until } if holds => {
+                    Consent::Promised { until } if holds => {
                         return Ok(StopAnswer::Stop(clock::age(now, until)));
                     }
-                    State::Promised { .. } | State::Works => {}
+                    Consent::Promised { .. } | Consent::Works => {}
                 }
                 let valid = self.open_until.is_some_and(|until| now < until)
                     && self.closed_until.is_none_or(|until| until <= now);
-                let offer = self.offers.get_mut(&worker.of);
+                let offer = self.offers.get_mut(&worker.worker_type);
                 let may_go = valid
-                    && match (worker.standing, offer) {
-                        (Standing::Goes, _) => true,
-                        (Standing::Idle, Some(offer)) => offer.take(clock::age(since, now)),
-                        (Standing::Idle, None) | (Standing::Stays, _) => false,
+                    && match (worker.removability, offer) {
+                        (Removability::Goes, _) => true,
+                        (Removability::IfOffered, Some(offer)) => {
+                            offer.take(clock::age(since, now))
+                        }
+                        (Removability::IfOffered, None) | (Removability::Stays, _) => false,
                     };
                 if may_go {
                     counts.promised += 1;
-                    said.state = State::Promised { until: clock::after(now, LEASE) };
+                    reported.consent = Consent::Promised { until: clock::after(now, LEASE) };
                     StopAnswer::Stop(LEASE)
                 } else {
                     counts.stayed += 1;
@@ -284,29 +274,29 @@ impl Book {
         })
     }
 
-    /// Ends promises whose time is over. Returns of how many machines, per worker type.
-    pub(super) fn lapse(&mut self, now: Timestamp) -> BTreeMap<WorkerTypeName, u64> {
-        let mut lapsed: BTreeMap<WorkerTypeName, u64> = BTreeMap::new();
-        for (id, said) in &mut self.said {
-            if matches!(said.state, State::Promised { until } if until <= now) {
-                said.state = State::Works;
+    /// Expires old promises. Returns how many expired, per worker type.
+    pub(super) fn expire(&mut self, now: Timestamp) -> BTreeMap<WorkerTypeName, u64> {
+        let mut expired: BTreeMap<WorkerTypeName, u64> = BTreeMap::new();
+        for (id, reported) in &mut self.reported {
+            if matches!(reported.consent, Consent::Promised { until } if until <= now) {
+                reported.consent = Consent::Works;
                 self.counts.lapsed += 1;
                 if let Some(worker) = self.workers.get(id) {
-                    *lapsed.entry(worker.of.clone()).or_default() += 1;
+                    *expired.entry(worker.worker_type.clone()).or_default() += 1;
                 }
             }
         }
-        lapsed
+        expired
     }
 
-    /// Takes back what was promised and not yet agreed to, where `which` says so. Returns whether there
+    /// Takes back the unconfirmed promises of the worker types that `which` names. Returns whether there
     /// was any.
     pub(super) fn withdraw(&mut self, which: impl Fn(&WorkerTypeName) -> bool) -> bool {
         let mut any = false;
-        for (id, said) in &mut self.said {
-            let is_promised = matches!(said.state, State::Promised { .. });
-            if is_promised && self.workers.get(id).is_none_or(|it| which(&it.of)) {
-                said.state = State::Works;
+        for (id, reported) in &mut self.reported {
+            let is_promised = matches!(reported.consent, Consent::Promised { .. });
+            if is_promised && self.workers.get(id).is_none_or(|worker| which(&worker.worker_type)) {
+                reported.consent = Consent::Works;
                 self.counts.withdrawn += 1;
                 any = true;
             }
@@ -314,62 +304,64 @@ impl Book {
         any
     }
 
-    /// Its tasks are seen running: whatever was promised or agreed, it works.
+    /// Tasks are seen running on `instance`: whatever was promised or agreed, its worker works.
     pub(super) fn works(&mut self, instance: &InstanceId) {
-        if let Some(said) = self.said.get_mut(instance)
-            && said.state != State::Works
+        if let Some(reported) = self.reported.get_mut(instance)
+            && reported.consent != Consent::Works
         {
-            said.state = State::Works;
+            reported.consent = Consent::Works;
             self.counts.withdrawn += 1;
         }
     }
 
-    /// What the worker on `instance` said.
+    /// What the worker on `instance` reported.
     pub(super) fn heard(&self, instance: &InstanceId, now: Timestamp) -> Heard {
-        if self.said.is_empty() {
+        if self.reported.is_empty() {
             return Heard::Nothing;
         }
-        match self.said.get(instance) {
+        match self.reported.get(instance) {
             None => Heard::Nothing,
-            Some(Said { state: State::Agreed, .. }) => Heard::Agreed,
-            Some(Said { state: State::Promised { until }, .. }) if now < *until => Heard::Promised,
-            Some(said) if said.is_idle(now) => Heard::Idle,
+            Some(Reported { consent: Consent::Agreed, .. }) => Heard::Agreed,
+            Some(Reported { consent: Consent::Promised { until }, .. }) if now < *until => {
+                Heard::Promised
+            }
+            Some(reported) if reported.is_idle(now) => Heard::Idle,
             Some(_) => Heard::Quiet,
         }
     }
 
-    /// Whether anybody has said anything, so that counts change with time.
+    /// Whether any worker has reported.
     pub(super) fn has_heard(&self) -> bool {
-        !self.said.is_empty()
+        !self.reported.is_empty()
     }
 
     /// Whether workers of this type have asked lately.
-    pub(super) fn consent(&self, worker_type: &WorkerTypeName, now: Timestamp) -> bool {
-        self.asked.get(worker_type).is_some_and(|at| clock::age(*at, now) < ASKS_FOR)
+    pub(super) fn asks(&self, worker_type: &WorkerTypeName, now: Timestamp) -> bool {
+        self.last_asked.get(worker_type).is_some_and(|at| clock::age(*at, now) < ASKS_FOR)
     }
 
-    /// A round was decided: these may ask, and these may go.
+    /// Replaces the offers by those of a decided round: these workers may ask, and so many may go.
     pub(super) fn renew(
         &mut self,
         workers: BTreeMap<InstanceId, Worker>,
         offers: BTreeMap<WorkerTypeName, Offer>,
         now: Timestamp,
     ) {
-        self.said.retain(|id, _| workers.contains_key(id));
+        self.reported.retain(|id, _| workers.contains_key(id));
         let types: BTreeSet<_> = offers.keys().collect();
-        self.asked.retain(|name, _| types.contains(name));
+        self.last_asked.retain(|name, _| types.contains(name));
         self.workers = workers;
         self.offers = offers;
         self.open_until = Some(clock::after(now, OFFER_FOR));
     }
 
-    /// Nobody may go until the next round is decided.
+    /// Lets no worker stop until the next round is decided.
     pub(super) fn close(&mut self) {
         self.open_until = None;
     }
 }
 
-impl Said {
+impl Reported {
     fn is_idle(&self, now: Timestamp) -> bool {
         self.idle_since.is_some() && clock::age(self.last, now) < IDLE_FOR
     }

@@ -1,19 +1,42 @@
-//! Ours: holds instances as long as it is likely enough that they are needed, and asks for as many as the
-//! spread of startups makes worth it.
+//! The adaptive policy: holds idle instances as long as they are likely enough to be needed again, and requests
+//! as many instances as the spread of the startups makes worthwhile.
 //!
-//! One price decides everything: what a second of a task's waiting is worth, in seconds of an instance. Who
-//! does not say gets one that is learned: tasks wait a little less than with workers that stay up for
-//! `idle-timeout`, and all that can be saved beyond that is saved ([`balance`]).
+//! One price decides everything: how many seconds of an instance one second of a task's waiting is worth. It
+//! is configured as `wait-cost`, or learned where workers stop when they are asked to, or else a constant.
 //!
-//! - **Keep.** An idle instance is kept while the waiting and the startup that it saves, times the chance
-//!   that its level of demand is needed again, are worth more than its idling ([`levels`]).
-//! - **Spare.** Where the saved waiting alone is worth twice the idling, one is launched before a task
-//!   waits.
-//! - **Hedge.** Where startups vary, more are asked for than are missing, and what comes late is
-//!   cancelled ([`startups`]).
+//! # One round
 //!
-//! A level that is not expected to be needed within four times `idle-timeout` is not held, whatever the
-//! price.
+//! [`Adaptive::wish`] is called once per round and makes one pass through five parts:
+//!
+//! 1. The demand is counted in instances: those that waiting tasks need, plus those that are busy or may be.
+//!    [`Pace`] measures the interval between rounds, and the launches per new task.
+//! 2. [`Startups`] summarises how long instances took to start, and picks the *hedge*: how many requests to
+//!    make per missing instance, and how many instances may boot per waiting task. It is the pair whose
+//!    waiting, boots and surplus instances cost least at the configured or initial price. If startups do
+//!    not vary, the hedge is one for one.
+//! 3. [`Reference`] plays *plain* workers, which stay up idle for `idle-timeout`, against the same demand.
+//!    [`Balance`] compares their waiting and their bill with ours, and moves the price so that tasks wait a
+//!    little less than with plain workers, and the bill stays below theirs.
+//! 4. [`Levels`] cuts the demand into levels and learns how soon a level that fell free is needed again. An
+//!    idle instance is *kept* while that chance, times the waiting and the boot that it saves, is worth
+//!    more than its idling. A *spare* one is launched before a task waits if the saved waiting alone is
+//!    worth twice the idling.
+//! 5. The wish combines these: requests for what is missing, raised by the hedge or the spares as far as the
+//!    maximum has room, and permission to stop for idle instances above the target.
+//!
+//! # What holds it back
+//!
+//! - Requests beyond the need stop when launches exceed new tasks by far, as if learning had gone wrong.
+//! - Nothing is hedged while calls are throttled or a quota is used up.
+//! - No spare is launched if the queue does not report running tasks, since a busy instance could then look
+//!   like one that is not needed.
+//! - A level that is not expected to be needed within four times `idle-timeout` (once, where workers end
+//!   themselves) is not held, whatever the price.
+//!
+//! # What it remembers
+//!
+//! Everything is in [`PolicyMemory`] and forgets: launches within hours, the comparison within days, levels
+//! within weeks, startups after the next 128. Plain workers are not saved; they start over after a restart.
 
 mod balance;
 mod levels;
@@ -23,7 +46,7 @@ mod startups;
 
 use super::{PolicyMemory, Situation, Why, Wish};
 pub(super) use balance::Balance;
-pub use balance::Beside;
+pub use balance::Comparison;
 pub(super) use levels::Levels;
 use levels::Worth;
 pub(super) use pace::Pace;
@@ -32,28 +55,29 @@ use reference::{Passed, Plain};
 pub(super) use startups::Startups;
 use startups::{Figures, Hedge, Price};
 
-/// The setting of the adaptive policy: one dial.
+/// The settings of the adaptive policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Adaptive {
-    /// What an hour of a task's waiting is worth, in instance-hours. `None`: it is learned.
+    /// The worth of an hour of a task's waiting, in instance-hours; `None` if it is learned.
     ///
-    /// Measured (`BENCHMARKS.md`): learned, every load is both cheaper and quicker than with
-    /// worker-manager.
+    /// With the learned price every measured load is both cheaper and quicker than with worker-manager
+    /// (`BENCHMARKS.md`).
     pub wait_cost: Option<f64>,
 }
 
-/// A level is held for so many idle timeouts at most, by workers that stop when asked. Where startups do not
-/// vary and tasks are few, levels that are needed once an hour are worth holding; with one idle timeout none
-/// of them could be.
-const LONGEST: f64 = 4.0;
+/// The longest time for which a level is held, in idle timeouts, by workers that stop when they are asked to.
+/// If startups do not vary and tasks are few, levels that are needed once an hour are worth holding, which
+/// a limit of one idle timeout would prevent.
+const LONGEST_IN_TIMEOUTS: f64 = 4.0;
 
-/// What waiting is worth where nobody says and workers end themselves: what is launched in advance then
-/// stays for a whole `idle-timeout`. Tasks wait a tenth less than under `basic`, for 3 % more.
-const UNASKED: f64 = 10.0;
+/// The price of waiting if it is not configured and workers end themselves, in seconds of an instance. It is
+/// low because an instance launched in advance then stays for a complete `idle-timeout`. With it tasks wait
+/// a tenth less than under `basic`, for 3 % more.
+const PRICE_WITHOUT_CONSENT: f64 = 10.0;
 
-/// More launches than this per new task, over about the last hour, and nothing is launched but what tasks
-/// wait for: whatever was learned, it does not fit.
-const MOST_LAUNCHES: f64 = 2.0;
+/// Above this number of launches per new task, over about the last hour, only what tasks wait for is launched,
+/// because what was learned evidently does not fit.
+const MOST_LAUNCHES_PER_TASK: f64 = 2.0;
 
 impl Adaptive {
     pub(super) fn wish(self, situation: &Situation, memory: &mut PolicyMemory) -> Wish {
@@ -61,7 +85,7 @@ impl Adaptive {
         let per_instance = situation.tasks_per_instance.max(1);
         let now = situation.now.as_millisecond();
 
-        // In instances: tasks that busy ones have room for need none.
+        // In instances. Tasks for which busy instances have room need no further one.
         let room = free_slots.saturating_sub((idle + booting).saturating_mul(per_instance));
         let waiting = pending.saturating_sub(room).div_ceil(per_instance);
         let occupied = situation.busy + situation.unknown;
@@ -69,15 +93,19 @@ impl Adaptive {
         let demand = waiting + occupied;
 
         let short = waiting.saturating_sub(idle);
-        let interval = memory.pace.look(now, demand);
-        // One too many goes at once where it can be asked to, or when its worker gives up.
+        let interval = memory.pace.observe(now, demand);
+        // A surplus instance stops at once if it can be asked to, or else when its worker gives up.
         let idle_timeout = situation.idle_timeout.as_secs_f64();
-        let surplus = if situation.workers_consent { 0.0 } else { idle_timeout };
         let consent = situation.workers_consent;
-        let first = self.wait_cost.unwrap_or(if consent { balance::FIRST } else { UNASKED });
+        let surplus = if consent { 0.0 } else { idle_timeout };
+        let first = self.wait_cost.unwrap_or(if consent {
+            balance::INITIAL_PRICE
+        } else {
+            PRICE_WITHOUT_CONSENT
+        });
         let (figures, hedge) =
-            memory.startups.known(Price { waiting: first, surplus, lag: interval });
-        let beside = learn_price(situation, memory, figures, (demand, short), interval);
+            memory.startups.figures(Price { waiting: first, surplus, lag: interval });
+        let comparison = learn_price(situation, memory, figures, (demand, short), interval);
         let wait_cost = match self.wait_cost {
             None if consent => memory.balance.price(),
             set => set.unwrap_or(first),
@@ -87,30 +115,30 @@ impl Adaptive {
             wait: wait_cost * figures.wait,
             first: first * figures.wait,
             boot: figures.boot,
-            longest: idle_timeout * if consent { LONGEST } else { 1.0 },
+            longest: idle_timeout * if consent { LONGEST_IN_TIMEOUTS } else { 1.0 },
         };
-        let held = memory.levels.look(now, demand, worth);
+        let held = memory.levels.observe(now, demand, worth);
         memory.kept = held.keep;
-        let guarded = memory.pace.launches_per_task() > MOST_LAUNCHES
-            || (beside.is_some() && memory.balance.launches_too_many());
+        let guarded = memory.pace.launches_per_task() > MOST_LAUNCHES_PER_TASK
+            || (comparison.is_some() && memory.balance.launches_too_many());
         let hedge = if situation.may_hedge && !guarded { hedge } else { Hedge::NONE };
 
         let missing = short.saturating_sub(booting);
         let hedged =
             scale(missing, hedge.ask).max(scale(short, hedge.boot).saturating_sub(booting));
         let covered = (idle + booting).saturating_sub(waiting);
-        // Who runs what must be known: else a busy instance looks like one that is not needed.
+        // Without knowing what runs, a busy instance could look like one that is not needed.
         let spare = match situation.running {
             Some(_) if !guarded => held.spare.saturating_sub(covered),
             Some(_) | None => 0,
         };
         let for_minimum = min.saturating_sub(ready + missing);
         let needed = missing + for_minimum;
-        // What is not needed takes only the room that is there, so that it is never held against a
-        // maximum.
+        // Requests beyond the need take only the room that is left, so that they never count as withheld
+        // by a maximum.
         let at_most = max.saturating_sub(ready + situation.stopping);
         let coming = needed.max(hedged.max(missing + spare).min(at_most));
-        // What would be worth keeping and is not there is not wanted.
+        // Instances that would be worth keeping but do not exist are not wanted.
         let target = (demand + held.keep.min(covered + spare)).max(min);
         Wish {
             coming,
@@ -128,37 +156,39 @@ impl Adaptive {
                 keep: held.keep,
                 spare: held.spare,
                 wait_cost,
-                beside: beside.filter(|_| self.wait_cost.is_none()),
+                comparison: comparison.filter(|_| self.wait_cost.is_none()),
             },
         }
     }
 }
 
-/// Holds what came of us since the last look against what would have come of plain workers. Only where idle
-/// workers stop when asked: else ours are plain workers themselves, and the price decides nothing.
+/// Compares the time since the last round with what plain workers would have made of it, and adjusts the price.
+///
+/// Does nothing unless idle workers stop when they are asked to: without that ours are plain workers
+/// themselves, and the price decides nothing.
 fn learn_price(
     situation: &Situation,
     memory: &mut PolicyMemory,
     figures: Figures,
     (demand, short): (u64, u64),
     interval: f64,
-) -> Option<Beside> {
+) -> Option<Comparison> {
     if !situation.workers_consent || situation.running.is_none() {
         memory.balance.forget_launches();
         return None;
     }
     let Situation { booting, idle, busy, unknown, min, max, .. } = *situation;
     let plain = Plain {
-        // A task is seen half a round after it was created.
+        // On average a task is seen half a round after it was created.
         startup: figures.mean + interval / 2.0,
         billed: (figures.boot / figures.mean).clamp(0.0, 1.0),
         idle_timeout: i64::try_from(situation.idle_timeout.as_millis()).unwrap_or(i64::MAX / 2),
         min,
         max,
     };
-    let came = memory.reference.look(situation.now.as_millisecond(), demand, short, plain);
-    // Before startups are known, so little is known of plain workers that it is not held against ours.
-    if let Some(plain) = came
+    let passed = memory.reference.observe(situation.now.as_millisecond(), demand, short, plain);
+    // Before startups are known, the figures of plain workers are too rough to compare with.
+    if let Some(plain) = passed
         && memory.startups.are_known()
     {
         let servable = short.min(max.saturating_sub(busy + unknown));
@@ -172,7 +202,12 @@ fn learn_price(
         };
         memory.balance.weigh(ours, plain, figures.wait / figures.mean, figures.mean);
     }
-    memory.balance.beside()
+    memory.balance.comparison()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times of at most years in milliseconds")]
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1e3
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of instances")]
@@ -207,13 +242,13 @@ mod tests {
         Adaptive { wait_cost: Some(30.0) }.wish(situation, memory)
     }
 
-    /// A memory that hedges: startups vary, and two looks tell how often rounds come.
+    /// Returns a memory that hedges: startups vary, and the interval between rounds is known.
     fn experienced() -> PolicyMemory {
         let mut memory = PolicyMemory::default();
         for n in 0..50 {
-            memory.saw_startup(Duration::from_secs(10 + 3 * n), Duration::from_mins(1));
+            memory.record_startup(Duration::from_secs(10 + 3 * n), Duration::from_mins(1));
         }
-        // And there were tasks for them, in the year before.
+        // There were tasks for these launches in the year before.
         for (second, pending) in [(-31_536_000, 60), (0, 0), (10, 0)] {
             let _ = wish(&Situation { pending, ..situation(second) }, &mut memory);
         }
@@ -242,7 +277,7 @@ mod tests {
     fn what_is_asked_for_in_excess_keeps_the_maximum() {
         let tasks = Situation { pending: 7, busy: 90, max: 100, ..situation(20) };
         assert_eq!(wish(&tasks, &mut experienced()).coming, 10);
-        // What is needed is wished all the same: the fence says what it cuts.
+        // What is needed is wished for nevertheless; the fence reports what it cuts.
         let over = Situation { pending: 30, ..tasks };
         assert_eq!(wish(&over, &mut experienced()).coming, 30);
     }
@@ -251,8 +286,8 @@ mod tests {
     fn after_many_launches_for_few_tasks_it_asks_for_no_more_than_is_needed() {
         let mut memory = experienced();
         for _ in 0..100 {
-            memory.saw_startup(Duration::from_secs(10), Duration::from_mins(1));
-            memory.saw_startup(Duration::from_mins(4), Duration::from_mins(1));
+            memory.record_startup(Duration::from_secs(10), Duration::from_mins(1));
+            memory.record_startup(Duration::from_mins(4), Duration::from_mins(1));
         }
         let tasks = Situation { pending: 12, ..situation(20) };
         assert_eq!(wish(&tasks, &mut memory).coming, 12, "250 launches for 72 tasks");
@@ -290,16 +325,17 @@ mod tests {
                 min: 4,
                 ..situation(n * 10)
             };
-            let (ours, basic) = (wish(&blind, &mut memory), super::super::basic::wish(&blind));
+            let ours = wish(&blind, &mut memory);
+            let basic = super::super::basic::wish(&blind);
             assert_eq!((ours.coming, ours.for_minimum), (basic.coming, basic.for_minimum));
         }
     }
 
     #[test]
-    fn what_nobody_says_is_learned_where_workers_stop_when_asked() {
+    fn the_price_is_learned_where_workers_stop_when_asked() {
         let mut memory = PolicyMemory::default();
         for _ in 0..5 {
-            memory.saw_startup(Duration::from_secs(35), Duration::from_secs(70));
+            memory.record_startup(Duration::from_secs(35), Duration::from_secs(70));
         }
         let mut last = None;
         // Two tasks of five minutes every hour, each of which waits for three rounds.
@@ -320,18 +356,18 @@ mod tests {
             };
             last = Some(Adaptive::default().wish(&hourly, &mut memory).why);
         }
-        let Some(Why::Adaptive { wait_cost, beside: Some(beside), .. }) = last else {
+        let Some(Why::Adaptive { wait_cost, comparison: Some(comparison), .. }) = last else {
             panic!("{last:?}");
         };
         assert!(
-            wait_cost < balance::FIRST,
+            wait_cost < balance::INITIAL_PRICE,
             "they wait less than for a startup of 105 s: {wait_cost}"
         );
-        assert!(beside.wait < beside.plain_wait && beside.cost < 0.5, "{beside:?}");
-        let said = Adaptive { wait_cost: Some(7.0) };
+        assert!(comparison.wait < comparison.plain_wait && comparison.cost < 0.5, "{comparison:?}");
+        let configured = Adaptive { wait_cost: Some(7.0) };
         let quiet = Situation { workers_consent: true, ..situation(7200) };
-        let why = said.wish(&quiet, &mut memory).why;
-        assert!(matches!(why, Why::Adaptive { wait_cost: 7.0, beside: None, .. }), "{why:?}");
+        let why = configured.wish(&quiet, &mut memory).why;
+        assert!(matches!(why, Why::Adaptive { wait_cost: 7.0, comparison: None, .. }), "{why:?}");
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! The rules of 2014, mended: what boots and what is on its way is credited against pending tasks exactly
-//! once, and machines that run tasks are not counted as free.
+//! The rules of 2014, corrected: booting instances and open requests are credited against pending tasks
+//! exactly once, and machines that run tasks are not counted as free.
 
 use super::{Situation, Why, Wish};
 
 pub(super) fn wish(situation: &Situation) -> Wish {
     let Situation { pending, min, tasks_per_instance, .. } = *situation;
     let for_tasks = situation.short();
-    // What runs, in whatever state of knowledge, keeps the minimum; what never worked does not.
+    // Every running or booting instance counts toward the minimum; one that failed to start does not.
     let kept = situation.booting + situation.up();
     let for_minimum = min.saturating_sub(kept + for_tasks);
     let occupied = situation.busy + situation.unknown;
@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn booting_machines_are_credited_once() {
         assert_eq!(wish(&booting(5, 5)).coming, 0);
-        // worker-manager's double credit: 10 booting, 25 pending launched 5 where 15 are needed.
+        // With worker-manager's double credit, 10 booting and 25 pending led to 5 launches instead of 15.
         assert_eq!(wish(&booting(25, 10)).coming, 15);
     }
 

@@ -1,4 +1,4 @@
-//! What policies learn of a worker type. Soft state: kept over restarts, of bounded size.
+//! What policies learn about a worker type: soft state of bounded size that is kept across restarts.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::adaptive::{Balance, Levels, Pace, Reference, Startups};
 
-/// What is learned of one worker type.
+/// What has been learned about one worker type.
 ///
-/// Of bounded size, whatever the number of tasks and instances; it fades within weeks.
+/// The size is bounded, whatever the number of tasks and instances, and the content fades within weeks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct PolicyMemory {
@@ -22,27 +22,28 @@ pub struct PolicyMemory {
 }
 
 impl PolicyMemory {
-    /// Takes in how long an instance was asked for, and then booted until its worker could take a task.
-    pub fn saw_startup(&mut self, requested: Duration, booted: Duration) {
-        self.pace.launched();
-        self.balance.launched();
-        self.startups.saw(requested, booted);
+    /// Records a startup: how long the request was open, and how long the instance then booted until its
+    /// worker could take a task.
+    pub fn record_startup(&mut self, requested: Duration, booted: Duration) {
+        self.pace.record_launch();
+        self.balance.record_launch();
+        self.startups.record(requested, booted);
     }
 
-    /// How many instances beyond the demand were worth keeping at the last look: nothing is wrong with
-    /// so many that never had a task.
+    /// Returns how many instances beyond the demand were worth keeping in the last round. So many instances
+    /// without a task are no sign of a problem.
     pub fn kept(&self) -> u64 {
         self.kept
     }
 
-    /// How long instances took to start, as far as that was seen: half of them no longer than the first,
-    /// nine in ten no longer than the second. `None` before there are enough of them to tell.
+    /// Returns the median and the 90th percentile of the observed startups, or `None` while there are too
+    /// few of them.
     pub fn startups(&self) -> Option<(Duration, Duration)> {
         self.startups.quantiles()
     }
 
-    /// Takes in how long a request had been open that was cancelled unfilled.
-    pub fn saw_cancelled(&mut self, after: Duration) {
-        self.startups.cancelled(after);
+    /// Records how long a request had been open when it was cancelled unfilled.
+    pub fn record_cancelled_request(&mut self, after: Duration) {
+        self.startups.record_cancelled_request(after);
     }
 }

@@ -1,10 +1,10 @@
-//! The rules of 2014 as they were (mozilla/aws-provisioner). For comparison: they count every instance
-//! as busy and credit no booting one, so that tasks that wait for a boot are asked for again.
+//! The rules of 2014 as they were (mozilla/aws-provisioner), for comparison. They count every instance as
+//! busy and do not credit booting ones, so that tasks that wait for a boot lead to further requests.
 
 use super::{Situation, Why, Wish};
 
-/// With P pending tasks, S open requests, R instances and a maximum M: cancel `max(0, S-P, S+R-M)`
-/// requests, ask for `min(max(0, P-S), M-S-R)`.
+/// With P pending tasks, S open requests, R instances and a maximum M, cancels `max(0, S-P, S+R-M)` requests
+/// and makes `min(max(0, P-S), M-S-R)` new ones.
 pub(super) fn wish(situation: &Situation) -> Wish {
     let Situation { pending, requested, max, .. } = *situation;
     let instances = situation.booting + situation.up() + situation.stopping;

@@ -1,4 +1,4 @@
-//! How a policy is written: its name, and after a colon settings: `worker-manager:ratio=0.5`.
+//! The text form of a policy: its name, and settings after a colon, as in `worker-manager:ratio=0.5`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,10 +17,10 @@ const IDLE_TIMEOUT: &str = "idle-timeout";
 const RATIO: &str = "ratio";
 const WAIT_COST: &str = "wait-cost";
 
-/// The highest ratio and wait-cost taken: more is a slip of the pen.
+/// The highest ratio and wait-cost that are accepted; a larger number is a typing error.
 const MOST: f64 = 1000.0;
 
-/// Text that names no policy. Says what would.
+/// The error for a text that does not name a policy. Its hint says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct PolicyError {
@@ -33,18 +33,18 @@ impl PolicyError {
         Self { message, hint: hint.into() }
     }
 
-    /// What to write instead.
+    /// Returns what to write instead.
     pub fn hint(&self) -> &str {
         &self.hint
     }
 }
 
 impl Policy {
-    /// The names, in the order of documents.
+    /// The names, in the order in which documents list them.
     pub const NAMES: [&str; 5] =
         [BASIC, NAIVE_2014, WORKER_MANAGER, WORKER_MANAGER_DEPLOYED, ADAPTIVE];
 
-    /// Its name, without settings.
+    /// Returns the name without the settings.
     pub fn name(&self) -> &'static str {
         match self.rule {
             Rule::Basic => BASIC,
@@ -55,20 +55,20 @@ impl Policy {
         }
     }
 
-    /// Refuses what makes sense in a simulation only.
+    /// Refuses a policy that makes sense only in a simulation.
     pub fn for_production(self) -> Result<Self, PolicyError> {
         if self.rule == Rule::Naive2014 {
             return Err(PolicyError::new(
                 format!(
-                    "`{NAIVE_2014}` asks again for what boots already, and is for `simulate` only"
+                    "`{NAIVE_2014}` requests again what already boots, and is for `simulate` only"
                 ),
-                format!("`{BASIC}` has the same rules, mended"),
+                format!("`{BASIC}` has the same rules, corrected"),
             ));
         }
         if self.idle_timeout.is_some() {
             return Err(PolicyError::new(
-                format!("`{IDLE_TIMEOUT}` is no setting of a policy outside `simulate`"),
-                "it is a key of the worker type, which tells its workers",
+                format!("`{IDLE_TIMEOUT}` is not a setting of a policy outside `simulate`"),
+                "it is a key of the worker type, and its workers must follow it",
             ));
         }
         Ok(self)
@@ -89,10 +89,14 @@ impl Policy {
                     .map_err(|error| PolicyError::new(error.to_string(), "such as 15m or 90s"))?;
                 self.idle_timeout = Some(time);
             }
-            (RATIO, Rule::WorkerManager(it)) => it.ratio = number(RATIO, value)?,
-            (WAIT_COST, Rule::Adaptive(it)) => it.wait_cost = Some(number(WAIT_COST, value)?),
+            (RATIO, Rule::WorkerManager(worker_manager)) => {
+                worker_manager.ratio = number(RATIO, value)?;
+            }
+            (WAIT_COST, Rule::Adaptive(adaptive)) => {
+                adaptive.wait_cost = Some(number(WAIT_COST, value)?);
+            }
             _ => {
-                let message = format!("`{key}` is no setting of `{}`", self.name());
+                let message = format!("`{key}` is not a setting of `{}`", self.name());
                 return Err(PolicyError::new(message, suggest::hint(key, self.keys())));
             }
         }
@@ -133,7 +137,7 @@ impl FromStr for Policy {
         for setting in settings.split(',').filter(|setting| !setting.trim().is_empty()) {
             let Some((key, value)) = setting.split_once('=') else {
                 let keys = policy.keys().join(", ");
-                let message = format!("`{setting}` is no setting of `{}`", policy.name());
+                let message = format!("`{setting}` is not a setting of `{}`", policy.name());
                 return Err(PolicyError::new(message, format!("known: {keys}, as KEY=VALUE")));
             };
             policy.set(key.trim(), value.trim())?;
@@ -143,7 +147,7 @@ impl FromStr for Policy {
 }
 
 impl fmt::Display for Policy {
-    /// As it is read, with the settings that are not the default.
+    /// Writes the form that `from_str` reads, with the settings that differ from the default.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         let mut settings = Vec::new();
@@ -201,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_are_told_with_what_was_meant() {
+    fn errors_say_what_was_probably_meant() {
         let error = |text: &str| {
             let error = text.parse::<Policy>().unwrap_err();
             (error.to_string(), error.hint().to_owned())
@@ -209,9 +213,9 @@ mod tests {
         let (message, hint) = error("adaptve");
         assert_eq!((&*message, &*hint), ("`adaptve` is not known", "did you mean `adaptive`?"));
         let (message, hint) = error("worker-manager:ration=1");
-        assert_eq!(message, "`ration` is no setting of `worker-manager`");
+        assert_eq!(message, "`ration` is not a setting of `worker-manager`");
         assert_eq!(hint, "did you mean `ratio`?");
-        assert!(error("basic:ratio=1").0.contains("no setting of `basic`"));
+        assert!(error("basic:ratio=1").0.contains("not a setting of `basic`"));
         assert!(error("adaptive:wait-cost").1.contains("KEY=VALUE"));
         assert_eq!(error("adaptive:wait-cost=-1").1, "a number from 0 to 1000");
         assert_eq!(error("adaptive:wait-cost=NaN").1, "a number from 0 to 1000");
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_simulations_is_refused_in_production() {
+    fn policies_for_simulations_are_refused_in_production() {
         assert!(policy("naive-2014").for_production().unwrap_err().hint().contains("basic"));
         assert!(policy("basic:idle-timeout=5m").for_production().is_err());
         assert!(policy("worker-manager:ratio=0.5").for_production().is_ok());

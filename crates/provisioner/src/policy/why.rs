@@ -1,47 +1,47 @@
-//! The numbers that decided, and the sentence they make.
+//! The numbers behind a decision, and the sentence that explains them.
 
 use std::fmt;
 
-use super::Beside;
+use super::Comparison;
 use crate::domain::plural;
 
-/// Why a policy wishes what it wishes. Numbers alone, so that a round that does nothing writes no text.
+/// The reason for a wish. It holds only numbers, so that a round without actions formats no text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Why {
     /// One instance per waiting task that no instance has room for.
     Short,
-    /// worker-manager's estimator.
+    /// The estimator of worker-manager.
     WorkerManager {
-        /// Its ratio.
+        /// Instances per waiting task.
         ratio: f64,
     },
-    /// Ours.
+    /// The adaptive policy.
     Adaptive {
         /// Instances that tasks wait for and that do not boot yet.
         missing: u64,
         /// Requests for each of them.
         ask: f64,
-        /// How many startups that was learned from.
+        /// The number of startups from which that was learned.
         startups: u64,
-        /// Half of them took no longer, in seconds.
+        /// The median startup, in seconds.
         median: f64,
-        /// Nine in ten took no longer, in seconds.
+        /// The 90th percentile of the startups, in seconds.
         p90: f64,
         /// Instances that tasks need.
         demand: u64,
         /// Instances beyond the demand that are worth keeping.
         keep: u64,
-        /// Of these, worth launching.
+        /// How many of these are worth launching.
         spare: u64,
-        /// What waiting is worth.
+        /// The worth of a second of waiting, in seconds of an instance.
         wait_cost: f64,
-        /// What that was learned from, if it was learned.
-        beside: Option<Beside>,
+        /// The comparison from which that was learned, if it was learned.
+        comparison: Option<Comparison>,
     },
 }
 
 impl fmt::Display for Why {
-    /// A sentence without its end; empty if the numbers of the worker type say it all.
+    /// Writes a sentence without a full stop; nothing if the numbers of the worker type explain the wish.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Short => Ok(()),
@@ -56,7 +56,7 @@ impl fmt::Display for Why {
                 keep,
                 spare,
                 wait_cost,
-                beside,
+                comparison,
             } => {
                 if missing > 0 && ask > 1.0 {
                     write!(
@@ -72,7 +72,9 @@ impl fmt::Display for Why {
                      at wait-cost {wait_cost}",
                     plural::are(keep, "instance")
                 )?;
-                let Some(Beside { wait, plain_wait, cost }) = beside else { return Ok(()) };
+                let Some(Comparison { wait, plain_wait, cost }) = comparison else {
+                    return Ok(());
+                };
                 write!(
                     f,
                     ", with which tasks waited {wait:.0} s of late where workers that stay up idle \
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_numbers_that_decided_are_named() {
-        let why = |beside| Why::Adaptive {
+        let why = |comparison| Why::Adaptive {
             missing: 3,
             ask: 2.5,
             startups: 128,
@@ -100,16 +102,16 @@ mod tests {
             keep: 5,
             spare: 2,
             wait_cost: 82.9,
-            beside,
+            comparison,
         };
         let set = "2.5 requests for each of 3 missing instances, because of 128 startups half took 88 s and \
              one in ten over 160 s; beyond the 14 that tasks need, 5 instances are worth keeping and 2 \
              worth launching at wait-cost 82.9";
         assert_eq!(why(None).to_string(), set);
-        let beside = Beside { wait: 44.2, plain_wait: 50.1, cost: 0.683 };
+        let comparison = Comparison { wait: 44.2, plain_wait: 50.1, cost: 0.683 };
         let learned = ", with which tasks waited 44 s of late where workers that stay up idle would have \
                        let them wait 50 s, for 68 % of their instance time";
-        assert_eq!(why(Some(beside)).to_string(), format!("{set}{learned}"));
+        assert_eq!(why(Some(comparison)).to_string(), format!("{set}{learned}"));
         assert_eq!(Why::Short.to_string(), "");
     }
 }

@@ -1,14 +1,14 @@
-//! Taskcluster worker-manager's estimator, to the letter: the strongest of the simple peers.
+//! The estimator of Taskcluster's worker-manager, to the letter: the strongest of the simple policies.
 
 use super::{Situation, Why, Wish};
 
-/// worker-manager's settings.
+/// The settings of worker-manager.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WorkerManager {
     /// Instances per waiting task.
     pub ratio: f64,
-    /// Whether requested workers are counted as existing ones as well, as its code does where it is
-    /// deployed: what boots is then credited twice.
+    /// Whether requested workers count as existing ones as well, as in the deployed code of worker-manager;
+    /// booting instances are then credited twice.
     pub as_deployed: bool,
 }
 
@@ -18,7 +18,7 @@ impl Default for WorkerManager {
     }
 }
 
-/// What the estimator is told, by its own names.
+/// The input of the estimator, under its own names.
 #[derive(Clone, Copy, Debug)]
 struct Estimate {
     pending: u64,
@@ -32,12 +32,12 @@ struct Estimate {
 }
 
 impl Estimate {
-    /// How many workers to spawn now.
+    /// Returns how many workers to spawn now.
     fn spawn(self) -> u64 {
         self.wanted().saturating_sub(self.requested)
     }
 
-    /// How many there should be in all beyond those that exist.
+    /// Returns how many workers there should be in addition to those that exist.
     fn wanted(self) -> u64 {
         let Self { pending, claimed, existing, requested: _, stopping, min, max, ratio } = self;
         let idle = existing.saturating_sub(claimed);
@@ -48,7 +48,7 @@ impl Estimate {
     }
 }
 
-/// `n` times `ratio`, rounded up: there is no part of an instance.
+/// Returns `n` times `ratio`, rounded up to complete instances.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -91,7 +91,8 @@ impl WorkerManager {
 mod tests {
     use super::*;
 
-    /// Its own test cases: pending/claimed, existing, requested, stopping, min, max, ratio: spawn.
+    /// The test cases of worker-manager:
+    /// pending/claimed, existing, requested, stopping, min, max, ratio: spawn.
     #[test]
     fn its_own_test_cases_hold() {
         let cases = [

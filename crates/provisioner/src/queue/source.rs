@@ -1,10 +1,10 @@
-//! Where demand comes from: the one thing embedders bring themselves.
+//! Where demand comes from: the trait that embedders implement for their own queue.
 //!
-//! [`HttpQueue`](crate::queue::HttpQueue) is the source the programs use.
+//! [`Queue`](crate::queue::Queue) is the source that the programs use.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::error::Error;
+use std::fmt;
 
 use crate::domain::demand::Demand;
 use crate::domain::ids::InstanceId;
@@ -16,169 +16,138 @@ use crate::domain::ids::InstanceId;
 ///
 /// use provisioner::domain::demand::Demand;
 /// use provisioner::domain::ids::{InstanceId, WorkerTypeName};
-/// use provisioner::queue::source::{DemandError, DemandSource};
+/// use provisioner::queue::source::{DemandError, DemandErrorKind, DemandSource};
 ///
-/// struct Constant(u64);
+/// /// A file that holds the number of pending tasks.
+/// struct CountFile(std::path::PathBuf);
 ///
-/// impl DemandSource for Constant {
+/// impl DemandSource for CountFile {
 ///     async fn demand(&mut self, _: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
+///         let text = std::fs::read_to_string(&self.0)
+///             .map_err(|error| DemandError::new(DemandErrorKind::Unreachable, error))?;
+///         let count = text
+///             .trim()
+///             .parse()
+///             .map_err(|_| DemandError::new(DemandErrorKind::BadResponse, "not a number"))?;
 ///         let mut demand = Demand::default();
-///         demand.pending.entry(WorkerTypeName::parse("linux").unwrap()).or_default().count = self.0;
+///         demand.pending.entry(WorkerTypeName::parse("linux").unwrap()).or_default().count = count;
 ///         Ok(demand)
 ///     }
 /// }
 /// ```
 pub trait DemandSource: Send {
-    /// Reads what the queue wants now.
+    /// Reads the queue's current demand.
     ///
-    /// `owned` are the instances known as ours: of running tasks on other machines a source need not
-    /// keep the machine's id.
+    /// `owned` holds the instances that are known to be ours. For running tasks on other machines, a
+    /// source need not report the machine.
     ///
     /// # Errors
     ///
     /// An error means that this round's demand is *unknown*: nothing is launched or ended on account of
-    /// it. Half of an answer must be an error, never a smaller demand.
+    /// it. Half of a response must be an error, never a smaller demand.
     fn demand(
         &mut self,
         owned: &BTreeSet<InstanceId>,
     ) -> impl Future<Output = Result<Demand, DemandError>> + Send;
 }
 
-/// What a library below said.
-type Source = Box<dyn std::error::Error + Send + Sync>;
-
 /// Why the demand is unknown.
 ///
-/// URLs in here carry no user name, password or token.
-#[derive(Debug, thiserror::Error)]
+/// Like [`std::io::Error`], it has a kind and wraps any other error, whose message and sources it shows
+/// as its own. Logs and `status` print them, so they must hold no password or token. A message reads
+/// well after "error: ", as in "failed to read the task table".
+#[derive(Debug)]
+pub struct DemandError {
+    kind: DemandErrorKind,
+    code: &'static str,
+    error: Box<dyn Error + Send + Sync>,
+}
+
+/// What sort of failure a [`DemandError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum DemandError {
-    /// The HTTP client cannot be made.
-    #[error("failed to set up the HTTP client for the queue")]
-    Client(#[source] Source),
-    /// The queue's address is no URL.
-    #[error("failed to read the queue's address `{url}` as an http or https URL")]
-    Address {
-        /// As configured.
-        url: String,
-    },
-    /// No answer at all.
-    #[error("failed to reach the queue at {url}")]
-    Unreachable {
-        /// What was asked.
-        url: String,
-        /// What the HTTP client said.
-        #[source]
-        source: Source,
-    },
-    /// The whole answer did not arrive in time.
-    #[error("failed to read {url}: too slow, the answer was not complete after {timeout:?}")]
-    TooSlow {
-        /// What was asked.
-        url: String,
-        /// `queue.timeout`.
-        timeout: Duration,
-    },
-    /// An answer other than 200.
-    #[error("failed to read {url}: the queue answered with status {status}")]
-    Status {
-        /// What was asked.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-    },
-    /// A redirect that is not followed.
-    #[error("failed to read {url}: redirect to {to} refused, {reason}")]
-    Redirect {
-        /// What was asked.
-        url: String,
-        /// Where it led, without query.
-        to: String,
-        /// The rule.
-        reason: &'static str,
-    },
-    /// The answer is something else than a JSON array.
-    #[error("failed to read {url}: the answer is not a JSON array")]
-    NotAnArray {
-        /// What was asked.
-        url: String,
-    },
-    /// The answer breaks the rules of JSON.
-    #[error("failed to read {url}: invalid JSON at byte {at}")]
-    Syntax {
-        /// What was asked.
-        url: String,
-        /// Bytes before the error.
-        at: u64,
-        /// What is wrong there.
-        #[source]
-        source: Source,
-    },
-    /// The answer ended early.
-    #[error("failed to read {url}: the answer was cut off after {at} bytes")]
-    CutOff {
-        /// What was asked.
-        url: String,
-        /// Bytes received.
-        at: u64,
-        /// What the HTTP client said, if the connection broke.
-        #[source]
-        source: Option<Source>,
-    },
-    /// The answer is longer than is read.
-    #[error("failed to read {url}: the answer is over {limit} bytes")]
-    TooLarge {
-        /// What was asked.
-        url: String,
-        /// How much is read.
-        limit: u64,
-    },
-    /// The token file cannot be read.
-    #[error("failed to read the queue's token file {}", path.display())]
-    TokenFile {
-        /// `queue.token-file`.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The token file holds nothing that can be sent.
-    #[error("failed to use the queue's token file {}: {reason}", path.display())]
-    Token {
-        /// `queue.token-file`.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// The token would travel in the clear.
-    #[error("failed to ask {url}: a token is sent only over https or to loopback")]
-    TokenInTheClear {
-        /// What was to be asked.
-        url: String,
-    },
-    /// Anything else, in an embedder's own words: a fragment that reads well after "error: ".
-    #[error("{0}")]
-    Other(String),
+pub enum DemandErrorKind {
+    /// The queue was not asked, because its address, a credential or the client is unusable.
+    Setup,
+    /// The queue did not answer at all.
+    Unreachable,
+    /// The complete response did not arrive in time.
+    TimedOut,
+    /// The queue answered, but refused to report its tasks.
+    Refused,
+    /// The queue's response is incomplete, or could not be understood.
+    BadResponse,
+    /// Any other failure.
+    Other,
 }
 
 impl DemandError {
-    /// A stable name for metrics.
-    pub fn kind(&self) -> &'static str {
+    /// Makes an error from another one, or from a message.
+    pub fn new(kind: DemandErrorKind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, code: kind.code(), error: error.into() }
+    }
+
+    /// Makes an error of [`DemandErrorKind::Other`].
+    pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(DemandErrorKind::Other, error)
+    }
+
+    /// Sets a more precise [`Self::code`] than the kind's own.
+    #[must_use]
+    pub fn with_code(self, code: &'static str) -> Self {
+        Self { code, ..self }
+    }
+
+    /// Returns the sort of failure.
+    pub fn kind(&self) -> DemandErrorKind {
+        self.kind
+    }
+
+    /// Returns a stable name, used as a label of metrics.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl fmt::Display for DemandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for DemandError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl DemandErrorKind {
+    fn code(self) -> &'static str {
         match self {
-            Self::Client(_) => "client",
-            Self::Address { .. } => "address",
-            Self::Unreachable { .. } => "unreachable",
-            Self::TooSlow { .. } => "too-slow",
-            Self::Status { .. } => "status",
-            Self::Redirect { .. } => "redirect",
-            Self::NotAnArray { .. } => "not-an-array",
-            Self::Syntax { .. } => "syntax",
-            Self::CutOff { .. } => "cut-off",
-            Self::TooLarge { .. } => "too-large",
-            Self::TokenFile { .. } => "token-file",
-            Self::Token { .. } => "token",
-            Self::TokenInTheClear { .. } => "token-in-the-clear",
-            Self::Other(_) => "other",
+            Self::Setup => "setup",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "too-slow",
+            Self::Refused => "refused",
+            Self::BadResponse => "bad-response",
+            Self::Other => "other",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_the_one_it_wraps() {
+        let wrapped = u8::try_from(256_u16).unwrap_err();
+        let error = DemandError::new(DemandErrorKind::BadResponse, wrapped);
+        assert_eq!(error.to_string(), wrapped.to_string());
+        assert!(error.source().is_none());
+        assert_eq!((error.kind(), error.code()), (DemandErrorKind::BadResponse, "bad-response"));
+        assert_eq!(error.with_code("range").code(), "range");
+
+        let error = DemandError::other("out of paper");
+        assert_eq!((&*error.to_string(), error.code()), ("out of paper", "other"));
     }
 }

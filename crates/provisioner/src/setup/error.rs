@@ -1,17 +1,17 @@
-//! Why there is no new key-name.
+//! The errors of `setup-aws`.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::InUse;
+use super::KeyNameInUse;
 use crate::aws;
 use crate::config::edit::EditError;
 use crate::domain::ids::InvalidName;
 use crate::domain::plural;
 use crate::state_dir::StateDirError;
 
-/// Why there is no new key-name. The configuration file is as it was.
+/// Why no key-name was made. The configuration file is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
@@ -21,20 +21,20 @@ pub enum SetupError {
     /// The file is for another region.
     #[error("the configuration file is for region {saved}, but {in_force} is in force")]
     WrongRegion {
-        /// What the file says.
+        /// The value in the file.
         saved: String,
-        /// What the command line, environment or profile says.
+        /// The region of the command line, environment or profile.
         in_force: String,
     },
     /// The file is for another account.
     #[error("the configuration file is for account {saved}, but the credentials are of {in_force}")]
     WrongAccount {
-        /// What the file says.
+        /// The value in the file.
         saved: String,
-        /// Whose credentials they are.
+        /// The account of the credentials.
         in_force: String,
     },
-    /// The prefix makes no key-name.
+    /// The prefix does not make a valid key-name.
     #[error(transparent)]
     Prefix(#[from] InvalidName),
     /// The public key cannot be used.
@@ -42,7 +42,7 @@ pub enum SetupError {
     PublicKey {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
     /// The file names an instance profile that is not ours.
@@ -51,32 +51,32 @@ pub enum SetupError {
          `{profile}`"
     )]
     OwnProfile {
-        /// What the file says.
+        /// The value in the file.
         profile: String,
     },
-    /// There is a file where the private key is to go.
+    /// A file exists where the private key would be written.
     #[error("`{}` exists and is not overwritten", path.display())]
     PrivateKeyExists {
         /// The file.
         path: PathBuf,
     },
-    /// There is no place for the ledger.
+    /// The state directory cannot be located or used.
     #[error(transparent)]
     State(#[from] StateDirError),
     /// The key-name in the file is still in use.
     #[error("{0}")]
-    InUse(InUse),
-    /// AWS could not be looked at. Nothing was made.
+    InUse(KeyNameInUse),
+    /// A call that reads from AWS failed. Nothing was made.
     #[error("failed to see what there is in AWS")]
-    Look(#[source] aws::Error),
-    /// A step failed, and what was made before it is undone, except for what is named.
+    Observe(#[source] aws::Error),
+    /// A step failed. What was made before it is undone, except for what is listed.
     #[error("failed to {attempt}; {}", undone(left))]
     Failed {
         /// The step.
         attempt: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
-        source: Cause,
+        source: SetupCause,
         /// What could not be undone.
         left: Vec<String>,
     },
@@ -84,22 +84,22 @@ pub enum SetupError {
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Cause {
-    /// AWS.
+pub enum SetupCause {
+    /// A call to AWS failed.
     #[error(transparent)]
     Aws(aws::Error),
-    /// The private key file.
+    /// The private key file could not be written.
     #[error("cannot write `{}`", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// The state directory.
+    /// The state directory could not be made.
     #[error(transparent)]
     State(StateDirError),
-    /// The configuration file.
+    /// The configuration file could not be written.
     #[error(transparent)]
     Config(EditError),
 }
@@ -112,7 +112,7 @@ fn undone(left: &[String]) -> String {
     }
 }
 
-impl fmt::Display for InUse {
+impl fmt::Display for KeyNameInUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key_name, region, key_pair, n_spot_requests, n_instances } = self;
         let mut found = Vec::new();
@@ -130,8 +130,8 @@ impl fmt::Display for InUse {
 }
 
 impl SetupError {
-    /// Whether usage, configuration, account or region are to blame (exit code 2), rather than
-    /// something that failed (exit code 1).
+    /// Returns whether usage, configuration, account or region is the cause (exit code 2), rather than a
+    /// failure (exit code 1).
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Config(_)
@@ -143,12 +143,12 @@ impl SetupError {
             Self::PrivateKeyExists { .. }
             | Self::State(_)
             | Self::InUse(_)
-            | Self::Look(_)
+            | Self::Observe(_)
             | Self::Failed { .. } => false,
         }
     }
 
-    /// What the user can do about it, where that is known.
+    /// Returns what the user can do about it, if that is known.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::InUse(_) => {
@@ -163,13 +163,17 @@ impl SetupError {
                 "leave out --with-worker-profile to go on using it, or remove that key from the file"
             }
             Self::PrivateKeyExists { .. } => "run it again: every run makes another name",
-            Self::Look(error) | Self::Failed { source: Cause::Aws(error), .. } => error.hint()?,
-            Self::State(error) | Self::Failed { source: Cause::State(error), .. } => {
+            Self::Observe(error) | Self::Failed { source: SetupCause::Aws(error), .. } => {
+                error.hint()?
+            }
+            Self::State(error) | Self::Failed { source: SetupCause::State(error), .. } => {
                 return error.hint();
             }
             Self::Config(_)
             | Self::PublicKey { .. }
-            | Self::Failed { source: Cause::File { .. } | Cause::Config(_), .. } => return None,
+            | Self::Failed { source: SetupCause::File { .. } | SetupCause::Config(_), .. } => {
+                return None;
+            }
         };
         Some(text.to_owned())
     }
@@ -184,7 +188,7 @@ mod tests {
     fn what_is_left_is_named() {
         let error = SetupError::Failed {
             attempt: "save the key-name",
-            source: Cause::File { path: "x.pem".into(), source: io::ErrorKind::Other.into() },
+            source: SetupCause::File { path: "x.pem".into(), source: io::ErrorKind::Other.into() },
             left: vec!["key pair `k` in us-west-2 (why)".to_owned()],
         };
         assert_eq!(
@@ -195,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_key_name_in_use_says_what_there_is() {
-        let in_use = InUse {
+        let in_use = KeyNameInUse {
             key_name: KeyName::from("k"),
             region: "us-west-2".to_owned(),
             key_pair: true,

@@ -1,30 +1,22 @@
 //! The private key file that `setup-aws` writes and `cleanup-aws` removes.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::domain::ids::KeyName;
+use crate::files::NewFile;
 
-/// `<key-name>.pem` beside the configuration file.
+/// Returns `<key-name>.pem` beside the configuration file.
 pub(crate) fn path(config_file: &Path, key_name: &KeyName) -> PathBuf {
     config_file.with_file_name(format!("{key_name}.pem"))
 }
 
-/// Writes a new file that only its owner can read. One that is there is never overwritten.
+/// Writes a new file that only its owner can read. Never overwrites a file.
 pub(crate) fn write(path: &Path, pem: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // Half a key is of no use, and it is ours: `create_new` made it.
-        drop(fs::remove_file(path));
-    }
-    written?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
+    let mut new = NewFile::create(path.to_owned(), 0o600)?;
+    new.file.write_all(pem.as_bytes())?;
+    new.keep()
 }
 
 /// Removes the file. Returns whether there was one.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::SetupError;
 
-/// Reads an OpenSSH public key. A private key, given by mistake, must not be sent anywhere.
+/// Reads an OpenSSH public key. Refuses a private key, which must not be sent anywhere.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
     let unusable = |reason: String| SetupError::PublicKey { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! What was done, or would be.
+//! The report of `setup-aws`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::domain::launch::SPOT_ROLE;
 /// What [`setup`](super::setup) did, or in a dry run would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SetupReport {
-    /// Of this form; 1.
+    /// The version of this format; 1.
     pub version: u32,
     /// Whether nothing was done. A real run makes another key-name than the one shown.
     pub dry_run: bool,
@@ -21,46 +21,46 @@ pub struct SetupReport {
     pub region: String,
     /// Its account.
     pub account_id: String,
-    /// Where both are saved.
+    /// The file in which they are saved.
     pub config_file: PathBuf,
-    /// Where the private key is, if EC2 made it.
+    /// The file of the private key, if EC2 made the key pair.
     pub private_key: Option<PathBuf>,
-    /// Which public key was imported.
+    /// The public key that was imported.
     pub public_key: Option<PathBuf>,
     /// The instance profile that was made, and its role of the same name; saved as
     /// `worker-defaults.iam-instance-profile`.
     pub iam_instance_profile: Option<KeyName>,
     /// The service-linked role that spot requests need.
-    pub spot_role: SpotRole,
-    /// Where the empty ledger is.
+    pub spot_role: SpotRoleState,
+    /// The directory of the empty ledger.
     pub state_dir: PathBuf,
-    /// The key-name before it, of which nothing is left.
+    /// The earlier key-name, if nothing of it is left.
     pub replaced: Option<KeyName>,
-    /// The key-name before it, which `cleanup-aws` has yet to clean up.
+    /// The earlier key-name, if `cleanup-aws` has to clean it up later.
     pub retired: Option<KeyName>,
-    /// What did not go as it should, without being in the way. Not part of the text: a program's
-    /// warnings go elsewhere.
-    pub warnings: Vec<Warning>,
+    /// Problems that did not stop the set-up. They are not part of the text, since the program prints
+    /// warnings separately.
+    pub warnings: Vec<SetupWarning>,
 }
 
 /// Whether the account has the service-linked role for spot requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum SpotRole {
-    /// It was there.
+pub enum SpotRoleState {
+    /// It existed already.
     Exists,
     /// It was made.
     Made,
-    /// In a dry run: it is not there, and would be made.
+    /// It does not exist, and would be made without the dry run.
     Absent,
-    /// It could not be looked at or made; a warning says why.
+    /// It could not be read or made; a warning says why.
     Unknown,
 }
 
-/// Something the user should know.
+/// A problem that did not stop the set-up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Warning {
-    /// What is wrong.
+pub struct SetupWarning {
+    /// The problem.
     pub message: String,
     /// What the user can do about it.
     pub hint: String,
@@ -109,7 +109,7 @@ impl fmt::Display for SetupReport {
             let verb = past("Saved", "Would save");
             writeln!(f, "{verb} it as worker-defaults.iam-instance-profile.")?;
         }
-        if matches!(spot_role, SpotRole::Made | SpotRole::Absent) {
+        if matches!(spot_role, SpotRoleState::Made | SpotRoleState::Absent) {
             let verb = past("Made", "Would make");
             writeln!(f, "{verb} the account's service-linked role {SPOT_ROLE}.")?;
         }

@@ -1,25 +1,25 @@
 //! The service-linked role for spot requests.
 
-use super::{SetupReport, SpotRole, Warning};
+use super::{SetupReport, SetupWarning, SpotRoleState};
 use crate::aws::{Client, Ensured};
 use crate::domain::launch::SPOT_ROLE;
 
-/// Makes sure that it is there, or in a dry run looks. Says in the report what came of it: without the
-/// permission for it, it may be there all the same.
+/// Makes sure that it exists, or in a dry run only checks. A failure is a warning in the report, since the
+/// role may exist even if these credentials may not read it.
 pub(super) async fn ensure(client: &Client, report: &mut SetupReport) {
     let found = if report.dry_run {
         let found = client.has_spot_role().await;
-        found.map(|there| if there { SpotRole::Exists } else { SpotRole::Absent })
+        found.map(|there| if there { SpotRoleState::Exists } else { SpotRoleState::Absent })
     } else {
         let ensured = client.ensure_spot_role().await;
         ensured.map(|ensured| match ensured {
-            Ensured::Created => SpotRole::Made,
-            Ensured::Unchanged => SpotRole::Exists,
+            Ensured::Created => SpotRoleState::Made,
+            Ensured::Unchanged => SpotRoleState::Exists,
         })
     };
     match found {
         Ok(found) => report.spot_role = found,
-        Err(error) => report.warnings.push(Warning {
+        Err(error) => report.warnings.push(SetupWarning {
             message: format!(
                 "it is not known whether the account has the service-linked role `{SPOT_ROLE}`, without \
                  which EC2 refuses spot requests: {error}"

@@ -1,26 +1,26 @@
-//! The workers' IAM role and instance profile: made, undone, waited for.
+//! Makes the workers' IAM role and instance profile, undoes that, and waits until IAM shows them.
 
-use super::{Cause, SetupReport, Warning};
+use super::{SetupCause, SetupReport, SetupWarning};
 use crate::aws::{Client, Ensured, Error, IAM_PAUSES};
 use crate::config::edit::Saved;
 use crate::domain::ids::KeyName;
 use crate::domain::observed::Whose;
 
-/// What of a worker profile exists because of us.
+/// What this run has made of the worker profile.
 #[derive(Default)]
 pub(super) struct MadeProfile {
     role: Made,
     instance_profile: Made,
-    /// The role is in the profile.
+    /// Whether the role was put into the profile.
     joined: Made,
 }
 
-/// Whether something was made.
+/// Whether a resource was made.
 #[derive(Clone, Copy, Default, PartialEq)]
 enum Made {
     #[default]
     No,
-    /// No answer came.
+    /// Unknown, since there was no answer.
     Perhaps,
     Yes,
 }
@@ -35,13 +35,13 @@ impl Made {
     }
 }
 
-/// Makes the role, the instance profile, and puts the one into the other.
+/// Makes the role and the instance profile, and puts the role into the profile.
 pub(super) async fn make(
     client: &Client,
     key_name: &KeyName,
     made: &mut MadeProfile,
-) -> Result<(), (&'static str, Cause)> {
-    let failed = |attempt| move |error| (attempt, Cause::Aws(error));
+) -> Result<(), (&'static str, SetupCause)> {
+    let failed = |attempt| move |error| (attempt, SetupCause::Aws(error));
     let result = client.create_role(key_name).await;
     made.role = Made::by(&result);
     result.map_err(failed("make the IAM role"))?;
@@ -55,7 +55,7 @@ pub(super) async fn make(
 }
 
 impl MadeProfile {
-    /// Takes it back. Returns what stays, in words.
+    /// Undoes it. Returns what could not be undone, for people.
     pub(super) async fn undo(self, client: &Client, key_name: &KeyName) -> Vec<String> {
         let mut left = Vec::new();
         let mut step = |what: &str, result: Result<bool, Error>| {
@@ -63,25 +63,25 @@ impl MadeProfile {
                 left.push(format!("{what} `{key_name}` ({error})"));
             }
         };
-        // No look first: what was just made may not show yet.
+        // Without reading first, since IAM may not show yet what was just made.
         if self.joined != Made::No {
             let removed = client.remove_role(key_name, key_name.as_str()).await;
             step("IAM role in the instance profile", removed);
         }
         if self.instance_profile != Made::No {
-            let surely = self.instance_profile == Made::Yes;
-            step("instance profile", client.delete_instance_profile(key_name, surely).await);
+            let was_made = self.instance_profile == Made::Yes;
+            step("instance profile", client.delete_instance_profile(key_name, was_made).await);
         }
         if self.role != Made::No {
-            let surely = self.role == Made::Yes;
-            step("IAM role", client.delete_role(key_name, surely).await);
+            let was_made = self.role == Made::Yes;
+            step("IAM role", client.delete_role(key_name, was_made).await);
         }
         left
     }
 }
 
-/// Whether a role or instance profile of an earlier key-name is there. If nobody can tell, what the file
-/// says stands.
+/// Returns whether a role or instance profile of an earlier key-name exists. If IAM does not answer, the
+/// configuration file decides.
 pub(super) async fn is_left(client: &Client, key_name: &KeyName, saved: &Saved) -> bool {
     match client.worker_profile(key_name).await {
         Ok(found) => [found.role, found.instance_profile].contains(&Whose::Ours),
@@ -92,11 +92,11 @@ pub(super) async fn is_left(client: &Client, key_name: &KeyName, saved: &Saved) 
     }
 }
 
-/// Waits until IAM shows the worker profile that `report` tells of, if any, with the role in it: half a
-/// minute at most, after which the report warns. Changes nothing.
+/// Waits until IAM shows the worker profile of `report` with its role, if there is one. Gives up after half
+/// a minute with a warning in the report. Changes nothing.
 ///
-/// EC2 may hear of it still later, and only a launch would tell, for which an image is needed and more
-/// permissions than setup has: the engine waits for that.
+/// EC2 may learn of the profile still later. Only a launch would show that, which needs an image and more
+/// permissions than setup has, so the engine waits for it.
 pub(super) async fn wait(
     client: &Client,
     report: &mut SetupReport,
@@ -110,16 +110,17 @@ pub(super) async fn wait(
         let problem = match client.instance_profile(name.as_str()).await {
             Ok(Some(profile)) if profile.has_role => return,
             Ok(_) => "IAM does not show it yet".to_owned(),
-            // It was made; whether it shows is not worth more than a try.
+            // The profile was made, and checking is not worth more than one try.
             Err(error) => break error.to_string(),
         };
         let Some(pause) = pauses.next() else { break problem };
         progress(&format!("waiting for IAM to show the instance profile `{name}`"));
         tokio::time::sleep(pause).await;
     };
-    report.warnings.push(Warning {
+    report.warnings.push(SetupWarning {
         message: format!("the instance profile `{name}` may not be usable yet: {problem}"),
-        hint: "`provisionerd run` waits for it; `provisionerd validate --aws` tells whether it is there"
-            .to_owned(),
+        hint:
+            "`provisionerd run` waits for it; `provisionerd validate --aws` shows whether it exists"
+                .to_owned(),
     });
 }

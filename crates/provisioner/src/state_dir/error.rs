@@ -1,4 +1,4 @@
-//! What can go wrong with the state directory, and what the user can do about it.
+//! Errors of the state directory, and what the user can do about them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateDirError {
-    /// No default: neither `$XDG_STATE_HOME` nor a home directory is known.
+    /// There is no default, because neither `$XDG_STATE_HOME` nor a home directory is known.
     #[error("no state directory is known: there is neither `$XDG_STATE_HOME` nor a home directory")]
     NoHome,
-    /// An account, region or key-name that cannot be part of a file name.
+    /// An account, region or key-name cannot be part of a file name.
     #[error("`{part}` cannot be part of the state directory's name")]
     BadName {
         /// The part.
@@ -21,25 +21,25 @@ pub enum StateDirError {
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// The holder's process id, if it had written it yet.
+        /// The holder's process id, if it has written it already.
         holder: Option<u32>,
     },
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("failed to {attempt} `{}`", .path.display())]
     Io {
-        /// What was tried, as in "failed to …".
+        /// The attempted operation, as in "failed to …".
         attempt: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The state has no JSON form.
-    #[error("failed to encode what belongs into `{}`", .path.display())]
+    /// The state cannot be encoded as JSON.
+    #[error("failed to encode the content of `{}`", .path.display())]
     Encode {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: serde_json::Error,
     },
 }
@@ -76,14 +76,6 @@ impl StateDirError {
                     path.display()
                 ),
             }),
-        }
-    }
-
-    /// The message with what the operating system said, for a log line.
-    pub(super) fn with_source(&self) -> String {
-        match std::error::Error::source(self) {
-            Some(source) => format!("{self}: {source}"),
-            None => self.to_string(),
         }
     }
 }

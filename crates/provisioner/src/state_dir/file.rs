@@ -1,9 +1,8 @@
-//! Versioned JSON files that are replaced whole or not at all.
+//! Versioned JSON files that are replaced completely or not at all.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -13,28 +12,29 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::StateDirError;
+use crate::files::{self, NewFile};
 
-/// `{"version": VERSION, FIELD: …}` in a file of a name.
+/// A kind of file: its name, and its content `{"version": VERSION, FIELD: …}`.
 pub(super) struct Format {
     pub(super) name: &'static str,
     pub(super) version: u64,
     pub(super) field: &'static str,
-    /// Whether it is on disk, and not only with the system, when it is called written.
-    pub(super) outlives_power: bool,
+    /// Whether it is synced to the disk before a write counts as done.
+    pub(super) survives_power_cut: bool,
 }
 
 /// What a file holds.
 pub(super) enum Content<T> {
-    Whole(T),
+    Complete(T),
     Absent,
-    /// Not JSON, cut off, of another version or of another shape; with the reason.
+    /// It is not JSON, cut off, or of another version or shape; with the reason.
     Damaged(String),
 }
 
 /// Reads a file.
 ///
 /// # Errors
-/// A file that is there and cannot be read: that is neither absent nor damaged.
+/// If the file exists and cannot be read: then it counts neither as absent nor as damaged.
 pub(super) fn read<T: DeserializeOwned>(
     path: &Path,
     format: &Format,
@@ -45,7 +45,7 @@ pub(super) fn read<T: DeserializeOwned>(
         Err(source) => return Err(StateDirError::io("read", path, source)),
     };
     Ok(match parse(&bytes, format) {
-        Ok(value) => Content::Whole(value),
+        Ok(value) => Content::Complete(value),
         Err(why) => Content::Damaged(why),
     })
 }
@@ -54,8 +54,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], format: &Format) -> Result<T, String
     if bytes.is_empty() {
         return Err("it is empty".to_owned());
     }
-    // The version first: the rest of another version's file may have any shape. And not by way of JSON
-    // values, which take ten times the memory of what they are turned into.
+    // The version comes first, because a file of another version may have any shape. The rest is not
+    // parsed into JSON values, which take ten times the memory of the types that they become.
     let fields: BTreeMap<String, &RawValue> =
         serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let field = |name: &str| fields.get(name).ok_or_else(|| format!("it has no `{name}`"));
@@ -67,28 +67,20 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], format: &Format) -> Result<T, String
     serde_json::from_str(field(format.field)?.get()).map_err(|error| error.to_string())
 }
 
-/// Replaces a file: temporary file, sync, rename, sync of the directory. The caller holds the lock.
-/// Without syncs where it need not outlive a power cut; then it may be found damaged.
+/// Replaces a file, by way of a temporary one beside it. The caller holds the lock.
 pub(super) fn replace<T: Serialize>(
     path: &Path,
     format: &Format,
     value: &T,
 ) -> Result<(), StateDirError> {
     let temporary = path.with_file_name(format!("{}.new", format.name));
-    let written =
-        write(&temporary, &Versioned { format, value }, format.outlives_power).and_then(|()| {
-            fs::rename(&temporary, path)
-                .map_err(|source| StateDirError::io("replace", path, source))
-        });
-    if let Err(error) = written {
-        // Of no use, and on a full disk in the way. If it stays, the next write removes it.
-        drop(fs::remove_file(&temporary));
-        return Err(error);
-    }
-    match path.parent() {
-        Some(directory) if format.outlives_power => sync_directory(directory),
-        Some(_) | None => Ok(()),
-    }
+    let written = write(&temporary, &Versioned { format, value })?;
+    let replaced = if format.survives_power_cut {
+        written.replace(path)
+    } else {
+        written.replace_unsynced(path)
+    };
+    replaced.map_err(|source| StateDirError::io("replace", path, source))
 }
 
 struct Versioned<'a, T> {
@@ -105,35 +97,35 @@ impl<T: Serialize> Serialize for Versioned<'_, T> {
     }
 }
 
-fn write(path: &Path, value: &impl Serialize, synced: bool) -> Result<(), StateDirError> {
+fn write(path: &Path, value: &impl Serialize) -> Result<NewFile, StateDirError> {
     let failed = |source| StateDirError::io("write", path, source);
-    // A rest of a crashed write may have other permissions; a link would lead elsewhere.
+    // What a crashed write left behind may have other permissions, and a link would lead elsewhere.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Ok(()) | Err(_) => {}
     }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = BufWriter::new(file.map_err(failed)?);
-    serde_json::to_writer(&mut file, value).map_err(|source| {
+    let new = NewFile::create(path.to_owned(), 0o600).map_err(failed)?;
+    let mut out = BufWriter::new(&new.file);
+    serde_json::to_writer(&mut out, value).map_err(|source| {
         if source.is_io() {
             failed(source.into())
         } else {
             StateDirError::Encode { path: path.to_owned(), source }
         }
     })?;
-    file.write_all(b"\n").map_err(failed)?;
-    let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-    if synced { file.sync_all().map_err(failed) } else { Ok(()) }
+    out.write_all(b"\n").and_then(|()| out.flush()).map_err(failed)?;
+    drop(out);
+    Ok(new)
 }
 
 /// Makes renames and new entries in a directory survive a power cut.
 pub(super) fn sync_directory(path: &Path) -> Result<(), StateDirError> {
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
+    files::sync_directory(path)
         .map_err(|source| StateDirError::io("sync the directory", path, source))
 }
 
-/// Renames a file to `<name>.damaged-<now>`, or to a further name if that is taken; returns the name.
+/// Renames a file to `<name>.damaged-<now>`, or to a numbered name if that is taken, and returns the
+/// new path.
 pub(super) fn keep_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StateDirError> {
     let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
     let mut n = 1;

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::StateDirError;
 
-/// A held lock. The lock file stays when it is released: removing it would let two processes hold
-/// locks on two files of the same name.
+/// A lock that is held. The lock file stays when the lock is released: if it were removed, two processes
+/// could hold locks on two files of the same name.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
@@ -48,7 +48,7 @@ fn write_holder(file: &mut File) -> std::io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
-/// `None` if the holder has not written its id yet: it takes the lock first.
+/// Returns the holder's process id; `None` if the holder has taken the lock but not written its id yet.
 fn read_holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;

@@ -1,9 +1,9 @@
 //! The recorded load: which tasks came when and how long they ran, one file per worker type.
 //!
-//! `load/<worker-type>.csv`, a line per task that ended, appended and never synced: what is lost in a power
-//! cut is some tasks of a load. A line that was cut off is skipped when it is read. A file that has
-//! reached its size becomes `<worker-type>.old.csv`, in the place of the one before, so that a worker type
-//! takes no more than twice that. The files are loads as `simulate --load FILE` reads them.
+//! `load/<worker-type>.csv` has a line per task that ended. Lines are appended and never synced: a power cut
+//! costs some tasks of a load. A line that was cut off is skipped when the file is read. A file that has
+//! reached its maximum size replaces `<worker-type>.old.csv`, so that a worker type takes no more than twice
+//! that size. The files are loads that `simulate --load FILE` can read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,19 +20,20 @@ use crate::domain::clock;
 use crate::domain::demand::FinishedTask;
 use crate::domain::ids::WorkerTypeName;
 
-/// In the state directory.
+/// The folder in the state directory.
 const FOLDER: &str = "load";
-/// A load's first line: what `simulate` asks for, and how long a task waited and which it was.
+/// The first line of a file: the two columns that `simulate` requires, how long a task waited, and which
+/// task it was.
 const HEADER: &str = "created,duration,wait,task\n";
-/// A file of this size is put aside. About 90,000 tasks.
-const MOST_BYTES: u64 = 4 << 20;
+/// The size at which a file becomes the old one: about 90,000 tasks.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// A recorded load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordedLoad {
-    /// What ended, each task once: as it ran the last time.
+    /// The tasks that ended. A task that ran repeatedly is listed once, as it ran last.
     pub tasks: Vec<FinishedTask>,
-    /// Lines that could not be read.
+    /// The number of lines that could not be read.
     pub unreadable: u64,
 }
 
@@ -45,7 +46,7 @@ pub(super) fn append(
     state_dir: &Path,
     tasks: &BTreeMap<WorkerTypeName, Vec<FinishedTask>>,
 ) -> Result<(), StateDirError> {
-    append_up_to(state_dir, tasks, MOST_BYTES)
+    append_up_to(state_dir, tasks, MAX_BYTES)
 }
 
 fn append_up_to(
@@ -80,7 +81,7 @@ fn append_up_to(
         if size == 0 {
             text.push_str(HEADER);
         } else {
-            // A process that died in the middle of a line has left no end to it.
+            // A process that died while writing a line left it without an end.
             let mut last = [0];
             open.seek(SeekFrom::End(-1)).map_err(failed)?;
             open.read_exact(&mut last).map_err(failed)?;
@@ -99,7 +100,8 @@ fn append_up_to(
 fn line(text: &mut String, FinishedTask { task, created, started, run_time }: &FinishedTask) {
     let created_at = created.as_millisecond();
     let sign = if created_at < 0 { "-" } else { "" };
-    let (seconds, millis) = (created_at.unsigned_abs() / 1000, created_at.unsigned_abs() % 1000);
+    let seconds = created_at.unsigned_abs() / 1000;
+    let millis = created_at.unsigned_abs() % 1000;
     let wait = clock::age(*created, *started).as_secs_f64();
     let run_time = run_time.as_secs_f64();
     // Writing to a String cannot fail.
@@ -112,11 +114,12 @@ fn read_line(line: &str) -> Option<FinishedTask> {
         .next()?
         .parse::<f64>()
         .ok()
-        .and_then(|it| SignedDuration::try_from_secs_f64(it).ok())?;
+        .and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok())?;
     let created = Timestamp::UNIX_EPOCH.checked_add(created).ok()?;
     let mut time = || Duration::try_from_secs_f64(fields.next()?.parse().ok()?).ok();
-    let (run_time, wait) = (time()?, time()?);
-    let task = u64::from_str_radix(fields.next().filter(|it| it.len() == 16)?, 16).ok()?;
+    let run_time = time()?;
+    let wait = time()?;
+    let task = u64::from_str_radix(fields.next().filter(|hex| hex.len() == 16)?, 16).ok()?;
     fields.next().is_none().then_some(FinishedTask {
         task,
         created,
@@ -125,10 +128,10 @@ fn read_line(line: &str) -> Option<FinishedTask> {
     })
 }
 
-/// Reads what was recorded of `name`. Nothing recorded is an empty load.
+/// Reads the load recorded for `name`, which is empty if nothing was recorded.
 pub(super) fn read(state_dir: &Path, name: &WorkerTypeName) -> Result<RecordedLoad, StateDirError> {
     let folder = state_dir.join(FOLDER);
-    // By task: a task that was interrupted and ran again is one task.
+    // Keyed by task, because a task that was interrupted and ran again is one task.
     let mut tasks = BTreeMap::new();
     let mut unreadable = 0;
     for path in [file(&folder, name, true), file(&folder, name, false)] {
@@ -139,7 +142,9 @@ pub(super) fn read(state_dir: &Path, name: &WorkerTypeName) -> Result<RecordedLo
         let text = String::from_utf8_lossy(&bytes);
         for line in text.lines().filter(|line| !line.is_empty() && *line != HEADER.trim_end()) {
             match read_line(line) {
-                Some(task) => drop(tasks.insert((task.created, task.task), task)),
+                Some(task) => {
+                    tasks.insert((task.created, task.task), task);
+                }
                 None => unreadable += 1,
             }
         }
@@ -147,7 +152,7 @@ pub(super) fn read(state_dir: &Path, name: &WorkerTypeName) -> Result<RecordedLo
     Ok(RecordedLoad { tasks: tasks.into_values().collect(), unreadable })
 }
 
-/// Removes what was recorded. What is not ours in there stays, and the folder with it.
+/// Removes the recorded loads. Other files in the folder stay, and so does the folder then.
 pub(super) fn remove(state_dir: &Path) -> Result<(), StateDirError> {
     let folder = state_dir.join(FOLDER);
     let failed = |source| StateDirError::io("remove", &folder, source);
@@ -161,7 +166,8 @@ pub(super) fn remove(state_dir: &Path) -> Result<(), StateDirError> {
             fs::remove_file(&path).map_err(|source| StateDirError::io("remove", &path, source))?;
         }
     }
-    drop(fs::remove_dir(&folder));
+    // If this fails, the folder contains files that are not ours.
+    let _ = fs::remove_dir(&folder);
     Ok(())
 }
 

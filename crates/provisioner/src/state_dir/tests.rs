@@ -223,8 +223,8 @@ fn the_last_round_is_told_or_is_not_and_goes_with_the_rest() {
     let dir = state_dir(root.path());
     assert_eq!(dir.read_record().unwrap(), None, "nobody was here");
     let locked = dir.lock().unwrap();
-    locked.write_record(&Record::default()).unwrap();
-    assert_eq!(dir.read_record().unwrap(), Some(Record::default()));
+    locked.write_record(&RoundRecord::default()).unwrap();
+    assert_eq!(dir.read_record().unwrap(), Some(RoundRecord::default()));
     let path = dir.path().join("last-round.json");
     assert_eq!(mode(&path), 0o600);
     fs::write(&path, "{\"version\":2,\"record\":{}}").unwrap();

@@ -1,4 +1,4 @@
-//! Asking a running daemon, over HTTP, without a configuration or AWS.
+//! Fetching the status from a running daemon over HTTP, without a configuration or AWS.
 
 use std::time::Duration;
 
@@ -8,68 +8,68 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
 use super::{Status, VERSION};
-use crate::queue::address;
+use crate::queue::http::address;
 
-/// Where the daemon tells it, under the address it listens on.
+/// The path under which the daemon serves the status.
 pub const ROUTE: &str = "/v1/status";
 
-/// For the whole answer. The daemon has it ready.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout for the complete answer. It is generous: the daemon need not compute anything for it.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest answer that is read. A thousand worker types take some 400 kB.
-const MAX_ANSWER: usize = 16 << 20;
+/// The longest answer that is read, in bytes. A thousand worker types take about 400 kB.
+const MAX_BYTES: usize = 16 << 20;
 
-/// Why a daemon's status is not known. URLs in here carry no user name and password.
+/// Why a daemon's status could not be fetched. The URLs contain no user name and password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
-    /// The address is none.
+    /// The address is not an http or https URL.
     #[error("failed to read the daemon's address `{url}` as an http or https URL")]
     Address {
         /// As given.
         url: String,
     },
-    /// An https address, and a build without TLS.
+    /// The address is an https URL, and this build has no TLS.
     #[error("failed to ask {url}: this build has no TLS")]
     NoTls {
-        /// What was to be asked.
+        /// The URL.
         url: String,
     },
-    /// No answer at all, or not the whole of it.
+    /// There was no answer, or it was not complete.
     #[error("failed to ask the daemon at {url}")]
     Unreachable {
-        /// What was asked.
+        /// The URL.
         url: String,
-        /// What the HTTP client said.
+        /// The error of the HTTP client.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The whole answer did not arrive in time.
-    #[error("failed to ask the daemon at {url}: the answer was not complete after {}s", PATIENCE.as_secs())]
+    /// The complete answer did not arrive in time.
+    #[error("failed to ask the daemon at {url}: the answer was not complete after {}s", TIMEOUT.as_secs())]
     TooSlow {
-        /// What was asked.
+        /// The URL.
         url: String,
     },
-    /// An answer other than 200.
+    /// The HTTP status of the answer was not 200.
     #[error("failed to ask the daemon at {url}: it answered with status {status}")]
     Refused {
-        /// What was asked.
+        /// The URL.
         url: String,
         /// The HTTP status.
         status: u16,
     },
-    /// The answer is longer than is read.
-    #[error("failed to read the answer of {url}: it is over {MAX_ANSWER} bytes")]
+    /// The answer is too long.
+    #[error("failed to read the answer of {url}: it is over {MAX_BYTES} bytes")]
     TooLarge {
-        /// What was asked.
+        /// The URL.
         url: String,
     },
-    /// The answer is something else than a status.
-    #[error("failed to read the answer of {url}: it is no status of a `provisionerd`")]
+    /// The answer is not a status.
+    #[error("failed to read the answer of {url}: it is not the status of a `provisionerd`")]
     NoStatus {
-        /// What was asked.
+        /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// Why it cannot be read.
         #[source]
         source: serde_json::Error,
     },
@@ -78,7 +78,7 @@ pub enum AskError {
         "failed to read the answer of {url}: it has version {version}, and this program reads version {VERSION}"
     )]
     Version {
-        /// What was asked.
+        /// The URL.
         url: String,
         /// The version of the answer.
         version: u64,
@@ -86,7 +86,7 @@ pub enum AskError {
 }
 
 impl AskError {
-    /// What the user can do about it.
+    /// Returns what the user can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Address { .. } => {
@@ -103,7 +103,7 @@ impl AskError {
         }
     }
 
-    /// A stable name.
+    /// Returns a stable name for the error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Address { .. } => "address",
@@ -118,11 +118,11 @@ impl AskError {
     }
 }
 
-/// Asks the daemon that listens at `url` (`http://127.0.0.1:3000`) how it is doing.
+/// Fetches the status of the daemon that listens at `url` (`http://127.0.0.1:3000`).
 pub async fn ask(url: &str) -> Result<Status, AskError> {
     let url = route_under(url)?;
     let shown = address::shown(&url);
-    match tokio::time::timeout(PATIENCE, fetch(url, &shown)).await {
+    match tokio::time::timeout(TIMEOUT, fetch(url, &shown)).await {
         Ok(body) => read(&body?, shown),
         Err(_) => Err(AskError::TooSlow { url: shown }),
     }
@@ -141,7 +141,7 @@ fn route_under(text: &str) -> Result<Url, AskError> {
     Ok(url)
 }
 
-/// What cannot be parsed, without what may be a password in it.
+/// Removes what may be a password from a text that is not a URL.
 fn redacted(text: &str) -> &str {
     text.rsplit('@').next().unwrap_or_default()
 }
@@ -155,7 +155,7 @@ async fn fetch(url: Url, shown: &str) -> Result<Vec<u8>, AskError> {
         .user_agent(concat!("provisionerd/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none());
     if address::is_loopback(&url) {
-        // A proxy from the environment would look at its own loopback.
+        // A proxy from the environment would connect to its own loopback interface.
         client = client.no_proxy();
     }
     let client = client.build().map_err(unreachable)?;
@@ -168,7 +168,7 @@ async fn fetch(url: Url, shown: &str) -> Result<Vec<u8>, AskError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         body.extend_from_slice(&chunk);
-        if body.len() > MAX_ANSWER {
+        if body.len() > MAX_BYTES {
             return Err(AskError::TooLarge { url: shown.to_owned() });
         }
     }
@@ -180,7 +180,7 @@ fn read(body: &[u8], url: String) -> Result<Status, AskError> {
     struct Version {
         version: u64,
     }
-    // The version first: the rest of another version's may have any shape.
+    // The version is read first, because a document of another version may have any shape.
     match serde_json::from_slice(body) {
         Err(source) => Err(AskError::NoStatus { url, source }),
         Ok(Version { version }) if version != u64::from(VERSION) => {

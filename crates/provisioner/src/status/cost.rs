@@ -1,7 +1,7 @@
-//! What machines cost per hour at the spot prices in force.
+//! The cost of machines per hour at current spot prices.
 //!
-//! The maximum price of a request is an upper bound, not what is paid, so it never stands in for a spot
-//! price. Where no spot price is known, the cost is unknown, and the machines are counted as such.
+//! The maximum price of a request is an upper bound and not what is paid, so it never replaces a spot price.
+//! Machines without a known spot price have an unknown cost, and are counted as such.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,24 +13,27 @@ use crate::domain::money::UsdPerHour;
 use crate::domain::prices::SpotPrices;
 use crate::engine::{Machines, Usage};
 
-/// The pools of machines that cost something: those whose prices are worth asking for.
+/// Returns the pools of machines that cost something, which are those whose prices are worth fetching.
 pub fn pools_in_use(machines: &[Machines]) -> BTreeSet<Pool> {
     let costing = machines.iter().filter(|machines| machines.usage != Usage::Stopping);
-    // A price is of a zone: one that EC2 does not name has none.
-    costing.filter_map(|it| it.pool.clone()).filter(|pool| pool.zone.is_some()).collect()
+    // Prices are per zone, so a pool whose zone EC2 does not name has none.
+    costing
+        .filter_map(|machines| machines.pool.clone())
+        .filter(|pool| pool.zone.is_some())
+        .collect()
 }
 
-/// What machines cost per hour, as far as it is known.
+/// The cost of machines per hour, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// The sum of the known prices.
     pub usd_per_hour: UsdPerHour,
-    /// How many machines of unknown price come on top.
+    /// The number of machines whose price is unknown, and not in the sum.
     pub unknown_price_machines: u64,
 }
 
 impl Cost {
-    /// The sum of two costs.
+    /// Returns the sum of two costs.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -41,19 +44,19 @@ impl Cost {
         }
     }
 
-    /// The whole cost; `None` if part of it is unknown.
+    /// Returns the total cost; `None` if part of it is unknown.
     pub fn known(self) -> Option<UsdPerHour> {
         (self.unknown_price_machines == 0).then_some(self.usd_per_hour)
     }
 }
 
-/// What costs: a worker type (`None`: of none that is known) and what its machines do.
+/// What causes a cost: machines of a worker type (`None` if it is not known) with the same usage.
 pub type CostKey = (Option<WorkerTypeName>, Usage);
 
-/// What machines cost per hour at the prices in force, per worker type and usage.
+/// Returns the cost of machines per hour at current prices, per worker type and usage.
 ///
-/// Machines stopping or stopped cost nothing. Those without a spot pool (no spot request made them, or
-/// they run another platform than plain Linux) have an unknown price.
+/// Machines stopping or stopped cost nothing. Machines without a spot pool have an unknown price: no spot
+/// request made them, or they run another platform than plain Linux.
 pub fn usd_per_hour(
     machines: &[Machines],
     prices: &SpotPrices,

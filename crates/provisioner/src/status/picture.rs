@@ -1,11 +1,14 @@
-//! What is known at a time, from which the document is made when somebody asks.
+//! The facts from which a status is made when somebody asks for one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::problem::Seen;
-use super::{HourlyCost, Note, Other, Record, Source, Status, VERSION, WorkerType};
+use super::problem::ProblemSeen;
+use super::{
+    HourlyCost, OtherMachines, RoundRecord, Status, StatusNote, StatusSource, VERSION,
+    WorkerTypeRow,
+};
 use crate::domain::clock;
 use crate::domain::demand::Demand;
 use crate::domain::ids::WorkerTypeName;
@@ -13,28 +16,31 @@ use crate::domain::prices::SpotPrices;
 use crate::engine::{self, Machines, Plan, Usage, WorkerTypeStatus};
 use crate::status::cost::{self, Cost};
 
-/// What is known of a deployment. Prices age: the document is made of it when it is asked for.
+/// What is known about a deployment. The status is made from it only when it is asked for, because prices
+/// and ages change in between.
 #[derive(Clone, Debug, Default)]
-pub struct Picture {
-    worker_types: Vec<WorkerType>,
+pub struct StatusPicture {
+    worker_types: Vec<WorkerTypeRow>,
     observed: Option<Timestamp>,
     demand_known: bool,
     machines: Vec<Machines>,
     prices: SpotPrices,
-    notes: Vec<Note>,
-    record: Record,
+    notes: Vec<StatusNote>,
+    record: RoundRecord,
 }
 
-impl Picture {
-    /// These worker types are configured, and nothing is known.
+impl StatusPicture {
+    /// Starts with the configured worker types, about which nothing is known yet.
     pub fn new(names: impl IntoIterator<Item = impl ToString>) -> Self {
-        let named =
-            |name: &dyn ToString| WorkerType { name: name.to_string(), ..WorkerType::default() };
+        let named = |name: &dyn ToString| WorkerTypeRow {
+            name: name.to_string(),
+            ..WorkerTypeRow::default()
+        };
         let worker_types = names.into_iter().map(|name| named(&name)).collect();
         Self { worker_types, ..Self::default() }
     }
 
-    /// Takes in what the queue wants.
+    /// Adds the queue's demand.
     pub fn demand(&mut self, demand: &Demand) {
         self.demand_known = true;
         for row in &mut self.worker_types {
@@ -46,48 +52,49 @@ impl Picture {
         }
     }
 
-    /// Takes in a plan made at `at`, and the live instances that it was made from.
+    /// Adds a plan made at `at`, and the live instances from which it was made.
     pub fn plan(&mut self, plan: &Plan, machines: &[Machines], at: Timestamp) {
         self.observed = Some(at);
         self.demand_known = plan.demand_known();
         let rows = plan.worker_types.iter();
         self.worker_types = rows.map(|row| row_of(row, self.demand_known)).collect();
         self.machines = machines.to_vec();
-        // Problems stand among the errors.
-        let worth = |note: &&engine::Note| !note.kind.is_problem() && note.kind.fix().is_some();
-        self.notes = plan.notes.iter().filter(worth).map(note_of).collect();
+        // Notes about problems are listed among the errors.
+        let is_listed = |note: &&engine::Note| !note.kind.is_problem() && note.kind.fix().is_some();
+        self.notes = plan.notes.iter().filter(is_listed).map(note_of).collect();
     }
 
-    /// Takes in spot prices.
+    /// Adds spot prices.
     pub fn prices(&mut self, prices: &SpotPrices) {
         self.prices.clone_from(prices);
     }
 
-    /// Takes in what is known of earlier rounds.
-    pub fn record(&mut self, record: &Record) {
+    /// Adds what is known about earlier rounds.
+    pub fn record(&mut self, record: &RoundRecord) {
         self.record.clone_from(record);
     }
 
-    /// Takes in what went wrong in a look at all of it just now, and with it that the rest did not.
-    pub fn looked(&mut self, wrong: Vec<Seen>, now: Timestamp) {
-        self.record.look(wrong, self.observed.is_some(), self.demand_known, now);
+    /// Adds the problems of a direct observation of EC2 and the queue. Whatever it could have found but did
+    /// not is no longer a problem.
+    pub fn observed_directly(&mut self, wrong: Vec<ProblemSeen>, now: Timestamp) {
+        self.record.observed_directly(wrong, self.observed.is_some(), self.demand_known, now);
     }
 
-    /// Says it all, as of `now`.
-    pub fn status(&self, source: Source, now: Timestamp) -> Status {
+    /// Returns the status as of `now`.
+    pub fn status(&self, source: StatusSource, now: Timestamp) -> Status {
         let costs = cost::usd_per_hour(&self.machines, &self.prices, now);
         let mut costs_of = BTreeMap::<_, Cost>::new();
         for ((name, _), cost) in costs {
             let sum = costs_of.entry(name).or_default();
             *sum = sum.plus(cost);
         }
-        // Without a look, zero would be as wrong as any other number.
-        let told = |cost: Cost| self.observed.map(|_| cost.into()).unwrap_or_default();
+        // Without an observation, zero would be as wrong as any other number.
+        let if_observed = |cost: Cost| self.observed.map(|_| cost.into()).unwrap_or_default();
         let total = costs_of.values().fold(Cost::default(), |sum, cost| sum.plus(*cost));
         let mut worker_types = self.worker_types.clone();
         for row in &mut worker_types {
             let name = Some(WorkerTypeName::from(row.name.as_str()));
-            row.cost = told(costs_of.remove(&name).unwrap_or_default());
+            row.cost = if_observed(costs_of.remove(&name).unwrap_or_default());
             let oldest = row.oldest_pending.map(|oldest| clock::age(oldest, now).as_secs());
             row.oldest_pending_seconds = oldest;
         }
@@ -98,16 +105,16 @@ impl Picture {
             source,
             observed: self.observed,
             demand_known: self.demand_known,
-            other: self.other(told(rest)),
+            other: self.other(if_observed(rest)),
             worker_types,
-            cost: told(total),
+            cost: if_observed(total),
             last_round: self.record.last_round().cloned(),
             notes: self.notes.clone(),
             errors: self.record.problems(),
         }
     }
 
-    fn other(&self, cost: HourlyCost) -> Other {
+    fn other(&self, cost: HourlyCost) -> OtherMachines {
         let configured: BTreeSet<_> =
             self.worker_types.iter().map(|row| row.name.as_str()).collect();
         let count = |usage| {
@@ -117,7 +124,7 @@ impl Picture {
             });
             self.observed.map(|_| others.map(|machines| machines.count).sum())
         };
-        Other {
+        OtherMachines {
             booting: count(Usage::Booting),
             busy: count(Usage::Busy),
             idle: count(Usage::Idle),
@@ -127,15 +134,15 @@ impl Picture {
     }
 }
 
-fn note_of(note: &engine::Note) -> Note {
-    Note {
+fn note_of(note: &engine::Note) -> StatusNote {
+    StatusNote {
         worker_type: note.worker_type.as_ref().map(ToString::to_string),
         kind: note.kind.to_string(),
         text: note.text.clone(),
     }
 }
 
-fn row_of(status: &WorkerTypeStatus, demand_known: bool) -> WorkerType {
+fn row_of(status: &WorkerTypeStatus, demand_known: bool) -> WorkerTypeRow {
     let WorkerTypeStatus {
         name,
         pending,
@@ -148,9 +155,9 @@ fn row_of(status: &WorkerTypeStatus, demand_known: bool) -> WorkerType {
         wanted,
         oldest_pending,
     } = status.clone();
-    // A plan counts tasks that are not known as none.
+    // A plan counts unknown tasks as zero.
     let tasks = |count| demand_known.then_some(count);
-    WorkerType {
+    WorkerTypeRow {
         name,
         pending: tasks(pending),
         oldest_pending: oldest_pending.filter(|_| demand_known),
@@ -192,7 +199,7 @@ mod tests {
     }
 
     /// Two busy machines of `linux` at 3 cents, one of a type that was removed, and a stray.
-    fn picture() -> Picture {
+    fn picture() -> StatusPicture {
         let row = WorkerTypeStatus {
             name: "linux".to_owned(),
             pending: 4,
@@ -205,7 +212,7 @@ mod tests {
         let mut prices = SpotPrices::default();
         let found = BTreeMap::from([(pool(), UsdPerHour::from_micros(30_000))]);
         prices.learn(&BTreeSet::from([pool()]), &found, noon());
-        let mut picture = Picture::new(["linux"]);
+        let mut picture = StatusPicture::new(["linux"]);
         let machines = [
             machines(Some("linux"), Usage::Busy, Some(pool()), 2),
             machines(Some("removed"), Usage::Idle, Some(pool()), 1),
@@ -219,7 +226,7 @@ mod tests {
     #[test]
     fn costs_are_told_per_type_for_the_others_and_in_all() {
         let status =
-            picture().status(Source::Daemon, clock::after(noon(), Duration::from_secs(90)));
+            picture().status(StatusSource::Daemon, clock::after(noon(), Duration::from_secs(90)));
         let [linux] = &status.worker_types[..] else { panic!("{status:?}") };
         assert_eq!(linux.cost.usd_per_hour, Some(0.06));
         assert_eq!(linux.oldest_pending_seconds, Some(90));
@@ -233,7 +240,7 @@ mod tests {
     #[test]
     fn prices_grow_old_between_rounds() {
         let late = clock::after(noon(), MAX_AGE + Duration::from_secs(1));
-        let status = picture().status(Source::Daemon, late);
+        let status = picture().status(StatusSource::Daemon, late);
         assert_eq!(status.worker_types[0].cost.usd_per_hour, None);
         assert_eq!(status.cost.unknown_price_machines, Some(4));
         assert_eq!(status.observed, Some(noon()));
@@ -247,8 +254,8 @@ mod tests {
             WorkerTypeStatus { name: "linux".to_owned(), busy: 2, ..WorkerTypeStatus::default() };
         let plan = Plan { worker_types: vec![row], notes: vec![note], ..Plan::default() };
         picture.plan(&plan, &[], noon());
-        let status = picture.status(Source::Daemon, noon());
-        let WorkerType { pending, running, wanted, busy, oldest_pending_seconds, .. } =
+        let status = picture.status(StatusSource::Daemon, noon());
+        let WorkerTypeRow { pending, running, wanted, busy, oldest_pending_seconds, .. } =
             status.worker_types[0];
         assert_eq!((pending, running, wanted, oldest_pending_seconds), (None, None, None, None));
         assert_eq!((busy, status.demand_known), (Some(2), false));
@@ -262,34 +269,34 @@ mod tests {
         let plan = Plan { notes: kinds.map(note).to_vec(), ..Plan::default() };
         let mut picture = picture();
         picture.plan(&plan, &[], noon());
-        let [note] = &picture.status(Source::Daemon, noon()).notes[..] else { panic!() };
+        let [note] = &picture.status(StatusSource::Daemon, noon()).notes[..] else { panic!() };
         assert_eq!(
             (note.kind.as_str(), note.worker_type.as_deref()),
             ("at-maximum", Some("linux"))
         );
         picture.plan(&Plan::default(), &[], noon());
-        assert_eq!(picture.status(Source::Daemon, noon()).notes, []);
+        assert_eq!(picture.status(StatusSource::Daemon, noon()).notes, []);
     }
 
     #[test]
     fn a_queue_alone_tells_no_machines() {
-        let mut picture = Picture::new(["linux", "windows"]);
+        let mut picture = StatusPicture::new(["linux", "windows"]);
         let mut demand = Demand::default();
         let three = PendingTasks { count: 3, oldest: None };
         demand.pending.insert("linux".into(), three);
         picture.demand(&demand);
-        let status = picture.status(Source::Direct, noon());
+        let status = picture.status(StatusSource::Direct, noon());
         let pending: Vec<_> = status.worker_types.iter().map(|row| row.pending).collect();
         assert_eq!(pending, [Some(3), Some(0)]);
         assert_eq!((status.worker_types[0].busy, status.other.busy), (None, None));
         assert_eq!(status.cost, HourlyCost::default(), "not zero: nobody looked");
         assert!(!status.knows_nothing());
-        assert!(Picture::new(["linux"]).status(Source::Direct, noon()).knows_nothing());
+        assert!(StatusPicture::new(["linux"]).status(StatusSource::Direct, noon()).knows_nothing());
     }
 
     #[test]
     fn the_document_is_flat_and_is_read_back_by_those_that_know_less() {
-        let status = picture().status(Source::Daemon, noon());
+        let status = picture().status(StatusSource::Daemon, noon());
         let mut value = serde_json::to_value(&status).unwrap();
         assert_eq!(value["version"], 1);
         assert_eq!(value["worker_types"][0]["usd_per_hour"], 0.06);

@@ -1,4 +1,4 @@
-//! What goes wrong, told once for as long as it lasts, and who can mend it how.
+//! Problems: each is listed once for as long as it lasts, with how to fix it.
 
 use std::time::Duration;
 
@@ -10,59 +10,63 @@ use crate::domain::ids::WorkerTypeName;
 use crate::domain::refusal::Refusal;
 use crate::engine::Note;
 
-/// How many are kept: more than anybody reads, and little enough to write in every round.
-const MOST: usize = 10;
+/// How many problems are kept: more than anybody reads, and few enough to write in every round.
+const MAX_PROBLEMS: usize = 10;
 
-/// How long one is still told after it has ended.
-const TOLD_AFTER_END: Duration = Duration::from_mins(15);
+/// How long a problem is still listed after it has ended, so that somebody who comes to see what an alarm
+/// was about finds it.
+const KEPT_AFTER_END: Duration = Duration::from_mins(15);
 
-/// The longest message kept. EC2's "encoded authorization failure message" alone takes a thousand.
+/// The longest message kept, in characters. EC2's "encoded authorization failure message" alone takes a
+/// thousand.
 const LONGEST_MESSAGE: usize = 2000;
 
-/// Something that goes wrong, or did lately.
+/// Something that goes wrong, or did so recently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// When it last happened.
     pub time: Timestamp,
-    /// When it first did, without a round in between that went well.
+    /// When it first happened, without a round in between in which it did not.
     pub since: Timestamp,
-    /// When a round first went without it.
+    /// When it first did not happen any more.
     pub ended: Option<Timestamp>,
-    /// In how many rounds it happened.
+    /// The number of rounds in which it happened.
     pub rounds: u64,
-    /// For which worker type; `None` if for none in particular.
+    /// The worker type; `None` if it concerns no particular one.
     pub worker_type: Option<WorkerTypeName>,
-    /// The AWS call; `None` if it was none.
+    /// The AWS call; `None` if it was not about a call.
     pub operation: Option<String>,
-    /// AWS's error code, or our word, as notes have one (`cooling-down`).
+    /// AWS's error code, or a code of our own such as the kind of a note (`cooling-down`).
     pub code: String,
     /// AWS's message, or ours.
     pub message: String,
     /// AWS's request id.
     pub request_id: Option<String>,
-    /// What to do about it, where that is known.
+    /// What to do about it, if that is known.
     pub fix: Option<String>,
 }
 
-/// What a problem is about, which tells what its end looks like.
+/// What a problem is about, which determines when it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    /// EC2 could not be observed. Ended by any look.
-    Look,
-    /// Prices are unknown. Ended by an answer.
+pub enum ProblemScope {
+    /// EC2 could not be observed. It ends with the next observation.
+    #[serde(rename = "look")] // its name in the state file
+    Observation,
+    /// Prices are unknown. It ends when they are fetched.
     Prices,
-    /// A launch was refused. Ended by a round in which nothing of the worker type is refused or withheld.
+    /// A launch was refused. It ends with a round in which no launch of the worker type is refused or
+    /// withheld.
     Launch,
-    /// Anything else. Ended by a round on a known demand that does not meet it again.
+    /// Anything else. It ends with a round with a known demand in which it does not happen again.
     Round,
 }
 
-/// A problem as it is met.
+/// One occurrence of a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ProblemSeen {
     /// What it is about.
-    pub scope: Scope,
+    pub scope: ProblemScope,
     /// As in [`Problem`].
     pub worker_type: Option<WorkerTypeName>,
     /// As in [`Problem`].
@@ -77,9 +81,9 @@ pub struct Seen {
     pub fix: Option<String>,
 }
 
-impl Seen {
-    /// What AWS said no with to a call.
-    pub fn refusal(scope: Scope, operation: &'static str, refusal: &Refusal) -> Self {
+impl ProblemSeen {
+    /// Makes an occurrence of a refusal by AWS.
+    pub fn refusal(scope: ProblemScope, operation: &'static str, refusal: &Refusal) -> Self {
         Self {
             scope,
             worker_type: None,
@@ -91,17 +95,17 @@ impl Seen {
         }
     }
 
-    /// A note that says that something is wrong; of others, nothing.
+    /// Makes an occurrence of a note that reports a problem; returns `None` for other notes.
     pub fn note(note: &Note) -> Option<Self> {
         note.kind.is_problem().then(|| Self {
             worker_type: note.worker_type.clone(),
             fix: note.kind.fix().map(str::to_owned),
-            ..Self::own(Scope::Round, note.kind.as_str(), &note.text)
+            ..Self::own(ProblemScope::Round, note.kind.as_str(), &note.text)
         })
     }
 
-    /// In our own words.
-    pub fn own(scope: Scope, code: &str, message: &str) -> Self {
+    /// Makes an occurrence with a code and a message of our own.
+    pub fn own(scope: ProblemScope, code: &str, message: &str) -> Self {
         Self {
             scope,
             worker_type: None,
@@ -113,7 +117,7 @@ impl Seen {
         }
     }
 
-    /// The same with what to do about it.
+    /// Sets what to do about it.
     #[must_use]
     pub fn with_fix(self, fix: Option<String>) -> Self {
         Self { fix, ..self }
@@ -153,26 +157,26 @@ fn shortened(mut message: String) -> String {
     message
 }
 
-/// The last few problems, each once.
+/// The most recent problems, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Problems(Vec<Kept>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
-    scope: Scope,
+    scope: ProblemScope,
     #[serde(flatten)]
     problem: Problem,
 }
 
 impl Problems {
-    /// Takes in what was met at `now`, each distinct one once however often it was met. Of those that
-    /// were not met, the ones that are `over` have ended; what ended long ago is forgotten.
-    pub(super) fn take_in(
+    /// Adds the problems seen at `now`; several occurrences count as one. Problems that were not seen and
+    /// that are `over` end at `now`, and those that ended long ago are forgotten.
+    pub(super) fn update(
         &mut self,
-        seen: Vec<Seen>,
+        seen: Vec<ProblemSeen>,
         now: Timestamp,
-        over: impl Fn(Scope, &Problem) -> bool,
+        over: impl Fn(ProblemScope, &Problem) -> bool,
     ) {
         for seen in seen {
             let known = self.0.iter().position(|kept| seen.is(kept));
@@ -192,9 +196,9 @@ impl Problems {
             }
         }
         self.0.retain(|Kept { problem, .. }| {
-            problem.ended.is_none_or(|ended| clock::age(ended, now) < TOLD_AFTER_END)
+            problem.ended.is_none_or(|ended| clock::age(ended, now) < KEPT_AFTER_END)
         });
-        // What goes on first, and of either kind the latest.
+        // Persisting problems come first; among either group, the most recent.
         self.0.sort_by(|Kept { problem: a, .. }, Kept { problem: b, .. }| {
             let last = |problem: &Problem| problem.ended.unwrap_or(problem.time);
             (a.ended.is_some(), last(b), &a.worker_type, a.since).cmp(&(
@@ -204,10 +208,11 @@ impl Problems {
                 b.since,
             ))
         });
-        self.0.truncate(MOST);
+        self.0.truncate(MAX_PROBLEMS);
     }
 
-    /// What goes on first, then what has ended. That may have been long ago, if no round came since.
+    /// Returns the persisting problems, then those that have ended. If there was no round since, the latter
+    /// may have ended long ago.
     pub(super) fn list(&self) -> Vec<Problem> {
         self.0.iter().map(|kept| kept.problem.clone()).collect()
     }

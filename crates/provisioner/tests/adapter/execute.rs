@@ -1,4 +1,4 @@
-//! Cancelling, terminating and tagging: in bulk, repeated where that does no harm.
+//! Cancelling, terminating and tagging, in bulk and with repetitions.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ fn tags() -> BTreeMap<String, String> {
         .into()
 }
 
-/// Done, whatever the answer lists.
+/// An answer of success that lists no ids.
 fn done(action: &str) -> Reply {
     Reply::ok(xml::answer(action, "<return>true</return>"))
 }
@@ -55,7 +55,8 @@ async fn a_thousand_are_terminated_in_one_call() {
 
 #[tokio::test]
 async fn a_thousand_are_tagged_in_one_call() {
-    let (ids, tags) = (instances(1000), tags());
+    let ids = instances(1000);
+    let tags = tags();
     let ec2 = Ec2::script([done("CreateTags")]);
     let call = Call::Tag { instances: &ids, tags: &tags };
     assert_eq!(ec2.client().execute(call).await, Outcome::Done);
@@ -80,7 +81,9 @@ async fn nothing_to_do_is_done_without_a_call() {
 
 #[tokio::test(start_paused = true)]
 async fn they_are_repeated_when_throttled_or_lost() {
-    let (requests, instances, tags) = (spot_requests(2), instances(2), tags());
+    let requests = spot_requests(2);
+    let instances = instances(2);
+    let tags = tags();
     for (call, action) in [
         (Call::Cancel(&requests), "CancelSpotInstanceRequests"),
         (Call::Terminate(&instances), "TerminateInstances"),

@@ -1,4 +1,4 @@
-//! What IAM shows late, and what EC2 says of a profile that it has not heard of.
+//! IAM's lag, and EC2's answer about a profile that it does not know.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use provisioner::aws::Call;
 use provisioner::domain::ids::KeyName;
 use provisioner::domain::refusal::RefusalClass;
 use provisioner::engine::Outcome;
-use provisioner::setup::{self, SetupReport, SpotRole};
+use provisioner::setup::{self, SetupReport, SpotRoleState};
 use tokio::time::Instant;
 
 use crate::request::call;
@@ -25,7 +25,7 @@ fn report() -> SetupReport {
         private_key: None,
         public_key: None,
         iam_instance_profile: Some(KeyName::from("k")),
-        spot_role: SpotRole::Unknown,
+        spot_role: SpotRoleState::Unknown,
         state_dir: PathBuf::from("state"),
         replaced: None,
         retired: None,
@@ -70,10 +70,11 @@ fn absent() -> Reply {
 async fn a_profile_is_waited_for_until_its_role_shows() {
     let role = format!("<member>{ROLE}</member>");
     let ec2 = Ec2::script([spot_role(), absent(), profile(""), profile(&role)]);
-    let (mut report, mut said) = (report(), 0);
-    setup::finish(&ec2.client(), &mut report, &mut |_| said += 1).await;
-    assert_eq!(report.spot_role, SpotRole::Exists);
-    assert_eq!((report.warnings.as_slice(), said), (&[][..], 2));
+    let mut report = report();
+    let mut progress_lines = 0;
+    setup::finish(&ec2.client(), &mut report, &mut |_| progress_lines += 1).await;
+    assert_eq!(report.spot_role, SpotRoleState::Exists);
+    assert_eq!((report.warnings.as_slice(), progress_lines), (&[][..], 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +83,8 @@ async fn the_wait_for_a_profile_ends() {
         "GetRole" => spot_role(),
         _ => absent(),
     });
-    let (start, mut report) = (Instant::now(), report());
+    let start = Instant::now();
+    let mut report = report();
     setup::finish(&ec2.client(), &mut report, &mut |_| {}).await;
     assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
     assert_eq!(report.warnings.len(), 1);
@@ -96,10 +98,10 @@ async fn a_spot_role_made_by_somebody_else_meanwhile_is_there() {
     let ec2 = Ec2::script([absent(), refused(400, "InvalidInput", taken)]);
     let mut report = SetupReport { iam_instance_profile: None, ..report() };
     setup::finish(&ec2.client(), &mut report, &mut |_| {}).await;
-    assert_eq!((report.spot_role, report.warnings.len()), (SpotRole::Exists, 0));
+    assert_eq!((report.spot_role, report.warnings.len()), (SpotRoleState::Exists, 0));
     assert_eq!(ec2.sent()[1].get("AWSServiceName"), "spot.amazonaws.com");
 
-    // Any other mistake is one.
+    // Any other refusal remains an error.
     let ec2 = Ec2::script([absent(), refused(400, "InvalidInput", "the suffix is too long")]);
     setup::finish(&ec2.client(), &mut report, &mut |_| {}).await;
     assert_eq!(report.warnings.len(), 1);
@@ -118,5 +120,5 @@ async fn an_unknown_profile_has_a_class_of_its_own() {
     assert_eq!(refusal.class, RefusalClass::UnknownProfile);
     assert_eq!(refusal.message, message);
     let counted = ("RequestSpotInstances".to_owned(), Some(RefusalClass::UnknownProfile));
-    assert_eq!(client.attempts().counts().get(&counted), Some(&1));
+    assert_eq!(client.call_counter().counts().get(&counted), Some(&1));
 }

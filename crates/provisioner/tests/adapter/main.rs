@@ -1,4 +1,4 @@
-//! The EC2 adapter against scripted answers: what is sent, how often, and what is made of the answer.
+//! The EC2 adapter against scripted answers: what it sends, how often, and how it reads the answers.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,10 +1,10 @@
-//! Looking: every page of every call, or an error.
+//! Observations: every page of every call, or an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::aws::{Error, Look};
+use provisioner::aws::{Error, Observed};
 use provisioner::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
@@ -29,15 +29,15 @@ fn ids<const N: usize>(ids: [&str; N]) -> BTreeSet<SpotRequestId> {
     ids.map(SpotRequestId::from).into()
 }
 
-async fn look_for(ec2: &Ec2, tracked: &BTreeSet<SpotRequestId>) -> Result<Look, Error> {
+async fn observe_tracked(ec2: &Ec2, tracked: &BTreeSet<SpotRequestId>) -> Result<Observed, Error> {
     ec2.client().observe(&KeyName::from("k"), tracked, false, now()).await
 }
 
-async fn look(ec2: &Ec2) -> Result<Look, Error> {
-    look_for(ec2, &BTreeSet::new()).await
+async fn observe(ec2: &Ec2) -> Result<Observed, Error> {
+    observe_tracked(ec2, &BTreeSet::new()).await
 }
 
-/// Answers each listing, and look-ups by id with those requests of `by_id` that are asked for.
+/// Answers the listings, and look-ups by id with the requests in `by_id`.
 fn world(
     spot_requests: impl Fn(&Sent) -> String + Send + Sync + 'static,
     instances: impl Fn(&Sent) -> String + Send + Sync + 'static,
@@ -72,8 +72,8 @@ fn only_instances(instances: Vec<String>) -> Ec2 {
 #[tokio::test]
 async fn requests_are_listed_before_instances_both_under_the_key_name() {
     let ec2 = empty();
-    let seen = look(&ec2).await.unwrap();
-    assert_eq!(seen, Look { calls: 2, ..Look::default() });
+    let seen = observe(&ec2).await.unwrap();
+    assert_eq!(seen, Observed { calls: 2, ..Observed::default() });
     let sent = ec2.sent();
     assert_eq!(ec2.actions(), ["DescribeSpotInstanceRequests", "DescribeInstances"]);
     assert_eq!(sent[0].filter("launch.key-name"), Some(vec!["k"]));
@@ -86,7 +86,7 @@ async fn requests_are_listed_before_instances_both_under_the_key_name() {
 }
 
 #[tokio::test]
-async fn everything_of_use_is_read() {
+async fn every_used_element_is_read() {
     let tagged = xml::tags(&[
         ("Name", "linux"),
         ("provisioner:key-name", "k"),
@@ -158,11 +158,11 @@ async fn everything_of_use_is_read() {
         spot_requests: vec![open, active],
         key_pair: KeyPair::Unknown,
     };
-    let expected = Look { observation, warnings: Vec::new(), calls: 2 };
-    assert_eq!(look(&ec2).await.unwrap(), expected);
+    let expected = Observed { observation, warnings: Vec::new(), calls: 2 };
+    assert_eq!(observe(&ec2).await.unwrap(), expected);
 }
 
-/// Three pages of each listing: three items, two of which moved onto the next page while it was read.
+/// Three pages of each listing: three items, two of which move to the next page while it is read.
 fn three_pages() -> Ec2 {
     world(
         |sent| {
@@ -200,14 +200,16 @@ fn own(worker_type: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_page_is_read_and_what_shows_twice_counts_once() {
+async fn every_page_is_read_and_repeated_items_count_once() {
     let ec2 = three_pages();
-    let seen = look_for(&ec2, &ids(["sir-1", "sir-3"])).await.unwrap();
+    let seen = observe_tracked(&ec2, &ids(["sir-1", "sir-3"])).await.unwrap();
     let Observation { instances, spot_requests, .. } = seen.observation;
-    let shown: Vec<_> = instances.iter().map(|it| (it.id.as_str(), it.state.clone())).collect();
+    let shown: Vec<_> =
+        instances.iter().map(|instance| (instance.id.as_str(), instance.state.clone())).collect();
     let running = |id| (id, InstanceState::Running);
     assert_eq!(shown, ["i-1", "i-2", "i-3"].map(running));
-    let shown: Vec<_> = spot_requests.iter().map(|it| (it.id.as_str(), &it.state)).collect();
+    let shown: Vec<_> =
+        spot_requests.iter().map(|request| (request.id.as_str(), &request.state)).collect();
     let expected = [
         ("sir-1", &SpotRequestState::Open),
         ("sir-2", &SpotRequestState::Active),
@@ -223,7 +225,7 @@ async fn every_page_is_read_and_what_shows_twice_counts_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_fails_fails_the_look() {
+async fn a_failed_page_fails_the_observation() {
     for action in ["DescribeInstances", "DescribeSpotInstanceRequests"] {
         for reply in [
             Reply::error(400, "UnauthorizedOperation"),
@@ -246,7 +248,7 @@ async fn a_page_that_fails_fails_the_look() {
                 }
                 pages.answer(sent)
             });
-            let error = look(&ec2).await.expect_err(&shown);
+            let error = observe(&ec2).await.expect_err(&shown);
             assert_eq!(error.operation, action, "{shown}");
             assert!(error.to_string().contains("key-name `k`"), "{error}");
         }
@@ -254,16 +256,16 @@ async fn a_page_that_fails_fails_the_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_cut_off_anywhere_is_no_page() {
-    let whole = xml::instances(
+async fn a_truncated_page_fails_the_observation() {
+    let complete = xml::instances(
         &[xml::instance("i-1", "running", ""), xml::instance("i-2", "running", "")],
         "",
     );
-    let end = whole.trim_end().len();
+    let end = complete.trim_end().len();
     for cut in (0..end).step_by(7).chain([end - 1]) {
-        let body = whole[..cut].to_owned();
+        let body = complete[..cut].to_owned();
         let ec2 = world(|_| xml::spot_requests(&[], ""), move |_| body.clone(), BTreeMap::new());
-        let error = look(&ec2).await.expect_err(&whole[..cut]);
+        let error = observe(&ec2).await.expect_err(&complete[..cut]);
         assert_eq!(error.class(), RefusalClass::Transient, "{error}");
     }
 }
@@ -281,13 +283,13 @@ async fn a_listing_that_turns_in_a_circle_is_an_error() {
         },
         BTreeMap::new(),
     );
-    let error = look(&ec2).await.unwrap_err();
+    let error = observe(&ec2).await.unwrap_err();
     assert!(error.to_string().contains("NextToken"), "{error}");
     assert_eq!(error.class(), RefusalClass::Transient);
     assert_eq!(ec2.sent().len(), 4);
 
     let same = world(|_| xml::spot_requests(&[], "a"), |_| panic!(), BTreeMap::new());
-    assert!(look(&same).await.is_err());
+    assert!(observe(&same).await.is_err());
     assert_eq!(same.sent().len(), 2);
 }
 
@@ -303,27 +305,31 @@ async fn requests_not_listed_are_looked_up_by_id() {
             let instances = [
                 // Its request is listed.
                 xml::instance("i-1", "running", &xml::from_request("sir-1")),
-                // It says itself what it is.
+                // Its own tags name the worker type.
                 xml::instance("i-3", "running", &(xml::from_request("sir-3") + &own("linux"))),
                 xml::instance("i-4", "stopped", &xml::from_request("sir-4")),
-                // It is gone.
+                // It is terminated.
                 xml::instance("i-5", "terminated", &xml::from_request("sir-5")),
-                // No spot instance.
+                // It is not a spot instance.
                 xml::instance("i-6", "running", ""),
             ];
             xml::instances(&instances, "")
         },
         by_id,
     );
-    let seen = look_for(&ec2, &ids(["sir-1", "sir-2", "sir-9"])).await.unwrap();
+    let seen = observe_tracked(&ec2, &ids(["sir-1", "sir-2", "sir-9"])).await.unwrap();
     let sent = ec2.sent();
     assert_eq!((seen.calls, sent.len()), (3, 3));
     let asked = sent[2].filter("spot-instance-request-id").unwrap();
     assert_eq!(asked, ["sir-2", "sir-4", "sir-9"]);
-    // In any state, and under any key-name: the id says enough.
+    // In any state and under any key-name, since the id is enough.
     assert_eq!(sent[2].params.keys().filter(|key| key.ends_with("Name")).count(), 1);
-    let found: Vec<_> =
-        seen.observation.spot_requests.iter().map(|it| (it.id.as_str(), &it.state)).collect();
+    let found: Vec<_> = seen
+        .observation
+        .spot_requests
+        .iter()
+        .map(|request| (request.id.as_str(), &request.state))
+        .collect();
     let expected = [
         ("sir-1", &SpotRequestState::Active),
         ("sir-2", &SpotRequestState::Cancelled),
@@ -337,7 +343,7 @@ async fn look_ups_take_200_ids_a_call() {
     let ec2 = empty();
     let tracked: BTreeSet<_> =
         (0..450).map(|n| SpotRequestId::new(format!("sir-{n:04}"))).collect();
-    let seen = look_for(&ec2, &tracked).await.unwrap();
+    let seen = observe_tracked(&ec2, &tracked).await.unwrap();
     assert_eq!(seen.calls, 5);
     let asked: Vec<usize> = ec2.sent()[2..]
         .iter()
@@ -347,7 +353,7 @@ async fn look_ups_take_200_ids_a_call() {
 }
 
 #[tokio::test]
-async fn a_look_up_that_fails_fails_the_look() {
+async fn a_failed_look_up_fails_the_observation() {
     let listings = empty();
     let ec2 = Ec2::new(move |sent| {
         if sent.filter("spot-instance-request-id").is_some() {
@@ -355,7 +361,7 @@ async fn a_look_up_that_fails_fails_the_look() {
         }
         listings.answer(sent)
     });
-    let error = look_for(&ec2, &ids(["sir-1"])).await.unwrap_err();
+    let error = observe_tracked(&ec2, &ids(["sir-1"])).await.unwrap_err();
     assert_eq!(error.class(), RefusalClass::Invalid);
 }
 
@@ -369,7 +375,7 @@ async fn states_and_types_of_a_later_ec2_are_data() {
         },
         BTreeMap::new(),
     );
-    let seen = look(&ec2).await.unwrap();
+    let seen = observe(&ec2).await.unwrap();
     let Observation { instances, spot_requests, .. } = seen.observation;
     assert_eq!(instances[0].state, InstanceState::Unrecognised("hibernating".to_owned()));
     assert!(instances[0].state.is_live());
@@ -386,38 +392,42 @@ async fn a_malformed_item_does_not_hide_the_others() {
         xml::instance("i-1", "running", ""),
         "<instanceId>i-2</instanceId>".to_owned(),
     ];
-    let seen = look(&only_instances(instances.clone())).await.unwrap();
-    let shown: Vec<_> =
-        seen.observation.instances.iter().map(|it| (it.id.as_str(), it.launch_time)).collect();
-    // Taken for ancient, `i-2` would be ended.
+    let seen = observe(&only_instances(instances.clone())).await.unwrap();
+    let shown: Vec<_> = seen
+        .observation
+        .instances
+        .iter()
+        .map(|instance| (instance.id.as_str(), instance.launch_time))
+        .collect();
+    // An old instance would be terminated, so `i-2` counts as new.
     assert_eq!(shown, [("i-1", time("2026-11-23T11:00:00Z")), ("i-2", now())]);
     assert_eq!(seen.warnings.len(), 4, "{:?}", seen.warnings);
 
-    // What is odd by the thousand is not said by the thousand.
+    // Thousands of odd items do not make thousands of warnings.
     instances.resize(3000, String::new());
-    let seen = look(&only_instances(instances)).await.unwrap();
+    let seen = observe(&only_instances(instances)).await.unwrap();
     assert_eq!(seen.observation.instances.len(), 2);
     assert_eq!(seen.warnings.len(), 21);
     assert!(seen.warnings[20].starts_with("2980 more"), "{}", seen.warnings[20]);
 }
 
 #[tokio::test]
-async fn a_time_that_is_none_fails_the_look() {
+async fn an_invalid_time_fails_the_observation() {
     let instance = xml::instance("i-1", "running", "").replace("2026-11-23T", "yesterday ");
-    assert!(look(&only_instances(vec![instance])).await.is_err());
+    assert!(observe(&only_instances(vec![instance])).await.is_err());
 }
 
 #[tokio::test]
 async fn what_has_another_key_name_is_left_out() {
     let other = xml::instance("i-2", "running", "").replace("<keyName>k<", "<keyName>kk<");
     let ec2 = only_instances(vec![xml::instance("i-1", "running", ""), other]);
-    let seen = look(&ec2).await.unwrap();
+    let seen = observe(&ec2).await.unwrap();
     assert_eq!(seen.observation.instances.len(), 1);
     assert!(seen.warnings[0].contains("i-2"), "{:?}", seen.warnings);
 }
 
 #[tokio::test]
-async fn the_key_pair_is_looked_at_when_asked() {
+async fn the_key_pair_is_observed_on_request() {
     let listed = |inside: &str| {
         xml::answer("DescribeKeyPairs", &format!("<keySet><item>{inside}</item></keySet>"))
     };
@@ -451,7 +461,7 @@ async fn reads_are_repeated_when_throttled() {
         Reply::error(500, "InternalError"),
         Reply::ok(xml::no_instances()),
     ]);
-    look(&ec2).await.unwrap();
+    observe(&ec2).await.unwrap();
     assert_eq!(ec2.sent().len(), 5);
 }
 
@@ -460,7 +470,7 @@ async fn reads_are_bounded_in_time() {
     for reply in [Reply::Hang, Reply::error(503, "RequestLimitExceeded")] {
         let ec2 = Ec2::new(move |_| reply.clone());
         let start = tokio::time::Instant::now();
-        let error = look(&ec2).await.unwrap_err();
+        let error = observe(&ec2).await.unwrap_err();
         let took = start.elapsed();
         assert!(took <= Duration::from_mins(1), "{took:?}");
         assert!(ec2.sent().len() <= 3);
@@ -474,13 +484,13 @@ async fn a_slow_answer_is_an_answer() {
     let ec2 = Ec2::new(move |sent| {
         Reply::After(Duration::from_secs(20), Box::new(listings.answer(sent)))
     });
-    assert_eq!(look(&ec2).await.unwrap().calls, 2);
+    assert_eq!(observe(&ec2).await.unwrap().calls, 2);
 }
 
 #[tokio::test]
 async fn an_error_shows_ec2s_words_and_request_id() {
     let ec2 = Ec2::new(|_| Reply::error(403, "UnauthorizedOperation"));
-    let error = look(&ec2).await.unwrap_err();
+    let error = observe(&ec2).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(

@@ -1,4 +1,4 @@
-//! Spot prices: which call asks for them, and what is made of the answer.
+//! Spot prices: the call that reads them, and how its answer is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,8 @@ async fn without_a_pool_nothing_is_asked() {
 #[tokio::test]
 async fn the_newest_price_of_plain_linux_wins_over_all_pages() {
     let linux = |kind, zone, price, at| xml::spot_price(kind, zone, "Linux/UNIX", price, at);
-    let (early, late) = ("2026-11-23T08:00:00.000Z", "2026-11-23T11:00:00.000Z");
+    let early = "2026-11-23T08:00:00.000Z";
+    let late = "2026-11-23T11:00:00.000Z";
     let vpc = xml::spot_price("c7g.large", "us-west-2a", "Linux/UNIX (Amazon VPC)", "0.0311", late);
     let ec2 = Ec2::script([
         Reply::ok(xml::spot_prices(
@@ -69,7 +70,7 @@ async fn the_newest_price_of_plain_linux_wins_over_all_pages() {
             &[
                 linux("c7g.large", "us-west-2a", "0.010000", early),
                 vpc,
-                // Asked for with the others, but nothing runs there.
+                // Asked for with the others, but not a pool of ours.
                 linux("c7g.large", "us-west-2b", "0.050000", late),
             ],
             "",
@@ -86,7 +87,7 @@ async fn the_newest_price_of_plain_linux_wins_over_all_pages() {
 }
 
 #[tokio::test]
-async fn not_being_allowed_to_ask_is_told_with_the_fix() {
+async fn a_missing_permission_comes_with_the_fix() {
     let ec2 = Ec2::new(|_| Reply::error(403, "UnauthorizedOperation"));
     let pools = BTreeSet::from([pool("m5.large", "us-west-2a")]);
     let error = ec2.client().spot_prices(&pools, now()).await.unwrap_err();

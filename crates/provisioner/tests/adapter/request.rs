@@ -1,4 +1,4 @@
-//! Launching: what is sent, and that it is sent once.
+//! Launching calls: what they contain, and that each is sent once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -76,7 +76,7 @@ fn params<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<S
 }
 
 #[tokio::test]
-async fn the_call_says_all_of_it_and_nothing_else() {
+async fn the_call_contains_everything_and_nothing_else() {
     let expected = params([
         ("ClientToken", "t-1"),
         ("InstanceCount", "7"),

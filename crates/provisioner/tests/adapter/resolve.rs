@@ -1,41 +1,17 @@
 //! Resolving names: image parameters, security groups, subnets.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use provisioner::aws::Error;
-use provisioner::domain::ids::{InstanceType, SubnetId, Zone};
-use provisioner::domain::launch::{LaunchSpecification, ResolvedPlacement, ResolvedWorkerType};
+use provisioner::domain::ids::{SubnetId, Zone};
+use provisioner::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
 use provisioner::domain::refusal::RefusalClass;
 use provisioner::policy::Policy;
-use provisioner::settings::{Launch, WorkerType};
+use provisioner::settings::WorkerType;
 
 use crate::transport::{Ec2, Reply, Sent};
 use crate::xml;
 
 fn worker_type() -> WorkerType {
-    WorkerType {
-        aliases: Vec::new(),
-        image_id: "ami-1".to_owned(),
-        instance_types: vec![InstanceType::from("c7g.large")],
-        availability_zones: Vec::new(),
-        subnets: Vec::new(),
-        security_groups: Vec::new(),
-        iam_instance_profile: None,
-        user_data: None,
-        max_price: None,
-        launch: Launch::SpotRequest,
-        policy: Policy::BASIC,
-        request_timeout: Duration::from_mins(10),
-        min_instances: 0,
-        max_instances: 20,
-        tasks_per_instance: 1,
-        idle_timeout: Duration::from_mins(15),
-        boot_timeout: Duration::from_mins(15),
-        max_lifetime: None,
-        tags: BTreeMap::new(),
-        launch_specification: LaunchSpecification::default(),
-    }
+    WorkerType { image_id: "ami-1".to_owned(), policy: Policy::BASIC, ..WorkerType::example() }
 }
 
 fn zones(names: &[&str]) -> Vec<Zone> {
@@ -216,7 +192,7 @@ async fn without_subnets_group_names_are_looked_up_in_the_default_vpc() {
 }
 
 #[tokio::test]
-async fn a_group_name_that_means_none_or_several_is_an_error_that_names_it() {
+async fn an_unknown_or_ambiguous_group_name_is_an_error_that_names_it() {
     let in_vpc_1 = |names: &[&str]| WorkerType {
         subnets: subnets(&["subnet-a"]),
         security_groups: groups(names),
@@ -246,7 +222,7 @@ async fn group_names_with_subnets_in_several_vpcs_are_ambiguous() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_was_looked_for() {
+async fn a_refusal_names_the_resource() {
     let named = WorkerType { security_groups: groups(&["default"]), ..worker_type() };
     let ec2 = Ec2::new(|_| Reply::error(403, "UnauthorizedOperation"));
     let error = ec2.client().resolve(&named).await.unwrap_err();

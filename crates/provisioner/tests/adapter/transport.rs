@@ -1,7 +1,7 @@
 //! An HTTP transport for the SDK without a network: a function from call to reply.
 //!
-//! Under paused time a reply that takes long, or never comes, costs no time. Real sockets must not be
-//! used then: the clock would run ahead of them.
+//! Under paused time a slow or missing reply costs no time. Real sockets cannot be used then, since the clock
+//! would run ahead of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,17 +19,17 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use provisioner::aws::Client;
+use provisioner::aws::{Client, client_from_sdk_config};
 
 /// The request id that every answer bears.
 pub(crate) const REQUEST_ID: &str = "8f1c0000-0000-4000-8000-000000000001";
 
-/// One call as it went over the wire.
+/// A call that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
     /// `DescribeInstances`.
     pub(crate) action: String,
-    /// Everything else in the form, or for JSON the body under `""`.
+    /// The other fields of the form. A JSON body stands under `""`.
     pub(crate) params: BTreeMap<String, String>,
 }
 
@@ -53,14 +53,14 @@ impl Sent {
     }
 }
 
-/// What comes back.
+/// The reply to a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     /// An HTTP answer.
     Answer { status: u16, body: String },
-    /// The connection breaks, the call maybe done.
+    /// The connection breaks. The call may have been carried out.
     Reset,
-    /// Nothing, ever.
+    /// No reply ever comes.
     Hang,
     /// A reply after some time.
     After(Duration, Box<Reply>),
@@ -80,7 +80,7 @@ impl Reply {
 
 type Answers = Box<dyn Fn(&Sent) -> Reply + Send + Sync>;
 
-/// The other end: answers calls and keeps them.
+/// The other end of the connection: answers calls and records them.
 #[derive(Clone)]
 pub(crate) struct Ec2 {
     answers: Arc<Answers>,
@@ -108,12 +108,12 @@ impl Ec2 {
         })
     }
 
-    /// What it answers to a call (which is not kept).
+    /// Returns its reply to a call without recording the call.
     pub(crate) fn answer(&self, sent: &Sent) -> Reply {
         (self.answers)(sent)
     }
 
-    /// A client that talks to it.
+    /// Returns a client whose calls go here.
     pub(crate) fn client(&self) -> Client {
         let credentials = Credentials::new("AKIDTEST", "secret", None, None, "test");
         let config = SdkConfig::builder()
@@ -121,20 +121,20 @@ impl Ec2 {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .http_client(SharedHttpClient::new(self.clone()))
             .build();
-        Client::new(&config).unwrap()
+        client_from_sdk_config(&config).unwrap()
     }
 
-    /// All calls so far.
+    /// Returns all calls so far.
     pub(crate) fn sent(&self) -> Vec<Sent> {
         self.sent.lock().unwrap().clone()
     }
 
-    /// The actions of all calls so far.
+    /// Returns the actions of all calls so far.
     pub(crate) fn actions(&self) -> Vec<String> {
         self.sent().into_iter().map(|sent| sent.action).collect()
     }
 
-    /// The only call so far.
+    /// Returns the only call so far.
     pub(crate) fn only(&self) -> Sent {
         let mut sent = self.sent();
         assert_eq!(sent.len(), 1, "{sent:?}");
@@ -182,7 +182,7 @@ async fn play(mut reply: Reply) -> Result<HttpResponse, ConnectorError> {
 
 fn read(request: &HttpRequest) -> Sent {
     let body = std::str::from_utf8(request.body().bytes().expect("a body in memory")).unwrap();
-    // EC2 speaks in forms, SSM in JSON with the action in a header.
+    // EC2 takes forms; SSM takes JSON with the action in a header.
     if let Some(target) = request.headers().get("x-amz-target") {
         let action = target.rsplit('.').next().unwrap().to_owned();
         return Sent { action, params: BTreeMap::from([(String::new(), body.to_owned())]) };

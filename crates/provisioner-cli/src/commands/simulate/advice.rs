@@ -3,10 +3,11 @@
 use std::fmt;
 
 use provisioner::domain::clock;
+use provisioner::domain::duration::rounded;
 use provisioner::domain::money::UsdPerHour;
 use provisioner::state_dir::RecordedLoad;
-use provisioner_sim::load::Load;
-use provisioner_sim::report::{Comparison, Standing};
+use provisioner_simulate::load::Load;
+use provisioner_simulate::report::{Comparison, PolicyResult};
 use serde::{Serialize, Serializer};
 
 use super::change::Change;
@@ -76,8 +77,8 @@ fn measured(recorded: &RecordedLoad) -> String {
     format!(
         "As recorded: {} tasks; they waited {} on average, one in twenty over {}.",
         tasks.len(),
-        seconds(mean),
-        seconds(late)
+        rounded(mean),
+        rounded(late)
     )
 }
 
@@ -93,8 +94,8 @@ impl Words {
         if self.priced { format!("{cost:.2} USD") } else { format!("{cost:.1} instance-hours") }
     }
 
-    fn alone(&self, standing: &Standing, is_today: bool) -> String {
-        let Standing { policy, outcome, cost_usd } = standing;
+    fn alone(&self, standing: &PolicyResult, is_today: bool) -> String {
+        let PolicyResult { policy, outcome, cost_usd } = standing;
         let month = if self.hours >= A_DAY {
             let month = cost_usd / self.hours * HOURS_PER_MONTH;
             format!(" ({} a month)", self.amount(month))
@@ -111,13 +112,13 @@ impl Words {
             } else {
                 format!("{:.1} h", self.hours)
             },
-            seconds(wait.mean),
-            seconds(wait.p95),
+            rounded(wait.mean),
+            rounded(wait.p95),
             unserved(standing),
         )
     }
 
-    fn beside(&self, other: &Standing, first: &Standing) -> String {
+    fn beside(&self, other: &PolicyResult, first: &PolicyResult) -> String {
         let (ours, theirs) = (&first.outcome.wait_seconds, &other.outcome.wait_seconds);
         let change = other.cost_usd - first.cost_usd;
         let percent = 100.0 * change / first.cost_usd;
@@ -133,24 +134,24 @@ impl Words {
             "With `{}`: {}, {cost}; a task waits {}, {}; one in twenty over {}, {}.{}",
             other.policy,
             self.amount(other.cost_usd),
-            seconds(theirs.mean),
+            rounded(theirs.mean),
             difference(theirs.mean - ours.mean),
-            seconds(theirs.p95),
+            rounded(theirs.p95),
             difference(theirs.p95 - ours.p95),
             unserved(other),
         )
     }
 
-    fn verdict(&self, first: &Standing, others: &[(&Standing, &Change)]) -> Vec<String> {
+    fn verdict(&self, first: &PolicyResult, others: &[(&PolicyResult, &Change)]) -> Vec<String> {
         let can_be_had = others.iter().filter(|(it, change)| {
             !change.only_here && it.outcome.unserved_tasks <= first.outcome.unserved_tasks
         });
-        let wait = |it: &Standing| it.outcome.wait_seconds.mean;
-        let cheaper = |it: &Standing| it.cost_usd < first.cost_usd * (1.0 - SAME);
-        let dearer = |it: &Standing| it.cost_usd > first.cost_usd * (1.0 + SAME);
+        let wait = |it: &PolicyResult| it.outcome.wait_seconds.mean;
+        let cheaper = |it: &PolicyResult| it.cost_usd < first.cost_usd * (1.0 - SAME);
+        let dearer = |it: &PolicyResult| it.cost_usd > first.cost_usd * (1.0 + SAME);
         let margin = (wait(first) * SAME).max(SAME_WAIT);
-        let quicker = |it: &Standing| wait(it) < wait(first) - margin;
-        let slower = |it: &Standing| wait(it) > wait(first) + margin;
+        let quicker = |it: &PolicyResult| wait(it) < wait(first) - margin;
+        let slower = |it: &PolicyResult| wait(it) > wait(first) + margin;
         let better = can_be_had
             .clone()
             .filter(|(it, _)| (cheaper(it) || quicker(it)) && !dearer(it) && !slower(it));
@@ -183,7 +184,7 @@ impl Words {
         }
         let mut lines =
             vec![format!("Nothing here is both cheaper and quicker than `{}`.", first.policy)];
-        let trade = |lines: &mut Vec<String>, it: &Standing, change: &Change| {
+        let trade = |lines: &mut Vec<String>, it: &PolicyResult, change: &Change| {
             let hours = (wait(first) - wait(it)) * it.outcome.tasks / 3600.0;
             let each = ((it.cost_usd - first.cost_usd) / hours).abs();
             let (takes, waiting) =
@@ -215,21 +216,10 @@ impl Words {
     }
 }
 
-fn unserved(standing: &Standing) -> String {
+fn unserved(standing: &PolicyResult) -> String {
     match standing.outcome.unserved_tasks {
         none if none <= 0.0 => String::new(),
         some => format!(" {some:.0} tasks were never finished."),
-    }
-}
-
-/// Seconds, or what is easier to read of them.
-fn seconds(seconds: f64) -> String {
-    if seconds < 600.0 {
-        format!("{seconds:.0} s")
-    } else if seconds < 3.0 * 3600.0 {
-        format!("{:.0} min", seconds / 60.0)
-    } else {
-        format!("{:.1} h", seconds / 3600.0)
     }
 }
 
@@ -237,25 +227,25 @@ fn difference(change: f64) -> String {
     if change.abs() < SAME_WAIT {
         "the same".to_owned()
     } else {
-        format!("{} {}", seconds(change.abs()), if change > 0.0 { "more" } else { "less" })
+        format!("{} {}", rounded(change.abs()), if change > 0.0 { "more" } else { "less" })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use provisioner_sim::fleet::{Outcome, Waits};
+    use provisioner_simulate::simulation::{Distribution, Outcome};
 
     use super::*;
 
-    fn standing(policy: &str, cost_usd: f64, wait: f64) -> Standing {
-        let wait_seconds = Waits { mean: wait, p95: 2.0 * wait, ..Waits::default() };
+    fn standing(policy: &str, cost_usd: f64, wait: f64) -> PolicyResult {
+        let wait_seconds = Distribution { mean: wait, p95: 2.0 * wait, ..Distribution::default() };
         let outcome = Outcome { tasks: 3600.0, wait_seconds, ..Outcome::default() };
-        Standing { policy: policy.to_owned(), outcome, cost_usd }
+        PolicyResult { policy: policy.to_owned(), outcome, cost_usd }
     }
 
     const WORDS: Words = Words { hours: 73.0, priced: true };
 
-    fn verdict(others: &[(Standing, Change)]) -> String {
+    fn verdict(others: &[(PolicyResult, Change)]) -> String {
         let others: Vec<_> = others.iter().map(|(it, change)| (it, change)).collect();
         WORDS.verdict(&standing("basic", 100.0, 60.0), &others).join(" ")
     }

@@ -9,8 +9,8 @@ use provisioner::engine::Memory;
 use provisioner::policy::{Policy, PolicyMemory};
 use provisioner::settings::{Settings, WorkerType};
 use provisioner::state_dir::{RecordedLoad, StateDir};
-use provisioner_sim::chance::Lognormal;
-use provisioner_sim::fleet::{Setup, World};
+use provisioner_sim::rng::Lognormal;
+use provisioner_simulate::simulation::{Setup, WorldModel};
 
 use super::world;
 use crate::args::{GlobalArgs, SimulateArgs, WorldArg};
@@ -93,7 +93,7 @@ impl Deployment {
             max_instances,
             idle_timeout: worker_type.idle_timeout,
             boot_timeout: worker_type.boot_timeout,
-            ..Setup::of(World::named(world(args.world)))
+            ..Setup::of(WorldModel::named(world(args.world)))
         };
         Ok((setup, worker_type.max_price, worker_type.policy))
     }

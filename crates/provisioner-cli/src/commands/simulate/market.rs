@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use provisioner_sim::fleet::Setup;
-use provisioner_sim::report::Contender;
-use provisioner_sim::spot::{Market, OnDemand, SpotError};
+use provisioner_simulate::report::Contender;
+use provisioner_simulate::simulation::Setup;
+use provisioner_simulate::spot::{Market, OnDemand, SpotError};
 
 use crate::args::{Patience, SimulateArgs, WorldArg};
 use crate::context::Context;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use provisioner_sim::load::Load;
-use provisioner_sim::report::{Comparison, Contender, Standing};
-use provisioner_sim::spot::OnDemand;
+use provisioner_simulate::load::Load;
+use provisioner_simulate::report::{Comparison, Contender, PolicyResult};
+use provisioner_simulate::spot::OnDemand;
 use serde::Serialize;
 
 use super::advice::Advice;
@@ -19,7 +19,7 @@ pub(super) struct View {
     usd_per_instance_hour: f64,
     /// The first policy, where instances are bought in other ways.
     #[serde(skip_serializing_if = "Option::is_none")]
-    otherwise: Option<Vec<Standing>>,
+    otherwise: Option<Vec<PolicyResult>>,
     advice: Advice,
     #[serde(skip)]
     on_demand: f64,
@@ -32,7 +32,7 @@ pub(super) struct View {
 impl View {
     pub(super) fn new(
         comparison: Comparison,
-        otherwise: Option<Vec<Standing>>,
+        otherwise: Option<Vec<PolicyResult>>,
         advice: Advice,
         load: &Load,
         contenders: &[Contender],
@@ -58,8 +58,8 @@ pub(super) fn hours(millis: u64) -> f64 {
 }
 
 /// What stands beside a policy's name in a plot.
-pub(super) fn in_short(standing: &Standing) -> String {
-    let Standing { outcome, .. } = standing;
+pub(super) fn in_short(standing: &PolicyResult) -> String {
+    let PolicyResult { outcome, .. } = standing;
     format!(
         "{:.0} instance-hours · {:.0} launches · waiting {:.0} s on average, {:.0} s in one of 20 cases",
         outcome.instance_hours,
@@ -111,7 +111,7 @@ impl Report for View {
         output::write_table(
             f,
             header,
-            policies.iter().map(|Standing { policy, outcome, cost_usd }| {
+            policies.iter().map(|PolicyResult { policy, outcome, cost_usd }| {
                 [
                     policy.clone(),
                     format!("{:.1}", outcome.instance_hours),
@@ -132,7 +132,7 @@ impl Report for View {
         output::write_table(
             f,
             header,
-            policies.iter().map(|Standing { policy, outcome, .. }| {
+            policies.iter().map(|PolicyResult { policy, outcome, .. }| {
                 let (wait, delay) = (&outcome.wait_seconds, &outcome.delay_seconds);
                 [
                     policy.clone(),
@@ -163,7 +163,7 @@ impl Report for View {
 
 impl View {
     /// What becomes of the first policy where instances are bought otherwise, beside the policies.
-    fn bought(&self, f: &mut fmt::Formatter<'_>, otherwise: &[Standing]) -> fmt::Result {
+    fn bought(&self, f: &mut fmt::Formatter<'_>, otherwise: &[PolicyResult]) -> fmt::Result {
         let policies = &self.comparison.policies;
         // One pool alone is what a fleet has that knows nothing of zones.
         let alone = otherwise.iter().filter(|it| it.policy.starts_with(ALONE));
@@ -172,7 +172,7 @@ impl View {
         else {
             return Ok(());
         };
-        let units = |it: &Standing| it.cost_usd / self.usd_per_instance_hour;
+        let units = |it: &PolicyResult| it.cost_usd / self.usd_per_instance_hour;
         writeln!(f, "\nHow instances are bought, held against `{}`:\n", best.policy)?;
         let header = ["BOUGHT", "UNITS", "", "ON DEMAND H", "DELAY", "", "INTERRUPTED", "UNSERVED"];
         output::write_table(

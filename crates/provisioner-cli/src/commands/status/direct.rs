@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use provisioner::daemon::{Reach, Surveyor};
-use provisioner::queue::HttpQueue;
+use provisioner::queue::Queue;
 use provisioner::settings::Settings;
 use provisioner::state_dir::StateDir;
-use provisioner::status::{Scope, Seen, Status};
+use provisioner::status::{ProblemScope, ProblemSeen, Status};
 
 use crate::connect::{self, Connection};
 use crate::context::Context;
@@ -19,7 +19,7 @@ const NOT_CONNECTED: &str = "not-connected";
 /// What looks for itself.
 pub(super) struct Direct {
     settings: Arc<Settings>,
-    surveyor: Surveyor<HttpQueue>,
+    surveyor: Surveyor<Queue>,
     connection: Option<Connected>,
 }
 
@@ -31,7 +31,7 @@ impl Direct {
         load::key_name(&loaded.settings)?;
         load::known_profile(&loaded, context)?;
         let settings = Arc::new(loaded.settings);
-        let queue = HttpQueue::new(&settings)
+        let queue = Queue::from_settings(&settings)
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         let surveyor = Surveyor::new(Arc::clone(&settings), queue);
         Ok(Self { settings, surveyor, connection: None })
@@ -61,7 +61,7 @@ impl Direct {
 async fn connected<'a>(
     settings: &Settings,
     connection: &'a mut Option<Connected>,
-) -> Result<Result<&'a Connected, Seen>, Failure> {
+) -> Result<Result<&'a Connected, ProblemSeen>, Failure> {
     let connected = match connection.take() {
         Some(connected) => connected,
         None => match connect::connect(settings).await.map_err(Failure::from) {
@@ -72,7 +72,11 @@ async fn connected<'a>(
             Err(failure) if failure.status() == ExitStatus::USAGE => return Err(failure),
             Err(failure) => {
                 let fix = failure.messages().find_map(|(_, hint)| hint.map(str::to_owned));
-                let seen = Seen::own(Scope::Look, NOT_CONNECTED, &failure.to_string());
+                let seen = ProblemSeen::own(
+                    ProblemScope::Observation,
+                    NOT_CONNECTED,
+                    &failure.to_string(),
+                );
                 return Ok(Err(seen.with_fix(fix)));
             }
         },

@@ -1,6 +1,6 @@
 //! Where a status comes from.
 
-use provisioner::status::{self, AskError, Scope, Seen, Source, Status};
+use provisioner::status::{self, AskError, ProblemScope, ProblemSeen, Status, StatusSource};
 
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
@@ -20,7 +20,7 @@ pub(super) enum Looker {
 /// Why there is no status.
 pub(super) enum NotSeen {
     /// It may be there the next time.
-    Now(Failure, Box<Seen>),
+    Now(Failure, Box<ProblemSeen>),
     /// It will not.
     Ever(Failure),
 }
@@ -51,11 +51,11 @@ impl Looker {
         }
     }
 
-    pub(super) fn source(&self) -> Source {
+    pub(super) fn source(&self) -> StatusSource {
         match self {
-            Self::Daemon { .. } => Source::Daemon,
+            Self::Daemon { .. } => StatusSource::Daemon,
             #[cfg(feature = "aws")]
-            Self::Direct(_) => Source::Direct,
+            Self::Direct(_) => StatusSource::Direct,
         }
     }
 
@@ -76,7 +76,7 @@ impl NotSeen {
             return Self::Ever(failure(ExitStatus::USAGE));
         }
         let failure = failure(ExitStatus::FAILED);
-        let seen = Seen::own(Scope::Look, error.code(), &failure.to_string());
+        let seen = ProblemSeen::own(ProblemScope::Observation, error.code(), &failure.to_string());
         Self::Now(failure, Box::new(seen.with_fix(Some(error.hint().to_owned()))))
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use provisioner::aws::preflight::{self, Checked, Finding, Severity, Verdict};
+use provisioner::aws::preflight::{self, Finding, PassedCheck, PreflightReport, Severity};
 use provisioner::domain::ids::WorkerTypeName;
 use provisioner::settings::Settings;
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub(super) struct Asked {
     account_id: String,
     region: String,
     #[serde(flatten)]
-    verdict: Verdict,
+    verdict: PreflightReport,
     /// Those that were looked at, in order.
     #[serde(skip)]
     worker_types: Vec<WorkerTypeName>,
@@ -37,7 +37,7 @@ pub(super) async fn ask_aws(settings: Settings) -> Result<Asked, Failure> {
     Ok(Asked {
         account_id: account,
         region: client.region().to_owned(),
-        verdict: preflight::judge(&settings, &facts, now),
+        verdict: preflight::assess(&settings, &facts, now),
         worker_types: settings.worker_types.keys().cloned().collect(),
     })
 }
@@ -77,7 +77,7 @@ impl Asked {
         for finding in findings {
             write_finding(f, finding)?;
         }
-        for Checked { kind, subject, text, .. } in
+        for PassedCheck { kind, subject, text, .. } in
             self.verdict.checked.iter().filter(|it| it.worker_type.as_ref() == worker_type)
         {
             write_line(f, "ok", &format!("{kind} {subject}"), text)?;

@@ -1,4 +1,4 @@
-use provisioner::status::{ActionCounts, Scope, Seen, VERSION};
+use provisioner::status::{ActionCounts, ProblemScope, ProblemSeen, VERSION};
 
 use super::*;
 
@@ -20,8 +20,8 @@ fn cost(micros: u32) -> HourlyCost {
 }
 
 /// A worker type with as many busy machines as given, at 2 cents each.
-fn worker_type(name: &str, pending: u64, busy: u32) -> WorkerType {
-    WorkerType {
+fn worker_type(name: &str, pending: u64, busy: u32) -> WorkerTypeRow {
+    WorkerTypeRow {
         name: name.to_owned(),
         pending: Some(pending),
         oldest_pending: (pending > 0).then(|| before(252)),
@@ -49,13 +49,14 @@ fn round() -> LastRound {
     }
 }
 
-fn status(worker_types: Vec<WorkerType>) -> Status {
+fn status(worker_types: Vec<WorkerTypeRow>) -> Status {
     let zero = Some(0);
-    let other = Other { booting: zero, busy: zero, idle: zero, stopping: zero, cost: cost(0) };
+    let other =
+        OtherMachines { booting: zero, busy: zero, idle: zero, stopping: zero, cost: cost(0) };
     Status {
         version: VERSION,
         time: now(),
-        source: Source::Daemon,
+        source: StatusSource::Daemon,
         observed: Some(before(12)),
         demand_known: true,
         worker_types,
@@ -90,13 +91,13 @@ fn shown(status: &Status, width: usize) -> String {
 }
 
 /// What a look brings that could read nothing, by a daemon or somebody else.
-fn nothing_known(source: Source) -> Status {
-    let row = |name: &str| WorkerType { name: name.to_owned(), ..WorkerType::default() };
+fn nothing_known(source: StatusSource) -> Status {
+    let row = |name: &str| WorkerTypeRow { name: name.to_owned(), ..WorkerTypeRow::default() };
     Status {
         source,
         observed: None,
         demand_known: false,
-        other: Other::default(),
+        other: OtherMachines::default(),
         cost: HourlyCost::default(),
         last_round: None,
         ..status(vec![row("linux"), row("windows")])
@@ -175,9 +176,9 @@ fn many_types_of_long_names_stay_in_their_columns() {
 
 #[test]
 fn what_is_not_known_is_no_zero() {
-    let no_age = WorkerType { oldest_pending_seconds: None, ..worker_type("linux", 3, 0) };
+    let no_age = WorkerTypeRow { oldest_pending_seconds: None, ..worker_type("linux", 3, 0) };
     assert_says(&status(vec![no_age]), &["linux             3      ?      3"]);
-    let mut status = nothing_known(Source::Direct);
+    let mut status = nothing_known(StatusSource::Direct);
     assert_says(
         &status,
         &[
@@ -195,7 +196,7 @@ fn what_is_not_known_is_no_zero() {
     status.demand_known = false;
     assert_says(&status, &["? is unknown:  the queue could not be read\n"]);
     assert_says(
-        &nothing_known(Source::Daemon),
+        &nothing_known(StatusSource::Daemon),
         &["? is unknown:  no round has ended yet\n", "Last round:    none has ended yet\n"],
     );
 }
@@ -211,7 +212,7 @@ fn a_round_that_does_not_come_is_missed() {
     );
     status.last_round = next(before(11_520), RoundOutcome::Done);
     assert_says(&status, &["was due 3h12m ago: the loop hangs, or its round takes long\n"]);
-    status.source = Source::Direct;
+    status.source = StatusSource::Direct;
     assert_says(&status, &["was due 3h12m ago: no daemon seems to be running\n"]);
 }
 
@@ -267,7 +268,7 @@ Ended:
 #[test]
 fn notes_say_why_less_is_done_than_is_wanted() {
     let mut status = status(vec![worker_type("linux", 30, 0)]);
-    let note = Note {
+    let note = StatusNote {
         worker_type: Some("linux".to_owned()),
         kind: "at-maximum".to_owned(),
         text: "26 more instances are wanted; max-instances (15) leaves room for 0, there are 15 in all"
@@ -290,7 +291,7 @@ Notes:
 
 #[test]
 fn colour_changes_no_words() {
-    let mut status = nothing_known(Source::Direct);
+    let mut status = nothing_known(StatusSource::Direct);
     status.last_round = Some(LastRound { next: before(7200), ..round() });
     status.errors = vec![refusal(), Problem { ended: Some(before(5)), ..refusal() }];
     let view = StatusView { status: &status, paint: Paint::Coloured, width: USUAL_WIDTH };
@@ -307,8 +308,13 @@ fn colour_changes_no_words() {
 
 #[test]
 fn an_answer_that_is_none_is_its_error() {
-    let why = Seen::own(Scope::Look, "unreachable", "failed to ask the daemon at http://x/");
-    let status = Status::unknown(Source::Daemon, why.with_fix(Some("start it".to_owned())), now());
+    let why = ProblemSeen::own(
+        ProblemScope::Observation,
+        "unreachable",
+        "failed to ask the daemon at http://x/",
+    );
+    let status =
+        Status::unknown(StatusSource::Daemon, why.with_fix(Some("start it".to_owned())), now());
     assert_eq!(
         shown(&status, USUAL_WIDTH),
         "\

@@ -1,12 +1,11 @@
-//! What IAM was just told does not show at once (IAM User Guide, "Changes that I make are not always
-//! immediately visible").
+//! Waits for IAM, whose changes are not visible at once (IAM User Guide, "Changes that I make are not
+//! always immediately visible").
 
 use std::time::Duration;
 
 use crate::aws::Error;
 
-/// Between tries of what IAM may not have caught up with yet: half a minute in all. It takes seconds as a
-/// rule.
+/// The pauses between tries, half a minute in all. Our own choice: IAM usually needs some seconds.
 pub(crate) const PAUSES: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
@@ -15,7 +14,7 @@ pub(crate) const PAUSES: [Duration; 5] = [
     Duration::from_secs(16),
 ];
 
-/// Repeats a call while its error may come of IAM lagging behind an earlier one.
+/// Repeats a call while its error may come from IAM lagging behind an earlier call.
 pub(super) async fn patiently<T>(
     may_be_lag: impl Fn(&Error) -> bool,
     call: impl AsyncFn() -> Result<T, Error>,
@@ -32,7 +31,7 @@ pub(super) async fn patiently<T>(
     call().await
 }
 
-/// Whether IAM still sees what was detached before, or is at work on the same thing.
+/// Returns whether IAM still shows what was detached before, or is busy with the same resource.
 pub(super) fn is_conflict(error: &Error) -> bool {
     matches!(error.code(), "DeleteConflict" | "ConcurrentModification")
 }

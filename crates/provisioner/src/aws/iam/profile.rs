@@ -1,21 +1,21 @@
-//! Any instance profile, as the configuration may name one.
+//! Reads instance profiles and roles.
 
-use crate::aws::preflight::InstanceProfile;
+use crate::aws::preflight::InstanceProfileFacts;
 use crate::aws::{Client, Error};
 use crate::domain::launch::profile_name;
 use crate::domain::refusal::RefusalClass;
 
 impl Client {
-    /// An instance profile, by name or ARN; `None` if there is no such profile.
+    /// Returns an instance profile by name or ARN, or `None` if it does not exist.
     pub(crate) async fn instance_profile(
         &self,
         name_or_arn: &str,
-    ) -> Result<Option<InstanceProfile>, Error> {
+    ) -> Result<Option<InstanceProfileFacts>, Error> {
         let found = self.get_instance_profile(profile_name(name_or_arn)).await?;
-        Ok(found.map(|it| InstanceProfile { has_role: !it.roles().is_empty() }))
+        Ok(found.map(|profile| InstanceProfileFacts { has_role: !profile.roles().is_empty() }))
     }
 
-    /// The same as the SDK has it.
+    /// Returns an instance profile by name as the SDK has it, or `None` if it does not exist.
     pub(super) async fn get_instance_profile(
         &self,
         name: &str,
@@ -29,7 +29,7 @@ impl Client {
         }
     }
 
-    /// A role, by name; `None` if there is none.
+    /// Returns a role by name, or `None` if it does not exist.
     pub(super) async fn get_role(
         &self,
         name: &str,

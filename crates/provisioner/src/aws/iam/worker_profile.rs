@@ -1,4 +1,4 @@
-//! The role and the instance profile named after a key-name: looked at, made, deleted.
+//! Reads, makes and deletes the role and the instance profile that are named after a key-name.
 
 use aws_sdk_iam::error::BuildError;
 use aws_sdk_iam::types::Tag;
@@ -11,7 +11,7 @@ use crate::domain::launch::{TAG_KEY_NAME, TAG_REGION};
 use crate::domain::observed::Whose;
 use crate::domain::refusal::RefusalClass;
 
-/// What IAM has under a key-name.
+/// The role and the instance profile that IAM has under a key-name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FoundWorkerProfile {
     pub(crate) role: Whose,
@@ -39,8 +39,8 @@ fn the_profile(name: &KeyName) -> String {
     format!("instance profile `{name}`")
 }
 
-/// Who may assume the role. China has an EC2 of its own (IAM User Guide for China, "AWS JSON policy
-/// elements: Principal").
+/// Returns the policy that lets EC2 assume the role. EC2 has another name in China (IAM User Guide for
+/// China, "AWS JSON policy elements: Principal").
 fn trust_policy(region: &str) -> String {
     let service =
         if region.starts_with("cn-") { "ec2.amazonaws.com.cn" } else { "ec2.amazonaws.com" };
@@ -50,7 +50,7 @@ fn trust_policy(region: &str) -> String {
 }
 
 impl Client {
-    /// What IAM has under a key-name.
+    /// Returns the role and the instance profile under a key-name.
     pub(crate) async fn worker_profile(&self, name: &KeyName) -> Result<FoundWorkerProfile, Error> {
         let (instance_profile, roles_in_profile) = self.profile_of(name).await?;
         let role = self.role_of(name).await?;
@@ -63,7 +63,7 @@ impl Client {
         Ok(role.map_or(Whose::Absent, |role| self.whose(role.tags(), name)))
     }
 
-    /// Whose the instance profile is, and the roles in it.
+    /// Returns the owner of the instance profile, and the roles in it.
     async fn profile_of(&self, name: &KeyName) -> Result<(Whose, Vec<String>), Error> {
         let Some(profile) = self.get_instance_profile(name.as_str()).await? else {
             return Ok((Whose::Absent, Vec::new()));
@@ -83,7 +83,7 @@ impl Client {
         }
     }
 
-    /// One page holds more policies than a role can have (IAM User Guide, "IAM and AWS STS quotas").
+    /// Returns the policies on the role. One page holds more than a role can have (IAM User Guide, "IAM and AWS STS quotas").
     async fn policies_of(&self, name: &KeyName) -> Result<Vec<FoundPolicy>, Error> {
         let attached = self.iam.list_attached_role_policies().role_name(name.as_str()).send().await;
         let attached = attached
@@ -91,7 +91,8 @@ impl Client {
         let inline = self.iam.list_role_policies().role_name(name.as_str()).send().await;
         let inline =
             inline.map_err(|error| Error::new("ListRolePolicies", the_role(name), error))?;
-        let arns = attached.attached_policies().iter().filter_map(|it| it.policy_arn.clone());
+        let arns =
+            attached.attached_policies().iter().filter_map(|policy| policy.policy_arn.clone());
         let names = inline.policy_names().iter().cloned();
         Ok(arns.map(FoundPolicy::Attached).chain(names.map(FoundPolicy::Inline)).collect())
     }
@@ -103,7 +104,7 @@ impl Client {
             .collect()
     }
 
-    /// Makes a role that EC2 may assume, without permissions.
+    /// Makes a role without permissions that EC2 may assume.
     pub(crate) async fn create_role(&self, name: &KeyName) -> Result<Ensured, Error> {
         const OPERATION: &str = "CreateRole";
         let tags = self.profile_tags(name);
@@ -117,7 +118,7 @@ impl Client {
             .set_tags(Some(tags));
         match call.send().await.map_err(|error| Error::new(OPERATION, the_role(name), error)) {
             Ok(_) => Ok(Ensured::Created),
-            // The SDK repeats a call whose answer was lost.
+            // It may be ours: the SDK repeats a call whose answer was lost.
             Err(error) if exists_already(&error) => match self.role_of(name).await? {
                 Whose::Ours => Ok(Ensured::Unchanged),
                 _ => Err(error),
@@ -143,7 +144,7 @@ impl Client {
         }
     }
 
-    /// Puts the role into the instance profile. Both were just made, and IAM may not know it yet.
+    /// Puts the role into the instance profile. Both were just made, and IAM may not know them yet.
     pub(crate) async fn add_role(&self, name: &KeyName) -> Result<Ensured, Error> {
         let may_be_lag =
             |error: &Error| error.class() == RefusalClass::NotFound || is_conflict(error);
@@ -155,7 +156,7 @@ impl Client {
         };
         match patiently(may_be_lag, call).await {
             Ok(_) => Ok(Ensured::Created),
-            // A profile holds one role: repeated after a lost answer, it is full.
+            // A profile holds one role, so it is full when the SDK repeats a call after a lost answer.
             Err(error) if error.code() == "LimitExceeded" => {
                 let (_, roles) = self.profile_of(name).await?;
                 if roles == [name.as_str()] { Ok(Ensured::Unchanged) } else { Err(error) }
@@ -164,7 +165,7 @@ impl Client {
         }
     }
 
-    /// Takes a role out of the instance profile. Returns whether it was in it.
+    /// Removes a role from the instance profile. Returns whether the profile contained it.
     pub(crate) async fn remove_role(&self, name: &KeyName, role: &str) -> Result<bool, Error> {
         let call = async || {
             let call = self.iam.remove_role_from_instance_profile();
@@ -176,30 +177,33 @@ impl Client {
         was_there(patiently(is_conflict, call).await)
     }
 
-    /// Deletes the instance profile. Returns whether there was one. `surely`: it was just made, and if
-    /// IAM does not know it, it does not know it yet.
+    /// Deletes the instance profile. Returns whether it existed.
+    ///
+    /// `was_made` says that it was just made: if IAM does not know it, IAM lags, and the call is repeated.
     pub(crate) async fn delete_instance_profile(
         &self,
         name: &KeyName,
-        surely: bool,
+        was_made: bool,
     ) -> Result<bool, Error> {
         let call = async || {
             let call = self.iam.delete_instance_profile().instance_profile_name(name.as_str());
             let sent = call.send().await;
             sent.map_err(|error| Error::new("DeleteInstanceProfile", the_profile(name), error))
         };
-        let sent = patiently(|error| is_conflict(error) || surely && is_unknown(error), call).await;
-        if surely { sent.map(|_| true) } else { was_there(sent) }
+        let sent =
+            patiently(|error| is_conflict(error) || was_made && is_unknown(error), call).await;
+        if was_made { sent.map(|_| true) } else { was_there(sent) }
     }
 
-    /// Deletes the role. Returns whether there was one. `surely` as for the instance profile.
-    pub(crate) async fn delete_role(&self, name: &KeyName, surely: bool) -> Result<bool, Error> {
+    /// Deletes the role. Returns whether it existed. `was_made` has the same meaning as for the profile.
+    pub(crate) async fn delete_role(&self, name: &KeyName, was_made: bool) -> Result<bool, Error> {
         let call = async || {
             let sent = self.iam.delete_role().role_name(name.as_str()).send().await;
             sent.map_err(|error| Error::new("DeleteRole", the_role(name), error))
         };
-        let sent = patiently(|error| is_conflict(error) || surely && is_unknown(error), call).await;
-        if surely { sent.map(|_| true) } else { was_there(sent) }
+        let sent =
+            patiently(|error| is_conflict(error) || was_made && is_unknown(error), call).await;
+        if was_made { sent.map(|_| true) } else { was_there(sent) }
     }
 }
 

@@ -1,105 +1,105 @@
-//! What the configuration names, as ARNs and as values of conditions.
+//! The resources that the configuration names, as ARNs and as values of conditions.
 
 use std::collections::BTreeSet;
 
-use super::{For, NoKeyName, Request};
-use crate::domain::ids::SubnetId;
+use super::{NoKeyName, PolicyProgram, PolicyRequest};
+use crate::domain::ids::{KeyName, SubnetId};
 use crate::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE, profile_name};
 use crate::settings::{Settings, Strays, WorkerType};
 
-/// A version 4 UUID in text, each random digit any character.
+/// The pattern of a version 4 UUID.
 const ANY_UUID: &str = "????????-????-4???-????-????????????";
-/// What an image id begins with when it names a parameter of SSM.
+/// The prefix of an image id that names a parameter of SSM.
 const SSM: &str = "ssm:";
 
-/// What a policy is about.
+/// Everything that a policy has to know of the configuration.
 #[derive(Debug)]
-pub(super) struct Scope {
-    pub(super) program: For,
+pub(super) struct PolicyScope {
+    pub(super) program: PolicyProgram,
     pub(super) partition: &'static str,
-    pub(super) names: Names,
-    /// Where each key-name lives.
-    pub(super) places: Vec<Place>,
+    pub(super) names: KeyNames,
+    /// The region and account of each key-name.
+    pub(super) places: Vec<KeyNamePlace>,
     pub(super) launch: LaunchScope,
-    /// [`For::Setup`]: a worker profile is made too.
+    /// For [`PolicyProgram::Setup`]: whether a worker profile is made, too.
     pub(super) worker_profile: bool,
-    /// [`For::Setup`]: the key-name that the configuration holds.
+    /// For [`PolicyProgram::Setup`]: the key-name that the configuration contains.
     pub(super) earlier: Option<String>,
     pub(super) ends_strays: bool,
 }
 
-/// The key-names.
+/// The key-names of a policy.
 #[derive(Debug)]
-pub(super) enum Names {
-    /// These.
+pub(super) enum KeyNames {
+    /// These names.
     Known(Vec<String>),
-    /// Not made yet: a pattern that they fit.
+    /// The pattern of names that do not exist yet.
     Pattern(String),
 }
 
-/// A key-name, and where it lives. What is not known is `*`.
+/// A key-name with its region and account. `*` stands for an unknown one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct KeyNamePlace {
     pub(super) region: String,
     pub(super) account: String,
-    /// As it stands in an ARN.
+    /// The key-name, escaped for ARNs.
     pub(super) key_name: String,
 }
 
-/// What is launched, from the worker types.
+/// Everything that launches of the worker types use.
 #[derive(Debug, Default)]
 pub(super) struct LaunchScope {
-    pub(super) images: Ids,
-    pub(super) subnets: Ids,
-    pub(super) security_groups: Ids,
-    pub(super) snapshots: Ids,
+    pub(super) images: ResourceIds,
+    pub(super) subnets: ResourceIds,
+    pub(super) security_groups: ResourceIds,
+    pub(super) snapshots: ResourceIds,
     pub(super) interfaces: bool,
-    /// Parameters that name images.
+    /// The parameters that name images.
     pub(super) parameters: BTreeSet<String>,
-    /// Instance profiles, by name or ARN.
+    /// The instance profiles, by name or ARN.
     pub(super) profiles: BTreeSet<String>,
-    /// The roles behind them, likewise.
+    /// The roles behind the profiles, by name or ARN.
     pub(super) roles: BTreeSet<String>,
-    /// Profiles whose role is not known, but taken to have the same name.
+    /// The profiles whose role is unknown, and assumed to have the same name.
     pub(super) guessed: BTreeSet<String>,
     pub(super) tag_keys: BTreeSet<String>,
-    /// The lists were too long.
+    /// Whether the lists were too long, and are replaced by wildcards.
     pub(super) shortened: bool,
 }
 
-/// Ids one by one, or all there are.
+/// Resources by their ids, or all resources.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ids {
-    Listed(BTreeSet<String>),
+pub(super) enum ResourceIds {
+    ListedItem(BTreeSet<String>),
     All,
 }
 
-impl Default for Ids {
+impl Default for ResourceIds {
     fn default() -> Self {
-        Self::Listed(BTreeSet::new())
+        Self::ListedItem(BTreeSet::new())
     }
 }
 
-impl Ids {
+impl ResourceIds {
     fn add<'a>(&mut self, ids: impl IntoIterator<Item = &'a str>) {
-        if let Self::Listed(listed) = self {
+        if let Self::ListedItem(listed) = self {
             listed.extend(ids.into_iter().map(literal));
         }
     }
 
     fn is_list(&self) -> bool {
-        matches!(self, Self::Listed(ids) if !ids.is_empty())
+        matches!(self, Self::ListedItem(ids) if !ids.is_empty())
     }
 
     pub(super) fn patterns(&self) -> Vec<&str> {
         match self {
-            Self::Listed(ids) => ids.iter().map(String::as_str).collect(),
+            Self::ListedItem(ids) => ids.iter().map(String::as_str).collect(),
             Self::All => vec!["*"],
         }
     }
 }
 
-/// Text as it matches only itself in an ARN or a condition (IAM User Guide, "IAM policy elements:
+/// Escapes a text so that it matches only itself in an ARN or a condition (IAM User Guide, "IAM policy elements:
 /// Variables and tags", special characters).
 fn literal(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -116,7 +116,7 @@ fn or_any(text: Option<&str>) -> String {
     text.map_or_else(|| "*".to_owned(), literal)
 }
 
-/// The partition that a region lies in (AWS General Reference, "Amazon Resource Names").
+/// Returns the partition of a region (AWS General Reference, "Amazon Resource Names").
 fn partition(region: &str) -> &'static str {
     let prefixes = [
         ("cn-", "aws-cn"),
@@ -131,36 +131,47 @@ fn partition(region: &str) -> &'static str {
     found.map_or("aws", |(_, partition)| partition)
 }
 
-impl Scope {
-    pub(super) fn new(request: &Request<'_>) -> Result<Self, NoKeyName> {
-        let Request { program, settings, region, prefix, worker_profile, key_names, worker_roles } =
-            *request;
+impl PolicyScope {
+    pub(super) fn new(request: &PolicyRequest<'_>) -> Result<Self, NoKeyName> {
+        let PolicyRequest {
+            program,
+            settings,
+            region,
+            prefix,
+            worker_profile,
+            key_names,
+            worker_roles,
+        } = *request;
         let account = settings.aws.account_id.as_deref();
-        let place =
-            |key_name: String| Place { region: or_any(region), account: or_any(account), key_name };
+        let place = |key_name: String| KeyNamePlace {
+            region: or_any(region),
+            account: or_any(account),
+            key_name,
+        };
         let own = &settings.provisioner.key_name;
-        let mut places: BTreeSet<Place> = BTreeSet::new();
-        let names = if program == For::Setup {
+        let mut places: BTreeSet<KeyNamePlace> = BTreeSet::new();
+        let names = if program == PolicyProgram::Setup {
             let pattern = format!("{}{ANY_UUID}", literal(prefix));
             places.insert(place(pattern.clone()));
-            Names::Pattern(pattern)
+            KeyNames::Pattern(pattern)
         } else {
             places.extend(own.iter().map(|name| place(literal(name.as_str()))));
-            if program == For::Cleanup {
+            if program == PolicyProgram::Cleanup {
                 places.extend(key_names.iter().map(|name| place(literal(name.as_str()))));
-                places.extend(settings.provisioner.retired.iter().map(|retired| Place {
+                places.extend(settings.provisioner.retired.iter().map(|retired| KeyNamePlace {
                     region: literal(&retired.region),
                     account: or_any(retired.account_id.as_deref().or(account)),
                     key_name: literal(retired.key_name.as_str()),
                 }));
             }
-            let names: BTreeSet<String> = places.iter().map(|it| it.key_name.clone()).collect();
-            Names::Known(names.into_iter().collect())
+            let names: BTreeSet<String> =
+                places.iter().map(|place| place.key_name.clone()).collect();
+            KeyNames::Known(names.into_iter().collect())
         };
         if places.is_empty() {
             return Err(NoKeyName);
         }
-        let own = own.as_ref().map(crate::domain::ids::KeyName::as_str);
+        let own = own.as_ref().map(KeyName::as_str);
         Ok(Self {
             program,
             partition: region.map_or("aws", partition),
@@ -168,42 +179,43 @@ impl Scope {
             places: places.into_iter().collect(),
             launch: LaunchScope::new(settings, own, worker_roles),
             worker_profile,
-            earlier: own.filter(|_| program == For::Setup).map(literal),
+            earlier: own.filter(|_| program == PolicyProgram::Setup).map(literal),
             ends_strays: settings.provisioner.strays == Strays::Terminate,
         })
     }
 
-    /// The regions, or nothing if not all are known.
+    /// Returns the regions, or nothing if one of them is unknown.
     pub(super) fn regions(&self) -> Vec<String> {
-        let regions: BTreeSet<&str> = self.places.iter().map(|it| it.region.as_str()).collect();
+        let regions: BTreeSet<&str> =
+            self.places.iter().map(|place| place.region.as_str()).collect();
         let known = !regions.contains("*");
         regions.into_iter().filter(|_| known).map(str::to_owned).collect()
     }
 
-    /// The ARNs of EC2's resources of a kind, in every place.
+    /// Returns the ARNs of EC2's resources of a kind, for every place.
     pub(super) fn ec2(&self, kind: &str, ids: &[&str]) -> Vec<String> {
-        // Images and snapshots are shared among accounts: their ARNs name none.
-        let of_nobody = ["image", "snapshot"].contains(&kind);
+        // Images and snapshots are shared among accounts, so their ARNs contain no account.
+        let is_shared = ["image", "snapshot"].contains(&kind);
         let arns = self.places.iter().flat_map(|place| {
-            let account = if of_nobody { "" } else { &place.account };
+            let account = if is_shared { "" } else { &place.account };
             ids.iter()
                 .map(move |id| self.arn("ec2", &place.region, account, &format!("{kind}/{id}")))
         });
         unique(arns)
     }
 
-    /// The ARNs of the key pairs, each in its place.
+    /// Returns the ARNs of the key pairs, each in its place.
     pub(super) fn key_pairs(&self) -> Vec<String> {
         unique(self.places.iter().map(|place| {
-            let Place { region, account, key_name } = place;
+            let KeyNamePlace { region, account, key_name } = place;
             self.arn("ec2", region, account, &format!("key-pair/{key_name}"))
         }))
     }
 
-    /// The ARNs of IAM's resources of a kind that are named after the key-names; for `setup-aws` after the
-    /// one before, and the one to come if it gets a worker profile.
+    /// Returns the ARNs of IAM's resources of a kind that are named after the key-names. For `setup-aws`
+    /// these are the earlier key-name, and the new one if it gets a worker profile.
     pub(super) fn own_iam(&self, kind: &str) -> Vec<String> {
-        if self.program != For::Setup {
+        if self.program != PolicyProgram::Setup {
             return self.named_iam(kind);
         }
         let earlier = self.earlier.iter().flat_map(|name| {
@@ -213,7 +225,7 @@ impl Scope {
         unique(earlier.chain(self.new_iam(kind)))
     }
 
-    /// The same, of what is to be made.
+    /// Returns the ARNs of IAM's resources of a kind that `setup-aws` will make.
     pub(super) fn new_iam(&self, kind: &str) -> Vec<String> {
         if self.worker_profile { self.named_iam(kind) } else { Vec::new() }
     }
@@ -224,7 +236,7 @@ impl Scope {
         }))
     }
 
-    /// The ARNs of IAM's resources of a kind, by name or ARN.
+    /// Returns the ARNs of IAM's resources of a kind, which are given by name or ARN.
     pub(super) fn iam<'a>(
         &self,
         kind: &str,
@@ -240,16 +252,16 @@ impl Scope {
         }))
     }
 
-    /// The ARNs of the parameters that name images.
+    /// Returns the ARNs of the parameters that name images.
     pub(super) fn parameters(&self) -> Vec<String> {
         unique(self.launch.parameters.iter().flat_map(|parameter| {
             if parameter.starts_with("arn:") {
                 return vec![literal(parameter)];
             }
             let resource = format!("parameter/{}", literal(parameter.trim_start_matches('/')));
-            // AWS's own belong to no account.
+            // AWS's own parameters belong to no account.
             let public = parameter.starts_with("/aws/");
-            let arn = |place: &Place| {
+            let arn = |place: &KeyNamePlace| {
                 let account = if public { "*" } else { &place.account };
                 self.arn("ssm", &place.region, account, &resource)
             };
@@ -275,11 +287,11 @@ impl LaunchScope {
             scope.add(worker_type);
         }
         if settings.worker_types.is_empty() {
-            // To be added yet, and then what they name is to be launched.
+            // Worker types will be added later, and launches may then use anything.
             scope.allow_all();
         }
         for profile in &scope.profiles {
-            // The one that `setup-aws` made has a role of the same name.
+            // The profile that `setup-aws` made has a role of the same name.
             let ours = key_name == Some(profile_name(profile));
             if ours || worker_roles.is_empty() {
                 scope.roles.insert(role_like(profile));
@@ -306,7 +318,6 @@ impl LaunchScope {
             availability_zones: _,
             user_data: _,
             max_price: _,
-            launch: _,
             policy: _,
             request_timeout: _,
             min_instances: _,
@@ -318,14 +329,14 @@ impl LaunchScope {
         } = worker_type;
         match image_id.strip_prefix(SSM) {
             Some(parameter) => {
-                // A version or a label of it is no part of its ARN.
+                // The version or label of a parameter is not part of its ARN.
                 let name = if parameter.starts_with("arn:") {
                     parameter
                 } else {
                     parameter.split(':').next().unwrap_or_default()
                 };
                 self.parameters.insert(name.to_owned());
-                self.images = Ids::All;
+                self.images = ResourceIds::All;
             }
             None => self.images.add([image_id.as_str()]),
         }
@@ -333,18 +344,19 @@ impl LaunchScope {
         let interfaces = &launch_specification.network_interfaces;
         self.interfaces |= !interfaces.is_empty();
         self.subnets.add(subnets.iter().map(SubnetId::as_str));
-        self.subnets.add(interfaces.iter().filter_map(|it| it.subnet_id.as_deref()));
-        let has_subnet = interfaces.iter().all(|it| it.subnet_id.is_some());
+        self.subnets.add(interfaces.iter().filter_map(|interface| interface.subnet_id.as_deref()));
+        let has_subnet = interfaces.iter().all(|interface| interface.subnet_id.is_some());
         if subnets.is_empty() && (interfaces.is_empty() || !has_subnet) {
-            // A default subnet.
-            self.subnets = Ids::All;
+            // EC2 chooses a default subnet.
+            self.subnets = ResourceIds::All;
         }
         let groups = security_groups.iter().map(String::as_str);
-        let further = interfaces.iter().flat_map(|it| it.groups.iter().map(String::as_str));
+        let further =
+            interfaces.iter().flat_map(|interface| interface.groups.iter().map(String::as_str));
         let groups: Vec<&str> = groups.chain(further).collect();
-        // Names are resolved to ids by each round; none is the VPC's default group.
+        // Each round resolves names to ids; without groups EC2 takes the VPC's default group.
         if groups.is_empty() || groups.iter().any(|group| !group.starts_with("sg-")) {
-            self.security_groups = Ids::All;
+            self.security_groups = ResourceIds::All;
         }
         self.security_groups.add(groups);
         let volumes = launch_specification.block_device_mappings.iter();
@@ -355,26 +367,26 @@ impl LaunchScope {
         self.tag_keys.extend(tags.keys().map(|key| literal(key)));
     }
 
-    /// Whether anything is listed one by one that could be allowed as a whole.
+    /// Returns whether resources are listed by id, and could be replaced by wildcards.
     pub(super) fn lists_ids(&self) -> bool {
         [&self.images, &self.subnets, &self.security_groups, &self.snapshots]
             .into_iter()
-            .any(Ids::is_list)
+            .any(ResourceIds::is_list)
     }
 
-    /// Allows all images, subnets and security groups, and all snapshots if any.
+    /// Allows all images, subnets and security groups, and all snapshots if launches use some.
     pub(super) fn allow_all(&mut self) {
         self.shortened = self.lists_ids();
         if self.snapshots.is_list() {
-            self.snapshots = Ids::All;
+            self.snapshots = ResourceIds::All;
         }
         for ids in [&mut self.images, &mut self.subnets, &mut self.security_groups] {
-            *ids = Ids::All;
+            *ids = ResourceIds::All;
         }
     }
 }
 
-/// The role of the same name as an instance profile. `setup-aws` and AWS's console make it so.
+/// Returns the role with the name of an instance profile, as `setup-aws` and AWS's console name it.
 fn role_like(profile: &str) -> String {
     let name = profile_name(profile);
     match profile.split_once(":instance-profile/") {

@@ -1,39 +1,39 @@
-//! Which actions the programs need, on what, and under which conditions.
+//! The actions that the programs need, on which resources and under which conditions.
 
 use std::collections::BTreeMap;
 
-use super::For;
-use super::document::{Document, Statement, Values};
-use super::scope::{Names, Scope};
+use super::PolicyProgram;
+use super::document::{PolicyDocument, PolicyStatement, PolicyValues};
+use super::scope::{KeyNames, PolicyScope};
 use crate::domain::launch::{SPOT_ROLE, TAG_KEY_NAME, TAG_REGION};
 
-/// One statement, as far as a configuration has something to fill it with.
+/// A statement before a configuration fills it in. Without resources it is left out.
 struct Grant {
     sid: &'static str,
     /// The actions, each with the programs that need it.
-    actions: &'static [(&'static str, &'static [For])],
-    on: &'static [On],
-    /// All must hold.
-    when: &'static [When],
+    actions: &'static [(&'static str, &'static [PolicyProgram])],
+    on: &'static [PolicyResource],
+    /// The conditions, all of which must hold.
+    when: &'static [PolicyCondition],
 }
 
-/// What an action is on.
+/// The resources of an action.
 #[derive(Clone, Copy)]
-enum On {
-    /// Everything: the action knows no resources.
+enum PolicyResource {
+    /// Everything, for actions that cannot be limited to resources.
     Everything,
     Images,
     Snapshots,
     Subnets,
     SecurityGroups,
     NetworkInterfaces,
-    /// Those of the key-names, by their names.
+    /// The key pairs that are called like the key-names.
     KeyPairs,
     SpotRequests,
     Instances,
     Fleets,
     LaunchTemplates,
-    /// Those that name images.
+    /// The parameters that name images.
     Parameters,
     /// The instance profiles of the configuration.
     WorkerProfiles,
@@ -49,40 +49,40 @@ enum On {
     NewRole,
     /// AWS's own role, for spot requests.
     SpotRole,
-    /// The same by a name that may be of nothing: what is not there has no path.
+    /// The same role without its path, as IAM writes it while the role does not exist.
     SpotRoleIfAny,
 }
 
 /// A condition.
 #[derive(Clone, Copy)]
-enum When {
-    /// In a region of ours, for actions whose resources do not say.
+enum PolicyCondition {
+    /// The region is one of ours, for actions whose resources do not contain it.
     InRegion,
     /// The call tags with our key-name.
     TaggingAsOurs,
-    /// The call's tags have no other keys than those a launch has.
+    /// The call uses only the tag keys of a launch.
     OnlyKeysOfLaunches,
-    /// The call's tags have no other keys than those of what `setup-aws` makes.
+    /// The call uses only the tag keys of `setup-aws`.
     OnlyKeysOfSetup,
-    /// It carries our key-name as its tag.
+    /// The resource is tagged with our key-name.
     Ours,
-    /// It carries our key-name as its tag, or none.
+    /// The resource is tagged with our key-name, or has no such tag.
     NotSomebodyElses,
-    /// The tags come with the call that makes the resource.
+    /// The tags come with one of these calls, which makes the resource.
     MadeBy(&'static [&'static str]),
-    /// The role goes to EC2, and nowhere else.
+    /// The role is passed to EC2 and to no other service.
     PassedToEc2,
-    /// The service-linked role is that for spot requests.
+    /// The service-linked role is the one for spot requests.
     ForSpot,
 }
 
-const RUN: &[For] = &[For::Run];
-const SETUP: &[For] = &[For::Setup];
-const CLEANUP: &[For] = &[For::Cleanup];
-const RUN_SETUP: &[For] = &[For::Run, For::Setup];
-const SETUP_CLEANUP: &[For] = &[For::Setup, For::Cleanup];
-const RUN_CLEANUP: &[For] = &[For::Run, For::Cleanup];
-const ALL: &[For] = &[For::Run, For::Setup, For::Cleanup];
+const RUN: &[PolicyProgram] = &[PolicyProgram::Run];
+const SETUP: &[PolicyProgram] = &[PolicyProgram::Setup];
+const CLEANUP: &[PolicyProgram] = &[PolicyProgram::Cleanup];
+const RUN_SETUP: &[PolicyProgram] = &[PolicyProgram::Run, PolicyProgram::Setup];
+const SETUP_CLEANUP: &[PolicyProgram] = &[PolicyProgram::Setup, PolicyProgram::Cleanup];
+const RUN_CLEANUP: &[PolicyProgram] = &[PolicyProgram::Run, PolicyProgram::Cleanup];
+const ALL: &[PolicyProgram] = &[PolicyProgram::Run, PolicyProgram::Setup, PolicyProgram::Cleanup];
 
 const TABLE: &[Grant] = &[
     Grant {
@@ -91,7 +91,7 @@ const TABLE: &[Grant] = &[
             ("ec2:DescribeInstances", ALL),
             ("ec2:DescribeKeyPairs", ALL),
             ("ec2:DescribeSpotInstanceRequests", ALL),
-            // Names of groups; and the account, where STS cannot be reached.
+            // For the names of groups, and for the account if STS cannot be reached.
             ("ec2:DescribeSecurityGroups", ALL),
             ("ec2:DescribeSubnets", RUN),
             ("ec2:DescribeVpcs", RUN),
@@ -100,10 +100,10 @@ const TABLE: &[Grant] = &[
             ("ec2:DescribeLaunchTemplates", CLEANUP),
             ("ec2:DescribeVolumes", CLEANUP),
         ],
-        on: &[On::Everything],
-        when: &[When::InRegion],
+        on: &[PolicyResource::Everything],
+        when: &[PolicyCondition::InRegion],
     },
-    // Apart from what a round needs: a daemon alone does without it.
+    // Only `validate --aws` needs these; a daemon runs without them.
     Grant {
         sid: "LookForValidate",
         actions: &[
@@ -112,26 +112,26 @@ const TABLE: &[Grant] = &[
             ("ec2:DescribeInstanceTypeOfferings", RUN),
             ("ec2:DescribeInstanceTypes", RUN),
         ],
-        on: &[On::Everything],
-        when: &[When::InRegion],
+        on: &[PolicyResource::Everything],
+        when: &[PolicyCondition::InRegion],
     },
     Grant {
         sid: "LookAtWorkerProfiles",
         actions: &[("iam:GetInstanceProfile", RUN)],
-        on: &[On::WorkerProfiles],
+        on: &[PolicyResource::WorkerProfiles],
         when: &[],
     },
     Grant {
         sid: "LookAtSpotRole",
         actions: &[("iam:GetRole", RUN_SETUP)],
-        on: &[On::SpotRole, On::SpotRoleIfAny],
+        on: &[PolicyResource::SpotRole, PolicyResource::SpotRoleIfAny],
         when: &[],
     },
-    // What `setup-aws` finds under an earlier key-name, and `cleanup-aws` under all of them.
+    // `setup-aws` checks the earlier key-name, and `cleanup-aws` all of them.
     Grant {
         sid: "LookAtOwnProfile",
         actions: &[("iam:GetInstanceProfile", SETUP_CLEANUP)],
-        on: &[On::OwnProfiles],
+        on: &[PolicyResource::OwnProfiles],
         when: &[],
     },
     Grant {
@@ -141,20 +141,20 @@ const TABLE: &[Grant] = &[
             ("iam:ListAttachedRolePolicies", SETUP_CLEANUP),
             ("iam:ListRolePolicies", SETUP_CLEANUP),
         ],
-        on: &[On::OwnRoles],
+        on: &[PolicyResource::OwnRoles],
         when: &[],
     },
-    // Allowed without a permission, unless something denies it.
+    // AWS allows it without a permission, unless another policy denies it.
     Grant {
         sid: "SayWhoIAm",
         actions: &[("sts:GetCallerIdentity", ALL)],
-        on: &[On::Everything],
+        on: &[PolicyResource::Everything],
         when: &[],
     },
     Grant {
         sid: "ReadImageParameters",
         actions: &[("ssm:GetParameter", RUN)],
-        on: &[On::Parameters],
+        on: &[PolicyResource::Parameters],
         when: &[],
     },
     // `cleanup-aws` settles unanswered launching calls by repeating them.
@@ -162,107 +162,111 @@ const TABLE: &[Grant] = &[
         sid: "LaunchWith",
         actions: &[("ec2:RequestSpotInstances", RUN_CLEANUP)],
         on: &[
-            On::Images,
-            On::Snapshots,
-            On::KeyPairs,
-            On::SecurityGroups,
-            On::Subnets,
-            On::NetworkInterfaces,
+            PolicyResource::Images,
+            PolicyResource::Snapshots,
+            PolicyResource::KeyPairs,
+            PolicyResource::SecurityGroups,
+            PolicyResource::Subnets,
+            PolicyResource::NetworkInterfaces,
         ],
         when: &[],
     },
-    // Apart: the tags of the call are known for the request that it makes, and for nothing else.
+    // A statement of its own: EC2 knows the tags of the call only for the request that it makes.
     Grant {
         sid: "LaunchTagged",
         actions: &[("ec2:RequestSpotInstances", RUN_CLEANUP)],
-        on: &[On::SpotRequests],
-        when: &[When::TaggingAsOurs, When::OnlyKeysOfLaunches],
+        on: &[PolicyResource::SpotRequests],
+        when: &[PolicyCondition::TaggingAsOurs, PolicyCondition::OnlyKeysOfLaunches],
     },
     Grant {
         sid: "TagLaunches",
         actions: &[("ec2:CreateTags", RUN_CLEANUP)],
-        on: &[On::SpotRequests],
+        on: &[PolicyResource::SpotRequests],
         when: &[
-            When::MadeBy(&["RequestSpotInstances"]),
-            When::TaggingAsOurs,
-            When::OnlyKeysOfLaunches,
+            PolicyCondition::MadeBy(&["RequestSpotInstances"]),
+            PolicyCondition::TaggingAsOurs,
+            PolicyCondition::OnlyKeysOfLaunches,
         ],
     },
     Grant {
         sid: "PassWorkerRole",
         actions: &[("iam:PassRole", RUN_CLEANUP)],
-        on: &[On::WorkerRoles],
-        when: &[When::PassedToEc2],
+        on: &[PolicyResource::WorkerRoles],
+        when: &[PolicyCondition::PassedToEc2],
     },
     Grant {
         sid: "TagInstances",
         actions: &[("ec2:CreateTags", RUN)],
-        on: &[On::Instances],
-        when: &[When::TaggingAsOurs, When::OnlyKeysOfLaunches, When::NotSomebodyElses],
+        on: &[PolicyResource::Instances],
+        when: &[
+            PolicyCondition::TaggingAsOurs,
+            PolicyCondition::OnlyKeysOfLaunches,
+            PolicyCondition::NotSomebodyElses,
+        ],
     },
     Grant {
         sid: "Cancel",
         actions: &[("ec2:CancelSpotInstanceRequests", RUN_CLEANUP)],
-        on: &[On::SpotRequests],
-        when: &[When::Ours],
+        on: &[PolicyResource::SpotRequests],
+        when: &[PolicyCondition::Ours],
     },
-    // Not `Ours`: an instance of ours has no tags until a later round than that which requested it,
-    // and strays under the key-name have none ever.
+    // Not `Ours`: our instances are tagged in a later round than the one that requested them, and strays
+    // under the key-name are never tagged.
     Grant {
         sid: "Terminate",
         actions: &[("ec2:TerminateInstances", RUN_CLEANUP)],
-        on: &[On::Instances],
-        when: &[When::NotSomebodyElses],
+        on: &[PolicyResource::Instances],
+        when: &[PolicyCondition::NotSomebodyElses],
     },
     Grant {
         sid: "MakeKeyPair",
         actions: &[("ec2:CreateKeyPair", SETUP), ("ec2:ImportKeyPair", SETUP)],
-        on: &[On::KeyPairs],
-        when: &[When::TaggingAsOurs, When::OnlyKeysOfSetup],
+        on: &[PolicyResource::KeyPairs],
+        when: &[PolicyCondition::TaggingAsOurs, PolicyCondition::OnlyKeysOfSetup],
     },
     Grant {
         sid: "TagKeyPair",
         actions: &[("ec2:CreateTags", SETUP)],
-        on: &[On::KeyPairs],
+        on: &[PolicyResource::KeyPairs],
         when: &[
-            When::MadeBy(&["CreateKeyPair", "ImportKeyPair"]),
-            When::TaggingAsOurs,
-            When::OnlyKeysOfSetup,
+            PolicyCondition::MadeBy(&["CreateKeyPair", "ImportKeyPair"]),
+            PolicyCondition::TaggingAsOurs,
+            PolicyCondition::OnlyKeysOfSetup,
         ],
     },
-    // Not `Ours`: after a lost answer the key pair may not be there, and then has no tags.
+    // Not `Ours`: after a lost answer the key pair may not exist, and then it has no tags.
     Grant {
         sid: "UndoKeyPair",
         actions: &[("ec2:DeleteKeyPair", SETUP)],
-        on: &[On::KeyPairs],
-        when: &[When::NotSomebodyElses],
+        on: &[PolicyResource::KeyPairs],
+        when: &[PolicyCondition::NotSomebodyElses],
     },
     Grant {
         sid: "MakeSpotRole",
         actions: &[("iam:CreateServiceLinkedRole", SETUP)],
-        on: &[On::SpotRole],
-        when: &[When::ForSpot],
+        on: &[PolicyResource::SpotRole],
+        when: &[PolicyCondition::ForSpot],
     },
     Grant {
         sid: "MakeRole",
         actions: &[("iam:CreateRole", SETUP), ("iam:TagRole", SETUP)],
-        on: &[On::NewRole],
-        when: &[When::TaggingAsOurs, When::OnlyKeysOfSetup],
+        on: &[PolicyResource::NewRole],
+        when: &[PolicyCondition::TaggingAsOurs, PolicyCondition::OnlyKeysOfSetup],
     },
     Grant {
         sid: "MakeProfile",
         actions: &[("iam:CreateInstanceProfile", SETUP), ("iam:TagInstanceProfile", SETUP)],
-        on: &[On::NewProfile],
-        when: &[When::TaggingAsOurs, When::OnlyKeysOfSetup],
+        on: &[PolicyResource::NewProfile],
+        when: &[PolicyCondition::TaggingAsOurs, PolicyCondition::OnlyKeysOfSetup],
     },
-    // Putting a role into a profile is passing it on.
+    // Putting a role into a profile counts as passing it.
     Grant {
         sid: "PassNewRole",
         actions: &[("iam:PassRole", SETUP)],
-        on: &[On::NewRole],
-        when: &[When::PassedToEc2],
+        on: &[PolicyResource::NewRole],
+        when: &[PolicyCondition::PassedToEc2],
     },
-    // Not `Ours`: IAM may not show yet what was just made.
+    // Not `Ours`: IAM may not show the new profile yet.
     Grant {
         sid: "FillOrUndoProfile",
         actions: &[
@@ -270,32 +274,32 @@ const TABLE: &[Grant] = &[
             ("iam:RemoveRoleFromInstanceProfile", SETUP),
             ("iam:DeleteInstanceProfile", SETUP),
         ],
-        on: &[On::NewProfile],
-        when: &[When::NotSomebodyElses],
+        on: &[PolicyResource::NewProfile],
+        when: &[PolicyCondition::NotSomebodyElses],
     },
     Grant {
         sid: "UndoRole",
         actions: &[("iam:DeleteRole", SETUP)],
-        on: &[On::NewRole],
-        when: &[When::NotSomebodyElses],
+        on: &[PolicyResource::NewRole],
+        when: &[PolicyCondition::NotSomebodyElses],
     },
     Grant {
         sid: "DeleteKeyPair",
         actions: &[("ec2:DeleteKeyPair", CLEANUP)],
-        on: &[On::KeyPairs],
-        when: &[When::Ours],
+        on: &[PolicyResource::KeyPairs],
+        when: &[PolicyCondition::Ours],
     },
     Grant {
         sid: "DeleteFleets",
         actions: &[("ec2:DeleteFleets", CLEANUP)],
-        on: &[On::Fleets],
-        when: &[When::Ours],
+        on: &[PolicyResource::Fleets],
+        when: &[PolicyCondition::Ours],
     },
     Grant {
         sid: "DeleteLaunchTemplates",
         actions: &[("ec2:DeleteLaunchTemplate", CLEANUP)],
-        on: &[On::LaunchTemplates],
-        when: &[When::Ours],
+        on: &[PolicyResource::LaunchTemplates],
+        when: &[PolicyCondition::Ours],
     },
     Grant {
         sid: "DeleteProfile",
@@ -303,45 +307,50 @@ const TABLE: &[Grant] = &[
             ("iam:RemoveRoleFromInstanceProfile", CLEANUP),
             ("iam:DeleteInstanceProfile", CLEANUP),
         ],
-        on: &[On::OwnProfiles],
-        when: &[When::Ours],
+        on: &[PolicyResource::OwnProfiles],
+        when: &[PolicyCondition::Ours],
     },
     Grant {
         sid: "DeleteRole",
         actions: &[("iam:DeleteRole", CLEANUP)],
-        on: &[On::OwnRoles],
-        when: &[When::Ours],
+        on: &[PolicyResource::OwnRoles],
+        when: &[PolicyCondition::Ours],
     },
 ];
 
-/// Where the service-linked role for spot requests is (EC2 User Guide, "Service-linked role for Spot
+/// The path of the service-linked role for spot requests (EC2 User Guide, "Service-linked role for Spot
 /// Instance requests").
 const SPOT_ROLE_PATH: &str = "aws-service-role/spot.amazonaws.com/";
 
-/// The statements that a program needs in this scope.
-pub(super) fn document(scope: &Scope) -> Document {
+/// Returns the ids of all statements that a policy can have.
+pub fn statement_ids() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|grant| grant.sid)
+}
+
+/// Returns the statements that a program needs in this scope.
+pub(super) fn document(scope: &PolicyScope) -> PolicyDocument {
     let statement = TABLE.iter().filter_map(|grant| {
         let needed = grant.actions.iter().filter(|(_, by)| by.contains(&scope.program));
-        let action: Values = needed.map(|(action, _)| *action).collect();
-        let resource: Values = grant.on.iter().flat_map(|on| on.arns(scope)).collect();
+        let action: PolicyValues = needed.map(|(action, _)| *action).collect();
+        let resource: PolicyValues = grant.on.iter().flat_map(|on| on.arns(scope)).collect();
         if action.0.is_empty() || resource.0.is_empty() {
             return None;
         }
-        let mut condition: BTreeMap<String, BTreeMap<String, Values>> = BTreeMap::new();
+        let mut condition: BTreeMap<String, BTreeMap<String, PolicyValues>> = BTreeMap::new();
         for when in grant.when {
             let (operator, key, values) = when.condition(scope);
             if !values.0.is_empty() {
                 condition.entry(operator).or_default().insert(key, values);
             }
         }
-        Some(Statement { sid: grant.sid, effect: "Allow", action, resource, condition })
+        Some(PolicyStatement { sid: grant.sid, effect: "Allow", action, resource, condition })
     });
-    Document::new(statement.collect())
+    PolicyDocument::new(statement.collect())
 }
 
-impl On {
-    /// Empty where the configuration has none.
-    fn arns(self, scope: &Scope) -> Vec<String> {
+impl PolicyResource {
+    /// Returns the ARNs, none if the configuration names no such resource.
+    fn arns(self, scope: &PolicyScope) -> Vec<String> {
         let launch = &scope.launch;
         match self {
             Self::Everything => vec!["*".to_owned()],
@@ -369,15 +378,15 @@ impl On {
     }
 }
 
-impl When {
-    /// Operator, key and values. Without values there is no condition.
-    fn condition(self, scope: &Scope) -> (String, String, Values) {
-        // Only a pattern may have wildcards.
+impl PolicyCondition {
+    /// Returns the operator, the key and the values. Without values there is no condition.
+    fn condition(self, scope: &PolicyScope) -> (String, String, PolicyValues) {
+        // Only a pattern may contain wildcards.
         let (operator, names) = match &scope.names {
-            Names::Known(names) => ("StringEquals", names.iter().collect()),
-            Names::Pattern(pattern) => ("StringLike", vec![pattern]),
+            KeyNames::Known(names) => ("StringEquals", names.iter().collect()),
+            KeyNames::Pattern(pattern) => ("StringLike", vec![pattern]),
         };
-        let names = || names.iter().copied().collect::<Values>();
+        let names = || names.iter().copied().collect::<PolicyValues>();
         let (operator, key, values) = match self {
             Self::InRegion => (
                 "StringEquals".to_owned(),

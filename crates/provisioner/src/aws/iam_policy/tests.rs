@@ -1,5 +1,5 @@
-//! What a configuration puts into a policy. That the policies are enough and not more is for the tests of
-//! the programs.
+//! What a configuration adds to a policy. The tests of the programs show that the policies suffice and allow
+//! no more.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::config;
 
 const KEY: &str = "provisioner-test-1";
 
-/// A configuration with a key-name and a place.
+/// Returns a configuration with a key-name, a region and an account.
 fn settings(more: &str) -> Settings {
     let text = format!(
         "[provisioner]\nkey-name = '{KEY}'\n{more}\n[aws]\nregion = 'us-west-2'\n\
@@ -19,7 +19,7 @@ fn settings(more: &str) -> Settings {
     config::parse(&text, Path::new("/")).unwrap().settings
 }
 
-/// A worker type with these keys.
+/// Returns a configuration with a worker type with these keys.
 fn linux(more: &str) -> Settings {
     settings(&worker_type("linux", "ami-1", more))
 }
@@ -31,8 +31,8 @@ fn worker_type(name: &str, image: &str, more: &str) -> String {
     )
 }
 
-fn request(program: For, settings: &Settings) -> Request<'_> {
-    Request {
+fn request(program: PolicyProgram, settings: &Settings) -> PolicyRequest<'_> {
+    PolicyRequest {
         program,
         settings,
         region: settings.aws.region.as_deref(),
@@ -43,21 +43,21 @@ fn request(program: For, settings: &Settings) -> Request<'_> {
     }
 }
 
-fn made(program: For, settings: &Settings) -> Policy {
+fn made(program: PolicyProgram, settings: &Settings) -> IamPolicy {
     policy(&request(program, settings)).unwrap()
 }
 
-/// A statement, if it is there.
-fn find(policy: &Policy, sid: &str) -> Option<Value> {
+/// Returns a statement, if the policy has it.
+fn find(policy: &IamPolicy, sid: &str) -> Option<Value> {
     let found = policy.policy.statement.iter().find(|statement| statement.sid == sid);
     found.map(|statement| serde_json::to_value(statement).unwrap())
 }
 
-fn statement(policy: &Policy, sid: &str) -> Value {
+fn statement(policy: &IamPolicy, sid: &str) -> Value {
     find(policy, sid).unwrap_or_else(|| panic!("no {sid} in {}", policy.policy.to_text()))
 }
 
-fn kinds(policy: &Policy) -> Vec<Breadth> {
+fn kinds(policy: &IamPolicy) -> Vec<PolicyWarningKind> {
     policy.warnings.iter().map(|warning| warning.kind).collect()
 }
 
@@ -67,7 +67,7 @@ fn a_launch_names_what_the_configuration_names() {
         "subnets = ['subnet-1', 'subnet-2']\nsecurity-groups = ['sg-1']\n\
          iam-instance-profile = 'worker'\ntags = { team = 'ci' }\n",
     );
-    let run = made(For::Run, &settings);
+    let run = made(PolicyProgram::Run, &settings);
     let ours = |rest: &str| format!("arn:aws:ec2:us-west-2:123456789012:{rest}");
     assert_eq!(
         statement(&run, "LaunchWith")["Resource"],
@@ -98,18 +98,18 @@ fn a_launch_names_what_the_configuration_names() {
             "Condition": { "StringEquals": { "iam:PassedToService": "ec2.amazonaws.com" } },
         })
     );
-    assert!(!kinds(&run).contains(&Breadth::Names), "{:#?}", run.warnings);
+    assert!(!kinds(&run).contains(&PolicyWarningKind::Names), "{:#?}", run.warnings);
     assert!(find(&run, "ReadImageParameters").is_none());
 }
 
 #[test]
-fn what_is_named_otherwise_is_any_and_said() {
+fn resources_without_ids_are_any_with_a_warning() {
     let more = worker_type("other", "ssm:/ours/image:3", "security-groups = ['workers']\n");
     let more =
         worker_type("linux", "ami-1", "subnets = ['subnet-1']\nsecurity-groups = ['sg-1']\n")
             + &more
             + &worker_type("public", "ssm:/aws/service/x", "");
-    let run = made(For::Run, &settings(&more));
+    let run = made(PolicyProgram::Run, &settings(&more));
     let with = statement(&run, "LaunchWith")["Resource"].to_string();
     for any in ["::image/*", ":subnet/*", ":security-group/*"] {
         assert!(with.contains(any), "{with}");
@@ -122,14 +122,15 @@ fn what_is_named_otherwise_is_any_and_said() {
             "arn:aws:ssm:us-west-2:123456789012:parameter/ours/image",
         ])
     );
-    let names = run.warnings.iter().find(|it| it.kind == Breadth::Names).unwrap();
+    let names =
+        run.warnings.iter().find(|warning| warning.kind == PolicyWarningKind::Names).unwrap();
     assert_eq!(names.text, "launches can use any image, any subnet, any security group");
 }
 
 #[test]
 fn interfaces_and_snapshots_are_launched_with_where_configured() {
     let run = made(
-        For::Run,
+        PolicyProgram::Run,
         &linux(
             "[worker-types.linux.launch-specification]\n\
              NetworkInterfaces = [{ SubnetId = 'subnet-1', Groups = ['sg-1'] }]\n\
@@ -154,9 +155,10 @@ fn the_role_is_that_behind_the_profile() {
     let roles = |profile: &str, given: &[&str]| {
         let settings = linux(&format!("iam-instance-profile = '{profile}'\n"));
         let worker_roles: Vec<String> = given.iter().map(|role| (*role).to_owned()).collect();
-        let request = Request { worker_roles: &worker_roles, ..request(For::Run, &settings) };
+        let request =
+            PolicyRequest { worker_roles: &worker_roles, ..request(PolicyProgram::Run, &settings) };
         let made = policy(&request).unwrap();
-        let guessed = kinds(&made).contains(&Breadth::WorkerRole);
+        let guessed = kinds(&made).contains(&PolicyWarningKind::WorkerRole);
         (statement(&made, "PassWorkerRole")["Resource"].clone(), guessed)
     };
     let role = |name: &str| json!(format!("arn:aws:iam::123456789012:role/{name}"));
@@ -171,29 +173,29 @@ fn the_role_is_that_behind_the_profile() {
 
 #[test]
 fn without_a_profile_no_role_is_passed() {
-    let run = made(For::Run, &linux(""));
+    let run = made(PolicyProgram::Run, &linux(""));
     assert!(find(&run, "PassWorkerRole").is_none());
     assert!(find(&run, "LookAtWorkerProfiles").is_none());
 }
 
 #[test]
-fn what_is_not_ours_is_told_by_its_tag() {
-    let run = made(For::Run, &linux(""));
+fn foreign_resources_are_excluded_by_their_tags() {
+    let run = made(PolicyProgram::Run, &linux(""));
     let tag = json!({ "aws:ResourceTag/provisioner:key-name": KEY });
     assert_eq!(statement(&run, "Cancel")["Condition"], json!({ "StringEquals": tag }));
     assert_eq!(statement(&run, "Terminate")["Condition"], json!({ "StringEqualsIfExists": tag }));
     assert_eq!(statement(&run, "TagInstances")["Condition"]["StringEqualsIfExists"], tag);
-    let kept = made(For::Run, &settings("strays = 'keep'\n"));
-    assert!(kinds(&run).contains(&Breadth::Cancel));
-    assert!(!kinds(&kept).contains(&Breadth::Cancel));
-    assert!(kinds(&kept).starts_with(&[Breadth::Terminate, Breadth::Launch]));
+    let kept = made(PolicyProgram::Run, &settings("strays = 'keep'\n"));
+    assert!(kinds(&run).contains(&PolicyWarningKind::Cancel));
+    assert!(!kinds(&kept).contains(&PolicyWarningKind::Cancel));
+    assert!(kinds(&kept).starts_with(&[PolicyWarningKind::Terminate, PolicyWarningKind::Launch]));
 }
 
 #[test]
 fn setup_makes_names_of_one_form() {
     let settings = settings("");
     let pattern = "team-????????-????-4???-????-????????????";
-    let request = Request { prefix: "team-", ..request(For::Setup, &settings) };
+    let request = PolicyRequest { prefix: "team-", ..request(PolicyProgram::Setup, &settings) };
     let setup = policy(&request).unwrap();
     let key_pair = format!("arn:aws:ec2:us-west-2:123456789012:key-pair/{pattern}");
     let make = statement(&setup, "MakeKeyPair");
@@ -203,11 +205,11 @@ fn setup_makes_names_of_one_form() {
         json!({ "aws:RequestTag/provisioner:key-name": pattern })
     );
     assert!(find(&setup, "MakeRole").is_none());
-    // The key-name of before is looked at, and only that.
+    // Only the earlier key-name is read.
     let earlier = format!("arn:aws:iam::123456789012:role/{KEY}");
     assert_eq!(statement(&setup, "LookAtOwnRole")["Resource"], earlier);
 
-    let setup = policy(&Request { worker_profile: true, ..request }).unwrap();
+    let setup = policy(&PolicyRequest { worker_profile: true, ..request }).unwrap();
     let role = format!("arn:aws:iam::123456789012:role/{pattern}");
     assert_eq!(statement(&setup, "MakeRole")["Resource"], role);
     assert_eq!(statement(&setup, "PassNewRole")["Resource"], role);
@@ -224,7 +226,8 @@ fn cleanup_covers_what_was_retired_and_what_is_named() {
         "retired = [{ key-name = 'old', region = 'eu-west-1', account-id = '123456789012' }]\n",
     );
     let key_names = [KeyName::from("mine")];
-    let cleanup = Request { key_names: &key_names, ..request(For::Cleanup, &settings) };
+    let cleanup =
+        PolicyRequest { key_names: &key_names, ..request(PolicyProgram::Cleanup, &settings) };
     let cleanup = policy(&cleanup).unwrap();
     let delete = statement(&cleanup, "DeleteKeyPair");
     assert_eq!(
@@ -251,21 +254,27 @@ fn cleanup_covers_what_was_retired_and_what_is_named() {
             format!("arn:aws:iam::123456789012:role/{KEY}"),
         ])
     );
-    let run = made(For::Run, &settings);
+    let run = made(PolicyProgram::Run, &settings);
     assert!(!run.policy.to_text().contains("old"), "the daemon has no business there");
 }
 
 #[test]
 fn without_a_key_name_there_is_only_a_set_up() {
     let settings = config::parse("", Path::new("/")).unwrap().settings;
-    assert_eq!(policy(&request(For::Run, &settings)), Err(NoKeyName));
-    assert_eq!(policy(&request(For::Cleanup, &settings)), Err(NoKeyName));
-    let setup = policy(&request(For::Setup, &settings)).unwrap();
-    let expected = [Breadth::Undo, Breadth::Look, Breadth::Region, Breadth::Account];
+    assert_eq!(policy(&request(PolicyProgram::Run, &settings)), Err(NoKeyName));
+    assert_eq!(policy(&request(PolicyProgram::Cleanup, &settings)), Err(NoKeyName));
+    let setup = policy(&request(PolicyProgram::Setup, &settings)).unwrap();
+    let expected = [
+        PolicyWarningKind::Undo,
+        PolicyWarningKind::Look,
+        PolicyWarningKind::Region,
+        PolicyWarningKind::Account,
+    ];
     assert_eq!(kinds(&setup), expected);
     assert_eq!(statement(&setup, "Look").get("Condition"), None);
     let key_names = [KeyName::from("mine")];
-    let cleanup = Request { key_names: &key_names, ..request(For::Cleanup, &settings) };
+    let cleanup =
+        PolicyRequest { key_names: &key_names, ..request(PolicyProgram::Cleanup, &settings) };
     assert!(policy(&cleanup).is_ok());
 }
 
@@ -280,13 +289,15 @@ fn other_partitions_have_arns_of_their_own() {
         ("us-isob-east-1", "aws-iso-b"),
         ("eusc-de-east-1", "aws-eusc"),
     ] {
-        let request = Request { region: Some(region), ..request(For::Run, &settings) };
+        let request =
+            PolicyRequest { region: Some(region), ..request(PolicyProgram::Run, &settings) };
         let run = policy(&request).unwrap();
         let resource = format!("arn:{partition}:ec2:{region}:123456789012:instance/*");
         assert_eq!(statement(&run, "Terminate")["Resource"], resource);
     }
     let china = linux("iam-instance-profile = 'worker'\n");
-    let request = Request { region: Some("cn-north-1"), ..request(For::Run, &china) };
+    let request =
+        PolicyRequest { region: Some("cn-north-1"), ..request(PolicyProgram::Run, &china) };
     let passed = statement(&policy(&request).unwrap(), "PassWorkerRole");
     assert_eq!(
         passed["Condition"]["StringEquals"]["iam:PassedToService"],
@@ -296,7 +307,10 @@ fn other_partitions_have_arns_of_their_own() {
 
 #[test]
 fn a_configuration_cannot_smuggle_in_wildcards() {
-    let run = made(For::Run, &linux("iam-instance-profile = 'a*'\ntags = { 'b?${x}' = 'y' }\n"));
+    let run = made(
+        PolicyProgram::Run,
+        &linux("iam-instance-profile = 'a*'\ntags = { 'b?${x}' = 'y' }\n"),
+    );
     let passed = statement(&run, "PassWorkerRole");
     assert_eq!(passed["Resource"], "arn:aws:iam::123456789012:role/a${*}");
     let text = run.policy.to_text();
@@ -309,47 +323,49 @@ fn a_policy_that_gets_too_large_allows_all_instead() {
         let ids: Vec<String> = (0..n).map(|i| format!("'subnet-{i:017}'")).collect();
         linux(&format!("subnets = [{}]\nsecurity-groups = ['sg-1']\n", ids.join(", ")))
     };
-    let run = made(For::Run, &subnets(10));
-    assert!(run.policy.size() <= Document::MANAGED_LIMIT);
-    assert!(!kinds(&run).contains(&Breadth::Size));
+    let run = made(PolicyProgram::Run, &subnets(10));
+    assert!(run.policy.size() <= PolicyDocument::MANAGED_LIMIT);
+    assert!(!kinds(&run).contains(&PolicyWarningKind::Size));
 
-    // Near the limit, it says so.
-    let near = (11..).map(|n| made(For::Run, &subnets(n)));
-    let near = near.take(200).find(|run| kinds(run).contains(&Breadth::Size)).unwrap();
+    // Close to the limit there is a warning.
+    let near = (11..).map(|n| made(PolicyProgram::Run, &subnets(n)));
+    let near = near.take(200).find(|run| kinds(run).contains(&PolicyWarningKind::Size)).unwrap();
     assert!(statement(&near, "LaunchWith")["Resource"].to_string().contains("subnet-"));
 
-    let run = made(For::Run, &subnets(200));
-    assert!(run.policy.size() < Document::MANAGED_LIMIT);
+    let run = made(PolicyProgram::Run, &subnets(200));
+    assert!(run.policy.size() < PolicyDocument::MANAGED_LIMIT);
     assert!(statement(&run, "LaunchWith")["Resource"].to_string().contains(":subnet/*"));
-    let names = run.warnings.iter().find(|it| it.kind == Breadth::Names).unwrap();
+    let names =
+        run.warnings.iter().find(|warning| warning.kind == PolicyWarningKind::Names).unwrap();
     assert!(names.hint.contains("too large"), "{names:?}");
 
-    // What cannot be shortened is told.
+    // A policy that cannot be shortened has a warning.
     let tags: Vec<String> = (0..40).map(|i| format!("'{i:0>60}' = 'x'")).collect();
-    let run = made(For::Run, &linux(&format!("tags = {{ {} }}\n", tags.join(", "))));
-    let size = run.warnings.iter().find(|it| it.kind == Breadth::Size).unwrap();
+    let run = made(PolicyProgram::Run, &linux(&format!("tags = {{ {} }}\n", tags.join(", "))));
+    let size = run.warnings.iter().find(|warning| warning.kind == PolicyWarningKind::Size).unwrap();
     assert!(size.hint.contains("put-role-policy"), "{size:?}");
 }
 
 #[test]
 fn only_characters_that_iam_counts_are_counted() {
-    let document = made(For::Run, &linux("")).policy;
+    let document = made(PolicyProgram::Run, &linux("")).policy;
     assert_eq!(document.size(), serde_json::to_string(&document).unwrap().len());
     assert!(document.to_text().len() > document.size());
 }
 
 #[test]
 fn statements_have_names_that_iam_takes_and_each_once() {
-    for program in [For::Run, For::Setup, For::Cleanup] {
+    for program in [PolicyProgram::Run, PolicyProgram::Setup, PolicyProgram::Cleanup] {
         let settings = linux("iam-instance-profile = 'worker'\n");
-        let request = Request { worker_profile: true, ..request(program, &settings) };
+        let request = PolicyRequest { worker_profile: true, ..request(program, &settings) };
         let document = policy(&request).unwrap().policy;
-        let mut sids: Vec<&str> = document.statement.iter().map(|it| it.sid).collect();
+        let mut sids: Vec<&str> =
+            document.statement.iter().map(|statement| statement.sid).collect();
         let n = sids.len();
         assert!(sids.iter().all(|sid| sid.chars().all(|c| c.is_ascii_alphanumeric())));
         sids.sort_unstable();
         sids.dedup();
         assert_eq!(sids.len(), n);
-        assert!(document.statement.iter().all(|it| it.effect == "Allow"));
+        assert!(document.statement.iter().all(|statement| statement.effect == "Allow"));
     }
 }

@@ -1,41 +1,40 @@
-//! What a policy allows beyond what is needed, and why.
+//! The warnings of a policy: what it allows beyond what is needed, and why.
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::For;
-use super::document::Document;
-use super::scope::{Ids, Names, Scope};
+use super::PolicyProgram;
+use super::document::PolicyDocument;
+use super::scope::{KeyNames, PolicyScope, ResourceIds};
 use crate::domain::launch::TAG_KEY_NAME;
 
-/// Something to know about a policy.
+/// Something that the owner of the account should know about a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Warning {
-    /// What it is about.
-    pub kind: Breadth,
-    /// What it is.
+pub struct PolicyWarning {
+    /// The subject.
+    pub kind: PolicyWarningKind,
+    /// What is the case.
     pub text: String,
-    /// Why it is so, or what to do.
+    /// Why that is so, or what to do about it.
     pub hint: String,
 }
 
-/// What a warning is about: stable names for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// The subject of a warning: a stable name for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Breadth {
+pub enum PolicyWarningKind {
     /// Instances that are not ours can be terminated.
     Terminate,
-    /// Launches that are not ours can be asked for.
+    /// Launches that are not ours can be requested.
     Launch,
-    /// What is not ours can be seen.
+    /// Resources that are not ours can be read.
     Look,
     /// Key pairs of other deployments can be deleted.
     Undo,
-    /// Something under the key-name cannot be cancelled.
+    /// Some spot requests under the key-name cannot be cancelled.
     Cancel,
-    /// The configuration does not say which images, subnets or groups by their ids.
+    /// The configuration does not list images, subnets or groups by their ids.
     Names,
     /// The role behind an instance profile is not known.
     WorkerRole,
@@ -43,22 +42,62 @@ pub enum Breadth {
     Region,
     /// The account is not known.
     Account,
-    /// It is too large, or nearly so.
+    /// The policy is too large, or nearly so.
     Size,
 }
 
-/// From here on a policy is close to the limit.
-const NEARLY: usize = Document::MANAGED_LIMIT / 10 * 9;
+impl PolicyWarningKind {
+    /// All kinds.
+    pub const ALL: [Self; 10] = [
+        Self::Terminate,
+        Self::Launch,
+        Self::Look,
+        Self::Undo,
+        Self::Cancel,
+        Self::Names,
+        Self::WorkerRole,
+        Self::Region,
+        Self::Account,
+        Self::Size,
+    ];
 
-pub(super) fn all(scope: &Scope, document: &Document) -> Vec<Warning> {
+    /// Returns the name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminate => "terminate",
+            Self::Launch => "launch",
+            Self::Look => "look",
+            Self::Undo => "undo",
+            Self::Cancel => "cancel",
+            Self::Names => "names",
+            Self::WorkerRole => "worker-role",
+            Self::Region => "region",
+            Self::Account => "account",
+            Self::Size => "size",
+        }
+    }
+}
+
+impl Serialize for PolicyWarningKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// The number of characters from which a policy counts as close to the limit. Our own choice: nine tenths.
+const NEARLY_FULL: usize = PolicyDocument::MANAGED_LIMIT / 10 * 9;
+
+/// Returns all warnings about a policy.
+pub(super) fn all(scope: &PolicyScope, document: &PolicyDocument) -> Vec<PolicyWarning> {
     let mut warnings = Vec::new();
-    let mut warn = |kind, text: String, hint: String| warnings.push(Warning { kind, text, hint });
+    let mut warn =
+        |kind, text: String, hint: String| warnings.push(PolicyWarning { kind, text, hint });
     let regions = scope.regions();
     let there = if regions.is_empty() { "every region".to_owned() } else { regions.join(", ") };
 
-    if scope.program != For::Setup {
+    if scope.program != PolicyProgram::Setup {
         warn(
-            Breadth::Terminate,
+            PolicyWarningKind::Terminate,
             format!(
                 "instances in {there} that have no tag `{TAG_KEY_NAME}` can be terminated, whoever \
                  launched them"
@@ -68,7 +107,7 @@ pub(super) fn all(scope: &Scope, document: &Document) -> Vec<Warning> {
                 .to_owned(),
         );
         warn(
-            Breadth::Launch,
+            PolicyWarningKind::Launch,
             "spot requests of any instance type and number, and some without a key pair, can be made"
                 .to_owned(),
             "EC2 has no conditions on these for RequestSpotInstances; each request must carry our tags, \
@@ -77,7 +116,7 @@ pub(super) fn all(scope: &Scope, document: &Document) -> Vec<Warning> {
         );
         if scope.ends_strays {
             warn(
-                Breadth::Cancel,
+                PolicyWarningKind::Cancel,
                 "spot requests that somebody else made with the key pair, without our tags, cannot be \
                  cancelled"
                     .to_owned(),
@@ -87,14 +126,14 @@ pub(super) fn all(scope: &Scope, document: &Document) -> Vec<Warning> {
             );
         }
     }
-    if let Names::Pattern(pattern) = &scope.names {
+    if let KeyNames::Pattern(pattern) = &scope.names {
         let what = if scope.worker_profile {
             "key pairs, roles and instance profiles"
         } else {
             "key pairs"
         };
         warn(
-            Breadth::Undo,
+            PolicyWarningKind::Undo,
             format!("{what} named like `{pattern}` can be deleted, those of other deployments too"),
             "to undo a set-up that failed; its key-name is not known before it is made: give deployments \
              a --prefix each"
@@ -102,36 +141,37 @@ pub(super) fn all(scope: &Scope, document: &Document) -> Vec<Warning> {
         );
     }
     warn(
-        Breadth::Look,
+        PolicyWarningKind::Look,
         format!("everything that EC2's Describe calls show in {there} can be seen"),
         "these calls have no resources to narrow them to".to_owned(),
     );
     launches(scope, &mut warn);
     if regions.is_empty() {
         warn(
-            Breadth::Region,
+            PolicyWarningKind::Region,
             "no region is known: it holds in every region".to_owned(),
             "give --region, or set `aws.region`".to_owned(),
         );
     }
     if scope.places.iter().any(|place| place.account == "*") {
         warn(
-            Breadth::Account,
+            PolicyWarningKind::Account,
             "no account is known: the ARNs have `*` for it".to_owned(),
             "it holds only in the account it is attached in; `setup-aws` saves `aws.account-id`"
                 .to_owned(),
         );
     }
-    let (size, limit) = (document.size(), Document::MANAGED_LIMIT);
+    let size = document.size();
+    let limit = PolicyDocument::MANAGED_LIMIT;
     if size > limit {
         warn(
-            Breadth::Size,
+            PolicyWarningKind::Size,
             format!("it has {size} characters, and a managed policy may have {limit}"),
             "embed it in a role with `aws iam put-role-policy`, which takes 10240".to_owned(),
         );
-    } else if size > NEARLY {
+    } else if size > NEARLY_FULL {
         warn(
-            Breadth::Size,
+            PolicyWarningKind::Size,
             format!("it has {size} of the {limit} characters of a managed policy"),
             "with more worker types, all images, subnets and security groups will be allowed"
                 .to_owned(),
@@ -140,9 +180,9 @@ pub(super) fn all(scope: &Scope, document: &Document) -> Vec<Warning> {
     warnings
 }
 
-/// What a launch may name.
-fn launches(scope: &Scope, warn: &mut impl FnMut(Breadth, String, String)) {
-    if scope.program == For::Setup {
+/// Adds the warnings about what a launch can use.
+fn launches(scope: &PolicyScope, warn: &mut impl FnMut(PolicyWarningKind, String, String)) {
+    if scope.program == PolicyProgram::Setup {
         return;
     }
     let launch = &scope.launch;
@@ -153,7 +193,7 @@ fn launches(scope: &Scope, warn: &mut impl FnMut(Breadth, String, String)) {
         (&launch.security_groups, "security group"),
     ]
     .into_iter()
-    .filter_map(|(ids, what)| (*ids == Ids::All).then_some(what))
+    .filter_map(|(ids, what)| (*ids == ResourceIds::All).then_some(what))
     .collect();
     if !all.is_empty() {
         let why = if launch.shortened {
@@ -164,7 +204,7 @@ fn launches(scope: &Scope, warn: &mut impl FnMut(Breadth, String, String)) {
              them"
         };
         let text = format!("launches can use any {}", all.join(", any "));
-        warn(Breadth::Names, text, why.to_owned());
+        warn(PolicyWarningKind::Names, text, why.to_owned());
     }
     if !launch.guessed.is_empty() {
         let quoted = |names: &BTreeSet<String>| {
@@ -172,7 +212,7 @@ fn launches(scope: &Scope, warn: &mut impl FnMut(Breadth, String, String)) {
             names.join(", ")
         };
         warn(
-            Breadth::WorkerRole,
+            PolicyWarningKind::WorkerRole,
             format!(
                 "the role behind the instance profile {} is taken to have the same name",
                 quoted(&launch.guessed)

@@ -1,8 +1,8 @@
-//! Reads named elements out of XML while it arrives, chunk by chunk.
+//! Reads named elements out of XML while it arrives, chunk by chunk, and forwards the rest.
 //!
-//! It knows as much of XML as EC2 writes. What it cannot make sense of ends the reading, and then the
-//! document goes on without its end: an answer without its end is refused
-//! ([`WholeAnswers`](crate::aws::whole::WholeAnswers)), and half of one would pass for a smaller world.
+//! It knows the part of XML that EC2 writes. If it cannot read a document, it forwards it without its end,
+//! so that [`TruncationGuard`](crate::aws::truncation_guard::TruncationGuard) refuses it: half of a
+//! listing would pass for a smaller world.
 
 use std::borrow::Cow;
 
@@ -18,26 +18,26 @@ pub(crate) struct Element<T: 'static> {
 
 #[derive(Debug)]
 enum Read<T: 'static> {
-    /// These children of it, and text between them is there for the eye only.
+    /// Its children. Text between them is ignored.
     Children(&'static [Element<T>]),
-    /// The same, and this is done at its end.
+    /// Its children, and the function is called at its end.
     Part(&'static [Element<T>], fn(&mut T)),
-    /// The same, and each is an item of the listing.
+    /// Its children, which make one item of the listing.
     Item(&'static [Element<T>]),
     /// Its text.
     Text(fn(&mut T, &str)),
-    /// Its text, which is a time.
+    /// Its text, parsed as a time.
     Time(fn(&mut T, Timestamp)),
-    /// Not here: it goes on to who reads the document next.
+    /// Nothing: it is left in the document for the SDK's own parser.
     Onward,
 }
 
-/// An element of which these children are read.
+/// Returns an element whose `children` are read.
 pub(super) const fn within<T>(name: &'static str, children: &'static [Element<T>]) -> Element<T> {
     Element { name, read: Read::Children(children) }
 }
 
-/// The same, and `end` is told when they have been.
+/// Returns an element whose `children` are read, after which `end` is called.
 pub(super) const fn part<T>(
     name: &'static str,
     children: &'static [Element<T>],
@@ -46,52 +46,52 @@ pub(super) const fn part<T>(
     Element { name, read: Read::Part(children, end) }
 }
 
-/// An element that is an item of the listing.
+/// Returns an element that is an item of the listing.
 pub(super) const fn item<T>(name: &'static str, children: &'static [Element<T>]) -> Element<T> {
     Element { name, read: Read::Item(children) }
 }
 
-/// An element with text in it.
+/// Returns an element with text.
 pub(super) const fn text<T>(name: &'static str, set: fn(&mut T, &str)) -> Element<T> {
     Element { name, read: Read::Text(set) }
 }
 
-/// An element with a time in it. What is none makes the document unreadable.
+/// Returns an element with a time. A time that cannot be parsed makes the document unreadable.
 pub(super) const fn time<T>(name: &'static str, set: fn(&mut T, Timestamp)) -> Element<T> {
     Element { name, read: Read::Time(set) }
 }
 
-/// An element that is left in the document.
+/// Returns an element that is left in the document.
 pub(super) const fn onward<T>(name: &'static str) -> Element<T> {
     Element { name, read: Read::Onward }
 }
 
-/// A document on its way.
+/// The state of reading one document.
 #[derive(Debug)]
 pub(super) struct Reader<T: 'static> {
     root: &'static Element<T>,
-    /// The elements that are open and read, the innermost last.
+    /// The open elements that are read, the innermost last.
     path: Vec<&'static Element<T>>,
     within: Within,
-    /// The beginning of a tag whose end has not arrived.
+    /// The beginning of a tag whose end has not arrived yet.
     tag: Vec<u8>,
     /// The text of the innermost element so far.
     text: Vec<u8>,
     item: T,
 }
 
-/// What becomes of what is in the innermost element.
+/// How the content of the innermost element is treated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Within {
-    /// Some of it is read.
+    /// Some of its children are read.
     Read,
-    /// It is text.
+    /// Its text is read.
     Text,
-    /// It goes on; so many elements are open, this one included.
+    /// It is forwarded. The number counts the open elements, including this one.
     Onward(usize),
-    /// It is left out; so many elements are open, this one included.
+    /// It is left out. The number counts the open elements, including this one.
     LeftOut(usize),
-    /// This is not XML as we know it. Nothing more is read and nothing goes on.
+    /// The document cannot be read. Nothing more is read or forwarded.
     Lost,
 }
 
@@ -107,11 +107,11 @@ impl<T: Default> Reader<T> {
         }
     }
 
-    /// Takes the next bytes. Adds the items that are complete, and returns what goes on.
+    /// Takes the next bytes. Adds the completed items, and returns the bytes to forward.
     pub(super) fn feed(&mut self, chunk: &[u8], items: &mut Vec<T>) -> Vec<u8> {
         let mut onward = Vec::new();
         let mut rest = chunk;
-        // Taken out, so that a tag that is here as a whole can be read from where it stands.
+        // Taken out so that a tag within one chunk can be read without copying it.
         let mut begun = std::mem::take(&mut self.tag);
         loop {
             if begun.is_empty() {
@@ -170,7 +170,7 @@ impl<T: Default> Reader<T> {
                     self.within = Within::Read;
                 }
             }
-            // Text of another kind, which EC2 does not write.
+            // Character data, which EC2 does not write here.
             Within::Text if inner.starts_with(b"![") => self.within = Within::Lost,
             _ if is_no_element => {}
             Within::Read | Within::Text if ends => self.end(&inner[1..], items, onward),
@@ -218,7 +218,7 @@ impl<T: Default> Reader<T> {
             }
         }
         if empty && !matches!(element.read, Read::Onward) {
-            // The root's tag is its end, too, and went on as such.
+            // An empty root's tag is also its end, and was forwarded already.
             self.end(name, items, &mut Vec::new());
         }
     }
@@ -250,7 +250,7 @@ impl<T: Default> Reader<T> {
     }
 }
 
-/// Whether a tag that ends with `>` ends there: comments and character data may hold one.
+/// Returns whether a tag ends at its last `>`, since comments and character data may contain others.
 fn is_complete(tag: &[u8]) -> bool {
     if tag.starts_with(b"<!--") {
         tag.len() >= b"<!---->".len() && tag.ends_with(b"-->")
@@ -259,20 +259,20 @@ fn is_complete(tag: &[u8]) -> bool {
     }
 }
 
-/// The name at the beginning of a tag.
+/// Returns the name at the beginning of a tag.
 fn name(tag: &[u8]) -> &[u8] {
     let end = tag.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'/');
     &tag[..end.unwrap_or(tag.len())]
 }
 
-/// Text, with the characters that stand behind references ("Extensible Markup Language (XML) 1.0",
-/// 4.1 and 4.6). `None` for one that is not known.
+/// Replaces references by their characters ("Extensible Markup Language (XML) 1.0", 4.1 and 4.6). Returns
+/// `None` if one is unknown, or if the text is not UTF-8.
 fn decode(text: &[u8]) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(text).ok()?;
     if memchr2(b'&', b'\r', text.as_bytes()).is_none() {
         return Some(Cow::Borrowed(text));
     }
-    // Line ends are read as one character, however they are written (2.11).
+    // All line ends are read as one character (2.11).
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut parts = text.split('&');
     let mut decoded = parts.next().unwrap_or_default().to_owned();
@@ -321,13 +321,16 @@ mod tests {
                     &[
                         text("id", |thing, text| text.clone_into(&mut thing.id)),
                         time("made", |thing, time| thing.made = Some(time)),
-                        within("at", &[text("zone", |it, text| it.zone = Some(text.to_owned()))]),
+                        within(
+                            "at",
+                            &[text("zone", |thing, text| thing.zone = Some(text.to_owned()))],
+                        ),
                         within(
                             "words",
                             &[part(
                                 "item",
-                                &[text("word", |it, text| text.clone_into(&mut it.word))],
-                                |it| it.words.push(std::mem::take(&mut it.word)),
+                                &[text("word", |thing, text| text.clone_into(&mut thing.word))],
+                                |thing| thing.words.push(std::mem::take(&mut thing.word)),
                             )],
                         ),
                     ],
@@ -337,20 +340,21 @@ mod tests {
         ],
     );
 
-    /// The things in `text`, and what goes on of it, however it is cut into chunks.
+    /// Returns the things in `text` and the forwarded rest, which must not depend on the chunks.
     fn read(text: &str) -> (Vec<Thing>, String) {
         let read = |size: usize| {
-            let (mut reader, mut things) = (Reader::new(&LIST), Vec::new());
+            let mut reader = Reader::new(&LIST);
+            let mut things = Vec::new();
             let chunks = text.as_bytes().chunks(size);
             let onward: Vec<u8> =
                 chunks.flat_map(|chunk| reader.feed(chunk, &mut things)).collect();
             (things, String::from_utf8(onward).unwrap())
         };
-        let whole = read(text.len().max(1));
+        let expected = read(text.len().max(1));
         for size in 1..text.len() {
-            assert_eq!(read(size), whole, "in chunks of {size}");
+            assert_eq!(read(size), expected, "in chunks of {size}");
         }
-        whole
+        expected
     }
 
     fn thing(id: &str) -> Thing {
@@ -358,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn items_are_read_and_only_the_rest_goes_on() {
+    fn items_are_read_and_only_the_rest_is_forwarded() {
         let text = "<?xml version=\"1.0\"?>\n<R xmlns=\"http://x/\">\n  <requestId>r</requestId>\n  <set>\n    \
                     <item>\n      <id>1</id><huge><id>no</id><set><item/></set></huge>\n      \
                     <at><zone>a</zone><id>no</id></at><empty/><made>2026-11-23T12:00:00.000Z</made><words><item><word>b</word></item>\
@@ -373,14 +377,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_document_is_whole() {
+    fn an_empty_document_is_complete() {
         assert_eq!(read("<R/>"), (Vec::new(), "<R/>".to_owned()));
         assert_eq!(read("<R><set/><next/></R>"), (Vec::new(), "<R><next/></R>".to_owned()));
         assert_eq!(read("<other/>"), (Vec::new(), String::new()));
     }
 
     #[test]
-    fn references_are_what_they_stand_for() {
+    fn references_are_replaced() {
         for (written, meant) in [
             (" a &lt;b&gt; &amp;amp; ", " a <b> &amp; "),
             ("&quot;&apos;&#252;&#xfc;\r\n\r", "\"'üü\n\n"),
@@ -391,18 +395,18 @@ mod tests {
     }
 
     #[test]
-    fn markup_in_comments_and_character_data_is_none() {
+    fn markup_in_comments_and_character_data_is_ignored() {
         let text = "<R><!-- </R> --><set><item><x><![CDATA[</x></item>]]></x><id><!-->-->1<!-- <b> --></id>\
                     </item></set></R>";
         assert_eq!(read(text), (vec![thing("1")], "<R></R>".to_owned()));
     }
 
     #[test]
-    fn an_answer_that_is_cut_off_or_broken_never_gets_its_end() {
-        let whole = "<R><set><item><id>1</id><x>2</x></item></set></R>";
-        assert!(read(whole).1.ends_with("</R>"));
-        for end in 0..whole.len() {
-            assert!(!read(&whole[..end]).1.ends_with("</R>"), "{}", &whole[..end]);
+    fn a_truncated_or_broken_document_is_forwarded_without_its_end() {
+        let complete = "<R><set><item><id>1</id><x>2</x></item></set></R>";
+        assert!(read(complete).1.ends_with("</R>"));
+        for end in 0..complete.len() {
+            assert!(!read(&complete[..end]).1.ends_with("</R>"), "{}", &complete[..end]);
         }
         let in_id = |text: &str| format!("<R><set><item><id>{text}</id></item></set></R>");
         for broken in [
@@ -425,8 +429,9 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_utf_8_is_broken() {
-        let (mut reader, mut things) = (Reader::new(&LIST), Vec::new());
+    fn text_that_is_not_utf_8_is_broken() {
+        let mut reader = Reader::new(&LIST);
+        let mut things = Vec::new();
         let onward = reader.feed(b"<R><set><item><id>\xff</id></item></set></R>", &mut things);
         assert_eq!((things.len(), onward.as_slice()), (0, &b"<R>"[..]));
     }

@@ -1,61 +1,61 @@
-//! What concerns all worker types: the key pair, the zones' names, the spot role, capacity.
+//! Checks what concerns all worker types: the key pair, the spot role, capacity.
 
-use super::facts::Facts;
-use super::verdict::{Kind, Needed, Severity, Verdict};
+use super::facts::PreflightFacts;
+use super::report::{CallNeed, FindingKind, PreflightReport, Severity};
 use crate::domain::launch::SPOT_ROLE;
 use crate::domain::observed::KeyPair;
 use crate::settings::Settings;
 
-pub(super) fn judge(settings: &Settings, facts: &Facts, verdict: &mut Verdict) {
+pub(super) fn assess(settings: &Settings, facts: &PreflightFacts, report: &mut PreflightReport) {
     let key_name = settings.provisioner.key_name.as_ref().map(ToString::to_string);
     let key_name = key_name.unwrap_or_default();
-    let mut about = verdict.about_everybody();
+    let mut about = report.about_all_worker_types();
     match &facts.key_pair {
-        Ok(KeyPair::Ours) => about.good(Kind::KeyPair, key_name, "exists and is ours"),
+        Ok(KeyPair::Ours) => about.good(FindingKind::KeyPair, key_name, "exists and is ours"),
         Ok(KeyPair::Foreign) if settings.provisioner.adopt_key_name => {
-            about.good(Kind::KeyPair, key_name, "exists and is adopted");
+            about.good(FindingKind::KeyPair, key_name, "exists and is adopted");
         }
         Ok(KeyPair::Foreign) => about.find(
             Severity::Warning,
-            Kind::KeyPair,
+            FindingKind::KeyPair,
             key_name,
             "exists without our tag: it may be somebody else's, so strays under it are kept",
             "let `setup-aws` make one, or set `provisioner.adopt-key-name = true` if it is ours alone",
         ),
         Ok(KeyPair::Absent | KeyPair::Unknown) => about.error(
-            Kind::KeyPair,
+            FindingKind::KeyPair,
             key_name,
             format!("does not exist in {}: every launch fails", facts.region),
             "`setup-aws` makes a key pair and saves its name",
         ),
         Err(refusal) => about.unknown(
-            Kind::KeyPair,
+            FindingKind::KeyPair,
             key_name,
             "DescribeKeyPairs",
-            Needed::ByRun,
+            CallNeed::Run,
             refusal,
             "check the key-name",
         ),
     }
     match &facts.spot_role {
-        Ok(true) => about.good(Kind::SpotRole, SPOT_ROLE, "exists"),
+        Ok(true) => about.good(FindingKind::SpotRole, SPOT_ROLE, "exists"),
         Ok(false) => about.find(
             Severity::Warning,
-            Kind::SpotRole,
+            FindingKind::SpotRole,
             SPOT_ROLE,
             "does not exist yet: the first spot request makes it, if its caller may",
             "`setup-aws` makes it; or an administrator runs once: aws iam create-service-linked-role \
              --aws-service-name spot.amazonaws.com",
         ),
         Err(refusal) => {
-            about.unknown(Kind::SpotRole, SPOT_ROLE, "iam:GetRole", Needed::Optional, refusal, "");
+            about.unknown(FindingKind::SpotRole, SPOT_ROLE, "iam:GetRole", CallNeed::Optional, refusal, "");
         }
     }
     about.find(
         Severity::NotCheckable,
-        Kind::Capacity,
+        FindingKind::Capacity,
         "",
-        "whether EC2 has spot capacity: only a request tells",
-        "name several instance types and zones, so that there is another when one has none",
+        "whether EC2 has spot capacity: only a request shows it",
+        "name several instance types and zones, in case one of them has no capacity",
     );
 }

@@ -1,4 +1,4 @@
-//! What AWS said, in our words.
+//! The facts that `validate --aws` gathers from AWS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,95 +10,96 @@ use crate::domain::money::UsdPerHour;
 use crate::domain::observed::KeyPair;
 use crate::domain::refusal::Refusal;
 
-/// What was looked up, or why it is not known.
-pub type Looked<T> = Result<T, Refusal>;
+/// The result of a look-up, or why it is not known.
+pub type Fact<T> = Result<T, Refusal>;
 
-/// All that was looked up in one account and region.
+/// Everything that was looked up in one account and region.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Facts {
+pub struct PreflightFacts {
     /// The region.
     pub region: String,
-    /// Whose key pair the key-name names.
-    pub key_pair: Looked<KeyPair>,
-    /// Whether everything under the key-name could be listed, which every round does.
-    pub listing: Looked<()>,
+    /// Whether the key pair exists, and whether it is ours.
+    pub key_pair: Fact<KeyPair>,
+    /// Whether everything under the key-name could be listed, as every round does.
+    pub listing: Fact<()>,
     /// The zones of the region that the account may use.
-    pub zones: Looked<BTreeSet<Zone>>,
-    /// The default VPC, if there is one; `None` where no worker type needs it.
-    pub default_vpc: Option<Looked<Option<String>>>,
-    /// The images named, by id. One that is not in it does not exist, or may not be used.
-    pub images: Looked<BTreeMap<String, Image>>,
-    /// The instance types named. One that is not in it does not exist in this region.
-    pub instance_types: Looked<BTreeMap<InstanceType, InstanceTypeFacts>>,
-    /// Where the instance types are offered.
-    pub offerings: Looked<BTreeMap<InstanceType, BTreeSet<Zone>>>,
-    /// The spot prices of plain Linux, of instance types that a `max-price` is set for. A pool that EC2
-    /// names no price for is not in it.
-    pub prices: Looked<BTreeMap<Pool, UsdPerHour>>,
+    pub zones: Fact<BTreeSet<Zone>>,
+    /// The default VPC, if there is one; `None` outside if no worker type needs it.
+    pub default_vpc: Option<Fact<Option<String>>>,
+    /// The configured images by id. A missing one does not exist, or may not be used.
+    pub images: Fact<BTreeMap<String, ImageFacts>>,
+    /// The configured instance types. A missing one does not exist in this region.
+    pub instance_types: Fact<BTreeMap<InstanceType, InstanceTypeFacts>>,
+    /// The zones in which the instance types are offered.
+    pub offerings: Fact<BTreeMap<InstanceType, BTreeSet<Zone>>>,
+    /// The spot prices of plain Linux for the instance types with a `max-price`. A pool without a price in
+    /// EC2 is missing.
+    pub prices: Fact<BTreeMap<Pool, UsdPerHour>>,
     /// Whether the service-linked role `AWSServiceRoleForEC2Spot` exists.
-    pub spot_role: Looked<bool>,
+    pub spot_role: Fact<bool>,
     /// The dry runs of calls that concern no worker type.
     pub calls: Vec<DryRun>,
-    /// What was looked up for each worker type.
+    /// The facts about each worker type.
     pub worker_types: BTreeMap<WorkerTypeName, WorkerTypeFacts>,
 }
 
-/// What was looked up for one worker type.
+/// The facts about one worker type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkerTypeFacts {
     /// The image id behind `image-id`.
-    pub image_id: Looked<String>,
-    /// The subnets by id. One that is not in it does not exist.
-    pub subnets: Looked<BTreeMap<SubnetId, Subnet>>,
-    /// Where it may launch; an error if subnets and zones leave nothing.
-    pub placements: Looked<Vec<ResolvedPlacement>>,
-    /// The security groups as configured, in order. A name that means no group, or several, is an
-    /// error; an id that does not exist is `None`.
-    pub groups: Vec<(String, Looked<Option<Group>>)>,
-    /// The instance profile; `None` inside if it does not exist, outside if none is configured.
-    pub profile: Option<Looked<Option<InstanceProfile>>>,
-    /// What is wrong with the user data, if anything.
+    pub image_id: Fact<String>,
+    /// The subnets by id. A missing one does not exist.
+    pub subnets: Fact<BTreeMap<SubnetId, SubnetFacts>>,
+    /// The placements in which it may launch; an error if subnets and zones exclude all of them.
+    pub placements: Fact<Vec<ResolvedPlacement>>,
+    /// The security groups as configured, in order. A name of no group, or of several, is an error; an id
+    /// that does not exist is `None`.
+    pub groups: Vec<(String, Fact<Option<SecurityGroupFacts>>)>,
+    /// The instance profile; `None` inside if it does not exist, `None` outside if the
+    /// worker type has no profile.
+    pub profile: Option<Fact<Option<InstanceProfileFacts>>>,
+    /// The problem with the user data, if there is one.
     pub user_data: Result<(), String>,
-    /// The dry runs of its launches. Empty if what they need is not known.
-    pub launches: Vec<(Place, DryRunAnswer)>,
+    /// The dry runs of its launches. Empty if something that they need is not known.
+    pub launches: Vec<(LaunchSite, DryRunAnswer)>,
 }
 
 /// A subnet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subnet {
+pub struct SubnetFacts {
     /// Its zone.
     pub zone: Zone,
     /// Its VPC.
     pub vpc: String,
-    /// IPv4 addresses left; `None` where EC2 does not say.
+    /// The number of free IPv4 addresses; `None` if EC2 does not report it.
     pub free_addresses: Option<u32>,
 }
 
 /// A security group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct SecurityGroupFacts {
     /// `sg-…`.
     pub id: String,
-    /// Its VPC; `None` where it was found by name, and so in the right one.
+    /// Its VPC; `None` if it was found by its name, and so in the right VPC.
     pub vpc: Option<String>,
 }
 
-/// An image. `None` is what EC2 did not say.
+/// An image. `None` means that EC2 did not report a property.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Image {
+pub struct ImageFacts {
     /// `available`, `pending`, `deregistered`, ….
     pub state: Option<String>,
     /// `x86_64`, `arm64`, ….
     pub architecture: Option<String>,
     /// `hvm` or `paravirtual`.
     pub virtualization_type: Option<String>,
-    /// Whether its drivers know the Elastic Network Adapter.
+    /// Whether it has drivers for the Elastic Network Adapter.
     pub ena: Option<bool>,
-    /// When it is, or was, deprecated.
+    /// The time from which it is deprecated.
     pub deprecated: Option<Timestamp>,
 }
 
-/// An instance type. An empty list is what EC2 did not say.
+/// An instance type. An empty list means that EC2 did not report a property.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InstanceTypeFacts {
     /// `x86_64`, `arm64`, ….
@@ -109,20 +110,20 @@ pub struct InstanceTypeFacts {
     pub usage_classes: Vec<String>,
     /// Whether it works with the Elastic Network Adapter only.
     pub ena_required: bool,
-    /// vCPUs, which spot quotas count in.
+    /// The number of vCPUs, the unit of spot quotas.
     pub vcpus: Option<u32>,
 }
 
 /// An instance profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InstanceProfile {
-    /// Whether a role is in it: instances get no credentials without.
+pub struct InstanceProfileFacts {
+    /// Whether it contains a role, without which instances get no credentials.
     pub has_role: bool,
 }
 
-/// An instance type somewhere.
+/// An instance type in a placement, for which a launch is tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LaunchSite {
     /// The instance type.
     pub instance_type: InstanceType,
     /// The zone or subnet.
@@ -134,37 +135,37 @@ pub struct Place {
 pub struct DryRun {
     /// `TerminateInstances`, ….
     pub operation: &'static str,
-    /// What it named.
-    pub target: Target,
+    /// The kind of id that it named.
+    pub target: DryRunTarget,
     /// The answer.
     pub answer: DryRunAnswer,
 }
 
-/// What a dry run named.
+/// The kind of id that a dry run named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum DryRunTarget {
     /// Something of ours that exists.
     Ours,
-    /// An id that nothing has: there is nothing of ours. Permissions given by tag do not apply to
-    /// it, and EC2 does not document whether it looks at the id or at the permission first.
-    Nobodys,
+    /// An id that does not exist, because we have no such resource. Permissions by tag do not apply to it,
+    /// and EC2 does not document whether it checks the id or the permission first.
+    NothingThere,
 }
 
-/// What EC2 says to a dry run.
+/// The answer to a dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DryRunAnswer {
-    /// It would have been done.
+    /// EC2 would carry out the call.
     Allowed,
-    /// It would not have been done, or nobody knows.
+    /// EC2 would refuse the call, or the result is unknown.
     Refused(Refusal),
-    /// It was done: whatever answers at this endpoint knows no dry runs.
+    /// The call was carried out, so the endpoint does not support dry runs.
     Done,
 }
 
-impl From<Looked<()>> for DryRunAnswer {
-    /// From what a call with `DryRun` came to: EC2 answers all of them with errors.
-    fn from(looked: Looked<()>) -> Self {
-        match looked {
+impl From<Fact<()>> for DryRunAnswer {
+    /// Reads the result of a call with `DryRun`, which EC2 always answers with an error.
+    fn from(result: Fact<()>) -> Self {
+        match result {
             Ok(()) => Self::Done,
             Err(refusal) if refusal.would_have_succeeded() => Self::Allowed,
             Err(refusal) => Self::Refused(refusal),

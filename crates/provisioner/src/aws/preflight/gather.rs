@@ -8,9 +8,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::aws::preflight::{
-    DryRun, DryRunAnswer, Facts, Group, Looked, Place, Target, WorkerTypeFacts,
+    DryRun, DryRunAnswer, DryRunTarget, Fact, LaunchSite, PreflightFacts, SecurityGroupFacts,
+    WorkerTypeFacts,
 };
-use crate::aws::{Client, Error, Look, resolve};
+use crate::aws::{Client, Error, Observed, resolve};
 use crate::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
@@ -20,30 +21,31 @@ use crate::domain::stop_secret::StopSecret;
 use crate::engine::Launch;
 use crate::settings::{Settings, WorkerType};
 
-/// Worker types looked at at a time: EC2 allows fewer mutating calls a second than describing ones,
-/// and counts dry runs among them.
-const AT_ONCE: usize = 4;
-/// Well-formed, and nothing has it.
+/// The number of look-ups at a time. Our own choice: EC2 allows fewer mutating calls per second than
+/// describe calls, and counts dry runs among them (EC2 API Reference, "Request throttling").
+const MAX_CONCURRENT: usize = 4;
+/// A well-formed id that does not exist.
 const NO_INSTANCE: &str = "i-00000000000000000";
+/// A well-formed id that does not exist.
 const NO_SPOT_REQUEST: &str = "sir-00000000";
 
-fn looked<T>(result: Result<T, Error>) -> Looked<T> {
+fn as_fact<T>(result: Result<T, Error>) -> Fact<T> {
     result.map_err(|error| error.refusal)
 }
 
 impl Client {
-    /// Looks up all that `preflight::judge` asks, and changes nothing: calls that could are made
-    /// with `DryRun`, and any other is stopped before it is sent.
+    /// Looks up the facts for `preflight::assess`.
     ///
-    /// What cannot be looked up is part of the facts, so this does not fail.
+    /// Changes nothing: calls that could change something are made with `DryRun`, and others are stopped
+    /// before they are sent. Does not fail, since a failed look-up is part of the facts.
     pub async fn preflight(
         &self,
         settings: &Arc<Settings>,
         key_name: &KeyName,
         now: Timestamp,
-    ) -> Facts {
-        let client = self.only_looking();
-        let resolved = client.names(settings).await;
+    ) -> PreflightFacts {
+        let client = self.read_only();
+        let worker_types = client.all_worker_type_facts(settings).await;
 
         let types: BTreeSet<InstanceType> = settings
             .worker_types
@@ -52,15 +54,16 @@ impl Client {
             .collect();
         let types: Vec<InstanceType> = types.into_iter().collect();
         let images: BTreeSet<String> =
-            resolved.values().filter_map(|found| found.image_id.clone().ok()).collect();
+            worker_types.values().filter_map(|found| found.image_id.clone().ok()).collect();
         let images: Vec<String> = images.into_iter().collect();
-        let anywhere = settings.worker_types.values().any(|it| it.subnets.is_empty());
+        let needs_default_vpc =
+            settings.worker_types.values().any(|worker_type| worker_type.subnets.is_empty());
         let no_requests = BTreeSet::new();
-        let (key_pair, look, zones, default_vpc, images, instance_types, offerings, spot_role) = tokio::join!(
+        let (key_pair, observed, zones, default_vpc, images, instance_types, offerings, spot_role) = tokio::join!(
             client.key_pair(key_name),
             client.observe(key_name, &no_requests, false, now),
             client.zones(),
-            async { if anywhere { Some(client.default_vpc().await) } else { None } },
+            async { if needs_default_vpc { Some(client.default_vpc().await) } else { None } },
             client.images(&images),
             client.instance_types(&types),
             client.offerings(&types),
@@ -69,44 +72,49 @@ impl Client {
         let pools = priced(settings, offerings.as_ref().ok());
         let (prices, calls) = tokio::join!(
             client.spot_prices(&pools, now),
-            client.dry_runs(settings, key_name, look.as_ref().ok()),
+            client.dry_runs(settings, key_name, observed.as_ref().ok()),
         );
-        let mut facts = Facts {
+        let mut facts = PreflightFacts {
             region: client.region().to_owned(),
-            key_pair: looked(key_pair),
-            listing: looked(look.map(drop)),
-            zones: looked(zones),
-            default_vpc: default_vpc.map(looked),
-            images: looked(images),
-            instance_types: looked(instance_types),
-            offerings: looked(offerings),
-            prices: looked(prices),
-            spot_role: looked(spot_role),
+            key_pair: as_fact(key_pair),
+            listing: as_fact(observed.map(drop)),
+            zones: as_fact(zones),
+            default_vpc: default_vpc.map(as_fact),
+            images: as_fact(images),
+            instance_types: as_fact(instance_types),
+            offerings: as_fact(offerings),
+            prices: as_fact(prices),
+            spot_role: as_fact(spot_role),
             calls,
-            worker_types: resolved,
+            worker_types,
         };
         client.dry_launches(settings, key_name, &mut facts, now).await;
         facts
     }
 
-    /// What each worker type names, looked up apart from the others.
-    async fn names(&self, settings: &Arc<Settings>) -> BTreeMap<WorkerTypeName, WorkerTypeFacts> {
-        let seats = Arc::new(Semaphore::new(AT_ONCE));
-        let mut looks = JoinSet::new();
+    /// Looks up the facts about each worker type, independently of the others.
+    async fn all_worker_type_facts(
+        &self,
+        settings: &Arc<Settings>,
+    ) -> BTreeMap<WorkerTypeName, WorkerTypeFacts> {
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
+        let mut look_ups = JoinSet::new();
         for (name, worker_type) in &settings.worker_types {
             let user_data = settings.render_user_data(name, self.region());
             let user_data = user_data.map(drop).map_err(|error| error.to_string());
-            let (client, seats) = (self.clone(), Arc::clone(&seats));
-            let (name, worker_type) = (name.clone(), worker_type.clone());
-            looks.spawn(async move {
-                let _seat = seats.acquire().await;
-                (name, client.names_of(&worker_type, user_data).await)
+            let client = self.clone();
+            let permits = Arc::clone(&permits);
+            let name = name.clone();
+            let worker_type = worker_type.clone();
+            look_ups.spawn(async move {
+                let _permit = permits.acquire().await;
+                (name, client.worker_type_facts(&worker_type, user_data).await)
             });
         }
-        looks.join_all().await.into_iter().collect()
+        look_ups.join_all().await.into_iter().collect()
     }
 
-    async fn names_of(
+    async fn worker_type_facts(
         &self,
         worker_type: &WorkerType,
         user_data: Result<(), String>,
@@ -116,32 +124,33 @@ impl Client {
             Ok(subnets) => resolve::placements(worker_type, subnets),
             Err(error) => Err(error.clone()),
         };
-        // A name means something in a VPC only, and subnets that do not exist are in none.
-        let somewhere = worker_type.subnets.is_empty()
+        // A group name belongs to a VPC, which is unknown if the subnets do not exist.
+        let vpc_is_known = worker_type.subnets.is_empty()
             || subnets.as_ref().is_ok_and(|subnets| !subnets.is_empty());
         let mut groups = Vec::new();
         for group in &worker_type.security_groups {
-            if !somewhere && !group.starts_with(resolve::GROUP_ID) {
+            if !vpc_is_known && !group.starts_with(resolve::GROUP_ID) {
                 continue;
             }
             let found = match &subnets {
                 _ if group.starts_with(resolve::GROUP_ID) => self.group(group).await,
-                Ok(subnets) => self
-                    .security_group_ids(std::slice::from_ref(group), subnets)
-                    .await
-                    .map(|ids| ids.into_iter().next().map(|id| Group { id, vpc: None })),
+                Ok(subnets) => {
+                    self.security_group_ids(std::slice::from_ref(group), subnets).await.map(|ids| {
+                        ids.into_iter().next().map(|id| SecurityGroupFacts { id, vpc: None })
+                    })
+                }
                 Err(error) => Err(error.clone()),
             };
-            groups.push((group.clone(), looked(found)));
+            groups.push((group.clone(), as_fact(found)));
         }
         let profile = match &worker_type.iam_instance_profile {
-            Some(profile) => Some(looked(self.instance_profile(profile).await)),
+            Some(profile) => Some(as_fact(self.instance_profile(profile).await)),
             None => None,
         };
         WorkerTypeFacts {
-            image_id: looked(self.image_id(&worker_type.image_id).await),
-            subnets: looked(subnets),
-            placements: looked(placements),
+            image_id: as_fact(self.image_id(&worker_type.image_id).await),
+            subnets: as_fact(subnets),
+            placements: as_fact(placements),
             groups,
             profile,
             user_data,
@@ -149,30 +158,31 @@ impl Client {
         }
     }
 
-    /// The calls that end and tag, tried on something of ours if there is anything.
+    /// Tries the calls that cancel, terminate and tag, on resources of ours if there are any.
     async fn dry_runs(
         &self,
         settings: &Settings,
         key_name: &KeyName,
-        look: Option<&Look>,
+        observed: Option<&Observed>,
     ) -> Vec<DryRun> {
-        // A request without our tags is somebody else's; an instance may not have its own yet.
-        let request = look.and_then(|look| {
-            let requests = &look.observation.spot_requests;
-            requests.iter().find(|it| it.tags.key_name.as_ref() == Some(key_name))
+        // A request without our tags belongs to somebody else; an instance may not have its tags yet.
+        let request = observed.and_then(|observed| {
+            let requests = &observed.observation.spot_requests;
+            requests.iter().find(|request| request.tags.key_name.as_ref() == Some(key_name))
         });
-        let instance = look.and_then(|look| {
+        let instance = observed.and_then(|observed| {
             let ended = [InstanceState::Terminated, InstanceState::ShuttingDown];
-            let instances = look.observation.instances.iter();
+            let instances = observed.observation.instances.iter();
             instances
-                .filter(|it| !ended.contains(&it.state))
-                .max_by_key(|it| it.tags.key_name.as_ref() == Some(key_name))
+                .filter(|instance| !ended.contains(&instance.state))
+                .max_by_key(|instance| instance.tags.key_name.as_ref() == Some(key_name))
         });
-        let target = |found: bool| if found { Target::Ours } else { Target::Nobodys };
-        let request_id =
-            request.map_or_else(|| SpotRequestId::from(NO_SPOT_REQUEST), |it| it.id.clone());
+        let target =
+            |found: bool| if found { DryRunTarget::Ours } else { DryRunTarget::NothingThere };
+        let request_id = request
+            .map_or_else(|| SpotRequestId::from(NO_SPOT_REQUEST), |request| request.id.clone());
         let instance_id =
-            instance.map_or_else(|| InstanceId::from(NO_INSTANCE), |it| it.id.clone());
+            instance.map_or_else(|| InstanceId::from(NO_INSTANCE), |instance| instance.id.clone());
 
         let mut tags = BTreeMap::from([(TAG_KEY_NAME.to_owned(), key_name.to_string())]);
         if let Some((name, worker_type)) = settings.worker_types.first_key_value() {
@@ -195,15 +205,15 @@ impl Client {
         .collect()
     }
 
-    /// The launches of every worker type whose names are known, rendered as a round renders them.
+    /// Tries the launches of every worker type whose names are resolved, rendered as a round renders them.
     async fn dry_launches(
         &self,
         settings: &Arc<Settings>,
         key_name: &KeyName,
-        facts: &mut Facts,
+        facts: &mut PreflightFacts,
         now: Timestamp,
     ) {
-        let seats = Arc::new(Semaphore::new(AT_ONCE));
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
         let mut runs = JoinSet::new();
         for (name, worker_type) in &settings.worker_types {
             let Some(found) = facts.worker_types.get(name) else { continue };
@@ -211,46 +221,49 @@ impl Client {
                 continue;
             };
             let resolved = Arc::new(resolved);
-            let places = representative(worker_type, &resolved, |place| {
+            let sites = representative(worker_type, &resolved, |site| {
                 let Ok(offerings) = &facts.offerings else { return true };
-                offerings.get(&place.instance_type).is_some_and(|zones| {
-                    place.placement.zone.as_ref().is_none_or(|zone| zones.contains(zone))
+                offerings.get(&site.instance_type).is_some_and(|zones| {
+                    site.placement.zone.as_ref().is_none_or(|zone| zones.contains(zone))
                 })
             });
-            for (n, place) in places.into_iter().enumerate() {
-                let (client, settings, seats) =
-                    (self.clone(), Arc::clone(settings), Arc::clone(&seats));
-                let (key_name, name, resolved) =
-                    (key_name.clone(), name.clone(), Arc::clone(&resolved));
+            for (n, site) in sites.into_iter().enumerate() {
+                let client = self.clone();
+                let settings = Arc::clone(settings);
+                let permits = Arc::clone(&permits);
+                let key_name = key_name.clone();
+                let name = name.clone();
+                let resolved = Arc::clone(&resolved);
                 runs.spawn(async move {
-                    let _seat = seats.acquire().await;
+                    let _permit = permits.acquire().await;
                     let launch = Launch {
                         key_name: &key_name,
                         name: &name,
                         worker_type: &settings.worker_types[&name],
                         resolved: Some(&resolved),
-                        instance_type: &place.instance_type,
-                        placement: &place.placement,
-                        // Of the length of one: nothing is launched with it.
+                        instance_type: &site.instance_type,
+                        placement: &site.placement,
+                        // Only the length matters, since nothing is launched with it.
                         stop_token: &"0".repeat(StopSecret::TOKEN_LEN),
                     };
-                    // No round's token looks so, should EC2 remember those of dry runs.
+                    // Unlike any token of a round, should EC2 remember the tokens of dry runs.
                     let token = ClientToken::new(format!("dry-run-{}-{n}", now.as_millisecond()));
                     let answer = client.would_request(&launch.call(token, 1, now)).await;
-                    (name, n, place, answer)
+                    (name, n, site, answer)
                 });
             }
         }
-        let mut answers: Vec<(WorkerTypeName, usize, Place, DryRunAnswer)> = runs.join_all().await;
+        let mut answers: Vec<(WorkerTypeName, usize, LaunchSite, DryRunAnswer)> =
+            runs.join_all().await;
         answers.sort_by(|(name, n, ..), (other, m, ..)| (name, n).cmp(&(other, m)));
-        for (name, _, place, answer) in answers {
+        for (name, _, site, answer) in answers {
             if let Some(found) = facts.worker_types.get_mut(&name) {
-                found.launches.push((place, answer));
+                found.launches.push((site, answer));
             }
         }
     }
 
-    /// What `resolve` would give, if all of it is there.
+    /// Returns what `resolve` would return, if all facts for it are known.
     fn resolved(
         &self,
         settings: &Settings,
@@ -266,7 +279,7 @@ impl Client {
         for (configured, group) in &found.groups {
             let id = match group {
                 Ok(Some(group)) => group.id.clone(),
-                // `run` sends ids as they are; EC2 says what it thinks of them.
+                // `run` sends ids as they are, so EC2 checks them.
                 _ if configured.starts_with(resolve::GROUP_ID) => configured.clone(),
                 _ => return None,
             };
@@ -283,12 +296,13 @@ impl Client {
     }
 }
 
-/// Where the instance types that have a `max-price` are offered.
+/// Returns the pools of the instance types with a `max-price`, in the zones that offer them.
 fn priced(
     settings: &Settings,
     offerings: Option<&BTreeMap<InstanceType, BTreeSet<Zone>>>,
 ) -> BTreeSet<Pool> {
-    let limited = settings.worker_types.values().filter(|it| it.max_price.is_some());
+    let limited =
+        settings.worker_types.values().filter(|worker_type| worker_type.max_price.is_some());
     limited
         .flat_map(|worker_type| &worker_type.instance_types)
         .filter_map(|instance_type| Some((instance_type, offerings?.get(instance_type)?)))
@@ -302,39 +316,40 @@ fn priced(
         .collect()
 }
 
-/// Places with every instance type and every zone or subnet among them, and not every pair: for a
-/// hundred worker types those would be thousands of calls, to be told the same.
+/// Returns launch sites that cover every instance type and every zone or subnet, but not every pair: for a
+/// hundred worker types those would be thousands of calls with the same answers.
 fn representative(
     worker_type: &WorkerType,
     resolved: &ResolvedWorkerType,
-    offered: impl Fn(&Place) -> bool,
-) -> Vec<Place> {
-    let all: Vec<Place> = worker_type
+    offered: impl Fn(&LaunchSite) -> bool,
+) -> Vec<LaunchSite> {
+    let all: Vec<LaunchSite> = worker_type
         .instance_types
         .iter()
         .flat_map(|instance_type| {
-            resolved.placements.iter().map(move |placement| Place {
+            resolved.placements.iter().map(move |placement| LaunchSite {
                 instance_type: instance_type.clone(),
                 placement: placement.clone(),
             })
         })
         .filter(offered)
         .collect();
-    let mut chosen: Vec<Place> = Vec::new();
-    let has_type = |chosen: &[Place], place: &Place| {
-        chosen.iter().any(|it| it.instance_type == place.instance_type)
+    let mut chosen: Vec<LaunchSite> = Vec::new();
+    let has_type = |chosen: &[LaunchSite], site: &LaunchSite| {
+        chosen.iter().any(|other| other.instance_type == site.instance_type)
     };
-    let has_placement =
-        |chosen: &[Place], place: &Place| chosen.iter().any(|it| it.placement == place.placement);
-    // First those that bring both: a table is covered by its diagonal.
-    for place in &all {
-        if !has_type(&chosen, place) && !has_placement(&chosen, place) {
-            chosen.push(place.clone());
+    let has_placement = |chosen: &[LaunchSite], site: &LaunchSite| {
+        chosen.iter().any(|other| other.placement == site.placement)
+    };
+    // First the sites that cover both: the diagonal covers a table.
+    for site in &all {
+        if !has_type(&chosen, site) && !has_placement(&chosen, site) {
+            chosen.push(site.clone());
         }
     }
-    for place in all {
-        if !has_type(&chosen, &place) || !has_placement(&chosen, &place) {
-            chosen.push(place);
+    for site in all {
+        if !has_type(&chosen, &site) || !has_placement(&chosen, &site) {
+            chosen.push(site);
         }
     }
     chosen
@@ -347,7 +362,7 @@ mod tests {
     use crate::domain::launch::ResolvedPlacement;
 
     #[test]
-    fn every_type_and_every_zone_is_tried_once() {
+    fn every_type_and_every_zone_is_tried() {
         let text = "[worker-types.a]\nimage-id = 'ami-1'\nmax-instances = 1\n\
                     instance-types = ['a.large', 'b.large', 'c.large']\n";
         let settings = config::parse(text, std::path::Path::new("/")).unwrap().settings;
@@ -359,13 +374,15 @@ mod tests {
             user_data: None,
             placements: vec![zone("z1"), zone("z2")],
         };
-        let chosen = |offered: fn(&Place) -> bool| -> Vec<String> {
-            let places = representative(worker_type, &resolved, offered);
-            let shown = |it: Place| format!("{} {}", it.instance_type, it.placement.zone.unwrap());
-            places.into_iter().map(shown).collect()
+        let chosen = |offered: fn(&LaunchSite) -> bool| -> Vec<String> {
+            let sites = representative(worker_type, &resolved, offered);
+            let shown = |site: LaunchSite| {
+                format!("{} {}", site.instance_type, site.placement.zone.unwrap())
+            };
+            sites.into_iter().map(shown).collect()
         };
         assert_eq!(chosen(|_| true), ["a.large z1", "b.large z2", "c.large z1"]);
-        let only_z2 = |place: &Place| place.placement.zone == Some(Zone::from("z2"));
+        let only_z2 = |site: &LaunchSite| site.placement.zone == Some(Zone::from("z2"));
         assert_eq!(chosen(only_z2), ["a.large z2", "b.large z2", "c.large z2"]);
         assert!(chosen(|_| false).is_empty());
     }

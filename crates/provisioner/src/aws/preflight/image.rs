@@ -1,25 +1,32 @@
-//! The image of a worker type.
+//! Checks the image of a worker type.
 
 use jiff::Timestamp;
 
-use super::facts::{Facts, Image, WorkerTypeFacts};
-use super::verdict::{About, Kind, Needed, Severity};
+use super::facts::{ImageFacts, PreflightFacts, WorkerTypeFacts};
+use super::report::{CallNeed, FindingKind, FindingWriter, Severity};
 use crate::settings::WorkerType;
 
-/// Judges the image; returns it for what else depends on it.
-pub(super) fn judge<'f>(
+/// Returns the image for the checks that depend on it.
+pub(super) fn assess<'f>(
     worker_type: &WorkerType,
     found: &WorkerTypeFacts,
-    facts: &'f Facts,
+    facts: &'f PreflightFacts,
     now: Timestamp,
-    about: &mut About<'_>,
-) -> Option<&'f Image> {
+    about: &mut FindingWriter<'_>,
+) -> Option<&'f ImageFacts> {
     let configured = &worker_type.image_id;
     let id = match &found.image_id {
         Ok(id) => id,
         Err(refusal) => {
             let fix = "check the parameter's name and the region (aws ssm get-parameter --name …)";
-            about.unknown(Kind::Image, configured, "ssm:GetParameter", Needed::ByRun, refusal, fix);
+            about.unknown(
+                FindingKind::Image,
+                configured,
+                "ssm:GetParameter",
+                CallNeed::Run,
+                refusal,
+                fix,
+            );
             return None;
         }
     };
@@ -28,14 +35,14 @@ pub(super) fn judge<'f>(
         Ok(images) => images,
         Err(refusal) => {
             let fix = "check `image-id`";
-            let needed = Needed::ByNobodyElse;
-            about.unknown(Kind::Image, subject, "DescribeImages", needed, refusal, fix);
+            let needed = CallNeed::ValidateOnly;
+            about.unknown(FindingKind::Image, subject, "DescribeImages", needed, refusal, fix);
             return None;
         }
     };
     let Some(image) = images.get(id) else {
         about.error(
-            Kind::Image,
+            FindingKind::Image,
             subject,
             format!("does not exist in {}, or is not shared with this account", facts.region),
             "image ids differ from region to region: check `image-id` and the region",
@@ -44,16 +51,22 @@ pub(super) fn judge<'f>(
     };
     if let Some(state) = image.state.as_deref().filter(|state| *state != "available") {
         let text = format!("is {state}, not available");
-        about.error(Kind::Image, subject, text, "wait until it is available, or use another");
+        about.error(
+            FindingKind::Image,
+            subject,
+            text,
+            "wait until it is available, or use another",
+        );
         return Some(image);
     }
     if let Some(since) = image.deprecated.filter(|since| *since <= now) {
         let text = format!("is deprecated since {since}");
-        about.find(Severity::Warning, Kind::Image, subject, text, "use a newer image");
+        about.find(Severity::Warning, FindingKind::Image, subject, text, "use a newer image");
         return Some(image);
     }
     let architecture = image.architecture.as_deref();
-    let text = architecture.map_or_else(|| "exists".to_owned(), |it| format!("available, {it}"));
-    about.good(Kind::Image, subject, text);
+    let text =
+        architecture.map_or_else(|| "exists".to_owned(), |name| format!("available, {name}"));
+    about.good(FindingKind::Image, subject, text);
     Some(image)
 }

@@ -1,18 +1,19 @@
-//! The instance types of a worker type: offered where it launches, as spot, and for its image.
+//! Checks that the instance types of a worker type are offered where it launches, as spot instances, and
+//! that they can run its image.
 
 use std::collections::BTreeSet;
 
-use super::facts::{Facts, Image, InstanceTypeFacts, WorkerTypeFacts};
-use super::verdict::{About, Kind, Needed, Severity};
+use super::facts::{ImageFacts, InstanceTypeFacts, PreflightFacts, WorkerTypeFacts};
+use super::report::{CallNeed, FindingKind, FindingWriter, Severity};
 use crate::domain::ids::Zone;
 use crate::settings::WorkerType;
 
-pub(super) fn judge(
+pub(super) fn assess(
     worker_type: &WorkerType,
     found: &WorkerTypeFacts,
-    facts: &Facts,
-    image: Option<&Image>,
-    about: &mut About<'_>,
+    facts: &PreflightFacts,
+    image: Option<&ImageFacts>,
+    about: &mut FindingWriter<'_>,
 ) {
     let zones = usable_zones(found, facts);
     for instance_type in &worker_type.instance_types {
@@ -27,17 +28,17 @@ pub(super) fn judge(
                 )),
             },
             Err(refusal) => about.unknown(
-                Kind::InstanceType,
+                FindingKind::InstanceType,
                 subject,
                 "DescribeInstanceTypes",
-                Needed::ByNobodyElse,
+                CallNeed::ValidateOnly,
                 refusal,
                 "check `instance-types`",
             ),
         }
         let mut offered = None;
         match &facts.offerings {
-            // One that does not exist is offered nowhere: said once.
+            // A type that does not exist is offered nowhere; one finding is enough.
             Ok(_) if !problems.is_empty() => {}
             Ok(offerings) => {
                 let there = offerings.get(instance_type);
@@ -45,10 +46,10 @@ pub(super) fn judge(
                     Whereabouts::Everywhere(text) => offered = Some(text),
                     Whereabouts::Partly(text) => about.find(
                         Severity::Note,
-                        Kind::InstanceType,
+                        FindingKind::InstanceType,
                         subject,
                         text,
-                        "nothing to mend: there, EC2 refuses it and the next choice is used",
+                        "nothing to fix: EC2 refuses it there, and the next choice is used",
                     ),
                     Whereabouts::Nowhere(text) => problems.push((
                         text,
@@ -57,29 +58,31 @@ pub(super) fn judge(
                 }
             }
             Err(refusal) => about.unknown(
-                Kind::InstanceType,
+                FindingKind::InstanceType,
                 subject,
                 "DescribeInstanceTypeOfferings",
-                Needed::ByNobodyElse,
+                CallNeed::ValidateOnly,
                 refusal,
                 "check `instance-types`",
             ),
         }
         if let (true, Some(text)) = (problems.is_empty(), offered) {
-            about.good(Kind::InstanceType, subject, text);
+            about.good(FindingKind::InstanceType, subject, text);
         }
         for (text, fix) in problems {
-            about.error(Kind::InstanceType, subject, text, fix);
+            about.error(FindingKind::InstanceType, subject, text, fix);
         }
     }
 }
 
-/// The zones it may launch in; `None`: not known.
-pub(super) fn usable_zones(found: &WorkerTypeFacts, facts: &Facts) -> Option<BTreeSet<Zone>> {
+/// Returns the zones in which it may launch, or `None` if they are not known.
+pub(super) fn usable_zones(
+    found: &WorkerTypeFacts,
+    facts: &PreflightFacts,
+) -> Option<BTreeSet<Zone>> {
     let placements = found.placements.as_ref().ok()?;
     if placements.iter().any(|placement| placement.zone.is_none()) {
-        // Without a subnet EC2 launches in the region's own zones, and not in Local Zones, whose
-        // names are longer.
+        // Without a subnet EC2 launches in the region's own zones. Local Zones have longer names.
         let mut zones = facts.zones.as_ref().ok()?.clone();
         zones.retain(|zone| zone.as_str().len() == facts.region.len() + 1);
         return Some(zones);
@@ -87,8 +90,8 @@ pub(super) fn usable_zones(found: &WorkerTypeFacts, facts: &Facts) -> Option<BTr
     Some(placements.iter().filter_map(|placement| placement.zone.clone()).collect())
 }
 
-/// Why an instance of this type would not start as a spot instance from this image.
-fn mismatches(kind: &InstanceTypeFacts, image: Option<&Image>) -> Vec<(String, &'static str)> {
+/// Returns the reasons, each with a fix, why this type cannot run this image as a spot instance.
+fn mismatches(kind: &InstanceTypeFacts, image: Option<&ImageFacts>) -> Vec<(String, &'static str)> {
     let mut problems = Vec::new();
     let lacks =
         |list: &[String], wanted: &str| !list.is_empty() && !list.iter().any(|one| one == wanted);

@@ -1,38 +1,44 @@
-//! The launching calls of a worker type, as EC2 took their dry runs.
+//! Checks how EC2 answered the dry runs of a worker type's launches.
 
-use super::facts::{DryRunAnswer, Facts, InstanceProfile, Place, WorkerTypeFacts};
-use super::verdict::{About, Kind, Needed, Severity, said};
+use super::facts::{
+    DryRunAnswer, InstanceProfileFacts, LaunchSite, PreflightFacts, WorkerTypeFacts,
+};
+use super::report::{CallNeed, FindingKind, FindingWriter, Severity, message_of};
 use crate::domain::refusal::{Refusal, RefusalClass};
 
 const OPERATION: &str = "RequestSpotInstances";
 
-pub(super) fn judge(found: &WorkerTypeFacts, facts: &Facts, about: &mut About<'_>) {
+pub(super) fn assess(
+    found: &WorkerTypeFacts,
+    facts: &PreflightFacts,
+    about: &mut FindingWriter<'_>,
+) {
     if found.launches.is_empty() {
         about.find(
             Severity::NotCheckable,
-            Kind::Launch,
+            FindingKind::Launch,
             OPERATION,
-            "what the call would say is not known",
-            "mend what is named above first",
+            "EC2's answer to the call is not known",
+            "fix the errors above first",
         );
         return;
     }
-    let mut said_already: Vec<(&DryRunAnswer, Vec<&Place>)> = Vec::new();
-    for (place, answer) in &found.launches {
-        let same = said_already.iter_mut().find(|(known, _)| alike(known, answer));
+    let mut groups: Vec<(&DryRunAnswer, Vec<&LaunchSite>)> = Vec::new();
+    for (site, answer) in &found.launches {
+        let same = groups.iter_mut().find(|(known, _)| alike(known, answer));
         match same {
-            Some((_, places)) => places.push(place),
-            None => said_already.push((answer, vec![place])),
+            Some((_, sites)) => sites.push(site),
+            None => groups.push((answer, vec![site])),
         }
     }
-    for (answer, places) in said_already {
-        let subject = places.iter().map(|place| shown(place)).collect::<Vec<_>>().join("; ");
+    for (answer, sites) in groups {
+        let subject = sites.iter().map(|site| site_text(site)).collect::<Vec<_>>().join("; ");
         match answer {
             DryRunAnswer::Allowed => {
-                about.good(Kind::Launch, subject, format!("{OPERATION} allowed"));
+                about.good(FindingKind::Launch, subject, format!("{OPERATION} allowed"));
             }
             DryRunAnswer::Done => about.error(
-                Kind::Launch,
+                FindingKind::Launch,
                 subject,
                 "was launched although it was a dry run: what answers at this endpoint is not EC2",
                 "`cleanup-aws` removes it; check `aws.endpoint-url`",
@@ -46,45 +52,46 @@ fn refused(
     refusal: &Refusal,
     subject: String,
     found: &WorkerTypeFacts,
-    facts: &Facts,
-    about: &mut About<'_>,
+    facts: &PreflightFacts,
+    about: &mut FindingWriter<'_>,
 ) {
-    let has_profile = matches!(found.profile, Some(Ok(Some(InstanceProfile { has_role: true }))));
+    let has_profile =
+        matches!(found.profile, Some(Ok(Some(InstanceProfileFacts { has_role: true }))));
     match refusal.class {
         RefusalClass::Unauthorized => about.error(
-            Kind::Permission,
+            FindingKind::Permission,
             subject,
-            format!("{OPERATION} is refused: {}", said(refusal)),
+            format!("{OPERATION} is refused: {}", message_of(refusal)),
             "allow what it names: `provisionerd iam-policy` prints what is needed",
         ),
         RefusalClass::NoCapacity | RefusalClass::Quota => about.find(
             Severity::Warning,
-            Kind::Launch,
+            FindingKind::Launch,
             subject,
-            format!("EC2 would refuse it now: {}", said(refusal)),
+            format!("EC2 would refuse it now: {}", message_of(refusal)),
             if refusal.class == RefusalClass::Quota {
                 "ask AWS Service Quotas for more, or lower `max-instances`"
             } else {
                 "name other instance types, zones or subnets as well"
             },
         ),
-        // IAM has it, and EC2 hears of it later.
+        // The profile exists in IAM, and EC2 learns of it later.
         RefusalClass::UnknownProfile if has_profile => about.find(
             Severity::Warning,
-            Kind::Launch,
+            FindingKind::Launch,
             subject,
-            format!("EC2 does not know the instance profile yet: {}", said(refusal)),
+            format!("EC2 does not know the instance profile yet: {}", message_of(refusal)),
             "validate again in some minutes: what IAM makes does not reach EC2 at once; `run` tries again \
              by itself",
         ),
-        // A wrong image fails the whole call: it is named where the image was looked at.
+        // A wrong image fails the call, and the check of the image has reported it.
         RefusalClass::NotFound | RefusalClass::UnknownProfile | RefusalClass::Invalid
             if about.has_errors() => about.find(
             Severity::NotCheckable,
-            Kind::Launch,
+            FindingKind::Launch,
             subject,
-            format!("EC2 refuses it as it is: {}", said(refusal)),
-            "mend what is named above first",
+            format!("EC2 refuses it as it is: {}", message_of(refusal)),
+            "fix the errors above first",
         ),
         RefusalClass::NotFound
         | RefusalClass::UnknownProfile
@@ -92,25 +99,27 @@ fn refused(
         | RefusalClass::IdempotentMismatch
         | RefusalClass::Transient
         | RefusalClass::Throttled => about.unknown(
-            Kind::Launch,
+            FindingKind::Launch,
             subject,
             OPERATION,
-            Needed::ByRun,
+            CallNeed::Run,
             refusal,
             &format!("correct the setting it names; launches in {} fail with it", facts.region),
         ),
     }
 }
 
-/// The same to the reader: request ids and encoded messages differ from call to call.
+/// Returns whether two answers read the same. Request ids and encoded messages differ from call to call.
 fn alike(one: &DryRunAnswer, other: &DryRunAnswer) -> bool {
     match (one, other) {
-        (DryRunAnswer::Refused(one), DryRunAnswer::Refused(other)) => said(one) == said(other),
+        (DryRunAnswer::Refused(one), DryRunAnswer::Refused(other)) => {
+            message_of(one) == message_of(other)
+        }
         (one, other) => one == other,
     }
 }
 
-fn shown(Place { instance_type, placement }: &Place) -> String {
+fn site_text(LaunchSite { instance_type, placement }: &LaunchSite) -> String {
     match (&placement.subnet, &placement.zone) {
         (Some(subnet), _) => format!("{instance_type} in {subnet}"),
         (None, Some(zone)) => format!("{instance_type} in {zone}"),

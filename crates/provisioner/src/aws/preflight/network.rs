@@ -1,18 +1,18 @@
-//! Zones, subnets and security groups of a worker type.
+//! Checks the zones, subnets and security groups of a worker type.
 
 use std::collections::BTreeSet;
 
-use super::facts::{Facts, WorkerTypeFacts};
+use super::facts::{PreflightFacts, WorkerTypeFacts};
 use super::instance_type::list;
-use super::verdict::{About, Kind, Needed, Severity};
+use super::report::{CallNeed, FindingKind, FindingWriter, Severity};
 use crate::domain::ids::SubnetId;
 use crate::settings::WorkerType;
 
-pub(super) fn judge(
+pub(super) fn assess(
     worker_type: &WorkerType,
     found: &WorkerTypeFacts,
-    facts: &Facts,
-    about: &mut About<'_>,
+    facts: &PreflightFacts,
+    about: &mut FindingWriter<'_>,
 ) {
     zones(worker_type, found, facts, about);
     let vpcs = if worker_type.subnets.is_empty() {
@@ -23,7 +23,12 @@ pub(super) fn judge(
     groups(found, &vpcs, about);
 }
 
-fn zones(worker_type: &WorkerType, found: &WorkerTypeFacts, facts: &Facts, about: &mut About<'_>) {
+fn zones(
+    worker_type: &WorkerType,
+    found: &WorkerTypeFacts,
+    facts: &PreflightFacts,
+    about: &mut FindingWriter<'_>,
+) {
     match &facts.zones {
         _ if worker_type.availability_zones.is_empty() => {}
         Ok(there) => {
@@ -31,33 +36,38 @@ fn zones(worker_type: &WorkerType, found: &WorkerTypeFacts, facts: &Facts, about
                 if !there.contains(zone) {
                     let text = format!("{} has {} for this account", facts.region, list(there));
                     let fix = "correct `availability-zones`";
-                    about.error(Kind::Zone, zone.as_str(), format!("does not exist: {text}"), fix);
+                    about.error(
+                        FindingKind::Zone,
+                        zone.as_str(),
+                        format!("does not exist: {text}"),
+                        fix,
+                    );
                 }
             }
         }
         Err(refusal) => {
             let zones: BTreeSet<_> = worker_type.availability_zones.iter().cloned().collect();
             about.unknown(
-                Kind::Zone,
+                FindingKind::Zone,
                 list(&zones),
                 "DescribeAvailabilityZones",
-                Needed::ByNobodyElse,
+                CallNeed::ValidateOnly,
                 refusal,
                 "correct `availability-zones`",
             );
         }
     }
-    // Without all of its subnets, where it may launch is judged with those.
+    // If subnets are missing, the check of the subnets reports that.
     let all_there = found
         .subnets
         .as_ref()
         .is_ok_and(|there| worker_type.subnets.iter().all(|id| there.contains_key(id)));
     if let (true, Err(refusal)) = (all_there, &found.placements) {
         about.unknown(
-            Kind::Zone,
+            FindingKind::Zone,
             refusal_subject(worker_type),
             "DescribeSubnets",
-            Needed::ByRun,
+            CallNeed::Run,
             refusal,
             "name subnets in these zones, or other `availability-zones`",
         );
@@ -68,14 +78,14 @@ fn refusal_subject(worker_type: &WorkerType) -> String {
     list(&worker_type.availability_zones.iter().cloned().collect())
 }
 
-/// Where EC2 launches if no subnet is named.
-fn default_vpc(facts: &Facts, about: &mut About<'_>) -> BTreeSet<String> {
+/// Checks the default VPC, where EC2 launches without subnets. Returns it.
+fn default_vpc(facts: &PreflightFacts, about: &mut FindingWriter<'_>) -> BTreeSet<String> {
     match &facts.default_vpc {
         None => BTreeSet::new(),
         Some(Ok(Some(vpc))) => BTreeSet::from([vpc.clone()]),
         Some(Ok(None)) => {
             about.error(
-                Kind::Subnet,
+                FindingKind::Subnet,
                 "default VPC",
                 format!("no `subnets` are configured, and {} has no default VPC", facts.region),
                 "name `subnets`, or make a default VPC: aws ec2 create-default-vpc",
@@ -84,8 +94,8 @@ fn default_vpc(facts: &Facts, about: &mut About<'_>) -> BTreeSet<String> {
         }
         Some(Err(refusal)) => {
             let fix = "name `subnets`";
-            let needed = Needed::ByNobodyElse;
-            about.unknown(Kind::Subnet, "default VPC", "DescribeVpcs", needed, refusal, fix);
+            let needed = CallNeed::ValidateOnly;
+            about.unknown(FindingKind::Subnet, "default VPC", "DescribeVpcs", needed, refusal, fix);
             BTreeSet::new()
         }
     }
@@ -94,18 +104,18 @@ fn default_vpc(facts: &Facts, about: &mut About<'_>) -> BTreeSet<String> {
 fn subnets(
     worker_type: &WorkerType,
     found: &WorkerTypeFacts,
-    facts: &Facts,
-    about: &mut About<'_>,
+    facts: &PreflightFacts,
+    about: &mut FindingWriter<'_>,
 ) -> BTreeSet<String> {
     let there = match &found.subnets {
         Ok(there) => there,
         Err(refusal) => {
             let ids: Vec<_> = worker_type.subnets.iter().map(SubnetId::as_str).collect();
             about.unknown(
-                Kind::Subnet,
+                FindingKind::Subnet,
                 ids.join(", "),
                 "DescribeSubnets",
-                Needed::ByRun,
+                CallNeed::Run,
                 refusal,
                 "check `subnets`",
             );
@@ -115,9 +125,9 @@ fn subnets(
     for id in &worker_type.subnets {
         let Some(subnet) = there.get(id) else {
             about.error(
-                Kind::Subnet,
+                FindingKind::Subnet,
                 id.as_str(),
-                format!("does not exist in {}: the whole worker type is not used", facts.region),
+                format!("does not exist in {}: the worker type cannot be used", facts.region),
                 "correct `subnets`",
             );
             continue;
@@ -125,26 +135,26 @@ fn subnets(
         if subnet.free_addresses == Some(0) {
             about.find(
                 Severity::Warning,
-                Kind::Subnet,
+                FindingKind::Subnet,
                 id.as_str(),
                 "has no free address: nothing can be launched there now",
                 "name a larger subnet, or free addresses",
             );
         } else {
             let text = format!("in {}, {}", subnet.zone, subnet.vpc);
-            about.good(Kind::Subnet, id.as_str(), text);
+            about.good(FindingKind::Subnet, id.as_str(), text);
         }
     }
     there.values().map(|subnet| subnet.vpc.clone()).collect()
 }
 
-fn groups(found: &WorkerTypeFacts, vpcs: &BTreeSet<String>, about: &mut About<'_>) {
+fn groups(found: &WorkerTypeFacts, vpcs: &BTreeSet<String>, about: &mut FindingWriter<'_>) {
     for (configured, group) in &found.groups {
         let group = match group {
             Ok(Some(group)) => group,
             Ok(None) => {
                 about.error(
-                    Kind::SecurityGroup,
+                    FindingKind::SecurityGroup,
                     configured,
                     "does not exist",
                     "correct `security-groups`",
@@ -152,11 +162,11 @@ fn groups(found: &WorkerTypeFacts, vpcs: &BTreeSet<String>, about: &mut About<'_
                 continue;
             }
             Err(refusal) => {
-                // `run` looks names up, and takes ids as they are.
+                // `run` resolves names, and sends ids as they are.
                 let by_id = configured.starts_with("sg-");
-                let needed = if by_id { Needed::ByNobodyElse } else { Needed::ByRun };
+                let needed = if by_id { CallNeed::ValidateOnly } else { CallNeed::Run };
                 about.unknown(
-                    Kind::SecurityGroup,
+                    FindingKind::SecurityGroup,
                     configured,
                     "DescribeSecurityGroups",
                     needed,
@@ -171,14 +181,14 @@ fn groups(found: &WorkerTypeFacts, vpcs: &BTreeSet<String>, about: &mut About<'_
         });
         if let (Some(own), false) = (&group.vpc, others.is_empty()) {
             about.error(
-                Kind::SecurityGroup,
+                FindingKind::SecurityGroup,
                 configured,
                 format!("is in {own}, and the worker type launches in {}", others.join(", ")),
                 "name groups and subnets of one VPC",
             );
         } else {
             let text = if *configured == group.id { "exists" } else { group.id.as_str() };
-            about.good(Kind::SecurityGroup, configured, text);
+            about.good(FindingKind::SecurityGroup, configured, text);
         }
     }
 }

@@ -1,29 +1,29 @@
-//! May these credentials do what a round does? The launches are judged with their worker types.
+//! Checks that these credentials may make the calls of a round. Launches are checked with their worker types.
 
-use super::facts::{DryRun, DryRunAnswer, Facts, Target};
-use super::verdict::{Kind, Needed, Severity, Verdict, said};
+use super::facts::{DryRun, DryRunAnswer, DryRunTarget, PreflightFacts};
+use super::report::{CallNeed, FindingKind, PreflightReport, Severity, message_of};
 use crate::domain::refusal::RefusalClass;
 
-/// What every round does first.
+/// The calls with which every round begins.
 const LISTING: &str = "DescribeSpotInstanceRequests and DescribeInstances";
 
-pub(super) fn judge(facts: &Facts, verdict: &mut Verdict) {
-    let mut about = verdict.about_everybody();
+pub(super) fn assess(facts: &PreflightFacts, report: &mut PreflightReport) {
+    let mut about = report.about_all_worker_types();
     match &facts.listing {
-        Ok(()) => about.good(Kind::Permission, LISTING, "allowed"),
+        Ok(()) => about.good(FindingKind::Permission, LISTING, "allowed"),
         Err(refusal) => {
-            about.unknown(Kind::Permission, LISTING, LISTING, Needed::ByRun, refusal, "");
+            about.unknown(FindingKind::Permission, LISTING, LISTING, CallNeed::Run, refusal, "");
         }
     }
     for DryRun { operation, target, answer } in &facts.calls {
         let refusal = match answer {
             DryRunAnswer::Allowed => {
-                about.good(Kind::Permission, *operation, "allowed");
+                about.good(FindingKind::Permission, *operation, "allowed");
                 continue;
             }
             DryRunAnswer::Done => {
                 about.error(
-                    Kind::Permission,
+                    FindingKind::Permission,
                     *operation,
                     "was made although it was a dry run: what answers at this endpoint is not EC2",
                     "check `aws.endpoint-url`",
@@ -34,17 +34,17 @@ pub(super) fn judge(facts: &Facts, verdict: &mut Verdict) {
         };
         match (refusal.class, target) {
             (RefusalClass::Transient | RefusalClass::Throttled, _)
-            | (RefusalClass::Unauthorized, Target::Ours) => {
-                about.unknown(Kind::Permission, *operation, operation, Needed::ByRun, refusal, "");
+            | (RefusalClass::Unauthorized, DryRunTarget::Ours) => {
+                about.unknown(FindingKind::Permission, *operation, operation, CallNeed::Run, refusal, "");
             }
-            // Something of ours that went away between the look and the dry run tells as little.
+            // The same if a resource of ours disappeared between the listing and the dry run.
             _ => about.find(
                 Severity::NotCheckable,
-                Kind::Permission,
+                FindingKind::Permission,
                 *operation,
                 format!(
-                    "there is nothing of ours to try it on, and for an id that nothing has EC2 says {}",
-                    said(refusal)
+                    "there is nothing of ours to try it on, and for an id that does not exist EC2 answers {}",
+                    message_of(refusal)
                 ),
                 "validate again while an instance and a spot request of ours exist",
             ),

@@ -1,10 +1,10 @@
-//! `max-price`, held against the spot prices in force: below them EC2 fills no request.
+//! Compares `max-price` with the spot prices in force, below which EC2 fulfils no request.
 
 use std::collections::BTreeSet;
 
-use super::facts::{Facts, WorkerTypeFacts};
+use super::facts::{PreflightFacts, WorkerTypeFacts};
 use super::instance_type::usable_zones;
-use super::verdict::{About, Kind, Needed, Severity};
+use super::report::{CallNeed, FindingKind, FindingWriter, Severity};
 use crate::domain::ids::{InstanceType, Zone};
 use crate::domain::launch::Pool;
 use crate::domain::money::UsdPerHour;
@@ -12,19 +12,19 @@ use crate::settings::WorkerType;
 
 const SUBJECT: &str = "max-price";
 
-pub(super) fn judge(
+pub(super) fn assess(
     worker_type: &WorkerType,
     found: &WorkerTypeFacts,
-    facts: &Facts,
-    about: &mut About<'_>,
+    facts: &PreflightFacts,
+    about: &mut FindingWriter<'_>,
 ) {
     let Some(max_price) = worker_type.max_price else { return };
     if let Err(refusal) = &facts.prices {
         about.unknown(
-            Kind::Price,
+            FindingKind::Price,
             SUBJECT,
             "DescribeSpotPriceHistory",
-            Needed::ByNobodyElse,
+            CallNeed::ValidateOnly,
             refusal,
             "check `max-price`",
         );
@@ -51,12 +51,12 @@ pub(super) fn judge(
              {instance_type} in {zone}"
         );
         let fix = "raise `max-price`, or leave it out to pay up to the on-demand price";
-        return about.error(Kind::Price, SUBJECT, text, fix);
+        return about.error(FindingKind::Price, SUBJECT, text, fix);
     }
     for (price, instance_type, zone) in too_dear {
         about.find(
             Severity::Warning,
-            Kind::Price,
+            FindingKind::Price,
             instance_type.as_str(),
             format!("costs {price} USD per hour at least ({zone}), over max-price ({max_price})"),
             "raise `max-price`, or take the type out: what costs more is not launched",
@@ -67,11 +67,11 @@ pub(super) fn judge(
         let text = format!(
             "{max_price} USD per hour is enough for {in_reach} of {of} instance types now (Linux)"
         );
-        about.good(Kind::Price, SUBJECT, text);
+        about.good(FindingKind::Price, SUBJECT, text);
     } else if !about.has_errors() {
         about.find(
             Severity::NotCheckable,
-            Kind::Price,
+            FindingKind::Price,
             SUBJECT,
             "EC2 names no spot price for these instance types where they launch",
             "compare it with the Spot Instance pricing history in the EC2 console",
@@ -79,11 +79,11 @@ pub(super) fn judge(
     }
 }
 
-/// Where an instance type is cheapest, of the zones that the worker type may use, and what it costs.
+/// Returns the cheapest of the usable zones for an instance type, and the price there.
 fn lowest<'a>(
     instance_type: &InstanceType,
     usable: Option<&BTreeSet<Zone>>,
-    facts: &'a Facts,
+    facts: &'a PreflightFacts,
 ) -> Option<(&'a Zone, UsdPerHour)> {
     let prices = facts.prices.as_ref().ok()?;
     prices

@@ -1,18 +1,22 @@
-//! The instance profile and the user data: what a worker starts with.
+//! Checks the instance profile and the user data of a worker type.
 
-use super::facts::{InstanceProfile, WorkerTypeFacts};
-use super::verdict::{About, Kind, Needed};
+use super::facts::{InstanceProfileFacts, WorkerTypeFacts};
+use super::report::{CallNeed, FindingKind, FindingWriter};
 use crate::domain::launch::profile_name;
 use crate::settings::WorkerType;
 
-pub(super) fn judge(worker_type: &WorkerType, found: &WorkerTypeFacts, about: &mut About<'_>) {
+pub(super) fn assess(
+    worker_type: &WorkerType,
+    found: &WorkerTypeFacts,
+    about: &mut FindingWriter<'_>,
+) {
     if let (Some(name), Some(profile)) = (&worker_type.iam_instance_profile, &found.profile) {
         match profile {
-            Ok(Some(InstanceProfile { has_role: true })) => {
-                about.good(Kind::InstanceProfile, name, "exists and has a role");
+            Ok(Some(InstanceProfileFacts { has_role: true })) => {
+                about.good(FindingKind::InstanceProfile, name, "exists and has a role");
             }
-            Ok(Some(InstanceProfile { has_role: false })) => about.error(
-                Kind::InstanceProfile,
+            Ok(Some(InstanceProfileFacts { has_role: false })) => about.error(
+                FindingKind::InstanceProfile,
                 name,
                 "has no role in it: EC2 refuses launches with it",
                 format!(
@@ -21,17 +25,17 @@ pub(super) fn judge(worker_type: &WorkerType, found: &WorkerTypeFacts, about: &m
                 ),
             ),
             Ok(None) => about.error(
-                Kind::InstanceProfile,
+                FindingKind::InstanceProfile,
                 name,
                 "does not exist in this account",
                 "correct `iam-instance-profile` (a profile's name is not always its role's), or make one: \
                  `setup-aws --with-worker-profile`",
             ),
             Err(refusal) => about.unknown(
-                Kind::InstanceProfile,
+                FindingKind::InstanceProfile,
                 name,
                 "iam:GetInstanceProfile",
-                Needed::Optional,
+                CallNeed::Optional,
                 refusal,
                 "correct `iam-instance-profile`",
             ),
@@ -39,9 +43,9 @@ pub(super) fn judge(worker_type: &WorkerType, found: &WorkerTypeFacts, about: &m
     }
     match &found.user_data {
         Ok(()) if worker_type.user_data.is_some() => {
-            about.good(Kind::UserData, "", "can be sent");
+            about.good(FindingKind::UserData, "", "can be sent");
         }
         Ok(()) => {}
-        Err(why) => about.error(Kind::UserData, "", why, "correct the user data"),
+        Err(why) => about.error(FindingKind::UserData, "", why, "correct the user data"),
     }
 }

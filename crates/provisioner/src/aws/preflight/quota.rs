@@ -1,9 +1,9 @@
-//! Quotas cannot be looked up through EC2: which ones to look at, and for how many vCPUs.
+//! Names the spot quotas to check by hand, with the vCPUs that they need. EC2 does not report quotas.
 
 use std::collections::BTreeMap;
 
-use super::facts::Facts;
-use super::verdict::{Kind, Severity, Verdict};
+use super::facts::PreflightFacts;
+use super::report::{FindingKind, PreflightReport, Severity};
 use crate::domain::ids::InstanceType;
 use crate::settings::Settings;
 
@@ -21,14 +21,14 @@ fn quota_of(instance_type: &InstanceType) -> Option<Quota> {
         "dl" => ("All DL Spot Instance Requests", "L-85EED4F7"),
         "trn" => ("All Trn Spot Instance Requests", "L-6B0D517C"),
         "x" => ("All X Spot Instance Requests", "L-E3A00192"),
-        // Mac, High Memory and HPC types have none that we know of.
+        // We know of no spot quota for Mac, High Memory and HPC types.
         "mac" | "u" | "hpc" => return None,
         _ => ("All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", "L-34B43A08"),
     })
 }
 
-pub(super) fn judge(settings: &Settings, facts: &Facts, verdict: &mut Verdict) {
-    // None: the vCPUs of some type are not known.
+pub(super) fn assess(settings: &Settings, facts: &PreflightFacts, report: &mut PreflightReport) {
+    // `None` if the vCPUs of a type are not known.
     let mut most: BTreeMap<Quota, Option<u64>> = BTreeMap::new();
     for worker_type in settings.worker_types.values() {
         let mut of_this_type: BTreeMap<Quota, Option<u64>> = BTreeMap::new();
@@ -55,11 +55,11 @@ pub(super) fn judge(settings: &Settings, facts: &Facts, verdict: &mut Verdict) {
         let needed = vcpus.map_or_else(String::new, |vcpus| {
             format!("; all worker types at their maximum need {vcpus} vCPUs of it")
         });
-        verdict.about_everybody().find(
+        report.about_all_worker_types().find(
             Severity::NotCheckable,
-            Kind::Quota,
+            FindingKind::Quota,
             format!("{name} ({code})"),
-            format!("EC2 does not tell what the account's quota is{needed}"),
+            format!("EC2 does not report the account's quota{needed}"),
             format!(
                 "aws service-quotas get-service-quota --service-code ec2 --quota-code {code} --region {}",
                 facts.region

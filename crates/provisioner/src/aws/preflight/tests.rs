@@ -1,4 +1,4 @@
-//! Judgements, fact by fact.
+//! Assessments, fact by fact.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,11 +25,14 @@ fn zones(names: &[&str]) -> BTreeSet<Zone> {
     names.iter().map(|name| Zone::from(*name)).collect()
 }
 
-fn place() -> Place {
-    Place { instance_type: InstanceType::from("m5.large"), placement: ResolvedPlacement::default() }
+fn site() -> LaunchSite {
+    LaunchSite {
+        instance_type: InstanceType::from("m5.large"),
+        placement: ResolvedPlacement::default(),
+    }
 }
 
-/// What `m5.large` costs, in millionths of a dollar.
+/// Returns the prices of `m5.large` from millionths of a dollar.
 fn prices(of: &[(&str, u64)]) -> BTreeMap<Pool, UsdPerHour> {
     let price = |(zone, micros): &(&str, u64)| {
         let zone = Some(Zone::from(*zone));
@@ -39,8 +42,8 @@ fn prices(of: &[(&str, u64)]) -> BTreeMap<Pool, UsdPerHour> {
     of.iter().map(price).collect()
 }
 
-/// Everything is as it should be.
-fn good() -> Facts {
+/// Returns facts without any problem.
+fn good() -> PreflightFacts {
     let m5 = InstanceType::from("m5.large");
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let facts = InstanceTypeFacts {
@@ -50,7 +53,7 @@ fn good() -> Facts {
         ena_required: true,
         vcpus: Some(2),
     };
-    let image = Image {
+    let image = ImageFacts {
         state: Some("available".to_owned()),
         architecture: Some("x86_64".to_owned()),
         virtualization_type: Some("hvm".to_owned()),
@@ -64,11 +67,11 @@ fn good() -> Facts {
         groups: Vec::new(),
         profile: None,
         user_data: Ok(()),
-        launches: vec![(place(), DryRunAnswer::Allowed)],
+        launches: vec![(site(), DryRunAnswer::Allowed)],
     };
     let call =
-        |operation| DryRun { operation, target: Target::Ours, answer: DryRunAnswer::Allowed };
-    Facts {
+        |operation| DryRun { operation, target: DryRunTarget::Ours, answer: DryRunAnswer::Allowed };
+    PreflightFacts {
         region: "r-1".to_owned(),
         key_pair: Ok(KeyPair::Ours),
         listing: Ok(()),
@@ -84,15 +87,15 @@ fn good() -> Facts {
     }
 }
 
-fn linux(facts: &mut Facts) -> &mut WorkerTypeFacts {
+fn linux(facts: &mut PreflightFacts) -> &mut WorkerTypeFacts {
     facts.worker_types.get_mut("linux").unwrap()
 }
 
-fn image(facts: &mut Facts) -> &mut Image {
+fn image(facts: &mut PreflightFacts) -> &mut ImageFacts {
     facts.images.as_mut().unwrap().get_mut("ami-1").unwrap()
 }
 
-fn m5(facts: &mut Facts) -> &mut InstanceTypeFacts {
+fn m5(facts: &mut PreflightFacts) -> &mut InstanceTypeFacts {
     facts.instance_types.as_mut().unwrap().get_mut("m5.large").unwrap()
 }
 
@@ -105,24 +108,35 @@ fn refusal(code: &str) -> Refusal {
     }
 }
 
-/// Changes one thing and returns the findings but those that are always there.
-fn findings(change: impl FnOnce(&mut Facts)) -> Vec<(Severity, Kind, String)> {
-    judged("", change).0
+/// Changes one fact and returns the findings except those that are always present.
+fn findings(change: impl FnOnce(&mut PreflightFacts)) -> Vec<(Severity, FindingKind, String)> {
+    assessed("", change).0
 }
 
-fn judged(more: &str, change: impl FnOnce(&mut Facts)) -> (Vec<(Severity, Kind, String)>, Verdict) {
+fn assessed(
+    more: &str,
+    change: impl FnOnce(&mut PreflightFacts),
+) -> (Vec<(Severity, FindingKind, String)>, PreflightReport) {
     let mut facts = good();
     change(&mut facts);
     let now = "2026-11-23T12:00:00Z".parse().unwrap();
-    let verdict = judge(&settings(more), &facts, now);
-    let told =
-        verdict.findings.iter().filter(|it| !matches!(it.kind, Kind::Quota | Kind::Capacity));
-    let told = told.map(|it| (it.severity, it.kind, it.text.clone())).collect();
-    (told, verdict)
+    let report = assess(&settings(more), &facts, now);
+    let findings = report
+        .findings
+        .iter()
+        .filter(|finding| !matches!(finding.kind, FindingKind::Quota | FindingKind::Capacity))
+        .map(|finding| (finding.severity, finding.kind, finding.text.clone()))
+        .collect();
+    (findings, report)
 }
 
 #[track_caller]
-fn only(severity: Severity, kind: Kind, word: &str, change: impl FnOnce(&mut Facts)) {
+fn only(
+    severity: Severity,
+    kind: FindingKind,
+    word: &str,
+    change: impl FnOnce(&mut PreflightFacts),
+) {
     let found = findings(change);
     let [(s, k, text)] = found.as_slice() else { panic!("not one finding: {found:?}") };
     assert_eq!((*s, *k), (severity, kind), "{text}");
@@ -130,40 +144,47 @@ fn only(severity: Severity, kind: Kind, word: &str, change: impl FnOnce(&mut Fac
 }
 
 #[test]
-fn what_is_good_is_said_to_be_and_what_nobody_knows_is_not() {
-    let (found, verdict) = judged("", |_| {});
+fn what_is_good_passes_and_what_is_unknown_does_not() {
+    let (found, report) = assessed("", |_| {});
     assert!(found.is_empty(), "{found:?}");
-    assert_eq!(verdict.count(Severity::NotCheckable), 2);
-    assert_eq!(verdict.unanswered, 0);
-    let kinds: BTreeSet<Kind> = verdict.checked.iter().map(|it| it.kind).collect();
+    assert_eq!(report.count(Severity::NotCheckable), 2);
+    assert_eq!(report.unanswered, 0);
+    let kinds: BTreeSet<FindingKind> = report.checked.iter().map(|check| check.kind).collect();
     let expected = [
-        Kind::KeyPair,
-        Kind::Permission,
-        Kind::Image,
-        Kind::InstanceType,
-        Kind::Launch,
-        Kind::SpotRole,
+        FindingKind::KeyPair,
+        FindingKind::Permission,
+        FindingKind::Image,
+        FindingKind::InstanceType,
+        FindingKind::Launch,
+        FindingKind::SpotRole,
     ];
     assert_eq!(kinds, BTreeSet::from(expected));
-    let quota = verdict.findings.iter().find(|it| it.kind == Kind::Quota).unwrap();
+    let quota = report.findings.iter().find(|finding| finding.kind == FindingKind::Quota).unwrap();
     assert!(quota.text.contains("need 6 vCPUs"), "{}", quota.text);
 }
 
 #[test]
 fn the_key_pair() {
-    only(Severity::Error, Kind::KeyPair, "does not exist", |it| it.key_pair = Ok(KeyPair::Absent));
-    only(Severity::Warning, Kind::KeyPair, "our tag", |it| it.key_pair = Ok(KeyPair::Foreign));
-    only(Severity::Error, Kind::KeyPair, "`run` needs", |it| {
-        it.key_pair = Err(refusal("UnauthorizedOperation"));
+    only(Severity::Error, FindingKind::KeyPair, "does not exist", |facts| {
+        facts.key_pair = Ok(KeyPair::Absent);
+    });
+    only(Severity::Warning, FindingKind::KeyPair, "our tag", |facts| {
+        facts.key_pair = Ok(KeyPair::Foreign);
+    });
+    only(Severity::Error, FindingKind::KeyPair, "`run` needs", |facts| {
+        facts.key_pair = Err(refusal("UnauthorizedOperation"));
     });
 }
 
 #[test]
 fn the_highest_price() {
-    let price = |more: &str, change: fn(&mut Facts)| {
-        let (found, verdict) = judged(more, change);
-        let good = verdict.checked.iter().any(|it| it.kind == Kind::Price);
-        (found.into_iter().filter(|it| it.1 == Kind::Price).collect::<Vec<_>>(), good)
+    let price = |more: &str, change: fn(&mut PreflightFacts)| {
+        let (found, report) = assessed(more, change);
+        let good = report.checked.iter().any(|check| check.kind == FindingKind::Price);
+        (
+            found.into_iter().filter(|finding| finding.1 == FindingKind::Price).collect::<Vec<_>>(),
+            good,
+        )
     };
     assert_eq!(price("", |_| {}), (vec![], false), "none is set");
     assert_eq!(price("max-price = 0.03", |_| {}), (vec![], true), "as much as it costs");
@@ -173,7 +194,7 @@ fn the_highest_price() {
     assert!(!good);
 
     let two = "max-price = 0.0299\ninstance-types = ['m5.large', 'm4.large']";
-    let more = |facts: &mut Facts| {
+    let more = |facts: &mut PreflightFacts| {
         let zone = Some(Zone::from("r-1a"));
         let m4 = Pool { instance_type: InstanceType::from("m4.large"), zone };
         facts.prices.as_mut().unwrap().insert(m4, UsdPerHour::from_micros(20_000));
@@ -182,12 +203,12 @@ fn the_highest_price() {
     assert!(matches!(&found[..], [(Severity::Warning, ..)]), "{found:?}");
     assert!(good, "the other can be had");
 
-    // What is not known is not called good, and no reason to call it bad.
+    // An unknown price is neither good nor bad.
     let (found, good) = price("max-price = 1.0", |facts| facts.prices = Ok(BTreeMap::new()));
     assert!(matches!(&found[..], [(Severity::NotCheckable, ..)]), "{found:?}");
     assert!(!good);
     let (found, _) = price(two, |_| {});
-    assert!(found.iter().all(|it| it.0 != Severity::Error), "{found:?}");
+    assert!(found.iter().all(|finding| finding.0 != Severity::Error), "{found:?}");
     let (found, _) = price("max-price = 1.0", |facts| {
         facts.prices = Err(refusal("UnauthorizedOperation"));
     });
@@ -196,117 +217,139 @@ fn the_highest_price() {
 
 #[test]
 fn the_image() {
-    only(Severity::Error, Kind::Image, "deregistered", |it| {
-        image(it).state = Some("deregistered".to_owned());
+    only(Severity::Error, FindingKind::Image, "deregistered", |facts| {
+        image(facts).state = Some("deregistered".to_owned());
     });
-    only(Severity::Warning, Kind::Image, "deprecated", |it| {
-        image(it).deprecated = Some("2026-11-01T00:00:00Z".parse().unwrap());
+    only(Severity::Warning, FindingKind::Image, "deprecated", |facts| {
+        image(facts).deprecated = Some("2026-11-01T00:00:00Z".parse().unwrap());
     });
     assert!(
-        findings(|it| image(it).deprecated = Some("2027-01-01T00:00:00Z".parse().unwrap()))
+        findings(|facts| image(facts).deprecated = Some("2027-01-01T00:00:00Z".parse().unwrap()))
             .is_empty()
     );
-    only(Severity::Error, Kind::Image, "does not exist", |it| it.images = Ok(BTreeMap::new()));
-    only(Severity::NotCheckable, Kind::Image, "may not call", |it| {
-        it.images = Err(refusal("UnauthorizedOperation"));
+    only(Severity::Error, FindingKind::Image, "does not exist", |facts| {
+        facts.images = Ok(BTreeMap::new());
+    });
+    only(Severity::NotCheckable, FindingKind::Image, "may not call", |facts| {
+        facts.images = Err(refusal("UnauthorizedOperation"));
     });
 }
 
 #[test]
 fn image_and_instance_type_must_go_together() {
-    only(Severity::Error, Kind::InstanceType, "arm64", |it| {
-        image(it).architecture = Some("arm64".to_owned());
+    only(Severity::Error, FindingKind::InstanceType, "arm64", |facts| {
+        image(facts).architecture = Some("arm64".to_owned());
     });
-    only(Severity::Error, Kind::InstanceType, "paravirtual", |it| {
-        image(it).virtualization_type = Some("paravirtual".to_owned());
+    only(Severity::Error, FindingKind::InstanceType, "paravirtual", |facts| {
+        image(facts).virtualization_type = Some("paravirtual".to_owned());
     });
-    only(Severity::Error, Kind::InstanceType, "ENA", |it| image(it).ena = Some(false));
-    assert!(findings(|it| *image(it) = Image::default()).is_empty(), "not said is not wrong");
+    only(Severity::Error, FindingKind::InstanceType, "ENA", |facts| image(facts).ena = Some(false));
     assert!(
-        findings(|it| {
-            image(it).ena = Some(false);
-            m5(it).ena_required = false;
+        findings(|facts| *image(facts) = ImageFacts::default()).is_empty(),
+        "unknown is not wrong"
+    );
+    assert!(
+        findings(|facts| {
+            image(facts).ena = Some(false);
+            m5(facts).ena_required = false;
         })
         .is_empty()
     );
-    only(Severity::Error, Kind::InstanceType, "on-demand only", |it| {
-        m5(it).usage_classes = vec!["on-demand".to_owned()];
+    only(Severity::Error, FindingKind::InstanceType, "on-demand only", |facts| {
+        m5(facts).usage_classes = vec!["on-demand".to_owned()];
     });
 }
 
 #[test]
 fn an_instance_type_is_offered_everywhere_somewhere_or_nowhere() {
     let offered = |names: &'static [&'static str]| {
-        move |it: &mut Facts| {
-            let offerings = it.offerings.as_mut().unwrap();
+        move |facts: &mut PreflightFacts| {
+            let offerings = facts.offerings.as_mut().unwrap();
             offerings.insert(InstanceType::from("m5.large"), zones(names));
         }
     };
-    only(Severity::Note, Kind::InstanceType, "not in r-1b", offered(&["r-1a"]));
-    only(Severity::Error, Kind::InstanceType, "nowhere", offered(&[]));
+    only(Severity::Note, FindingKind::InstanceType, "not in r-1b", offered(&["r-1a"]));
+    only(Severity::Error, FindingKind::InstanceType, "nowhere", offered(&[]));
     let placed = |zone: &'static str| {
-        move |it: &mut Facts| {
+        move |facts: &mut PreflightFacts| {
             let placement = ResolvedPlacement { zone: Some(Zone::from(zone)), subnet: None };
-            linux(it).placements = Ok(vec![placement]);
+            linux(facts).placements = Ok(vec![placement]);
         }
     };
     assert!(findings(placed("r-1a")).is_empty());
-    only(Severity::Error, Kind::InstanceType, "r-1a, r-1b only", placed("r-1-city-1a"));
-    only(Severity::Error, Kind::InstanceType, "does not exist", |it| {
-        it.instance_types = Ok(BTreeMap::new());
-        it.offerings = Ok(BTreeMap::new());
+    only(Severity::Error, FindingKind::InstanceType, "r-1a, r-1b only", placed("r-1-city-1a"));
+    only(Severity::Error, FindingKind::InstanceType, "does not exist", |facts| {
+        facts.instance_types = Ok(BTreeMap::new());
+        facts.offerings = Ok(BTreeMap::new());
     });
 }
 
 #[test]
 fn networks() {
-    only(Severity::Error, Kind::Subnet, "no default VPC", |it| it.default_vpc = Some(Ok(None)));
+    only(Severity::Error, FindingKind::Subnet, "no default VPC", |facts| {
+        facts.default_vpc = Some(Ok(None));
+    });
     let more = "subnets = ['subnet-1']\nsecurity-groups = ['sg-1', 'web']\n";
-    let in_vpc = |vpc: Option<&str>| Group { id: "sg-1".to_owned(), vpc: vpc.map(str::to_owned) };
-    let network = |free, group: Looked<Option<Group>>| {
-        move |it: &mut Facts| {
-            let (zone, vpc) = (Zone::from("r-1a"), "vpc-2".to_owned());
-            let subnet = Subnet { zone, vpc, free_addresses: Some(free) };
-            linux(it).subnets = Ok(BTreeMap::from([(SubnetId::from("subnet-1"), subnet)]));
-            linux(it).groups = vec![("sg-1".to_owned(), group)];
+    let in_vpc = |vpc: Option<&str>| SecurityGroupFacts {
+        id: "sg-1".to_owned(),
+        vpc: vpc.map(str::to_owned),
+    };
+    let network = |free, group: Fact<Option<SecurityGroupFacts>>| {
+        move |facts: &mut PreflightFacts| {
+            let subnet = SubnetFacts {
+                zone: Zone::from("r-1a"),
+                vpc: "vpc-2".to_owned(),
+                free_addresses: Some(free),
+            };
+            linux(facts).subnets = Ok(BTreeMap::from([(SubnetId::from("subnet-1"), subnet)]));
+            linux(facts).groups = vec![("sg-1".to_owned(), group)];
         }
     };
-    let told = |change| judged(more, change).0;
-    assert_eq!(told(network(5, Ok(Some(in_vpc(Some("vpc-2")))))), []);
-    let found = judged(more, network(0, Ok(Some(in_vpc(None))))).0;
-    assert!(matches!(found.as_slice(), [(Severity::Warning, Kind::Subnet, _)]), "{found:?}");
-    let found = judged(more, network(5, Ok(Some(in_vpc(Some("vpc-1")))))).0;
-    assert!(matches!(found.as_slice(), [(Severity::Error, Kind::SecurityGroup, _)]), "{found:?}");
-    let found = judged(more, network(5, Ok(None))).0;
-    assert!(matches!(found.as_slice(), [(Severity::Error, Kind::SecurityGroup, _)]), "{found:?}");
-    let found = judged(more, network(5, Err(refusal("UnauthorizedOperation")))).0;
+    let found = |change| assessed(more, change).0;
+    assert_eq!(found(network(5, Ok(Some(in_vpc(Some("vpc-2")))))), []);
+    let found = assessed(more, network(0, Ok(Some(in_vpc(None))))).0;
+    assert!(matches!(found.as_slice(), [(Severity::Warning, FindingKind::Subnet, _)]), "{found:?}");
+    let found = assessed(more, network(5, Ok(Some(in_vpc(Some("vpc-1")))))).0;
     assert!(
-        matches!(found.as_slice(), [(Severity::NotCheckable, Kind::SecurityGroup, _)]),
+        matches!(found.as_slice(), [(Severity::Error, FindingKind::SecurityGroup, _)]),
+        "{found:?}"
+    );
+    let found = assessed(more, network(5, Ok(None))).0;
+    assert!(
+        matches!(found.as_slice(), [(Severity::Error, FindingKind::SecurityGroup, _)]),
+        "{found:?}"
+    );
+    let found = assessed(more, network(5, Err(refusal("UnauthorizedOperation")))).0;
+    assert!(
+        matches!(found.as_slice(), [(Severity::NotCheckable, FindingKind::SecurityGroup, _)]),
         "{found:?}"
     );
     // No such subnet.
-    let found = judged(more, |_| {}).0;
-    assert!(matches!(found.as_slice(), [(Severity::Error, Kind::Subnet, _)]), "{found:?}");
+    let found = assessed(more, |_| {}).0;
+    assert!(matches!(found.as_slice(), [(Severity::Error, FindingKind::Subnet, _)]), "{found:?}");
     // No such zone.
-    let found = judged("availability-zones = ['r-1x']\n", |_| {}).0;
-    assert!(matches!(found.as_slice(), [(Severity::Error, Kind::Zone, _)]), "{found:?}");
+    let found = assessed("availability-zones = ['r-1x']\n", |_| {}).0;
+    assert!(matches!(found.as_slice(), [(Severity::Error, FindingKind::Zone, _)]), "{found:?}");
 }
 
 #[test]
 fn instance_profiles_and_user_data() {
     let more = "iam-instance-profile = 'p'\n";
-    let with = |profile: Looked<Option<InstanceProfile>>| {
-        judged(more, |it| linux(it).profile = Some(profile))
+    let with = |profile: Fact<Option<InstanceProfileFacts>>| {
+        assessed(more, |facts| linux(facts).profile = Some(profile))
     };
-    assert!(with(Ok(Some(InstanceProfile { has_role: true }))).0.is_empty());
-    let severity = |found: &[(Severity, Kind, String)]| found[0].0;
-    assert_eq!(severity(&with(Ok(Some(InstanceProfile { has_role: false }))).0), Severity::Error);
+    assert!(with(Ok(Some(InstanceProfileFacts { has_role: true }))).0.is_empty());
+    let severity = |found: &[(Severity, FindingKind, String)]| found[0].0;
+    assert_eq!(
+        severity(&with(Ok(Some(InstanceProfileFacts { has_role: false }))).0),
+        Severity::Error
+    );
     assert_eq!(severity(&with(Ok(None)).0), Severity::Error);
     assert_eq!(severity(&with(Err(refusal("AccessDenied"))).0), Severity::NotCheckable);
-    let (found, verdict) = with(Err(refusal("RequestTimeout")));
-    assert_eq!((severity(&found), verdict.unanswered), (Severity::NotCheckable, 0));
-    // EC2 hears later of what IAM has.
-    let unknown = |profile: Option<InstanceProfile>| {
+    let (found, report) = with(Err(refusal("RequestTimeout")));
+    assert_eq!((severity(&found), report.unanswered), (Severity::NotCheckable, 0));
+    // EC2 learns later of what IAM has.
+    let unknown = |profile: Option<InstanceProfileFacts>| {
         let text = "Value (p) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance \
                     Profile name";
         let refusal = Refusal {
@@ -314,80 +357,95 @@ fn instance_profiles_and_user_data() {
             message: text.to_owned(),
             ..refusal("InvalidParameterValue")
         };
-        let found = judged(more, |it| {
-            linux(it).profile = Some(Ok(profile));
-            linux(it).launches[0].1 = Looked::Err(refusal.clone()).into();
+        let found = assessed(more, |facts| {
+            linux(facts).profile = Some(Ok(profile));
+            linux(facts).launches[0].1 = Fact::Err(refusal.clone()).into();
         });
         found.0.iter().map(|(severity, kind, _)| (*severity, *kind)).collect::<Vec<_>>()
     };
-    let fresh = unknown(Some(InstanceProfile { has_role: true }));
-    assert_eq!(fresh, [(Severity::Warning, Kind::Launch)]);
+    let fresh = unknown(Some(InstanceProfileFacts { has_role: true }));
+    assert_eq!(fresh, [(Severity::Warning, FindingKind::Launch)]);
     let absent = unknown(None);
-    let expected =
-        [(Severity::Error, Kind::InstanceProfile), (Severity::NotCheckable, Kind::Launch)];
+    let expected = [
+        (Severity::Error, FindingKind::InstanceProfile),
+        (Severity::NotCheckable, FindingKind::Launch),
+    ];
     assert_eq!(absent, expected);
-    only(Severity::Error, Kind::UserData, "too long", |it| {
-        linux(it).user_data = Err("too long".to_owned());
+    only(Severity::Error, FindingKind::UserData, "too long", |facts| {
+        linux(facts).user_data = Err("too long".to_owned());
     });
 }
 
-fn tried(target: Target, code: &'static str) -> impl FnOnce(&mut Facts) {
-    move |it| {
-        it.calls[0].target = target;
-        it.calls[0].answer = Looked::Err(refusal(code)).into();
+fn tried(target: DryRunTarget, code: &'static str) -> impl FnOnce(&mut PreflightFacts) {
+    move |facts| {
+        facts.calls[0].target = target;
+        facts.calls[0].answer = Fact::Err(refusal(code)).into();
     }
 }
 
 #[test]
-fn a_dry_run_is_a_yes_a_no_or_no_answer() {
-    assert!(findings(tried(Target::Nobodys, "DryRunOperation")).is_empty());
+fn a_dry_run_is_allowed_refused_or_unanswered() {
+    assert!(findings(tried(DryRunTarget::NothingThere, "DryRunOperation")).is_empty());
     only(
         Severity::Error,
-        Kind::Permission,
+        FindingKind::Permission,
         "TerminateInstances",
-        tried(Target::Ours, "UnauthorizedOperation"),
+        tried(DryRunTarget::Ours, "UnauthorizedOperation"),
     );
     for code in ["UnauthorizedOperation", "InvalidInstanceID.NotFound"] {
-        only(Severity::NotCheckable, Kind::Permission, code, tried(Target::Nobodys, code));
+        only(
+            Severity::NotCheckable,
+            FindingKind::Permission,
+            code,
+            tried(DryRunTarget::NothingThere, code),
+        );
     }
-    // It went away between the look and the try.
-    let gone = tried(Target::Ours, "InvalidInstanceID.NotFound");
-    only(Severity::NotCheckable, Kind::Permission, "NotFound", gone);
-    let (found, verdict) = judged("", tried(Target::Ours, "RequestLimitExceeded"));
-    assert_eq!((found[0].0, verdict.unanswered), (Severity::NotCheckable, 1));
-    only(Severity::Error, Kind::Permission, "dry run", |it| {
-        it.calls[0].answer = Looked::Ok(()).into();
+    // The instance disappeared between the listing and the dry run.
+    let gone = tried(DryRunTarget::Ours, "InvalidInstanceID.NotFound");
+    only(Severity::NotCheckable, FindingKind::Permission, "NotFound", gone);
+    let (found, report) = assessed("", tried(DryRunTarget::Ours, "RequestLimitExceeded"));
+    assert_eq!((found[0].0, report.unanswered), (Severity::NotCheckable, 1));
+    only(Severity::Error, FindingKind::Permission, "dry run", |facts| {
+        facts.calls[0].answer = Fact::Ok(()).into();
     });
 }
 
 #[test]
 fn launches() {
     let answered = |code: &'static str| {
-        move |it: &mut Facts| {
+        move |facts: &mut PreflightFacts| {
             let answer = DryRunAnswer::Refused(refusal(code));
-            linux(it).launches = vec![(place(), answer.clone()), (place(), answer)];
+            linux(facts).launches = vec![(site(), answer.clone()), (site(), answer)];
         }
     };
-    // The same answer twice is said once.
-    only(Severity::Error, Kind::Permission, "because.", answered("UnauthorizedOperation"));
-    only(Severity::Error, Kind::Launch, "InvalidParameterValue", answered("InvalidParameterValue"));
-    only(Severity::Warning, Kind::Launch, "now", answered("MaxSpotInstanceCountExceeded"));
-    only(Severity::Error, Kind::Launch, "dry run", |it| {
-        linux(it).launches[0].1 = DryRunAnswer::Done;
+    // The same answer twice makes one finding.
+    only(Severity::Error, FindingKind::Permission, "because.", answered("UnauthorizedOperation"));
+    only(
+        Severity::Error,
+        FindingKind::Launch,
+        "InvalidParameterValue",
+        answered("InvalidParameterValue"),
+    );
+    only(Severity::Warning, FindingKind::Launch, "now", answered("MaxSpotInstanceCountExceeded"));
+    only(Severity::Error, FindingKind::Launch, "dry run", |facts| {
+        linux(facts).launches[0].1 = DryRunAnswer::Done;
     });
-    only(Severity::NotCheckable, Kind::Launch, "not known", |it| linux(it).launches.clear());
-    // What is wrong was named already.
-    let found = findings(|it| {
-        it.images = Ok(BTreeMap::new());
-        answered("InvalidAMIID.NotFound")(it);
+    only(Severity::NotCheckable, FindingKind::Launch, "not known", |facts| {
+        linux(facts).launches.clear();
+    });
+    // The image has been reported already.
+    let found = findings(|facts| {
+        facts.images = Ok(BTreeMap::new());
+        answered("InvalidAMIID.NotFound")(facts);
     });
     let severities: Vec<Severity> = found.iter().map(|(severity, ..)| *severity).collect();
     assert_eq!(severities, [Severity::Error, Severity::NotCheckable]);
 }
 
 #[test]
-fn no_machine_talk_in_texts() {
-    let (_, verdict) = judged("", tried(Target::Ours, "UnauthorizedOperation"));
-    let text = &verdict.findings.iter().find(|it| it.severity == Severity::Error).unwrap().text;
+fn texts_leave_out_encoded_messages() {
+    let (_, report) = assessed("", tried(DryRunTarget::Ours, "UnauthorizedOperation"));
+    let text =
+        &report.findings.iter().find(|finding| finding.severity == Severity::Error).unwrap().text;
     assert!(text.ends_with("because."), "{text}");
 }

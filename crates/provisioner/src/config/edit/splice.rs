@@ -1,7 +1,11 @@
-//! Cuts single keys into and out of TOML text. Every other byte stays.
+//! Inserts single keys into TOML text and removes them. Every other byte stays.
 //!
-//! Each function answers `None` where the layout is one it does not know; the caller checks the
-//! outcome by parsing it.
+//! `toml_edit::DocumentMut` does not serve for this. It rewrites the complete document, and on the way drops
+//! carriage returns, adds a missing last line end and regroups dotted keys; and with a key it removes the
+//! comments above and behind it. So only its parser is used, to locate what is to be changed.
+//!
+//! Each function returns `None` for a layout that it does not support. The caller checks the result by
+//! parsing it.
 
 use std::ops::Range;
 
@@ -9,7 +13,7 @@ use toml_edit::{Array, ArrayOfTables, Document, InlineTable, Item, Table, TableL
 
 use crate::settings::RetiredKeyName;
 
-/// TOML text. May be broken; then nothing is edited.
+/// TOML text. If it is broken, nothing is edited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Text(String);
 
@@ -18,7 +22,7 @@ pub(super) fn find<'a>(root: &'a dyn TableLike, section: &str, key: &str) -> Opt
     root.get(section)?.as_table_like()?.get(key)
 }
 
-/// Returns the tables of an array, in whichever way it is written.
+/// Returns the tables of an array, which may be written inline or with headers.
 pub(super) fn tables(item: &Item) -> Option<Vec<&dyn TableLike>> {
     if let Some(tables) = item.as_array_of_tables() {
         return Some(tables.iter().map(|table| table as &dyn TableLike).collect());
@@ -49,7 +53,7 @@ impl Text {
         Some(())
     }
 
-    /// Removes `section.key`, if it is there. The table stays.
+    /// Removes `section.key` if it is present. The table stays.
     pub(super) fn remove(&mut self, section: &str, key: &str) -> Option<()> {
         let document = self.parse()?;
         let Some(item) = find(document.as_table(), section, key) else { return Some(()) };
@@ -90,7 +94,7 @@ impl Text {
         Document::parse(self.0.clone()).ok()
     }
 
-    /// The line end in use, so that new lines look like the old ones.
+    /// Returns the line end in use, so that new lines get the same.
     fn newline(&self) -> &'static str {
         match self.0.find('\n') {
             Some(at) if self.0[..at].ends_with('\r') => "\r\n",
@@ -98,7 +102,7 @@ impl Text {
         }
     }
 
-    /// Inserts an assignment into a section, which is made if need be.
+    /// Inserts an assignment into a section, which is created if it does not exist.
     fn insert(
         &mut self,
         document: &Document<String>,
@@ -139,8 +143,8 @@ impl Text {
         }
     }
 
-    /// Inserts lines after the line that holds `offset`. A file that does not end with a line end
-    /// stays so.
+    /// Inserts lines after the line that contains `offset`. If the file did not end with a line end, it still
+    /// does not.
     fn insert_after_line(&mut self, offset: usize, lines: &str) {
         let newline = self.newline();
         match self.0[offset..].find('\n') {
@@ -159,7 +163,7 @@ impl Text {
         Some(())
     }
 
-    /// Removes an assignment with its line. A comment behind it stays, on its own.
+    /// Removes an assignment with its line. A comment behind it stays on a line of its own.
     fn cut_line(&mut self, assignment: Range<usize>) {
         let text = &self.0;
         let start = text[..assignment.start].rfind('\n').map_or(0, |at| at + 1);
@@ -176,7 +180,7 @@ impl Text {
         } else if has_end {
             self.0.replace_range(start..=assignment.end + line.len(), "");
         } else {
-            // The line end that made this line goes too.
+            // The line end in front of the last line has to go, too.
             let before = &text[..start];
             let before = before.strip_suffix('\n').unwrap_or(before);
             let start = before.strip_suffix('\r').unwrap_or(before).len();
@@ -194,7 +198,7 @@ impl Text {
             }
         }
         ranges.sort_by_key(|range| range.start);
-        // From the end, so that the offsets before stay true.
+        // They are removed from the end, so that the offsets of the others stay valid.
         for range in ranges.into_iter().rev() {
             self.cut_line(range);
         }
@@ -238,7 +242,7 @@ fn retired_pairs(retired: &RetiredKeyName) -> Vec<String> {
     pairs
 }
 
-/// Where the last assignment of a table ends; not those of tables with a header of their own.
+/// Returns where the last assignment of a table ends, not counting subtables with headers of their own.
 fn body_end(table: &Table) -> Option<usize> {
     let end = |item: &Item| match item {
         Item::Value(value) => value_end(value),
@@ -252,7 +256,7 @@ fn inline_end(table: &InlineTable) -> Option<usize> {
     table.iter().filter_map(|(_, value)| value_end(value)).max()
 }
 
-/// A dotted key makes a table whose span is only the key's.
+/// Returns where a value ends. A dotted key makes a table whose span is only that of the key.
 fn value_end(value: &Value) -> Option<usize> {
     match value {
         Value::InlineTable(table) if table.is_dotted() => inline_end(table),

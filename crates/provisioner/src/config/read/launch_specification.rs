@@ -1,7 +1,7 @@
-//! `launch-specification`: fields of EC2's launch specification, spelled as EC2 does.
+//! `launch-specification`: fields of EC2's launch specification, spelled as EC2 spells them.
 
 use crate::config::section::Section;
-use crate::config::setting::Refusal;
+use crate::config::setting::Rejection;
 use crate::domain::launch::{
     BlockDeviceMapping, Ebs, LaunchSpecification, Monitoring, NetworkInterface, Placement,
 };
@@ -14,7 +14,7 @@ pub(super) fn read(section: &Section<'_>) -> LaunchSpecification {
             block_device_mapping,
         ),
         ebs_optimized: section.optional("EbsOptimized", "Dedicated throughput to EBS"),
-        monitoring: section.optional_section("Monitoring", "CloudWatch", monitoring),
+        monitoring: section.optional_section("Monitoring", "Monitoring by CloudWatch", monitoring),
         placement: section.optional_section("Placement", "Where the instance runs", placement),
         network_interfaces: section.tables(
             "NetworkInterfaces",
@@ -29,28 +29,29 @@ fn block_device_mapping(section: &Section<'_>) -> BlockDeviceMapping {
         device_name: section.optional("DeviceName", "Such as `/dev/xvda`"),
         virtual_name: section
             .optional("VirtualName", "Instance store volume, such as `ephemeral0`"),
-        // Empty means "yes" to EC2, so it is not the same as absent.
+        // To EC2, an empty text suppresses the device, so it is not the same as an absent one.
         no_device: section
-            .optional("NoDevice", "Leave out this device of the image; `\"\"` does it"),
-        ebs: section.optional_section("Ebs", "A volume of EBS", ebs),
+            .optional("NoDevice", "Leaves out this device of the image, with the value `\"\"`"),
+        ebs: section.optional_section("Ebs", "An EBS volume", ebs),
     }
 }
 
 fn ebs(section: &Section<'_>) -> Ebs {
     Ebs {
-        delete_on_termination: section.optional("DeleteOnTermination", "Goes with the instance"),
-        encrypted: section.optional("Encrypted", "Encrypt the volume"),
+        delete_on_termination: section
+            .optional("DeleteOnTermination", "Whether it is deleted with the instance"),
+        encrypted: section.optional("Encrypted", "Whether the volume is encrypted"),
         iops: section.optional("Iops", "I/O operations per second"),
         throughput: section.optional("Throughput", "MiB per second, for gp3"),
-        kms_key_id: section.optional("KmsKeyId", "Key to encrypt the volume with"),
-        snapshot_id: section.optional("SnapshotId", "Snapshot to make the volume from"),
-        volume_size: section.optional("VolumeSize", "GiB"),
+        kms_key_id: section.optional("KmsKeyId", "The key to encrypt the volume with"),
+        snapshot_id: section.optional("SnapshotId", "The snapshot to make the volume from"),
+        volume_size: section.optional("VolumeSize", "Size in GiB"),
         volume_type: section.optional("VolumeType", "Such as `gp3`"),
     }
 }
 
 fn monitoring(section: &Section<'_>) -> Monitoring {
-    let enabled = section.optional("Enabled", "True is detailed monitoring, which costs");
+    let enabled = section.optional("Enabled", "Whether monitoring is detailed, which costs extra");
     if enabled.is_none() {
         section.required("Enabled", "Monitoring = { Enabled = true }");
     }
@@ -60,8 +61,8 @@ fn monitoring(section: &Section<'_>) -> Monitoring {
 fn placement(section: &Section<'_>) -> Placement {
     let tenancy = section.checked("Tenancy", "`default` or `dedicated`", |text| match text {
         "default" | "dedicated" => Ok(text.to_owned()),
-        _ => Err(Refusal::new(
-            format!("`{text}` is no tenancy for spot instances"),
+        _ => Err(Rejection::new(
+            format!("`{text}` is not a tenancy for spot instances"),
             "known: default, dedicated",
         )),
     });
@@ -74,19 +75,23 @@ fn placement(section: &Section<'_>) -> Placement {
 fn network_interface(section: &Section<'_>) -> NetworkInterface {
     NetworkInterface {
         device_index: section.value("DeviceIndex", 0, "Its position among the interfaces"),
-        associate_public_ip_address: section
-            .optional("AssociatePublicIpAddress", "Give the instance a public IPv4 address"),
-        delete_on_termination: section.optional("DeleteOnTermination", "Goes with the instance"),
-        description: section.optional("Description", "Description of the interface"),
+        associate_public_ip_address: section.optional(
+            "AssociatePublicIpAddress",
+            "Whether the instance gets a public IPv4 address",
+        ),
+        delete_on_termination: section
+            .optional("DeleteOnTermination", "Whether it is deleted with the instance"),
+        description: section.optional("Description", "The description of the interface"),
         groups: section.list("Groups", "Security groups, `sg-…`", |text| {
             if text.starts_with("sg-") {
                 Ok(text.to_owned())
             } else {
-                Err(Refusal::new(format!("`{text}` is not a security group id"), "sg-…"))
+                Err(Rejection::new(format!("`{text}` is not a security group id"), "sg-…"))
             }
         }),
-        ipv6_address_count: section.optional("Ipv6AddressCount", "IPv6 addresses to assign"),
-        subnet_id: section.optional("SubnetId", "Subnet of the interface"),
+        ipv6_address_count: section
+            .optional("Ipv6AddressCount", "The number of IPv6 addresses to assign"),
+        subnet_id: section.optional("SubnetId", "The subnet of the interface"),
         interface_type: section.optional("InterfaceType", "Such as `efa`"),
     }
 }

@@ -1,10 +1,10 @@
-//! Names and aliases of worker types: each value of the pointer means one type.
+//! Names and aliases of worker types: each value of the pointer has to mean one worker type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::section::Section;
 
-/// The names taken so far.
+/// The names and aliases in use so far.
 #[derive(Debug)]
 pub(super) struct Names {
     worker_types: BTreeSet<String>,
@@ -17,7 +17,7 @@ impl Names {
         Self { worker_types, aliases: BTreeMap::new() }
     }
 
-    /// Reports aliases of a worker type that mean something else already.
+    /// Reports aliases of a worker type that already mean another one.
     pub(super) fn check_aliases(&mut self, name: &str, aliases: &[String], section: &Section<'_>) {
         let hint = "an alias means one worker type";
         for alias in aliases {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::url;
-use crate::config::key::Kind;
+use crate::config::key::KeyKind;
 use crate::config::section::Section;
-use crate::config::setting::{Refusal, Setting};
-use crate::config::tree::Value;
+use crate::config::setting::{Rejection, Setting};
+use crate::config::tree::NodeValue;
 use crate::settings::{AskRunning, Queue};
 
 const DEFAULT_HOST: &str = "localhost";
@@ -21,7 +21,7 @@ pub(super) fn read(section: &Section<'_>) -> Queue {
     let url = base_url(section);
     let token_file = section.path(
         "token-file",
-        "File with a bearer token to send; only over https or to this machine, never after a redirect",
+        "A file with a bearer token, which is sent only over https or to this machine, and never after a redirect",
     );
     if let Some(url) = &url {
         check_transport(section, url, token_file.is_some());
@@ -31,20 +31,20 @@ pub(super) fn read(section: &Section<'_>) -> Queue {
         running: section.value(
             "running",
             AskRunning::Auto,
-            "Whether `…/jobs?state=RUNNING` is asked for too; `\"auto\"`: if the queue has it",
+            "Whether `…/jobs?state=RUNNING` is requested too; `\"auto\"`: if the queue offers it",
         ),
         worker_type_pointer: pointer(section),
         timeout: section.positive_duration(
             "timeout",
             Duration::from_secs(10),
-            "For one whole answer",
+            "The timeout for one complete answer",
         ),
         token_file,
     }
 }
 
 fn base_url(section: &Section<'_>) -> Option<Url> {
-    // Empty is unset; and what is refused is set.
+    // An empty URL is unset, but a refused one is set and still replaces the other keys.
     let url = section.checked(
         "url",
         "Replaces `host`, `port` and `version`, set or not: `<url>/jobs?state=PENDING`",
@@ -54,23 +54,23 @@ fn base_url(section: &Section<'_>) -> Option<Url> {
     section.replaced::<String>("host");
     section.replaced::<u16>("port");
     section.replaced::<String>("version");
-    url.map_err(|Refusal { message, hint }| section.problem("url", message, hint)).ok()
+    url.map_err(|Rejection { message, hint }| section.problem("url", message, hint)).ok()
 }
 
 fn from_parts(section: &Section<'_>) -> Option<Url> {
     let host = section.value(
         "host",
         DEFAULT_HOST.to_owned(),
-        "Host of `http://<host>:<port>/<version>/jobs?state=PENDING`",
+        "The host of `http://<host>:<port>/<version>/jobs?state=PENDING`",
     );
-    let port = section.value("port", DEFAULT_PORT, "Its port");
+    let port = section.value("port", DEFAULT_PORT, "The port");
     let version =
-        section.value("version", DEFAULT_VERSION.to_owned(), "Its version, a part of the path");
+        section.value("version", DEFAULT_VERSION.to_owned(), "The version, a part of the path");
     if port == 0 {
-        section.problem("port", "port 0 is no port to ask at", "1 to 65535");
+        section.problem("port", "port 0 cannot be connected to", "1 to 65535");
     }
     let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host };
-    // Anything else in the host would become port, path or user name of the URL.
+    // These characters would make a part of the host the port, path or user name of the URL.
     if host.is_empty() || host.contains(['/', '@', '?', '#', '\\']) || is_host_with_port(&host) {
         let hint = "a host name or address alone; for more, use queue.url";
         section.problem("host", "not a host name", hint);
@@ -83,7 +83,7 @@ fn from_parts(section: &Section<'_>) -> Option<Url> {
     let version = version.trim_matches('/');
     match url::parse(&format!("http://{host}:{port}/{version}")) {
         Ok(url) => Some(url),
-        Err(Refusal { message, hint: _ }) => {
+        Err(Rejection { message, hint: _ }) => {
             section.problem("host", message, "a host name or address");
             None
         }
@@ -115,7 +115,7 @@ fn pointer(section: &Section<'_>) -> Vec<String> {
     let text = section.value(
         "worker-type-pointer",
         DEFAULT_POINTER.to_owned(),
-        "JSON pointer (RFC 6901) to the worker type in a task",
+        "The JSON pointer (RFC 6901) to the worker type in a task",
     );
     match parse_pointer(&text) {
         Some(segments) => segments,
@@ -130,7 +130,8 @@ fn pointer(section: &Section<'_>) -> Vec<String> {
     }
 }
 
-/// Splits a JSON pointer (RFC 6901). The empty one means the whole task, which is no text.
+/// Splits a JSON pointer (RFC 6901). The empty pointer is refused: it means the complete task, which is not
+/// a text.
 fn parse_pointer(text: &str) -> Option<Vec<String>> {
     let unescape = |segment: &str| {
         let bad = segment.split('~').skip(1).any(|after| !after.starts_with(['0', '1']));
@@ -140,26 +141,26 @@ fn parse_pointer(text: &str) -> Option<Vec<String>> {
 }
 
 impl Setting for AskRunning {
-    fn kind() -> Kind {
-        Kind::OneOf(["\"auto\"", "true", "false"].map(str::to_owned).to_vec())
+    fn kind() -> KeyKind {
+        KeyKind::OneOf(["\"auto\"", "true", "false"].map(str::to_owned).to_vec())
     }
 
-    fn read(value: &Value) -> Result<Self, Refusal> {
+    fn read(value: &NodeValue) -> Result<Self, Rejection> {
         match value {
-            Value::Boolean(true) => Ok(Self::Always),
-            Value::Boolean(false) => Ok(Self::Never),
-            Value::String(text) if text == "auto" => Ok(Self::Auto),
-            Value::Raw(text) => match text.trim() {
+            NodeValue::Boolean(true) => Ok(Self::Always),
+            NodeValue::Boolean(false) => Ok(Self::Never),
+            NodeValue::String(text) if text == "auto" => Ok(Self::Auto),
+            NodeValue::Raw(text) => match text.trim() {
                 "auto" => Ok(Self::Auto),
                 "true" => Ok(Self::Always),
                 "false" => Ok(Self::Never),
-                _ => Err(Refusal::new("expected \"auto\", true, or false", "")),
+                _ => Err(Rejection::new("expected \"auto\", true, or false", "")),
             },
-            Value::String(_) => Err(Refusal::new(
+            NodeValue::String(_) => Err(Rejection::new(
                 "expected \"auto\", true, or false",
                 "true and false without quotes",
             )),
-            _ => Err(Refusal::kind("\"auto\", true, or false", value)),
+            _ => Err(Rejection::kind("\"auto\", true, or false", value)),
         }
     }
 

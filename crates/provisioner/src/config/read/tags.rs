@@ -1,15 +1,16 @@
-//! `tags`.
+//! `tags` of a worker type.
 
 use std::collections::BTreeMap;
 
 use crate::config::section::Section;
-use crate::config::setting::Refusal;
+use crate::config::setting::Rejection;
 
-/// What EC2 allows on one resource (EC2 User Guide, "Tag restrictions"), less our own.
+/// The number of tags that EC2 allows on one resource (EC2 User Guide, "Tag restrictions"), less our own.
 const MAX_TAGS: usize = 50 - 5;
-/// In characters.
+/// The longest key, in characters (Amazon EC2 API Reference, `Tag`).
 const MAX_KEY: usize = 127;
-/// In characters.
+/// The longest value, in characters (within the maximum of the Amazon EC2 API Reference,
+/// `Tag`).
 const MAX_VALUE: usize = 255;
 
 pub(super) fn read(section: &Section<'_>) -> BTreeMap<String, String> {
@@ -21,8 +22,8 @@ pub(super) fn read(section: &Section<'_>) -> BTreeMap<String, String> {
     tags
 }
 
-fn check(key: &str, value: &str) -> Result<(), Refusal> {
-    let refuse = |message: String, hint: &str| Err(Refusal::new(message, hint));
+fn check(key: &str, value: &str) -> Result<(), Rejection> {
+    let refuse = |message: String, hint: &str| Err(Rejection::new(message, hint));
     let lower = key.to_lowercase();
     for prefix in ["provisioner:", "aws:"] {
         if lower.starts_with(prefix) {
@@ -32,7 +33,8 @@ fn check(key: &str, value: &str) -> Result<(), Refusal> {
     if key.is_empty() {
         return refuse("a tag has no key".to_owned(), "");
     }
-    let (key_len, value_len) = (key.chars().count(), value.chars().count());
+    let key_len = key.chars().count();
+    let value_len = value.chars().count();
     if key_len > MAX_KEY {
         return refuse(format!("the tag's key has {key_len} characters"), "127 at most");
     }

@@ -1,15 +1,14 @@
 //! URLs in the configuration.
 
-use std::net::IpAddr;
-
 use reqwest::Url;
 
-use crate::config::setting::Refusal;
+use crate::config::setting::Rejection;
+use crate::domain::loopback;
 
-/// Reads an `http` or `https` URL to add a path to. Messages do not repeat the URL: it may hold a
-/// password.
-pub(super) fn parse(text: &str) -> Result<Url, Refusal> {
-    let refuse = |message: &str, hint: &str| Err(Refusal::new(message, hint));
+/// Reads an `http` or `https` URL to which a path can be added. Messages do not repeat the URL, because it
+/// may contain a password.
+pub(super) fn parse(text: &str) -> Result<Url, Rejection> {
+    let refuse = |message: &str, hint: &str| Err(Rejection::new(message, hint));
     let url = match Url::parse(text) {
         Ok(url) => url,
         Err(error) => {
@@ -31,9 +30,7 @@ pub(super) fn parse(text: &str) -> Result<Url, Refusal> {
     Ok(url)
 }
 
-/// Whether a URL leads to this machine, so that nothing goes over a wire.
+/// Returns whether a URL leads to this machine, so that nothing goes over a wire.
 pub(super) fn is_loopback(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    url.host_str().is_some_and(loopback::is_loopback)
 }

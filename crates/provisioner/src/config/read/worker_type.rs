@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use super::{launch_specification, tags};
 use crate::config::section::{Recording, Section};
-use crate::config::setting::Refusal;
+use crate::config::setting::Rejection;
 use crate::domain::ids::{InstanceType, SubnetId, Zone};
 use crate::domain::money::UsdPerHour;
 use crate::domain::user_data::{Asking, UserData, Variables};
 use crate::policy::Policy;
-use crate::settings::{Launch, WorkerType};
+use crate::settings::WorkerType;
 
-const LAUNCHES: [(&str, Launch); 1] = [("spot-request", Launch::SpotRequest)];
-
-/// What else is known, to check templates with.
+/// The values of other sections with which templates are checked.
 #[derive(Debug)]
 pub(super) struct Context<'a> {
     pub(super) key_name: Option<&'a str>,
@@ -22,12 +20,12 @@ pub(super) struct Context<'a> {
     pub(super) asking: Asking<'a>,
 }
 
-/// What is being read.
+/// The table that is being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part<'a> {
-    /// `[worker-defaults]` alone: incomplete, and together with a type it may be another matter.
+    /// `[worker-defaults]` alone. It is incomplete, so only single values can be checked.
     Defaults,
-    /// A worker type, merged over the defaults.
+    /// A worker type, laid over the defaults.
     Type { name: &'a str },
 }
 
@@ -38,94 +36,71 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
             "Other values of the pointer that mean this worker type",
             |text| not_blank(text, "alias").map(str::to_owned),
         ),
-        image_id: section
-            .checked(
-                "image-id",
-                "`ami-…`, or `ssm:/…` for a parameter of Systems Manager that holds one",
-                image_id,
-            )
-            .unwrap_or_default(),
+        image_id: image_id(section).unwrap_or_default(),
         instance_types: section.list(
             "instance-types",
             "Instance types, in order of preference",
-            instance_type,
+            parse_instance_type,
         ),
         availability_zones: section.list(
             "availability-zones",
-            "Zones to launch in; none: all of the region; with `subnets`, filters these",
+            "Zones to launch in; if empty, all zones of the region; with `subnets`, filters these",
             |text| not_blank(text, "zone").map(Zone::new),
         ),
         subnets: section.list(
             "subnets",
-            "Subnets to launch in, `subnet-…`; none: EC2's choice in the default VPC",
-            subnet,
+            "Subnets to launch in, `subnet-…`; if empty, EC2's choice in the default VPC",
+            parse_subnet,
         ),
         security_groups: section.list(
             "security-groups",
-            "Ids (`sg-…`), or names in the subnets' VPC; none: the VPC's default group",
+            "Ids (`sg-…`), or names in the subnets' VPC; if empty, the VPC's default group",
             |text| not_blank(text, "security group").map(str::to_owned),
         ),
         iam_instance_profile: section.text(
             "iam-instance-profile",
-            "Name or ARN of the profile whose role the workers have",
+            "The name or ARN of the instance profile whose role the workers have",
         ),
         user_data: user_data(section),
         max_price: section.optional(
             "max-price",
-            "Highest price, per instance-hour; without it, up to the on-demand price",
+            "The highest price per instance-hour; without it, up to the on-demand price",
         ),
-        launch: section.choice(
-            "launch",
-            &LAUNCHES,
-            Launch::SpotRequest,
-            "How capacity is asked for",
-        ),
-        policy: section
-            .checked_or(
-                "policy",
-                Policy::default(),
-                "What decides how much capacity is wanted: `adaptive`, `basic`, `worker-manager` or \
-                 `worker-manager-deployed`; with settings, `adaptive:wait-cost=5`",
-                policy,
-            )
-            .unwrap_or_default(),
+        policy: {
+            check_launch(section);
+            policy(section)
+        },
         request_timeout: section.positive_duration(
             "request-timeout",
             Duration::from_mins(10),
-            "An open request older than this is cancelled and asked for elsewhere",
+            "The age at which an open request is cancelled, to be tried elsewhere",
         ),
-        min_instances: section.value("min-instances", 0, "Instances kept up without tasks"),
+        min_instances: section.value("min-instances", 0, "The number of instances that are kept even without tasks"),
         max_instances: section.value(
             "max-instances",
             20,
-            "Most instances, open requests and launches in flight, for any number of tasks",
+            "The most instances, open requests and launches in flight, for any number of tasks",
         ),
         tasks_per_instance: section.value(
             "tasks-per-instance",
             1,
-            "Tasks that one instance runs at a time",
+            "The number of tasks that one instance runs at a time",
         ),
         idle_timeout: section.value(
             "idle-timeout",
             Duration::from_mins(15),
-            "How long workers stay up idle before they end themselves; they are told by `user-data`",
+            "How long workers stay idle before they stop by themselves; `user-data` has to tell them",
         ),
         boot_timeout: section.positive_duration(
             "boot-timeout",
             Duration::from_mins(15),
-            "How long until an instance claims its first task; then it is ended, or, where the queue \
-             does not tell who runs what, no longer counted",
+            "How long an instance may take to claim its first task; after that it is terminated or, if the \
+             queue does not report which instance runs which task, no longer counted",
         ),
-        max_lifetime: Some(section.value(
-            "max-lifetime",
-            Duration::from_hours(24),
-            "An older instance is no longer counted and ended when idle, at twice this also when \
-             busy; `\"0s\"` is off",
-        ))
-            .filter(|lifetime| !lifetime.is_zero()),
+        max_lifetime: max_lifetime(section),
         tags: section.section(
             "tags",
-            "Tags on everything we make, beside our own: any name, and a text",
+            "Tags for everything that is made, in addition to our own: any names with texts",
             tags::read,
         ),
         launch_specification: section.section_recording(
@@ -143,7 +118,33 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
     worker_type
 }
 
-/// Checks what is wrong in any part, also in the defaults.
+fn image_id(section: &Section<'_>) -> Option<String> {
+    let meaning = "`ami-…`, or `ssm:/…` for a parameter of Systems Manager that holds one";
+    section.checked("image-id", meaning, parse_image_id)
+}
+
+/// Checks `launch`. It has a single value so far, so there is nothing to remember.
+fn check_launch(section: &Section<'_>) {
+    section.choice("launch", &[("spot-request", ())], (), "How capacity is requested");
+}
+
+fn policy(section: &Section<'_>) -> Policy {
+    let meaning = "What decides how much capacity is wanted: `adaptive`, `basic`, `worker-manager` or \
+                   `worker-manager-deployed`; with settings, `adaptive:wait-cost=5`";
+    section.checked_or("policy", Policy::default(), meaning, parse_policy).unwrap_or_default()
+}
+
+fn max_lifetime(section: &Section<'_>) -> Option<Duration> {
+    let lifetime = section.value(
+        "max-lifetime",
+        Duration::from_hours(24),
+        "The age from which an instance is no longer counted and is terminated when idle, and at twice \
+         the age also when busy; `\"0s\"` means never",
+    );
+    (!lifetime.is_zero()).then_some(lifetime)
+}
+
+/// Checks single values, which are wrong in the defaults as well as in a worker type.
 fn check_values(section: &Section<'_>, worker_type: &WorkerType) {
     if worker_type.max_price == Some(UsdPerHour::ZERO) {
         let hint = "leave max-price out to pay up to the on-demand price";
@@ -158,7 +159,7 @@ fn check_values(section: &Section<'_>, worker_type: &WorkerType) {
     }
 }
 
-/// Checks what only a whole worker type can be held to.
+/// Checks the rules that apply only to a complete worker type.
 fn check_complete(section: &Section<'_>, worker_type: &WorkerType) {
     if worker_type.image_id.is_empty() {
         section.required("image-id", "add image-id = \"ami-…\" here or in [worker-defaults]");
@@ -171,7 +172,8 @@ fn check_complete(section: &Section<'_>, worker_type: &WorkerType) {
             section.required("instance-types", hint);
         }
     }
-    let (min, max) = (worker_type.min_instances, worker_type.max_instances);
+    let min = worker_type.min_instances;
+    let max = worker_type.max_instances;
     if min > max {
         section.contradiction(
             &["min-instances", "max-instances"],
@@ -185,7 +187,7 @@ fn check_complete(section: &Section<'_>, worker_type: &WorkerType) {
     }
 }
 
-/// Checks the names in a template, and its length as far as the values are known yet.
+/// Checks the names in a template, and its length with the values that are known already.
 fn check_template(
     section: &Section<'_>,
     context: &Context<'_>,
@@ -195,7 +197,7 @@ fn check_template(
     let Some(user_data) = &worker_type.user_data else { return };
     let Context { key_name, region, queue_url, asking } = context;
     let variables = Variables {
-        // setup-aws has yet to make one, and the SDK to say where.
+        // `setup-aws` may not have made a key-name yet, and the region may be the SDK's.
         key_name: key_name.or(Some("")),
         worker_type: name,
         region: region.unwrap_or_default(),
@@ -213,16 +215,15 @@ fn user_data(section: &Section<'_>) -> Option<UserData> {
     let template = section.value(
         "user-data-template",
         false,
-        "Fill in `${{ key_name }}`, `${{ worker_type }}`, `${{ region }}`, `${{ queue_url }}`, \
-         `${{ idle_timeout }}`, and where workers may ask whether to stop, `${{ stop_url }}` and \
+        "Whether to fill in `${{ key_name }}`, `${{ worker_type }}`, `${{ region }}`, `${{ queue_url }}`, \
+         `${{ idle_timeout }}` and, if workers may ask whether to stop, `${{ stop_url }}` and \
          `${{ stop_token }}`",
     );
     let written = section.secret_text(
         "user-data",
-        "What the machine starts with, sent as written; 16 KiB at most; anyone on the machine can \
-         read it",
+        "User data of the machine, sent as written; 16 KiB at most; anyone on the machine can read it",
     );
-    let file = section.path("user-data-file", "Or this file");
+    let file = section.path("user-data-file", "The file to take the user data from, instead");
     if written.is_some() && file.is_some() {
         let message = "user-data and user-data-file are both set";
         section.contradiction(&["user-data", "user-data-file"], message, "keep one of them");
@@ -232,7 +233,7 @@ fn user_data(section: &Section<'_>) -> Option<UserData> {
         (Some(text), _) => ("user-data", text.into_bytes()),
         (None, Some(file)) => match read_user_data(&file) {
             Ok(bytes) => ("user-data-file", bytes),
-            Err(Refusal { message, hint }) => {
+            Err(Rejection { message, hint }) => {
                 section.problem("user-data-file", message, hint);
                 return None;
             }
@@ -250,59 +251,59 @@ fn too_long(len: u64) -> String {
     format!("has {len} bytes; EC2 takes at most {} (16 KiB)", UserData::MAX_LEN)
 }
 
-fn read_user_data(file: &std::path::Path) -> Result<Vec<u8>, Refusal> {
+fn read_user_data(file: &std::path::Path) -> Result<Vec<u8>, Rejection> {
     let unreadable = |error: std::io::Error| {
         let hint = "the path is relative to the configuration file";
-        Refusal::new(format!("{} cannot be read: {error}", file.display()), hint)
+        Rejection::new(format!("{} cannot be read: {error}", file.display()), hint)
     };
     let metadata = std::fs::metadata(file).map_err(unreadable)?;
-    // Before reading: it may be a disk image, or a device without end.
+    // The length is checked before reading, since the file may be a disk image or an endless device.
     if metadata.is_file() && metadata.len() > UserData::MAX_LEN as u64 {
-        return Err(Refusal::new(too_long(metadata.len()), "let it fetch the rest"));
+        return Err(Rejection::new(too_long(metadata.len()), "let it fetch the rest"));
     }
     if !metadata.is_file() {
-        return Err(Refusal::new(format!("{} is not a file", file.display()), ""));
+        return Err(Rejection::new(format!("{} is not a file", file.display()), ""));
     }
     std::fs::read(file).map_err(unreadable)
 }
 
-fn not_blank<'a>(text: &'a str, what: &str) -> Result<&'a str, Refusal> {
+fn not_blank<'a>(text: &'a str, what: &str) -> Result<&'a str, Rejection> {
     if text.trim().is_empty() {
-        return Err(Refusal::new(format!("`{text}` is not a {what}"), ""));
+        return Err(Rejection::new(format!("`{text}` is not a {what}"), ""));
     }
     Ok(text)
 }
 
-fn policy(text: &str) -> Result<Policy, Refusal> {
+fn parse_policy(text: &str) -> Result<Policy, Rejection> {
     let policy = text.parse::<Policy>().and_then(Policy::for_production);
-    policy.map_err(|error| Refusal::new(error.to_string(), error.hint()))
+    policy.map_err(|error| Rejection::new(error.to_string(), error.hint()))
 }
 
-fn image_id(text: &str) -> Result<String, Refusal> {
+fn parse_image_id(text: &str) -> Result<String, Rejection> {
     let is_image = text.strip_prefix("ami-").is_some_and(|id| !id.is_empty());
     if is_image || text.strip_prefix("ssm:").is_some_and(|path| path.starts_with('/')) {
         Ok(text.to_owned())
     } else {
         let hint = "\"ami-…\", or \"ssm:/aws/service/…\" for a parameter that holds one";
-        Err(Refusal::new(format!("`{text}` is not an image"), hint))
+        Err(Rejection::new(format!("`{text}` is not an image"), hint))
     }
 }
 
-fn instance_type(text: &str) -> Result<InstanceType, Refusal> {
+fn parse_instance_type(text: &str) -> Result<InstanceType, Rejection> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
     let parts = text.split_once('.');
-    let whole = parts.is_some_and(|(family, size)| !family.is_empty() && !size.is_empty());
-    if whole && text.chars().all(allowed) {
+    let has_both = parts.is_some_and(|(family, size)| !family.is_empty() && !size.is_empty());
+    if has_both && text.chars().all(allowed) {
         Ok(InstanceType::new(text))
     } else {
-        Err(Refusal::new(format!("`{text}` is not an instance type"), "such as c7g.large"))
+        Err(Rejection::new(format!("`{text}` is not an instance type"), "such as c7g.large"))
     }
 }
 
-fn subnet(text: &str) -> Result<SubnetId, Refusal> {
+fn parse_subnet(text: &str) -> Result<SubnetId, Rejection> {
     if text.starts_with("subnet-") {
         Ok(SubnetId::new(text))
     } else {
-        Err(Refusal::new(format!("`{text}` is not a subnet id"), "subnet-…"))
+        Err(Rejection::new(format!("`{text}` is not a subnet id"), "subnet-…"))
     }
 }

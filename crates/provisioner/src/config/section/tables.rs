@@ -1,16 +1,16 @@
-//! Tables in tables: one, one per name, arrays of them, and those with free keys.
+//! Reading tables within a table: single ones, one per name, arrays of tables, and tables with free keys.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
 use super::{Recording, Section, elements};
-use crate::config::key::Kind;
-use crate::config::setting::{Refusal, Setting as _};
-use crate::config::tree::{self, Node, Table, Value};
+use crate::config::key::KeyKind;
+use crate::config::setting::{Rejection, Setting as _};
+use crate::config::tree::{self, Node, NodeValue, Table};
 
 impl Section<'_> {
-    /// Reads a table; absent is empty.
+    /// Reads a table. An absent one counts as empty.
     pub(in crate::config) fn section<R>(
         &self,
         name: &str,
@@ -20,7 +20,7 @@ impl Section<'_> {
         self.section_recording(name, self.recording, meaning, read)
     }
 
-    /// Reads a table of which only some keys are to be noted.
+    /// Reads a table of which only some keys become entries.
     pub(in crate::config) fn section_recording<R>(
         &self,
         name: &str,
@@ -28,18 +28,18 @@ impl Section<'_> {
         meaning: &'static str,
         read: impl FnOnce(&Section<'_>) -> R,
     ) -> R {
-        self.describe(name, &Kind::Table, &Json::Null, meaning);
+        self.describe(name, &KeyKind::Table, &Json::Null, meaning);
         let absent = Node {
             key: tree::join(&self.written, name),
             origin: self.origin.clone(),
-            value: Value::Table(Table::new()),
+            value: NodeValue::Table(Table::new()),
         };
         let node = self.node(name).cloned().map_or(absent, tree::expand_inline_table);
         let table = self.take_table(&node);
         Section::new(self.reader, tree::join(&self.path, name), &node, table, recording).run(read)
     }
 
-    /// Reads a table if it is there. Only what is set in it becomes an entry.
+    /// Reads a table if it is present. Only keys that are set in it become entries.
     pub(in crate::config) fn optional_section<R>(
         &self,
         name: &str,
@@ -52,7 +52,7 @@ impl Section<'_> {
         Some(self.section_recording(name, Recording::WhatIsSet, meaning, read))
     }
 
-    /// Reads every table in this one. `defaults` is laid beneath each.
+    /// Reads every table in this one, with `defaults` laid beneath each.
     pub(in crate::config) fn children(
         &self,
         defaults: &Table,
@@ -60,7 +60,7 @@ impl Section<'_> {
         mut read: impl FnMut(&str, &Section<'_>),
     ) {
         if self.is_describing() {
-            self.describe("NAME", &Kind::Table, &Json::Null, meaning);
+            self.describe("NAME", &KeyKind::Table, &Json::Null, meaning);
             Section::empty(self.reader, tree::join(&self.path, "NAME"))
                 .run(|section| read("NAME", section));
         }
@@ -75,14 +75,14 @@ impl Section<'_> {
         }
     }
 
-    /// Reads an array of tables; absent is empty. Only what is set in them becomes an entry.
+    /// Reads an array of tables. An absent one counts as empty. Only keys that are set become entries.
     pub(in crate::config) fn tables<R>(
         &self,
         name: &str,
         meaning: &'static str,
         read: impl Fn(&Section<'_>) -> R,
     ) -> Vec<R> {
-        self.describe(name, &Kind::Tables, &json!([]), meaning);
+        self.describe(name, &KeyKind::Tables, &json!([]), meaning);
         if self.is_describing() {
             let path = format!("{}[]", tree::join(&self.path, name));
             return vec![Section::empty(self.reader, path).run(&read)];
@@ -90,9 +90,9 @@ impl Section<'_> {
         let Some(node) = self.node(name) else { return Vec::new() };
         let elements = match elements(node) {
             Ok(elements) => elements,
-            Err(Refusal { message: _, hint: _ }) => {
-                let refusal = Refusal::kind("an array of tables", &node.value);
-                self.problem(name, refusal.message, refusal.hint);
+            Err(Rejection { message: _, hint: _ }) => {
+                let rejection = Rejection::kind("an array of tables", &node.value);
+                self.problem(name, rejection.message, rejection.hint);
                 return Vec::new();
             }
         };
@@ -105,20 +105,20 @@ impl Section<'_> {
         elements.iter().enumerate().map(section).collect()
     }
 
-    /// Reads a table with free keys, such as tags. Each pair has to pass a check.
+    /// Reads a table with free keys, such as tags, whose pairs have to pass a check.
     pub(in crate::config) fn free_texts(
         &self,
-        check: impl Fn(&str, &str) -> Result<(), Refusal>,
+        check: impl Fn(&str, &str) -> Result<(), Rejection>,
     ) -> BTreeMap<String, String> {
         let mut pairs = BTreeMap::new();
         for (name, node) in &self.table {
             self.known.borrow_mut().insert(name.clone());
             match String::read(&node.value).and_then(|text| check(name, &text).map(|()| text)) {
                 Ok(text) => {
-                    self.record(name, Kind::Text, json!(text));
+                    self.record(name, KeyKind::Text, json!(text));
                     pairs.insert(name.clone(), text);
                 }
-                Err(refusal) => self.refuse_node(node, refusal),
+                Err(rejection) => self.refuse_node(node, rejection),
             }
         }
         pairs
@@ -126,9 +126,9 @@ impl Section<'_> {
 
     fn take_table(&self, node: &Node) -> Table {
         match &node.value {
-            Value::Table(table) => table.clone(),
+            NodeValue::Table(table) => table.clone(),
             other => {
-                self.refuse_node(node, Refusal::kind("a table", other));
+                self.refuse_node(node, Rejection::kind("a table", other));
                 Table::new()
             }
         }

@@ -1,125 +1,118 @@
 //! Launching calls in a round: where they go, their intents, and what their answers mean.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
-use super::{ActionOutcome, ActionResult, own_tags};
-
+use super::{ActionOutcome, ActionResult, Round, own_tags};
 use crate::domain::clock;
 use crate::domain::ids::{ClientToken, InstanceType, KeyName, WorkerTypeName};
 use crate::domain::launch::{LaunchCall, ResolvedPlacement, ResolvedWorkerType};
 use crate::domain::ledger::{Granted, Intent};
 use crate::domain::refusal::{Refusal, RefusalClass};
-use crate::engine::Engine;
 use crate::engine::act::effect::{GrantedRequest, Outcome};
 use crate::engine::decide::detail::{Obstacle, PlanNote};
 use crate::engine::decide::placement::{self, LaunchGoal, NoPlacement, Placement};
 use crate::engine::decide::plan::{Action, ActionKind, Note, Reason};
 use crate::settings::WorkerType;
 
-/// A request outlives its timeout by this much at EC2, so that a dead daemon buys nothing later
-/// (interface 6).
-const VALID_BEYOND_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(2);
+/// A request outlives its timeout by this much at EC2, so that a dead daemon buys nothing later.
+const VALID_BEYOND_TIMEOUT: Duration = Duration::from_mins(2);
 
-impl Engine {
+impl Round<'_> {
     /// Where `goal` is to be asked for next.
-    pub(in crate::engine) fn place_of(
+    pub(super) fn placement_of(
         &self,
         goal: &LaunchGoal,
         now: Timestamp,
     ) -> Result<Placement, NoPlacement> {
         let name = &goal.worker_type;
         let (Some(worker_type), Some(Ok(resolved))) =
-            (self.settings.worker_types.get(name), self.resolved.get(name))
+            (self.engine.settings.worker_types.get(name), self.resolved.get(name))
         else {
             return Err(NoPlacement::AllTried);
         };
-        let interval = self.settings.provisioner.interval;
-        if let Some(held) = placement::held_profile(worker_type, &self.memory, interval, now) {
+        let interval = self.engine.settings.provisioner.interval;
+        let memory = &self.engine.durable.memory;
+        if let Some(held) = placement::held_profile(worker_type, memory, interval, now) {
             return Err(held);
         }
-        let places = placement::all(worker_type, resolved);
-        placement::next(&places, &goal.tried, &self.memory, interval, now)
+        let placements = placement::all(worker_type, resolved);
+        placement::next(&placements, &goal.tried, memory, interval, now)
     }
 
     /// Puts the intents of the next launches into the ledger, one per worker type: together, so that
     /// writing it costs the same for one worker type and for a thousand.
-    pub(in crate::engine) fn prepare(&mut self, now: Timestamp) {
-        let Some(round) = self.round.as_mut() else { return };
-        for goal in std::mem::take(&mut round.goals) {
+    pub(super) fn prepare(&mut self, now: Timestamp) {
+        for goal in std::mem::take(&mut self.goals) {
             if goal.remaining == 0 {
                 continue;
             }
-            match self.place_of(&goal, now) {
-                Ok(place) => {
+            match self.placement_of(&goal, now) {
+                Ok(placement) => {
                     let count = u32::try_from(goal.remaining.min(goal.at_most)).unwrap_or(u32::MAX);
-                    let call = self.render(&goal.worker_type, &place, count, now);
+                    let call = self.render(&goal.worker_type, &placement, count, now);
                     let token = call.token.clone();
-                    self.ledger.intents.insert(token.clone(), Intent { call, accepted: None });
-                    self.ledger_dirty = true;
-                    let Some(round) = self.round.as_mut() else { return };
-                    round.unsaved = true;
-                    round.prepared.push_back((token, goal));
+                    let durable = &mut self.engine.durable;
+                    durable.ledger.intents.insert(token.clone(), Intent { call, accepted: None });
+                    durable.ledger_dirty = true;
+                    self.unsaved = true;
+                    self.prepared.push_back((token, goal));
                 }
-                Err(why) => {
-                    let Some(round) = self.round.as_mut() else { return };
-                    let obstacle = &Obstacle::NoPlacement(why);
-                    let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
-                    round.notes.push(Note::about(&goal.worker_type, &note));
-                }
+                Err(why) => self.note_not_placed(&goal, why),
             }
         }
     }
 
-    /// Takes back the intent of a call that was not made.
-    pub(in crate::engine) fn withdraw(&mut self, token: &ClientToken) {
-        self.ledger.intents.remove(token);
-        self.ledger_dirty = true;
+    fn note_not_placed(&mut self, goal: &LaunchGoal, why: NoPlacement) {
+        let obstacle = &Obstacle::NoPlacement(why);
+        let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
+        self.notes.push(Note::about(&goal.worker_type, &note));
     }
 
     /// Gives up the launches of this round that were not made, because EC2 wants fewer launching calls.
     /// Other calls have budgets of their own (EC2 API Reference, "Request throttling").
-    pub(in crate::engine) fn withdraw_throttled(&mut self) {
-        let Some(round) = self.round.as_mut() else { return };
-        for goal in round.goals.iter().chain(round.prepared.iter().map(|(_, goal)| goal)) {
+    pub(super) fn withdraw_throttled(&mut self) {
+        for goal in self.goals.iter().chain(self.prepared.iter().map(|(_, goal)| goal)) {
             let obstacle = &Obstacle::Throttled;
             let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
-            round.notes.push(Note::about(&goal.worker_type, &note));
+            self.notes.push(Note::about(&goal.worker_type, &note));
         }
         self.withdraw_all();
     }
 
     /// Gives up the launches of this round that were not made.
-    pub(in crate::engine) fn withdraw_all(&mut self) {
-        let Some(round) = self.round.as_mut() else { return };
-        round.goals.clear();
-        round.unsaved = false;
-        for (token, _) in std::mem::take(&mut round.prepared) {
-            self.withdraw(&token);
+    pub(super) fn withdraw_all(&mut self) {
+        self.goals.clear();
+        self.unsaved = false;
+        for (token, _) in std::mem::take(&mut self.prepared) {
+            self.engine.durable.close_intent(&token);
         }
     }
 
-    pub(in crate::engine) fn render(
+    fn render(
         &mut self,
         name: &WorkerTypeName,
-        place: &Placement,
+        placement: &Placement,
         count: u32,
         now: Timestamp,
     ) -> LaunchCall {
-        let token = self.tokens.next(now);
+        let token = self.engine.tokens.next(now);
+        let secret = self.engine.stop_secret.as_ref();
         let launch = Launch {
-            key_name: &self.key_name,
+            key_name: &self.engine.key_name,
             name,
-            worker_type: &self.settings.worker_types[name],
+            worker_type: &self.engine.settings.worker_types[name],
             resolved: self.resolved.get(name).and_then(|resolved| resolved.as_ref().ok()),
-            instance_type: &place.instance_type,
-            placement: &place.placement,
-            stop_token: &self.desk.book().token(&token),
+            instance_type: &placement.instance_type,
+            placement: &placement.placement,
+            stop_token: &secret.map(|secret| secret.token(&token)).unwrap_or_default(),
         };
         launch.call(token, count, now)
     }
 
-    /// What the answer to a launching call, first or repeated, means.
-    pub(in crate::engine) fn launched(
+    /// Takes in the answer to a launching call, first or repeated (`goal` is `None`).
+    pub(super) fn launched(
         &mut self,
         token: &ClientToken,
         outcome: Outcome,
@@ -127,17 +120,13 @@ impl Engine {
         goal: Option<LaunchGoal>,
         now: Timestamp,
     ) {
-        let (Some(round), Some(intent)) = (self.round.as_mut(), self.ledger.intents.get(token))
-        else {
-            return;
-        };
+        let Some(intent) = self.engine.durable.ledger.intents.get(token) else { return };
         let call = intent.call.clone();
         let pool = call.pool();
-        let name = call.worker_type.clone();
         let executed = |result| ActionOutcome {
             action: Action {
                 kind: ActionKind::Request(u64::from(call.count)),
-                worker_type: Some(name.clone()),
+                worker_type: Some(call.worker_type.clone()),
                 reason,
             },
             launch: Some((pool.clone(), token.clone())),
@@ -147,97 +136,65 @@ impl Engine {
             Outcome::Requested(granted) => {
                 let n = granted.len() as u64;
                 let ids = granted.iter().map(|granted| granted.id.clone()).collect();
-                round.executed.push(executed(ActionResult::Done(ids)));
+                self.executed.push(executed(ActionResult::Done(ids)));
                 if let Some(mut goal) = goal {
                     goal.remaining = goal.remaining.saturating_sub(n);
-                    // Asked = granted + refused: the rest is asked elsewhere.
+                    // Asked = granted + refused: the rest is asked for elsewhere.
                     if n < u64::from(call.count) {
                         goal.tried.insert(pool.to_string());
-                        round.soon = true;
+                        self.soon = true;
                     }
-                    round.goals.push_back(goal);
+                    self.goals.push_back(goal);
                 }
                 self.granted(&call, granted, now);
             }
             Outcome::Done | Outcome::NotPersisted(_) => {}
             Outcome::Refused(refusal) => {
-                round.executed.push(executed(ActionResult::of(refusal.clone())));
+                self.executed.push(executed(ActionResult::of(refusal.clone())));
                 self.refused(&call, &refusal, goal, now);
             }
         }
     }
 
-    pub(in crate::engine) fn granted(
-        &mut self,
-        call: &LaunchCall,
-        granted: Vec<GrantedRequest>,
-        now: Timestamp,
-    ) {
-        self.ledger.intents.remove(&call.token);
-        self.ledger_dirty = true;
-        for request in granted {
-            self.ledger.granted.insert(
-                request.id,
-                Granted {
-                    worker_type: call.worker_type.clone(),
-                    token: call.token.clone(),
-                    pool: call.pool(),
-                    at: now,
-                    last_seen: None,
-                    arrived: None,
-                    max_price: call.max_price,
-                },
-            );
-        }
+    fn granted(&mut self, call: &LaunchCall, granted: Vec<GrantedRequest>, now: Timestamp) {
+        let durable = &mut self.engine.durable;
+        durable.close_intent(&call.token);
+        let granted = granted.into_iter().map(|request| {
+            let granted = Granted {
+                worker_type: call.worker_type.clone(),
+                token: call.token.clone(),
+                pool: call.pool(),
+                at: now,
+                last_seen: None,
+                arrived: None,
+                max_price: call.max_price,
+            };
+            (request.id, granted)
+        });
+        durable.ledger.granted.extend(granted);
     }
 
-    pub(in crate::engine) fn refused(
+    fn refused(
         &mut self,
         call: &LaunchCall,
         refusal: &Refusal,
         goal: Option<LaunchGoal>,
         now: Timestamp,
     ) {
-        let Some(round) = self.round.as_mut() else { return };
-        let repeated = goal.is_none();
-        // A full subnet says nothing of another in the same zone.
-        let refused_where = match (refusal.code.as_str(), &call.subnet) {
-            ("InsufficientFreeAddressesInSubnet", Some(subnet)) => {
-                placement::in_subnet(&call.pool(), subnet)
-            }
-            _ => call.pool().to_string(),
-        };
         let class = refusal.class;
-        // Before the token is looked at, a repeated call may be refused for the moment only; that says
-        // nothing of the first one.
-        let closes = match class {
-            RefusalClass::Throttled | RefusalClass::Unauthorized | RefusalClass::UnknownProfile => {
-                !repeated
-            }
-            RefusalClass::Transient | RefusalClass::IdempotentMismatch => false,
-            RefusalClass::NoCapacity
-            | RefusalClass::Quota
-            | RefusalClass::NotFound
-            | RefusalClass::Invalid => true,
-        };
-        if closes {
-            self.ledger.intents.remove(&call.token);
-            self.ledger_dirty = true;
-        } else if class == RefusalClass::IdempotentMismatch
-            && let Some(intent) = self.ledger.intents.get_mut(&call.token)
-        {
-            intent.accepted = Some(now);
-            self.ledger_dirty = true;
-        }
+        let repeated = goal.is_none();
+        let refused_where = refused_where(call, refusal);
+        self.settle_intent(call, class, repeated, now);
         // A refusal brings the next round soon; only throttling asks for the opposite. A repeated call that
         // stays open for a profile would be made in each of those rounds.
         let asks_for_time =
             class == RefusalClass::Throttled || repeated && class == RefusalClass::UnknownProfile;
-        round.soon |= class.is_definite() && !asks_for_time;
-        round.throttled |= class == RefusalClass::Throttled;
-        round.launches_throttled |= class == RefusalClass::Throttled;
+        self.soon |= class.is_definite() && !asks_for_time;
+        self.throttled |= class == RefusalClass::Throttled;
+        self.launches_throttled |= class == RefusalClass::Throttled;
+        let memory = &mut self.engine.durable.memory;
         if class == RefusalClass::NoCapacity {
-            self.memory.strike_pool(refused_where.clone(), &refusal.code, now);
+            memory.strike_pool(refused_where.clone(), &refusal.code, now);
         }
         // A repeated call may be refused for its age alone, which says nothing of the worker type.
         let wrong = matches!(
@@ -245,7 +202,7 @@ impl Engine {
             RefusalClass::NotFound | RefusalClass::Invalid | RefusalClass::Unauthorized
         );
         if wrong && !repeated {
-            self.memory.launch_failed(&call.worker_type, refusal.to_string(), now);
+            memory.launch_failed(&call.worker_type, refusal.to_string(), now);
         }
         let Some(mut goal) = goal else { return };
         match class {
@@ -254,9 +211,9 @@ impl Engine {
             }
             RefusalClass::Quota if call.count > 1 => goal.at_most = u64::from(call.count / 2),
             RefusalClass::Quota => {
-                self.memory.strike_quota(&refusal.code, &call.instance_type, now);
-                // Another type may be under another quota, which has its own room; the breaker passes
-                // over those that are not.
+                memory.strike_quota(&refusal.code, &call.instance_type, now);
+                // Another type may be under another quota, which has headroom of its own; the breaker
+                // passes over those that are not.
                 goal.at_most = u64::MAX;
             }
             RefusalClass::UnknownProfile => return self.profile_unknown(call, refusal, &goal, now),
@@ -267,7 +224,38 @@ impl Engine {
             | RefusalClass::IdempotentMismatch
             | RefusalClass::Transient => return,
         }
-        round.goals.push_back(goal);
+        self.goals.push_back(goal);
+    }
+
+    /// Closes the intent of a call that was definitely refused; one that was accepted before is followed.
+    fn settle_intent(
+        &mut self,
+        call: &LaunchCall,
+        class: RefusalClass,
+        repeated: bool,
+        now: Timestamp,
+    ) {
+        let durable = &mut self.engine.durable;
+        match class {
+            // A repeated call may be refused for the moment only, before its token is looked at; that says
+            // nothing of the first one.
+            RefusalClass::Throttled | RefusalClass::Unauthorized | RefusalClass::UnknownProfile
+                if repeated => {}
+            RefusalClass::Transient => {}
+            RefusalClass::IdempotentMismatch => {
+                if let Some(intent) = durable.ledger.intents.get_mut(&call.token) {
+                    intent.accepted = Some(now);
+                    durable.ledger_dirty = true;
+                }
+            }
+            RefusalClass::Throttled
+            | RefusalClass::Unauthorized
+            | RefusalClass::UnknownProfile
+            | RefusalClass::NoCapacity
+            | RefusalClass::Quota
+            | RefusalClass::NotFound
+            | RefusalClass::Invalid => durable.close_intent(&call.token),
+        }
     }
 
     /// EC2 does not know the instance profile: no other pool helps, and nothing more is asked for `goal` in
@@ -279,24 +267,35 @@ impl Engine {
         goal: &LaunchGoal,
         now: Timestamp,
     ) {
-        let (name, said) = (&call.worker_type, refusal.to_string());
+        let name = &call.worker_type;
         let profile = call.iam_instance_profile.as_deref();
-        if !self.memory.profile_unknown(profile, name, &said, now) {
+        let memory = &mut self.engine.durable.memory;
+        if !memory.profile_unknown(profile, name, &refusal.to_string(), now) {
             return;
         }
-        let interval = self.settings.provisioner.interval;
-        let worker_type = self.settings.worker_types.get(name);
-        let held =
-            worker_type.and_then(|it| placement::held_profile(it, &self.memory, interval, now));
-        if let (Some(why), Some(round)) = (held, self.round.as_mut()) {
-            let obstacle = &Obstacle::NoPlacement(why);
-            let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
-            round.notes.push(Note::about(name, &note));
+        let settings = &self.engine.settings;
+        let interval = settings.provisioner.interval;
+        let worker_type = settings.worker_types.get(name);
+        let held = worker_type
+            .and_then(|worker_type| placement::held_profile(worker_type, memory, interval, now));
+        if let Some(why) = held {
+            self.note_not_placed(goal, why);
         }
     }
 }
 
-/// What a launching call is made from: `validate --aws` asks about the very calls that a round makes.
+/// The name of the place that refused: a full subnet says nothing of another subnet in the same zone.
+fn refused_where(call: &LaunchCall, refusal: &Refusal) -> String {
+    match (refusal.code.as_str(), &call.subnet) {
+        ("InsufficientFreeAddressesInSubnet", Some(subnet)) => {
+            placement::in_subnet(&call.pool(), subnet)
+        }
+        _ => call.pool().to_string(),
+    }
+}
+
+/// Everything that a launching call is made from: `validate --aws` asks about the same calls as a round
+/// makes.
 pub(crate) struct Launch<'a> {
     pub(crate) key_name: &'a KeyName,
     pub(crate) name: &'a WorkerTypeName,
@@ -304,12 +303,12 @@ pub(crate) struct Launch<'a> {
     pub(crate) resolved: Option<&'a ResolvedWorkerType>,
     pub(crate) instance_type: &'a InstanceType,
     pub(crate) placement: &'a ResolvedPlacement,
-    /// What workers of this launch show when they ask whether to stop.
+    /// The token by which workers of this launch prove themselves when they ask whether to stop.
     pub(crate) stop_token: &'a str,
 }
 
 impl Launch<'_> {
-    /// The whole call.
+    /// The complete call.
     pub(crate) fn call(&self, token: ClientToken, count: u32, now: Timestamp) -> LaunchCall {
         let Self { key_name, name, worker_type, resolved, instance_type, placement, stop_token } =
             self;

@@ -9,7 +9,7 @@ use crate::domain::observed::KeyPair;
 use crate::engine::decide::detail::{LaunchReason, NoRoom, Obstacle, PlanNote, ReasonDetail};
 use crate::engine::decide::placement::{self, LaunchGoal};
 use crate::engine::decide::plan::{ActionKind, Reason};
-use crate::engine::observe::is_repeated;
+use crate::engine::observe::ledger::is_repeated;
 use crate::engine::state::group::Group;
 use crate::policy::Wish;
 use crate::settings::WorkerType;

@@ -12,10 +12,8 @@ use crate::engine::decide::detail::{MachineNote, ReasonDetail};
 use crate::engine::decide::plan::ActionKind;
 use crate::engine::state::group::Group;
 use crate::engine::state::machine::{Class, Machine};
+use crate::engine::state::view::TAG_AGAIN_AFTER;
 use crate::settings::WorkerType;
-
-/// EC2 mostly shows a new tag within seconds; a missing one is set again after this time.
-const TAG_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 impl<'a> Draft<'a> {
     /// Terminates machines that are stopped, whose workers agreed to stop, that never claimed a task,

@@ -1,6 +1,7 @@
 //! The decisions of a round: actions with their reasons, and notes on what is not done and why.
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::domain::ids::{InstanceId, SpotRequestId, WorkerTypeName};
 use crate::engine::decide::detail::{NoteDetail, ReasonDetail};
@@ -31,8 +32,8 @@ impl Plan {
     }
 }
 
-/// One worker type as a round found it.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// One worker type as a round found it. The field names are those of `--output json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WorkerTypeStatus {
     /// Its name.
     pub name: String,
@@ -53,6 +54,7 @@ pub struct WorkerTypeStatus {
     /// Instances the policy wants in all.
     pub wanted: u64,
     /// When the oldest pending task was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_pending: Option<Timestamp>,
 }
 

@@ -10,15 +10,16 @@ use crate::engine::state::group::Group;
 use crate::engine::state::in_flight::InFlight;
 use crate::engine::state::index::Index;
 use crate::engine::state::memory::Memory;
+use crate::engine::stop_consent::StopConsent;
 use crate::policy::{Policy, PolicyMemory, Rule, Situation, Wish};
 use crate::settings::{Settings, WorkerType};
 
 /// The circumstances that all policies share.
-pub(in crate::engine) struct Terms<F> {
+pub(in crate::engine) struct Terms<'a> {
     /// Whether calls are not throttled.
     pub(in crate::engine) calls_pass: bool,
-    /// Whether idle workers of a type stop when they are told to.
-    pub(in crate::engine) consent: F,
+    /// Tells whether idle workers of a type stop when they are told to.
+    pub(in crate::engine) consent: &'a StopConsent,
     pub(in crate::engine) now: Timestamp,
 }
 
@@ -29,7 +30,7 @@ pub(in crate::engine) fn ask(
     index: &Index,
     in_flight: &BTreeMap<Option<WorkerTypeName>, InFlight>,
     demand: Option<&Demand>,
-    terms: &Terms<impl Fn(&WorkerTypeName) -> bool>,
+    terms: &Terms<'_>,
     memory: &mut Memory,
 ) -> BTreeMap<WorkerTypeName, Wish> {
     let Terms { calls_pass, consent, now } = terms;
@@ -44,7 +45,7 @@ pub(in crate::engine) fn ask(
         let Some(worker_type) = settings.worker_types.get(name) else { continue };
         let in_flight = in_flight.get(&Some(name.clone())).copied().unwrap_or_default();
         let situation = situation(worker_type, name, group, in_flight, demand, now);
-        let workers_consent = consent(name);
+        let workers_consent = consent.asks(name, now);
         // If the queue does not report running tasks, infer them from the workers: one that does not ask
         // to stop is busy.
         let inferred = workers_consent && demand.is_some() && situation.unknown == 0;

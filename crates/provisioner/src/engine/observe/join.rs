@@ -42,7 +42,9 @@ impl<'o> Join<'o> {
                     *request = Some(*its);
                     instance_of_it.get_or_insert(instance);
                 }
-                None => drop(self.named.entry(id).or_insert(instance)),
+                None => {
+                    self.named.entry(id).or_insert(instance);
+                }
             }
         }
     }

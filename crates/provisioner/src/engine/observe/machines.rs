@@ -1,11 +1,11 @@
-//! Remembers machines from look to look, and what they cost.
+//! Remembers machines from observation to observation, and adds up what they cost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::owners::told;
-use super::{Settle, Settled, is_no_fault};
+use super::owners::first_tag;
+use super::{Reconcile, Reconciled, is_no_fault};
 use crate::domain::clock;
 use crate::domain::ids::{InstanceId, WorkerTypeName};
 use crate::domain::money::Usd;
@@ -15,56 +15,31 @@ use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
 use crate::engine::state::memory::{MachineMemory, Spent};
 
-impl Settle<'_> {
+/// Machines that this observation shows for the first time, and those that it no longer shows.
+struct Turnover<'o> {
+    new: Vec<(&'o Instance, Option<&'o SpotRequest>)>,
+    gone: Vec<(InstanceId, MachineMemory)>,
+}
+
+impl Reconcile<'_> {
     /// Forgets the machines that are gone, and remembers the new ones, in the order and number of
-    /// [`Machine::rank`].
-    pub(in crate::engine) fn remember_machines(
+    /// [`Machine::rank`](crate::engine::state::machine::Machine::rank).
+    pub(super) fn remember_machines(
         &mut self,
         join: &Join<'_>,
         ended_by_us: &BTreeSet<InstanceId>,
         counted_to: Option<Timestamp>,
-        settled: &mut Settled,
+        reconciled: &mut Reconciled,
     ) {
-        let now = self.now;
-        let mut shown =
-            join.instances.iter().filter(|(instance, _)| instance.state.is_live()).peekable();
-        let mut new = Vec::new();
-        let mut seen =
-            |instance: &Instance, request: Option<&SpotRequest>, machine: &mut MachineMemory| {
-                // What says whose it is, and what it may cost, may have come to be visible later.
-                if machine.worker_type.is_none() {
-                    machine.worker_type =
-                        told(instance, request, |tags| tags.worker_type.as_ref()).cloned();
-                }
-                machine.price = machine.price.or_else(|| request?.max_price);
-                let ran = instance.state == InstanceState::Running;
-                if ran && !machine.ran {
-                    settled.came_up.extend(machine.worker_type.clone());
-                }
-                machine.ran |= ran;
-            };
-        let machines = &mut self.memory.machines;
-        // Both are sorted by id: one pass, in place.
-        let is_gone = |id: &InstanceId, machine: &mut MachineMemory| {
-            while let Some(first_seen) = shown.next_if(|(instance, _)| instance.id < *id) {
-                new.push(first_seen);
-            }
-            let Some((instance, request)) = shown.next_if(|(it, _)| it.id == *id) else {
-                return true;
-            };
-            seen(instance, *request, machine);
-            false
-        };
-        let gone: Vec<_> = machines.extract_if(.., is_gone).collect();
-        new.extend(shown);
-        let new = new.into_iter().map(|&(instance, request)| {
+        let Turnover { new, gone } = self.update_known(join, &mut reconciled.came_up);
+        let new = new.into_iter().map(|(instance, request)| {
             let worker_type = self.worker_type_of(instance, request);
             let ran = instance.state == InstanceState::Running;
             if ran {
-                settled.came_up.extend(worker_type.cloned());
+                reconciled.came_up.extend(worker_type.cloned());
             }
-            let seen = MachineMemory {
-                first_seen: now,
+            let first_seen = MachineMemory {
+                first_seen: self.now,
                 asked: request.map(|request| request.created),
                 claimed: false,
                 idle_rounds: 0,
@@ -72,53 +47,111 @@ impl Settle<'_> {
                 worker_type: worker_type.cloned(),
                 price: self.known_price(instance, request),
             };
-            (instance.id.clone(), seen)
+            (instance.id.clone(), first_seen)
         });
         let mut new: BTreeMap<_, _> = new.collect();
         self.memory.machines.append(&mut new);
 
         let mut died: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
         for (id, machine) in gone {
-            // It lived on for some of the time since the last look: counted as all of it.
-            let from = counted_to.unwrap_or(now).max(clock::last_midnight(now));
-            let configured = machine.worker_type.as_ref();
-            let configured =
-                configured.is_some_and(|it| self.settings.worker_types.contains_key(it));
-            let guess = if configured { None } else { self.dearest() };
-            if let Some(price) = machine.price.or(guess) {
-                self.memory.spent.usd =
-                    self.memory.spent.usd.plus(price.over(clock::age(from, now)));
-            }
-            let request = join.request_of(&id);
-            let interrupted = request.is_some_and(|it| is_no_fault(it.status_code.as_str()));
-            if let Some(name) = machine.worker_type
-                && !machine.ran
-                && !interrupted
-                && !ended_by_us.contains(&id)
-                && self.settings.worker_types.contains_key(&name)
-            {
-                let text = match request {
-                    Some(it) => format!("{id} ended before it ran: {}", it.status_code),
-                    None => format!("{id} ended before it ran"),
-                };
+            self.count_last_hours(&machine, counted_to);
+            if let Some((name, text)) = self.death_before_running(&id, machine, join, ended_by_us) {
                 died.insert(name, text);
             }
         }
         for (name, text) in died {
-            self.memory.launch_failed(&name, text.clone(), now);
-            settled.notes.push(Note::about(&name, &MachineNote::InstanceFailed { why: &text }));
+            self.memory.launch_failed(&name, text.clone(), self.now);
+            let note = MachineNote::InstanceFailed { why: &text };
+            reconciled.notes.push(Note::about(&name, &note));
         }
     }
 
+    /// Updates what is remembered of the machines that are still there.
+    fn update_known<'o>(
+        &mut self,
+        join: &Join<'o>,
+        came_up: &mut BTreeSet<WorkerTypeName>,
+    ) -> Turnover<'o> {
+        let mut live = join
+            .instances
+            .iter()
+            .copied()
+            .filter(|(instance, _)| instance.state.is_live())
+            .peekable();
+        let mut new = Vec::new();
+        // Both are sorted by id: one pass, in place.
+        let is_gone = |id: &InstanceId, machine: &mut MachineMemory| {
+            while let Some(first_seen) = live.next_if(|(instance, _)| instance.id < *id) {
+                new.push(first_seen);
+            }
+            let Some((instance, request)) = live.next_if(|(instance, _)| instance.id == *id) else {
+                return true;
+            };
+            // The tags that name the owner, and the price, may have become visible only now.
+            if machine.worker_type.is_none() {
+                let tag = first_tag(instance, request, |tags| tags.worker_type.as_ref());
+                machine.worker_type = tag.cloned();
+            }
+            machine.price = machine.price.or_else(|| request?.max_price);
+            let ran = instance.state == InstanceState::Running;
+            if ran && !machine.ran {
+                came_up.extend(machine.worker_type.clone());
+            }
+            machine.ran |= ran;
+            false
+        };
+        let gone = self.memory.machines.extract_if(.., is_gone).collect();
+        new.extend(live);
+        Turnover { new, gone }
+    }
+
+    /// Counts what a machine that is gone may have cost since the last observation: it lived on for some of
+    /// that time, and is counted for all of it.
+    fn count_last_hours(&mut self, machine: &MachineMemory, counted_to: Option<Timestamp>) {
+        let from = counted_to.unwrap_or(self.now).max(clock::last_midnight(self.now));
+        let name = machine.worker_type.as_ref();
+        let configured = name.is_some_and(|name| self.settings.worker_types.contains_key(name));
+        let guess = if configured { None } else { self.dearest() };
+        if let Some(price) = machine.price.or(guess) {
+            let spent = &mut self.memory.spent.usd;
+            *spent = spent.plus(price.over(clock::age(from, self.now)));
+        }
+    }
+
+    /// The worker type of a machine that ended before it ran, and by whose fault; `None` if it ran, or if
+    /// EC2 or we ended it.
+    fn death_before_running(
+        &self,
+        id: &InstanceId,
+        machine: MachineMemory,
+        join: &Join<'_>,
+        ended_by_us: &BTreeSet<InstanceId>,
+    ) -> Option<(WorkerTypeName, String)> {
+        let name = machine.worker_type?;
+        let request = join.request_of(id);
+        let interrupted = request.is_some_and(|request| is_no_fault(request.status_code.as_str()));
+        let failed = !machine.ran
+            && !interrupted
+            && !ended_by_us.contains(id)
+            && self.settings.worker_types.contains_key(&name);
+        failed.then(|| {
+            let text = match request {
+                Some(request) => format!("{id} ended before it ran: {}", request.status_code),
+                None => format!("{id} ended before it ran"),
+            };
+            (name, text)
+        })
+    }
+
     /// Adds what live instances cost since the last observation, at the highest possible price.
-    pub(in crate::engine) fn count_spending(&mut self, join: &Join<'_>) {
+    pub(super) fn count_spending(&mut self, join: &Join<'_>) {
         let midnight = clock::last_midnight(self.now);
         let spent = &self.memory.spent;
         let (from, mut usd) = match spent.counted_to {
             Some(at) if at >= midnight => (at, spent.usd),
             _ => (midnight, Usd::ZERO),
         };
-        // One that was not seen before may have run for as long as describe calls lag.
+        // An instance that was not seen before may have run for as long as describe calls lag.
         let window = self.settings.provisioner.visibility_window;
         let unseen_from = clock::before(from, window).max(midnight);
         let live = join.instances.iter().filter(|(instance, _)| instance.state.is_live());

@@ -1,14 +1,15 @@
-//! Whose an instance is and what it is taken to cost, by all that tells of it.
+//! The owner of an instance, and the price it may cost: from its tags, its request, the ledger, the memory
+//! and the settings.
 
-use super::Settle;
+use super::Reconcile;
 use crate::domain::ids::{ClientToken, KeyName, WorkerTypeName};
 use crate::domain::ledger::Granted;
 use crate::domain::money::UsdPerHour;
 use crate::domain::observed::{Instance, OwnTags, SpotRequest};
 
-/// Whose something is.
+/// The owner of an instance or a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::engine) enum Owner<'n> {
+pub(super) enum Owner<'n> {
     Type(&'n WorkerTypeName),
     Retired(&'n WorkerTypeName),
     Stray,
@@ -16,8 +17,8 @@ pub(in crate::engine) enum Owner<'n> {
     Disputed,
 }
 
-/// The first thing that tells, of the tags of an instance and those of its request.
-pub(in crate::engine) fn told<'o, T>(
+/// A tag of an instance, or of its request where the instance does not carry it.
+pub(super) fn first_tag<'o, T>(
     instance: &'o Instance,
     request: Option<&'o SpotRequest>,
     tag: impl Fn(&'o OwnTags) -> Option<&'o T>,
@@ -25,8 +26,8 @@ pub(in crate::engine) fn told<'o, T>(
     tag(&instance.tags).or_else(|| tag(&request?.tags))
 }
 
-impl Settle<'_> {
-    pub(in crate::engine) fn owner<'n>(
+impl Reconcile<'_> {
+    pub(super) fn owner<'n>(
         &self,
         key_name: Option<&KeyName>,
         worker_type: Option<&'n WorkerTypeName>,
@@ -41,34 +42,34 @@ impl Settle<'_> {
         }
     }
 
-    /// Whose an instance is, by its tags, those of its request and the ledger, which knows a request before
-    /// it is visible.
-    pub(in crate::engine) fn owner_of<'o>(
+    /// The owner of an instance, by its tags, those of its request, and the ledger, which knows a request
+    /// before it is visible.
+    pub(super) fn owner_of<'o>(
         &'o self,
         instance: &'o Instance,
         request: Option<&'o SpotRequest>,
     ) -> Owner<'o> {
-        let key_name = told(instance, request, |tags| tags.key_name.as_ref());
+        let key_name = first_tag(instance, request, |tags| tags.key_name.as_ref());
         self.owner(key_name, self.worker_type_of(instance, request))
     }
 
     /// The worker type that an instance is tagged with or was asked for.
-    pub(in crate::engine) fn worker_type_of<'o>(
+    pub(super) fn worker_type_of<'o>(
         &'o self,
         instance: &'o Instance,
         request: Option<&'o SpotRequest>,
     ) -> Option<&'o WorkerTypeName> {
-        told(instance, request, |tags| tags.worker_type.as_ref())
+        first_tag(instance, request, |tags| tags.worker_type.as_ref())
             .or_else(|| self.granted_of(instance).map(|granted| &granted.worker_type))
     }
 
     /// The call that made an instance.
-    pub(in crate::engine) fn intent_of<'o>(
+    pub(super) fn intent_of<'o>(
         &'o self,
         instance: &'o Instance,
         request: Option<&'o SpotRequest>,
     ) -> Option<&'o ClientToken> {
-        told(instance, request, |tags| tags.intent.as_ref())
+        first_tag(instance, request, |tags| tags.intent.as_ref())
             .or_else(|| self.granted_of(instance).map(|granted| &granted.token))
     }
 
@@ -77,10 +78,10 @@ impl Settle<'_> {
         self.ledger.granted.get(instance.spot_request.as_ref()?)
     }
 
-    /// The highest price that an instance may cost, as far as it can be taken for granted. What nobody has a
-    /// `max-price` for, because it is not of our making or no longer configured, is as dear as the dearest of
-    /// ours, so that one such machine does not stop every launch under a dollar limit.
-    pub(in crate::engine) fn hourly(
+    /// The highest price that an instance may cost. One without a `max-price` of its own, because we did not
+    /// launch it or its worker type is no longer configured, counts as much as the dearest worker type, so
+    /// that one such machine does not stop every launch under a dollar limit.
+    pub(super) fn hourly(
         &self,
         instance: &Instance,
         request: Option<&SpotRequest>,
@@ -91,8 +92,9 @@ impl Settle<'_> {
         })
     }
 
-    /// The same, where it is known: what it was asked for, or was seen to be, or its worker type says.
-    pub(in crate::engine) fn known_price(
+    /// The highest price of an instance where it is known: from its request, the ledger, the memory, or the
+    /// `max-price` of its worker type.
+    pub(super) fn known_price(
         &self,
         instance: &Instance,
         request: Option<&SpotRequest>,
@@ -108,15 +110,12 @@ impl Settle<'_> {
     }
 
     /// The highest `max-price` of all worker types.
-    pub(in crate::engine) fn dearest(&self) -> Option<UsdPerHour> {
+    pub(super) fn dearest(&self) -> Option<UsdPerHour> {
         self.settings.worker_types.values().filter_map(|worker_type| worker_type.max_price).max()
     }
 
     /// The `max-price` of a worker type.
-    pub(in crate::engine) fn price_of(
-        &self,
-        worker_type: Option<&WorkerTypeName>,
-    ) -> Option<UsdPerHour> {
+    pub(super) fn price_of(&self, worker_type: Option<&WorkerTypeName>) -> Option<UsdPerHour> {
         self.settings.worker_types.get(worker_type?)?.max_price
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::owners::Owner;
-use super::{Settle, Settled};
+use super::{Reconcile, Reconciled};
 use crate::domain::clock;
 use crate::domain::ids::{InstanceType, WorkerTypeName, Zone};
 use crate::domain::launch::Pool;
@@ -13,7 +13,7 @@ use crate::engine::state::group::Group;
 use crate::engine::state::index::Index;
 use crate::engine::state::machine::{Class, Machine};
 
-/// Where an instance belongs.
+/// Where an instance belongs in the index.
 enum Home<'o> {
     Type(&'o WorkerTypeName),
     NoPlacement,
@@ -23,13 +23,13 @@ enum Home<'o> {
     Strays,
 }
 
-/// Finds [`Index::pools`].
-struct Places<'p, 'o> {
+/// Finds an instance's place in [`Index::pools`].
+struct PoolPlaces<'p, 'o> {
     pools: &'p mut Vec<Pool>,
     known: HashMap<(&'o InstanceType, &'o Option<Zone>), usize>,
 }
 
-impl<'o> Places<'_, 'o> {
+impl<'o> PoolPlaces<'_, 'o> {
     fn of(&mut self, instance: &'o Instance) -> usize {
         let Instance { instance_type, zone, .. } = instance;
         let pools = &mut *self.pools;
@@ -43,16 +43,16 @@ impl<'o> Places<'_, 'o> {
     }
 }
 
-impl Settle<'_> {
-    /// Sorts every instance shown.
-    pub(in crate::engine) fn sort_instances(&self, join: &Join<'_>, settled: &mut Settled) {
+impl Reconcile<'_> {
+    /// Sorts every instance into the index.
+    pub(super) fn sort_instances(&self, join: &Join<'_>, reconciled: &mut Reconciled) {
         let Index { types, retired, strays, unresolved, disputed, odd, pools, .. } =
-            &mut settled.index;
-        let mut places = Places { pools, known: HashMap::new() };
+            &mut reconciled.index;
+        let mut pool_places = PoolPlaces { pools, known: HashMap::new() };
         let mut types: HashMap<&WorkerTypeName, &mut Group> = types.iter_mut().collect();
         let mut n_live = 0;
         for &(instance, request) in &join.instances {
-            let Some((machine, home)) = self.sort(instance, request, &mut places, odd) else {
+            let Some((machine, home)) = self.sort(instance, request, &mut pool_places, odd) else {
                 continue;
             };
             let machine = Machine { rank: n_live, ..machine };
@@ -74,12 +74,12 @@ impl Settle<'_> {
         }
     }
 
-    /// What `instance` is to us, and where it belongs; `None`: it is gone.
+    /// The machine that `instance` is to us, and where it belongs; `None` if it is gone.
     fn sort<'o>(
         &'o self,
         instance: &'o Instance,
         request: Option<&'o SpotRequest>,
-        places: &mut Places<'_, 'o>,
+        pool_places: &mut PoolPlaces<'_, 'o>,
         odd: &mut Vec<String>,
     ) -> Option<(Machine, Home<'o>)> {
         if instance.state == InstanceState::Terminated {
@@ -91,20 +91,20 @@ impl Settle<'_> {
         }
         let tags = &instance.tags;
         let tagged = tags.key_name.is_some() && tags.worker_type.is_some();
-        // For the tags, and for what workers show when they ask.
+        // It is needed for the tags, and for the tokens of workers that ask.
         let intent = if tagged && self.settings.server.workers.is_none() {
             None
         } else {
             self.intent_of(instance, request).cloned()
         };
-        // Who does not name its request is named by it. A pool has a price for each platform; ours are
-        // those of plain Linux.
+        // An instance without a request id is matched by the request that names it. Prices are per
+        // platform; we fetch Linux prices only.
         let is_spot = instance.spot_request.is_some() || request.is_some();
         let priced = is_spot && instance.other_platform.is_none();
         let machine = Machine {
             id: instance.id.clone(),
             rank: 0,
-            pool: priced.then(|| places.of(instance)),
+            pool: priced.then(|| pool_places.of(instance)),
             state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
             launched: instance.launch_time,
             price: self.hourly(instance, request),
@@ -120,17 +120,17 @@ impl Settle<'_> {
         Some((machine, home))
     }
 
-    /// Where an instance belongs whose owner is this.
+    /// Where an instance of this owner belongs.
     fn home<'o>(&self, instance: &Instance, owner: Owner<'o>, leaving: bool) -> Home<'o> {
         let window = self.settings.provisioner.visibility_window;
         match owner {
             Owner::Type(name) => Home::Type(name),
-            // No maximum waits for these to be gone.
+            // No maximum counts these until they are gone.
             _ if leaving => Home::NoPlacement,
             Owner::Disputed => Home::Disputed,
             Owner::Retired(name) => Home::Retired(name),
-            // Its request, or our tags on that, are not visible yet, or not any more: it is nobody's only
-            // after the window.
+            // Its request, or our tags on it, may not be visible yet, or not any more: only after the window
+            // is it a stray.
             Owner::Stray
                 if instance.spot_request.is_some()
                     && self.now < clock::after(instance.launch_time, window) =>

@@ -12,7 +12,7 @@ use crate::domain::clock;
 use crate::domain::demand::Running;
 use crate::engine::state::lookup::Lookup;
 use crate::engine::state::machine::{Counts, Machine, OpenRequest};
-use crate::engine::stop_consent::Book;
+use crate::engine::stop_consent::StopConsent;
 
 use classing::Classing;
 use tally::Tally;
@@ -45,8 +45,8 @@ pub(in crate::engine) struct Claims<'a> {
     pub(in crate::engine) fresh: bool,
     /// Since when tasks have been pending beside machines that look free.
     pub(in crate::engine) unclaimed_since: Option<Timestamp>,
-    /// What workers said of themselves.
-    pub(in crate::engine) book: &'a Book,
+    /// What workers reported of themselves.
+    pub(in crate::engine) consent: &'a StopConsent,
 }
 
 impl Group {

@@ -1,15 +1,16 @@
 //! What was asked of EC2 and shows neither as an open request nor as an instance.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::clock;
-use crate::domain::ids::{ClientToken, SpotRequestId, WorkerTypeName};
+use crate::domain::ids::WorkerTypeName;
 use crate::domain::ledger::Ledger;
 use crate::domain::money::{Usd, UsdPerHour};
 use crate::engine::state::memory::Memory;
+use crate::engine::state::view::View;
 
 /// Launches in flight of one owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,14 +37,13 @@ impl InFlight {
     }
 }
 
-/// Counts everything in flight, by worker type; `None` is what has no known one. What was fulfilled
-/// before a time that is `visible_by` now, and does not show, is not coming.
+/// Counts everything in flight, by worker type (`None`: of no known one). A fulfilled request whose
+/// instance has not become visible within `window` is no longer expected to bring one.
 pub(in crate::engine) fn count(
     ledger: &Ledger,
-    seen_by_intent: &BTreeMap<ClientToken, u32>,
-    arrived: &BTreeSet<SpotRequestId>,
+    view: &View,
     memory: &Memory,
-    visible_by: impl Fn(Timestamp) -> bool,
+    window: Duration,
     now: Timestamp,
 ) -> BTreeMap<Option<WorkerTypeName>, InFlight> {
     let mut all: BTreeMap<Option<WorkerTypeName>, InFlight> = BTreeMap::new();
@@ -51,19 +51,22 @@ pub(in crate::engine) fn count(
         all.entry(name.cloned()).or_default().add(n, price, clock::age(since, now));
     };
     for (token, intent) in &ledger.intents {
-        let seen = seen_by_intent.get(token).copied().unwrap_or(0);
+        let seen = view.seen_by_intent.get(token).copied().unwrap_or(0);
         let unseen = u64::from(intent.call.count.saturating_sub(seen));
         let call = &intent.call;
         add(Some(&call.worker_type), unseen, call.max_price, call.decided);
     }
     for (id, granted) in &ledger.granted {
-        // What shows as an open request or as an instance is counted as that, the fulfilled below.
-        let shown = memory.open.contains_key(id) || arrived.contains(id);
+        // A visible request or instance is counted as such; fulfilled requests are counted below.
+        let shown = memory.open.contains_key(id) || view.index.arrived.contains(id);
         if !shown && !memory.fulfilled.contains_key(id) {
             add(Some(&granted.worker_type), 1, granted.max_price, granted.at);
         }
     }
-    for fulfilled in memory.fulfilled.values().filter(|it| !visible_by(it.since)) {
+    for fulfilled in memory.fulfilled.values() {
+        if clock::after(fulfilled.since, window) <= now {
+            continue;
+        }
         add(fulfilled.worker_type.as_ref(), 1, fulfilled.max_price, fulfilled.since);
     }
     all

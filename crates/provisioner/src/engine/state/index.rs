@@ -14,7 +14,7 @@ use crate::engine::state::group::{Claims, Group, Rules};
 use crate::engine::state::lookup::Lookup;
 use crate::engine::state::machine::Machine;
 use crate::engine::state::memory::Memory;
-use crate::engine::stop_consent::Book;
+use crate::engine::stop_consent::StopConsent;
 use crate::policy::PolicyMemory;
 use crate::settings::Settings;
 
@@ -56,7 +56,7 @@ impl Index {
         running: &Running,
         demand_is_fresh: bool,
         memory: &mut Memory,
-        book: &Book,
+        consent: &StopConsent,
         now: Timestamp,
     ) -> BTreeSet<WorkerTypeName> {
         let mut claimed = BTreeSet::new();
@@ -65,7 +65,8 @@ impl Index {
             let Some(worker_type) = settings.worker_types.get(name) else { continue };
             let unclaimed_since = memory.unclaimed_since.get(name).copied();
             let tasks = running.tasks(name);
-            let claims = Claims { running, tasks, fresh: demand_is_fresh, unclaimed_since, book };
+            let claims =
+                Claims { running, tasks, fresh: demand_is_fresh, unclaimed_since, consent };
             let mut rules = Rules::of(worker_type);
             rules.excuse(memory.policies.get(name).map_or(0, PolicyMemory::kept));
             if group.recount(rules, &claims, &mut lookup, now) {
@@ -79,7 +80,7 @@ impl Index {
                 tasks: None,
                 fresh: demand_is_fresh,
                 unclaimed_since: None,
-                book,
+                consent,
             };
             group.recount(rules, &claims, &mut lookup, now);
         }

@@ -158,9 +158,9 @@ pub struct Failures {
 }
 
 impl Memory {
-    /// Forgets the failures of worker types that are configured otherwise now: what was wrong may be
-    /// mended, and who mended it should not wait for a pause to end.
-    pub(in crate::engine) fn reconcile(&mut self, settings: &Settings) {
+    /// Forgets the failures of worker types whose configuration changed, so that a fix takes effect at
+    /// once instead of after the pause.
+    pub(in crate::engine) fn forget_reconfigured(&mut self, settings: &Settings) {
         let now: BTreeMap<_, _> = settings
             .worker_types
             .iter()

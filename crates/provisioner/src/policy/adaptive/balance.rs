@@ -1,10 +1,10 @@
-//! What waiting is taken to be worth where nobody says: as much as makes tasks wait a little less than with
-//! plain workers, and no more than keeps the bill below theirs.
+//! The learned price of waiting: high enough that tasks wait a little less than with plain workers, and low
+//! enough that the bill stays below theirs.
 //!
-//! No price suits every load: what halves the waiting on one buys nothing on another. So the price follows
-//! what is measured. Over about a day, our waiting and our instances are held against those of
-//! [plain workers](super::reference) for the same demand: with more waiting than aimed at the price goes up,
-//! with less it goes down, and above the most that may be spent it goes down whatever the waiting.
+//! No price suits every load: one that halves the waiting on one load buys nothing on another. So the price
+//! follows measurements. Over about a day our waiting and our instances are compared with those of
+//! [plain workers](super::reference) for the same demand. The price rises while tasks wait longer than
+//! intended and falls while they wait less; above the most that may be spent it falls in any case.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +14,13 @@ use super::reference::Passed;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(in crate::policy) struct Balance {
-    /// The logarithm of how much more than [`FIRST`] waiting is worth.
+    /// The logarithm of the price in units of [`INITIAL_PRICE`].
     log: f64,
     ours: Sums,
     plain: Sums,
 }
 
-/// Sums of about a day.
+/// Sums over about a day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 struct Sums {
@@ -31,58 +31,58 @@ struct Sums {
     launches: f64,
 }
 
-/// Ours beside plain workers, over about a day.
+/// A comparison of our instances with plain workers, over about a day.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Beside {
+pub struct Comparison {
     /// How long tasks waited on average, in seconds.
     pub wait: f64,
-    /// How long they would have waited.
+    /// How long they would have waited for plain workers, in seconds.
     pub plain_wait: f64,
-    /// Our instance time in parts of theirs.
+    /// Our instance time as a fraction of theirs.
     pub cost: f64,
 }
 
-/// What waiting is worth to begin with, in seconds of an instance.
+/// The price before anything is learned, in seconds of an instance per second of waiting.
 ///
-/// Of 5 to 150 the one with which the loads that are too short or sparse to learn from came out best
+/// Of the prices from 5 to 150 this one did best on loads that are too short or sparse to learn from
 /// (`BENCHMARKS.md`).
-pub(in crate::policy) const FIRST: f64 = 75.0;
-/// The lowest and the highest that is learned: 5 and 610.
-const LOWEST: f64 = -2.7;
-const HIGHEST: f64 = 2.1;
+pub(in crate::policy) const INITIAL_PRICE: f64 = 75.0;
+/// The logarithms of the lowest and the highest learned price, which are 5 and 610.
+const LOWEST_LOG: f64 = -2.7;
+const HIGHEST_LOG: f64 = 2.1;
 
-/// Of what hedging saves in waiting so much goes to tasks, which wait less than with plain workers; the rest
-/// goes to the bill, as fewer instances are held.
+/// The part of the waiting saved by hedging that tasks keep by waiting less than with plain workers. The rest
+/// lowers the bill, since fewer instances are held.
 const SHARE: f64 = 0.25;
-/// The most that may be spent, in parts of what plain workers cost.
+/// The most that may be spent, as a fraction of what plain workers cost.
 const MOST_SPENT: f64 = 0.89;
-/// Tasks that wait because the maximum is reached cannot be helped. The others make up for them, as far as
-/// so large a part of their own waiting.
+/// Tasks that wait because the maximum is reached cannot be helped. The others make up for them by waiting
+/// less, up to this part of their own waiting.
 const MADE_UP: f64 = 0.12;
-/// How fast the price follows: by so many factors of e if tasks waited twice as long as aimed at for as long
-/// as the sums remember. Of 3 to 24 all came out alike, the slower later.
+/// How fast the price follows the waiting: the change of its logarithm if tasks waited twice as long as
+/// intended for as long as the sums remember. Values from 3 to 24 gave the same results, the lower ones later.
 const GAIN: f64 = 12.0;
-/// The same for the bill.
+/// How fast the price follows the bill.
 const BILL_GAIN: f64 = 6.0;
-/// Until half of the sums is faded, in seconds.
-const FADES: f64 = 86_400.0;
-/// Where little happens, the sums count as if so many startups had been waited for, and so many seconds of
-/// instances billed.
+/// The half-life of the sums, in seconds.
+const HALF_LIFE: f64 = 86_400.0;
+/// Added to the sums, so that the price moves slowly while little happens: startups that were waited for, and
+/// billed seconds of instances.
 const FEW_STARTUPS: f64 = 20.0;
 const FEW_BILLED: f64 = 36_000.0;
-/// Steps of the price, as a logarithm: what follows from it is computed anew with each.
+/// The steps of the price, as a logarithm, so that it changes seldom.
 const STEP: f64 = 0.1;
 
-/// Launches are too many when there are more of them than this, per launch of a plain worker and also per
-/// task.
+/// Launches are too many if they exceed both of these: per launch of a plain worker, and per task.
 const MOST_PER_PLAIN: f64 = 2.4;
 const MOST_PER_TASK: f64 = 0.3;
-/// Too few to judge by.
+/// With fewer launches nothing is concluded.
 const FEW_LAUNCHES: f64 = 20.0;
 
 impl Balance {
-    /// Takes in what came of the time since the last look, ours and theirs. `hedged` is how long a task
-    /// waits for a launch, in parts of a startup; `startup` that, in seconds.
+    /// Records the time since the last round, for our instances and for plain workers, and adjusts the price.
+    ///
+    /// `hedged` is how long a task waits for a launch, as a fraction of `startup`, which is in seconds.
     pub(in crate::policy) fn weigh(
         &mut self,
         ours: Passed,
@@ -90,7 +90,7 @@ impl Balance {
         hedged: f64,
         startup: f64,
     ) {
-        let fade = 0.5_f64.powf(plain.seconds / FADES);
+        let fade = 0.5_f64.powf(plain.seconds / HALF_LIFE);
         self.ours.add(ours, fade);
         self.plain.add(plain, fade);
         let aim = 1.0 - SHARE * (1.0 - hedged.clamp(0.0, 1.0));
@@ -102,26 +102,26 @@ impl Balance {
         if over > 0.0 && self.ours.billed > MOST_SPENT * self.plain.billed {
             self.log -= BILL_GAIN * over / (self.plain.billed + FEW_BILLED);
         }
-        self.log = self.log.clamp(LOWEST, HIGHEST);
+        self.log = self.log.clamp(LOWEST_LOG, HIGHEST_LOG);
     }
 
-    /// Takes in an instance of ours that came up.
-    pub(in crate::policy) fn launched(&mut self) {
+    /// Records an instance of ours that came up.
+    pub(in crate::policy) fn record_launch(&mut self) {
         self.ours.launches += 1.0;
     }
 
-    /// They are held against nothing.
+    /// Forgets our launches while there is nothing to compare them with.
     pub(in crate::policy) fn forget_launches(&mut self) {
         self.ours.launches = 0.0;
     }
 
-    /// What a second of waiting is worth, in seconds of an instance: a figure that can be named.
+    /// Returns the worth of a second of waiting, in seconds of an instance, rounded to a tenth for display.
     pub(in crate::policy) fn price(&self) -> f64 {
-        let price = FIRST * ((self.log / STEP).round() * STEP).exp();
+        let price = INITIAL_PRICE * ((self.log / STEP).round() * STEP).exp();
         (10.0 * price).round() / 10.0
     }
 
-    /// Whether far more is launched than plain workers would be, and than there are tasks for.
+    /// Whether there are far more launches than of plain workers, and than the tasks need.
     pub(in crate::policy) fn launches_too_many(&self) -> bool {
         let launches = self.ours.launches;
         launches > FEW_LAUNCHES
@@ -129,10 +129,10 @@ impl Balance {
             && launches > MOST_PER_TASK * self.plain.tasks
     }
 
-    /// Ours beside theirs, where there is enough to tell.
-    pub(in crate::policy) fn beside(&self) -> Option<Beside> {
-        let (ours, plain) = (self.ours, self.plain);
-        (plain.tasks >= 1.0 && plain.billed > 0.0).then(|| Beside {
+    /// Returns the comparison with plain workers, once there is something to compare.
+    pub(in crate::policy) fn comparison(&self) -> Option<Comparison> {
+        let Self { log: _, ours, plain } = self;
+        (plain.tasks >= 1.0 && plain.billed > 0.0).then(|| Comparison {
             wait: (ours.waited + ours.beyond) / plain.tasks,
             plain_wait: (plain.waited + plain.beyond) / plain.tasks,
             cost: ours.billed / plain.billed,
@@ -163,7 +163,7 @@ mod tests {
         Passed { seconds: 10.0, tasks: 0.1, waited, billed, ..Passed::default() }
     }
 
-    /// The price after ten days of that, every ten seconds.
+    /// Returns the price after ten days of rounds every ten seconds that all pass like these.
     fn price(ours: Passed, plain: Passed, hedged: f64) -> f64 {
         let mut balance = Balance::default();
         for _ in 0..86_400 {
@@ -173,34 +173,37 @@ mod tests {
     }
 
     #[test]
-    fn it_begins_at_the_first_price_and_stays_there_while_all_is_as_aimed_at() {
-        assert!((Balance::default().price() - FIRST).abs() < 1e-9);
+    fn it_begins_at_the_initial_price_and_stays_there_while_tasks_wait_as_intended() {
+        assert!((Balance::default().price() - INITIAL_PRICE).abs() < 1e-9);
         let as_aimed = price(passed(10.0, 50.0), passed(10.0, 100.0), 1.0);
-        assert!((as_aimed - FIRST).abs() < 1e-9, "{as_aimed}");
-        assert!((price(Passed::default(), Passed::default(), 1.0) - FIRST).abs() < 1e-9);
+        assert!((as_aimed - INITIAL_PRICE).abs() < 1e-9, "{as_aimed}");
+        assert!((price(Passed::default(), Passed::default(), 1.0) - INITIAL_PRICE).abs() < 1e-9);
     }
 
     #[test]
-    fn with_more_waiting_than_aimed_at_it_goes_up_and_with_less_down() {
+    fn it_rises_with_more_waiting_than_intended_and_falls_with_less() {
         assert!(price(passed(11.0, 50.0), passed(10.0, 100.0), 1.0) > 600.0);
         assert!(price(passed(9.0, 50.0), passed(10.0, 100.0), 1.0) < 5.1);
-        // What a hedge saves is shared: at 0.6 of a startup nine tenths of the waiting are aimed at.
+        // The saving of a hedge is shared: at 0.6 of a startup the aim is nine tenths of the waiting.
         let shared = price(passed(9.0, 50.0), passed(10.0, 100.0), 0.6);
-        assert!((shared - FIRST).abs() < 1.0, "{shared}");
+        assert!((shared - INITIAL_PRICE).abs() < 1.0, "{shared}");
     }
 
     #[test]
     fn it_goes_down_when_too_much_is_spent_whatever_the_waiting() {
         let dear = price(passed(10.2, 95.0), passed(10.0, 100.0), 1.0);
-        assert!(dear < FIRST / 2.0, "{dear}");
+        assert!(dear < INITIAL_PRICE / 2.0, "{dear}");
     }
 
     #[test]
     fn tasks_that_wait_for_the_maximum_are_made_up_for_to_a_limit() {
         let full = |waited| Passed { beyond: 1000.0, ..passed(waited, 50.0) };
         let plain = Passed { beyond: 1000.0, ..passed(10.0, 100.0) };
-        assert!(price(full(8.9), plain, 0.6) > FIRST);
-        assert!(price(full(7.0), plain, 0.6) < FIRST, "a fifth of the waiting less will do");
+        assert!(price(full(8.9), plain, 0.6) > INITIAL_PRICE);
+        assert!(
+            price(full(7.0), plain, 0.6) < INITIAL_PRICE,
+            "a fifth of the waiting less will do"
+        );
     }
 
     #[test]
@@ -209,7 +212,7 @@ mod tests {
             let mut balance = Balance::default();
             let came = Passed { launches: plain, tasks, seconds: 10.0, ..Passed::default() };
             balance.weigh(Passed { seconds: 10.0, ..Passed::default() }, came, 1.0, 100.0);
-            (0..ours).for_each(|_| balance.launched());
+            (0..ours).for_each(|_| balance.record_launch());
             balance.launches_too_many()
         };
         assert!(of(30, 10.0, 20.0));
@@ -223,12 +226,14 @@ mod tests {
         let mut balance = Balance::default();
         let plain = Passed { tasks: 1.0, ..passed(10.0, 100.0) };
         balance.weigh(passed(20.0, 70.0), plain, 1.0, 100.0);
-        balance.launched();
+        balance.record_launch();
         let json = serde_json::to_string(&balance).unwrap();
         assert_eq!(serde_json::from_str::<Balance>(&json).unwrap(), balance);
-        let beside = balance.beside().unwrap();
-        assert!((beside.wait - 20.0).abs() < 1e-9 && (beside.plain_wait - 10.0).abs() < 1e-9);
-        assert!((beside.cost - 0.7).abs() < 1e-9);
-        assert_eq!(Balance::default().beside(), None);
+        let comparison = balance.comparison().unwrap();
+        assert!(
+            (comparison.wait - 20.0).abs() < 1e-9 && (comparison.plain_wait - 10.0).abs() < 1e-9
+        );
+        assert!((comparison.cost - 0.7).abs() < 1e-9);
+        assert_eq!(Balance::default().comparison(), None);
     }
 }

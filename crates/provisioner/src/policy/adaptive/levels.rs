@@ -1,13 +1,13 @@
-//! Levels of demand: how soon one that fell free is needed again, and for how long.
+//! Levels of demand: how soon a level that fell free is needed again, and for how long.
 //!
 //! The demand of a worker type is cut into levels: level k is needed whenever at least k instances are. A
-//! level that the demand fell below is a gap, which ends when the demand reaches it again. An instance is
-//! held for level k as long as it is likely enough that the gap ends soon: a break-even rule per level,
-//! and it does not depend on which idle worker the queue wakes.
+//! level that the demand fell below is a gap, which ends when the demand reaches the level again. An
+//! instance is held for level k as long as it is likely enough that the gap ends soon. This is a
+//! break-even rule per level, and it does not depend on which idle worker the queue wakes.
 //!
-//! What is learned is a rate, in ends of gaps per second at risk, for gaps alike: as far above the
-//! demand, as old, and at a time when about as much begins. Beside it, how long such a level is then
-//! needed: one that falls free again after a second costs little waiting if it was not there.
+//! The module learns a rate, in ends of gaps per second at risk, for gaps that are alike: as far above the
+//! demand, as old, and at a time when about as much begins. It also learns how long such a level is then
+//! needed: if it falls free again after a second, its absence costs little waiting.
 
 mod chances;
 
@@ -16,32 +16,35 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::{number, seconds};
 use chances::{Chances, Run, age_bin, middle, order, runs};
 
 /// What is known of the levels of one worker type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(in crate::policy) struct Levels {
-    /// The demand at the last look, and when that was, in milliseconds.
+    /// The demand in the last round.
     demand: u64,
-    looked: Option<i64>,
-    /// How much the demand rose of late, in all.
+    /// The time of the last round, in milliseconds.
+    #[serde(rename = "looked")]
+    observed_at: Option<i64>,
+    /// The sum of the recent rises of the demand.
     rises: f64,
-    /// When what was learned was last made to fade.
+    /// When the chances last faded.
     faded: Option<i64>,
-    /// Gaps: up to which level the demand fell from, and when. The highest level, which is the oldest
-    /// gap, first.
+    /// The gaps, the highest level first, which is the oldest gap.
     falls: VecDeque<Fall>,
     #[serde(with = "chances::on_disk")]
     chances: Chances,
     /// The demand since the older window began.
     #[serde(skip)]
     history: VecDeque<(i64, u64)>,
-    /// The window whose end is awaited, and the one that began since.
+    /// The window whose end is awaited, and the one that has begun since.
     #[serde(skip)]
     windows: VecDeque<Window>,
 }
 
+/// A fall of the demand, which opened a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Fall {
     since: i64,
@@ -49,29 +52,28 @@ struct Fall {
     top: u64,
 }
 
-/// The gaps as they were at one time: what became of them is learned from.
+/// The gaps as they were at one time, kept to learn what becomes of them.
 #[derive(Clone, Debug, PartialEq)]
 struct Window {
     at: i64,
     demand: u64,
-    /// How much the demand rose of late, as an order of magnitude.
+    /// The order of magnitude of the recent rises of the demand.
     order: usize,
     falls: Vec<Fall>,
 }
 
-/// What a held instance is worth when its level is needed, and what it takes to hold one, in seconds of
-/// an instance.
+/// What a held instance saves when its level is needed, in seconds of an instance, and how long it may be held.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::policy) struct Worth {
     /// How long a task waits for a startup, in seconds.
     pub(in crate::policy) startup: f64,
-    /// What that wait is worth.
+    /// The worth of that wait.
     pub(in crate::policy) wait: f64,
-    /// What it was taken to be worth before anything was learned: the first guess is made for that.
+    /// The worth of that wait at the configured or initial price, for which the first guess is made.
     pub(in crate::policy) first: f64,
-    /// What the startup costs that is saved.
+    /// The cost of the startup that is saved.
     pub(in crate::policy) boot: f64,
-    /// How long one is kept at most, in seconds.
+    /// The longest time for which an instance is kept, in seconds.
     pub(in crate::policy) longest: f64,
 }
 
@@ -84,36 +86,36 @@ pub(in crate::policy) struct Held {
     pub(in crate::policy) spare: u64,
 }
 
-/// What is launched before a task waits was paid for if none comes: it has to be worth so much more than
-/// the idling.
-const LAUNCH: f64 = 2.0;
+/// How many times its idling a launch in advance must be worth, since its boot is wasted if no task comes.
+const LAUNCH_MARGIN: f64 = 2.0;
 
-/// A gap is looked at for so long: did it end? Of one to four minutes all came out alike.
+/// How long a gap is watched for its end, in milliseconds. One to four minutes gave the same results.
 const WINDOW: i64 = 180_000;
-/// Rises of the demand are remembered for about so long, in seconds. Where more begins, more of the levels
-/// are needed again: on busy loads this tells more than how high the demand is.
-const LATE: f64 = 600.0;
+/// About how long rises of the demand are remembered, in seconds. If more begins, more of the levels are
+/// needed again; on busy loads this predicts better than the height of the demand.
+const RECENT: f64 = 600.0;
 
-/// Gaps remembered. More are joined: the oldest with its neighbour.
+/// The most gaps that are remembered. Beyond it the oldest is merged with its neighbour.
 const MOST_FALLS: usize = 64;
-/// Looks remembered: two windows, at a look every six seconds. With more, some are passed over.
-const MOST_LOOKS: usize = 64;
+/// The most rounds that are remembered: two windows with a round every six seconds. Closer rounds are merged.
+const MOST_ROUNDS: usize = 64;
+/// The closest distance of remembered rounds, in milliseconds.
 const CLOSEST: i64 = 2 * WINDOW / 64;
-/// How long until half of what was learned has faded.
-const FADES: i64 = 7 * DAY;
+/// The half-life of the chances, in milliseconds.
+const HALF_LIFE: i64 = 7 * DAY;
 const DAY: i64 = 86_400_000;
 
 impl Levels {
-    /// Takes in the demand at `now`, and says what to hold.
-    pub(in crate::policy) fn look(&mut self, now: i64, demand: u64, worth: Worth) -> Held {
-        let before = self.looked.unwrap_or(now);
-        // A clock set back, or a daemon that was off: what happened in between is not known.
+    /// Records the demand at `now`, and returns how many instances to hold.
+    pub(in crate::policy) fn observe(&mut self, now: i64, demand: u64, worth: Worth) -> Held {
+        let before = self.observed_at.unwrap_or(now);
+        // The clock was set back or the daemon was off, so that what happened in between is not known.
         if !(0..WINDOW / 2).contains(&(now - before)) {
             self.windows.clear();
             self.history.clear();
         }
         self.fade(now);
-        self.rises *= (-seconds((now - before).max(0)) / LATE).exp();
+        self.rises *= (-seconds((now - before).max(0)) / RECENT).exp();
         self.rises += number(demand.saturating_sub(self.demand));
         if demand < self.demand {
             self.fall(before);
@@ -121,14 +123,14 @@ impl Levels {
         while self.falls.back().is_some_and(|fall| fall.top <= demand) {
             let _ = self.falls.pop_back();
         }
-        self.looked = Some(now);
+        self.observed_at = Some(now);
         self.demand = demand;
         self.remember(now, demand);
         self.learn(now, worth.startup);
         self.weigh(now, worth)
     }
 
-    /// The demand fell from where it was at `before`.
+    /// Opens a gap below the demand of the round at `before`.
     fn fall(&mut self, before: i64) {
         self.falls.push_back(Fall { since: before, top: self.demand });
         if self.falls.len() > MOST_FALLS
@@ -139,17 +141,18 @@ impl Levels {
         }
     }
 
+    /// Adds a round to the history.
     fn remember(&mut self, now: i64, demand: u64) {
-        let dense = self.history.len() >= MOST_LOOKS / 2
+        let dense = self.history.len() >= MOST_ROUNDS / 2
             && self.history.back().is_some_and(|(at, _)| now - at < CLOSEST);
         match self.history.back_mut() {
-            // The greater of two: what is learned is how far the demand rises.
+            // The greater demand is kept, because what is learned is how far the demand rises.
             Some((_, most)) if dense => *most = demand.max(*most),
             _ => self.history.push_back((now, demand)),
         }
     }
 
-    /// Two windows after it began, what became of the gaps of a window is known.
+    /// Learns from the oldest window, two windows after its beginning, when the fate of its gaps is known.
     fn learn(&mut self, now: i64, startup: f64) {
         if self.windows.back().is_none_or(|window| now - window.at >= WINDOW) {
             let falls = self.falls.iter().copied().collect();
@@ -160,7 +163,7 @@ impl Levels {
             return;
         }
         let Some(window) = self.windows.pop_front() else { return };
-        // How long the demand was at each height, the highest first; and how high it got in the window.
+        // How long the demand was at each height, the highest first, and its maximum in the window.
         let mut heights = Vec::with_capacity(self.history.len());
         let mut most = window.demand;
         let ends = self.history.iter().skip(1).map(|(at, _)| *at).chain([now]);
@@ -198,7 +201,7 @@ impl Levels {
         }
     }
 
-    /// How many of the gaps are worth an instance.
+    /// Returns for how many levels of the gaps an instance is worth keeping or launching.
     fn weigh(&self, now: i64, worth: Worth) -> Held {
         let from = self.demand;
         let mut held = Held::default();
@@ -210,7 +213,7 @@ impl Levels {
             let guess = prior(age, worth);
             for Run { distance, low, high } in runs(low, fall.top, from) {
                 let all = &all[distance][age];
-                // What is alike in everything but how much begins counts as a first guess.
+                // Gaps that differ only in how much begins serve as the first guess.
                 let mut chance = all.chance(guess);
                 if let Some(alike) = alike {
                     chance = alike[distance][age].chance(chance);
@@ -219,11 +222,11 @@ impl Levels {
                 let chance = chance.min(1.0);
                 let idle = seconds(WINDOW) * (1.0 - chance / 2.0);
                 let hit = chance * (needed / worth.startup).min(1.0);
-                // Needed again within the longest time, on average.
+                // On average the level is needed again within the longest time.
                 let soon = chance * worth.longest > seconds(WINDOW);
-                // A guess is enough to keep what is there, but not to launch.
+                // A guess suffices to keep an existing instance, but not to launch one.
                 let is_known = all.ended >= GUESSES;
-                let launch = is_known && soon && hit * worth.wait > idle * LAUNCH;
+                let launch = is_known && soon && hit * worth.wait > idle * LAUNCH_MARGIN;
                 let keep = hit * (worth.wait + worth.boot) > idle
                     && seconds(now - fall.since) < worth.longest;
                 let n = high + 1 - low;
@@ -235,36 +238,28 @@ impl Levels {
         held
     }
 
+    /// Lets the chances fade once a day.
     fn fade(&mut self, now: i64) {
         let since = *self.faded.get_or_insert(now);
         if now - since >= DAY || now < since {
-            let part = seconds(now - since) / seconds(FADES);
+            let part = seconds(now - since) / seconds(HALF_LIFE);
             self.chances.fade(0.5_f64.powf(part.clamp(0.0, 10.0)));
             self.faded = Some(now);
         }
     }
 }
 
-/// A first guess counts as much as so many ends of gaps.
+/// The weight of a first guess, in ends of gaps.
 const GUESSES: f64 = 3.0;
 
-/// Without experience a level is kept for a quarter of an hour, as workers that end themselves are by
-/// default: the rate at which it just pays then, and in proportion for younger and older gaps. Gaps
-/// are shorter than they will be, and many are short.
+/// Returns the first guess of the chance that a gap of this age ends within a window.
+///
+/// It is chosen so that a level without experience is kept for a quarter of an hour, like workers that end
+/// themselves by default: the rate at which that just pays, in proportion for younger and older gaps.
 fn prior(age: usize, worth: Worth) -> f64 {
-    const KEPT: f64 = 900.0;
-    let rate = KEPT / (worth.boot + worth.first) / middle(age);
+    const KEPT_SECONDS: f64 = 900.0;
+    let rate = KEPT_SECONDS / (worth.boot + worth.first) / middle(age);
     (1.0 - (-rate * seconds(WINDOW)).exp()).min(0.9)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "times of at most years in milliseconds")]
-fn seconds(millis: i64) -> f64 {
-    millis as f64 / 1e3
-}
-
-#[expect(clippy::cast_precision_loss, reason = "numbers of instances")]
-fn number(n: u64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]
@@ -275,14 +270,14 @@ mod tests {
         Worth { startup: 100.0, wait: 3500.0, first: 3500.0, boot: 65.0, longest: 900.0 };
     const ROUND: i64 = 10_000;
 
-    /// Looks every round, `demand` by second, and returns what was held at each.
+    /// Observes `demand`, a function of the second, in every round, and returns what was held in each.
     fn watch(levels: &mut Levels, seconds: i64, demand: impl Fn(i64) -> u64) -> Vec<(i64, Held)> {
-        let start = levels.looked.map_or(0, |at| at + ROUND);
-        let look = |n: i64| {
+        let start = levels.observed_at.map_or(0, |at| at + ROUND);
+        let observe = |n: i64| {
             let at = start + n * ROUND;
-            (at / 1000, levels.look(at, demand(at / 1000), WORTH))
+            (at / 1000, levels.observe(at, demand(at / 1000), WORTH))
         };
-        (0..seconds * 1000 / ROUND).map(look).collect()
+        (0..seconds * 1000 / ROUND).map(observe).collect()
     }
 
     #[test]
@@ -317,7 +312,7 @@ mod tests {
             let of_period = held.iter().filter(|(second, _)| second / PERIOD == period);
             of_period.filter(|(second, held)| second % PERIOD >= 300 && held.keep > 0).count()
         };
-        // At first for the most of a quarter of an hour, 90 rounds: these minutes are experience too.
+        // At first for most of a quarter of an hour, 90 rounds, since these minutes are experience too.
         assert!((60..=91).contains(&kept(0)), "{} rounds", kept(0));
         assert!(kept(41) < 20, "{} rounds", kept(41));
         let mut late = held.iter().filter(|(second, _)| second % PERIOD > 1800);
@@ -348,7 +343,7 @@ mod tests {
         assert!(ended(&levels) < before * 0.55 && ended(&levels) > before * 0.3);
     }
 
-    /// Something between 0 and 400 that jumps and drifts.
+    /// Returns a demand between 0 and 400 that jumps and drifts.
     fn erratic(second: i64) -> u64 {
         let jump = (second / 70).wrapping_mul(2_654_435_761) >> 7 & 0xff;
         u64::try_from(jump * (second / 3000 % 3) / 2 + second / 900 % 40).unwrap()
@@ -359,16 +354,15 @@ mod tests {
         let mut levels = Levels::default();
         watch(&mut levels, 3 * 86_400, erratic);
         assert!(levels.falls.len() <= MOST_FALLS);
-        assert!(levels.history.len() <= 2 * MOST_LOOKS && levels.windows.len() <= 3);
+        assert!(levels.history.len() <= 2 * MOST_ROUNDS && levels.windows.len() <= 3);
         let json = serde_json::to_string(&levels).unwrap();
         assert!(json.len() < 64 * 1024, "{} bytes", json.len());
         let mut back: Levels = serde_json::from_str(&json).unwrap();
-        let (a, b) = (watch(&mut levels, 60, erratic), watch(&mut back, 60, erratic));
-        assert_eq!(a, b);
+        assert_eq!(watch(&mut levels, 60, erratic), watch(&mut back, 60, erratic));
     }
 
     #[test]
-    fn what_another_version_wrote_is_left_out() {
+    fn rows_of_another_version_are_skipped() {
         let foreign = r#"{"chances":[[0,0,0,1.0,1.0,1.0],[9,0,0,1.0,1.0,1.0],[0,99,0,1.0,1.0,1.0],[0,0,0,-1.0,0.0,0.0]]}"#;
         let levels: Levels = serde_json::from_str(foreign).unwrap();
         assert_eq!(levels.chances.all, Box::default());
@@ -379,7 +373,7 @@ mod tests {
     fn a_clock_set_back_and_a_long_pause_do_no_harm() {
         let mut levels = Levels::default();
         for (at, demand) in [(1_000_000, 5), (500_000, 2), (90_000_000, 7), (90_010_000, 0)] {
-            let held = levels.look(at, demand, WORTH);
+            let held = levels.observe(at, demand, WORTH);
             assert!(held.keep <= 7 && held.spare <= held.keep);
         }
     }

@@ -1,85 +1,91 @@
-//! What plain workers would do for the same tasks: one is launched per waiting task, and each ends itself
-//! after `idle-timeout` without one. The longest idle is woken first.
+//! Plain workers for the same tasks: one is launched per waiting task, each ends itself after `idle-timeout`
+//! without a task, and the longest idle one is woken first.
 //!
-//! It is what ours is held against (see [`balance`](super::balance)): run along in numbers, from the demand
-//! alone. On captures of a CI it comes within a tenth of the waiting, and within 5 % of the hours, of a
-//! simulation task by task (`BENCHMARKS.md`). What it cannot see are tasks that end while as many begin.
+//! [`balance`](super::balance) compares our instances with them. They are computed in numbers, from the demand
+//! alone. On captures of a CI the waiting comes within a tenth, and the hours within 5 %, of a simulation
+//! task by task (`BENCHMARKS.md`). The model cannot see tasks that end while as many begin.
 
 use std::collections::VecDeque;
+
+use super::{number, seconds};
 
 /// The plain workers of one worker type.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::policy) struct Reference {
-    looked: Option<i64>,
+    /// The time of the last round, in milliseconds.
+    observed_at: Option<i64>,
     demand: u64,
     waiting: u64,
     busy: u64,
-    /// How many fell idle when, in milliseconds: the longest idle first.
+    /// When how many fell idle, in milliseconds; the longest idle first.
     idle: VecDeque<(i64, u64)>,
-    /// How many are ready when.
+    /// When how many will be ready.
     booting: VecDeque<(i64, u64)>,
 }
 
-/// How plain workers are.
+/// The properties of plain workers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::policy) struct Plain {
     /// From seeing a task until its worker is ready, in seconds.
     pub(in crate::policy) startup: f64,
-    /// The part of it that is billed, from 0 to 1.
+    /// The part of the startup that is billed, from 0 to 1.
     pub(in crate::policy) billed: f64,
     /// How long they stay up idle, in milliseconds.
     pub(in crate::policy) idle_timeout: i64,
-    /// Least and most instances.
+    /// The minimum number of instances.
     pub(in crate::policy) min: u64,
+    /// The maximum number of instances.
     pub(in crate::policy) max: u64,
 }
 
-/// What came of the time between two looks.
+/// What happened between two rounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(in crate::policy) struct Passed {
-    /// How long it was, in seconds.
+    /// The time between them, in seconds.
     pub(in crate::policy) seconds: f64,
-    /// How many tasks were new, at least.
+    /// The least number of new tasks.
     pub(in crate::policy) tasks: f64,
-    /// Seconds that tasks waited which room below the maximum would have served.
+    /// Seconds of waiting of tasks for which there was room below the maximum.
     pub(in crate::policy) waited: f64,
-    /// Seconds that the others waited.
+    /// Seconds of waiting of the other tasks.
     pub(in crate::policy) beyond: f64,
-    /// Seconds of instances, billed.
+    /// Billed seconds of instances.
     pub(in crate::policy) billed: f64,
     /// Instances launched.
     pub(in crate::policy) launches: f64,
 }
 
-/// Looks are not taken to be further apart: then the daemon was off, and it begins anew.
-const LONGEST: i64 = 60_000;
-/// What falls idle, or is ready, within so small a part of the time that it then waits counts as one: so many
-/// entries at most, however often rounds come.
+/// The longest interval between rounds, in milliseconds. Beyond it the daemon was off, and the model starts
+/// over.
+const LONGEST_INTERVAL: i64 = 60_000;
+/// Events within this part of the time that follows them (the startup, or the idle timeout) are merged, which
+/// bounds the number of entries however often rounds come.
 const PARTS: i64 = 64;
 
 impl Reference {
-    /// Takes in the demand at `now`, of which `short` wait for an instance. `None` at the first look, and the
-    /// first after a pause.
-    pub(in crate::policy) fn look(
+    /// Advances the model to the demand at `now`, of which `short` wait for an instance. Returns `None` in the
+    /// first round, and in the first one after a pause.
+    pub(in crate::policy) fn observe(
         &mut self,
         now: i64,
         demand: u64,
         short: u64,
         plain: Plain,
     ) -> Option<Passed> {
-        let passed = self.looked.map(|at| now - at).filter(|passed| (0..=LONGEST).contains(passed));
+        let passed = self.observed_at.map(|at| now - at);
+        let passed = passed.filter(|passed| (0..=LONGEST_INTERVAL).contains(passed));
         let Some(passed) = passed else {
-            // As it is with us.
+            // The model starts from the state of our own instances.
             let waiting = short.min(demand);
             let busy = demand - waiting;
-            *self = Self { looked: Some(now), demand, waiting, busy, ..Self::default() };
-            let _ = self.ask(now, busy, plain);
+            *self = Self { observed_at: Some(now), demand, waiting, busy, ..Self::default() };
+            self.launch(now, busy, plain);
             return None;
         };
         let seconds = seconds(passed);
         let servable = self.waiting.min(plain.max.saturating_sub(self.busy));
         let ready = self.busy + total(&self.idle);
-        let mut came = Passed {
+        let mut passed = Passed {
             seconds,
             waited: number(servable) * seconds,
             beyond: number(self.waiting - servable) * seconds,
@@ -87,13 +93,14 @@ impl Reference {
             ..Passed::default()
         };
         while let Some((_, n)) = self.booting.pop_front_if(|(at, _)| *at <= now) {
-            self.rest(now, n, plain);
+            self.fall_idle(now, n, plain);
         }
-        let (rose, fell) = (demand.saturating_sub(self.demand), self.demand.saturating_sub(demand));
+        let rose = demand.saturating_sub(self.demand);
+        let fell = self.demand.saturating_sub(demand);
         let ended = fell.min(self.busy);
         self.busy -= ended;
-        self.rest(now, ended, plain);
-        // The others were withdrawn, or never waited for a machine here.
+        self.fall_idle(now, ended, plain);
+        // The rest was withdrawn, or never waited for a machine in the model.
         self.waiting = (self.waiting + rose).saturating_sub(fell - ended);
         self.assign();
         let mut there = self.busy + total(&self.idle) + total(&self.booting);
@@ -106,30 +113,31 @@ impl Reference {
             }
             there -= n - kept;
         }
-        came.tasks = number(rose);
-        came.launches = number(self.ask(now, there, plain));
-        self.looked = Some(now);
+        passed.tasks = number(rose);
+        passed.launches = number(self.launch(now, there, plain));
+        self.observed_at = Some(now);
         self.demand = demand;
-        Some(came)
+        Some(passed)
     }
 
-    /// Launches one per waiting task, beside those that are `there`.
-    fn ask(&mut self, now: i64, there: u64, plain: Plain) -> u64 {
+    /// Launches one worker per waiting task that has none, in addition to those `there`, and returns how many.
+    fn launch(&mut self, now: i64, there: u64, plain: Plain) -> u64 {
         let short = self.waiting.saturating_sub(total(&self.booting));
-        let asked = short.min(plain.max.saturating_sub(there));
-        if asked > 0 {
+        let launched = short.min(plain.max.saturating_sub(there));
+        if launched > 0 {
             let startup = millis(plain.startup);
-            push(&mut self.booting, now + startup, asked, startup / PARTS);
+            push(&mut self.booting, now + startup, launched, startup / PARTS);
         }
-        asked
+        launched
     }
 
-    fn rest(&mut self, now: i64, n: u64, plain: Plain) {
+    fn fall_idle(&mut self, now: i64, n: u64, plain: Plain) {
         if n > 0 {
             push(&mut self.idle, now, n, plain.idle_timeout / PARTS);
         }
     }
 
+    /// Gives waiting tasks to idle workers.
     fn assign(&mut self) {
         while self.waiting > 0
             && let Some((_, idle)) = self.idle.front_mut()
@@ -145,6 +153,7 @@ impl Reference {
     }
 }
 
+/// Adds an entry, or merges it with one that is closer than `close`.
 fn push(entries: &mut VecDeque<(i64, u64)>, at: i64, n: u64, close: i64) {
     match entries.back_mut() {
         Some((last, there)) if at - *last < close => *there += n,
@@ -156,19 +165,9 @@ fn total(entries: &VecDeque<(i64, u64)>) -> u64 {
     entries.iter().map(|(_, n)| n).sum()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "times of at most a minute in milliseconds")]
-fn seconds(millis: i64) -> f64 {
-    millis as f64 / 1e3
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "startups; `as` saturates")]
 fn millis(seconds: f64) -> i64 {
     (seconds * 1e3) as i64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "numbers of instances")]
-fn number(n: u64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]
@@ -178,13 +177,13 @@ mod tests {
     const PLAIN: Plain =
         Plain { startup: 30.0, billed: 0.5, idle_timeout: 60_000, min: 0, max: 10 };
 
-    /// Looks every 10 s at these demands, and sums up.
+    /// Observes these demands, one every 10 s, and returns the sums.
     fn sum(reference: &mut Reference, plain: Plain, demands: &[u64]) -> Passed {
-        let start = reference.looked.map_or(0, |at| at + 10_000);
+        let start = reference.observed_at.map_or(0, |at| at + 10_000);
         let mut sum = Passed::default();
         for (n, demand) in demands.iter().enumerate() {
             let now = start + 10_000 * i64::try_from(n).unwrap();
-            let Some(came) = reference.look(now, *demand, 0, plain) else { continue };
+            let Some(came) = reference.observe(now, *demand, 0, plain) else { continue };
             sum.seconds += came.seconds;
             sum.tasks += came.tasks;
             sum.waited += came.waited;
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_beyond_the_maximum_is_counted_apart() {
+    fn waiting_beyond_the_maximum_is_counted_apart() {
         let mut reference = Reference::default();
         let two = Plain { max: 2, ..PLAIN };
         let came = sum(&mut reference, two, &[0, 5, 5, 5, 5, 5]);
@@ -233,15 +232,15 @@ mod tests {
     }
 
     #[test]
-    fn it_begins_anew_after_a_pause_and_stays_small() {
+    fn it_starts_over_after_a_pause_and_stays_small() {
         let mut reference = Reference::default();
         sum(&mut reference, PLAIN, &[0, 4, 4, 4]);
-        assert_eq!(reference.look(10_000_000, 7, 2, PLAIN), None);
+        assert_eq!(reference.observe(10_000_000, 7, 2, PLAIN), None);
         assert_eq!((reference.busy, reference.waiting, total(&reference.booting)), (5, 2, 2));
-        assert_eq!(reference.look(5_000, 7, 0, PLAIN), None, "a clock set back");
+        assert_eq!(reference.observe(5_000, 7, 0, PLAIN), None, "a clock set back");
         let long = Plain { idle_timeout: 86_400_000, startup: 3600.0, max: 1_000_000, ..PLAIN };
         for n in 0..100_000 {
-            reference.look(5_000 + n * 1000, u64::try_from(n * 7 % 1000).unwrap(), 0, long);
+            reference.observe(5_000 + n * 1000, u64::try_from(n * 7 % 1000).unwrap(), 0, long);
             assert!(reference.idle.len() <= 66 && reference.booting.len() <= 66);
         }
     }

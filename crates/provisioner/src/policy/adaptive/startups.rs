@@ -1,10 +1,10 @@
-//! Startups: how long they take, how much that varies, and what it pays to ask for more than is needed.
+//! Startups: how long they take, how much that varies, and whether it pays to request more than is needed.
 //!
-//! Of two instances asked for at once the sooner one is worth having: a task takes it, and the other is
-//! not needed. Which is sooner shows early: a request that is filled late can be cancelled before it
-//! costs anything. How much either helps hangs on how startups vary, so it is computed from those that
-//! were seen. Where they do not vary, or requests are filled before they could be cancelled, nothing is
-//! asked for in excess.
+//! Of two instances requested at once the sooner one is useful: a task takes it, and the other is not
+//! needed. The slower one often shows early, since a request that is filled late can be cancelled before
+//! it costs anything. How much this helps depends on how startups vary, so it is computed from the observed
+//! ones. If they do not vary, or requests are filled before they could be cancelled, nothing is requested
+//! in excess.
 
 use std::time::Duration;
 
@@ -14,27 +14,28 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(in crate::policy) struct Startups {
-    /// The latest that were seen whole, up to [`KEPT`]; in no order.
+    /// The latest complete startups, up to [`KEPT`], in no order.
     seen: Vec<Startup>,
-    /// The requests that were cancelled since the last of them.
+    /// The requests that were cancelled since the latest of them.
     cancelled: Cancelled,
-    /// How many were seen whole, ever.
-    whole: u64,
-    /// Which is forgotten next.
+    /// The number of complete startups since the beginning.
+    #[serde(rename = "whole")]
+    complete: u64,
+    /// The index of the one that is replaced next.
     next: usize,
     #[serde(skip)]
-    known: Option<Known>,
+    known: Option<KnownStartups>,
 }
 
 /// One startup, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Startup {
-    /// From asking until the instance was there.
+    /// From the request until the instance existed.
     requested: f64,
-    /// From there until it could take a task.
+    /// From then until its worker could take a task.
     booted: f64,
-    /// What was cancelled since the one before. Remembered with those that were not, so that a burst of
-    /// cancelled requests does not drive out what is known.
+    /// The requests that were cancelled since the startup before. They are stored with complete startups, so
+    /// that a burst of cancelled requests does not displace what is known.
     #[serde(default)]
     cancelled: Cancelled,
 }
@@ -48,29 +49,30 @@ struct Cancelled {
     after: f64,
 }
 
-/// What follows from them.
+/// What was computed from the startups.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Known {
+struct KnownStartups {
     figures: Figures,
     hedge: Hedge,
-    /// At which price, and how many startups ago.
+    /// The price for which it was computed.
     price: Price,
+    /// How many startups ago.
     age: u32,
 }
 
-/// What decides between hedges.
+/// The prices and times that decide between hedges.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::policy) struct Price {
-    /// What a second of waiting is worth, in seconds of an instance.
+    /// The worth of a second of waiting, in seconds of an instance.
     pub(in crate::policy) waiting: f64,
-    /// How long an instance stays, in seconds, that came up and is one too many.
+    /// How long a surplus instance stays once it is up, in seconds.
     pub(in crate::policy) surplus: f64,
-    /// How long after it is known to be one too many a request can be cancelled, in seconds.
+    /// How long it takes to cancel a request that has become surplus, in seconds.
     pub(in crate::policy) lag: f64,
 }
 
 impl Price {
-    /// Whether it is the same, but for rounds that come a little sooner or later.
+    /// Whether both are equal, apart from a small difference of the interval between rounds.
     fn is_like(self, other: Self) -> bool {
         let same = |a: f64, b: f64| (a - b).abs() < 1e-9;
         same(self.waiting, other.waiting)
@@ -80,72 +82,74 @@ impl Price {
 }
 
 impl Startups {
-    /// Median and 90th percentile, once there are enough to tell.
+    /// Returns the median and the 90th percentile, once there are enough startups.
     pub(in crate::policy) fn quantiles(&self) -> Option<(Duration, Duration)> {
-        if self.whole < ENOUGH {
+        if self.complete < ENOUGH {
             return None;
         }
-        // The figures asked for do not depend on the price.
+        // These figures do not depend on the price.
         let price = Price { waiting: 0.0, surplus: 0.0, lag: 0.0 };
-        let (figures, _) = self.clone().known(price);
+        let (figures, _) = self.clone().figures(price);
         let time = |seconds| Duration::try_from_secs_f64(seconds).ok();
         Some((time(figures.median)?, time(figures.p90)?))
     }
 }
 
-/// Startups in figures, in seconds.
+/// Statistics of the startups, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::policy) struct Figures {
-    /// The mean of all.
+    /// The mean.
     pub(in crate::policy) mean: f64,
-    /// Half take no longer.
+    /// The median.
     pub(in crate::policy) median: f64,
-    /// Nine in ten take no longer.
+    /// The 90th percentile.
     pub(in crate::policy) p90: f64,
-    /// The part of them that is billed.
+    /// The mean of the billed part.
     pub(in crate::policy) boot: f64,
-    /// How long a task waits for one on average, with the hedge that pays.
+    /// The mean wait of a task for an instance, with the hedge that pays.
     pub(in crate::policy) wait: f64,
 }
 
-/// How many instances are asked for beyond those that are needed.
+/// How many instances are requested beyond those that are needed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::policy) struct Hedge {
-    /// Requests per instance that is missing.
+    /// Requests per missing instance.
     pub(in crate::policy) ask: f64,
-    /// Booting instances per waiting task, above which no more are asked for.
+    /// Booting instances per waiting task, above which no more are requested.
     pub(in crate::policy) boot: f64,
 }
 
 impl Hedge {
-    /// No more than is needed.
+    /// Requests no more than is needed.
     pub(in crate::policy) const NONE: Self = Self { ask: 1.0, boot: 1.0 };
 }
 
-/// Enough to see how startups vary, few enough to forget within days.
+/// The number of remembered startups: enough to see how they vary, few enough to forget within days.
 const KEPT: usize = 128;
-/// With fewer nothing is asked for in excess.
+/// With fewer startups nothing is requested in excess.
 const ENOUGH: u64 = 20;
-/// With fewer they are taken to be as usual.
+/// With fewer startups the usual figures are assumed.
 const FEW: u64 = 5;
-/// After so many more, what follows is computed anew.
-const ANEW: u32 = 16;
+/// The number of new startups after which the figures are computed again.
+const REFRESH: u32 = 16;
 
-/// Before any was seen: EC2 and a plain image, on average.
+/// The figures before any startup was observed: EC2 with a plain image, on average.
 const USUAL: Figures = Figures { mean: 100.0, median: 90.0, p90: 150.0, boot: 65.0, wait: 100.0 };
 
-/// What can be asked for per missing instance, and what can boot per waiting task.
+/// The numbers of requests per missing instance from which a hedge is chosen.
 const ASKED: [f64; 7] = [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0];
+/// The numbers of booting instances per waiting task from which a hedge is chosen.
 const BOOTED: [f64; 4] = [1.0, 1.25, 1.5, 2.0];
-/// However much waiting is worth, no more boot per waiting task than this, those included that are filled
-/// before the rest is cancelled; and no more are asked for that nobody could have cancelled.
+/// The most instances that may boot per waiting task, whatever waiting is worth, including those that are
+/// filled before the rest is cancelled.
 const MOST_BOOTED: f64 = 3.0;
+/// The most requests per waiting task that are filled too soon to be cancelled.
 const MOST_AT_ONCE: f64 = 2.0;
 
 impl Startups {
-    /// Takes in a startup that ended with a worker ready.
-    pub(in crate::policy) fn saw(&mut self, requested: Duration, booted: Duration) {
-        self.whole = self.whole.saturating_add(1);
+    /// Records a startup that ended with a ready worker.
+    pub(in crate::policy) fn record(&mut self, requested: Duration, booted: Duration) {
+        self.complete = self.complete.saturating_add(1);
         let startup = Startup {
             requested: requested.as_secs_f64(),
             booted: booted.as_secs_f64(),
@@ -161,54 +165,56 @@ impl Startups {
         }
     }
 
-    /// Takes in a request that was cancelled: it would have taken longer than that.
-    pub(in crate::policy) fn cancelled(&mut self, after: Duration) {
+    /// Records a cancelled request, which would have taken longer than `after`.
+    pub(in crate::policy) fn record_cancelled_request(&mut self, after: Duration) {
         let Cancelled { number, after: mean } = &mut self.cancelled;
         *number += 1.0;
         *mean += (after.as_secs_f64() - *mean) / *number;
     }
 
-    /// How many were seen, of those that are remembered.
+    /// Returns how many startups are remembered.
     pub(in crate::policy) fn number(&self) -> u64 {
-        self.whole.min(KEPT as u64)
+        self.complete.min(KEPT as u64)
     }
 
-    /// Whether enough were seen for figures. (A memory of many that is empty is what another version left.)
+    /// Whether there are enough startups for figures. (Another version can leave a count without startups.)
     pub(in crate::policy) fn are_known(&self) -> bool {
-        self.whole >= FEW && !self.seen.is_empty()
+        self.complete >= FEW && !self.seen.is_empty()
     }
 
-    /// What was seen, in figures; and the hedge that pays.
-    pub(in crate::policy) fn known(&mut self, price: Price) -> (Figures, Hedge) {
+    /// Returns the figures of the startups, and the hedge that pays at `price`.
+    pub(in crate::policy) fn figures(&mut self, price: Price) -> (Figures, Hedge) {
         if !self.are_known() {
             return (USUAL, Hedge::NONE);
         }
-        // While there are few, each counts.
-        let anew = if self.whole > ENOUGH { ANEW } else { 1 };
-        let known = self.known.filter(|known| known.price.is_like(price) && known.age < anew);
+        // While there are few startups, each one counts.
+        let refresh = if self.complete > ENOUGH { REFRESH } else { 1 };
+        let known = self.known.filter(|known| known.price.is_like(price) && known.age < refresh);
         let known = known.unwrap_or_else(|| {
-            let startups = weighed(&self.seen, self.cancelled);
-            let enough = self.whole >= ENOUGH;
+            let startups = weights(&self.seen, self.cancelled);
+            let enough = self.complete >= ENOUGH;
             let hedge = if enough { best(&startups, price) } else { Hedge::NONE };
-            Known { figures: figures(&startups, hedge, price.lag), hedge, price, age: 0 }
+            KnownStartups { figures: figures(&startups, hedge, price.lag), hedge, price, age: 0 }
         });
         self.known = Some(known);
         (known.figures, known.hedge)
     }
 }
 
-/// A startup that was seen whole, and for how large a part of all it stands.
+/// A complete startup with its weight: the fraction of all startups for which it stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Weighed {
+struct WeightedStartup {
     requested: f64,
     booted: f64,
     weight: f64,
 }
 
-/// By request time. A cancelled request counts as those that took longer than it, in equal parts
-/// (Efron's redistribution to the right, which gives the Kaplan-Meier estimate): without it, cancelling
-/// the slow would make all look quick.
-fn weighed(seen: &[Startup], cancelled: Cancelled) -> Vec<Weighed> {
+/// Weights the startups, in the order of their request times.
+///
+/// A cancelled request adds to the weight of those that took longer than it, in equal parts (Efron's
+/// redistribution to the right, which gives the Kaplan-Meier estimate). Without this, cancelling slow requests
+/// would make all startups look quick.
+fn weights(seen: &[Startup], cancelled: Cancelled) -> Vec<WeightedStartup> {
     let mut seen = seen.to_vec();
     seen.sort_by(|a, b| a.requested.total_cmp(&b.requested));
     let mut left: Vec<Cancelled> = seen.iter().map(|startup| startup.cancelled).collect();
@@ -216,30 +222,33 @@ fn weighed(seen: &[Startup], cancelled: Cancelled) -> Vec<Weighed> {
     left.retain(|cancelled| cancelled.number > 0.0);
     left.sort_by(|a, b| a.after.total_cmp(&b.after));
     let mut left = left.into_iter().peekable();
-    let all = |cancelled: &[Startup]| cancelled.iter().map(|it| it.cancelled.number).sum::<f64>();
-    // How many are not weighed yet, and the weight of each.
-    let mut rest = number(seen.len()) + all(&seen) + cancelled.number;
+    let all_cancelled = seen.iter().map(|startup| startup.cancelled.number).sum::<f64>();
+    // How many have no weight yet, and the weight of each.
+    let mut rest = number(seen.len()) + all_cancelled + cancelled.number;
     let mut each = 1.0 / rest;
-    let mut weighed = Vec::with_capacity(seen.len());
+    let mut weighted = Vec::with_capacity(seen.len());
     for Startup { requested, booted, .. } in seen {
         while let Some(gone) = left.next_if(|gone| gone.after < requested) {
             rest -= gone.number;
             each += each * gone.number / rest;
         }
         rest -= 1.0;
-        weighed.push(Weighed { requested, booted, weight: each });
+        weighted.push(WeightedStartup { requested, booted, weight: each });
     }
-    // Those that were cancelled later than the last that was filled: as slow as that one at least.
-    let rest = 1.0 - weighed.iter().map(|startup| startup.weight).sum::<f64>();
-    if let Some(last) = weighed.last_mut() {
+    // Requests cancelled after the slowest startup count as at least as slow as that one.
+    let rest = 1.0 - weighted.iter().map(|startup| startup.weight).sum::<f64>();
+    if let Some(last) = weighted.last_mut() {
         last.weight += rest.max(0.0);
     }
-    weighed
+    weighted
 }
 
-fn figures(startups: &[Weighed], hedge: Hedge, lag: f64) -> Figures {
-    let mut times: Vec<_> =
-        startups.iter().map(|it| (it.requested + it.booted, it.weight)).collect();
+/// Returns the figures of weighted startups.
+fn figures(startups: &[WeightedStartup], hedge: Hedge, lag: f64) -> Figures {
+    let mut times: Vec<_> = startups
+        .iter()
+        .map(|startup| (startup.requested + startup.booted, startup.weight))
+        .collect();
     times.sort_by(|a, b| a.0.total_cmp(&b.0));
     let quantile = |part: f64| {
         let mut sum = 0.0;
@@ -253,14 +262,14 @@ fn figures(startups: &[Weighed], hedge: Hedge, lag: f64) -> Figures {
         mean: times.iter().map(|(time, weight)| time * weight).sum(),
         median: quantile(0.5),
         p90: quantile(0.9),
-        boot: startups.iter().map(|it| it.booted * it.weight).sum(),
+        boot: startups.iter().map(|startup| startup.booted * startup.weight).sum(),
         wait: expected(startups, hedge, lag).waited,
     }
 }
 
-/// The hedge whose waiting and excess boots cost least, in seconds of an instance per task. A larger one
-/// has to be cheaper by a percent: it takes calls and quota.
-fn best(startups: &[Weighed], price: Price) -> Hedge {
+/// Returns the hedge whose waiting and excess boots cost least, in seconds of an instance per task. A larger
+/// hedge must be cheaper by a percent, because it takes calls and quota.
+fn best(startups: &[WeightedStartup], price: Price) -> Hedge {
     let none = cost(startups, Hedge::NONE, price).unwrap_or(f64::MAX);
     let mut best = (Hedge::NONE, none);
     for boot in BOOTED {
@@ -275,9 +284,9 @@ fn best(startups: &[Weighed], price: Price) -> Hedge {
     best.0
 }
 
-/// What a hedge costs per waiting task, in seconds of an instance; `None` if too many boot for it.
-fn cost(startups: &[Weighed], hedge: Hedge, price: Price) -> Option<f64> {
-    let Expected { waited, booted, instances } = expected(startups, hedge, price.lag);
+/// Returns the cost of a hedge per waiting task, in seconds of an instance, or `None` if too many boot for it.
+fn cost(startups: &[WeightedStartup], hedge: Hedge, price: Price) -> Option<f64> {
+    let HedgeEffect { waited, booted, instances } = expected(startups, hedge, price.lag);
     let quick = startups.iter().take_while(|startup| startup.requested <= price.lag);
     let at_once = quick.map(|startup| startup.weight).sum::<f64>() * hedge.ask;
     let few = instances <= MOST_BOOTED + 1e-9 && at_once <= MOST_AT_ONCE + 1e-9;
@@ -285,19 +294,19 @@ fn cost(startups: &[Weighed], hedge: Hedge, price: Price) -> Option<f64> {
     few.then_some(price.waiting * waited + booted + surplus)
 }
 
-/// What comes of a hedge, per waiting task.
-struct Expected {
-    /// How long it waits.
+/// The expected effect of a hedge, per waiting task.
+struct HedgeEffect {
+    /// How long the task waits, in seconds.
     waited: f64,
-    /// How long instances boot for it, in all.
+    /// How long instances boot for it in total, in seconds.
     booted: f64,
-    /// How many.
+    /// How many instances boot for it.
     instances: f64,
 }
 
-/// What comes of a hedge if many tasks wait: as many are asked for as `ask` says; when `boot` of them are
-/// filled the rest is cancelled, `lag` later; the quickest serves the task.
-fn expected(startups: &[Weighed], hedge: Hedge, lag: f64) -> Expected {
+/// Returns the expected effect of a hedge if many tasks wait: `ask` instances are requested per task; when
+/// `boot` of them are filled the rest is cancelled, `lag` later; the quickest one serves the task.
+fn expected(startups: &[WeightedStartup], hedge: Hedge, lag: f64) -> HedgeEffect {
     let mut filled = 0.0;
     let enough = startups.iter().find(|startup| {
         filled += startup.weight * hedge.ask;
@@ -307,18 +316,22 @@ fn expected(startups: &[Weighed], hedge: Hedge, lag: f64) -> Expected {
     let mut kept: Vec<_> = startups
         .iter()
         .take_while(|startup| startup.requested <= until)
-        .map(|it| (it.requested + it.booted, it.booted, it.weight * hedge.ask))
+        .map(|startup| {
+            let ready = startup.requested + startup.booted;
+            (ready, startup.booted, startup.weight * hedge.ask)
+        })
         .collect();
     kept.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut served, mut waited, mut booted, mut instances) = (0.0_f64, 0.0, 0.0, 0.0);
+    let mut served = 0.0_f64;
+    let mut effect = HedgeEffect { waited: 0.0, booted: 0.0, instances: 0.0 };
     for (ready, boot, weight) in kept {
         let takes = weight.min(1.0 - served);
         served += takes;
-        waited += takes * ready;
-        booted += weight * boot;
-        instances += weight;
+        effect.waited += takes * ready;
+        effect.booted += weight * boot;
+        effect.instances += weight;
     }
-    Expected { waited, booted, instances }
+    effect
 }
 
 #[expect(clippy::cast_precision_loss, reason = "at most 128")]
@@ -332,39 +345,39 @@ mod tests {
 
     const PRICE: Price = Price { waiting: 35.0, surplus: 0.0, lag: 10.0 };
 
-    /// Round seconds, spread evenly: `(requested, booted)` of the n-th of 100.
+    /// Returns 100 startups, the n-th with the times `(requested, booted)` of `times(n)`.
     fn seen(times: impl Fn(f64) -> (f64, f64)) -> Startups {
         let mut startups = Startups::default();
         for n in 0..100 {
-            // Not in order, as they never are.
+            // They never come in order.
             let (requested, booted) = times(f64::from(n * 37 % 100));
-            startups.saw(Duration::from_secs_f64(requested), Duration::from_secs_f64(booted));
+            startups.record(Duration::from_secs_f64(requested), Duration::from_secs_f64(booted));
         }
         startups
     }
 
     fn hedge(startups: &mut Startups) -> Hedge {
-        startups.known(PRICE).1
+        startups.figures(PRICE).1
     }
 
     #[test]
-    fn on_the_first_day_nothing_is_asked_for_in_excess() {
+    fn on_the_first_day_nothing_is_requested_in_excess() {
         let mut startups = Startups::default();
         for n in 0..19 {
-            let (figures, hedge) = startups.known(PRICE);
+            let (figures, hedge) = startups.figures(PRICE);
             assert_eq!((figures == USUAL, hedge), (n < 5, Hedge::NONE));
-            startups.saw(Duration::from_secs(10 + n), Duration::from_secs(20 + 9 * n));
-            startups.cancelled(Duration::from_secs(30));
+            startups.record(Duration::from_secs(10 + n), Duration::from_secs(20 + 9 * n));
+            startups.record_cancelled_request(Duration::from_secs(30));
         }
         assert_eq!(hedge(&mut startups), Hedge::NONE);
-        startups.saw(Duration::from_secs(30), Duration::from_mins(1));
+        startups.record(Duration::from_secs(30), Duration::from_mins(1));
         assert!(hedge(&mut startups).ask > 1.0);
     }
 
     #[test]
-    fn where_startups_do_not_vary_nothing_is_asked_for_in_excess() {
+    fn where_startups_do_not_vary_nothing_is_requested_in_excess() {
         let mut startups = seen(|_| (30.0, 68.0));
-        let (figures, hedge) = startups.known(PRICE);
+        let (figures, hedge) = startups.figures(PRICE);
         assert_eq!(hedge, Hedge::NONE);
         let expected = Figures { mean: 98.0, median: 98.0, p90: 98.0, boot: 68.0, wait: 98.0 };
         assert!((figures.mean - expected.mean).abs() < 1e-9 && (figures.wait - 98.0).abs() < 1e-9);
@@ -377,51 +390,54 @@ mod tests {
         let mut startups = seen(|n| (10.0 + n, 60.0));
         let hedge = hedge(&mut startups);
         assert!(hedge.ask >= 3.0 && hedge.boot <= 1.25, "{hedge:?}");
-        let (figures, _) = startups.known(PRICE);
+        let (figures, _) = startups.figures(PRICE);
         assert!(figures.wait < figures.mean - 25.0, "{figures:?}");
     }
 
     #[test]
-    fn requests_that_are_filled_before_they_can_be_cancelled_are_not_asked_for_in_excess() {
+    fn requests_filled_before_they_can_be_cancelled_are_not_made_in_excess() {
         let mut startups = seen(|n| (2.0 + n / 50.0, 95.0));
         assert_eq!(hedge(&mut startups), Hedge::NONE);
-        // What boots at random is worth booting twice, at that price of waiting.
+        // Boots of random length are worth booting twice at this price of waiting.
         let mut startups = seen(|n| (2.0, 20.0 + 2.0 * n));
         let booted = hedge(&mut startups);
         assert!(booted.ask > 1.0 && booted.ask <= MOST_AT_ONCE, "{booted:?}");
-        let cheap = startups.known(Price { waiting: 0.1, ..PRICE }).1;
+        let cheap = startups.figures(Price { waiting: 0.1, ..PRICE }).1;
         assert_eq!(cheap, Hedge::NONE, "not where waiting is worth little");
-        let dear = startups.known(Price { surplus: 3600.0, ..PRICE }).1;
+        let dear = startups.figures(Price { surplus: 3600.0, ..PRICE }).1;
         assert_eq!(dear, Hedge::NONE, "not where one too many stays for an hour");
     }
 
     #[test]
-    fn what_was_cancelled_counts_as_slower() {
+    fn cancelled_requests_count_as_slower() {
         let mut startups = Startups::default();
-        startups.cancelled(Duration::from_secs(20));
+        startups.record_cancelled_request(Duration::from_secs(20));
         for requested in [10, 30, 40] {
-            startups.saw(Duration::from_secs(requested), Duration::from_secs(50));
+            startups.record(Duration::from_secs(requested), Duration::from_secs(50));
         }
         let of = |startups: &Startups| -> Vec<_> {
-            let weighed = weighed(&startups.seen, startups.cancelled);
-            weighed.iter().map(|it| (it.requested, (it.weight * 1e6).round() / 1e6)).collect()
+            let weighted = weights(&startups.seen, startups.cancelled);
+            weighted
+                .iter()
+                .map(|startup| (startup.requested, (startup.weight * 1e6).round() / 1e6))
+                .collect()
         };
         assert_eq!(of(&startups), [(10.0, 0.25), (30.0, 0.375), (40.0, 0.375)]);
-        // Two more, one after the last that was filled: that one stands for it.
-        startups.cancelled(Duration::from_mins(1));
+        // Two cancelled requests now, one later than the slowest startup, which then stands for it.
+        startups.record_cancelled_request(Duration::from_mins(1));
         assert_eq!(of(&startups), [(10.0, 0.2), (30.0, 0.266_667), (40.0, 0.533_333)]);
     }
 
     #[test]
-    fn a_burst_of_cancelled_requests_drives_nothing_out() {
+    fn a_burst_of_cancelled_requests_displaces_nothing() {
         let mut startups = seen(|n| (10.0 + n, 60.0));
-        let before = startups.known(PRICE);
+        let before = startups.figures(PRICE);
         for _ in 0..10_000 {
-            startups.cancelled(Duration::from_secs(15));
+            startups.record_cancelled_request(Duration::from_secs(15));
         }
-        startups.saw(Duration::from_secs(30), Duration::from_mins(1));
+        startups.record(Duration::from_secs(30), Duration::from_mins(1));
         startups.known = None;
-        let after = startups.known(PRICE);
+        let after = startups.figures(PRICE);
         assert_eq!(startups.seen.len(), 101);
         assert!((after.0.mean - before.0.mean).abs() < 10.0, "{before:?} {after:?}");
         assert!(after.1.ask > 1.0);
@@ -431,13 +447,13 @@ mod tests {
     fn only_the_latest_count() {
         let mut startups = seen(|n| (10.0 + n, 60.0));
         for _ in 0..KEPT {
-            startups.saw(Duration::from_secs(30), Duration::from_secs(68));
+            startups.record(Duration::from_secs(30), Duration::from_secs(68));
         }
         assert_eq!(hedge(&mut startups), Hedge::NONE);
         assert_eq!((startups.seen.len(), startups.number()), (KEPT, KEPT as u64));
         let json = serde_json::to_string(&startups).unwrap();
         assert!(json.len() < 16 * 1024, "{} bytes", json.len());
         let mut back: Startups = serde_json::from_str(&json).unwrap();
-        assert_eq!(back.known(PRICE), startups.known(PRICE));
+        assert_eq!(back.figures(PRICE), startups.figures(PRICE));
     }
 }

@@ -84,7 +84,7 @@ impl Classing<'_> {
                 None
             }
         };
-        let heard = self.claims.book.heard(&machine.id, now);
+        let heard = self.claims.consent.heard(&machine.id, now);
         // Of one that ran a task it does not matter how long ago it was launched or first seen.
         let ran = known.claimed && tasks.is_some();
         let has_booted = |since| {

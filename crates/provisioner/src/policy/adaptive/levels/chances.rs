@@ -1,8 +1,8 @@
-//! What became of gaps in the demand, by how far above it they were, how old, and how much began then.
+//! The fate of gaps in the demand, by their distance above it, their age, and how much began at the time.
 
 use super::GUESSES;
 
-/// Levels at about the same distance from the demand.
+/// Adjacent levels at about the same distance from the demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
     pub(super) distance: usize,
@@ -10,7 +10,7 @@ pub(super) struct Run {
     pub(super) high: u64,
 }
 
-/// Levels `low` to `high`, by their distance from `from`.
+/// Cuts the levels `low` to `high` into runs by their distance from `from`.
 pub(super) fn runs(low: u64, high: u64, from: u64) -> impl Iterator<Item = Run> {
     let mut next = low;
     std::iter::from_fn(move || {
@@ -25,7 +25,7 @@ pub(super) fn runs(low: u64, high: u64, from: u64) -> impl Iterator<Item = Run> 
     })
 }
 
-/// Two bins per doubling: 1, 2, 3, 4-5, 6-7, 8-11, …
+/// Returns the bin of a distance. There are two bins per doubling: 1, 2, 3, 4-5, 6-7, 8-11, …
 fn distance_bin(distance: u64) -> usize {
     let distance = distance.max(1);
     let octave = distance.ilog2() as usize;
@@ -33,7 +33,7 @@ fn distance_bin(distance: u64) -> usize {
     (2 * octave + usize::from(upper)).saturating_sub(usize::from(octave > 0)).min(DISTANCES - 1)
 }
 
-/// The greatest distance in the bin of `distance`.
+/// Returns the greatest distance in the bin of `distance`.
 fn last_of_bin(distance: u64) -> u64 {
     let distance = distance.max(1);
     if distance_bin(distance) == DISTANCES - 1 {
@@ -46,13 +46,13 @@ fn last_of_bin(distance: u64) -> u64 {
     (((distance >> (octave - 1)) + 1) << (octave - 1)) - 1
 }
 
-/// One bin per doubling from 10 s.
+/// Returns the bin of an age. There is one bin per doubling from 10 s.
 pub(super) fn age_bin(millis: i64) -> usize {
     let tens = u64::try_from(millis / 10_000).unwrap_or(0);
     tens.checked_ilog2().map_or(0, |octave| octave as usize + 1).min(AGES - 1)
 }
 
-/// The middle of an age bin, in seconds.
+/// Returns the middle of an age bin, in seconds.
 pub(super) fn middle(age: usize) -> f64 {
     const MIDDLES: [f64; AGES] = [
         10.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3840.0, 7680.0, 15360.0,
@@ -61,7 +61,7 @@ pub(super) fn middle(age: usize) -> f64 {
     MIDDLES[age.min(AGES - 1)]
 }
 
-/// The order of magnitude of how much the demand rose: under 1, 4, 16, 64, 256, more.
+/// Returns the order of magnitude of the rises of the demand: under 1, 4, 16, 64, 256, or more.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
 pub(super) fn order(rises: f64) -> usize {
     (rises as u64).checked_ilog2().map_or(0, |octave| octave as usize / 2 + 1).min(ORDERS - 1)
@@ -73,33 +73,35 @@ const ORDERS: usize = 6;
 
 pub(super) type Plane = [[Cell; AGES]; DISTANCES];
 
-/// What became of gaps alike.
+/// The fate of gaps that are alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Cell {
-    /// How many were looked at for a window.
+    /// How many were watched for a window.
     pub(super) seen: f64,
     /// How many of them ended in it.
     pub(super) ended: f64,
-    /// Seconds that these levels were needed then, up to the time of a startup.
+    /// For how many seconds those levels were then needed, each at most the time of a startup.
     pub(super) needed: f64,
 }
 
 impl Cell {
-    /// The chance that one ends in a window, with a first guess.
+    /// Returns the chance that a gap ends within a window, starting from a first guess.
     pub(super) fn chance(&self, guess: f64) -> f64 {
         (self.ended + GUESSES) / (self.seen + GUESSES / guess)
     }
 }
 
+/// The fate of all gaps that were watched.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Chances {
-    /// At any time.
+    /// Whatever the rises of the demand were.
     pub(super) all: Box<Plane>,
-    /// While the demand rose by one order of magnitude each, where it did.
+    /// By the order of magnitude of the rises, for those orders that occurred.
     pub(super) by_rises: [Option<Box<Plane>>; ORDERS],
 }
 
 impl Chances {
+    /// Multiplies all counts by `by`.
     pub(super) fn fade(&mut self, by: f64) {
         let planes = self.by_rises.iter_mut().flatten().chain([&mut self.all]);
         for cell in planes.flat_map(|plane| plane.as_flattened_mut()) {
@@ -111,7 +113,8 @@ impl Chances {
     }
 }
 
-/// On disk: only what is not zero, as the rises' order (or one more: at any), the bins, and the values.
+/// The form on disk: a row per cell that is not zero, of the order of the rises (`ORDERS` for `all`), the bins
+/// and the values.
 pub(super) mod on_disk {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
@@ -133,7 +136,7 @@ pub(super) mod on_disk {
                     cells.iter().enumerate().filter(|(_, cell)| **cell != Cell::default())
                 {
                     let Cell { seen, ended, needed } = *cell;
-                    // A millisecond is exact enough, and short.
+                    // Three decimals are exact enough, and short.
                     let [seen, ended, needed] =
                         [seen, ended, needed].map(|value| (value * 1e3).round() / 1e3);
                     rows.push((order, distance, age, seen, ended, needed));
@@ -148,7 +151,7 @@ pub(super) mod on_disk {
     ) -> Result<Chances, D::Error> {
         let mut chances = Chances::default();
         for (order, distance, age, seen, ended, needed) in Vec::<Row>::deserialize(from)? {
-            // Of another version's bins nothing can be used.
+            // The bins of another version cannot be used.
             let usable =
                 [seen, ended, needed].iter().all(|value| value.is_finite() && *value >= 0.0);
             if !usable || order > ORDERS || distance >= DISTANCES || age >= AGES {
@@ -171,7 +174,8 @@ mod tests {
     #[test]
     fn bins_of_distance_are_in_order_and_know_their_ends() {
         for distance in 1..5_000 {
-            let (bin, next) = (distance_bin(distance), distance_bin(distance + 1));
+            let bin = distance_bin(distance);
+            let next = distance_bin(distance + 1);
             assert!(next == bin || next == bin + 1, "{distance}");
             let last = last_of_bin(distance);
             assert!(last >= distance && distance_bin(last) == bin, "{distance}");

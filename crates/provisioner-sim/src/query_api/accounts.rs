@@ -1,0 +1,54 @@
+//! The account, and the resources that do not exist in it.
+
+use provisioner::domain::refusal::Refusal;
+
+use super::filters::Filters;
+use super::form::Form;
+use super::pages::Asked;
+use super::xml::{self, Node, set, text, tree};
+use crate::world::World;
+
+/// The number of the simulated account, which AWS does not issue.
+pub const ACCOUNT: &str = "000000000000";
+
+/// The namespace of STS, whose answers have another form than EC2's (AWS Security Token Service API Reference,
+/// `GetCallerIdentity`).
+const STS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+/// `GetCallerIdentity`.
+pub(super) fn caller_identity(request_id: &str) -> String {
+    let identity = [
+        text("Arn", format_args!("arn:aws:iam::{ACCOUNT}:user/simulated")),
+        text("UserId", "AIDASIMULATED"),
+        text("Account", ACCOUNT),
+    ];
+    let inside = [
+        tree("GetCallerIdentityResult", identity),
+        tree("ResponseMetadata", [text("RequestId", request_id)]),
+    ];
+    xml::document("GetCallerIdentityResponse", Some(STS), &inside)
+}
+
+/// Lists resources that cannot be created here. It takes filters and pages, and the list is always empty.
+fn none(name: &'static str, ids: &str, mut form: Form) -> Result<Vec<Node>, Refusal> {
+    Filters::read(&mut form)?;
+    Asked::read(&mut form, 1000)?;
+    form.list(ids);
+    form.finish()?;
+    Ok(vec![set(name, [])])
+}
+
+/// `DescribeFleets`.
+pub(super) fn no_fleets(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
+    none("fleetSet", "FleetId", form)
+}
+
+/// `DescribeLaunchTemplates`.
+pub(super) fn no_launch_templates(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
+    none("launchTemplates", "LaunchTemplateId", form)
+}
+
+/// `DescribeVolumes`: no volume outlives its instance.
+pub(super) fn no_volumes(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
+    none("volumeSet", "VolumeId", form)
+}

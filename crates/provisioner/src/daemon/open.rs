@@ -1,0 +1,242 @@
+//! What a daemon is made of, and how it starts.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::chain;
+use super::clock::Clock;
+use super::log::Reporter;
+use super::memory_writer::Keeper;
+use super::prices::PriceWatch;
+use super::reload::{Next, Reloader};
+use super::resolve::Resolver;
+use super::round_summary::QueueRead;
+use super::stop_listener::StopListener;
+use crate::aws::Client;
+use crate::domain::clock;
+use crate::domain::ids::KeyName;
+use crate::domain::ledger::Ledger;
+use crate::engine::{Engine, LedgerFound, Start};
+use crate::queue::source::DemandSource;
+use crate::settings::Settings;
+use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
+use crate::status::{RoundRecord, Trigger};
+
+/// The driver of one key-name.
+#[derive(Debug)]
+pub struct Daemon<S> {
+    pub(super) settings: Arc<Settings>,
+    pub(super) key_name: KeyName,
+    pub(super) client: Client,
+    pub(super) source: S,
+    pub(super) clock: Clock,
+    pub(super) engine: Engine,
+    /// Where workers ask whether to stop, if they may (`server.worker-listen`).
+    pub(super) stop_listener: Option<StopListener>,
+    pub(super) resolver: Resolver,
+    pub(super) reporter: Reporter,
+    pub(super) prices: PriceWatch,
+    /// What is told of rounds to whoever asks later.
+    pub(super) record: RoundRecord,
+    /// What brought the round under way.
+    pub(super) trigger: Trigger,
+    /// How the queue was read in it.
+    pub(super) read: QueueRead,
+    pub(super) state: State,
+    /// The load could not be recorded, which was told.
+    pub(super) load_unrecorded: bool,
+    pub(super) keeper: Keeper,
+    pub(super) next: Arc<Next<S>>,
+}
+
+/// Where the ledger is.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Held by us alone.
+    Locked(LockedStateDir),
+    /// Only looked at: nothing is carried out.
+    DryRun,
+}
+
+impl<S: DemandSource> Daemon<S> {
+    /// Takes the state directory and its ledger. Only one process at a time may hold it.
+    pub fn open(
+        settings: Arc<Settings>,
+        key_name: KeyName,
+        client: Client,
+        source: S,
+        state_dir: &StateDir,
+        ledger: Absent,
+    ) -> Result<Self, StateDirError> {
+        let birth = Birth::default();
+        Self::born(settings, key_name, client, source, state_dir, ledger, birth)
+    }
+
+    /// The same, in a time and with a nonce of the caller's, as a simulation needs that repeats itself.
+    pub fn born(
+        settings: Arc<Settings>,
+        key_name: KeyName,
+        client: Client,
+        source: S,
+        state_dir: &StateDir,
+        absent: Absent,
+        Birth { clock, nonce }: Birth,
+    ) -> Result<Self, StateDirError> {
+        let locked = state_dir.lock()?;
+        let read = locked.read_ledger(clock.now())?;
+        if let (LedgerState::Lost { why }, Absent::IsLost) = (&read, absent) {
+            tracing::warn!(
+                "the in-flight ledger is lost ({why}); nothing is launched for {}",
+                clock::show(settings.provisioner.visibility_window)
+            );
+        }
+        let was_held = matches!(&read, LedgerState::Known(it) if it.hold_until.is_some());
+        let ledger = absent.taken_for(read);
+        // A round that changes nothing writes nothing, and the next process would be held again.
+        if was_held
+            && let (LedgerFound::Known(ledger), Absent::IsClean) = (&ledger, absent)
+            && let Err(error) = locked.write_ledger(ledger)
+        {
+            tracing::warn!("the end of the hold is not kept: {}", chain(&error));
+        }
+        let start = Start { ledger, memory: state_dir.read_memory().unwrap_or_default(), nonce };
+        let secret = match &settings.server.workers {
+            Some(_) => Some(locked.stop_secret()?),
+            None => None,
+        };
+        let state = State::Locked(locked);
+        // Nothing depends on it: one that cannot be read is begun anew.
+        let record = state_dir.read_record().ok().flatten().unwrap_or_default();
+        let mut daemon =
+            Self::new(settings, key_name, client, source, (start, clock), state, record);
+        daemon.stop_listener = secret.map(|secret| {
+            let consent = daemon.engine.listen(secret, daemon.clock.now());
+            StopListener::new(consent)
+        });
+        Ok(daemon)
+    }
+
+    /// Where workers ask whether to stop, if they may (`server.worker-listen`).
+    pub fn stop_listener(&self) -> Option<&StopListener> {
+        self.stop_listener.as_ref()
+    }
+
+    /// Only looks: the ledger is read, nothing is written, and rounds end with their plan.
+    pub fn dry_run(
+        settings: Arc<Settings>,
+        key_name: KeyName,
+        client: Client,
+        source: S,
+        state_dir: &StateDir,
+        ledger: Absent,
+    ) -> Result<Self, StateDirError> {
+        let start = (peek(state_dir, ledger)?, Clock::System);
+        let record = RoundRecord::default();
+        Ok(Self::new(settings, key_name, client, source, start, State::DryRun, record))
+    }
+
+    fn new(
+        settings: Arc<Settings>,
+        key_name: KeyName,
+        client: Client,
+        source: S,
+        (start, clock): (Start, Clock),
+        state: State,
+        record: RoundRecord,
+    ) -> Self {
+        let engine = Engine::new(Arc::clone(&settings), key_name.clone(), start, clock.now());
+        let resolver = Resolver::default();
+        let reporter = Reporter::default();
+        let prices = PriceWatch::beside(clock.clone());
+        let next = Next::new();
+        let read = QueueRead::default();
+        Self {
+            settings,
+            key_name,
+            client,
+            source,
+            clock,
+            engine,
+            stop_listener: None,
+            resolver,
+            reporter,
+            prices,
+            record,
+            trigger: Trigger::Start,
+            read,
+            state,
+            load_unrecorded: false,
+            keeper: Keeper::default(),
+            next,
+        }
+    }
+
+    /// Until when nothing is launched because the ledger was lost; `None`: it was not, or long ago.
+    pub fn held_until(&self) -> Option<Timestamp> {
+        self.engine.ledger().hold_until.filter(|until| self.clock.now() < *until)
+    }
+
+    /// Returns what hands this daemon another configuration while it runs.
+    pub fn reloader(&self) -> Reloader<S> {
+        Reloader::new(Arc::clone(&self.settings), Arc::clone(&self.next))
+    }
+
+    pub(super) fn take_up_reload(&mut self) {
+        let Some((settings, source)) = self.next.take() else { return };
+        self.resolver.keep(|name| settings.starts_alike(&self.settings, name));
+        self.engine.reconfigure(Arc::clone(&settings));
+        self.settings = settings;
+        if let Some(source) = source {
+            self.source = source;
+        }
+    }
+}
+
+/// What tells one process from another that is started from the same disk.
+#[derive(Clone, Debug)]
+pub struct Birth {
+    /// The clock beside it.
+    pub clock: Clock,
+    /// A number no other process has: client tokens are made from it.
+    pub nonce: u64,
+}
+
+impl Default for Birth {
+    /// The machine's clock, and a random nonce.
+    fn default() -> Self {
+        Self { clock: Clock::System, nonce: nonce() }
+    }
+}
+
+/// What an absent ledger means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// What was asked for lately is not known (the normal reading).
+    IsLost,
+    /// The operator says that nothing is in flight (`--assume-clean`).
+    IsClean,
+}
+
+impl Absent {
+    fn taken_for(self, read: LedgerState) -> LedgerFound {
+        match (read, self) {
+            (LedgerState::Known(ledger), Self::IsLost) => LedgerFound::Known(ledger),
+            (LedgerState::Known(ledger), Self::IsClean) => {
+                LedgerFound::Known(Ledger { hold_until: None, ..ledger })
+            }
+            (LedgerState::Lost { .. }, Self::IsLost) => LedgerFound::Lost,
+            (LedgerState::Lost { .. }, Self::IsClean) => LedgerFound::AssumedClean,
+        }
+    }
+}
+
+/// What an engine starts from that only looks.
+pub(super) fn peek(state_dir: &StateDir, ledger: Absent) -> Result<Start, StateDirError> {
+    let ledger = ledger.taken_for(state_dir.peek_ledger()?);
+    Ok(Start { ledger, memory: state_dir.read_memory().unwrap_or_default(), nonce: nonce() })
+}
+
+fn nonce() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1
+}

@@ -1,0 +1,45 @@
+//! The lock that the daemon and the workers' listener share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::domain::ids::InstanceId;
+use crate::engine::{StopAnswer, StopAskError, StopConsent, StopConsentCounts, WorkerReport};
+
+/// Where workers ask whether to stop: shared by the driver of an engine and by the server that hears the
+/// workers. The default hears no worker.
+#[derive(Clone, Debug, Default)]
+pub struct StopListener(Arc<Mutex<StopConsent>>);
+
+impl StopListener {
+    /// Shares `consent`.
+    pub fn new(consent: StopConsent) -> Self {
+        Self(Arc::new(Mutex::new(consent)))
+    }
+
+    /// Hears a worker that shows the token from its user data.
+    ///
+    /// # Errors
+    /// The instance is not known, or was not launched with that token; nothing is changed then.
+    pub fn hear(
+        &self,
+        instance: &InstanceId,
+        token: &str,
+        report: WorkerReport,
+        now: Timestamp,
+    ) -> Result<StopAnswer, StopAskError> {
+        self.lock().hear(instance, token, report, now)
+    }
+
+    /// What was heard and answered since the start.
+    pub fn counts(&self) -> StopConsentCounts {
+        self.lock().counts()
+    }
+
+    /// Locks the state, for the engine to decide a round with.
+    pub fn lock(&self) -> MutexGuard<'_, StopConsent> {
+        let Self(consent) = self;
+        consent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,39 @@
+//! The text of an error together with its causes.
+
+use std::error::Error;
+
+/// Returns the error and all its sources on one line, joined by `": "`, for logs and status documents.
+///
+/// Errors here never repeat the text of their source, so the chain has to be printed somewhere: this is
+/// the one place.
+pub fn error_chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn all_causes_are_named_in_order() {
+        let disk = Layer { text: "disk full", source: None };
+        let write = Layer { text: "failed to write", source: Some(Box::new(disk)) };
+        let save = Layer { text: "failed to save", source: Some(Box::new(write)) };
+        assert_eq!(error_chain(&save), "failed to save: failed to write: disk full");
+        assert_eq!(error_chain(&Layer { text: "alone", source: None }), "alone");
+    }
+}

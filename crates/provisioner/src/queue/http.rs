@@ -1,0 +1,105 @@
+//! A queue behind HTTP. The [module above](crate::queue) explains how it is read.
+
+use std::collections::BTreeSet;
+
+use crate::domain::demand::Demand;
+use crate::domain::ids::InstanceId;
+use crate::queue::source::{DemandError, DemandSource};
+use crate::settings::{AskRunning, Queue, Settings};
+
+pub(crate) mod address;
+mod endpoint;
+mod error;
+mod json_array;
+mod response;
+mod state_filter;
+mod tally;
+mod task;
+mod task_fingerprint;
+mod task_history;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use endpoint::Endpoint;
+use state_filter::{StateEvidence, StateFilter, StateFilterCheck};
+use tally::{PendingTally, RunningTally};
+use task_history::TaskHistory;
+
+pub(crate) use error::Error;
+pub use response::ResponseError;
+pub use tally::{PendingResponse, TaskFilter};
+
+/// A [`DemandSource`] over HTTP.
+#[derive(Debug)]
+pub struct HttpQueue {
+    endpoint: Endpoint,
+    filter: TaskFilter,
+    ask_running: AskRunning,
+    /// Whether RUNNING was ever answered, so that it must be answered from now on. Until then it is
+    /// asked for in every round, since a queue may learn it without a restart of ours.
+    running_answered: bool,
+    state_filter: StateFilterCheck,
+    history: TaskHistory,
+}
+
+impl HttpQueue {
+    /// Makes the queue of `settings`. Connects to nothing yet.
+    pub fn from_settings(settings: &Settings) -> Result<Self, DemandError> {
+        Ok(Self::new(&settings.queue, TaskFilter::from_settings(settings))?)
+    }
+
+    fn new(queue: &Queue, filter: TaskFilter) -> Result<Self, Error> {
+        Ok(Self {
+            endpoint: Endpoint::new(queue)?,
+            filter,
+            ask_running: queue.running,
+            running_answered: false,
+            state_filter: StateFilterCheck::default(),
+            history: TaskHistory::default(),
+        })
+    }
+
+    async fn read(&mut self, owned: &BTreeSet<InstanceId>) -> Result<Demand, Error> {
+        let Self { endpoint, filter, ask_running, running_answered, state_filter, history } = self;
+        // PENDING first: a task that starts in between is then counted twice for a round, and not missed.
+        let pending = endpoint.read("PENDING", filter.pointer(), PendingTally::new(filter)).await?;
+        let mut demand =
+            Demand { pending: pending.pending, skipped: pending.skipped, ..Demand::default() };
+        if *ask_running == AskRunning::Never {
+            return Ok(demand);
+        }
+        let tally = RunningTally::new(filter, owned, history);
+        let running = match endpoint.read("RUNNING", filter.pointer(), tally).await {
+            Err(Error::Status { status: 400 | 404, .. })
+                if *ask_running == AskRunning::Auto && !*running_answered =>
+            {
+                return Ok(demand);
+            }
+            result => result?,
+        };
+        *running_answered = true;
+        let verdict = state_filter.record(StateEvidence {
+            same_tasks: pending.fingerprint.resembles(&running.fingerprint),
+            only_running_started: running.started && !pending.started,
+        });
+        if verdict == StateFilter::Ignored {
+            demand.skipped.running_ignored = true;
+            return Ok(demand);
+        }
+        demand.skipped.malformed += running.malformed;
+        demand.skipped.oversized += running.oversized;
+        let (running, update) = running.finish();
+        demand.running = running;
+        demand.waits = update.waits;
+        demand.finished = update.finished;
+        *history = update.history;
+        Ok(demand)
+    }
+}
+
+impl DemandSource for HttpQueue {
+    async fn demand(&mut self, owned: &BTreeSet<InstanceId>) -> Result<Demand, DemandError> {
+        Ok(self.read(owned).await?)
+    }
+}

@@ -1,0 +1,128 @@
+//! One response of the queue, read while it arrives.
+
+use std::error::Error;
+
+use serde::de::IgnoredAny;
+
+use super::json_array::{ArraySplitter, RawElement};
+use super::task::Task;
+
+/// Why a response cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResponseError {
+    /// It is something other than an array, or empty.
+    #[error("the answer is not a JSON array")]
+    NotAnArray,
+    /// It is not JSON.
+    #[error("invalid JSON at byte {at}")]
+    Syntax {
+        /// Bytes before the error.
+        at: u64,
+        /// The error there.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Its array was not closed.
+    #[error("the answer was cut off after {at} bytes")]
+    CutOff {
+        /// Bytes received.
+        at: u64,
+    },
+}
+
+impl ResponseError {
+    pub(super) fn syntax(at: u64, what: String) -> Self {
+        Self::Syntax { at, source: what.into() }
+    }
+}
+
+/// One element of a response, as far as it could be read.
+#[derive(Debug, PartialEq)]
+pub(super) enum ResponseElement<'a> {
+    /// A task, and its text.
+    Task(Task<'a>, &'a str),
+    /// JSON that is not a task.
+    Malformed(&'a str),
+    /// An element over [`MAX_ELEMENT`], which was not read.
+    Oversized,
+}
+
+/// Takes in the elements of a response, one by one.
+pub(super) trait TaskSink {
+    fn accept(&mut self, element: ResponseElement<'_>);
+}
+
+/// A response on its way into a [`TaskSink`].
+#[derive(Debug)]
+pub(super) struct TaskResponse<'p, T> {
+    splitter: ArraySplitter,
+    pointer: &'p [String],
+    sink: T,
+}
+
+/// The longest element that is held and read, in bytes. A task takes a few hundred.
+pub(super) const MAX_ELEMENT: usize = 1 << 20;
+
+impl<'p, T: TaskSink> TaskResponse<'p, T> {
+    pub(super) fn new(pointer: &'p [String], sink: T) -> Self {
+        Self { splitter: ArraySplitter::new(MAX_ELEMENT), pointer, sink }
+    }
+
+    pub(super) fn feed(&mut self, chunk: &[u8]) -> Result<(), ResponseError> {
+        let Self { splitter, pointer, sink } = self;
+        splitter.feed(chunk, |element| {
+            let element = match element {
+                RawElement::Complete { text, at } => read(text, at, pointer)?,
+                RawElement::Oversized => ResponseElement::Oversized,
+            };
+            sink.accept(element);
+            Ok(())
+        })
+    }
+
+    pub(super) fn finish(self) -> Result<T, ResponseError> {
+        self.splitter.finish()?;
+        Ok(self.sink)
+    }
+}
+
+/// Reads the element `text`, which starts at byte `at` of the response.
+fn read<'a>(
+    text: &'a [u8],
+    at: u64,
+    pointer: &[String],
+) -> Result<ResponseElement<'a>, ResponseError> {
+    // Checked here because serde_json does not validate strings that it skips.
+    let text = std::str::from_utf8(text).map_err(|error| ResponseError::Syntax {
+        at: at + error.valid_up_to() as u64,
+        source: error.into(),
+    })?;
+    if let Ok(task) = Task::read(text, pointer) {
+        return Ok(ResponseElement::Task(task, text));
+    }
+    // Is it not a task, or not JSON? The categories of serde_json do not tell: to it, lone surrogates,
+    // numbers out of range and too deep a path to the worker type are "syntax". Skipping a value checks
+    // nothing but the grammar.
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(IgnoredAny) => Ok(ResponseElement::Malformed(text)),
+        Err(error) if error.is_eof() => Err(ResponseError::syntax(
+            at + text.len() as u64,
+            "the value is not complete".to_owned(),
+        )),
+        Err(error) => {
+            let at = at + position(text, &error);
+            // The rest of the message is the position within the element.
+            let message = error.to_string();
+            let what = message.split(" at line ").next().unwrap_or_default();
+            Err(ResponseError::syntax(at, what.to_owned()))
+        }
+    }
+}
+
+/// Returns the number of bytes before the error. `serde_json` counts lines, and bytes within the line.
+fn position(text: &str, error: &serde_json::Error) -> u64 {
+    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    let before: usize = lines.map(str::len).sum();
+    (before + error.column().saturating_sub(1)) as u64
+}
