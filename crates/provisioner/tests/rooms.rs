@@ -5,6 +5,8 @@
 //! in code that is not for tests. The scanner relies on rustfmt: an item ends at the line that closes it at
 //! its own indentation.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
