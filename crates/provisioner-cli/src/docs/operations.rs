@@ -1,6 +1,6 @@
 //! `docs/operations.md` explains every reason and every note, from the tables that the programs use.
 
-use provisioner::engine::{NoteKind, ReasonKind};
+use provisioner::internal::engine::{NoteKind, ReasonKind};
 
 use super::read;
 
