@@ -1,5 +1,5 @@
-//! A small job queue in memory, spoken to as `provisionerd` expects: to try things out, and as a pattern
-//! for a queue of your own.
+//! A small job queue in memory with the API that `provisionerd` expects, for trials and as a model for your
+//! own queue.
 //!
 //! ```sh
 //! cargo run --example job_queue -- --pending linux=5,windows=2
@@ -22,9 +22,9 @@ use clap::Parser;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-/// A small job queue in memory, spoken to as provisionerd expects.
+/// A small job queue in memory with the API that provisionerd expects.
 ///
-/// Prints its URL on stdout, for `queue.url` in the configuration; ends on Ctrl-C and forgets everything.
+/// Prints its URL on stdout, for `queue.url` in the configuration. Ctrl-C ends it and discards all tasks.
 #[derive(Parser)]
 #[command(after_help = "\
 Requests, below the printed URL:
@@ -33,15 +33,15 @@ Requests, below the printed URL:
   POST /jobs/TASK-ID/claim           starts it: {\"workerId\": \"i-…\"}, the id of the EC2 instance
   POST /jobs/TASK-ID/finish          ends it")]
 struct Arguments {
-    /// Where to listen; port 0 takes a free one
+    /// The address to listen on; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:8314")]
     listen: SocketAddr,
-    /// Tasks to begin with, by worker type: linux=5,windows=2
+    /// The initial tasks by worker type: linux=5,windows=2
     #[arg(long, value_name = "TYPE=COUNT,…", value_delimiter = ',')]
     pending: Vec<Tasks>,
 }
 
-/// So many tasks of one worker type.
+/// A number of tasks of one worker type.
 #[derive(Clone)]
 struct Tasks {
     worker_type: String,
@@ -80,7 +80,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     stdout.flush()?;
     axum::serve(listener, Router::new().nest("/0.1.0", api))
         .with_graceful_shutdown(async {
-            // Without a signal to wait for, ending at once is all that is left.
+            // If we cannot wait for a signal, we have to end at once.
             let _ = tokio::signal::ctrl_c().await;
         })
         .await?;
@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 type Task = Map<String, Value>;
 
-/// The tasks that wait and those that run. Finished ones are forgotten.
+/// The waiting and the running tasks. Finished tasks are forgotten.
 #[derive(Default)]
 struct Jobs {
     pending: Vec<Task>,
@@ -105,7 +105,7 @@ impl Shared {
     }
 }
 
-/// A request that makes no sense here, and why.
+/// Why a request is refused.
 type Refusal = (StatusCode, String);
 
 async fn list(
@@ -143,7 +143,7 @@ async fn add(
     if id.is_some() && count != 1 {
         return Err(bad("`taskId` is for one task, and `count` for several"));
     }
-    // A task starts by being claimed.
+    // A task has these only after a claim.
     task.remove("workerId");
     task.remove("started");
 
@@ -151,7 +151,7 @@ async fn add(
     if let Some(id) = id {
         let taken = jobs.pending.iter().chain(&jobs.running).any(|task| has_id(task, &id));
         if taken {
-            return Err((StatusCode::CONFLICT, format!("there is a task {id} already\n")));
+            return Err((StatusCode::CONFLICT, format!("there already is a task {id}\n")));
         }
     }
     let tasks: Vec<Task> = (0..count).map(|_| completed(task.clone())).collect();
@@ -204,7 +204,7 @@ fn has_id(task: &Task, id: &str) -> bool {
     task.get("taskId").and_then(Value::as_str) == Some(id)
 }
 
-/// Gives `task` an id and a time where it has none.
+/// Adds an id and a time to `task` if it lacks them.
 fn completed(mut task: Task) -> Task {
     task.entry("taskId").or_insert_with(|| json!(Uuid::new_v4().to_string()));
     task.entry("created").or_insert_with(now);

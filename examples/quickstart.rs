@@ -1,18 +1,19 @@
-//! A whole life of the provisioner, without an AWS account:
+//! The complete life of a provisioner, without an AWS account:
 //!
 //! ```sh
 //! cargo run --example quickstart
 //! ```
 //!
-//! Builds the three programs, starts [moto](https://docs.getmoto.org/) in the place of AWS and
-//! `examples/job_queue.rs` as the queue, and then does what a user does: `setup-aws`, a worker type in
-//! the configuration, `provisionerd plan`, `provisionerd run` while tasks come and go, `cleanup-aws`.
-//! At the end it counts what happened and looks for itself whether anything is left.
+//! It builds the three programs, starts [moto](https://docs.getmoto.org/) instead of AWS and
+//! `examples/job_queue.rs` as the queue, and then does what a user does: `setup-aws`, a worker type in the
+//! configuration, `provisionerd plan`, `provisionerd run` while tasks come and go, and `cleanup-aws`. At the
+//! end it counts what happened and checks that nothing is left.
 //!
-//! Needs Python 3.10 or later. Everything happens on this machine, with made-up credentials, in a
-//! temporary directory that is removed at the end; only the daemon's log is kept. Exit code 1: failed.
+//! It needs Python 3.10 or later. Everything happens on this machine, with invented credentials, in a
+//! temporary directory that is removed at the end; only the log of the daemon is kept. The exit code is 1 if
+//! it failed.
 
-#![expect(clippy::print_stderr, reason = "this is what it is for")]
+#![expect(clippy::print_stderr, reason = "it reports to the user")]
 
 #[path = "../tests/support/moto.rs"]
 mod moto;
@@ -43,7 +44,7 @@ type Done<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const REGION: &str = "us-west-2";
 
-/// What the user writes into the configuration, below what `setup-aws` saved there.
+/// The text that the user adds to the configuration that `setup-aws` saved.
 const WORKER_TYPE: &str = r#"
 [limits]
 max-instances = 20
@@ -62,7 +63,7 @@ max-price = 0.05
 max-instances = 15
 "#;
 
-/// How far EC2 and the queue may take to get somewhere. It takes about 3 s.
+/// How long EC2 and the queue may take to reach a goal, which usually takes about 3 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // What the story holds - children, the temporary directory - is dropped here at the latest.
+    // The story owns child processes and the temporary directory, which are dropped here at the latest.
     let ended = runtime.block_on(async {
         tokio::select! {
             ended = story() => ended,
@@ -85,13 +86,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nerror: {error}");
-            eprintln!("The quickstart did not finish. Nothing of it is left running.");
+            eprintln!("The quickstart did not finish. All of its processes were stopped.");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Waits for a signal that ends us; returns why it ended.
+/// Waits for a signal that ends the program, and returns the reason.
 async fn interrupt() -> Box<dyn Error + Send + Sync> {
     let listen = || Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?));
     let listening: std::io::Result<_> = listen();
@@ -104,9 +105,9 @@ async fn interrupt() -> Box<dyn Error + Send + Sync> {
     }
 }
 
-/// Nobody may be reading any more (`| head`); that is no reason to leave things half done.
+/// Prints a line. The reader may be gone (`| head`), which must not stop the program halfway.
 fn say(line: impl Display) {
-    drop(writeln!(std::io::stdout(), "{line}"));
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn chapter(title: &str) {
@@ -120,19 +121,19 @@ async fn story() -> Done {
     let dir = tempfile::TempDir::with_prefix("provisioner-quickstart-")?;
 
     say(
-        "The whole life of a provisioner, on this machine alone: tasks come and go, and machines with",
+        "The complete life of a provisioner, all on this machine: tasks come and go, and machines with",
     );
     say(
-        "them. EC2 is a stand-in, the credentials are made up, and everything is removed at the end.",
+        "them. EC2 is a stand-in, the credentials are invented, and everything is removed at the end.",
     );
     chapter("Build the programs");
     build(&target, &profile).await?;
 
     let started = Instant::now();
-    chapter("Put a stand-in in the place of AWS, and start a queue");
+    chapter("Start a stand-in for AWS, and a queue");
     let aws = StandIn::start(&target, &logs.join("moto.log")).await?;
     say(format_args!("   EC2 is moto, at {}", aws.endpoint()));
-    // A request is granted at the second look, and a machine boots for one more.
+    // A request is granted at the second describe call, and a machine boots for one more.
     aws.rules(&json!({ "spot": { "after": 1 }, "pending_looks": 1, "shutting_down_looks": 1 }))
         .await?;
     let queue = Queue::start(&examples, 5).await?;
@@ -159,8 +160,10 @@ async fn story() -> Done {
     let facts = stage.play(&mut daemon, &key_name).await?;
     daemon.stop().await?;
     let up = stage.picture().await?.0.up;
-    say(format_args!("  ended; {up} instances go on: ending the daemon ends no instance"));
-    ensure(up == facts.at_the_end, "ending the daemon ended instances")?;
+    say(format_args!(
+        "  ended; {up} instances keep running, because stopping the daemon ends no instance"
+    ));
+    ensure(up == facts.at_the_end, "stopping the daemon ended instances")?;
 
     chapter("Clean up");
     user.runs("cleanup-aws --yes").await?;
@@ -174,7 +177,7 @@ async fn story() -> Done {
 
 // --- the play ----------------------------------------------------------------------------------
 
-/// EC2 and the queue, and what was last shown of them.
+/// EC2, the queue, and the last line of the table about them.
 struct Stage {
     aws: StandIn,
     queue: Queue,
@@ -192,7 +195,7 @@ struct Picture {
     up: usize,
 }
 
-/// What the account at the end needs to know.
+/// The facts for the final account.
 struct Facts {
     tasks: usize,
     finished: usize,
@@ -217,11 +220,11 @@ impl Stage {
         row("", ["tasks", "tasks", "requests", "instances", "instances"]);
         row("time", ["waiting", "running", "open", "booting", "up"]);
         act("5 tasks wait: one machine each");
-        self.until(daemon, |it| it.up == 5).await?;
+        self.until(daemon, |now| now.up == 5).await?;
 
-        act("3 more tasks: only 3 machines more");
+        act("3 more tasks: only 3 more machines");
         self.queue.add(3).await?;
-        self.until(daemon, |it| it.up == 8).await?;
+        self.until(daemon, |now| now.up == 8).await?;
 
         act("the 8 workers claim a task each; 3 finish theirs");
         let workers = self.live().await?;
@@ -233,38 +236,43 @@ impl Stage {
         for task in done {
             self.queue.finish(task).await?;
         }
-        self.until(daemon, |it| it.pending == 0 && it.running == 5).await?;
+        self.until(daemon, |now| now.pending == 0 && now.running == 5).await?;
 
-        act("10 tasks more, but EC2 has no capacity just now:");
+        act("10 more tasks, but EC2 has no capacity at the moment:");
         act("3 machines are idle, so 7 are requested");
         self.aws.rules(&json!({ "spot": "held" })).await?;
         self.queue.add(10).await?;
-        self.until(daemon, |it| it.open == 7).await?;
+        self.until(daemon, |now| now.open == 7).await?;
 
         act("another cluster takes these 10: the requests are cancelled");
         for task in self.queue.tasks("PENDING").await? {
             self.queue.claim(&task, "another-cluster").await?;
             self.queue.finish(&task).await?;
         }
-        self.until(daemon, |it| it.pending == 0 && it.open == 0).await?;
+        self.until(daemon, |now| now.pending == 0 && now.open == 0).await?;
 
-        act("somebody launches an instance under our key by hand: it is ended");
+        act("somebody launches an instance under our key by hand: it is terminated");
         let stray = self.aws.launch_by_hand(key_name).await?;
         let ended = |world: &World| {
-            world.instances.iter().any(|it| it.id == stray && it.state == "terminated")
+            world
+                .instances
+                .iter()
+                .any(|instance| instance.id == stray && instance.state == "terminated")
         };
         self.watch(daemon, |_, world| ended(world)).await?;
 
-        act("the last 5 tasks finish; no task, yet no machine is ended");
+        act("the last 5 tasks finish; without tasks, no machine is terminated");
         for task in left {
             self.queue.finish(task).await?;
         }
-        self.until(daemon, |it| it.running == 0).await?;
+        self.until(daemon, |now| now.running == 0).await?;
 
-        act("3 workers have been idle for long enough and end themselves");
+        act("3 workers reach their idle timeout and stop by themselves");
         self.aws.end_themselves(workers.get(..3).unwrap_or_default()).await?;
-        let gone = |world: &World| world.instances.iter().all(|it| it.state != "shutting-down");
-        self.watch(daemon, |it, world| it.up == 5 && gone(world)).await?;
+        let gone = |world: &World| {
+            world.instances.iter().all(|instance| instance.state != "shutting-down")
+        };
+        self.watch(daemon, |now, world| now.up == 5 && gone(world)).await?;
         say("");
         Ok(Facts {
             tasks: 18,
@@ -276,7 +284,7 @@ impl Stage {
         })
     }
 
-    /// Watches until the picture is as it should be.
+    /// Watches until the picture reaches `goal`.
     async fn until(&mut self, daemon: &mut Daemon, goal: impl Fn(&Picture) -> bool) -> Done {
         self.watch(daemon, |picture, _| goal(picture)).await
     }
@@ -301,7 +309,7 @@ impl Stage {
             }
             daemon.lives()?;
             if since.elapsed() > PATIENCE {
-                return Err(format!("it did not come to that within {PATIENCE:?}").into());
+                return Err(format!("the goal was not reached within {PATIENCE:?}").into());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -309,54 +317,58 @@ impl Stage {
 
     async fn picture(&self) -> Done<(Picture, World)> {
         let world = self.aws.world().await?;
-        let in_state = |state: &str| world.instances.iter().filter(|it| it.state == state).count();
+        let in_state =
+            |state: &str| world.instances.iter().filter(|instance| instance.state == state).count();
         let picture = Picture {
             pending: self.queue.tasks("PENDING").await?.len(),
             running: self.queue.tasks("RUNNING").await?.len(),
-            open: world.spot_requests.iter().filter(|it| it.state == "open").count(),
+            open: world.spot_requests.iter().filter(|request| request.state == "open").count(),
             booting: in_state("pending"),
             up: in_state("running"),
         };
         Ok((picture, world))
     }
 
-    /// The ids of the instances that run.
+    /// Returns the ids of the running instances.
     async fn live(&self) -> Done<Vec<String>> {
         let instances = self.aws.world().await?.instances;
-        let live = instances.into_iter().filter(|it| it.state == "running");
-        Ok(live.map(|it| it.id).collect())
+        let live = instances.into_iter().filter(|instance| instance.state == "running");
+        Ok(live.map(|instance| instance.id).collect())
     }
 }
 
 // --- the account -------------------------------------------------------------------------------
 
-/// Counts what happened as EC2 saw it, and looks through boto3 whether anything is left.
+/// Counts what happened in EC2, and checks through boto3 whether anything is left.
 async fn account(aws: &mut StandIn, user: &User, key_name: &str, facts: &Facts) -> Done {
     let Facts { tasks, finished, elsewhere, stray, ended_themselves, at_the_end } = facts;
     let World { instances, spot_requests } = aws.world().await?;
     let asked_for = aws.asked_for().await?;
     let made = spot_requests.len();
-    let fulfilled = spot_requests.iter().filter(|it| it.instance_id.is_some()).count();
-    // Those that had made an instance are cancelled by `cleanup-aws`, or close with it.
-    let unfulfilled = |it: &&SpotRequest| it.state == "cancelled" && it.instance_id.is_none();
+    let fulfilled = spot_requests.iter().filter(|request| request.instance_id.is_some()).count();
+    // Fulfilled requests are cancelled by `cleanup-aws`, or close with their instance.
+    let unfulfilled =
+        |request: &&SpotRequest| request.state == "cancelled" && request.instance_id.is_none();
     let cancelled = spot_requests.iter().filter(unfulfilled).count();
-    let launched = instances.iter().filter(|it| it.spot_request_id.is_some()).count();
+    let launched = instances.iter().filter(|instance| instance.spot_request_id.is_some()).count();
     let calls = aws.calls().await?;
     let count = |action: &str| calls.get(action).copied().unwrap_or(0);
-    let looks: usize =
-        calls.iter().filter(|(it, _)| it.starts_with("Describe")).map(|it| it.1).sum();
+    let reads: usize =
+        calls.iter().filter(|(name, _)| name.starts_with("Describe")).map(|(_, count)| count).sum();
     let all: usize = calls.values().sum();
 
-    say(format_args!("  tasks           {tasks} came; {finished} ran here, {elsewhere} elsewhere"));
+    say(format_args!(
+        "  tasks           {tasks} arrived; {finished} ran here, {elsewhere} elsewhere"
+    ));
     say(format_args!(
         "  spot requests   {made} made, {fulfilled} fulfilled, {cancelled} cancelled"
     ));
     say(format_args!(
-        "  instances       {launched} launched; {ended_themselves} ended themselves,"
+        "  instances       {launched} launched; {ended_themselves} stopped by themselves,"
     ));
-    say(format_args!("                  {at_the_end} ended by cleanup-aws"));
-    say(format_args!("  stray           1 ended: {stray}"));
-    say(format_args!("  API calls       {all}, of which {looks} only looked;"));
+    say(format_args!("                  {at_the_end} terminated by cleanup-aws"));
+    say(format_args!("  stray           1 terminated: {stray}"));
+    say(format_args!("  API calls       {all}, of which {reads} only read;"));
     say(format_args!(
         "                  {} requested, {} cancelled, {} terminated",
         count("RequestSpotInstances"),
@@ -370,12 +382,12 @@ async fn account(aws: &mut StandIn, user: &User, key_name: &str, facts: &Facts) 
         if left.is_empty() { "nothing" } else { left.as_str() }
     ));
     ensure(left.is_empty(), "something was left behind")?;
-    ensure(asked_for == made, "more was asked for than was made")?;
+    ensure(asked_for == made, "more instances were requested than were made")?;
     ensure((made, fulfilled, cancelled) == (15, 8, 7), "8 of 15 requests should be fulfilled")?;
     ensure(launched == 8, "8 instances should have been launched")
 }
 
-/// What boto3 still sees under the key-name, and what is left on disk; empty if nothing.
+/// Returns what boto3 still sees under the key-name and what is left on disk; empty if nothing is left.
 fn left_over(aws: &mut StandIn, user: &User, key_name: &str) -> Done<String> {
     let list = |answer: &Value, key: &str| answer[key].as_array().map_or(0, Vec::len);
     let live = ["pending", "running", "shutting-down", "stopping", "stopped"];
@@ -436,7 +448,7 @@ fn places() -> Done<Places> {
     let (Some(examples), Some(programs), Some(target)) = (up.next(), up.next(), up.next()) else {
         return Err("start this with `cargo run --example quickstart`".into());
     };
-    let profile = match programs.file_name().and_then(|it| it.to_str()) {
+    let profile = match programs.file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev".to_owned(),
         Some(profile) => profile.to_owned(),
         None => return Err("start this with `cargo run --example quickstart`".into()),

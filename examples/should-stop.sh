@@ -1,28 +1,28 @@
 #!/bin/sh
 # The worker's side of `server.worker-listen`: while its worker is idle, this machine asks provisionerd
-# whether to stop, and ends when it is told to. For user data, with your worker started before it:
+# whether to stop, and shuts down if the answer is yes. Use it as user data, after starting your worker:
 #
 #   user-data-file = "should-stop.sh"
 #   user-data-template = true
 #
-# It needs curl. CHANGE the three functions to what your worker knows.
+# It needs curl. CHANGE the three functions to suit your worker.
 set -u
 
 STOP_URL='${{ stop_url }}'
 STOP_TOKEN='${{ stop_token }}'
 IDLE_TIMEOUT='${{ idle_timeout }}'
-EVERY=${EVERY:-30} # seconds between two questions; an idle worker that is silent for 90 counts as busy
+EVERY=${EVERY:-30} # seconds between two questions; an idle worker that is silent for 90 s counts as busy
 
-# CHANGE: whether the worker runs no task.
+# CHANGE: succeeds if the worker runs no task.
 is_idle() { ! pgrep -f /opt/worker/run-task >/dev/null; }
 
-# CHANGE: has the worker take no more tasks. Fails if it took one in the meantime: that one comes first.
+# CHANGE: stops the worker from taking tasks. Fails if it has taken one in the meantime, which comes first.
 drain() { touch /run/worker/drain && sleep 2 && is_idle; }
 
-# CHANGE: has it take tasks again.
+# CHANGE: lets the worker take tasks again.
 resume() { rm -f /run/worker/drain; }
 
-# One-time spot instances cannot be stopped: EC2 terminates what shuts down.
+# EC2 terminates one-time spot instances that shut down, because they cannot be stopped.
 shut_down() { shutdown -h now; exit 0; }
 
 metadata() {
@@ -32,27 +32,27 @@ metadata() {
             "http://169.254.169.254/latest/meta-data/$1"
 }
 
-# Says something. 0: stop; 1: stay; 2: nobody answered. The token is not in the arguments, which others
-# on this machine can read.
+# Sends a message. Returns 0 for stop, 1 for stay, and 2 without an answer. The token is not in the
+# arguments, which other users of this machine can read.
 say() {
     answer=$(printf 'header = "Authorization: Bearer %s"\n' "$STOP_TOKEN" |
         curl -sS -f -m 10 --config - -d "$1" "$STOP_URL/$INSTANCE_ID/should-stop") || return 2
     case $answer in *'"stop":true'*) return 0 ;; *) return 1 ;; esac
 }
 
-# Says that it is stopping until somebody answers, within the lease of a minute.
+# Confirms that it is stopping until there is an answer, within the lease of a minute.
 say_stopping() {
     for _ in 1 2 3 4; do
         say '{"stopping":true}'
-        told=$?
-        [ $told != 2 ] && return $told
+        answered=$?
+        [ $answered != 2 ] && return $answered
         sleep 3
     done
     return 2
 }
 
 INSTANCE_ID=${INSTANCE_ID:-$(metadata instance-id)} || exit 1
-silent=0 # seconds for which it has been idle and nobody answered
+silent=0 # seconds for which it has been idle without an answer
 while sleep "$EVERY"; do
     if ! is_idle; then
         silent=0
@@ -68,12 +68,12 @@ while sleep "$EVERY"; do
             continue
         fi
         say_stopping && shut_down
-        # It is needed again, or nobody answered: it goes on.
+        # It is needed again, or there was no answer, so it continues.
         resume
         ;;
     1) silent=0 ;;
     *)
-        # Without a provisioner to ask, it ends as workers do by themselves.
+        # Without an answer it stops after its idle timeout, as other workers do.
         silent=$((silent + EVERY))
         if [ $silent -ge "${IDLE_TIMEOUT%s}" ]; then
             drain && shut_down

@@ -1,4 +1,4 @@
-//! Makes a unique key-name and its EC2 key pair, and saves both in the local configuration.
+//! Creates a unique key-name and its EC2 key pair, and saves both in the local configuration.
 
 fn main() -> std::process::ExitCode {
     provisioner_cli::setup_aws()

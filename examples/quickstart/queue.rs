@@ -1,4 +1,4 @@
-//! The job queue of `examples/job_queue.rs`, in the background, and those who use it.
+//! The job queue of `examples/job_queue.rs` in the background, and its users.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -18,7 +18,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Starts the queue with so many tasks of type `linux`.
+    /// Starts the queue with `pending` tasks of type `linux`.
     pub(crate) async fn start(examples: &Path, pending: usize) -> Done<Self> {
         let pending = format!("linux={pending}");
         say(format_args!("$ job_queue --listen 127.0.0.1:0 --pending {pending} &"));
@@ -40,7 +40,7 @@ impl Queue {
         &self.url
     }
 
-    /// The ids of the tasks in a state.
+    /// Returns the ids of the tasks in a state.
     pub(crate) async fn tasks(&self, state: &str) -> Done<Vec<String>> {
         let answer = self.http.get(format!("{}/jobs?state={state}", self.url)).send().await?;
         let tasks: Vec<Value> = serde_json::from_str(&answer.error_for_status()?.text().await?)?;
@@ -48,17 +48,17 @@ impl Queue {
         Ok(ids.map(str::to_owned).collect())
     }
 
-    /// More tasks arrive.
+    /// Adds tasks.
     pub(crate) async fn add(&self, count: usize) -> Done {
         self.post("jobs", &json!({ "workerType": "linux", "count": count })).await
     }
 
-    /// A worker takes a task.
+    /// Claims a task for a worker.
     pub(crate) async fn claim(&self, task: &str, worker: &str) -> Done {
         self.post(&format!("jobs/{task}/claim"), &json!({ "workerId": worker })).await
     }
 
-    /// A worker has done a task.
+    /// Finishes a task.
     pub(crate) async fn finish(&self, task: &str) -> Done {
         self.post(&format!("jobs/{task}/finish"), &Value::Null).await
     }

@@ -1,4 +1,4 @@
-//! moto in the place of AWS, with one account of our own; and looks at it that share no code with the
+//! moto instead of AWS, with an account for this run, and ways to inspect it that share no code with the
 //! programs.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::moto::{self, Talker};
 use super::{Done, REGION};
 
-/// Where AWS is, and as whom to speak to it.
+/// The address and the credentials of the stand-in.
 pub(crate) struct StandIn {
     http: reqwest::Client,
     endpoint: String,
@@ -22,7 +22,7 @@ pub(crate) struct StandIn {
     server: Option<Talker>,
 }
 
-/// What there is, as moto itself tells it.
+/// The resources that exist, from moto itself.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct World {
     pub(crate) instances: Vec<Instance>,
@@ -52,10 +52,11 @@ struct Call {
 impl StandIn {
     /// Starts moto and opens an account.
     pub(crate) async fn start(target: &Path, log: &Path) -> Done<Self> {
-        let (target, log) = (target.to_owned(), File::create(log)?);
+        let target = target.to_owned();
+        let log = File::create(log)?;
         let started = tokio::task::spawn_blocking(move || {
             let python = moto::python(&target, || {
-                super::say("   (making its Python environment, once: a minute, 250 MB)");
+                super::say("   (creating its Python environment, once: a minute, 250 MB)");
             })?;
             let (server, port) = moto::start_server(&python, log.try_clone()?.into())?;
             let look = Talker::start(&python, "look.py", log.into())?;
@@ -66,7 +67,7 @@ impl StandIn {
             reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
         let mut stand_in = Self {
             http,
-            // Never anything but this machine.
+            // It is always this machine.
             endpoint: format!("http://127.0.0.1:{port}"),
             number: String::new(),
             keys: Value::Null,
@@ -82,7 +83,7 @@ impl StandIn {
         &self.endpoint
     }
 
-    /// The environment that leads a program into this account, and nowhere else.
+    /// Returns the environment that directs a program to this account, and nowhere else.
     pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
         let key = |name: &str| self.keys[name].as_str().unwrap_or_default().to_owned();
         vec![
@@ -101,24 +102,24 @@ impl StandIn {
         self.to_account("rules", rules).await.map(drop)
     }
 
-    /// Launches an instance that is nobody's work, under `key_name`; returns its id.
+    /// Launches an instance by hand under `key_name`, and returns its id.
     pub(crate) async fn launch_by_hand(&self, key_name: &str) -> Done<String> {
         let ids = self.to_account("add-instance", &json!({ "key_name": key_name })).await?;
         Ok(ids[0].as_str().ok_or("moto launched nothing")?.to_owned())
     }
 
-    /// Instances end themselves, as idle workers do.
+    /// Shuts down instances, as idle workers do.
     pub(crate) async fn end_themselves(&self, ids: &[String]) -> Done {
         let what = json!({ "do": "terminate", "ids": ids });
         self.to_account("instances", &what).await.map(drop)
     }
 
-    /// All there is.
+    /// Returns all resources.
     pub(crate) async fn world(&self) -> Done<World> {
         Ok(serde_json::from_value(self.to_account("world", &Value::Null).await?)?)
     }
 
-    /// How often each API action was called.
+    /// Returns how often each API action was called.
     pub(crate) async fn calls(&self) -> Done<BTreeMap<String, usize>> {
         let mut counts = BTreeMap::new();
         for call in self.all_calls().await? {
@@ -127,7 +128,7 @@ impl StandIn {
         Ok(counts)
     }
 
-    /// How many instances were asked for altogether.
+    /// Returns how many instances were requested in total.
     pub(crate) async fn asked_for(&self) -> Done<usize> {
         let calls = self.all_calls().await?;
         let requests = calls.iter().filter(|call| call.action == "RequestSpotInstances");
@@ -166,7 +167,7 @@ impl StandIn {
         let answer = request.send().await?.text().await?;
         let answer: Value = serde_json::from_str(&answer)?;
         match answer.get("error") {
-            Some(error) => Err(format!("moto, asked for {path}: {error}").into()),
+            Some(error) => Err(format!("moto refused {path}: {error}").into()),
             None => Ok(answer),
         }
     }
@@ -175,7 +176,8 @@ impl StandIn {
 impl Drop for StandIn {
     fn drop(&mut self) {
         for talker in [self.look.take(), self.server.take()].into_iter().flatten() {
-            drop(talker.hang_up());
+            // There is nothing to do about a process that does not end.
+            let _ = talker.hang_up();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The user: a directory, an environment, and command lines typed into it.
+//! The user: a directory, an environment, and command lines.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{Done, say};
 
-/// Nothing takes longer than this.
+/// How long a program may run; none takes this long.
 const LIMIT: Duration = Duration::from_mins(2);
 
 pub(crate) struct User {
@@ -28,8 +28,8 @@ pub(crate) struct Daemon {
 }
 
 impl User {
-    /// Somebody who works in `dir`, with programs from `programs`, and nothing of this machine's own
-    /// configuration.
+    /// Creates a user who works in `dir` with the programs in `programs`, without the configuration of this
+    /// machine.
     pub(crate) fn new(dir: &Path, programs: &Path, aws: Vec<(&'static str, String)>) -> Self {
         let mut env: Vec<_> = aws.into_iter().map(|(name, value)| (name, value.into())).collect();
         env.extend(std::env::var_os("PATH").map(|path| ("PATH", path)));
@@ -45,33 +45,33 @@ impl User {
         self.dir.join("provisioner.toml")
     }
 
-    /// The key-name that `setup-aws` saved.
+    /// Returns the key-name that `setup-aws` saved.
     pub(crate) fn key_name(&self) -> Done<String> {
         let config: toml::Table = fs::read_to_string(self.config())?.parse()?;
         let key_name = config.get("provisioner").and_then(|table| table.get("key-name"));
         Ok(key_name.and_then(|name| name.as_str()).ok_or("no key-name was saved")?.to_owned())
     }
 
-    /// Whether a private key lies about.
+    /// Whether there is a private key in the directory.
     pub(crate) fn has_private_key(&self) -> Done<bool> {
         for entry in fs::read_dir(&self.dir)? {
-            if entry?.path().extension().is_some_and(|it| it == "pem") {
+            if entry?.path().extension().is_some_and(|extension| extension == "pem") {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Runs a program to its end, shows what it says as it says it, and insists on success.
+    /// Runs a program to its end, shows its output as it is written, and fails if the program fails.
     pub(crate) async fn runs(&self, line: &str) -> Done {
         say(format_args!("$ {line}"));
-        // One pipe for both, so that what it says stays in order.
+        // One pipe for both streams keeps their lines in order.
         let (said, says) = std::io::pipe()?;
         let mut child = self.command(line).stdout(says.try_clone()?).stderr(says).spawn()?;
         let dir = self.dir.display().to_string();
         let showing = tokio::task::spawn_blocking(move || {
             for line in BufReader::new(said).lines().map_while(Result::ok) {
-                // Paths as the user sees them from where he is.
+                // Shows paths relative to the directory of the user.
                 let line = line.replace(&format!("{dir}/"), "").replace(&dir, ".");
                 say(format_args!("  {line}").to_string().trim_end());
             }
@@ -104,7 +104,7 @@ impl User {
 }
 
 impl Daemon {
-    /// Insists that it still runs.
+    /// Fails if it no longer runs.
     pub(crate) fn lives(&mut self) -> Done {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -117,7 +117,7 @@ impl Daemon {
 
     /// Ends it as a service manager does.
     pub(crate) async fn stop(mut self) -> Done {
-        let id = self.child.id().ok_or("`provisionerd run` has ended by itself")?.to_string();
+        let id = self.child.id().ok_or("`provisionerd run` ended by itself")?.to_string();
         say(format_args!("$ kill -TERM {id}"));
         let sent = Command::new("kill").args(["-TERM", &id]).status().await?;
         if !sent.success() {

@@ -1,4 +1,4 @@
-//! A profile that is named is meant: its credentials, whatever the environment holds, or none.
+//! A named profile is binding: its credentials are used whatever the environment holds, or the program fails.
 
 use std::process::Command;
 
@@ -15,7 +15,8 @@ struct Two {
 
 impl Two {
     fn new() -> Self {
-        let (project, other) = (Project::new(), Account::new());
+        let project = Project::new();
+        let other = Account::new();
         let env = other.env();
         let value = |name: &str| {
             let (_, value) = env.iter().find(|(variable, _)| *variable == name).unwrap();
@@ -39,7 +40,8 @@ fn a_named_profile_wins_over_keys_in_the_environment() {
     let two = Two::new();
     let Two { project, other } = &two;
     Project::finish(&mut two.command("setup-aws", &["--profile", "other"])).ok();
-    let (key_name, account) = (project.key_name(), project.value("aws.account-id").unwrap());
+    let key_name = project.key_name();
+    let account = project.value("aws.account-id").unwrap();
     assert_eq!(account.as_str(), Some(&*other.number));
     assert!(other.world().has_key_pair(&key_name));
     assert!(project.account.calls().is_empty(), "the account of the environment was called");
@@ -109,7 +111,8 @@ fn an_unknown_profile_is_refused_before_anything_is_called() {
     let two = Two::new();
     let Two { project, .. } = &two;
     project.setup_aws(&[]).ok();
-    let (before, calls) = (project.config(), project.account.calls().len());
+    let before = project.config();
+    let calls = project.account.calls().len();
     let credentials = project.work().join("credentials").display().to_string();
     let words = |origin: &str| {
         [

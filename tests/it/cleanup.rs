@@ -1,6 +1,6 @@
-//! `cleanup-aws`: everything under the key-name goes, nothing else does, and it says so if not.
+//! `cleanup-aws` removes everything under the key-name and nothing else, and reports what is left.
 //!
-//! Its two looks in a row are 5 s apart at least, so most of these tests wait rather than work.
+//! Its two listings in a row are at least 5 s apart, so most of these tests wait rather than work.
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ fn busy_project() -> (Project, Others) {
     (project, others)
 }
 
-/// What belongs to somebody else in the same account.
+/// The resources of another owner in the same account.
 pub(crate) struct Others {
     instances: Vec<String>,
     requests: Vec<String>,
@@ -87,7 +87,8 @@ fn takes_everything_of_ours_and_nothing_else() {
 #[test]
 fn asks_first() {
     let (project, _) = busy_project();
-    let (before, calls) = (project.config(), project.account.changes().len());
+    let before = project.config();
+    let calls = project.account.changes().len();
     project.cleanup_aws(&[]).code(2).says(&["--yes"]);
     let listed = project.cleanup_aws(&["--dry-run"]).ok();
     let world = project.world();
@@ -159,7 +160,8 @@ fn what_is_protected_is_named_and_the_rest_goes() {
 #[test]
 fn refusals_leave_the_configuration() {
     let (project, _) = busy_project();
-    let (before, key_name) = (project.config(), project.key_name());
+    let before = project.config();
+    let key_name = project.key_name();
     for action in ["TerminateInstances", "CancelSpotInstanceRequests", "DeleteKeyPair"] {
         project.account.fault(&json!({
             "action": action, "code": "UnauthorizedOperation", "status": 403, "times": null,
@@ -201,7 +203,8 @@ fn throttling_is_waited_out() {
 #[test]
 fn requests_that_keep_arriving_mean_a_running_daemon() {
     let project = Project::set_up();
-    let (before, key_name) = (project.config(), project.key_name());
+    let before = project.config();
+    let key_name = project.key_name();
     project.account.rules(&json!({ "arrivals_key_name": key_name }));
     project.cleanup_aws(&["--yes", "--timeout", "20s"]).code(4).says(&["provisionerd"]);
     assert_eq!(project.config(), before);
@@ -258,7 +261,8 @@ fn a_key_name_in_the_environment_is_covered_like_one_in_the_file() {
 
     // Another one than the file's: that one is no business of this run.
     project.setup_aws(&[]).ok();
-    let (before, other) = (project.config(), project.key_name());
+    let before = project.config();
+    let other = project.key_name();
     Project::finish(&mut command(&["--yes"])).ok().says(&[&other, "not the key-name in force"]);
     assert_eq!(project.config(), before);
     assert!(project.world().has_key_pair(&other));
@@ -324,7 +328,8 @@ fn volumes_that_survive_are_named() {
 #[test]
 fn the_wrong_account_or_region_is_refused() {
     let project = Project::set_up();
-    let (before, stranger) = (project.config(), Account::new());
+    let before = project.config();
+    let stranger = Account::new();
     let mut command = project.command("cleanup-aws", &["--yes"]);
     command.envs(stranger.env());
     Project::finish(&mut command).code(2).says(&[&project.account.number, &stranger.number]);

@@ -151,7 +151,7 @@ fn missing_files() {
         .provisionerd(&["run", "--once", "--config", "absent.toml"])
         .code(2)
         .says(&["absent.toml"]);
-    // With a key-name to look for, too: what is not there cannot be where it is saved.
+    // This also holds with a given key-name, because a missing file cannot be the one to edit.
     for more in [&[][..], &["--key-name", "mine", "--region", "us-west-2"]] {
         let args = [&["--yes", "--config", "absent.toml"], more].concat();
         project.cleanup_aws(&args).code(2).says(&["absent.toml: cannot be read"]);
@@ -166,7 +166,7 @@ fn usage_errors() {
         project.run(program, &["--no-such-flag"]).code(2);
         assert!(project.run(program, &["--help"]).ok().stdout.contains("--config"));
         let version = project.run(program, &["--version"]).ok().stdout;
-        assert_eq!(version, format!("{program} {}\n", env!("CARGO_PKG_VERSION")));
+        assert_eq!(version, format!("{program} {}\n", provisioner_cli::VERSION));
     }
     project.provisionerd(&["runn"]).code(2).says(&["run"]);
     project.provisionerd(&[]).code(2);
@@ -186,7 +186,7 @@ fn limits_that_let_nothing_be_launched_are_doubted() {
     let warnings = || {
         let verdict = project.provisionerd(&["validate", "--output", "json"]).ok().json();
         let warnings = verdict["warnings"].as_array().unwrap().iter();
-        warnings.map(|it| it["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        warnings.map(|warning| warning["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     project.set("limits.max-usd-per-day", 5.0);
     project.set("limits.max-instances", 3);
@@ -196,7 +196,7 @@ fn limits_that_let_nothing_be_launched_are_doubted() {
     project.unset("worker-types.other.max-price");
     let [price, minimum] = warnings().try_into().unwrap();
     assert!(price.contains("`other`") && price.contains("limits.max-usd-per-day"), "{price}");
-    assert!(minimum.contains("is 4 together") && minimum.contains("is 3"), "{minimum}");
+    assert!(minimum.contains("is 4,") && minimum.contains("is 3"), "{minimum}");
 }
 
 #[test]

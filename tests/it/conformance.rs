@@ -1,5 +1,5 @@
 //! The simulated EC2 beside moto: the same calls to both, and every answer compared in its element names,
-//! its nesting and the types of its values. What differs is in one list, `differences`.
+//! its nesting and the types of its values. The differences are in one list, `differences`.
 
 mod differences;
 mod named;
@@ -26,19 +26,19 @@ use shape::{Kind, Shape};
 
 const TYPE: &str = "m5.large";
 
-/// Calls of `cleanup-aws` about what nobody can make there.
+/// Calls of `cleanup-aws` about resources that cannot be created there.
 const NOT_SIMULATED: [&str; 2] = ["DeleteFleets", "DeleteLaunchTemplate"];
 
 /// A public key, as the Query protocol has it (in base64 once more).
 const PUBLIC_KEY: &str = "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUc2ZzRIWkU1MzRCNUpmWEJYYUFEU3lXK3FlZTA2WFhPYzBxZkRwVTdVNHAgdGVzdHM=";
 
-/// Both, and what the ids in them are.
+/// Both worlds, and the ids in them.
 struct Pair {
     account: Account,
     world: World,
-    /// By placeholder: what stands for it with moto and in the simulation.
+    /// The id in moto and the one in the simulation, by placeholder.
     names: BTreeMap<&'static str, [String; 2]>,
-    /// What differed so far: call, path and on which side it is.
+    /// The differences so far: the call, the path and the side that has it.
     found: BTreeSet<(String, String, Side)>,
     /// The actions that were compared.
     actions: BTreeSet<String>,
@@ -47,7 +47,8 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let linux = worker_type(&[TYPE], 10);
-        let (settings, now) = (settings([("linux", linux)]), Timestamp::now());
+        let settings = settings([("linux", linux)]);
+        let now = Timestamp::now();
         let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, 1, now);
         for zone in ["a", "b", "c", "d"] {
             let price = UsdPerHour::from_micros(31_200);
@@ -85,7 +86,7 @@ impl Pair {
             "{form}\n--- ours\n{}",
             ours.body
         );
-        let action = form.strip_prefix("Action=").and_then(|it| it.split('&').next()).unwrap();
+        let action = form.strip_prefix("Action=").and_then(|rest| rest.split('&').next()).unwrap();
         self.actions.insert(action.to_owned());
         let outcome = if moto.status == 200 { "" } else { " refused" };
         assert_eq!(text(&moto.body, "Code"), text(&ours.body, "Code"), "{form}");
@@ -113,7 +114,7 @@ impl Pair {
         };
         for (here, there, side) in [(moto, ours, Side::Moto), (ours, moto, Side::Sim)] {
             for path in here.keys().filter(|path| !there.contains_key(*path)) {
-                // What is under an element that differs differs with it.
+                // An element below one that differs is not a difference by itself.
                 let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
                 if parent.is_empty() || there.contains_key(parent) {
                     differs(path, side);
@@ -185,7 +186,7 @@ fn ec2(action: &str, more: &str) -> String {
     format!("Action={action}&Version=2016-11-15{more}")
 }
 
-/// What EC2 does to requests and instances by itself: one fails, one loses its instance, one expires.
+/// Plays the changes that EC2 makes by itself: a request fails, one loses its instance, and one expires.
 fn play_ends(pair: &mut Pair) {
     let look =
         |id: &str| ec2("DescribeSpotInstanceRequests", &format!("&SpotInstanceRequestId.1={id}"));
@@ -195,7 +196,7 @@ fn play_ends(pair: &mut Pair) {
     pair.account.to_requests(&json!({ "ids": [id], "do": "fail", "code": "bad-parameters" }));
     pair.advance(Duration::from_mins(1));
     let shown = pair.call(&look("{bad}"));
-    assert!(shown.iter().all(|it| it.contains("<state>failed</state>")), "{shown:?}");
+    assert!(shown.iter().all(|request| request.contains("<state>failed</state>")), "{shown:?}");
     pair.world.bad.clear();
 
     pair.account.rules(&json!({ "spot": "at-once" }));
@@ -212,7 +213,8 @@ fn play_ends(pair: &mut Pair) {
     pair.world.interrupt(&InstanceId::from(ours.as_str()));
     let shown = pair.call(&look("{taken}"));
     let code = format!("<code>{code}</code>");
-    let is_closed = |it: &String| it.contains(&code) && it.contains("<state>closed</state>");
+    let is_closed =
+        |request: &String| request.contains(&code) && request.contains("<state>closed</state>");
     assert!(shown.iter().all(is_closed), "{shown:?}");
     pair.call(&ec2("DescribeInstances", "&InstanceId.1={lost}"));
     pair.account.to_instances(&json!({ "ids": [theirs], "do": "interrupt" }));
@@ -230,7 +232,10 @@ fn play_ends(pair: &mut Pair) {
     pair.account.to_requests(&expire);
     pair.advance(Duration::from_mins(61));
     let shown = pair.call(&look("{late}"));
-    assert!(shown.iter().all(|it| it.contains("<code>schedule-expired</code>")), "{shown:?}");
+    assert!(
+        shown.iter().all(|request| request.contains("<code>schedule-expired</code>")),
+        "{shown:?}"
+    );
 }
 
 /// Every call that the programs make, with its errors, in the order of a life.
@@ -325,17 +330,18 @@ fn the_simulated_ec2_answers_as_moto_does_but_for_the_differences_listed() {
     assert!(new.is_empty(), "not listed: {new:#?}");
     let gone: Vec<_> = known.difference(&pair.found).collect();
     assert!(gone.is_empty(), "listed, and they are no more: {gone:#?}");
-    for it in DIFFERENCES {
+    for difference in DIFFERENCES {
         // Neither of them makes elements up.
-        let has_it = match it.right {
+        let has_it = match difference.right {
             Right::Moto => Side::Moto,
             Right::Sim => Side::Sim,
         };
-        assert!(it.side == Side::Type || it.side == has_it, "{it:?}");
-        assert!(it.names.split(' ').is_sorted(), "{it:?}");
-        let page = it.page.strip_prefix(REFERENCE).and_then(|rest| rest.strip_suffix(".html"));
+        assert!(difference.side == Side::Type || difference.side == has_it, "{difference:?}");
+        assert!(difference.names.split(' ').is_sorted(), "{difference:?}");
+        let page =
+            difference.page.strip_prefix(REFERENCE).and_then(|rest| rest.strip_suffix(".html"));
         let name = |page: &str| !page.is_empty() && page.chars().all(char::is_alphanumeric);
-        assert!(page.is_some_and(name), "{it:?}: a page of the reference");
+        assert!(page.is_some_and(name), "{difference:?}: a page of the reference");
     }
 
     let simulated: BTreeSet<_> = query_api::actions().map(str::to_owned).collect();

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::{Answer, Project};
 
-/// The launching calls so far, whole.
+/// Returns the launching calls so far with all of their parameters.
 fn launches(project: &Project) -> Vec<BTreeMap<String, String>> {
     project.account.calls_of("RequestSpotInstances").into_iter().map(|call| call.params).collect()
 }
@@ -209,7 +209,7 @@ fn a_token_is_used_for_one_purchase_only() {
     assert_eq!(tokens.len(), 4);
 }
 
-/// All files of a directory, with what they hold.
+/// Returns all files of a directory with their contents.
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     fs::read_dir(dir)
         .unwrap()

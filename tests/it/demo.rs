@@ -29,8 +29,10 @@ fn boto3_and_our_programs_see_and_touch_the_running_demonstration() {
         let filter = json!([{ "Name": "instance-state-name", "Values": [state] }]);
         let seen = ask("ec2", "describe_instances", json!({ "Filters": filter }));
         let reservations = seen["Reservations"].as_array().expect("reservations").clone();
-        let instances = reservations.iter().flat_map(|it| it["Instances"].as_array().unwrap());
-        instances.map(|it| it["InstanceId"].as_str().unwrap().to_owned()).collect()
+        let instances = reservations
+            .iter()
+            .flat_map(|reservation| reservation["Instances"].as_array().unwrap());
+        instances.map(|instance| instance["InstanceId"].as_str().unwrap().to_owned()).collect()
     };
     eventually("an instance runs", SOON, || !in_state("running").is_empty());
     let id = in_state("running").remove(0);
@@ -39,7 +41,7 @@ fn boto3_and_our_programs_see_and_touch_the_running_demonstration() {
     eventually("it is terminated", SOON, || in_state("terminated").contains(&id));
 
     let requests = ask("ec2", "describe_spot_instance_requests", json!({}));
-    assert!(requests["SpotInstanceRequests"].as_array().is_some_and(|it| it.len() > 1));
+    assert!(requests["SpotInstanceRequests"].as_array().is_some_and(|list| list.len() > 1));
     assert_eq!(ask("sts", "get_caller_identity", json!({}))["Account"], "000000000000");
     let wrong = json!({ "InstanceIds": ["i-0123456789abcdef0"] });
     let error = project.account.boto3_at(&endpoint, "ec2", "terminate_instances", wrong);
@@ -98,12 +100,14 @@ fn its_worker_types_are_such_as_aws_could_launch() {
     let mut validate = project.command("provisionerd", &["validate", "--aws", "--output", "json"]);
     let verdict = Project::finish(validate.env("AWS_ENDPOINT_URL", &endpoint)).json();
     let findings = verdict["findings"].as_array().expect("findings").iter();
-    let wrong: Vec<_> = findings.filter(|it| !it["worker_type"].is_null()).collect();
+    let wrong: Vec<_> = findings.filter(|finding| !finding["worker_type"].is_null()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     for kind in ["image", "instance-type", "price", "launch"] {
         let checked = verdict["checked"].as_array().expect("what was checked").iter();
-        let of_types: Vec<_> =
-            checked.filter(|it| it["kind"] == kind).map(|it| &it["worker_type"]).collect();
+        let of_types: Vec<_> = checked
+            .filter(|checked| checked["kind"] == kind)
+            .map(|checked| &checked["worker_type"])
+            .collect();
         assert!(["gpu", "linux"].iter().all(|name| of_types.contains(&&Value::from(*name))));
     }
     demo.stop();

@@ -1,4 +1,4 @@
-//! The harness: what the other tests take for granted.
+//! Tests of the harness, on which the other tests rely.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -31,7 +31,8 @@ fn account() -> Account {
 
 #[test]
 fn accounts_see_nothing_of_each_other() {
-    let (one, two) = (account(), Account::new());
+    let one = account();
+    let two = Account::new();
     one.ec2("request_spot_instances", ask_for(2, "a"));
     assert_eq!(one.world().live("key").len(), 2);
     assert!(two.world().instances.is_empty());
@@ -103,7 +104,8 @@ fn cancelled_requests_and_ended_instances_are_remembered() {
     account.rules(&json!({ "spot": "held", "shutting_down_looks": 1 }));
     account.ec2("request_spot_instances", ask_for(1, "b"));
     let world = account.world();
-    let (filled, held) = (&world.spot_requests[0], &world.spot_requests[1]);
+    let filled = &world.spot_requests[0];
+    let held = &world.spot_requests[1];
     account.ec2("cancel_spot_instance_requests", json!({ "SpotInstanceRequestIds": [held.id] }));
     account.ec2("terminate_instances", json!({ "InstanceIds": [filled.instance_id] }));
     let world = account.world();

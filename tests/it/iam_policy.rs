@@ -1,4 +1,4 @@
-//! `provisionerd iam-policy`: what it prints is a policy, enough for a whole life, and not more.
+//! `provisionerd iam-policy` prints a policy that suffices for a complete life, and allows no more.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,7 +30,7 @@ pub(crate) fn actions(policy: &Value) -> Vec<(String, String)> {
     actions
 }
 
-/// Everything that a policy may depend on: an image by parameter, a network of one's own with a group by
+/// Configures everything that a policy may depend on: an image by parameter, a custom network with a group by
 /// name, and an instance profile whose role has another name.
 pub(crate) fn full_configuration(project: &Project) {
     let account = &project.account;
@@ -74,7 +74,7 @@ fn the_document_is_what_is_printed() {
     let document: Value = serde_json::from_str(&printed.stdout).unwrap();
     assert_eq!(document["Version"], "2012-10-17");
     assert_eq!(document, policy(&project, "run", &[]));
-    // What breadth remains, and why.
+    // The breadth that remains, and the reason.
     printed.says(&["warning: instances in us-west-2", "terminated", "hint: EC2 has no condition"]);
     let said = project.provisionerd(&["iam-policy", "--output", "json"]).ok().json();
     assert_eq!(said["warnings"][0]["kind"], "terminate");
@@ -150,7 +150,7 @@ fn parliament_has_no_complaints() {
     project.unset("aws.account-id");
     policies.push(of("run", WORKER_ROLE));
 
-    // As a whole, and statement by statement, so that it shows which one a finding is about.
+    // Checks the complete policy and each statement, to find the statement that a finding is about.
     let mut documents = Vec::new();
     for policy in policies {
         for statement in policy["Statement"].as_array().unwrap() {
@@ -160,8 +160,8 @@ fn parliament_has_no_complaints() {
     }
     for (document, findings) in documents.iter().zip(lint(&documents)) {
         for finding in findings.as_array().unwrap() {
-            // It wants the spot request in every statement of RequestSpotInstances. But the tags of a
-            // call are known for that alone, so the rest is in a statement of its own.
+            // It expects the spot request in every statement of RequestSpotInstances. But the tags of a
+            // call only exist for that resource, so the others are in a separate statement.
             let apart = finding["issue"] == "RESOURCE_MISMATCH"
                 && finding["detail"][0]["action"] == "ec2:RequestSpotInstances"
                 && document.to_string().contains("\"LaunchWith\"");
@@ -212,22 +212,27 @@ fn set_up_under_policy(project: &mut Project) -> Vec<(Account, Value)> {
     done
 }
 
-/// Makes STS unreachable for one call: EC2 tells the account, too.
+/// Makes STS unreachable for one call, because EC2 can report the account too.
 fn no_sts(account: &Account) {
     let fault = json!({ "action": "GetCallerIdentity", "code": "InternalFailure", "status": 500 });
     account.fault(&fault);
 }
 
-/// Rounds that request, tag, cancel and terminate, and a look at the configuration.
+/// Runs rounds that request, tag, cancel and terminate, and checks the configuration.
 fn run_under_policy(project: &Project) {
     let account = &project.account;
     project.queue.pending(&[("linux", 2), ("windows", 1)]);
     let mut daemon = project.daemon();
     daemon.until("three tagged machines", || {
         let world = account.world();
-        world.live(&project.key_name()).iter().filter(|it| it.worker_type().is_some()).count() == 3
+        world
+            .live(&project.key_name())
+            .iter()
+            .filter(|instance| instance.worker_type().is_some())
+            .count()
+            == 3
     });
-    // Somebody's machine under our key pair.
+    // A stray under our key pair.
     let stray = account.add_instances(&json!({ "key_name": project.key_name() })).remove(0);
     daemon.until("the stray is ended", || !account.world().instance(&stray).is_live());
     account.rules(&json!({ "spot": "held" }));
@@ -243,12 +248,12 @@ fn run_under_policy(project: &Project) {
     project.provisionerd(&["plan"]).ok();
 }
 
-/// Whether EC2, IAM or SSM said no for want of a permission.
+/// Whether EC2, IAM or SSM refused because of a missing permission.
 fn is_denial(error: Option<&str>) -> bool {
     matches!(error, Some("UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException"))
 }
 
-/// The calls that were denied, none of which should have been.
+/// Returns the calls that were denied; there should be no such call.
 fn denied(account: &Account) -> Vec<String> {
     let calls = account.calls().into_iter().filter(|call| is_denial(call.error.as_deref()));
     calls.map(|call| format!("{} {:?}", call.action, call.params)).collect()
@@ -285,7 +290,7 @@ fn a_whole_life_under_nothing_but_the_policies() {
     run_under_policy(&project);
     // For a launch is tried with something that nothing has, where there is nothing of ours.
     let tried = |call: &str| !call.contains("\"DryRun\": \"true\"");
-    assert_eq!(denied(&admin).into_iter().filter(|it| tried(it)).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(denied(&admin).into_iter().filter(|call| tried(call)).collect::<Vec<_>>(), [""; 0]);
     all_is_needed(&[(project.account.clone(), run)]);
 
     project.account = admin.clone();
@@ -303,7 +308,7 @@ fn a_whole_life_under_nothing_but_the_policies() {
     all_is_needed(&[(project.account.clone(), cleanup)]);
 }
 
-/// A call that nobody heard the answer of, a disk that outlives its machine, a fleet and a template.
+/// Leaves a launch whose answer was lost, a disk that outlives its machine, a fleet and a template.
 fn leave_all_kinds(project: &Project) {
     let account = &project.account;
     let device = toml::toml! { DeviceName = "/dev/sdb"
@@ -343,7 +348,7 @@ fn leave_all_kinds(project: &Project) {
     );
 }
 
-/// What EC2 and IAM say to a call through a restricted key: nothing, or that it is not allowed.
+/// Returns how EC2 and IAM refuse a call through a restricted key, if they do.
 #[track_caller]
 fn may(account: &Account, service: &str, call: &str, with: Value) -> bool {
     match account.boto3(service, call, with) {
@@ -378,14 +383,14 @@ fn the_policy_of_the_daemon_allows_nothing_of_others() {
     };
     assert!(launch(&|_| ()));
     let spec = "LaunchSpecification";
-    assert!(!launch(&|it| it[spec]["KeyName"] = json!("theirs")));
-    assert!(!launch(&|it| it[spec]["IamInstanceProfile"] = json!({ "Name": "another" })));
-    assert!(!launch(&|it| drop(it.as_object_mut().unwrap().remove("TagSpecifications"))));
-    assert!(!launch(&|it| it["TagSpecifications"][0]["Tags"] = ours("theirs")));
+    assert!(!launch(&|request| request[spec]["KeyName"] = json!("theirs")));
+    assert!(!launch(&|request| request[spec]["IamInstanceProfile"] = json!({ "Name": "another" })));
+    assert!(!launch(&|request| drop(request.as_object_mut().unwrap().remove("TagSpecifications"))));
+    assert!(!launch(&|request| request["TagSpecifications"][0]["Tags"] = ours("theirs")));
     let more = json!([ours(&key_name)[0], { "Key": "Owner", "Value": "me" }]);
-    assert!(!launch(&|it| it["TagSpecifications"][0]["Tags"] = more.clone()));
+    assert!(!launch(&|request| request["TagSpecifications"][0]["Tags"] = more.clone()));
 
-    // Tags: on instances that are nobody else's, and never on requests.
+    // Tagging is allowed on instances without another owner, and never on requests.
     let theirs = json!({ "provisioner:key-name": "theirs" });
     let untagged = admin.add_instances(&json!({ "key_name": key_name })).remove(0);
     let tagged = admin.add_instances(&json!({ "tags": theirs })).remove(0);
@@ -426,15 +431,17 @@ fn the_policy_of_the_daemon_allows_nothing_of_others() {
     Project::finish(&mut command).code(2);
 }
 
-/// Somebody's untagged request under our key pair is beyond the policies; what is ours is not held up.
+/// The policies do not cover an untagged request of another owner under our key pair, and it does not block
+/// our own work.
 #[test]
 fn a_request_that_may_not_be_cancelled_holds_up_no_other() {
     let mut project = Project::set_up();
-    let (admin, key_name) = (project.account.clone(), project.key_name());
+    let admin = project.account.clone();
+    let key_name = project.key_name();
     admin.rules(&json!({ "spot": "held" }));
     let open = || {
         let world = admin.world();
-        world.open(&key_name).iter().map(|it| it.id.clone()).collect::<Vec<_>>()
+        world.open(&key_name).iter().map(|request| request.id.clone()).collect::<Vec<_>>()
     };
     let run = policy(&project, "run", &[]);
     let cleanup = policy(&project, "cleanup", &[]);
@@ -499,7 +506,7 @@ fn the_policies_of_setup_and_cleanup_allow_nothing_of_others() {
     assert!(delete(&setup, new));
 }
 
-/// Nothing can be taken from the daemon's policy without its being missed, and said.
+/// Every permission that is removed from the daemon's policy is missed, and the programs say so.
 #[test]
 fn without_any_statement_something_is_denied() {
     let mut project = Project::new();
@@ -514,8 +521,8 @@ fn without_any_statement_something_is_denied() {
     }
 }
 
-/// What is said to be not allowed under a policy: by a round that requests, one that tags and ends a
-/// stray, one that cancels, or `validate --aws`.
+/// Returns the complaint about a missing permission under a policy: of a round that requests, one that tags
+/// and terminates a stray, one that cancels, or of `validate --aws`.
 fn complaint(project: &mut Project, policy: &Value) -> Option<String> {
     let admin = project.account.clone();
     project.account = admin.under(policy);
@@ -542,10 +549,10 @@ fn complaint(project: &mut Project, policy: &Value) -> Option<String> {
             _ => project.queue.pending(&[]),
         }
     }
-    for machine in admin.world().instances.iter().filter(|it| it.is_live()) {
+    for machine in admin.world().instances.iter().filter(|machine| machine.is_live()) {
         admin.to_instances(&json!({ "do": "terminate", "ids": [machine.id] }));
     }
-    for request in admin.world().spot_requests.iter().filter(|it| it.state == "open") {
+    for request in admin.world().spot_requests.iter().filter(|request| request.state == "open") {
         admin.to_requests(&json!({ "do": "close", "ids": [request.id] }));
     }
     project.account = admin;

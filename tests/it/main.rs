@@ -1,7 +1,7 @@
-//! Process tests: the three programs over loopback against moto, looked at from outside.
+//! Process tests: the three programs run against moto over loopback, and are inspected from outside.
 //!
-//! `harness` knows moto, the fake queue and processes, and nothing of the product's code. Each
-//! other module is a theme. A test takes an account of its own, so all of them run in parallel.
+//! `harness` knows moto, the fake queue and processes, but not the code of the product. Each other module
+//! is a theme. Each test has its own account, so that all of them run in parallel.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

@@ -1,4 +1,4 @@
-//! What the daemon tells of itself: metrics, readiness, the service manager, log lines.
+//! The daemon reports its state: metrics, readiness, the service manager, log lines.
 
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixDatagram;
@@ -31,7 +31,7 @@ fn value(port: u16, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     families.iter().flat_map(|family| &family.samples).find(is_it).map(|sample| sample.value)
 }
 
-/// Whether a series has (a whole) value.
+/// Whether a series has this integer value.
 fn is(port: u16, name: &str, labels: &[(&str, &str)], expected: u32) -> bool {
     value(port, name, labels).is_some_and(|value| value.total_cmp(&expected.into()).is_eq())
 }
@@ -212,7 +212,7 @@ fn it_is_ready_while_ec2_and_the_queue_can_be_read() {
     daemon.stop();
 }
 
-/// What the service manager is told next.
+/// Returns the next notification to the service manager.
 fn hear(socket: &UnixDatagram) -> String {
     let mut message = [0; 4096];
     let length = socket.recv(&mut message).expect("a message within its time");
@@ -248,7 +248,7 @@ fn a_service_manager_is_told() {
     }));
     until("rounds failed in a row", &mut daemon);
     daemon.signal("TERM");
-    // Whatever else was said before; without the word, the socket's time is up.
+    // Other notifications may come first. If this one does not come, the socket times out.
     while !heard.last().is_some_and(|message| message.contains("STOPPING=1")) {
         heard.push(hear(&socket));
     }

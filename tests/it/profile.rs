@@ -1,4 +1,5 @@
-//! The workers' IAM role and instance profile: made with the key-name, gone with it, and nobody else's.
+//! The workers' IAM role and instance profile are created and removed with the key-name, and others are not
+//! touched.
 
 use serde_json::{Value, json};
 
@@ -123,7 +124,7 @@ fn workers_start_with_it_as_soon_as_ec2_knows_it() {
     // IAM has it, so nothing is wrong.
     let verdict = project.provisionerd(&["validate", "--aws", "--output", "json"]).ok().json();
     let of_kind = |list: &str, kind: &str| {
-        verdict[list].as_array().unwrap().iter().find(|it| it["kind"] == kind).cloned()
+        verdict[list].as_array().unwrap().iter().find(|entry| entry["kind"] == kind).cloned()
     };
     assert!(of_kind("checked", "instance-profile").is_some(), "{verdict:#}");
     assert!(of_kind("checked", "spot-role").is_some(), "{verdict:#}");
@@ -202,7 +203,7 @@ fn what_fails_half_way_is_undone() {
         assert_eq!(project.files(), ["provisioner.toml"]);
         assert!(project.world().key_pairs.is_empty());
 
-        // Done, and nobody hears of it: perhaps made is undone too.
+        // The call succeeded but its answer was lost, and what may exist is undone too.
         project.account.clear_faults();
         let lost = json!({ "action": action, "after": "applied", "drop": true, "times": null });
         project.account.fault(&lost);
@@ -258,7 +259,8 @@ fn a_profile_of_the_users_own_is_not_replaced() {
     let project = Project::new();
     project.account.make_profile("own", &[]);
     project.set("worker-defaults.iam-instance-profile", "own");
-    let (before, changes) = (project.config(), project.account.changes().len());
+    let before = project.config();
+    let changes = project.account.changes().len();
     project.setup_aws(&[FLAG]).code(2).says(&["`own`", FLAG]);
     assert_eq!(project.config(), before);
     assert_eq!(project.account.changes().len(), changes);
@@ -349,7 +351,8 @@ fn the_profile_of_another_region_is_kept() {
 fn policies_on_the_role_are_named_and_nothing_of_it_is_deleted() {
     let project = Project::new();
     project.setup_aws(&[FLAG]).ok();
-    let (key_name, before) = (project.key_name(), project.config());
+    let key_name = project.key_name();
+    let before = project.config();
     let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sqs:*","Resource":"*"}]}"#;
     let inline = json!({ "RoleName": key_name, "PolicyName": "queue", "PolicyDocument": policy });
     project.account.iam("put_role_policy", inline);
@@ -391,7 +394,8 @@ fn whoever_never_made_one_needs_no_permission_for_iam() {
 fn a_profile_that_iam_does_not_let_go_is_left() {
     let project = Project::new();
     project.setup_aws(&[FLAG]).ok();
-    let (key_name, before) = (project.key_name(), project.config());
+    let key_name = project.key_name();
+    let before = project.config();
     for denied in [&["GetInstanceProfile"][..], &["DeleteInstanceProfile"], &["DeleteRole"]] {
         deny(&project.account, denied);
         let done = project.cleanup_aws(&["--yes"]).fails();
@@ -430,7 +434,7 @@ fn the_spot_role_is_made_once() {
     let second = project.setup_aws(&["--force", "--output", "json"]).ok().json();
     assert_eq!(second["spot_role"], "exists");
     assert_eq!(project.account.calls_of("CreateServiceLinkedRole").len(), 1);
-    // Making it tells whoever may not look.
+    // The attempt to create it reveals that it exists, even without the permission to read.
     deny(&project.account, &["GetRole"]);
     let third = project.setup_aws(&["--force", "--output", "json"]).ok().json();
     assert_eq!(third["spot_role"], "exists");

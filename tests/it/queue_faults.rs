@@ -15,7 +15,7 @@ fn working() -> Project {
     project.queue.pending(&[("linux", 3)]);
     project.round().ok();
     assert_eq!(project.live_and_open(), (1, 2));
-    // The first machine has been tagged by now; what changes later is on account of demand.
+    // The first machine has been tagged by now, so later changes are because of demand.
     project.round().ok();
     project
 }

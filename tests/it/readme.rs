@@ -1,4 +1,4 @@
-//! What the README tells users to type works, in that order.
+//! The command lines of the README work in their order.
 
 use crate::harness::{IMAGE, Project};
 
@@ -105,17 +105,18 @@ fn the_samples_are_valid() {
     for sample in samples {
         project.write_config(sample);
         let mut validate = project.command("provisionerd", &["validate"]);
-        // What `setup-aws` would have saved.
+        // The value that `setup-aws` would have saved.
         validate.env("PROVISIONER__PROVISIONER__KEY_NAME", "ours");
         Project::finish(&mut validate).ok();
     }
 }
 
-/// `max-price` times `max-instances` is what the README says, and the fences are as tight.
+/// `max-price` times `max-instances` is the amount in the README, and the limits are equally tight.
 #[test]
 fn the_sample_costs_what_it_says() {
     let sample: toml::Table = blocks("toml").concat().parse().unwrap();
-    let (limits, linux) = (&sample["limits"], &sample["worker-types"]["linux"]);
+    let limits = &sample["limits"];
+    let linux = &sample["worker-types"]["linux"];
     let most = linux["max-price"].as_float().unwrap() * 4.0;
     for table in [limits, linux] {
         assert_eq!(table["max-instances"].as_integer(), Some(4));

@@ -59,7 +59,7 @@ fn a_configuration_that_is_not_good_changes_nothing() {
     }
     std::fs::remove_file(project.config_path()).unwrap();
     daemon.signal("HUP");
-    daemon.until_it_says("is not there any more");
+    daemon.until_it_says("no longer exists");
     daemon.rounds(&project.queue, 2);
     project.write_config(&good);
     assert_eq!(open(&project), 1);

@@ -1,4 +1,4 @@
-//! Single rounds: what is asked of EC2 for which tasks, and what is not.
+//! Single rounds: the requests to EC2 for given tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +21,10 @@ fn held() -> Project {
 /// Seconds since the epoch of a time as the stand-in writes it.
 fn seconds(stamp: &str) -> i64 {
     let with_zone: toml::value::Datetime = stamp.parse().expect("RFC 3339");
-    let (date, time) = (with_zone.date.unwrap(), with_zone.time.unwrap());
-    let (year, month) = (i64::from(date.year), i64::from(date.month));
+    let date = with_zone.date.unwrap();
+    let time = with_zone.time.unwrap();
+    let year = i64::from(date.year);
+    let month = i64::from(date.month);
     // Days from civil, for dates after 1970.
     let shifted = if month <= 2 { year - 1 } else { year };
     let day_of_year =
@@ -260,7 +262,8 @@ fn machines_are_tagged_in_a_later_round() {
     project.round().ok();
     project.round().ok();
     project.round().ok();
-    let (world, key_name) = (project.world(), project.key_name());
+    let world = project.world();
+    let key_name = project.key_name();
     for machine in world.live(&key_name) {
         assert_eq!(machine.worker_type(), Some("linux"));
         assert_eq!(machine.tags.get("provisioner:key-name"), Some(&key_name));
@@ -367,7 +370,8 @@ fn over_the_maximum_booting_machines_go_before_others() {
     assert_eq!(project.live_and_open(), (4, 0));
     project.set("worker-types.linux.max-instances", 2);
     project.round();
-    let (world, key_name) = (project.world(), project.key_name());
+    let world = project.world();
+    let key_name = project.key_name();
     assert_eq!(
         world.live(&key_name).iter().map(|i| &i.id).collect::<Vec<_>>(),
         old.iter().collect::<Vec<_>>()
@@ -696,7 +700,7 @@ fn values_unknown_to_this_release_are_no_end() {
     assert_eq!(windows, 1, "the others go on");
 }
 
-/// The figures of `BENCHMARKS.md`: what a large scale-up and a steady round cost in calls.
+/// The figures of `BENCHMARKS.md`: the number of calls of a large scale-up and of a steady round.
 #[test]
 fn a_scale_up_by_500_is_one_call_and_a_steady_round_only_looks() {
     let project = Project::set_up();
@@ -713,7 +717,7 @@ fn a_scale_up_by_500_is_one_call_and_a_steady_round_only_looks() {
     let mut calls: Vec<_> =
         project.account.calls().into_iter().skip(before).map(|call| call.action).collect();
     calls.sort();
-    let pages = calls.iter().filter(|it| *it == "DescribeSpotInstanceRequests").count();
+    let pages = calls.iter().filter(|call| *call == "DescribeSpotInstanceRequests").count();
     assert_eq!(pages, 5, "{calls:?}");
     calls.dedup();
     assert_eq!(

@@ -39,7 +39,8 @@ fn many_wake_ups_keep_to_the_least_interval() {
     project.set("provisioner.min-interval", "500ms");
     let mut daemon = project.daemon();
     daemon.until("it listens", || get(port, "/healthz").is_ok());
-    let (start, before) = (Instant::now(), project.queue.rounds());
+    let start = Instant::now();
+    let before = project.queue.rounds();
     while start.elapsed() < Duration::from_millis(1_200) {
         post(port, "/wake", "").unwrap();
     }
@@ -96,7 +97,8 @@ fn two_rounds_never_run_at_once() {
     project.queue.answer_pending(Answer::Slow(Duration::from_millis(400), Vec::new()));
     let mut daemon = project.daemon();
     daemon.until("it listens", || get(port, "/healthz").is_ok());
-    let (start, before) = (Instant::now(), project.queue.rounds());
+    let start = Instant::now();
+    let before = project.queue.rounds();
     while start.elapsed() < Duration::from_millis(1_500) {
         drop(post(port, "/wake", ""));
         std::thread::sleep(Duration::from_millis(20));
@@ -147,7 +149,7 @@ fn a_signal_in_the_middle_of_an_action_lets_it_finish() {
         project.account.calls_of("RequestSpotInstances").len() == 1
     });
     daemon.signal("TERM");
-    // Nothing to be seen tells that the signal has been taken; a moment is enough for it.
+    // Nothing visible shows that the signal has arrived; this is long enough for it.
     std::thread::sleep(Duration::from_millis(300));
     project.account.clear_faults();
     daemon.wait().ok();
@@ -206,7 +208,8 @@ fn wrong_credentials_are_named_and_waited_for() {
 fn the_wrong_account_or_region_changes_nothing() {
     let project = Project::set_up();
     project.queue.pending(&[("linux", 1)]);
-    let (before, stranger) = (project.account.changes().len(), Account::new());
+    let before = project.account.changes().len();
+    let stranger = Account::new();
     let mut command = project.command("provisionerd", &["run", "--once"]);
     command.envs(stranger.env());
     Project::finish(&mut command).code(2).says(&[&stranger.number, &project.account.number]);

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::{Account, IMAGE, Project, REGION, mode};
 
-/// A public key in OpenSSH's format; nobody has its private half.
+/// A public key in the format of OpenSSH, without a private key.
 pub(crate) const PUBLIC_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG6g4HZE534B5JfXBXaADSyW+qee06XXOc0qfDpU7U4p tests\n";
 
@@ -140,7 +140,8 @@ fn says_what_it_did_as_json() {
 #[test]
 fn refuses_to_forget_a_key_pair() {
     let project = Project::set_up();
-    let (before, key_name) = (project.config(), project.key_name());
+    let before = project.config();
+    let key_name = project.key_name();
     let calls = project.account.changes().len();
     project.setup_aws(&[]).code(1).says(&["cleanup-aws", &key_name]);
     assert_eq!(project.config(), before);
@@ -201,7 +202,8 @@ fn looks_for_the_old_name_in_its_own_region() {
 #[test]
 fn another_account_is_refused() {
     let project = Project::set_up();
-    let (before, stranger) = (project.config(), Account::new());
+    let before = project.config();
+    let stranger = Account::new();
     let mut command = project.command("setup-aws", &[]);
     command.envs(stranger.env());
     Project::finish(&mut command).code(2).says(&[&project.account.number, &stranger.number]);

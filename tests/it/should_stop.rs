@@ -1,4 +1,4 @@
-//! Workers that ask the daemon whether to stop, over HTTP, with what they find in their user data.
+//! Workers ask the daemon over HTTP whether to stop, with the URL and token of their user data.
 
 use serde_json::{Value, json};
 
@@ -39,8 +39,9 @@ impl Worker {
     }
 
     fn all(project: &Project, port: u16) -> Vec<Self> {
-        let (world, key_name) = (project.world(), project.key_name());
-        world.live(&key_name).iter().map(|it| Self::on(project, &it.id, port)).collect()
+        let world = project.world();
+        let key_name = project.key_name();
+        world.live(&key_name).iter().map(|instance| Self::on(project, &instance.id, port)).collect()
     }
 
     fn path(&self) -> String {
@@ -51,7 +52,7 @@ impl Worker {
         post_bearer(self.port, &self.path(), token, body).expect("an answer")
     }
 
-    /// Whether it is told to stop; `false` as well where the machine is not known yet.
+    /// Whether it is told to stop; `false` also if the machine is not known yet.
     fn says(&self, what: &Value) -> bool {
         let answer = self.post(&self.token, &what.to_string());
         if answer.status == 404 {
@@ -59,7 +60,8 @@ impl Worker {
         }
         assert_eq!(answer.status, 200, "{answer:?}");
         let told: Value = serde_json::from_str(&answer.body).expect("JSON");
-        let (stop, lease) = (told["stop"].as_bool(), told["lease_seconds"].as_u64());
+        let stop = told["stop"].as_bool();
+        let lease = told["lease_seconds"].as_u64();
         assert_eq!(lease.expect("a lease") > 0, stop.expect("an answer"), "{told}");
         stop.unwrap_or_default()
     }
@@ -88,7 +90,7 @@ fn a_machine_ends_when_its_worker_asked_was_told_to_and_said_so() {
     let [one, other] = &Worker::all(&project, workers)[..] else { panic!("two machines") };
     assert_eq!(one.token, other.token, "one launch, one token");
 
-    // While tasks wait, nobody is told to stop.
+    // While tasks wait, no worker is told to stop.
     daemon.until("the daemon knows them", || one.post(&one.token, "{\"idle\":true}").status == 200);
     daemon.rounds(&project.queue, 2);
     assert!(!one.is_idle() && !other.is_idle());
@@ -140,7 +142,7 @@ fn only_a_machines_own_token_counts_and_nothing_is_told_to_others() {
     assert_ne!(one.token, other.token, "two launches, two tokens");
     let idle = "{\"idle\":true}";
     daemon.until("the daemon knows them", || {
-        [one, other].iter().all(|it| it.post(&it.token, idle).status == 200)
+        [one, other].iter().all(|worker| worker.post(&worker.token, idle).status == 200)
     });
     for token in [&other.token, "", "0", &one.token[1..]] {
         assert_eq!(one.post(token, idle).status, 401, "{token}");
@@ -193,9 +195,13 @@ fn the_minimum_stays_and_so_do_all_while_the_queue_is_silent() {
     daemon.until("one may go", || workers.iter().any(Worker::is_idle));
     for _ in 0..3 {
         daemon.rounds(&project.queue, 1);
-        assert_eq!(workers.iter().filter(|it| it.is_idle()).count(), 1, "the other is the minimum");
+        assert_eq!(
+            workers.iter().filter(|worker| worker.is_idle()).count(),
+            1,
+            "the other is the minimum"
+        );
     }
-    assert_eq!(workers.iter().filter(|it| it.stops()).count(), 1);
+    assert_eq!(workers.iter().filter(|worker| worker.stops()).count(), 1);
     daemon.until("it is ended", || project.live_and_open().0 == 1);
     daemon.stop();
 }

@@ -1,9 +1,9 @@
-//! The soak: a real daemon for as long as `PROVISIONER_SOAK` says (`1h`; without it, under a minute).
+//! The soak: a real daemon runs for as long as `PROVISIONER_SOAK` says (`1h`; by default, under a minute).
 //!
-//! Tasks come in waves, workers claim them, end themselves and are taken away; calls to AWS fail in
-//! every way the stand-in can fail them, by chance from a seed; the queue fails; the daemon is killed,
-//! stopped and told to read its configuration again. All along nothing is bought twice and no maximum
-//! is passed; the process does not grow; and `cleanup-aws` leaves nothing.
+//! Tasks come in waves; workers claim them, stop by themselves and are reclaimed. Calls to AWS fail in every
+//! way that the stand-in supports, at random from a seed; the queue fails; the daemon is killed, stopped and
+//! reloaded. During all of this, nothing is bought twice, no maximum is exceeded, the process does not grow,
+//! and at the end `cleanup-aws` leaves nothing.
 //!
 //! `PROVISIONER_SOAK=1h cargo test --workspace --test it soak:: -- --nocapture` prints the figures.
 
@@ -27,13 +27,13 @@ use load::{KINDS, Load, MOST};
 use shape::{Growth, Shape};
 use trouble::{Event, Trouble};
 
-/// Between two looks at everything.
+/// The time between two inspections of everything.
 const TICK: Duration = Duration::from_millis(150);
 
 /// Tasks that wait are done by then, whatever paused their worker type.
 const DRAINED: Duration = Duration::from_mins(3);
 
-/// Of the calls that change something, so many in a hundred fail. They are few.
+/// The percentage of changing calls that fail, because there are few such calls.
 const CHANGES_PER_CENT: f64 = 8.0;
 
 const SEED: u64 = 2014;
@@ -86,13 +86,14 @@ struct Soak {
     /// Reloads of this process.
     reloads: usize,
     processes: u64,
-    /// What processes that have ended said.
+    /// The output of processes that have ended.
     log: String,
 }
 
 impl Soak {
     fn start(length: Length) -> Self {
-        let (project, port) = (configured(length), free_port());
+        let project = configured(length);
+        let port = free_port();
         project.set("server.listen", format!("127.0.0.1:{port}"));
         let others = Others::arrive(&project.account);
         let daemon = project.daemon();
@@ -135,7 +136,7 @@ impl Soak {
         self.project.account.rules(&rules);
     }
 
-    /// A moment passes: the world is held against what must be, and tasks and workers move.
+    /// Lets a moment pass: checks the world, and moves tasks and workers.
     #[track_caller]
     fn step(&mut self) {
         self.daemon().still_runs();
@@ -167,7 +168,7 @@ impl Soak {
         thread::sleep(TICK);
     }
 
-    /// What is due happens.
+    /// Lets the trouble happen that is due.
     fn trouble(&mut self) {
         if let Some(mood) = self.trouble.mood() {
             self.project.account.rules(&mood);
@@ -191,7 +192,7 @@ impl Soak {
             }
             Event::KillInLaunch { after } => self.arm(after),
             Event::Stop => {
-                // What hangs would keep it from ending for as long.
+                // A hanging call would delay its end.
                 self.project.account.clear_faults();
                 let ended = self.daemon.take().expect("a daemon").stop();
                 self.log.push_str(&ended.stderr);
@@ -256,14 +257,15 @@ impl Soak {
 
     fn stray_lives(&self) -> bool {
         let world = self.project.world();
-        world.live(&self.key_name).iter().any(|it| self.strays.contains(&it.id))
+        world.live(&self.key_name).iter().any(|instance| self.strays.contains(&instance.id))
     }
 
-    /// Kills the daemon in a launch that is carried out; returns what it said.
+    /// Kills the daemon during a launch that is carried out, and returns its output.
     fn last_words(&mut self) -> String {
         self.load.arriving = true;
         self.arm("applied");
-        let (before, start) = (self.audit.launch_calls(), Instant::now());
+        let before = self.audit.launch_calls();
+        let start = Instant::now();
         while self.audit.launch_calls() == before {
             assert!(start.elapsed() < DRAINED, "nothing is launched any more: {:?}", self.load);
             self.step();
@@ -313,7 +315,7 @@ impl Drop for Soak {
     }
 }
 
-/// Between two looks at the process.
+/// The time between two samples of the process.
 fn every(length: Length) -> Duration {
     if length.is_long() { Duration::from_secs(2) } else { TICK }
 }
@@ -342,8 +344,8 @@ fn configured(length: Length) -> Project {
         "page_size": 20, "pending_looks": 1, "shutting_down_looks": 1, "held_age_s": 40,
     }));
     if length.is_long() {
-        // What describe shows would grow for ever otherwise. Hanging calls make looks rare: the lag in
-        // looks stays far within the window.
+        // Otherwise the answers of describe calls would grow for ever. Hanging calls make observations rare, but
+        // their lag stays far within the window.
         project.set("provisioner.visibility-window", "3m");
         project.account.rules(&json!({ "forget_after_s": 300 }));
     }

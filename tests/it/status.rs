@@ -23,7 +23,7 @@ fn direct(project: &Project) -> Value {
     project.provisionerd(&["status", "--output", "json"]).ok().json()
 }
 
-/// What the daemon on this port tells, once it does.
+/// Returns the status of the daemon on this port, once it answers.
 fn told(port: u16) -> Value {
     let answer = get(port, "/v1/status").map(|answer| serde_json::from_str(&answer.body));
     answer.ok().and_then(Result::ok).unwrap_or_default()
@@ -284,7 +284,7 @@ fn an_error_is_told_until_it_has_ended_and_then_as_ended() {
     let mut daemon = project.daemon();
     let code = "InsufficientInstanceCapacity";
     let only =
-        |status: &Value| errors(status, code).first().map_or(Value::Null, |it| (*it).clone());
+        |status: &Value| errors(status, code).first().map_or(Value::Null, |error| (*error).clone());
     daemon.until("it is told", || only(&told(port)).is_object());
     let error = only(&told(port));
     assert_eq!(error["worker_type"], "linux");
@@ -297,7 +297,7 @@ fn an_error_is_told_until_it_has_ended_and_then_as_ended() {
     assert_eq!(only(&later)["ended"], Value::Null, "it waits for its turn: {later}");
     assert_eq!(errors(&later, "cooling-down").len(), 1, "{later}");
 
-    // Whoever looks without the daemon is told too.
+    // The status without the daemon has it too.
     assert_eq!(only(&direct(&project))["since"], error["since"]);
     project.account.clear_faults();
     project.queue.pending(&[]);

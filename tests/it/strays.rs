@@ -94,7 +94,8 @@ fn requests_of_a_removed_worker_type_are_cancelled() {
     assert_eq!(project.live_and_open(), (0, 3));
     project.unset("worker-types.old");
     project.round().ok();
-    let (world, key_name) = (project.world(), project.key_name());
+    let world = project.world();
+    let key_name = project.key_name();
     let open = world.open(&key_name);
     assert_eq!(open.iter().map(|r| r.worker_type()).collect::<Vec<_>>(), [Some("linux")]);
 }

@@ -1,4 +1,4 @@
-//! `provisionerd validate --aws`: what the configuration names in AWS, and nothing changed there.
+//! `provisionerd validate --aws` checks what the configuration names in AWS, and changes nothing there.
 
 use serde_json::{Value, json};
 use toml::Value as Toml;
@@ -19,7 +19,7 @@ fn validate(project: &Project, code: i32) -> Value {
 fn about<'v>(verdict: &'v Value, kind: &str, subject: &str) -> &'v Value {
     let found = verdict["findings"].as_array().expect("findings").iter().find(|finding| {
         finding["kind"] == kind
-            && finding["subject"].as_str().is_some_and(|it| it.contains(subject))
+            && finding["subject"].as_str().is_some_and(|named| named.contains(subject))
     });
     let found = found.unwrap_or_else(|| panic!("nothing about {kind} {subject}: {verdict:#}"));
     assert!(!found["text"].as_str().unwrap().is_empty());
@@ -38,8 +38,9 @@ fn errors(verdict: &Value) -> Vec<(String, String)> {
 }
 
 fn checked(verdict: &Value, kind: &str, subject: &str) -> bool {
-    verdict["checked"].as_array().expect("what was checked").iter().any(|it| {
-        it["kind"] == kind && it["subject"].as_str().is_some_and(|it| it.contains(subject))
+    verdict["checked"].as_array().expect("what was checked").iter().any(|checked| {
+        checked["kind"] == kind
+            && checked["subject"].as_str().is_some_and(|named| named.contains(subject))
     })
 }
 
@@ -86,7 +87,7 @@ fn all_is_good() {
     ] {
         assert!(checked(&verdict, kind, subject), "{kind} {subject}: {verdict:#}");
     }
-    // Never said to be good: nobody knows.
+    // These are never reported as good, because they cannot be known.
     for (kind, subject) in [("capacity", ""), ("quota", "L-34B43A08")] {
         assert_eq!(about(&verdict, kind, subject)["severity"], "not-checkable");
         assert!(!checked(&verdict, kind, ""));
@@ -156,7 +157,7 @@ fn the_launch_that_is_tried_is_the_one_that_is_made() {
     let mut calls = project.account.calls_of("RequestSpotInstances");
     assert_eq!(calls.len(), 2);
     for call in &mut calls {
-        // What is another from call to call.
+        // Parameters that differ from call to call.
         call.params.retain(|name, value| {
             !["DryRun", "ClientToken", "ValidUntil"].contains(&name.as_str())
                 && !value.starts_with("dry-run-")
@@ -189,10 +190,11 @@ fn one_broken_worker_type_leaves_the_others_checked() {
     let expected = expected.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
     assert_eq!(errors(&verdict), expected, "{verdict:#}");
     let good = verdict["checked"].as_array().unwrap().iter();
-    assert!(good.clone().any(|it| it["worker_type"] == "linux" && it["kind"] == "launch"));
-    // EC2's own words for what is named already are no second error.
+    assert!(good.clone().any(|good| good["worker_type"] == "linux" && good["kind"] == "launch"));
+    // EC2's own message about a resource that is already reported is not a second error.
     let launches = verdict["findings"].as_array().unwrap().iter();
-    let mut launches = launches.filter(|it| it["kind"] == "launch" && it["worker_type"] == "image");
+    let mut launches =
+        launches.filter(|finding| finding["kind"] == "launch" && finding["worker_type"] == "image");
     let launch = launches.next().expect("the launch that cannot be tried");
     assert_eq!(launch["severity"], "not-checkable");
     assert!(launch["text"].as_str().unwrap().contains("InvalidAMIID.NotFound"), "{launch}");
@@ -244,7 +246,8 @@ fn security_groups_that_mean_nothing_or_too_much() {
     assert!(checked(&verdict, "security-group", "default"));
 
     // Each VPC has a group of that name.
-    let (one, other) = (make_network(&project.account), make_network(&project.account));
+    let one = make_network(&project.account);
+    let other = make_network(&project.account);
     project.set("worker-types.linux.subnets", texts(&[&one.1, &other.1]));
     project.set("worker-types.linux.security-groups", texts(&["default"]));
     let verdict = validate(&project, 2);
@@ -288,7 +291,7 @@ fn the_key_pair_is_missing_or_somebody_elses() {
     assert!(finding["fix"].as_str().unwrap().contains("setup-aws"), "{finding}");
 }
 
-/// What EC2 says to those who may not.
+/// Makes EC2 refuse an action because of a missing permission.
 fn forbid(project: &Project, action: &str) {
     project.account.fault(&json!({
         "action": action, "code": "UnauthorizedOperation", "status": 403, "times": null,
@@ -306,7 +309,7 @@ fn permissions_to_act() {
     assert_eq!(launch["severity"], "error");
     assert!(!launch["text"].as_str().unwrap().contains("aBcD123"), "{launch}");
     assert!(launch["fix"].as_str().unwrap().contains("iam-policy"), "{launch}");
-    // Nothing of ours exists: a policy by tag refuses what has no tags.
+    // No resource of ours exists, and a policy by tag refuses resources without tags.
     assert_eq!(about(&verdict, "permission", "TerminateInstances")["severity"], "not-checkable");
 
     let project = Project::set_up();
@@ -356,7 +359,7 @@ fn aws_does_not_answer() {
     assert_eq!(about(&verdict, "image", IMAGE)["severity"], "not-checkable");
     assert_eq!(verdict["unanswered"], 1);
     assert!(checked(&verdict, "launch", "m5.large"), "the rest is checked: {verdict:#}");
-    project.provisionerd(&["validate", "--aws"]).code(1).says(&["could be checked"]);
+    project.provisionerd(&["validate", "--aws"]).code(1).says(&["the checks are incomplete"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::{provisionerd, text};
 
-/// Whether there are control sequences in what these arguments print, in this environment.
+/// Whether the output for these arguments and this environment has control sequences.
 fn coloured(args: &[&str], environment: &[(&str, &str)]) -> bool {
     let output = provisionerd(args).envs(environment.iter().copied()).output();
     let output = output.expect("provisionerd runs");
@@ -11,7 +11,7 @@ fn coloured(args: &[&str], environment: &[(&str, &str)]) -> bool {
 
 #[test]
 fn help_and_usage_errors_obey_it() {
-    // As good as a terminal to those who ask for one.
+    // Some programs treat this variable like a terminal.
     let terminal = ("CLICOLOR_FORCE", "1");
     for args in [&["--help"][..], &["run", "--help"], &["run", "--no-such-flag"], &["runn"]] {
         let with = |colour: &'static str| [&[colour], args].concat();

@@ -10,7 +10,8 @@ use crate::{provisionerd, run, text};
 #[test]
 fn it_tells_what_is_done_and_why_and_what_it_cost() {
     let output = run(&["demo", "--speed", "max", "--for", "2h"]);
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    let stdout = text(&output.stdout);
+    let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     for part in [
         "08:00:00 linux: request ",

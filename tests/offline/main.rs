@@ -1,4 +1,4 @@
-//! What works without AWS, as processes: built with it or without it.
+//! Process tests of everything that works without AWS, in builds with and without it.
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on panics")]
 

@@ -96,7 +96,8 @@ fn the_same_seed_prints_the_same() {
 #[test]
 fn a_worker_type_brings_its_policy_limits_price_and_interval() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (config, tasks) = (file(dir.path(), "c.toml", CONFIG), file(dir.path(), "t.csv", TASKS));
+    let config = file(dir.path(), "c.toml", CONFIG);
+    let tasks = file(dir.path(), "t.csv", TASKS);
     let args = ["simulate", "--config", &config, "--load", &tasks, "--worker-type", "linux"];
     let output = run(&args);
     let shown = text(&output.stdout);
@@ -105,10 +106,11 @@ fn a_worker_type_brings_its_policy_limits_price_and_interval() {
         shown.contains("worker-manager:ratio=0.5") && shown.contains("USD at 0.5 per"),
         "{shown}"
     );
-    assert!(text(&output.stderr).contains("1 tasks of other worker types left out"));
+    assert!(text(&output.stderr).contains("1 task of other worker types left out"));
     let json = json(&run(&[&args[..], &["--output=json", "--price=0.25"]].concat()));
     let policy = &json["policies"][0];
-    let (hours, usd) = (policy["instance_hours"].as_f64(), policy["cost_usd"].as_f64());
+    let hours = policy["instance_hours"].as_f64();
+    let usd = policy["cost_usd"].as_f64();
     assert!((hours.expect("hours") / 4.0 - usd.expect("dollars")).abs() < 1e-9, "{policy}");
 
     let crowd: String = (0..30).map(|_| "0,3600\n").collect();
@@ -167,7 +169,7 @@ fn a_spot_market_is_bought_in_and_held_against_its_pools() {
     let usd = number("instance_hours") + 2.0 * number("on_demand_hours");
     assert!((usd - number("cost_usd")).abs() < 1e-6, "on demand costs three times as much");
     let otherwise = json["otherwise"].as_array().expect("other ways to buy");
-    let names: Vec<_> = otherwise.iter().map(|it| it["policy"].as_str().unwrap_or("")).collect();
+    let names: Vec<_> = otherwise.iter().map(|row| row["policy"].as_str().unwrap_or("")).collect();
     assert_eq!(
         names,
         [
@@ -178,7 +180,7 @@ fn a_spot_market_is_bought_in_and_held_against_its_pools() {
         ]
     );
     let shown = text(&run(&args).stdout);
-    assert!(shown.contains("held against `spot in one pool: us-east-1"), "{shown}");
+    assert!(shown.contains("compared with `spot in one pool: us-east-1"), "{shown}");
 }
 
 /// A configuration whose daemon has recorded a load: crowds of tasks of ten minutes, every two hours.
@@ -213,9 +215,10 @@ fn a_recorded_load_says_what_to_change() {
     let config = recorded(dir.path());
     let args = ["simulate", "--config", &config, "--load=recorded", "--seeds=2"];
     let output = run(&args);
-    let (shown, said) = (text(&output.stdout), text(&output.stderr));
+    let shown = text(&output.stdout);
+    let said = text(&output.stderr);
     assert!(shown.starts_with("recorded of linux: 300 tasks"), "{shown}{said}");
-    assert!(said.contains("1 lines of the recorded load cannot be read"), "{said}");
+    assert!(said.contains("1 line of the recorded load cannot be read"), "{said}");
     for words in [
         "As recorded: 300 tasks; they waited 100 s on average",
         "Today, with `worker-manager:ratio=0.5`: ",
@@ -227,10 +230,10 @@ fn a_recorded_load_says_what_to_change() {
     }
     let json = json(&run(&[&args[..], &["--output=json"]].concat()));
     let policies = json["policies"].as_array().expect("policies").iter();
-    let names: Vec<_> = policies.map(|it| it["policy"].as_str().unwrap_or("")).collect();
+    let names: Vec<_> = policies.map(|row| row["policy"].as_str().unwrap_or("")).collect();
     assert_eq!(names[..2], ["worker-manager:ratio=0.5", "adaptive"]);
     assert!(json["advice"].as_array().expect("sentences").len() > 4);
-    // What is named is compared, and nothing else.
+    // Only the named policies are compared.
     let named = run(&[&args[..], &["--policy=basic", "--output=json"]].concat());
     assert_eq!(self::json(&named)["policies"].as_array().expect("policies").len(), 1);
 }
@@ -264,7 +267,7 @@ fn without_a_record_it_says_how_one_is_made() {
     let output = run(&["simulate", "--config", &config, "--load=recorded"]);
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
-    assert!(said.contains("nothing is recorded of `linux`"), "{said}");
+    assert!(said.contains("no load of `linux` is recorded"), "{said}");
     assert!(said.contains("`provisionerd run` records"), "{said}");
 }
 

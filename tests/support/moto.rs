@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
-/// What went wrong, for the user.
+/// The error is a message for the user.
 pub(crate) type Result<T> = std::result::Result<T, String>;
 
 /// Returns the Python of a virtual environment with the pinned moto, made once under the target

@@ -1,4 +1,4 @@
-//! A strict reader of the `OpenMetrics` text format, independent of what writes it.
+//! A strict reader of the `OpenMetrics` text format, independent of the code that writes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ pub(crate) struct Sample {
     pub(crate) value: f64,
 }
 
-/// Reads a whole exposition.
+/// Reads a complete exposition.
 ///
 /// # Errors
 /// Names the line that breaks a rule.
@@ -35,7 +35,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Family>, String> {
             if !is_name(name) || families.iter().any(|family| family.name == name) {
                 return Err(bad("not a new name"));
             }
-            let (name, help) = (name.to_owned(), help.to_owned());
+            let name = name.to_owned();
+            let help = help.to_owned();
             families.push(Family { name, help, ..Family::default() });
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').ok_or_else(|| bad("no type"))?;
@@ -81,8 +82,10 @@ fn buckets(family: &Family) -> Result<(), String> {
     }
     for (labels, buckets) in by_labels {
         let grows = buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1);
-        let count =
-            family.samples.iter().find(|it| it.name.ends_with("_count") && it.labels == labels);
+        let count = family
+            .samples
+            .iter()
+            .find(|sample| sample.name.ends_with("_count") && sample.labels == labels);
         let whole = buckets.last().is_some_and(|(bound, all)| {
             bound.is_infinite() && count.is_some_and(|count| count.value.total_cmp(all).is_eq())
         });

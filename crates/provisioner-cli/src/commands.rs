@@ -28,7 +28,7 @@ pub(crate) async fn provisionerd(
 ) -> Result<ExitStatus, Failure> {
     let Provisionerd { globals, command } = args;
     match command {
-        // On the heap: these are large.
+        // Large futures are kept on the heap.
         Command::Run(args) => Box::pin(run::run(args, context)).await,
         Command::Plan(args) => plan::plan(args, context).await,
         Command::Status(args) => Box::pin(status::status(args, context)).await,
@@ -52,7 +52,7 @@ pub(crate) async fn cleanup_aws(args: CleanupAws, context: Context) -> Result<Ex
     cleanup::cleanup(args, context).await
 }
 
-/// What a build without AWS says where it matters.
+/// The failure of a build without AWS where AWS is needed.
 #[cfg(not(feature = "aws"))]
 fn needs_aws(what: &str) -> Failure {
     Failure::usage(format!("{what} needs AWS, and this program was built without it"))

@@ -1,4 +1,4 @@
-//! Asking before something is removed.
+//! Asks for confirmation before anything is removed.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -9,21 +9,21 @@ use crate::exit::Failure;
 pub(crate) enum Confirm {
     /// Ask on the terminal.
     Prompt,
-    /// The user has said yes.
+    /// The user has confirmed on the command line.
     AssumeYes,
 }
 
 impl Confirm {
-    /// Refuses, before anything is looked at or touched, to go on without a terminal to ask on.
+    /// Fails if there is no terminal to ask on, before anything is read or changed.
     pub(crate) fn check_terminal(self) -> Result<(), Failure> {
         if self == Self::AssumeYes || (io::stdin().is_terminal() && io::stderr().is_terminal()) {
             return Ok(());
         }
         Err(Failure::usage("there is no terminal to ask on; nothing was touched")
-            .with_hint("pass `--yes` to go on without a question, or `--dry-run` to look"))
+            .with_hint("pass `--yes` to continue without a question, or `--dry-run` to see what would be removed"))
     }
 
-    /// Asks `question` about `listing`; anything but `y` or `yes` is no. Blocks.
+    /// Asks `question` about `listing`; any answer but `y` or `yes` means no. Blocks the thread.
     pub(crate) fn ask(self, listing: &str, question: &str) -> Result<bool, Failure> {
         if self == Self::AssumeYes {
             return Ok(true);

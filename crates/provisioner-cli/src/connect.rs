@@ -1,4 +1,4 @@
-//! Connecting to AWS: the right account and region, or nothing at all.
+//! Connects to AWS, but only to the account and region of the key-name.
 
 use provisioner::internal::aws::{Client, ConnectOptions};
 use provisioner::internal::domain::ids::KeyName;
@@ -18,9 +18,9 @@ pub(crate) struct Connection {
 
 /// Why there is no connection.
 pub(crate) enum NotConnected {
-    /// It will not get better by itself.
+    /// The user has to fix it.
     Final(Failure),
-    /// AWS could not be asked; it may answer later.
+    /// AWS did not answer; it may answer later.
     Unanswered(Failure),
 }
 
@@ -32,7 +32,7 @@ impl From<NotConnected> for Failure {
     }
 }
 
-/// Connects, and checks that account and region are those that `setup-aws` saved.
+/// Connects, and checks that the account and region are those that `setup-aws` saved.
 pub(crate) async fn connect(settings: &Settings) -> Result<Connection, NotConnected> {
     let key_name = load::key_name(settings).map_err(NotConnected::Final)?.clone();
     let aws = &settings.aws;
@@ -50,7 +50,7 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Connection, NotConnec
     })?;
     if let Some(saved) = aws.account_id.as_ref().filter(|saved| **saved != account) {
         let failure = Failure::usage(format!(
-            "the credentials belong to account {account}, but the key-name was made in account \
+            "the credentials belong to account {account}, but the key-name was created in account \
              {saved}; nothing was changed"
         ));
         return Err(NotConnected::Final(
@@ -61,7 +61,7 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Connection, NotConnec
 }
 
 impl Connection {
-    /// Where the ledger of this key-name lives.
+    /// Returns the state directory of this key-name, which holds its ledger.
     pub(crate) fn state_dir(&self, settings: &Settings) -> Result<StateDir, Failure> {
         StateDir::locate(
             settings.provisioner.state_dir.as_deref(),
@@ -73,7 +73,7 @@ impl Connection {
     }
 }
 
-/// The state directory cannot be used: by whom it is held, and what to do.
+/// Returns the failure of a state directory that cannot be used, with the process that holds it and a hint.
 pub(crate) fn state_dir_failure(error: &StateDirError) -> Failure {
     Failure::from_error(ExitStatus::FAILED, error).with_hint(error.hint().unwrap_or_default())
 }

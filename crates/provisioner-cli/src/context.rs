@@ -1,4 +1,4 @@
-//! What every command is handed.
+//! The process around a command.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,22 +8,22 @@ use crate::args::GlobalArgs;
 use crate::exit::Failure;
 use crate::output::{Notices, Output};
 
-/// The process around a command, as far as commands may see it.
+/// Everything that a command may see of its process.
 pub(crate) struct Context {
     /// The options of every command.
     pub(crate) globals: GlobalArgs,
-    /// Where data goes.
+    /// Takes the data.
     pub(crate) output: Output,
-    /// Where the rest goes.
+    /// Takes progress, warnings and failures.
     pub(crate) notices: Notices,
-    /// The environment.
+    /// The variables whose names and values are valid UTF-8.
     pub(crate) environment: BTreeMap<String, String>,
-    /// Where the program was started.
+    /// The directory in which the program was started.
     pub(crate) current_dir: PathBuf,
 }
 
-/// Returns the variables that are text. One that is ours and is no text is an error; others are
-/// nobody's business.
+/// Returns the variables that are valid UTF-8. A configuration variable that is not is an error; others are
+/// ignored.
 pub(crate) fn text_environment(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<BTreeMap<String, String>, Failure> {

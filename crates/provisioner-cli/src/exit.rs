@@ -1,4 +1,4 @@
-//! How a program ends: exit codes, and failures printed once.
+//! The end of a program: exit codes, and failures, which are printed once.
 
 use std::error::Error;
 use std::fmt;
@@ -11,21 +11,21 @@ use crate::style::{Paint, Role};
 pub struct ExitStatus(u8);
 
 impl ExitStatus {
-    /// Done. Also after the first SIGINT or SIGTERM of `run`.
+    /// Done, also after the first SIGINT or SIGTERM of `run`.
     pub const DONE: Self = Self(0);
-    /// Failed. `run --once`: nothing could be decided.
+    /// Failed; for `run --once`, no decision was possible.
     pub const FAILED: Self = Self(1);
     /// Wrong usage or configuration, or the wrong account or region.
     pub const USAGE: Self = Self(2);
     /// `plan --exit-code` found actions.
     pub const ACTIONS: Self = Self(3);
-    /// Partly done. `cleanup-aws` left something; `run --once` had failed or withheld actions, or holds
-    /// launches back after a lost ledger.
+    /// Partly done: `cleanup-aws` left something, or `run --once` had failed or withheld actions or holds
+    /// back launches after a lost ledger.
     pub const PARTLY: Self = Self(4);
     /// The second interrupt.
     pub const INTERRUPTED: Self = Self(130);
 
-    /// Every exit code, with what it means to users.
+    /// Every exit code with its meaning for users, which the documents and man pages repeat.
     pub const ALL: [(Self, &'static str); 6] = [
         (
             Self::DONE,
@@ -34,21 +34,21 @@ impl ExitStatus {
         ),
         (
             Self::FAILED,
-            "failed; `provisionerd run --once`: nothing could be decided, because the queue is \
-             unusable, or AWS cannot be read or refuses everything; `provisionerd validate --aws`: AWS \
-             did not answer all that was asked; `provisionerd status`: nothing could be read, or the \
-             daemon did not answer",
+            "failed; `provisionerd run --once`: no decision was possible, because the queue could not be \
+             used, or AWS could not be read or refused every call; `provisionerd validate --aws`: AWS \
+             did not answer every call; `provisionerd status`: nothing could be read, or the daemon did \
+             not answer",
         ),
         (
             Self::USAGE,
-            "usage or configuration, or the wrong account or region; `provisionerd validate --aws`: \
+            "wrong usage or configuration, or the wrong account or region; `provisionerd validate --aws`: \
              launches would fail; nothing was changed",
         ),
         (Self::ACTIONS, "`provisionerd plan --exit-code` found something to do"),
         (
             Self::PARTLY,
-            "partly done: `cleanup-aws` left something, or `provisionerd run --once` had actions \
-             that failed or were withheld, or launches nothing yet because the ledger was lost",
+            "partly done: `cleanup-aws` left something, or `provisionerd run --once` had actions that \
+             failed or were withheld, or launched nothing yet because the ledger was lost",
         ),
         (Self::INTERRUPTED, "ended at once by the second SIGINT or SIGTERM"),
     ];
@@ -65,7 +65,7 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// Why a program could not do what it was asked to: what is printed, and its exit code.
+/// Why a program could not do its work: the text that is printed, and its exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     status: ExitStatus,
@@ -81,22 +81,22 @@ struct Complaint {
 }
 
 impl Failure {
-    /// The work failed (1).
+    /// Creates a failure of the work (1).
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(ExitStatus::FAILED, message)
     }
 
-    /// What was asked, or the configuration, is wrong (2).
+    /// Creates a failure because the request or the configuration is wrong (2).
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(ExitStatus::USAGE, message)
     }
 
-    /// Some of it was done, the rest failed or was left (4).
+    /// Creates a failure of a part of the work (4).
     pub fn partly(message: impl Into<String>) -> Self {
         Self::new(ExitStatus::PARTLY, message)
     }
 
-    /// An error with its chain of sources.
+    /// Creates a failure from an error and its chain of sources.
     pub fn from_error(status: ExitStatus, error: &dyn Error) -> Self {
         let mut failure = Self::new(status, error.to_string());
         if let Some(source) = error.source() {
@@ -110,7 +110,7 @@ impl Failure {
         Self { status, complaints: vec![complaint] }
     }
 
-    /// Adds a cause, and the causes of that.
+    /// Adds a cause and its own causes.
     #[must_use]
     pub fn caused_by(mut self, cause: &dyn Error) -> Self {
         if let Some(complaint) = self.complaints.last_mut() {
@@ -123,7 +123,7 @@ impl Failure {
         self
     }
 
-    /// Says what to do about it.
+    /// Adds what to do about it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         let hint = hint.into();
@@ -133,7 +133,7 @@ impl Failure {
         self
     }
 
-    /// Adds the complaints of another failure. The exit code stays.
+    /// Adds the complaints of another failure, and keeps the exit code.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.complaints.extend(other.complaints);
@@ -157,13 +157,13 @@ impl Failure {
         let mut lines = Vec::new();
         for Complaint { message, causes, hint } in &self.complaints {
             lines.push(format!("{} {message}", paint.role(Role::Error, "error:")));
-            let mut said = message;
+            let mut last = message;
             // Some libraries repeat their source in their own message.
             for cause in causes {
-                if cause != said {
+                if cause != last {
                     lines.push(format!("  caused by: {cause}"));
                 }
-                said = cause;
+                last = cause;
             }
             if let Some(hint) = hint {
                 lines.push(format!("{} {hint}", paint.role(Role::Hint, "hint:")));

@@ -1,36 +1,37 @@
-//! Whether the loop turns, and whether it works.
+//! Whether the loop runs, and whether its rounds succeed.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::internal::daemon::{RoundEnd, RoundSummary};
+use provisioner::internal::domain::plural;
 use tokio::time::Instant;
 
-/// A loop that has not turned for this long, or for three intervals, is stuck. A round may well take
-/// longer than a short interval: it waits for the queue and for pages of EC2.
+/// A loop that has not run for three intervals, and at least this long, is stuck. A round may take longer
+/// than a short interval, because it waits for the queue and for pages of EC2.
 const STALL_FLOOR: Duration = Duration::from_mins(1);
 
-/// How the loop is doing, as the loop tells it.
+/// The state of the loop as of its last round.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    /// When the loop last turned; while it waits on purpose, this may be when it will turn next.
+    /// When the loop last ran; while it pauses on purpose, when it is due to run next.
     pub(crate) turned: Instant,
-    /// When the last round ended that could be decided on a known demand.
+    /// When the last round ended that was decided with a known demand.
     pub(crate) succeeded: Option<Instant>,
-    /// The same by the clock on the wall.
+    /// The wall-clock time of that moment.
     pub(crate) last_success: Option<Timestamp>,
     /// When the last round ended.
     pub(crate) last_round: Option<Timestamp>,
-    /// Rounds in a row that failed.
+    /// The number of consecutive rounds that failed.
     pub(crate) failed_rounds: u32,
     /// Why the last round failed, if it did.
     pub(crate) failure: Option<String>,
-    /// Between rounds.
+    /// The time between rounds.
     pub(crate) interval: Duration,
 }
 
 impl Health {
-    /// A loop that starts now, to turn at each `interval`.
+    /// Creates the state of a loop that starts now.
     pub(crate) fn starting(interval: Duration) -> Self {
         Self {
             turned: Instant::now(),
@@ -43,14 +44,14 @@ impl Health {
         }
     }
 
-    /// Takes in a round that ended just now.
-    pub(crate) fn tell(&mut self, turn: &RoundSummary<'_>) {
+    /// Records a round that ended just now.
+    pub(crate) fn update(&mut self, turn: &RoundSummary<'_>) {
         let failure = failure(turn.end);
         let now = Instant::now();
         if failure.is_none() {
             self.succeeded = Some(now);
         }
-        // Until the next round is due, nothing turns on purpose.
+        // The loop pauses on purpose until the next round is due.
         self.turned = now + turn.next;
         self.last_success = turn.last_success;
         self.last_round = Some(turn.ended);
@@ -64,24 +65,24 @@ impl Health {
         self.turned.elapsed() > stall_after(self.interval)
     }
 
-    /// Why it is not ready, if so.
+    /// Returns why the daemon is not ready, if so.
     ///
-    /// Ready is what saw EC2 and the queue and decided. A long round takes nothing from that; when rounds
-    /// fail, three intervals are granted, for single failures are normal.
+    /// It is ready once a round has read EC2 and the queue and decided. A long round does not change that,
+    /// and failed rounds do after three intervals, because single failures are normal.
     pub(crate) fn not_ready(&self) -> Option<String> {
         if self.is_stalled() {
             let seconds = self.turned.elapsed().as_secs();
-            return Some(format!("the loop has not turned for {seconds}s"));
+            return Some(format!("the loop has not run for {seconds}s"));
         }
         let Some(succeeded) = self.succeeded else {
             return Some(match &self.failure {
-                Some(failure) => format!("no round has ended well yet: {failure}"),
+                Some(failure) => format!("no round has succeeded yet: {failure}"),
                 None => "no round has ended yet".to_owned(),
             });
         };
         let failure = self.failure.as_ref()?;
         let late = succeeded.elapsed() > self.interval.saturating_mul(3);
-        late.then(|| format!("the last {} rounds failed: {failure}", self.failed_rounds))
+        late.then(|| format!("{} failed: {failure}", plural::count(self.failed_rounds, "round")))
     }
 }
 
@@ -89,7 +90,7 @@ fn stall_after(interval: Duration) -> Duration {
     interval.saturating_mul(3).max(STALL_FLOOR)
 }
 
-/// Why a round could not be decided on a known demand.
+/// Returns why a round was not decided with a known demand.
 fn failure(end: &RoundEnd) -> Option<String> {
     let plan = match end {
         RoundEnd::Done(report) => &report.plan,
@@ -116,17 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn failures_take_readiness_after_three_intervals_and_long_rounds_do_not() {
+    fn failures_end_readiness_after_three_intervals_and_long_rounds_do_not() {
         let interval = Duration::from_secs(10);
         let well = Health { succeeded: Some(ago(50)), ..Health::starting(interval) };
         assert_eq!(well.not_ready(), None, "a round of 50 seconds is under way");
         let failure = Some("EC2 cannot be observed: x".to_owned());
         let failing = Health { failure, failed_rounds: 4, ..well.clone() };
         let reason = failing.not_ready().unwrap();
-        assert_eq!(reason, "the last 4 rounds failed: EC2 cannot be observed: x");
+        assert_eq!(reason, "4 rounds failed: EC2 cannot be observed: x");
         let lately = Health { succeeded: Some(ago(20)), ..failing };
         assert_eq!(lately.not_ready(), None);
         let stalled = Health { turned: ago(75), ..well };
-        assert_eq!(stalled.not_ready().unwrap(), "the loop has not turned for 75s");
+        assert_eq!(stalled.not_ready().unwrap(), "the loop has not run for 75s");
     }
 }

@@ -1,8 +1,8 @@
-//! What the three programs share: arguments, output, exit codes, logs, signals, and the commands.
+//! The common parts of the three programs: arguments, output, exit codes, logs, signals, and the commands.
 //!
-//! Each program's `main` calls one function of this crate. Data goes to stdout, everything else to
+//! Each program's `main` calls one function of this crate. Data goes to stdout and everything else to
 //! stderr; errors are printed once, at the boundary ([`exit::Failure`]). Nothing below `commands` reads
-//! the environment, and nothing is decided here: that is the library's.
+//! the environment, and this crate makes no decisions: the library does.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -14,9 +14,8 @@ mod confirm;
 #[cfg(feature = "aws")]
 mod connect;
 mod context;
-mod demo;
 #[cfg(test)]
-mod docs;
+mod doc_tests;
 pub mod exit;
 #[cfg(feature = "aws")]
 mod health;
@@ -39,6 +38,12 @@ mod style;
 mod telemetry;
 #[cfg(feature = "aws")]
 mod workers;
+
+/// The version as `--version` prints it: with the revision and its date where the build knows them.
+pub const VERSION: &str = env!("BUILD_VERSION");
+/// The commit that the programs were built from; empty where the build did not know it.
+#[cfg(feature = "aws")]
+const REVISION: &str = env!("BUILD_REVISION");
 
 /// Runs `provisionerd` with this process's arguments and environment.
 pub fn provisionerd() -> ExitCode {

@@ -1,4 +1,4 @@
-//! The configuration, as every command loads it.
+//! Loads the configuration for every command.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::args::GlobalArgs;
 use crate::context::Context;
 use crate::exit::Failure;
 
-/// Loads the configuration and says on stderr what is doubtful about it.
+/// Loads the configuration and prints its warnings on stderr.
 pub(crate) fn load_config(context: &Context) -> Result<Loaded, Failure> {
     let loaded = load_quietly(context).map_err(|error| {
         warn(context, &error.warnings);
@@ -26,7 +26,7 @@ pub(crate) fn load_config(context: &Context) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-/// Loads another file as the configuration; what else holds, holds for it too.
+/// Loads another file as the configuration; the environment and the flags apply to it too.
 pub(crate) fn load_other(context: &Context, file: &Path) -> Result<Loaded, Failure> {
     let loaded = from(context, Some(file.to_owned())).map_err(|error| {
         warn(context, &error.warnings);
@@ -36,7 +36,7 @@ pub(crate) fn load_other(context: &Context, file: &Path) -> Result<Loaded, Failu
     Ok(loaded)
 }
 
-/// Loads the configuration; warnings are the caller's.
+/// Loads the configuration and leaves its warnings to the caller.
 pub(crate) fn load_quietly(context: &Context) -> Result<Loaded, ConfigError> {
     from(context, context.globals.config.clone())
 }
@@ -69,7 +69,7 @@ fn overrides(globals: &GlobalArgs) -> Vec<Override> {
     .collect()
 }
 
-/// All problems of a configuration, each with its place and fix.
+/// Returns all problems of a configuration, each with its place and fix.
 pub(crate) fn failure(error: &ConfigError) -> Failure {
     error
         .problems
@@ -80,11 +80,11 @@ pub(crate) fn failure(error: &ConfigError) -> Failure {
             Failure::usage(format!("{origin}: {key}{message}")).with_hint(hint.clone())
         })
         .reduce(Failure::and)
-        .unwrap_or_else(|| Failure::usage("the configuration cannot be used"))
+        .unwrap_or_else(|| Failure::usage("the configuration is not usable"))
 }
 
-/// Refuses an AWS profile that was named and is not there. One that only `AWS_PROFILE` names is the
-/// SDK's own matter.
+/// Refuses a configured AWS profile that does not exist. The SDK itself checks one that only `AWS_PROFILE`
+/// names.
 pub(crate) fn known_profile(loaded: &Loaded, context: &Context) -> Result<(), Failure> {
     let Some(profile) = &loaded.settings.aws.profile else { return Ok(()) };
     SharedConfig::read(&context.environment).check(profile).map_err(|error| {
@@ -94,22 +94,22 @@ pub(crate) fn known_profile(loaded: &Loaded, context: &Context) -> Result<(), Fa
     })
 }
 
-/// Returns the key-name, without which nothing in AWS is ours.
+/// Returns the key-name, which marks everything in AWS that is ours.
 pub(crate) fn key_name(settings: &Settings) -> Result<&KeyName, Failure> {
     settings.provisioner.key_name.as_ref().ok_or_else(no_key_name)
 }
 
-/// What is wrong without a key-name.
+/// Returns the failure of a configuration without a key-name.
 pub(crate) fn no_key_name() -> Failure {
     Failure::usage("`provisioner.key-name` is not set")
-        .with_hint("run `setup-aws`: it makes a key-name and saves it")
+        .with_hint("run `setup-aws`: it creates a key-name and saves it")
 }
 
-/// Refuses a region other than the one `setup-aws` saved: what is ours is there.
+/// Refuses a region other than the one that `setup-aws` saved, where our resources are.
 pub(crate) fn same_region(settings: &Settings, in_force: &str) -> Result<(), Failure> {
     match &settings.aws.saved_region {
         Some(saved) if saved != in_force => Err(Failure::usage(format!(
-            "the region in force is `{in_force}`, but the key-name was made in `{saved}`; nothing was changed"
+            "the region in force is `{in_force}`, but the key-name was created in `{saved}`; nothing was changed"
         ))
         .with_hint(format!(
             "use `--region {saved}`, or another configuration file with a key-name of its own"
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told() {
+    fn every_problem_is_printed() {
         let mut sources = Sources::new("/nowhere");
         sources.overrides = ["a.b", "c.d"]
             .map(|key| Override {

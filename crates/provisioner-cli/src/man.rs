@@ -1,4 +1,4 @@
-//! The man pages, made from the command lines, the exit codes and the configuration's keys.
+//! The man pages, generated from the command lines, the exit codes and the keys of the configuration.
 
 mod command;
 mod configuration;
@@ -9,21 +9,22 @@ use serde::Serialize;
 
 use crate::args::Program;
 
-/// What stands at the foot of every page.
+/// The text at the foot of every page.
 const SOURCE: &str = concat!("provisioner ", env!("CARGO_PKG_VERSION"));
-/// What stands at the head.
+/// The text at the head of every page.
 const MANUAL: &str = "EC2 capacity provisioner";
-/// The pages are as old as the program. Empty, it would not be quoted, and what follows would move up.
+/// The pages have no date, because they belong to a version. An empty text would not be quoted, and the next
+/// field would take its place.
 const NO_DATE: &str = " ";
 
-/// One page.
+/// A man page.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Page {
-    /// Without the section (`provisionerd-run`).
+    /// The name without the section (`provisionerd-run`).
     pub(crate) name: String,
-    /// 1: commands, 5: files.
+    /// The section: 1 for commands, 5 for files.
     pub(crate) section: u8,
-    /// What `man` reads.
+    /// The source that `man` reads.
     pub(crate) roff: String,
 }
 
@@ -38,11 +39,11 @@ impl Page {
     }
 }
 
-/// Makes every page.
+/// Generates every page.
 pub(crate) fn pages() -> Vec<Page> {
     let mut pages = Vec::new();
     for program in Program::ALL {
-        // `help` is a command of clap's and teaches nothing.
+        // The command `help` is clap's and needs no page.
         let mut command = program.command().disable_help_subcommand(true);
         command.build();
         pages.push(command::page(&command));

@@ -1,8 +1,8 @@
-//! What `GET /metrics` tells: counted after each round, rendered when asked.
+//! The metrics of `GET /metrics`, counted after each round and rendered at each scrape.
 //!
-//! The library gives facts ([`RoundSummary`]); what they are called for Prometheus is decided here. Labels come
-//! from closed sets only: configured worker types, states, kinds, and API operations; never ids. All of it
-//! is a picture that the loop replaces after each round, so that no scrape ever waits for a round, nor a
+//! The library provides facts ([`RoundSummary`]), and this module gives them their Prometheus names. Labels come
+//! only from closed sets (configured worker types, states, kinds, API operations) and are never ids. The
+//! loop replaces a picture of all of it after each round, so that a scrape never waits for a round, nor a
 //! round for a scrape.
 
 mod histogram;
@@ -27,43 +27,43 @@ use provisioner::internal::status::cost::{self, Cost};
 use histogram::Histogram;
 pub(crate) use render::CONTENT_TYPE;
 
-/// Stands for instances of no configured worker type: of one that was removed, strays, and those that are
-/// not known yet. It is no worker type's name: those have no `_`.
+/// The label of instances without a configured worker type: of a removed one, strays, and those that are
+/// not known yet. It cannot be the name of a worker type, which has no `_`.
 const OTHER: &str = "_other";
 
-/// The bounds of a round's duration in seconds: a quiet one takes milliseconds, one that waits for
-/// timeouts over a minute.
+/// The bounds of a round's duration in seconds: a quiet round takes milliseconds, and one that waits for
+/// timeouts takes over a minute.
 const ROUND_BOUNDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
 
-/// Everything measured.
+/// Everything that is measured.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     picture: Mutex<Arc<Picture>>,
     attempts: CallCounter,
-    /// Where workers ask whether to stop.
+    /// Counts the questions of workers, if the daemon listens for them.
     stop_listener: Option<StopListener>,
     started: Timestamp,
 }
 
-/// What was known at the end of the last round.
+/// The measurements at the end of the last round.
 #[derive(Clone, Debug)]
 struct Picture {
-    /// Rounds by how they ended.
+    /// Rounds by outcome.
     rounds: BTreeMap<&'static str, u64>,
     durations: Histogram,
-    /// Instances and requests by what was done with them and how that went.
+    /// Instances and requests by the kind of the action and its outcome.
     actions: BTreeMap<(&'static str, &'static str), u64>,
     queue_reads: BTreeMap<&'static str, u64>,
     /// Per configured worker type.
     waits: BTreeMap<WorkerTypeName, TaskWaits>,
     /// Task-seconds per configured worker type.
     waited_while_allowed: BTreeMap<WorkerTypeName, f64>,
-    /// Pending tasks that nothing explains, since when; `None` while that is not known.
+    /// The pending tasks whose waiting nothing explains, and since when; `None` while they are not known.
     waiting_since: Option<(Instant, BTreeMap<WorkerTypeName, u64>)>,
-    /// As the last decided round found them.
+    /// The worker types as the last decided round found them.
     worker_types: Vec<WorkerTypeStatus>,
     demand_known: bool,
-    /// Kinds of notes of the last decided round.
+    /// The notes of the last decided round by kind.
     notes: BTreeMap<&'static str, u64>,
     instances: BTreeMap<(String, Usage), u64>,
     costs: BTreeMap<(String, Usage), Cost>,
@@ -75,8 +75,8 @@ struct Picture {
 }
 
 impl Metrics {
-    /// Nothing measured yet. `attempts` are the calls to AWS, counted as they are made; `stop_listener` counts what
-    /// workers ask.
+    /// Creates metrics without measurements. `attempts` counts the calls to AWS as they are made, and `stop_listener`
+    /// the questions of workers.
     pub(crate) fn new(
         attempts: CallCounter,
         stop_listener: Option<StopListener>,
@@ -86,11 +86,11 @@ impl Metrics {
         Self { picture, attempts, stop_listener, started: Timestamp::now() }
     }
 
-    /// Takes in a round. `now` is the time by a clock that is never set.
-    pub(crate) fn tell(&self, turn: &RoundSummary<'_>, now: Instant) {
+    /// Records a round. `now` is the time of a monotonic clock.
+    pub(crate) fn update(&self, turn: &RoundSummary<'_>, now: Instant) {
         let mut picture = self.picture.lock().unwrap_or_else(PoisonError::into_inner);
-        // Copied only if it is being rendered just now.
-        Arc::make_mut(&mut picture).take_in(turn, now);
+        // This copies the picture only while it is being rendered.
+        Arc::make_mut(&mut picture).update(turn, now);
     }
 
     fn picture(&self) -> Arc<Picture> {
@@ -100,14 +100,17 @@ impl Metrics {
 
 impl Picture {
     fn new(settings: &Settings) -> Self {
-        // Counters that start at zero: a first failure is then an increase.
+        // Counters start at zero, so that a first failure shows as an increase.
         let kinds = ["request", "cancel", "terminate", "tag"];
         let results = ["done", "refused", "unknown"];
         let outcomes = ["done", "incomplete", "demand-unknown", "failed", "dry-run"];
         let mut picture = Self {
             rounds: outcomes.map(|outcome| (outcome, 0)).into(),
             durations: Histogram::new(ROUND_BOUNDS),
-            actions: kinds.iter().flat_map(|kind| results.map(|it| ((*kind, it), 0))).collect(),
+            actions: kinds
+                .iter()
+                .flat_map(|kind| results.map(|result| ((*kind, result), 0)))
+                .collect(),
             queue_reads: [("ok", 0)].into(),
             waits: BTreeMap::new(),
             waited_while_allowed: BTreeMap::new(),
@@ -127,7 +130,7 @@ impl Picture {
         picture
     }
 
-    fn take_in(&mut self, turn: &RoundSummary<'_>, now: Instant) {
+    fn update(&mut self, turn: &RoundSummary<'_>, now: Instant) {
         let RoundSummary { settings, read, end, ended, took, last_success, failed_rounds, .. } =
             *turn;
         *self.rounds.entry(end.outcome().as_str()).or_default() += 1;
@@ -158,7 +161,7 @@ impl Picture {
         self.count_machines(turn);
     }
 
-    /// Worker types that were added or removed, and their fences.
+    /// Adds new worker types, drops removed ones, and records the limits.
     fn configured(&mut self, settings: &Settings) {
         let types = &settings.worker_types;
         self.waits.retain(|name, _| types.contains_key(name));
@@ -168,14 +171,17 @@ impl Picture {
             self.waits.entry(name.clone()).or_default();
             self.waited_while_allowed.entry(name.clone()).or_default();
         }
-        self.maximums = types.iter().map(|(name, it)| (name.clone(), it.max_instances)).collect();
+        self.maximums = types
+            .iter()
+            .map(|(name, worker_type)| (name.clone(), worker_type.max_instances))
+            .collect();
         self.limits = settings.limits.clone();
     }
 
     fn carried_out(&mut self, executed: &[ActionOutcome]) {
         for ActionOutcome { action, result, .. } in executed {
             let count = match (&action.kind, result) {
-                // EC2 may grant fewer than were asked for.
+                // EC2 may grant fewer instances than were requested.
                 (ActionKind::Request(_), ActionResult::Done(made)) => made.len() as u64,
                 _ => action.kind.count(),
             };
@@ -183,9 +189,9 @@ impl Picture {
         }
     }
 
-    /// Adds up how long tasks waited while capacity was allowed: those pending at the end of the last
-    /// round, from then until now. Time in which a round could not be decided is not counted, for what
-    /// then happened to tasks is not known.
+    /// Adds the time since the last round for each task that was pending then although capacity was allowed.
+    /// The time before a round that could not be decided is not counted, because nothing is known about its
+    /// tasks.
     fn wait(&mut self, plan: Option<&Plan>, settings: &Settings, now: Instant) {
         let known = plan.filter(|plan| plan.demand_known());
         let before = self.waiting_since.take();
@@ -235,7 +241,7 @@ impl Picture {
     }
 }
 
-/// A duration, as Prometheus counts them.
+/// Returns a duration in seconds, the unit of Prometheus.
 fn seconds(time: Duration) -> f64 {
     time.as_secs_f64()
 }

@@ -3,28 +3,27 @@
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Write};
 
-use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::args::OutputFormat;
 use crate::exit::Failure;
 use crate::style::{Paint, Role};
 
-/// What a command found: its fields are the JSON, and it knows how to say itself in text.
+/// The result of a command: its fields are the JSON, and it can write itself as text.
 pub(crate) trait Report: Serialize {
     /// Writes the text form.
     fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// Writes reports to stdout in the form asked for.
+/// Writes reports to stdout in the requested format.
 pub(crate) struct Output {
     format: OutputFormat,
-    /// The reader has gone away.
+    /// Whether the reader has closed the pipe.
     closed: bool,
     out: Box<dyn Write + Send>,
 }
 
-/// `{"version": 1, …}`, the version of the output's shape.
+/// `{"version": 1, …}`, with the version of the output's shape.
 #[derive(Serialize)]
 struct Versioned<'a, R> {
     version: u32,
@@ -52,7 +51,7 @@ impl Output {
         Self { format, out: Box::new(out), closed: false }
     }
 
-    /// Prints a report, in one write. A reader that has gone away is no failure.
+    /// Prints a report in one write. A reader that has closed the pipe is not a failure.
     pub(crate) fn report<R: Report>(&mut self, report: &R) -> Result<(), Failure> {
         let text = match self.format {
             OutputFormat::Text => AsText(report).to_string(),
@@ -61,7 +60,7 @@ impl Output {
         self.show(&whole_lines(text))
     }
 
-    /// Prints a report of the library's, which carries its version itself.
+    /// Prints a report of the library, which contains its own version.
     pub(crate) fn print<R: Serialize + Display>(&mut self, report: &R) -> Result<(), Failure> {
         let text = match self.format {
             OutputFormat::Text => report.to_string(),
@@ -70,11 +69,11 @@ impl Output {
         self.show(&whole_lines(text))
     }
 
-    /// Prints text as it is, outside of any report: what is for people to watch. Not so much as a line's
-    /// end is added, which would move what is drawn over it.
+    /// Prints text unchanged and outside any report, for people who watch. It adds no line break, which would
+    /// move the cursor of a text that is redrawn in place.
     pub(crate) fn show(&mut self, text: &str) -> Result<(), Failure> {
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
-            // The reader has seen enough (`| head`): no failure of ours.
+            // The reader has seen enough (`| head`), which is not a failure.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.closed = true;
                 Ok(())
@@ -84,7 +83,7 @@ impl Output {
         }
     }
 
-    /// Whether the reader has gone away: then there is no use in going on.
+    /// Whether the reader has closed stdout, so that there is no use in continuing.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
@@ -102,21 +101,30 @@ fn encode(report: &impl Serialize) -> Result<String, Failure> {
         .map_err(|error| Failure::failed("failed to encode the result").caused_by(&error))
 }
 
-/// Writes columns without lines between them, as `kubectl` does: easy to read, to `grep` and to `awk`.
+/// Writes left-aligned columns without lines between them, as `kubectl` does, which is easy to read and to
+/// process with `grep` and `awk`.
 pub(crate) fn write_table<const N: usize>(
     f: &mut fmt::Formatter<'_>,
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> fmt::Result {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
-    for line in table.lines() {
-        writeln!(f, "{}", line.trim())?;
+    let mut lines = vec![header.map(str::to_owned)];
+    lines.extend(rows);
+    let length = |cell: &String| cell.chars().count();
+    let mut widths = [0; N];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = length(cell).max(*width);
+        }
+    }
+    for line in &lines {
+        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(())
 }
 
-/// Lines on stderr for whoever watches. Never data, never the only record of anything.
+/// Lines on stderr for people who watch. They are never data, nor the only record of anything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Notices {
     paint: Paint,
@@ -124,32 +132,33 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
-    /// Speaks in `paint`; if `quiet`, only warnings and failures.
+    /// Creates notices with this paint; `quiet` ones print only warnings and failures.
     pub(crate) fn new(paint: Paint, quiet: bool) -> Self {
         Self { paint, quiet }
     }
 
-    /// Says what is going on.
+    /// Prints what is going on.
     pub(crate) fn progress(self, text: impl Display) {
         if !self.quiet {
             to_stderr(text.to_string().trim_end());
         }
     }
 
-    /// Shows how much is done of what takes a while, on one line that goes away when all is. Nothing
-    /// where nobody watches. Returns whether somebody does.
+    /// Shows the progress of a long task on one line, which disappears when the task is done. Prints only to
+    /// a terminal, and returns whether there is one.
     pub(crate) fn meter(self, done: usize, of: usize, what: &str) -> bool {
         let watched = !self.quiet && stderr_is_terminal();
         if watched {
             const CLEAR_LINE: &str = "\r\u{1b}[K";
             let text = if done < of { format!("{done} of {of} {what}") } else { String::new() };
             let mut stderr = io::stderr().lock();
-            drop(write!(stderr, "{CLEAR_LINE}{text}").and_then(|()| stderr.flush()));
+            // There is nowhere to report that stderr is gone, and no reason to stop.
+            let _ = write!(stderr, "{CLEAR_LINE}{text}").and_then(|()| stderr.flush());
         }
         watched
     }
 
-    /// Says what is wrong without being in the way.
+    /// Prints a problem that does not stop the program.
     pub(crate) fn warning(self, message: impl Display, hint: &str) {
         to_stderr(&format!("{} {message}", self.paint.role(Role::Warning, "warning:")));
         if !hint.is_empty() {
@@ -157,18 +166,18 @@ impl Notices {
         }
     }
 
-    /// Says why the program ends.
+    /// Prints why the program ends.
     pub(crate) fn failure(self, failure: &Failure) {
         to_stderr(&failure.render(self.paint));
     }
 }
 
 fn to_stderr(line: &str) {
-    // Nowhere to complain if stderr is gone, and no reason to stop.
-    drop(writeln!(io::stderr().lock(), "{line}"));
+    // There is nowhere to report that stderr is gone, and no reason to stop.
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Whether somebody reads stderr as it is written.
+/// Whether stderr is a terminal.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
@@ -179,12 +188,12 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A stdout to look at.
+    /// A stdout whose text can be read.
     #[derive(Clone, Default)]
     pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
     impl Captured {
-        /// What was written.
+        /// Returns the text that was written.
         pub(crate) fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
@@ -240,7 +249,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_watched_is_written_as_it_is() {
+    fn a_watched_text_is_written_unchanged() {
         let captured = Captured::default();
         Output::to(OutputFormat::Json, captured.clone()).show("a\n\u{1b}[J").unwrap();
         assert_eq!(captured.text(), "a\n\u{1b}[J");

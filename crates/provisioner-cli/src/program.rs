@@ -1,4 +1,4 @@
-//! From arguments to an exit code: the same for every program.
+//! The course of every program, from its arguments to its exit code.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -14,11 +14,11 @@ use crate::output::{self, Notices, Output};
 use crate::style::Paint;
 use crate::telemetry;
 
-/// How long tasks that are still running when a command has ended (a read from the terminal, a
-/// connection) may hold up the program.
+/// How long tasks that still run when a command has ended (a read from the terminal, a connection) may
+/// delay the exit.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(500);
 
-/// Parses the arguments, runs `command` and prints what went wrong.
+/// Parses the arguments, runs `command` and prints its failure.
 pub(crate) fn run<A, F>(command: F) -> ExitCode
 where
     A: Parser + AsRef<GlobalArgs>,
@@ -28,7 +28,7 @@ where
         Ok(args) => args,
         Err(error) => {
             // Help and version go to stdout, which may be closed.
-            drop(error.print());
+            let _ = error.print();
             let usage = error.use_stderr();
             return if usage { ExitStatus::USAGE } else { ExitStatus::DONE }.into();
         }
@@ -51,7 +51,7 @@ where
     }
 }
 
-/// As `try_parse` does, but in the colours that were asked for.
+/// Parses like `try_parse`, but prints help and errors with the requested colours.
 fn parse<A: Parser>(arguments: &[OsString]) -> Result<A, clap::Error> {
     let command = || A::command().color(Colour::asked_for(arguments).into());
     let mut matches = command().try_get_matches_from(arguments)?;
@@ -76,7 +76,8 @@ where
     let output = Output::stdout(globals.output);
     let context = Context { globals, output, notices, environment, current_dir };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1) // beside this thread, which computes rounds: connections and answers
+        // One thread for connections and answers, beside this one, which computes the rounds.
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|error| Failure::failed("failed to start the runtime").caused_by(&error))?;

@@ -1,4 +1,4 @@
-//! Reading the configuration again on SIGHUP: checked first, and the old one is kept if it is not good.
+//! Reloads the configuration on SIGHUP. It is checked first, and an invalid one is not used.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use provisioner::internal::config::{self, Entry, Origin};
 use provisioner::internal::daemon::Reloader;
+use provisioner::internal::domain::plural;
 use provisioner::internal::queue::Queue;
 use tokio::sync::Notify;
 
@@ -13,7 +14,7 @@ use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use crate::{load, notify};
 
-/// Reloads at each of `hang_ups`. Goes on until it is dropped.
+/// Reloads at each of `hang_ups`, until the future is dropped.
 pub(crate) async fn reload_at(
     hang_ups: &Notify,
     context: &Context,
@@ -29,7 +30,7 @@ pub(crate) async fn reload_at(
                 for (message, hint) in failure.messages() {
                     let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
                     tracing::error!(
-                        "the configuration is not reloaded, the old one stays in force: {message}{hint}"
+                        "the configuration was not reloaded, and the old one stays in force: {message}{hint}"
                     );
                 }
             }
@@ -44,9 +45,9 @@ fn reload(
     in_force: &[Entry],
 ) -> Result<Vec<Entry>, Failure> {
     let loaded = load::load_quietly(context).map_err(|error| load::failure(&error))?;
-    // Taken at its word, that would retire every worker type.
+    // An empty configuration would retire every worker type.
     if let (Some(gone), true) = (file_of(in_force), loaded.files_read.is_empty()) {
-        return Err(Failure::usage(format!("`{}` is not there any more", gone.display())));
+        return Err(Failure::usage(format!("`{}` no longer exists", gone.display())));
     }
     let before = Arc::clone(reloader.current());
     let now = Arc::new(loaded.settings);
@@ -58,7 +59,7 @@ fn reload(
     };
     reloader.reload(Arc::clone(&now), source).map_err(|error| {
         Failure::from_error(ExitStatus::USAGE, &error)
-            .with_hint("restart the daemon for that; instances and requests go on meanwhile")
+            .with_hint("restart the daemon to change it; instances and requests are not affected")
     })?;
     for config::Warning { message, hint } in &loaded.warnings {
         tracing::warn!("{message} ({hint})");
@@ -67,7 +68,7 @@ fn reload(
     for change in &changes {
         tracing::info!(key = change.key, "configuration: {change}");
     }
-    // The content of a file changes without its key.
+    // The content of a user data file changes without its key.
     for (name, worker_type) in &now.worker_types {
         let old = before.worker_types.get(name);
         if old.is_some_and(|old| old.user_data != worker_type.user_data) {
@@ -75,14 +76,15 @@ fn reload(
             tracing::info!(key, "configuration: the user data of `{name}` changed");
         }
     }
-    match changes.len() {
-        1 => tracing::info!(changes = 1, "configuration reloaded: 1 key changed"),
-        n => tracing::info!(changes = n, "configuration reloaded: {n} keys changed"),
-    }
+    tracing::info!(
+        changes = changes.len(),
+        "configuration reloaded: {} changed",
+        plural::count(changes.len(), "key")
+    );
     Ok(loaded.entries)
 }
 
-/// The file that what is in force came from, if it came from one.
+/// Returns the first file from which the configuration in force was read, if there is one.
 fn file_of(in_force: &[Entry]) -> Option<&Path> {
     in_force.iter().find_map(|entry| match &entry.origin {
         Origin::File { path, .. } => Some(&**path),

@@ -1,9 +1,10 @@
-//! Plans and rounds as people and programs read them.
+//! Plans and rounds as text and JSON.
 //!
 //! The shapes here are the contract of `--output json`. Most are separate from the engine's types, so that
 //! those can change.
 
 mod columns;
+pub(crate) mod demo;
 mod status;
 mod wrap;
 
@@ -19,7 +20,7 @@ use crate::output;
 
 pub(crate) use status::{StatusView, USUAL_WIDTH};
 
-/// `plan --output json`, and with results `run --once --output json`.
+/// The contract of `plan --output json`, and with results of `run --once --output json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct PlanView {
     time: Timestamp,
@@ -72,7 +73,7 @@ struct NoteView {
 }
 
 impl PlanView {
-    /// A plan that was not carried out.
+    /// Shows a plan that was not carried out.
     pub(crate) fn of_plan(plan: &Plan, time: Timestamp) -> Self {
         Self {
             time,
@@ -82,7 +83,7 @@ impl PlanView {
         }
     }
 
-    /// A round, with what was done.
+    /// Shows a round with the results of its actions.
     #[cfg(feature = "aws")]
     pub(crate) fn of_report(report: &Report, time: Timestamp) -> Self {
         let done = |executed: &ActionOutcome| {
@@ -94,7 +95,7 @@ impl PlanView {
         }
     }
 
-    /// Whether there is anything to do, or was done.
+    /// Whether there are actions, planned or carried out.
     pub(crate) fn has_actions(&self) -> bool {
         !self.actions.is_empty()
     }
@@ -136,9 +137,9 @@ impl output::Report for PlanView {
             writeln!(f, "\nNotes:")?;
         }
         for note in &self.notes {
-            let whom =
+            let worker_type =
                 note.worker_type.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-            writeln!(f, "  {whom}{} ({})", note.text, note.kind)?;
+            writeln!(f, "  {worker_type}{} ({})", note.text, note.kind)?;
         }
         Ok(())
     }
@@ -146,8 +147,8 @@ impl output::Report for PlanView {
 
 impl ActionView {
     fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whom = self.worker_type.as_deref().unwrap_or("several or none");
-        writeln!(f, "  {} {} ({whom}): {}", self.kind, self.count, self.reason.text)?;
+        let worker_type = self.worker_type.as_deref().unwrap_or("several or none");
+        writeln!(f, "  {} {} ({worker_type}): {}", self.kind, self.count, self.reason.text)?;
         if let Some(result) = &self.result {
             let pool = result.pool.as_ref().map(|pool| format!(" ({pool})")).unwrap_or_default();
             match &result.error {

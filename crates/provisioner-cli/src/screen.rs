@@ -1,4 +1,4 @@
-//! A text on the terminal that is drawn over and over in the same place.
+//! A text on the terminal that is redrawn in place.
 
 use std::io::{self, IsTerminal as _};
 
@@ -12,14 +12,14 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// Of the terminal behind stdout; `None`: it is none.
+    /// Returns the size of the terminal; `None` if stdout is not a terminal.
     pub(crate) fn of_stdout() -> Option<Self> {
         if !io::stdout().is_terminal() {
             return None;
         }
         let size = tcgetwinsize(io::stdout()).ok();
         let known = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
-        // What every terminal has had since there are terminals.
+        // The size of the VT100, which every terminal has at least.
         Some(known.map_or(Self { columns: 80, rows: 24 }, |size| Self {
             columns: usize::from(size.ws_col),
             rows: usize::from(size.ws_row),
@@ -27,15 +27,15 @@ impl Size {
     }
 }
 
-/// What is on the screen now.
+/// The number of lines that are on the screen now.
 #[derive(Debug, Default)]
 pub(crate) struct Screen {
     lines: usize,
 }
 
 impl Screen {
-    /// Returns what to write so that `text` stands where the last one stood. No line of it may be wider
-    /// than the terminal.
+    /// Returns what to write so that `text` replaces the last text. No line of it may be wider than the
+    /// terminal.
     pub(crate) fn replace(&mut self, text: &str) -> String {
         let up = match self.lines {
             0 => String::new(),
@@ -45,16 +45,17 @@ impl Screen {
         let mut all = up;
         for line in text.lines() {
             all.push_str(line);
-            // What the last text left to the right.
+            // Clears the rest of the old line.
             all.push_str("\x1b[K\n");
         }
-        // And below.
+        // Clears the old lines below.
         all.push_str("\x1b[J");
         all
     }
 }
 
-/// `lines` in at most so many rows, the cursor's own included: a screen that scrolls cannot be drawn over.
+/// Joins lines into at most `rows` rows, including that of the cursor, because a text that scrolls cannot be
+/// redrawn in place.
 pub(crate) fn fit(mut lines: Vec<String>, rows: usize) -> String {
     let room = rows.saturating_sub(1);
     if lines.len() > room {
@@ -66,7 +67,7 @@ pub(crate) fn fit(mut lines: Vec<String>, rows: usize) -> String {
     lines.join("\n")
 }
 
-/// `text` in at most `columns`, with an ellipsis where it is cut.
+/// Cuts `text` to at most `columns` characters, and marks a cut with an ellipsis.
 pub(crate) fn cut(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns {
         return text.to_owned();
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted() {
+    fn lines_that_do_not_fit_are_counted() {
         let lines = || ["a", "b", "c"].map(str::to_owned).to_vec();
         assert_eq!(fit(lines(), 4), "a\nb\nc");
         assert_eq!(fit(lines(), 3), "a\n… 2 more lines");

@@ -1,6 +1,6 @@
-//! The daemon's small HTTP server: wake-ups in; health, readiness, status and metrics out.
+//! The daemon's HTTP server: it takes wake-ups, and answers with health, readiness, status and metrics.
 //!
-//! A wake-up carries nothing: the next round looks at everything anyway.
+//! A wake-up carries no data, because the next round observes everything anyway.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,25 +28,25 @@ use crate::exit::Failure;
 use crate::health::Health;
 use crate::metrics::{self, Metrics};
 
-/// The largest body taken. No request needs one; senders of web hooks have one all the same.
+/// The largest body, in bytes, that is accepted. No request needs a body, but web hooks send one.
 const MAX_BODY: usize = 64 * 1024;
 
-/// How long a client may take to send it.
+/// How long a client may take to send the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long open connections may hold up the end of the daemon.
+/// How long open connections may delay the end of the daemon.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// What the server needs of the daemon.
+/// The parts of the daemon that the server uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
-    /// Brings the next round.
+    /// Starts the next round.
     pub(crate) wake: Arc<Notify>,
-    /// How the loop is doing.
+    /// The state of the loop.
     pub(crate) health: watch::Receiver<Health>,
-    /// What the last rounds found.
+    /// The findings of the last rounds.
     pub(crate) picture: watch::Receiver<StatusPicture>,
-    /// What is measured.
+    /// The measurements.
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Server {
 /// Starts the server, if one is configured. It ends when `shutdown` is cancelled.
 ///
 /// # Errors
-/// The address is taken or not ours, and the user asked for it. A default that is taken is a warning.
+/// Fails if a configured address is taken or not ours. If the default address is taken, it only warns.
 pub(crate) async fn start(
     settings: &settings::Server,
     links: Links,
@@ -80,13 +80,13 @@ pub(crate) async fn start(
         Err(error) if settings.listen_configured => {
             Err(Failure::failed(format!("failed to listen on `{listen}`"))
                 .caused_by(&error)
-                .with_hint("set `server.listen` to a free address, or to \"\" for no server"))
+                .with_hint("set `server.listen` to a free address, or to \"\" to run no server"))
         }
         Err(error) => {
             tracing::warn!(
                 address = %listen,
                 error = %error,
-                "no wake-ups, health checks and metrics: cannot listen on `{listen}`: {error} (set `server.listen`)"
+                "cannot listen on `{listen}`, so there are no wake-ups, health checks and metrics: {error} (set `server.listen`)"
             );
             Ok(None)
         }
@@ -94,7 +94,7 @@ pub(crate) async fn start(
 }
 
 impl Server {
-    /// Returns where it listens.
+    /// Returns the address on which it listens.
     #[cfg(test)]
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
@@ -105,7 +105,7 @@ impl Server {
         let Self { address, task } = self;
         match task.await {
             Ok(()) => tracing::debug!(%address, "no longer listening on http://{address}"),
-            Err(error) => tracing::error!(error = %error, "the server broke: {error}"),
+            Err(error) => tracing::error!(error = %error, "the server failed: {error}"),
         }
     }
 }
@@ -123,7 +123,7 @@ async fn serve(listener: TcpListener, links: Links, shutdown: CancellationToken)
                 tracing::error!(error = %error, "the server ended: {error}");
             }
         }
-        () = patience => tracing::debug!("ending although connections are open"),
+        () = patience => tracing::debug!("ending while connections are open"),
     }
 }
 
@@ -141,8 +141,8 @@ fn router(links: Links) -> Router {
         .with_state(links)
 }
 
-/// Wake-ups coalesce: [`Notify`] keeps one permit. The body is read, so that the connection can be
-/// used again, and forgotten.
+/// Wakes the loop. Wake-ups coalesce, because [`Notify`] keeps one permit. The body is read and discarded, so
+/// that the connection can be used again.
 async fn wake(State(links): State<Links>, body: Body) -> StatusCode {
     match timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY)).await {
         Ok(Ok(_)) => {
@@ -157,7 +157,7 @@ async fn wake(State(links): State<Links>, body: Body) -> StatusCode {
 #[derive(Serialize)]
 struct Healthz {
     status: &'static str,
-    /// The program's.
+    /// The version of the program.
     version: &'static str,
     last_round: Option<Timestamp>,
     last_success: Option<Timestamp>,
@@ -197,7 +197,7 @@ async fn readyz(State(links): State<Links>) -> (StatusCode, Json<Readyz>) {
 }
 
 async fn status(State(links): State<Links>) -> Json<Status> {
-    // Made anew each time: ages grow and prices grow old between rounds.
+    // Ages grow and prices become old between rounds, so each answer is made afresh.
     Json(links.picture.borrow().status(StatusSource::Daemon, Timestamp::now()))
 }
 
@@ -205,7 +205,7 @@ async fn metrics(State(links): State<Links>) -> Response {
     match links.metrics.render() {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "the metrics could not be written: {error}");
+            tracing::error!(%error, "the metrics could not be encoded: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -264,10 +264,10 @@ mod tests {
                 "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
             );
             stream.write_all(request.as_bytes()).await.unwrap();
-            // The server may answer and hang up before it has read all.
-            drop(stream.write_all(body).await);
+            // The server may answer and close the connection before it has read everything.
+            let _ = stream.write_all(body).await;
             let mut answer = Vec::new();
-            drop(stream.read_to_end(&mut answer).await);
+            let _ = stream.read_to_end(&mut answer).await;
             String::from_utf8(answer).unwrap()
         }
     }
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn health_is_told_until_the_loop_stalls() {
+    async fn health_is_ok_until_the_loop_stalls() {
         let running = running().await;
         let answer = running.ask("GET /healthz", b"").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_ready_after_a_round_that_ended_well() {
+    async fn it_is_ready_after_a_round_that_succeeded() {
         let running = running().await;
         let answer = running.ask("GET /readyz", b"").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
@@ -362,13 +362,13 @@ mod tests {
         assert_eq!((&body["version"], &body["source"]), (&1.into(), &"daemon".into()));
         assert_eq!(body["worker_types"][0]["name"], "linux");
         let unknown =
-            [&body["worker_types"][0], &body["other"], &body].map(|it| &it["usd_per_hour"]);
+            [&body["worker_types"][0], &body["other"], &body].map(|row| &row["usd_per_hour"]);
         assert!(unknown.iter().all(|cost| cost.is_null()), "{body}");
         assert!(body["worker_types"][0]["busy"].is_null() && body["last_round"].is_null());
     }
 
     #[tokio::test]
-    async fn metrics_are_told_as_what_they_are() {
+    async fn metrics_have_their_content_type() {
         let running = running().await;
         let answer = running.ask("GET /metrics", b"").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_open_connection_does_not_hold_up_the_end() {
+    async fn an_open_connection_does_not_delay_the_end() {
         let running = running().await;
         let mut idle = TcpStream::connect(running.server.address()).await.unwrap();
         idle.write_all(b"POST /wake HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taken_address_is_an_error_only_if_it_was_asked_for() {
+    async fn a_taken_address_is_an_error_only_if_it_was_configured() {
         let running = running().await;
         let mut settings = listen(&running.server.address().to_string());
         let failure = start(&settings, links().0, CancellationToken::new()).await.unwrap_err();

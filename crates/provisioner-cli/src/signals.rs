@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first asks, the second ends. SIGHUP: read the configuration again.
+//! SIGINT and SIGTERM: the first one asks the program to end, and the second one ends it. SIGHUP reloads the
+//! configuration.
 
 #[cfg(feature = "aws")]
 use std::io::IsTerminal as _;
@@ -20,16 +21,17 @@ fn take(kind: SignalKind) -> Result<Signal, Failure> {
 ///
 /// Signals count from the moment this returns.
 pub(crate) fn listen() -> Result<CancellationToken, Failure> {
-    let (interrupt, terminate) = (take(SignalKind::interrupt())?, take(SignalKind::terminate())?);
+    let interrupt = take(SignalKind::interrupt())?;
+    let terminate = take(SignalKind::terminate())?;
     let token = CancellationToken::new();
     tokio::spawn(escalate(interrupt, terminate, token.clone()));
     Ok(token)
 }
 
-/// Returns a token that SIGINT or SIGTERM cancels, for what may end at any time.
+/// Returns a token that SIGINT or SIGTERM cancels, for work that may end at any time.
 pub(crate) fn ending() -> Result<CancellationToken, Failure> {
-    let (mut interrupt, mut terminate) =
-        (take(SignalKind::interrupt())?, take(SignalKind::terminate())?);
+    let mut interrupt = take(SignalKind::interrupt())?;
+    let mut terminate = take(SignalKind::terminate())?;
     let token = CancellationToken::new();
     let ended = token.clone();
     tokio::spawn(async move {
@@ -39,20 +41,20 @@ pub(crate) fn ending() -> Result<CancellationToken, Failure> {
     Ok(token)
 }
 
-/// Returns what SIGHUP notifies; it no longer ends the process. But if the terminal went away, nobody is
-/// there who could have meant to reload: then `stop` is cancelled.
+/// Returns a notification of each SIGHUP, which then no longer ends the process. If the terminal was closed,
+/// the signal does not mean a reload, so `stop` is cancelled instead.
 #[cfg(feature = "aws")]
 pub(crate) fn hang_ups(stop: CancellationToken) -> Result<Arc<Notify>, Failure> {
     let mut signals = take(SignalKind::hangup())?;
     let on_terminal = std::io::stderr().is_terminal();
     let hang_up = Arc::new(Notify::new());
-    let told = Arc::clone(&hang_up);
+    let notified = Arc::clone(&hang_up);
     tokio::spawn(async move {
         while signals.recv().await.is_some() {
             if on_terminal && !std::io::stderr().is_terminal() {
                 stop.cancel();
             } else {
-                told.notify_one();
+                notified.notify_one();
             }
         }
     });
@@ -63,13 +65,13 @@ async fn escalate(mut interrupt: Signal, mut terminate: Signal, token: Cancellat
     let name = next(&mut interrupt, &mut terminate).await;
     tracing::info!(
         signal = name,
-        "{name}: ending after the action in flight; once more ends at once"
+        "{name}: ending after the action in flight; a second signal ends at once"
     );
     token.cancel();
     let name = next(&mut interrupt, &mut terminate).await;
     tracing::warn!(
         signal = name,
-        "{name} again: ending at once; an action in flight is settled at the next start"
+        "{name} again: ending at once; the next start settles an action in flight"
     );
     #[expect(clippy::exit, reason = "at once, whatever is in flight")]
     std::process::exit(i32::from(ExitStatus::INTERRUPTED.code()));
@@ -91,7 +93,7 @@ mod tests {
 
     const CHILD: &str = "SIGNALS_TEST_CHILD";
 
-    /// Not a test of its own: what the next test runs as another process.
+    /// Is not a test by itself: the next test runs it as another process.
     #[tokio::test]
     async fn child_waits_for_signals() {
         if std::env::var_os(CHILD).is_none() {

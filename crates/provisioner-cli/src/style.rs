@@ -1,4 +1,4 @@
-//! Colour: whether, and which. Meaning is never only in colour.
+//! Whether text is coloured, and how. Colour never carries meaning by itself.
 
 use std::ffi::OsStr;
 
@@ -13,7 +13,7 @@ pub(crate) enum Paint {
     Plain,
 }
 
-/// What a word is there for.
+/// The role of a word in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Error,
@@ -21,13 +21,13 @@ pub(crate) enum Role {
     Hint,
     /// The heading of a table.
     Heading,
-    /// What has passed.
+    /// Of a problem that has ended.
     Faint,
 }
 
 impl Paint {
-    /// Decides for one stream. `no_color` is the environment variable: set and not empty, it stands for
-    /// `never` where the command line says nothing else (<https://no-color.org>).
+    /// Decides for one stream. `no_color` is the environment variable: if it is set and not empty, it means
+    /// `never` unless the command line says otherwise (<https://no-color.org>).
     pub(crate) fn decide(choice: Colour, no_color: Option<&OsStr>, is_terminal: bool) -> Self {
         let refused = no_color.is_some_and(|value| !value.is_empty());
         let coloured = match choice {

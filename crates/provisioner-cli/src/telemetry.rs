@@ -2,27 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::args::{GlobalArgs, LogFormat};
 use crate::exit::Failure;
 use crate::style::Paint;
 
-/// Where a filter may be set, first wins.
+/// The variables that may hold a filter; the first one that is set wins.
 const VARIABLES: [&str; 2] = ["PROVISIONER_LOG", "RUST_LOG"];
 
-/// Starts logging for the whole process.
+/// Starts logging for the process.
 pub(crate) fn start(
     globals: &GlobalArgs,
     environment: &BTreeMap<String, String>,
     paint: Paint,
     stderr_is_terminal: bool,
 ) -> Result<(), Failure> {
-    let filter = filter(globals, environment)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let subscriber = tracing_subscriber::registry().with(filter(globals, environment)?);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         // It would be reported with `eprintln!`, which panics when stderr is gone.
         .log_internal_errors(false)
@@ -33,19 +34,20 @@ pub(crate) fn start(
         LogFormat::Json => true,
     };
     let started = if json {
-        builder.json().flatten_event(true).with_ansi(false).try_init()
+        subscriber.with(lines.json().flatten_event(true).with_ansi(false)).try_init()
     } else {
         let clock =
             if environment.contains_key("JOURNAL_STREAM") { Clock::Journal } else { Clock::Own };
-        builder.with_target(false).with_timer(clock).try_init()
+        subscriber.with(lines.with_target(false).with_timer(clock)).try_init()
     };
-    started.map_err(|error| Failure::failed("failed to start logging").caused_by(error.as_ref()))
+    started.map_err(|error| Failure::failed("failed to start logging").caused_by(&error))
 }
 
+/// Returns the levels per target that the environment or the flags ask for.
 fn filter(
     globals: &GlobalArgs,
     environment: &BTreeMap<String, String>,
-) -> Result<EnvFilter, Failure> {
+) -> Result<Targets, Failure> {
     let set = VARIABLES
         .into_iter()
         .find_map(|name| Some((name, environment.get(name).filter(|text| !text.is_empty())?)));
@@ -53,15 +55,27 @@ fn filter(
         Some((name, text)) => (name, text.as_str()),
         None => ("-v/-q", directives(globals.verbose, globals.quiet)),
     };
-    EnvFilter::builder().parse(directives).map_err(|error| {
+    let refused = || {
         Failure::usage(format!("`{origin}` is not a log filter: `{directives}`"))
-            .caused_by(&error)
             .with_hint("write for example `info` or `info,provisioner=debug`")
-    })
+    };
+    // `Targets` would take a filter by span or field for a target that never logs.
+    if directives.contains('[') {
+        return Err(refused().caused_by(&Unsupported));
+    }
+    let parts = directives.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parts = parts.collect::<Vec<_>>().join(",");
+    parts.parse::<Targets>().map_err(|error| refused().caused_by(&error))
 }
 
-/// The SDK logs below `warn` whatever it does, per request; its `trace` shows signed requests. That
-/// there is no metadata service outside EC2 is nothing to warn of.
+#[derive(Debug, thiserror::Error)]
+#[error("filters by span or field are not supported")]
+struct Unsupported;
+
+/// Returns the filter of the flags.
+///
+/// Below `warn` the SDK logs everything that it does for each request, and its `trace` shows signed
+/// requests. A missing metadata service is normal outside EC2 and needs no warning.
 fn directives(verbose: u8, quiet: u8) -> &'static str {
     match i16::from(verbose) - i16::from(quiet) {
         ..=-2 => "error",
@@ -73,10 +87,10 @@ fn directives(verbose: u8, quiet: u8) -> &'static str {
     }
 }
 
-/// The time of a text line.
+/// Where the time of a text line comes from.
 enum Clock {
     Own,
-    /// journald writes its own.
+    /// journald adds its own time to each line.
     Journal,
 }
 
@@ -127,5 +141,19 @@ mod tests {
         let failure = of(0, 0, &[("PROVISIONER_LOG", "provisioner=loud")]).unwrap_err();
         assert_eq!(failure.status().code(), 2);
         assert!(failure.render(Paint::Plain).contains("PROVISIONER_LOG"));
+        let failure = of(0, 0, &[("RUST_LOG", "info,provisioner[round]=debug")]).unwrap_err();
+        assert!(failure.render(Paint::Plain).contains("span or field"));
+    }
+
+    #[test]
+    fn targets_have_levels_of_their_own() {
+        let globals = GlobalArgs::default();
+        let text = "Info, provisioner=debug,,hyper=off".to_owned();
+        let environment = BTreeMap::from([("PROVISIONER_LOG".to_owned(), text)]);
+        let filter = filter(&globals, &environment).unwrap();
+        assert!(filter.would_enable("axum", &tracing::Level::INFO));
+        assert!(!filter.would_enable("axum", &tracing::Level::DEBUG));
+        assert!(filter.would_enable("provisioner::internal::daemon", &tracing::Level::DEBUG));
+        assert!(!filter.would_enable("hyper", &tracing::Level::ERROR));
     }
 }

@@ -1,7 +1,8 @@
-//! Where idle workers ask whether to stop: `POST /v1/workers/INSTANCE-ID/should-stop`.
+//! The listener where idle workers ask whether to stop: `POST /v1/workers/INSTANCE-ID/should-stop`.
 //!
-//! A listener of its own, for it faces other machines: it shows nothing of the daemon, and every
-//! connection is one small request with an end to it. What is answered, the engine decides (`StopConsent`).
+//! It is separate from the daemon's HTTP server because it faces other machines: it shows nothing of the
+//! daemon, and every connection is one small request with a time limit. The engine decides the answers
+//! (`StopConsent`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,29 +30,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::Failure;
 
-/// The largest body taken; what is asked has 20 bytes.
+/// The largest body, in bytes, that is accepted; a question has 20 bytes.
 const MAX_BODY: usize = 1024;
 
-/// From the first byte to the last of one connection, answer included.
+/// The time limit of a connection, from its first byte to the end of the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Connections at a time; others wait to be accepted. At 10 s each at worst, and milliseconds as a rule,
-/// that is room for tens of thousands of workers that ask every 30 s.
+/// The number of concurrent connections; others wait to be accepted. A connection takes milliseconds, and
+/// 10 s at worst, so this suffices for tens of thousands of workers that ask every 30 s.
 const AT_ONCE: usize = 256;
 
-/// What the handlers need of the daemon.
+/// The parts of the daemon that the handlers use.
 #[derive(Clone, Debug)]
 pub(crate) struct Links {
-    /// Who answers.
+    /// Decides the answers.
     pub(crate) stop_listener: StopListener,
-    /// Brings the next round: who is stopping need not be paid for long.
+    /// Wakes the daemon, so that a stopping machine is terminated (and stops costing) soon.
     pub(crate) wake: Arc<Notify>,
 }
 
-/// Starts to listen; ends when `shutdown` is cancelled.
+/// Starts to listen, until `shutdown` is cancelled.
 ///
 /// # Errors
-/// The address is taken or not ours.
+/// Fails if the address is taken or not ours.
 pub(crate) async fn start(
     settings: &WorkerServer,
     links: Links,
@@ -61,7 +62,7 @@ pub(crate) async fn start(
     let failed = |error: std::io::Error| {
         Failure::failed(format!("failed to listen on `{listen}` for workers"))
             .caused_by(&error)
-            .with_hint("set `server.worker-listen` to a free address, or to \"\" for none")
+            .with_hint("set `server.worker-listen` to a free address, or to \"\" to not listen")
     };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -88,7 +89,7 @@ async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToke
                 });
             }
             Err(error) => {
-                // Such as no more file descriptors: there will be some again.
+                // This may be a lack of file descriptors, which ends.
                 tracing::warn!(error = %error, "a worker's connection was not accepted: {error}");
                 sleep(Duration::from_millis(100)).await;
             }
@@ -96,7 +97,7 @@ async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToke
     }
 }
 
-/// One request and its answer.
+/// Serves one request.
 async fn converse(stream: TcpStream, router: Router) {
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -105,7 +106,7 @@ async fn converse(stream: TcpStream, router: Router) {
     match timeout(PATIENCE, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(error = %error, "a worker's connection broke: {error}"),
-        Err(_) => tracing::debug!("a worker's connection was open for {PATIENCE:?} and is closed"),
+        Err(_) => tracing::debug!("a worker's connection took over {PATIENCE:?} and was closed"),
     }
 }
 
@@ -119,7 +120,7 @@ fn router(links: Links) -> Router {
         .with_state(links)
 }
 
-/// What a worker says: one of the two.
+/// The message of a worker, which has exactly one of the two fields.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Says {
@@ -141,7 +142,7 @@ impl Says {
 #[derive(Debug, Serialize)]
 struct Told {
     stop: bool,
-    /// How long the answer holds, rounded down; 0 for "no".
+    /// How long a "yes" is valid, rounded down; 0 for "no".
     lease_seconds: u64,
 }
 
@@ -176,7 +177,7 @@ async fn should_stop(
             Json(Told { stop, lease_seconds: lease.as_secs() }).into_response()
         }
         Err(StopAskError::WrongToken) => {
-            tracing::debug!(%instance, "{instance} shows a token that is not its launch's");
+            tracing::debug!(%instance, "{instance} sent a token that does not belong to its launch");
             unauthorized()
         }
         Err(StopAskError::NoSuchInstance) => refuse(StatusCode::NOT_FOUND, "no such instance"),
@@ -193,7 +194,7 @@ fn log(instance: &InstanceId, word: WorkerReport, answer: StopAnswer) {
         }
         (WorkerReport::Stopping, StopAnswer::Stay) => tracing::info!(
             %instance,
-            "{instance} would stop, but is needed again or said so too late: it is told to stay"
+            "{instance} wanted to stop, but is needed again or reported too late: it is told to stay"
         ),
         (WorkerReport::Idle, StopAnswer::Stay) => {
             tracing::debug!(%instance, "{instance} is idle and stays")
@@ -202,7 +203,7 @@ fn log(instance: &InstanceId, word: WorkerReport, answer: StopAnswer) {
     }
 }
 
-/// The token of `Authorization: Bearer TOKEN` (RFC 6750; the scheme's case does not matter).
+/// Returns the token of `Authorization: Bearer TOKEN` (RFC 6750; the scheme's case does not matter).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -236,7 +237,8 @@ mod tests {
 
     async fn running() -> Running {
         let links = Links { stop_listener: StopListener::default(), wake: Arc::default() };
-        let (wake, shutdown) = (Arc::clone(&links.wake), CancellationToken::new());
+        let wake = Arc::clone(&links.wake);
+        let shutdown = CancellationToken::new();
         let settings = WorkerServer { listen: "127.0.0.1:0".parse().unwrap(), stop_url: None };
         let address = start(&settings, links, shutdown.clone()).await.unwrap();
         Running { address, wake, shutdown }
@@ -249,16 +251,16 @@ mod tests {
             let request =
                 format!("{head} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n{headers}\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
-            // The server may answer and hang up before it has read all.
-            drop(stream.write_all(body.as_bytes()).await);
+            // The server may answer and close the connection before it has read everything.
+            let _ = stream.write_all(body.as_bytes()).await;
             let mut answer = Vec::new();
-            drop(stream.read_to_end(&mut answer).await);
+            let _ = stream.read_to_end(&mut answer).await;
             String::from_utf8(answer).unwrap()
         }
     }
 
     #[tokio::test]
-    async fn what_is_not_a_workers_question_is_refused() {
+    async fn other_requests_are_refused() {
         let running = running().await;
         let ask = "POST /v1/workers/i-1/should-stop";
         let token = "authorization: Bearer x\r\n";
@@ -290,7 +292,8 @@ mod tests {
 
     #[test]
     fn a_worker_says_one_thing() {
-        let word = |text: &str| serde_json::from_str::<Says>(text).ok().and_then(|it| it.word());
+        let word =
+            |text: &str| serde_json::from_str::<Says>(text).ok().and_then(|says| says.word());
         assert_eq!(word("{\"idle\":true}"), Some(WorkerReport::Idle));
         assert_eq!(word("{\"idle\":false}"), Some(WorkerReport::Busy));
         assert_eq!(word("{\"stopping\":true}"), Some(WorkerReport::Stopping));
@@ -308,7 +311,7 @@ mod tests {
             .await
             .unwrap();
         let mut answer = Vec::new();
-        // Time is paused: it moves on when there is nothing else to do.
+        // Paused time advances when there is nothing else to do.
         assert_eq!(silent.read_to_end(&mut answer).await.unwrap(), 0);
     }
 

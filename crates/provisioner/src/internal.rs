@@ -52,8 +52,8 @@ pub mod daemon {
     pub use crate::daemon::StopListener;
     #[cfg(feature = "aws")]
     pub use crate::daemon::{
-        Clock, ClockOffset, Daemon, MissingLedger, ProbeReach, ProcessSeed, QueueRead, Reloader,
-        RoundEnd, RoundSummary, StatusProbe,
+        Absent, Clock, ClockOffset, Daemon, MissingLedger, ProbeReach, ProcessSeed, QueueRead,
+        Reloader, RoundEnd, RoundSummary, StatusProbe,
     };
 }
 
@@ -90,6 +90,9 @@ pub mod domain {
         pub use crate::domain::observed::{
             Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
         };
+    }
+    pub mod plural {
+        pub use crate::domain::plural::count;
     }
     pub mod prices {
         pub use crate::domain::prices::SpotPrices;

@@ -1,4 +1,4 @@
-//! The one list of what the simulated EC2 answers otherwise than moto, and who is right.
+//! The list of all differences between the simulated EC2 and moto, and which of them is right.
 
 /// On which side an element is that the other has not, or that its type differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -8,12 +8,12 @@ pub(super) enum Side {
     Type,
 }
 
-/// Who answers as EC2 does.
+/// The side that answers as EC2 does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Right {
     /// The elements are there in EC2, and nothing that the simulation is for depends on them.
     Moto,
-    /// moto lacks them, or has them otherwise.
+    /// moto lacks them, or has them in another form.
     Sim,
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Right {
 pub(super) struct Difference {
     /// The action, with ` refused` where it is one; `*` for all.
     pub(super) call: &'static str,
-    /// What stands before their names: the path of what they are in.
+    /// The path of the element that contains them, which precedes their names.
     pub(super) within: &'static str,
     /// Their names, sorted, with spaces between.
     pub(super) names: &'static str,
@@ -40,7 +40,7 @@ impl Difference {
     }
 }
 
-/// What only moto has, and EC2 too.
+/// A difference where only moto has what EC2 has.
 const fn left_out(
     call: &'static str,
     within: &'static str,
@@ -50,7 +50,7 @@ const fn left_out(
     Difference { call, within, names, side: Side::Moto, right: Right::Moto, page }
 }
 
-/// What moto has not, and EC2 has.
+/// A difference where moto lacks what EC2 has.
 const fn not_in_moto(
     call: &'static str,
     within: &'static str,
@@ -127,7 +127,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html",
         "item",
     ),
-    // The surroundings have what launches depend on, and no more.
+    // The surroundings only have what launches depend on.
     left_out(
         "DescribeImages",
         "imagesSet/item/",

@@ -1,5 +1,5 @@
-//! The adapter over both, in what configurations name: images, instance types, where they are offered, key
-//! pairs.
+//! The adapter over both worlds, for everything that a configuration names: images, instance types and their
+//! zones, key pairs.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -39,16 +39,16 @@ async fn what_a_configuration_names_is_looked_up_alike() {
     assert_eq!(moto.instance_types.as_ref().unwrap().len(), 1, "one exists");
 }
 
-/// What is known, whatever the ids are. What is asked of IAM is not: the simulation has none.
+/// Shows the facts without their ids, and without those of IAM, which is not simulated.
 fn shown(facts: &PreflightFacts) -> String {
     let images: Vec<ImageFacts> = facts.images.as_ref().unwrap().values().cloned().collect();
     // moto does not say whether an image knows the adapter.
     let images: Vec<ImageFacts> =
-        images.into_iter().map(|it| ImageFacts { ena: None, ..it }).collect();
+        images.into_iter().map(|image| ImageFacts { ena: None, ..image }).collect();
     let pools: BTreeSet<_> = facts.prices.as_ref().unwrap().keys().collect();
-    // EC2 does not document whether a dry run looks at ids first that nothing has; they differ in that.
-    let calls: Vec<_> = facts.calls.iter().map(|it| (it.operation, it.target)).collect();
-    let launches = facts.worker_types.values().flat_map(|it| &it.launches);
+    // EC2 does not document whether a dry run checks unknown ids first, so the two may differ in that.
+    let calls: Vec<_> = facts.calls.iter().map(|call| (call.operation, call.target)).collect();
+    let launches = facts.worker_types.values().flat_map(|worker_type| &worker_type.launches);
     let launches: Vec<_> = launches
         .map(|(place, answer)| (&place.instance_type, &place.placement.zone, said(answer)))
         .collect();
@@ -80,7 +80,7 @@ async fn key_pairs_are_made_given_and_deleted_alike() {
     }
 }
 
-/// What a key pair is at each step of its life.
+/// Returns a key pair at each step of its life.
 async fn life(client: &Client, public_key: Option<&str>) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let state_dir = Some(dir.path().join("state"));

@@ -1,4 +1,4 @@
-//! The adapter over both: what the SDK parses comes to the same values of ours.
+//! The adapter over both worlds returns the same values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -39,7 +39,7 @@ pub(super) struct Both {
     pub(super) image: String,
 }
 
-/// What a look comes to, whatever the ids are: what they are called by is their place.
+/// An observation in which ids are replaced by their positions.
 type Shown = Vec<String>;
 
 impl Both {
@@ -48,7 +48,8 @@ impl Both {
         let groups = account.ec2("describe_security_groups", json!({}));
         let group = groups["SecurityGroups"][0]["GroupId"].as_str().unwrap().to_owned();
         let world = Arc::new(Mutex::new(world));
-        let (asked, simulated) = (account.clone(), Arc::clone(&world));
+        let asked = account.clone();
+        let simulated = Arc::clone(&world);
         let moto = client_answered_by(move |body| {
             let answer = asked.query(body);
             QueryResponse { status: answer.status, body: answer.body }
@@ -107,22 +108,24 @@ impl Both {
     }
 
     async fn observe(&self, tracked: [BTreeSet<SpotRequestId>; 2]) -> [Observation; 2] {
-        let (key, now) = (deployment::key(), Timestamp::now());
+        let key = deployment::key();
+        let now = Timestamp::now();
         let moto = self.moto.observe(&key, &tracked[0], true, now).await.unwrap();
         let sim = self.sim.observe(&key, &tracked[1], true, now).await.unwrap();
         assert_eq!((moto.warnings.as_slice(), sim.warnings.as_slice()), (&[][..], &[][..]));
-        let looks = [moto.observation, sim.observation];
-        let shown = looks.each_ref().map(shown);
+        let observed = [moto.observation, sim.observation];
+        let shown = observed.each_ref().map(shown);
         assert_eq!(shown[0], shown[1]);
-        looks
+        observed
     }
 }
 
-/// Who grants how much in which state, or the class and code of a refusal.
+/// Shows the granted requests with their states, or the class and code of a refusal.
 fn said(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Requested(granted) => {
-            let states: Vec<_> = granted.iter().map(|it| format!("{:?}", it.state)).collect();
+            let states: Vec<_> =
+                granted.iter().map(|request| format!("{:?}", request.state)).collect();
             states.join(" ")
         }
         Outcome::Refused(Refusal { class, code, .. }) => format!("{class:?} {code}"),
@@ -130,27 +133,31 @@ fn said(outcome: &Outcome) -> String {
     }
 }
 
-fn shown(look: &Observation) -> Shown {
+fn shown(observation: &Observation) -> Shown {
     let instances: BTreeMap<&InstanceId, usize> =
-        look.instances.iter().enumerate().map(|(n, it)| (&it.id, n)).collect();
+        observation.instances.iter().enumerate().map(|(n, instance)| (&instance.id, n)).collect();
     let requests: BTreeMap<&SpotRequestId, usize> =
-        look.spot_requests.iter().enumerate().map(|(n, it)| (&it.id, n)).collect();
-    let mut shown = vec![format!("{:?}", look.key_pair)];
-    shown.extend(look.instances.iter().map(|it| {
-        let place = (&it.instance_type, &it.zone, &it.other_platform);
-        let request = it.spot_request.as_ref().map(|id| requests.contains_key(id));
-        let recent = clock::age(it.launch_time, Timestamp::now()) < Duration::from_hours(1);
-        format!("{:?} {place:?} of a request {request:?}, {recent}, {:?}", it.state, it.tags)
+        observation.spot_requests.iter().enumerate().map(|(n, request)| (&request.id, n)).collect();
+    let mut shown = vec![format!("{:?}", observation.key_pair)];
+    shown.extend(observation.instances.iter().map(|instance| {
+        let place = (&instance.instance_type, &instance.zone, &instance.other_platform);
+        let request = instance.spot_request.as_ref().map(|id| requests.contains_key(id));
+        let recent = clock::age(instance.launch_time, Timestamp::now()) < Duration::from_hours(1);
+        format!(
+            "{:?} {place:?} of a request {request:?}, {recent}, {:?}",
+            instance.state, instance.tags
+        )
     }));
-    let mut of_requests: Vec<String> = look
+    let mut of_requests: Vec<String> = observation
         .spot_requests
         .iter()
-        .map(|it| {
-            let place = (&it.instance_type, &it.zone, it.max_price);
-            let instance = it.instance.as_ref().map(|id| instances.contains_key(id));
-            let (code, timed) = (it.status_code.as_str(), it.status_time.is_some());
-            let tags = &it.tags;
-            format!("{:?} {code} {place:?} with {instance:?}, {timed}, {tags:?}", it.state)
+        .map(|request| {
+            let place = (&request.instance_type, &request.zone, request.max_price);
+            let instance = request.instance.as_ref().map(|id| instances.contains_key(id));
+            let code = request.status_code.as_str();
+            let timed = request.status_time.is_some();
+            let tags = &request.tags;
+            format!("{:?} {code} {place:?} with {instance:?}, {timed}, {tags:?}", request.state)
         })
         .collect();
     shown.append(&mut of_requests);
@@ -160,7 +167,7 @@ fn shown(look: &Observation) -> Shown {
 
 fn requests(outcome: &Outcome) -> Vec<SpotRequestId> {
     match outcome {
-        Outcome::Requested(granted) => granted.iter().map(|it| it.id.clone()).collect(),
+        Outcome::Requested(granted) => granted.iter().map(|request| request.id.clone()).collect(),
         other => panic!("not granted: {other:?}"),
     }
 }
@@ -170,40 +177,27 @@ async fn the_sdk_parses_both_to_the_same_values() {
     let both = Both::new();
     let none = || [BTreeSet::new(), BTreeSet::new()];
     both.observe(none()).await;
-    for client in [&both.moto, &both.sim] {
-        let account = client.account_id().await.unwrap();
-        assert!(account.len() == 12 && account.chars().all(|c| c.is_ascii_digit()), "{account}");
-    }
-
-    // A type resolves to what stands for the same with each: its zones are the same.
-    let mut linux = worker_type(&[TYPE], 10);
-    linux.availability_zones = vec![Zone::from(format!("{REGION}a").as_str())];
-    let ours = both.sim.resolve(&linux).await.unwrap();
-    linux.image_id.clone_from(&both.image);
-    let theirs = both.moto.resolve(&linux).await.unwrap();
-    let zones =
-        |placements: &[provisioner::internal::domain::launch::ResolvedPlacement]| -> Vec<_> {
-            placements.iter().map(|it| it.zone.clone()).collect()
-        };
-    assert_eq!(zones(&theirs.placements), zones(&ours.placements));
-
+    accounts_and_zones_are_the_same(&both).await;
     let [theirs, ours] = both.launch("first", 2);
     both.execute([Call::Request(&theirs), Call::Request(&ours)]).await;
     both.execute([Call::Request(&theirs), Call::Request(&ours)]).await;
     let more = [&theirs, &ours].map(|call| LaunchCall { count: 1, ..call.clone() });
     both.execute([Call::Request(&more[0]), Call::Request(&more[1])]).await;
     both.advance(Duration::from_mins(1));
-    let looks = both.observe(none()).await;
-    assert_eq!(looks.each_ref().map(|it| it.instances.len()), [2, 2]);
-    assert!(looks[1].instances.iter().all(|it| it.state == InstanceState::Running));
+    let observed = both.observe(none()).await;
+    assert_eq!(observed.each_ref().map(|observation| observation.instances.len()), [2, 2]);
+    assert!(observed[1].instances.iter().all(|instance| instance.state == InstanceState::Running));
 
-    let ids = looks.each_ref().map(|it| -> Vec<InstanceId> {
-        it.instances.iter().map(|instance| instance.id.clone()).collect()
+    let ids = observed.each_ref().map(|observation| -> Vec<InstanceId> {
+        observation.instances.iter().map(|instance| instance.id.clone()).collect()
     });
     let tags = &ours.tags;
     both.execute([0, 1].map(|n| Call::Tag { instances: &ids[n], tags })).await;
-    let looks = both.observe(none()).await;
-    assert!(looks[1].instances.iter().all(|it| it.tags.worker_type.is_some()), "{looks:?}");
+    let observed = both.observe(none()).await;
+    assert!(
+        observed[1].instances.iter().all(|instance| instance.tags.worker_type.is_some()),
+        "{observed:?}"
+    );
 
     // One that waits, is cancelled, and is looked up by its id.
     both.account.rules(&json!({ "spot": "held", "held_code": "capacity-not-available" }));
@@ -211,16 +205,23 @@ async fn the_sdk_parses_both_to_the_same_values() {
     let [theirs, ours] = both.launch("second", 1);
     let outcomes = both.execute([Call::Request(&theirs), Call::Request(&ours)]).await;
     let open = outcomes.each_ref().map(requests);
-    let looks = both.observe(none()).await;
-    let waits = |it: &Observation| {
-        it.spot_requests.iter().filter(|it| it.state == SpotRequestState::Open).count()
+    let observed = both.observe(none()).await;
+    let waits = |observation: &Observation| {
+        observation
+            .spot_requests
+            .iter()
+            .filter(|request| request.state == SpotRequestState::Open)
+            .count()
     };
-    assert_eq!(looks.each_ref().map(waits), [1, 1]);
+    assert_eq!(observed.each_ref().map(waits), [1, 1]);
     both.execute([Call::Cancel(&open[0]), Call::Cancel(&open[1])]).await;
     let tracked = open.map(|ids| ids.into_iter().collect());
-    let looks = both.observe(tracked).await;
-    let cancelled = looks[1].spot_requests.iter().any(|it| it.state == SpotRequestState::Cancelled);
-    assert!(cancelled, "{looks:?}");
+    let observed = both.observe(tracked).await;
+    let cancelled = observed[1]
+        .spot_requests
+        .iter()
+        .any(|request| request.state == SpotRequestState::Cancelled);
+    assert!(cancelled, "{observed:?}");
 
     // One that fails, and an instance that EC2 takes back.
     both.world.lock().unwrap().bad.insert(name("linux"));
@@ -231,23 +232,50 @@ async fn the_sdk_parses_both_to_the_same_values() {
     both.account.to_instances(&json!({ "ids": [ids[0][1].as_str()], "do": "interrupt" }));
     both.world.lock().unwrap().interrupt(&ids[1][1]);
     both.advance(Duration::from_mins(3));
-    let lost = |look: &Observation| {
-        let taken = look.instances.iter().filter_map(|it| it.spot_request.clone());
+    let lost = |observation: &Observation| {
+        let taken =
+            observation.instances.iter().filter_map(|instance| instance.spot_request.clone());
         taken.collect::<Vec<_>>()
     };
     let mut tracked = [theirs, ours];
-    for (ids, look) in tracked.iter_mut().zip(&looks) {
-        ids.extend(lost(look));
+    for (ids, observation) in tracked.iter_mut().zip(&observed) {
+        ids.extend(lost(observation));
     }
-    let looks = both.observe(tracked.map(|ids| ids.into_iter().collect())).await;
+    let observed = both.observe(tracked.map(|ids| ids.into_iter().collect())).await;
     let codes: BTreeSet<_> =
-        looks[1].spot_requests.iter().map(|it| it.status_code.as_str()).collect();
+        observed[1].spot_requests.iter().map(|request| request.status_code.as_str()).collect();
     for code in ["bad-parameters", "instance-terminated-no-capacity"] {
         assert!(codes.contains(code), "{codes:?}");
     }
     both.world.lock().unwrap().bad.clear();
 
-    // One that waits until it is too late.
+    a_request_expires(&both).await;
+    both.execute([Call::Terminate(&ids[0][..1]), Call::Terminate(&ids[1][..1])]).await;
+    both.advance(Duration::from_mins(1));
+    strangers_are_refused_alike(&both).await;
+    prices_have_the_same_pools(&both).await;
+}
+
+async fn accounts_and_zones_are_the_same(both: &Both) {
+    for client in [&both.moto, &both.sim] {
+        let account = client.account_id().await.unwrap();
+        assert!(account.len() == 12 && account.chars().all(|c| c.is_ascii_digit()), "{account}");
+    }
+
+    // A type resolves to the same in both, because its zones are the same.
+    let mut linux = worker_type(&[TYPE], 10);
+    linux.availability_zones = vec![Zone::from(format!("{REGION}a").as_str())];
+    let ours = both.sim.resolve(&linux).await.unwrap();
+    linux.image_id.clone_from(&both.image);
+    let theirs = both.moto.resolve(&linux).await.unwrap();
+    let zones =
+        |placements: &[provisioner::internal::domain::launch::ResolvedPlacement]| -> Vec<_> {
+            placements.iter().map(|placement| placement.zone.clone()).collect()
+        };
+    assert_eq!(zones(&theirs.placements), zones(&ours.placements));
+}
+
+async fn a_request_expires(both: &Both) {
     both.world.lock().unwrap().faults.never_filled = 100;
     let [theirs, ours] = both.launch("fourth", 1);
     let valid_until = clock::after(both.world.lock().unwrap().now, Duration::from_mins(1));
@@ -258,19 +286,22 @@ async fn the_sdk_parses_both_to_the_same_values() {
         "ids": [late[0][0].as_str()], "do": "state", "state": "cancelled", "code": "schedule-expired",
     }));
     both.advance(Duration::from_mins(2));
-    let looks = both.observe(late.map(|ids| ids.into_iter().collect())).await;
-    let expired = |it: &SpotRequest| {
-        it.state == SpotRequestState::Cancelled && it.status_code.as_str() == "schedule-expired"
+    let observed = both.observe(late.map(|ids| ids.into_iter().collect())).await;
+    let expired = |request: &SpotRequest| {
+        request.state == SpotRequestState::Cancelled
+            && request.status_code.as_str() == "schedule-expired"
     };
-    assert!(looks[1].spot_requests.iter().any(expired), "{looks:?}");
+    assert!(observed[1].spot_requests.iter().any(expired), "{observed:?}");
+}
 
-    both.execute([Call::Terminate(&ids[0][..1]), Call::Terminate(&ids[1][..1])]).await;
-    both.advance(Duration::from_mins(1));
+async fn strangers_are_refused_alike(both: &Both) {
     let strangers = ["i-00000000000000000"].map(InstanceId::from);
     both.execute([Call::Terminate(&strangers), Call::Terminate(&strangers)]).await;
     let strangers = ["sir-00000000"].map(SpotRequestId::from);
     both.execute([Call::Cancel(&strangers), Call::Cancel(&strangers)]).await;
+}
 
+async fn prices_have_the_same_pools(both: &Both) {
     let zone = Some(Zone::from(format!("{REGION}a").as_str()));
     let pools = BTreeSet::from([Pool { instance_type: InstanceType::from(TYPE), zone }]);
     let mut priced = Vec::new();

@@ -1,4 +1,4 @@
-//! The shape of an XML answer: which elements it has where, and what kind of text they hold.
+//! The shape of an XML answer: its elements, their places, and the kind of text that they hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use quick_xml::events::Event;
 /// `@NAME`, its namespace `@xmlns NAMESPACE`.
 pub(super) type Shape = BTreeMap<String, BTreeSet<Kind>>;
 
-/// What a text is.
+/// The kind of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Boolean,
@@ -38,7 +38,9 @@ pub(super) fn read(xml: &str) -> Shape {
     let mut reader = Reader::from_str(xml);
     reader.config_mut().trim_text(true);
     reader.config_mut().expand_empty_elements = true;
-    let (mut shape, mut path, mut inside) = (Shape::new(), Vec::<String>::new(), false);
+    let mut shape = Shape::new();
+    let mut path = Vec::<String>::new();
+    let mut inside = false;
     loop {
         match reader.read_event().expect("well-formed XML") {
             Event::Start(element) if !inside => {

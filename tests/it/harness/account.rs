@@ -9,7 +9,7 @@ use super::http::Response;
 use super::moto::{BotoError, MotoServer};
 use super::world::{Call, World};
 
-/// A fresh account on the stand-in: nobody else sees it, and it sees nobody else.
+/// A new account on the stand-in, isolated from all others.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     pub(crate) number: String,
@@ -27,12 +27,12 @@ impl Account {
         Self { number, keys }
     }
 
-    /// Changes the access key to one that nobody knows.
+    /// Changes the access key to an unknown one.
     pub(crate) fn forge_keys(&mut self) {
         self.keys["access_key_id"] = json!("AKIANOBODYKNOWSTHIS0");
     }
 
-    /// The same account through another key, which may do what a policy allows and no more.
+    /// Returns the same account through another key, which may only do what a policy allows.
     #[track_caller]
     pub(crate) fn under(&self, policy: &Value) -> Self {
         let keys = self.ask(REGION, "keys", Some(&json!({})));
@@ -41,7 +41,7 @@ impl Account {
         Self::from_keys(keys)
     }
 
-    /// What this key's policy was good for: actions that were checked, each with the names of the
+    /// Returns the use of this key's policy: the actions that were checked, each with the names of the
     /// statements that allowed it.
     #[track_caller]
     pub(crate) fn allowed(&self) -> Vec<(String, Vec<String>)> {
@@ -132,14 +132,14 @@ impl Account {
         self.calls().into_iter().filter(|call| !looks(call)).collect()
     }
 
-    /// Puts somebody's instances here: `key_name`, `count`, `tags`, `instance_type`, `zone`,
+    /// Adds instances of another owner: `key_name`, `count`, `tags`, `instance_type`, `zone`,
     /// `lifecycle`, `spot_request_id`, `age_s`. Returns their ids.
     #[track_caller]
     pub(crate) fn add_instances(&self, what: &Value) -> Vec<String> {
         ids(self.ask(REGION, "add-instance", Some(what)))
     }
 
-    /// Puts somebody's spot requests here: `key_name`, `count`, `tags`, `instance_type`, `zone`,
+    /// Adds spot requests of another owner: `key_name`, `count`, `tags`, `instance_type`, `zone`,
     /// `price`, `age_s`. Returns their ids.
     #[track_caller]
     pub(crate) fn add_requests(&self, what: &Value) -> Vec<String> {

@@ -26,7 +26,7 @@ pub(crate) fn post_bearer(port: u16, path: &str, token: &str, body: &str) -> io:
     call("POST", port, path, &format!("{JSON}\r\nAuthorization: Bearer {token}"), body)
 }
 
-/// POSTs a form, signed for a service with a key as far as a stand-in looks.
+/// POSTs a form with as much of a signature as the stand-in checks.
 pub(crate) fn post_form(port: u16, credential: &str, body: &str) -> io::Result<Response> {
     let headers = format!(
         "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n\
@@ -40,7 +40,7 @@ const JSON: &str = "Content-Type: application/json";
 fn call(method: &str, port: u16, path: &str, headers: &str, body: &str) -> io::Result<Response> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_mins(1))?;
-    // A machine that others keep busy can stand still for minutes; no test tells by this limit.
+    // A busy machine can stall for minutes; no test depends on this limit.
     stream.set_read_timeout(Some(Duration::from_mins(10)))?;
     write!(
         stream,
@@ -78,7 +78,7 @@ fn broken(answer: &str) -> io::Error {
     io::Error::other(format!("not an HTTP answer: {answer:?}"))
 }
 
-/// A port that nobody listens on, at least just now.
+/// Returns a port on which nothing listens at the moment.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address").port()

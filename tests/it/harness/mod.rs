@@ -1,4 +1,4 @@
-//! What the process tests stand on: moto as AWS, a fake queue, processes, looks from outside.
+//! The base of the process tests: moto as AWS, a fake queue, processes, and inspection from outside.
 
 mod account;
 mod http;
@@ -42,7 +42,7 @@ pub(crate) fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() ->
     }
 }
 
-/// Asserts that `holds` for all of `span`: for what must *not* happen.
+/// Asserts that `holds` during all of `span`, to show that something does *not* happen.
 #[track_caller]
 pub(crate) fn always(what: &str, span: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! The one moto server of a test run, and the one process that looks at it through boto3.
+//! The moto server of a test run, and the process that inspects it through boto3.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ impl MotoServer {
         Self { port, boto3: Mutex::new(look), log, _talker: Mutex::new(talker) }
     }
 
-    /// Starts a server of one's own; returns its process and its port.
+    /// Starts a separate server, and returns its process and its port.
     pub(crate) fn start_apart(stderr: Stdio) -> (Talker, u16) {
         stand_in::start_server(&python(), stderr).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -74,7 +74,7 @@ impl MotoServer {
             .unwrap_or_else(|error| panic!("{form}: {error}"))
     }
 
-    /// Makes a call through boto3, following all pages; a look that shares no code with us.
+    /// Makes a call through boto3, which shares no code with us, and follows all pages.
     pub(super) fn boto3(
         &self,
         endpoint: &str,
@@ -101,12 +101,13 @@ impl MotoServer {
     }
 }
 
-/// What parliament finds in each of some policy documents.
+/// Returns the findings of parliament in each of some policy documents.
 #[track_caller]
 pub(crate) fn lint(documents: &[Value]) -> Vec<Value> {
     let talker = Talker::start(&python(), "lint.py", Stdio::inherit());
     let mut talker = talker.unwrap_or_else(|error| panic!("{error}"));
-    let mut lint = |it: &Value| talker.ask(it).unwrap_or_else(|error| panic!("lint.py: {error}"));
+    let mut lint =
+        |document: &Value| talker.ask(document).unwrap_or_else(|error| panic!("lint.py: {error}"));
     documents.iter().map(&mut lint).collect()
 }
 

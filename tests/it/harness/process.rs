@@ -11,7 +11,7 @@ use serde_json::Value;
 /// Nothing takes longer than this.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// What a program has written so far.
+/// The output of a program so far.
 #[derive(Clone, Default)]
 struct Output(Arc<Mutex<Vec<u8>>>);
 
@@ -127,7 +127,8 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let (stdout, stderr) = (Output::default(), Output::default());
+        let stdout = Output::default();
+        let stderr = Output::default();
         let readers = vec![
             stdout.collect(child.stdout.take().expect("a pipe")),
             stderr.collect(child.stderr.take().expect("a pipe")),
@@ -156,7 +157,7 @@ impl Daemon {
     /// Waits until `holds`.
     ///
     /// # Panics
-    /// When it does not hold soon, or the program ends before; with what the program said.
+    /// Panics with the output of the program if it does not hold soon, or if the program ends first.
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
         let start = Instant::now();
@@ -238,7 +239,7 @@ impl Daemon {
         self.until(&format!("{count} more rounds"), || queue.rounds() >= goal);
     }
 
-    /// Waits until what it has printed so far is as it should be.
+    /// Waits until its output so far satisfies a condition.
     #[track_caller]
     pub(crate) fn until_it_prints(&mut self, what: &str, mut holds: impl FnMut(&str) -> bool) {
         let stdout = self.stdout.clone();

@@ -68,7 +68,8 @@ max-instances = 20
     /// The same with a daemon that listens on the port returned.
     #[track_caller]
     pub(crate) fn listening() -> (Self, u16) {
-        let (project, port) = (Self::set_up(), free_port());
+        let project = Self::set_up();
+        let port = free_port();
         project.set("server.listen", format!("127.0.0.1:{port}"));
         (project, port)
     }
@@ -174,7 +175,8 @@ max-instances = 20
     /// How many instances under our key-name live, and how many requests are open.
     #[track_caller]
     pub(crate) fn live_and_open(&self) -> (usize, usize) {
-        let (world, key_name) = (self.world(), self.key_name());
+        let world = self.world();
+        let key_name = self.key_name();
         (world.live(&key_name).len(), world.open(&key_name).len())
     }
 

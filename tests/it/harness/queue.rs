@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What the queue answers.
+/// An answer of the queue.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     /// 200 and these tasks.
@@ -32,7 +32,7 @@ pub(crate) enum Answer {
     Redirect(String),
 }
 
-/// A task as the queue tells of it.
+/// Returns a task as the queue lists it.
 pub(crate) fn task(id: &str, worker_type: &str) -> Value {
     json!({
         "taskId": id,
@@ -118,12 +118,12 @@ impl FakeQueue {
         state.running = Answer::Tasks(list);
     }
 
-    /// Sets what `state=PENDING` answers.
+    /// Sets the answer to `state=PENDING`.
     pub(crate) fn answer_pending(&self, answer: Answer) {
         self.lock().pending = answer;
     }
 
-    /// Sets what `state=RUNNING` answers.
+    /// Sets the answer to `state=RUNNING`.
     pub(crate) fn answer_running(&self, answer: Answer) {
         self.lock().running = answer;
     }

@@ -1,4 +1,4 @@
-//! What there is in an account, as the stand-in tells it.
+//! The resources in an account, as the stand-in reports them.
 
 use std::collections::BTreeMap;
 
@@ -77,7 +77,7 @@ pub(crate) struct Call {
     /// The HTTP status; `None` while the call hangs, 0 if the connection was closed instead.
     pub(crate) status: Option<u16>,
     pub(crate) error: Option<String>,
-    /// What the test, or chance, did to it.
+    /// The fault that the test, or chance, injected into it.
     pub(crate) fault: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What must hold at every moment, looked at in the stand-in's truth and in its log of calls.
+//! Checks the invariants against the state of the stand-in and its log of calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +43,8 @@ impl Audit {
                 self.launch(&call.params);
             }
         }
-        for request in world.spot_requests.iter().filter(|it| it.worker_type().is_some()) {
+        for request in world.spot_requests.iter().filter(|request| request.worker_type().is_some())
+        {
             let intent = &request.tags["provisioner:intent"];
             // The world was read a moment before the calls.
             let asked = self.asked.get_mut(intent).expect("every request was asked for");

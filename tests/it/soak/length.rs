@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Without `PROVISIONER_SOAK`: what every test run can afford.
+/// The length without `PROVISIONER_SOAK`, which every test run can afford.
 const SHORT: Duration = Duration::from_secs(20);
 
 /// From this length on there is time for calls that hang longer than the daemon waits for them, and for
@@ -30,8 +30,8 @@ impl Length {
         self.whole >= LONG
     }
 
-    /// So many looks in a hundred go wrong, so that in a long soak it is about one in a hundred of all
-    /// calls. A short one makes too few calls to meet many ways of failing like that.
+    /// The percentage of describe calls that fail. In a long soak that makes about one percent of all calls; a
+    /// short soak makes too few calls to meet many kinds of failure at that rate.
     pub(super) fn per_cent(self) -> f64 {
         if self.is_long() { 0.5 } else { 8.0 }
     }
@@ -41,7 +41,7 @@ impl Length {
         if self.is_long() { Duration::from_secs(35) } else { Duration::from_millis(1_500) }
     }
 
-    /// This part of the whole.
+    /// Returns this percentage of the length.
     pub(super) fn part(self, per_cent: u32) -> Duration {
         self.whole * per_cent / 100
     }

@@ -61,7 +61,7 @@ struct Worker {
     worked: bool,
 }
 
-/// What came of the tasks.
+/// The outcome of the tasks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Served {
     pub(super) done: BTreeMap<&'static str, u64>,
@@ -131,7 +131,7 @@ impl Load {
         ends
     }
 
-    /// Machines that are no more: their tasks wait again.
+    /// Forgets machines that no longer exist, so that their tasks wait again.
     fn gone(&mut self, up: &BTreeMap<String, &Kind>) {
         for task in self.tasks.values_mut() {
             if task.claim.as_ref().is_some_and(|claim| !up.contains_key(&claim.worker)) {
@@ -163,10 +163,11 @@ impl Load {
             if wave.until <= now {
                 wave.high = !wave.high;
                 wave.until = now + Duration::from_millis(2_000 + self.rng.below(5_000));
-                // Somebody changes his mind.
+                // A user cancels tasks.
                 if !wave.high && self.rng.percent(30) {
                     let before = self.tasks.len();
-                    self.tasks.retain(|_, it| it.claim.is_some() || it.worker_type != kind.name);
+                    self.tasks
+                        .retain(|_, task| task.claim.is_some() || task.worker_type != kind.name);
                     self.served.withdrawn += (before - self.tasks.len()) as u64;
                 }
             }
@@ -176,7 +177,7 @@ impl Load {
                 (true, false) => u64::from(self.rng.percent(3)),
             };
             // The queue has an end, as no maximum lets it be worked off.
-            let waiting = self.tasks.values().filter(|it| it.worker_type == kind.name).count();
+            let waiting = self.tasks.values().filter(|task| task.worker_type == kind.name).count();
             for _ in 0..come.min(30_u64.saturating_sub(waiting as u64)) {
                 let task = Task { worker_type: kind.name, created: Timestamp::now(), claim: None };
                 self.tasks.insert(self.next, task);
@@ -185,23 +186,25 @@ impl Load {
         }
     }
 
-    /// Gives a machine what it can take. Returns whether it has something to do.
+    /// Gives a machine the tasks that it can take. Returns whether it has tasks.
     fn claim(&mut self, id: &str, kind: &Kind, now: Instant) -> bool {
         let mine = |task: &Task| task.claim.as_ref().is_some_and(|claim| claim.worker == id);
         let mut has = self.tasks.values().filter(|task| mine(task)).count();
         let waiting = |task: &&mut Task| task.claim.is_none() && task.worker_type == kind.name;
         for task in self.tasks.values_mut().filter(waiting).take(kind.tasks - has) {
             let takes = Duration::from_millis(300 + self.rng.below(2_500));
-            let (worker, started) = (id.to_owned(), Timestamp::now());
+            let worker = id.to_owned();
+            let started = Timestamp::now();
             task.claim = Some(Claim { worker, started, ends: now + takes });
             has += 1;
         }
         has > 0
     }
 
-    /// What the queue lists as PENDING and as RUNNING.
+    /// Returns the tasks that the queue lists as PENDING and as RUNNING.
     pub(super) fn lists(&self) -> (Vec<Value>, Vec<Value>) {
-        let (mut pending, mut running) = (Vec::new(), Vec::new());
+        let mut pending = Vec::new();
+        let mut running = Vec::new();
         for (id, task) in &self.tasks {
             let mut shown = json!({
                 "taskId": format!("task-{id}"),
@@ -231,10 +234,9 @@ fn machines(world: &World, key_name: &str) -> BTreeMap<String, &'static Kind> {
         .iter()
         .filter_map(|request| Some((request.instance_id.as_deref()?, request.worker_type()?)))
         .collect();
-    let running = world
-        .instances
-        .iter()
-        .filter(|it| it.state == "running" && it.key_name.as_deref() == Some(key_name));
+    let running = world.instances.iter().filter(|instance| {
+        instance.state == "running" && instance.key_name.as_deref() == Some(key_name)
+    });
     running
         .filter_map(|instance| {
             let name = asked.get(instance.id.as_str())?;
@@ -246,8 +248,12 @@ fn machines(world: &World, key_name: &str) -> BTreeMap<String, &'static Kind> {
 
 /// How many machines and open requests each worker type has.
 pub(super) fn standing(world: &World) -> BTreeMap<&str, usize> {
-    let live: BTreeSet<&str> =
-        world.instances.iter().filter(|it| it.is_live()).map(|it| it.id.as_str()).collect();
+    let live: BTreeSet<&str> = world
+        .instances
+        .iter()
+        .filter(|instance| instance.is_live())
+        .map(|instance| instance.id.as_str())
+        .collect();
     let mut counts = BTreeMap::new();
     for request in &world.spot_requests {
         let stands = request.state == "open"

@@ -1,4 +1,4 @@
-//! What the process takes of the machine, from `/proc`, and whether that grows.
+//! The resources of the process, from `/proc`, and whether they grow.
 
 use std::fmt;
 use std::fs;
@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 struct Sample {
     at: Instant,
     rss_kib: u64,
-    /// Of these, what is no page of a file: the kernel takes those back when memory is short, and they
-    /// tell nothing.
+    /// The part without pages of files, which the kernel reclaims when memory is short and which show nothing.
     anonymous_kib: u64,
     fds: usize,
     threads: u64,
@@ -68,7 +67,7 @@ impl Shape {
         });
     }
 
-    /// Whether there are samples enough to tell growth from chance.
+    /// Whether there are enough samples to distinguish growth from chance.
     pub(super) fn is_telling(&self) -> bool {
         self.samples.len() >= 50
     }
@@ -87,12 +86,12 @@ impl Shape {
 impl Window {
     fn of(samples: &[Sample]) -> Self {
         Self {
-            rss_kib: median(samples.iter().map(|it| it.rss_kib)),
-            anonymous_kib: median(samples.iter().map(|it| it.anonymous_kib)),
-            fds: median(samples.iter().map(|it| it.fds)),
-            most_fds: samples.iter().map(|it| it.fds).max().unwrap(),
-            threads: median(samples.iter().map(|it| it.threads)),
-            most_threads: samples.iter().map(|it| it.threads).max().unwrap(),
+            rss_kib: median(samples.iter().map(|sample| sample.rss_kib)),
+            anonymous_kib: median(samples.iter().map(|sample| sample.anonymous_kib)),
+            fds: median(samples.iter().map(|sample| sample.fds)),
+            most_fds: samples.iter().map(|sample| sample.fds).max().unwrap(),
+            threads: median(samples.iter().map(|sample| sample.threads)),
+            most_threads: samples.iter().map(|sample| sample.threads).max().unwrap(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What happens to the daemon, and EC2's moods.
+//! The trouble of the daemon, and the moods of EC2.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::length::Length;
 use crate::harness::{Answer, World};
 
-/// What happens to the daemon.
+/// An event that happens to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// `kill -9`, whatever it does just now.
@@ -20,11 +20,11 @@ pub(super) enum Event {
     Stop,
     /// SIGHUP with another configuration.
     Reload,
-    /// Somebody starts a machine by hand under our key pair.
+    /// A user starts a machine by hand under our key pair.
     Stray,
 }
 
-/// What comes next, and what EC2 is like meanwhile.
+/// The next event, and the mood of EC2 until then.
 #[derive(Debug)]
 pub(super) struct Trouble {
     rng: Rng,
@@ -138,7 +138,7 @@ impl Trouble {
         self.rng.pick(&live).filter(|_| taken).map(|instance| instance.id.clone())
     }
 
-    /// Whether somebody wakes the daemon.
+    /// Whether a user wakes the daemon.
     pub(super) fn wakes(&mut self) -> bool {
         self.rng.percent(5)
     }

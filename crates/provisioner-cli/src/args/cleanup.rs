@@ -10,19 +10,20 @@ use super::GlobalArgs;
 
 /// Cancels, terminates and deletes everything tied to the key-name, and verifies that it is gone.
 ///
-/// It covers the key-name in force, from whatever file or variable, those that are retired, and those named
-/// with `--key-name`, and lists what it will remove before it asks. It waits until two looks in a row find
-/// nothing, and only then deletes the key pair and what `setup-aws` made in IAM, and takes the key-name out
-/// of the local file; where else it stands is said. Stop `provisionerd` first.
+/// It covers the key-name in force, whichever file or variable sets it, the retired key-names, and those
+/// given with `--key-name`. It lists what it will remove before it asks for confirmation. It waits until
+/// two listings in a row are empty; only then does it delete the key pair and what `setup-aws` made in
+/// IAM, and remove the key-name from the local file. If the key-name is also set elsewhere, it says where.
+/// Stop `provisionerd` first.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "cleanup-aws", version)]
+#[command(name = "cleanup-aws", version = crate::VERSION)]
 #[command(after_help = "\
 Examples:
-  cleanup-aws --dry-run         list what there is
-  cleanup-aws                   list it, and ask
-  cleanup-aws --yes             do not ask
+  cleanup-aws --dry-run         list what would be removed
+  cleanup-aws                   list it, ask, and remove it
+  cleanup-aws --yes             remove it without asking
 
-Safe to run again.
+It is safe to run again.
 
 Exit codes: 0 nothing is left; 1 failed; 2 usage or configuration;
 4 something is left")]
@@ -31,15 +32,15 @@ pub struct CleanupAws {
     #[command(flatten)]
     pub globals: GlobalArgs,
 
-    /// Clean up under this key-name too; may be given several times
+    /// Also clean up under this key-name; may be given several times
     #[arg(long = "key-name", value_name = "NAME", value_parser = KeyName::parse)]
     pub key_names: Vec<KeyName>,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub yes: bool,
 
-    /// Change nothing; only list what would be removed
+    /// Only list what would be removed; change nothing
     #[arg(long)]
     pub dry_run: bool,
 

@@ -1,4 +1,4 @@
-//! What all three programs take.
+//! The options of all three programs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,18 +8,18 @@ use clap::{ArgAction, Args, ColorChoice, ValueEnum};
 const AWS: &str = "AWS";
 const OUTPUT: &str = "Output";
 
-/// Names the configuration file as `--config` does. Read by hand and not by clap, to which an empty
-/// variable is a usage error; to users it is one that is not set.
+/// Names the configuration file, as `--config` does. We read it ourselves because clap treats an empty
+/// variable as a usage error, whereas users mean that it is not set.
 pub(crate) const CONFIG_VARIABLE: &str = "PROVISIONER_CONFIG";
 
 /// Options of every program and command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct GlobalArgs {
-    /// Read this configuration file, and no other [env: `PROVISIONER_CONFIG`]
+    /// Read only this configuration file [env: `PROVISIONER_CONFIG`]
     ///
-    /// Without it, ./provisioner.toml is laid over the user's file (`$XDG_CONFIG_HOME/provisioner`), and
-    /// that over /etc/provisioner/provisioner.toml. The environment (`PROVISIONER__SECTION__KEY`) wins
-    /// over all of them.
+    /// Without it, ./provisioner.toml overrides the user's file (in `$XDG_CONFIG_HOME/provisioner`), which
+    /// overrides /etc/provisioner/provisioner.toml. The environment (`PROVISIONER__SECTION__KEY`)
+    /// overrides all of them.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -31,31 +31,31 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "PROFILE", help_heading = AWS)]
     pub profile: Option<String>,
 
-    /// Speak to this endpoint instead of AWS's own
+    /// Use this endpoint instead of AWS's own
     #[arg(long, global = true, value_name = "URL", help_heading = AWS)]
     pub endpoint_url: Option<String>,
 
-    /// The form of the data on stdout
+    /// The format of the data on stdout
     #[arg(long, global = true, value_name = "FORMAT", help_heading = OUTPUT)]
     #[arg(value_enum, default_value_t)]
     pub output: OutputFormat,
 
-    /// The form of the log on stderr; `auto` is text on a terminal, else JSON
+    /// The format of the log on stderr; `auto` is text on a terminal, and JSON elsewhere
     #[arg(long, global = true, value_name = "FORMAT", help_heading = OUTPUT)]
     #[arg(value_enum, default_value_t)]
     pub log_format: LogFormat,
 
-    /// Say more on stderr; twice for still more
+    /// Log more on stderr; repeat it for still more
     ///
-    /// `PROVISIONER_LOG` says it more finely (`provisioner=debug`), and wins.
+    /// `PROVISIONER_LOG` sets the level per target (`info,provisioner=debug`), and overrides this option.
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
     pub verbose: u8,
 
-    /// Say less on stderr: warnings and errors; twice for errors only
+    /// Log only warnings and errors on stderr; repeat it for errors only
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = OUTPUT)]
     pub quiet: u8,
 
-    /// Colour text; `always` wins over a set `NO_COLOR`
+    /// When to colour text; `always` overrides `NO_COLOR`
     #[arg(long, global = true, value_name = "WHEN", help_heading = OUTPUT)]
     #[arg(value_enum, default_value_t)]
     pub color: Colour,
@@ -74,7 +74,7 @@ pub enum OutputFormat {
 /// `--log-format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Text on a terminal, else JSON.
+    /// Text on a terminal, and JSON elsewhere.
     #[default]
     Auto,
     /// One readable line per event.
@@ -86,7 +86,7 @@ pub enum LogFormat {
 /// `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
-    /// On a terminal.
+    /// Only on a terminal.
     #[default]
     Auto,
     /// Everywhere.
@@ -96,8 +96,8 @@ pub enum Colour {
 }
 
 impl Colour {
-    /// What `--color` says among arguments that are not understood yet: help and usage errors are
-    /// printed before anything is.
+    /// Returns the value of `--color` in arguments that are not parsed yet, because help and usage errors
+    /// are printed before the arguments are known.
     pub(crate) fn asked_for(arguments: &[OsString]) -> Self {
         let words = arguments.iter().map(|word| word.to_str().unwrap_or_default());
         let mut words = words.take_while(|word| *word != "--");

@@ -13,26 +13,26 @@ Examples:
   provisionerd iam-policy --for setup --with-worker-profile > setup.json
   provisionerd iam-policy --for cleanup > cleanup.json
 
-`aws iam create-policy --policy-name NAME --policy-document file://run.json`
-takes it. Make it again when the configuration changes")]
+Pass the file to `aws iam create-policy --policy-name NAME --policy-document
+file://run.json`. Print it again when the configuration changes")]
 pub struct IamPolicyArgs {
-    /// The program that is to have the policy
+    /// The program that will use the policy
     #[arg(long = "for", value_name = "PROGRAM", value_enum, default_value_t)]
     pub program: PolicyFor,
 
-    /// With `--for setup`: what the key-name starts with, as given to `setup-aws`
+    /// With `--for setup`: the prefix of the key-name, as given to `setup-aws`
     #[arg(long, value_name = "TEXT", value_parser = parse_prefix)]
     pub prefix: Option<String>,
 
-    /// With `--for setup`: also what `setup-aws --with-worker-profile` needs
+    /// With `--for setup`: also allow what `setup-aws --with-worker-profile` needs
     #[arg(long)]
     pub with_worker_profile: bool,
 
-    /// With `--for cleanup`: a key-name that the configuration does not hold, as given to `cleanup-aws`
+    /// With `--for cleanup`: a key-name that is not in the configuration, as given to `cleanup-aws`
     #[arg(long = "key-name", value_name = "NAME", value_parser = KeyName::parse)]
     pub key_names: Vec<KeyName>,
 
-    /// The role behind a configured instance profile, by name or ARN [default: named like the profile]
+    /// The role in a configured instance profile, by name or ARN [default: the profile's name]
     #[arg(long = "worker-role", value_name = "ROLE", value_parser = parse_role)]
     pub worker_roles: Vec<String>,
 }

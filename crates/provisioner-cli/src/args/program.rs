@@ -10,9 +10,9 @@ pub enum Program {
     /// The daemon and its commands.
     #[default]
     Provisionerd,
-    /// Makes the key-name.
+    /// Creates the key-name.
     SetupAws,
-    /// Removes everything under it.
+    /// Removes everything under the key-name.
     CleanupAws,
 }
 

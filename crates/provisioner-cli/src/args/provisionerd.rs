@@ -12,16 +12,16 @@ use super::{GlobalArgs, IamPolicyArgs, Program, SimulateArgs, StatusArgs};
 
 /// Keeps the EC2 spot capacity that the tasks of a queue need.
 ///
-/// It looks at the pending tasks of a queue and at what there is in EC2, per worker type, and requests,
-/// cancels and terminates until the one fits the other. What it may do is in provisioner.toml: start
-/// with `setup-aws`, which makes that file and the key-name that marks everything it owns, and end with
-/// `cleanup-aws`, which removes all of it.
+/// For each worker type it compares the pending tasks of a queue with the instances and spot requests in
+/// EC2, and requests, cancels and terminates until they match. Its settings and limits are in
+/// provisioner.toml. Start with `setup-aws`, which creates that file and the key-name that marks everything
+/// that `provisionerd` owns, and end with `cleanup-aws`, which removes all of it.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "provisionerd", version, arg_required_else_help = true)]
+#[command(name = "provisionerd", version = crate::VERSION, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
   provisionerd demo             watch it work, without an AWS account
-  provisionerd validate --aws   check the configuration, and what it names
+  provisionerd validate --aws   check the configuration against AWS
   provisionerd plan             see what a round would do
   provisionerd run              start the daemon
   provisionerd status           see how it is doing
@@ -49,82 +49,83 @@ impl AsRef<GlobalArgs> for Provisionerd {
 pub enum Command {
     /// Run the loop: request, cancel and terminate as the tasks change
     ///
-    /// A round looks at the queue and at EC2, decides, and acts. The first one comes at once, the
-    /// next ones every `provisioner.interval`, or sooner after a POST to /wake. What is decided and
-    /// why is logged. Nothing is decided on half a look: without the queue, nothing is launched,
-    /// cancelled or ended on its account. SIGHUP reads the configuration again.
+    /// A round reads the queue and EC2, decides, and acts. The first round starts at once, and the next
+    /// ones every `provisioner.interval`, or sooner after a POST to /wake. Each decision is logged with its
+    /// reason. A round never decides on partial data: while the queue cannot be read, nothing is launched,
+    /// cancelled or terminated because of demand. SIGHUP reloads the configuration.
     Run(RunArgs),
 
     /// Print what the next round would do and why, and change nothing
     ///
-    /// Also says why something is not done: a maximum, a limit, no capacity, a launch on its way. A
-    /// permission to change anything is not needed. `--save-snapshot` saves what the plan was made
-    /// from, and `--snapshot` makes the plan again, on any machine and without AWS.
+    /// The plan also says why something is not done: a maximum, a limit, a lack of capacity, a launch in
+    /// flight. It needs read permissions only. `--save-snapshot` saves the observation that the plan was
+    /// made from, and `--snapshot` makes the plan again from it, on any machine and without AWS.
     Plan(PlanArgs),
 
-    /// Print tasks, instances and what they cost, the last round, and what is wrong
+    /// Print tasks, instances and their cost, the last round, and current problems
     ///
-    /// Per worker type: pending tasks and the age of the oldest, instances wanted, requests open,
-    /// instances by what they do, and what they cost per hour at spot prices of the last minutes. Read
-    /// from AWS and the queue, and from what the daemon left in its state directory; or from a running
-    /// daemon with `--url`. Nothing is changed. What could not be read is unknown, and the errors say
-    /// why, with the fix.
+    /// For each worker type: the pending tasks and the age of the oldest, the instances that are wanted,
+    /// the open requests, the instances by what they do, and their cost per hour at the spot prices of the
+    /// last minutes. The data comes from AWS, the queue and the daemon's state directory, or from a
+    /// running daemon with `--url`. Nothing is changed. What cannot be read is shown as unknown, and the
+    /// errors say why and how to fix it.
     Status(StatusArgs),
 
-    /// Check the configuration, and with `--aws` what it names in AWS
+    /// Check the configuration, and with `--aws` the AWS resources that it names
     ///
-    /// Every problem is named with its file, line and key, and how to mend it. `--aws` looks at the
-    /// key pair, images, instance types per zone, subnets, security groups and instance profiles,
-    /// and tries the calls of a round with EC2's `DryRun`. Nothing is changed. What cannot be known
-    /// without buying an instance is listed as not checkable.
+    /// Every problem is printed with its file, line and key, and how to fix it. `--aws` checks the key
+    /// pair, images, instance types per zone, subnets, security groups and instance profiles, and tries
+    /// the calls of a round with EC2's `DryRun`. Nothing is changed. What cannot be known without buying
+    /// an instance is listed as not checkable.
     Validate(ValidateArgs),
 
     /// Print the effective configuration and where each value came from
     ///
-    /// Highest wins: command line, environment (`PROVISIONER__SECTION__KEY`), ./provisioner.toml, the
-    /// user's file, the machine's file, the AWS SDK's own region and profile, defaults. `--config`
-    /// replaces the three files.
+    /// From the highest precedence to the lowest: command line, environment (`PROVISIONER__SECTION__KEY`),
+    /// ./provisioner.toml, the user's file, the machine's file, the AWS SDK's own region and profile,
+    /// defaults. `--config` replaces the three files.
     #[command(after_help = "\
 Examples:
   provisionerd config
   provisionerd config --output json
 
-Secrets are left out")]
+Secrets are not printed")]
     Config,
 
-    /// Watch the whole thing work, on a simulated EC2 and without an AWS account
+    /// Watch it work on a simulated EC2, without an AWS account
     ///
-    /// The engine of `run`, unchanged, with a queue, workers and an EC2 that are all inside this
-    /// program: six hours of CI in two minutes, with prices that move, a zone that runs empty and
-    /// instances that are taken back. On a terminal a live table, else a line per action with its
-    /// reason; in the end what it cost and how long tasks waited. Nothing is read, nothing is sent.
+    /// This is the engine of `run`, unchanged, with a queue, workers and an EC2 that are simulated inside
+    /// this program: six hours of CI in two minutes, with changing prices, a zone that runs out of
+    /// capacity, and instances that EC2 reclaims. It shows a live table on a terminal, and elsewhere a
+    /// line per action with its reason. At the end it prints the cost and how long tasks waited. It reads
+    /// no files and sends nothing.
     Demo(DemoArgs),
 
     /// Print the least-privilege IAM policy for this configuration
     ///
-    /// One for `provisionerd` itself (`--for run`: all its commands), one for `setup-aws` and one for
-    /// `cleanup-aws`, as IAM takes it. It allows what the configuration names and nothing else; where
-    /// EC2 allows no narrower policy, a warning on stderr says so and why. Nobody in AWS is asked.
+    /// There is one policy for `provisionerd` itself (`--for run`: all its commands), one for `setup-aws`
+    /// and one for `cleanup-aws`, as JSON for IAM. It allows only what the configuration names; where EC2
+    /// allows no narrower policy, a warning on stderr says why. No call is made to AWS.
     IamPolicy(IamPolicyArgs),
 
     /// Replay a load in virtual time, and print what it costs and how long tasks wait
     ///
-    /// Several capacity policies side by side, on a load of your own or a made-up one, in seconds and
-    /// without AWS. The policies are the daemon's own code. Without `--worker-type` and `--config` no
-    /// configuration file is read: at most 1,000 instances, startups of 90 s of which 1 % take over
-    /// 240 s, a round every 10 s. With a worker type: its policy, its limits, its prices and
+    /// It compares several capacity policies on your own or a synthetic load, in seconds and without AWS.
+    /// The policies are the daemon's own code. Without `--worker-type` and `--config`, no configuration
+    /// file is read, and the simulation has at most 1,000 instances, startups of 90 s in the median with
+    /// 1 % over 240 s, and a round every 10 s. With a worker type, its policy, limits and prices apply, and
     /// `provisioner.interval`.
     Simulate(SimulateArgs),
 
     /// Print a script that completes command lines in a shell
     ///
-    /// It goes to stdout; where the shell looks for it is the shell's matter. Each of the three
-    /// programs has its own.
+    /// The script goes to stdout; save it where your shell looks for completions. Each of the three
+    /// programs has its own script.
     Completions(CompletionsArgs),
 
     /// Print a man page, or write all of them
     ///
-    /// There is one per program and command, and provisioner.toml(5) about the configuration.
+    /// There is a page for each program and command, and provisioner.toml(5) for the configuration.
     Man(ManArgs),
 }
 
@@ -133,24 +134,25 @@ Secrets are left out")]
 #[command(after_help = "\
 Examples:
   provisionerd run
-  provisionerd run --once              one round, for cron or for trying
-  provisionerd run --once --dry-run    the same, but nothing is done
+  provisionerd run --once              run one round, from cron or as a trial
+  provisionerd run --once --dry-run    the same, without changing anything
 
-The first SIGINT or SIGTERM ends it after the action in flight; the second at
-once. Ending the daemon never terminates instances: that is `cleanup-aws`")]
+The first SIGINT or SIGTERM ends it after the action in flight, the second one
+at once. Ending the daemon never terminates instances; `cleanup-aws` does")]
 pub struct RunArgs {
     /// Run one round and end
     #[arg(long)]
     pub once: bool,
 
-    /// Change nothing in AWS; only say what would be done
+    /// Only print what would be done; change nothing in AWS
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Launch at once although the ledger is lost: nothing was in flight
+    /// Launch at once although the ledger is lost, because nothing was in flight
     ///
-    /// Without the ledger nobody knows what was asked for and is not visible yet. So nothing is
-    /// launched until `provisioner.visibility-window` has passed, unless you say that nothing was.
+    /// Without the ledger the daemon cannot know which launches are not visible in EC2 yet. It therefore
+    /// launches nothing until `provisioner.visibility-window` has passed, unless you assert with this
+    /// option that there are none.
     #[arg(long)]
     pub assume_clean: bool,
 }
@@ -162,10 +164,10 @@ Examples:
   provisionerd --config ./provisioner.toml validate
   provisionerd validate --aws
 
-Ends with 2 if `provisionerd run` would refuse the configuration, or if launches
-would fail; with 1 if AWS did not answer")]
+The exit code is 2 if `provisionerd run` would refuse the configuration or if
+launches would fail, and 1 if AWS did not answer")]
 pub struct ValidateArgs {
-    /// Also look in AWS, and change nothing there
+    /// Also check what the configuration names in AWS; changes nothing there
     #[arg(long)]
     pub aws: bool,
 }
@@ -175,11 +177,11 @@ pub struct ValidateArgs {
 #[command(after_help = "\
 Examples:
   provisionerd plan
-  provisionerd plan --exit-code        3 if there is something to do
+  provisionerd plan --exit-code        exit code 3 if there is something to do
   provisionerd plan --save-snapshot now.json
   provisionerd plan --snapshot now.json --output json")]
 pub struct PlanArgs {
-    /// End with 3 if there are actions
+    /// Use exit code 3 if there are actions
     #[arg(long)]
     pub exit_code: bool,
 
@@ -187,7 +189,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "save_snapshot")]
     pub snapshot: Option<PathBuf>,
 
-    /// Save the observation the plan was made from; no credentials and no user data are in it
+    /// Save the observation that the plan was made from, without credentials and user data
     #[arg(long, value_name = "FILE")]
     pub save_snapshot: Option<PathBuf>,
 }
@@ -197,30 +199,30 @@ pub struct PlanArgs {
 #[command(after_help = "\
 Examples:
   provisionerd demo
-  provisionerd demo --speed 30 --for 1h      slowly
-  provisionerd demo --speed max --for 24h    a day at once, and its summary
+  provisionerd demo --speed 30 --for 1h      one hour, slowly
+  provisionerd demo --speed max --for 24h    a day at once, with its summary
   provisionerd demo --seed 2 --output json | jq .cost_usd
-  provisionerd demo --speed 1 --serve-ec2    and look at it with the AWS CLI
+  provisionerd demo --speed 1 --serve-ec2    inspect it with the AWS CLI
 
-The same seed is the same day. Ctrl-C ends it with its summary")]
+The same seed gives the same day. Ctrl-C ends it and prints its summary")]
 pub struct DemoArgs {
-    /// How many times as fast as a clock; `max` does not wait at all
+    /// How many times faster than real time; `max` does not wait at all
     #[arg(long, value_name = "N", default_value = "180", allow_negative_numbers = true)]
     pub speed: Speed,
 
-    /// How long it lasts, on the simulated clock
+    /// How long it lasts in simulated time
     #[arg(long = "for", value_name = "TIME", default_value = "6h", value_parser = length)]
     pub length: Duration,
 
-    /// Which day it is: all chance comes from this number
+    /// The seed of everything that is random
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub seed: u64,
 
-    /// Also answer the AWS CLI and SDKs, on this port of 127.0.0.1; 0 is any that is free
+    /// Also answer the AWS CLI and SDKs on this port of 127.0.0.1; 0 picks a free one
     ///
-    /// They may look at everything, and launch, tag, cancel and terminate; how to is said at the start.
-    /// Nobody's credentials are checked, no other machine can connect, and account and ids are none that
-    /// AWS issues.
+    /// They may read everything, and launch, tag, cancel and terminate. Usage is printed at start-up.
+    /// Credentials are not checked, other machines cannot connect, and AWS never issues the account and
+    /// the ids that it shows.
     #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "8315")]
     pub serve_ec2: Option<u16>,
 }
@@ -228,9 +230,9 @@ pub struct DemoArgs {
 /// How fast simulated time passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
-    /// So many times as fast as a clock.
+    /// This many times faster than real time.
     Times(f64),
-    /// As fast as it can be computed.
+    /// As fast as the machine computes it.
     Max,
 }
 
@@ -248,13 +250,13 @@ impl FromStr for Speed {
     }
 }
 
-/// The longest demonstration: memory grows with it.
+/// The longest demonstration, because memory grows with its length.
 const LONGEST: Duration = Duration::from_hours(24 * 31);
 
 fn length(text: &str) -> Result<Duration, String> {
     let length = duration::parse(text).map_err(|error| error.to_string())?;
     if length < Duration::from_mins(1) || length > LONGEST {
-        return Err("from 1m to 744h (31 days) is possible".to_owned());
+        return Err("the length must be from 1m to 744h (31 days)".to_owned());
     }
     Ok(length)
 }
@@ -266,13 +268,13 @@ Examples:
   provisionerd completions bash > /etc/bash_completion.d/provisionerd
   provisionerd completions zsh > ~/.zfunc/_provisionerd
   provisionerd completions fish --program cleanup-aws
-  source <(provisionerd completions bash)      for this shell only")]
+  source <(provisionerd completions bash)      only for this shell")]
 pub struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL", value_enum)]
     pub shell: Shell,
 
-    /// The program whose command lines are completed
+    /// The program whose command lines the script completes
     #[arg(long, value_name = "PROGRAM", value_enum, default_value_t)]
     pub program: Program,
 }
@@ -289,7 +291,7 @@ pub struct ManArgs {
     #[arg(value_name = "PAGE", default_value = "provisionerd", conflicts_with = "dir")]
     pub page: String,
 
-    /// Write all pages into `man1` and `man5` of this directory, made if missing
+    /// Write all pages to `man1` and `man5` in this directory, and create it if missing
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 }

@@ -10,15 +10,15 @@ use super::GlobalArgs;
 /// The length of a UUID in text, which follows the prefix in a key-name.
 const UUID_LEN: usize = 36;
 
-/// Makes a unique key-name and its EC2 key pair, and saves both in the local configuration file.
+/// Creates a unique key-name and its EC2 key pair, and saves them in the local configuration file.
 ///
-/// The key-name marks everything that `provisionerd` makes: what launches under it, in the account and
-/// region that are saved with it, is ours. Without `--public-key`, EC2 makes the key pair and the
-/// private key is saved beside the file, named after the key-name, for you alone to read. It also makes
-/// sure that the account has the service-linked role that spot requests need. If anything fails half-way,
-/// what was made is undone or named, and the file stays as it was.
+/// The key-name marks everything that `provisionerd` creates: an instance launched under it, in the account
+/// and region saved with it, is ours. Without `--public-key`, EC2 creates the key pair, and the private key
+/// is saved beside the file, named after the key-name and readable only by you. `setup-aws` also makes sure
+/// that the account has the service-linked role that spot requests need. If a step fails, the earlier steps
+/// are undone or their results named, and the file stays as it was.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "setup-aws", version)]
+#[command(name = "setup-aws", version = crate::VERSION)]
 #[command(after_help = "\
 Examples:
   setup-aws --region us-west-2
@@ -26,34 +26,34 @@ Examples:
   setup-aws --public-key ~/.ssh/id_ed25519.pub
   setup-aws --with-worker-profile
 
-Works on the file named with `--config`, else on `./provisioner.toml`, made if
-it is missing. `cleanup-aws` undoes it")]
+It edits the file named with `--config`, or else `./provisioner.toml`, and
+creates it if it is missing. `cleanup-aws` undoes all of it")]
 pub struct SetupAws {
     /// Options of every program.
     #[command(flatten)]
     pub globals: GlobalArgs,
 
-    /// Import this OpenSSH public key instead of having EC2 make a key pair
+    /// Import this OpenSSH public key instead of letting EC2 create a key pair
     #[arg(long, value_name = "FILE")]
     pub public_key: Option<PathBuf>,
 
-    /// What the key-name starts with; a UUID follows
+    /// The prefix of the key-name; a UUID follows it
     #[arg(long, value_name = "TEXT", default_value = "provisioner-test-")]
     #[arg(value_parser = parse_prefix)]
     pub prefix: String,
 
-    /// Also make an IAM role and instance profile for the workers, named after the key-name
+    /// Also create an IAM role and instance profile for the workers, named after the key-name
     ///
-    /// EC2 may assume the role, and it has no permissions: attach those that your workers need. The
+    /// EC2 may assume the role, but the role has no permissions: attach those that your workers need. The
     /// instance profile is saved as `worker-defaults.iam-instance-profile`.
     #[arg(long)]
     pub with_worker_profile: bool,
 
-    /// Replace a key-name that is still in use; it is kept for `cleanup-aws`
+    /// Replace a key-name that is still in use; the old one is kept for `cleanup-aws`
     #[arg(long)]
     pub force: bool,
 
-    /// Change nothing; only say what would be done
+    /// Only print what would be done; change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -64,7 +64,7 @@ impl AsRef<GlobalArgs> for SetupAws {
     }
 }
 
-/// Checks that the prefix and a UUID make a key-name.
+/// Checks that the prefix followed by a UUID is a valid key-name.
 pub(super) fn parse_prefix(prefix: &str) -> Result<String, String> {
     let key_name = format!("{prefix}{}", "0".repeat(UUID_LEN));
     match KeyName::parse(&key_name) {

@@ -20,15 +20,15 @@ Examples:
   provisionerd simulate --load recorded --worker-type linux --against new.toml
   provisionerd simulate --load tasks.csv --world Z --spot-traces traces/
 
-A load is CSV or JSON Lines with `created` (seconds, or RFC 3339), `duration`
-(seconds) and perhaps `worker_type`; a capture of
-taskcluster-provisioning-simulator (.dat); synthetic: with steady, bursty-ci,
-nightly-batch, flash-crowd or mixed; or what the daemon recorded")]
+A load is a CSV or JSON Lines file with `created` (in seconds, or RFC 3339),
+`duration` (in seconds) and optionally `worker_type`; a capture of
+taskcluster-provisioning-simulator (.dat); synthetic: followed by steady,
+bursty-ci, nightly-batch, flash-crowd or mixed; or `recorded`")]
 pub struct SimulateArgs {
     /// The tasks: a file, synthetic:NAME, or `recorded`
     ///
-    /// `recorded` is what `provisionerd run` saw: it notes which tasks came and how long they ran, in the
-    /// state directory of the configuration's key-name.
+    /// `recorded` is the load that `provisionerd run` saw: it records which tasks arrived and how long they
+    /// ran in the state directory of the configuration's key-name.
     #[arg(long, value_name = "LOAD", value_hint = ValueHint::FilePath)]
     pub load: String,
 
@@ -36,42 +36,42 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "NAME")]
     pub worker_type: Option<String>,
 
-    /// Another configuration of the worker type, to hold beside this one; may be given several times
+    /// Compare with the worker type in this configuration file too; may be given several times
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub against: Vec<PathBuf>,
 
     /// A policy, as NAME or NAME:KEY=VALUE,…; may be given several times
     ///
-    /// `basic`, `naive-2014`, `worker-manager`, `worker-manager-deployed` or `adaptive`. Settings are
-    /// `ratio` (worker-manager), `wait-cost` (adaptive) and `idle-timeout`, after which workers end
-    /// themselves. Without it: the worker type's own, or `adaptive`. With a recorded load also `adaptive`
-    /// at three settings, and a shorter idle timeout.
+    /// NAME is `basic`, `naive-2014`, `worker-manager`, `worker-manager-deployed` or `adaptive`. The
+    /// settings are `ratio` (worker-manager), `wait-cost` (adaptive) and `idle-timeout`, after which
+    /// workers stop by themselves. The default is the worker type's own policy, or `adaptive`; a recorded
+    /// load is also simulated with `adaptive` at three settings and with a shorter idle timeout.
     #[arg(long = "policy", value_name = "POLICY", value_parser = policy)]
     pub policies: Vec<Policy>,
 
     /// The world: P, D, K, S300, R, Q, I or Z
     ///
-    /// P: startups of 90 s, 1 % over 240 s. D: every startup takes 98 s. K: a worker's first task takes
-    /// a minute longer. S300: startups take 3.3 times as long. R: the queue wakes any idle worker, not
-    /// the longest idle. Q: 5 % of the instances are reclaimed per hour.
-    /// I: how soon a request is filled tells nothing of how long its instance boots. Z: a recorded spot
-    /// market, see --spot-traces.
+    /// P: startups take 90 s in the median, and 1 % take over 240 s. D: every startup takes 98 s. K: a
+    /// worker's first task takes a minute longer. S300: startups take 3.3 times as long. R: the queue gives
+    /// a task to any idle worker, not to the one that has been idle longest. Q: EC2 reclaims 5 % of the
+    /// instances per hour. I: the time until a request is filled is independent of the boot time. Z: a
+    /// recorded spot market, see --spot-traces.
     #[arg(long, value_name = "WORLD", value_enum, default_value_t, ignore_case = true)]
     pub world: WorldArg,
 
-    /// A recorded spot market, for world Z: a folder with `ZONE_TYPE.json`
+    /// A recorded spot market for world Z: a folder with files named `ZONE_TYPE.json`
     ///
-    /// May be given several times, and may name files. As in skypilot-org/spot-traces: `metadata.gap_seconds`, and per look in `data` how many instances
-    /// there were. Instances are bought where they live longest and capacity is; what finds none is asked
-    /// for elsewhere.
+    /// May be given several times, and may name files. The format is that of skypilot-org/spot-traces:
+    /// `metadata.gap_seconds`, and in `data` the number of instances at each sample. Instances are bought
+    /// in the pool with capacity where they live longest; a request that finds none is moved to another.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::AnyPath)]
     pub spot_traces: Vec<PathBuf>,
 
-    /// In world Z, buy on demand for tasks that wait longer, at three times the price; or `never`
+    /// In world Z, buy on demand, at three times the price, for tasks that wait longer; or `never`
     #[arg(long, value_name = "DURATION", value_parser = patience, default_value = "5m")]
     pub on_demand_after: Patience,
 
-    /// How many runs, each with other startups; the results are their means
+    /// The number of runs, each with different startups; the results are their means
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
@@ -80,31 +80,31 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// Between rounds [default: `provisioner.interval`, or 10s]
+    /// The time between rounds [default: `provisioner.interval`, or 10s]
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     pub round: Option<Duration>,
 
-    /// Most instances [default: the worker type's, or 1000]
+    /// The maximum number of instances [default: the worker type's, or 1000]
     #[arg(long, value_name = "N")]
     pub max_instances: Option<u64>,
 
-    /// How long startups take: median and 99th percentile, as 90s,240s
+    /// The duration of startups: median and 99th percentile, such as 90s,240s
     #[arg(long, value_name = "MEDIAN,P99", value_parser = boot_time)]
     pub boot_time: Option<BootTime>,
 
-    /// Leave out tasks that are created later than this after the first
+    /// Leave out tasks that are created later than this after the first one
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     pub until: Option<Duration>,
 
-    /// What is known of workers
+    /// What the policy knows about the workers
     #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
     pub knowledge: KnowledgeArg,
 
-    /// What an instance-hour costs, in USD [default: the worker type's `max-price`, or 1]
+    /// The price of an instance-hour in USD [default: the worker type's `max-price`, or 1]
     #[arg(long, value_name = "USD", value_parser = UsdPerHour::parse)]
     pub price: Option<UsdPerHour>,
 
-    /// Draw the first seed's runs into this file, as SVG
+    /// Draw the runs of the first seed to this SVG file
     #[arg(long, value_name = "FILE.svg", value_hint = ValueHint::FilePath)]
     pub plot: Option<PathBuf>,
 }
@@ -113,7 +113,7 @@ pub struct SimulateArgs {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "verbatim")]
 pub enum WorldArg {
-    /// Startups of 90 s, 1 % over 240 s.
+    /// Startups take 90 s in the median, and 1 % take over 240 s.
     #[default]
     P,
     /// Every startup takes 98 s.
@@ -122,11 +122,11 @@ pub enum WorldArg {
     K,
     /// Startups take 3.3 times as long.
     S300,
-    /// The queue wakes any idle worker.
+    /// The queue gives a task to any idle worker.
     R,
-    /// 5 % of the instances are reclaimed per hour.
+    /// EC2 reclaims 5 % of the instances per hour.
     Q,
-    /// The two parts of a startup vary apart from each other.
+    /// The two parts of a startup vary independently of each other.
     I,
     /// A recorded spot market.
     Z,
@@ -135,15 +135,15 @@ pub enum WorldArg {
 /// `--knowledge`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum KnowledgeArg {
-    /// How many tasks wait; workers end themselves.
+    /// The number of waiting tasks; workers stop by themselves.
     Pending,
-    /// Also how many run; workers end themselves.
+    /// Also the number of running tasks; workers stop by themselves.
     Counts,
-    /// Also on which workers; they end themselves.
+    /// Also the workers on which tasks run; workers stop by themselves.
     Ids,
-    /// Also, idle workers ask every 30 s whether to stop, and stay up until they are told so.
+    /// Also, idle workers ask every 30 s whether to stop, and stay up until the answer is yes.
     Asking,
-    /// What every worker does; idle ones stop at once when they are told.
+    /// What every worker does; idle workers stop at once when told to.
     #[default]
     Workers,
 }
@@ -151,7 +151,7 @@ pub enum KnowledgeArg {
 /// `--on-demand-after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// So long.
+    /// This long.
     For(Duration),
     /// For ever.
     Endless,
@@ -186,9 +186,10 @@ fn patience(text: &str) -> Result<Patience, String> {
 
 fn boot_time(text: &str) -> Result<BootTime, String> {
     let (median, p99) = text.split_once(',').unwrap_or((text, text));
-    let (median, p99) = (positive(median.trim())?, positive(p99.trim())?);
+    let median = positive(median.trim())?;
+    let p99 = positive(p99.trim())?;
     if p99 < median {
-        return Err("the 99th percentile cannot be under the median".to_owned());
+        return Err("the 99th percentile must not be below the median".to_owned());
     }
     Ok(BootTime { median, p99 })
 }
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_has_a_default() {
+    fn options_have_defaults() {
         let args = parse("").unwrap();
         assert_eq!((args.seeds, args.seed, args.world), (5, 1, WorldArg::P));
         assert!(args.policies.is_empty() && args.round.is_none());
@@ -220,11 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn slips_are_refused_with_what_was_meant() {
+    fn typing_errors_are_refused_with_a_suggestion() {
         assert!(parse("--policy adaptve").unwrap_err().contains("did you mean `adaptive`?"));
         assert!(parse("--seeds 0").unwrap_err().contains("1..=1000"));
         assert!(parse("--round 0s").unwrap_err().contains("longer than 0s"));
-        assert!(parse("--boot-time 90s,30s").unwrap_err().contains("under the median"));
+        assert!(parse("--boot-time 90s,30s").unwrap_err().contains("below the median"));
         assert!(parse("--boot-time soon").unwrap_err().contains("not a duration"));
         assert!(parse("--world X").unwrap_err().contains("S300"));
         assert!(parse("--price -1").is_err());

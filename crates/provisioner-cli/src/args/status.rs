@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use provisioner::internal::domain::duration;
 
-/// Between the looks of `--watch`.
+/// The default pause of `--watch`.
 const INTERVAL: &str = "5s";
 
-/// Looks cost calls to AWS, which others in the account share.
+/// The shortest pause: each status makes calls to AWS, whose rate limits others in the account share.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// `provisionerd status`.
@@ -20,21 +20,22 @@ Examples:
   provisionerd status --watch --interval 10s
   provisionerd status --output json
 
-With --url, neither a configuration nor AWS is needed. Ends with 1 if nothing
-could be read, or the daemon does not answer; --watch ends with 0 at Ctrl-C")]
+With --url, neither a configuration nor AWS is needed. The exit code is 1 if
+nothing could be read or the daemon does not answer; --watch ends with 0 at
+Ctrl-C")]
 pub struct StatusArgs {
-    /// Ask the daemon that listens here (`server.listen`) instead of AWS and the queue
+    /// Ask the daemon at this address (`server.listen`) instead of AWS and the queue
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub url: Option<String>,
 
-    /// Look again and again, until Ctrl-C
+    /// Print the status repeatedly, until Ctrl-C
     ///
-    /// On a terminal it is redrawn in place; otherwise one text, or one line of JSON, follows the other.
-    /// A look that fails is shown and does not end it.
+    /// On a terminal it is redrawn in place; elsewhere the texts, or lines of JSON, follow one another. A
+    /// failure to read the status is shown, and the next attempt follows.
     #[arg(long, short)]
     pub watch: bool,
 
-    /// The pause between the looks of `--watch`
+    /// The pause between two statuses of `--watch`
     #[arg(long, value_name = "DURATION", default_value = INTERVAL, requires = "watch")]
     #[arg(value_parser = interval)]
     pub interval: Duration,

@@ -20,7 +20,7 @@ fn the_parsers_are_sound() {
     CleanupAws::command().debug_assert();
 }
 
-/// Every program and every command, as it stands in help, with what it takes to call it.
+/// Every program and command as help shows it, with the words that call it.
 fn commands() -> Vec<(Vec<String>, clap::Command)> {
     let mut commands = Vec::new();
     for program in Program::ALL {
@@ -74,7 +74,7 @@ fn every_command_teaches_by_examples_that_work() {
 }
 
 #[test]
-fn every_argument_says_what_it_is_for() {
+fn every_argument_has_help() {
     for (name, command) in commands() {
         for arg in command.get_arguments() {
             assert!(arg.get_help().is_some(), "{name:?}: {}", arg.get_id());
@@ -204,7 +204,10 @@ fn usage_errors_end_with_2_and_help_with_0() {
     }
     let version = error::<CleanupAws>(&["cleanup-aws", "-V"]);
     assert_eq!(version.kind(), ErrorKind::DisplayVersion);
-    assert_eq!(version.to_string(), format!("cleanup-aws {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(version.to_string(), format!("cleanup-aws {}\n", crate::VERSION));
+    let (number, revision) = crate::VERSION.split_once(' ').unwrap_or((crate::VERSION, ""));
+    assert_eq!(number, env!("CARGO_PKG_VERSION"));
+    assert!(revision.is_empty() || revision.starts_with('(') && revision.ends_with(')'));
 }
 
 #[test]

@@ -4,12 +4,12 @@ use crate::args::CleanupAws;
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 
-/// Lists, asks, removes, and says what is left.
+/// Lists what there is, asks, removes it, and reports what is left.
 #[cfg(feature = "aws")]
 pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<ExitStatus, Failure> {
     use provisioner::internal::cleanup::{self, CleanupOptions, CleanupOutcome, CleanupPlan};
 
-    use super::local::{self, Local, Missing};
+    use super::local::{self, Local, MissingFile};
     use crate::confirm::Confirm;
     use crate::load;
 
@@ -22,15 +22,17 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
     let untouched = || Failure::failed("interrupted; nothing was touched");
     let notices = context.notices;
 
-    let look = async {
-        let Local { file, loaded, client } = local::open(&mut context, Missing::Refused).await?;
+    let survey = async {
+        let Local { file, loaded, client } =
+            local::open(&mut context, MissingFile::Refused).await?;
         let in_force = cleanup::key_names_in_force(&loaded);
         let saved = file.saved().map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
-        if let Some(other) = saved.key_name.filter(|it| Some(it) != in_force.key_name.as_ref()) {
+        if let Some(other) = saved.key_name.filter(|name| Some(name) != in_force.key_name.as_ref())
+        {
             let path = file.path().display();
             notices.warning(
                 format!("`{other}` in {path} is not the key-name in force, and is not covered"),
-                &format!("`--key-name {other}` covers it, too"),
+                &format!("add `--key-name {other}` to cover it too"),
             );
         }
         let targets = cleanup::targets(&in_force, &key_names, client.region()).map_err(failure)?;
@@ -39,7 +41,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
     };
     let (file, settings, client, plan) = tokio::select! {
         () = interrupted.cancelled() => return Err(untouched()),
-        looked = look => looked?,
+        surveyed = survey => surveyed?,
     };
     if dry_run {
         context.output.print(&plan)?;
@@ -69,7 +71,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
     let mut report = tokio::select! {
         () = interrupted.cancelled() => {
             return Err(Failure::partly("interrupted; the configuration is unchanged")
-                .with_hint("run `cleanup-aws` again: it goes on where it was"));
+                .with_hint("run `cleanup-aws` again: it continues where it stopped"));
         }
         report = cleanup::execute(&client, plan, file, &options, &mut progress) => {
             report.map_err(failure)?
@@ -88,7 +90,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
 
 #[cfg(feature = "aws")]
 fn left(failure: Failure, report: &provisioner::internal::cleanup::CleanupReport) -> Failure {
-    let failure = failure.with_hint("see what is left and why, then run `cleanup-aws` again");
+    let failure = failure.with_hint("fix what the messages name, then run `cleanup-aws` again");
     let left = report.key_names.iter().flat_map(|name| &name.left);
     left.fold(failure, |failure, left| {
         failure.and(Failure::partly(format!("{} is left: {}", left.what, left.why)))
@@ -102,9 +104,9 @@ fn failure(error: provisioner::internal::cleanup::CleanupError) -> Failure {
     Failure::from_error(status, &error).with_hint(error.hint().unwrap_or_default())
 }
 
-/// Says what is missing.
+/// Fails, because this needs AWS.
 #[cfg(not(feature = "aws"))]
-#[expect(clippy::unused_async, reason = "as with AWS")]
+#[expect(clippy::unused_async, reason = "with AWS it waits")]
 pub(super) async fn cleanup(_args: CleanupAws, _context: Context) -> Result<ExitStatus, Failure> {
     Err(super::needs_aws("`cleanup-aws`"))
 }

@@ -1,4 +1,4 @@
-//! `provisionerd completions`: command lines completed by the shell.
+//! `provisionerd completions`: scripts with which a shell completes command lines.
 
 use std::fmt;
 
@@ -66,10 +66,10 @@ mod tests {
         }
     }
 
-    /// What bash offers at the end of a command line.
+    /// Returns what bash offers at the end of a command line.
     fn offered(program: Program, words: &[&str]) -> Vec<String> {
         let Completions { script, .. } = Completions::of(Shell::Bash, program);
-        // As readline calls a completion: with the words, and the command, the word and the one before.
+        // Calls the completion as readline does: with the command, the word and the word before it.
         let ask = r#"
             eval "$1"; shift
             COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))

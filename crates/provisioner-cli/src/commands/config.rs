@@ -15,8 +15,8 @@ use crate::exit::{ExitStatus, Failure};
 use crate::load;
 use crate::output::Report;
 
-/// What the AWS SDK takes from the environment where the configuration says nothing
-/// (AWS SDKs and Tools Reference Guide, "Environment variables").
+/// The variables that the AWS SDK reads where the configuration sets nothing (AWS SDKs and Tools Reference
+/// Guide, "Environment variables").
 const SDK_VARIABLES: [(&str, &[&str]); 3] = [
     ("aws.region", &["AWS_REGION", "AWS_DEFAULT_REGION"]),
     ("aws.profile", &["AWS_PROFILE"]),
@@ -34,7 +34,7 @@ pub(super) fn config(mut context: Context) -> Result<ExitStatus, Failure> {
 
 #[derive(Serialize)]
 struct Effective {
-    /// Lowest first.
+    /// In rising precedence.
     files: Vec<PathBuf>,
     values: Vec<Row>,
 }
@@ -42,7 +42,7 @@ struct Effective {
 #[derive(Serialize)]
 struct Row {
     key: String,
-    /// As the configuration spells it; null is unset.
+    /// As the configuration spells it; null if it is not set.
     value: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
@@ -91,10 +91,10 @@ fn row(entry: &Entry, sdk: &Sdk<'_>) -> Row {
     Row { key: key.clone(), value: value.clone(), seconds: seconds(kind, value), origin }
 }
 
-/// What the AWS SDK knows by itself, as far as that can be told without asking anybody.
+/// What the AWS SDK finds by itself, as far as we know it without network calls.
 struct Sdk<'a> {
     environment: &'a BTreeMap<String, String>,
-    /// That of the profile in force, with the profile's name.
+    /// The name of the profile in force and its region.
     region: Option<(String, ProfileRegion)>,
 }
 
@@ -118,8 +118,8 @@ impl<'a> Sdk<'a> {
     }
 }
 
-/// The region in force, if that can be told without asking anybody: the metadata of the instance may
-/// still say it.
+/// Returns the region in force if it is known without network calls; the metadata of the instance may
+/// still name one.
 pub(super) fn region(loaded: &Loaded, environment: &BTreeMap<String, String>) -> Option<String> {
     let configured = loaded.settings.aws.region.clone();
     configured.or_else(|| Some(Sdk::new(loaded, environment).value("aws.region")?.0))
@@ -136,14 +136,14 @@ fn variable<'a>(
     })
 }
 
-/// Durations are told in seconds too.
+/// Returns the seconds of a duration, which are printed beside its text.
 fn seconds(kind: &KeyKind, value: &Value) -> Option<f64> {
     let text = value.as_str().filter(|_| *kind == KeyKind::Duration)?;
     duration::parse(text).ok().map(|duration| duration.as_secs_f64())
 }
 
 impl Report for Effective {
-    /// One `key = value  # origin` line each: readable, and close to TOML's dotted keys.
+    /// Writes a line `key = value  # origin` for each value, which is readable and close to TOML.
     fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for file in &self.files {
             writeln!(f, "# read {}", file.display())?;
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_told_with_their_origin() {
+    fn values_are_printed_with_their_origin() {
         let file = Origin::File {
             path: PathBuf::from("provisioner.toml").into(),
             line: Some(3),
@@ -229,13 +229,13 @@ mod tests {
     }
 
     #[test]
-    fn a_region_of_the_aws_profile_is_told_with_its_file() {
+    fn a_region_of_the_aws_profile_is_printed_with_its_file() {
         let found = ProfileRegion {
             region: "eu-west-1".to_owned(),
             file: "/home/me/.aws/config".into(),
             line: 2,
         };
-        let told = |environment: &[(&str, &str)]| {
+        let shown = |environment: &[(&str, &str)]| {
             let pairs = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
             let environment = pairs.collect();
             let region = Some(("b".to_owned(), found.clone()));
@@ -245,11 +245,11 @@ mod tests {
             let Row { value, origin, .. } = of("aws.region");
             (value, origin.to_string(), serde_json::to_value(origin).unwrap())
         };
-        let (value, origin, json) = told(&[]);
+        let (value, origin, json) = shown(&[]);
         assert_eq!(value, "eu-west-1");
         assert_eq!(origin, "AWS profile `b` in /home/me/.aws/config:2");
         assert_eq!((&json["kind"], &json["profile"]), (&json!("aws-profile"), &json!("b")));
-        let (value, origin, _) = told(&[("AWS_DEFAULT_REGION", "us-west-2")]);
+        let (value, origin, _) = shown(&[("AWS_DEFAULT_REGION", "us-west-2")]);
         assert_eq!((value, origin), (json!("us-west-2"), "AWS_DEFAULT_REGION".to_owned()));
     }
 }

@@ -1,4 +1,4 @@
-//! `provisionerd demo`: the engine on the simulated EC2, to be watched.
+//! `provisionerd demo`: shows the engine at work on the simulated EC2.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,25 +14,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{DemoArgs, OutputFormat, Speed};
 use crate::context::Context;
-use crate::demo::{Frame, SummaryView, line, state};
 use crate::exit::{ExitStatus, Failure};
 use crate::output::Output;
+use crate::render::demo::{Frame, SummaryView, line, state};
 use crate::screen::{Screen, Size};
 use crate::signals;
 use crate::style::Paint;
 
-/// Between two frames: more often nobody can read.
+/// The time between two frames; nobody can read faster.
 const FRAME: Duration = Duration::from_millis(100);
-/// Between two lines that tell how it stands, on the simulated clock.
+/// The simulated time between two lines with the current state.
 const STATE: Duration = Duration::from_mins(15);
 
-/// Shows a demonstration, and what came of it.
+/// Shows a demonstration and its summary.
 pub(crate) async fn demo(args: DemoArgs, mut context: Context) -> Result<ExitStatus, Failure> {
     let stop = signals::listen()?;
     let demo = Stand::new(Demo::new(args.seed, args.length));
     if let Some(port) = args.serve_ec2 {
         let endpoint = demo.serve(port, &stop).await?;
-        context.notices.progress(how_to_look(&endpoint));
+        context.notices.progress(usage(&endpoint));
     }
     let pace = Pace { began: demo.lock().now(), started: Instant::now(), speed: args.speed };
     let json = context.globals.output == OutputFormat::Json;
@@ -42,7 +42,7 @@ pub(crate) async fn demo(args: DemoArgs, mut context: Context) -> Result<ExitSta
             let no_color = context.environment.get("NO_COLOR").map(AsRef::as_ref);
             let is_terminal = io::stdout().is_terminal();
             let paint = Paint::decide(context.globals.color, no_color, is_terminal);
-            let frame = Frame::new(format!("a simulated EC2, {}; Ctrl-C ends", pace.speed()));
+            let frame = Frame::new(format!("a simulated EC2, {}; Ctrl-C to end", pace.speed()));
             Stage::Terminal {
                 frame: Box::new(frame),
                 screen: Screen::default(),
@@ -50,7 +50,7 @@ pub(crate) async fn demo(args: DemoArgs, mut context: Context) -> Result<ExitSta
                 drawn: None,
             }
         }
-        None => Stage::Lines { told: None },
+        None => Stage::Lines { last_state: None },
     };
     loop {
         let next = demo.lock().next_round();
@@ -72,12 +72,12 @@ pub(crate) async fn demo(args: DemoArgs, mut context: Context) -> Result<ExitSta
     stage.end(&demo, &mut context.output)?;
     context.output.report(&SummaryView::new(args.seed, demo.summary()))?;
     if !json {
-        context.notices.progress("\nFor your own account: `setup-aws --help`, and README.md");
+        context.notices.progress("\nTo use your own account, see `setup-aws --help` and README.md");
     }
     Ok(ExitStatus::DONE)
 }
 
-/// What runs, where others may reach it between two steps.
+/// The demonstration, shared with the server, which reads and changes its world between two steps.
 #[derive(Clone)]
 struct Stand(Arc<Mutex<Demo>>);
 
@@ -90,13 +90,13 @@ impl Stand {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens it for the AWS CLI until `stop`; returns the endpoint.
+    /// Serves its EC2 to the AWS CLI until `stop`, and returns the endpoint.
     #[cfg(feature = "aws")]
     async fn serve(&self, port: u16, stop: &CancellationToken) -> Result<String, Failure> {
         let loopback = HttpServer::bind(port).await.map_err(|error| {
             Failure::failed(format!("failed to listen on 127.0.0.1:{port}"))
                 .caused_by(&error)
-                .with_hint("give another port, or `--serve-ec2 0` for any that is free")
+                .with_hint("name another port, or use `--serve-ec2 0` for a free one")
         })?;
         let endpoint = loopback.endpoint();
         let demo = self.clone();
@@ -104,21 +104,21 @@ impl Stand {
         let serving = loopback.serve(answers, stop.clone().cancelled_owned());
         tokio::spawn(async move {
             if let Err(error) = serving.await {
-                tracing::error!(error = %error, "the simulated EC2 is served no more: {error}");
+                tracing::error!(error = %error, "the simulated EC2 is no longer served: {error}");
             }
         });
         Ok(endpoint)
     }
 
     #[cfg(not(feature = "aws"))]
-    #[expect(clippy::unused_async, reason = "as it is with AWS")]
+    #[expect(clippy::unused_async, reason = "with AWS it waits")]
     async fn serve(&self, _: u16, _: &CancellationToken) -> Result<String, Failure> {
         Err(super::needs_aws("`demo --serve-ec2`"))
     }
 }
 
-/// What to type in another terminal.
-fn how_to_look(endpoint: &str) -> String {
+/// Returns what to type in another terminal.
+fn usage(endpoint: &str) -> String {
     format!(
         "The simulated EC2 answers at\n  {endpoint}\nIn another terminal:\n  \
          AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any aws --endpoint-url {endpoint} \
@@ -126,7 +126,7 @@ fn how_to_look(endpoint: &str) -> String {
     )
 }
 
-/// Simulated time beside real time.
+/// Maps simulated time to real time.
 #[derive(Clone, Copy)]
 struct Pace {
     began: Timestamp,
@@ -135,7 +135,7 @@ struct Pace {
 }
 
 impl Pace {
-    /// Waits until it is `next`. `false`: it is to end.
+    /// Waits until the simulated time is `next`. Returns `false` if `stop` was cancelled first.
     async fn until(&self, next: Timestamp, stop: &CancellationToken) -> bool {
         let wait = async {
             match self.speed {
@@ -155,19 +155,19 @@ impl Pace {
 
     fn speed(&self) -> String {
         match self.speed {
-            Speed::Max => "as fast as it can be".to_owned(),
-            Speed::Times(times) => format!("{times} times as fast as a clock"),
+            Speed::Max => "as fast as possible".to_owned(),
+            Speed::Times(times) => format!("at {times} times real time"),
         }
     }
 }
 
-/// Where it is shown.
+/// Where the demonstration is shown.
 enum Stage {
-    /// Nowhere: only the summary counts.
+    /// Only the summary is printed.
     Silent,
-    /// Plain lines.
-    Lines { told: Option<Timestamp> },
-    /// A table that is drawn over and over.
+    /// As plain lines.
+    Lines { last_state: Option<Timestamp> },
+    /// As a table that is redrawn in place.
     Terminal { frame: Box<Frame>, screen: Screen, paint: Paint, drawn: Option<Instant> },
 }
 
@@ -175,11 +175,11 @@ impl Stage {
     fn show(&mut self, demo: &Demo, lines: Vec<Line>, output: &mut Output) -> Result<(), Failure> {
         match self {
             Self::Silent => Ok(()),
-            Self::Lines { told } => {
+            Self::Lines { last_state } => {
                 let mut text: String = lines.iter().map(line).collect();
-                let due = told.is_none_or(|told| clock::age(told, demo.now()) >= STATE);
+                let due = last_state.is_none_or(|last| clock::age(last, demo.now()) >= STATE);
                 if due {
-                    *told = Some(demo.now());
+                    *last_state = Some(demo.now());
                     text.push_str(&state(&demo.glance()));
                 }
                 if text.is_empty() { Ok(()) } else { output.show(&text) }
@@ -197,13 +197,13 @@ impl Stage {
 
     fn draw(&mut self, demo: &Demo, output: &mut Output) -> Result<(), Failure> {
         let Self::Terminal { frame, screen, paint, .. } = self else { return Ok(()) };
-        // Terminals change their size.
+        // The terminal may have been resized.
         let Some(size) = Size::of_stdout() else { return Ok(()) };
         let text = frame.draw(&demo.glance(), size, *paint);
         output.show(&screen.replace(&text))
     }
 
-    /// The last state, and room for the summary.
+    /// Shows the last state, and leaves room for the summary.
     fn end(&mut self, demo: &Demo, output: &mut Output) -> Result<(), Failure> {
         match self {
             Self::Silent => Ok(()),

@@ -14,7 +14,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::load;
 use crate::output::Report;
 
-/// Prints the policy, and on stderr what it allows beyond what is needed.
+/// Prints the policy, and on stderr a warning for everything that it has to allow beyond the need.
 pub(super) fn iam_policy(
     args: &IamPolicyArgs,
     mut context: Context,
@@ -28,7 +28,8 @@ pub(super) fn iam_policy(
 
     let loaded = load::load_config(&context)?;
     let region = config::region(&loaded, &context.environment);
-    let (settings, region) = (loaded.settings, region.as_deref());
+    let settings = loaded.settings;
+    let region = region.as_deref();
     if let Some(region) = region {
         load::same_region(&settings, region)?;
     }
@@ -53,7 +54,7 @@ pub(super) fn iam_policy(
     Ok(ExitStatus::DONE)
 }
 
-/// Refuses flags that mean something only for another program.
+/// Refuses flags that only have a meaning for another program.
 fn only_with(program: PolicyFor, with: PolicyFor, flags: &[(&str, bool)]) -> Result<(), Failure> {
     let word = if with == PolicyFor::Setup { "setup" } else { "cleanup" };
     match flags.iter().find(|(_, given)| *given && program != with) {

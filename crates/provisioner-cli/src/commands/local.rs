@@ -1,4 +1,4 @@
-//! What `setup-aws` and `cleanup-aws` start from: the local configuration file, and AWS.
+//! The start of `setup-aws` and `cleanup-aws`: the local configuration file, and a connection to AWS.
 
 use std::path::Path;
 
@@ -10,44 +10,44 @@ use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use crate::load;
 
-/// Stands in for a configuration file that is yet to be made: reads as an empty one, and keeps the
-/// files out that `--config` replaces.
+/// Stands in for a configuration file that does not exist yet: it reads as an empty file, and the files
+/// that `--config` replaces are not read.
 const NO_FILE: &str = "/dev/null";
 
-/// The local configuration file, and AWS as the whole configuration says.
+/// The local configuration file, and a client for the AWS account of the complete configuration.
 pub(super) struct Local {
     /// The file that is edited.
     pub(super) file: ConfigFile,
-    /// What is in force.
+    /// The configuration in force.
     pub(super) loaded: Loaded,
-    /// Not used yet.
+    /// A client that has made no call yet.
     pub(super) client: Client,
 }
 
-/// What it means that there is no file at the path given with `--config`.
+/// How a missing file at the path of `--config` is treated.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
-    /// It is yet to be made.
-    Made,
+pub(super) enum MissingFile {
+    /// The file will be created.
+    Created,
     /// The path is wrong.
     Refused,
 }
 
 /// Loads the configuration, opens the local file and finds region and credentials.
-pub(super) async fn open(context: &mut Context, missing: Missing) -> Result<Local, Failure> {
+pub(super) async fn open(context: &mut Context, missing: MissingFile) -> Result<Local, Failure> {
     let explicit = context.globals.config.clone();
     let path = lookup::local_file(explicit.as_deref(), &context.current_dir);
     if explicit.is_none()
         && let Some(warning) = lookup::skipped_local_file(&context.current_dir)
     {
-        // What is saved there nobody would read, and what is in it may be somebody else's.
+        // Nothing would read what we save there, and its content may come from another user.
         let message = format!(
             "the local configuration file is not read, and so not edited: {}",
             warning.message
         );
         return Err(Failure::usage(message).with_hint(warning.hint));
     }
-    if missing == Missing::Made && explicit.is_some() && !path.exists() {
+    if missing == MissingFile::Created && explicit.is_some() && !path.exists() {
         context.globals.config = Some(Path::new(NO_FILE).to_owned());
     }
     let loaded = load::load_config(context)?;

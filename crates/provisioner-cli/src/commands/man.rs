@@ -25,19 +25,19 @@ pub(super) fn man(args: &ManArgs, mut context: Context) -> Result<ExitStatus, Fa
     Ok(ExitStatus::DONE)
 }
 
-/// Finds a page by its name, with or without its section, or by the command it is about.
+/// Finds a page by its name, with or without its section, or by the command that it describes.
 fn find(pages: Vec<Page>, name: &str) -> Result<Page, Failure> {
     let names = pages.iter().map(|page| page.name.clone()).collect::<Vec<_>>().join(", ");
     let of_command = format!("provisionerd-{name}");
-    let is_it =
+    let matches =
         |page: &Page| page.name == name || page.name == of_command || page.file_name() == name;
-    pages.into_iter().find(is_it).ok_or_else(|| {
+    pages.into_iter().find(matches).ok_or_else(|| {
         Failure::usage(format!("there is no page `{name}`"))
             .with_hint(format!("the pages are {names}"))
     })
 }
 
-/// Writes every page where `man` looks for it beneath `dir`, and returns the files.
+/// Writes every page to the place below `dir` where `man` finds it, and returns the files.
 fn write(pages: &[Page], dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut written = Vec::new();
     for page in pages {

@@ -1,4 +1,4 @@
-//! `provisionerd plan`: what the next round would do, and why.
+//! `provisionerd plan`: prints what the next round would do, and why.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::load;
 use crate::render::PlanView;
 
-/// Plans, from a saved look or a new one.
+/// Plans from a saved observation or a new one.
 pub(crate) async fn plan(args: PlanArgs, mut context: Context) -> Result<ExitStatus, Failure> {
     let loaded = load::load_config(&context)?;
     if args.snapshot.is_none() {
@@ -22,7 +22,7 @@ pub(crate) async fn plan(args: PlanArgs, mut context: Context) -> Result<ExitSta
     let settings = Arc::new(loaded.settings);
     let snapshot = match &args.snapshot {
         Some(path) => read(path)?,
-        None => look(&settings).await?,
+        None => observe(&settings).await?,
     };
     if let Some(path) = &args.save_snapshot {
         write(path, snapshot.clone())?;
@@ -38,8 +38,8 @@ pub(crate) async fn plan(args: PlanArgs, mut context: Context) -> Result<ExitSta
 }
 
 #[cfg(feature = "aws")]
-async fn look(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
-    use provisioner::internal::daemon::{Daemon, MissingLedger};
+async fn observe(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
+    use provisioner::internal::daemon::{Absent, Daemon};
     use provisioner::internal::queue::Queue;
 
     let connection = crate::connect::connect(settings).await?;
@@ -58,7 +58,7 @@ async fn look(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
 
 #[cfg(not(feature = "aws"))]
 #[expect(clippy::unused_async, reason = "with AWS it waits")]
-async fn look(_: &Arc<Settings>) -> Result<Snapshot, Failure> {
+async fn observe(_: &Arc<Settings>) -> Result<Snapshot, Failure> {
     Err(super::needs_aws("`provisionerd plan` without `--snapshot`"))
 }
 
@@ -68,7 +68,7 @@ fn read(path: &Path) -> Result<Snapshot, Failure> {
         Failure::usage(format!("failed to read the snapshot `{shown}`")).caused_by(&error)
     })?;
     let snapshot: Snapshot = serde_json::from_str(&text).map_err(|error| {
-        Failure::usage(format!("`{shown}` is no snapshot of `plan --save-snapshot`"))
+        Failure::usage(format!("`{shown}` is not a snapshot of `plan --save-snapshot`"))
             .caused_by(&error)
     })?;
     if snapshot.version != snapshot::VERSION {

@@ -22,7 +22,8 @@ mod with_aws {
 
     use jiff::Timestamp;
     use provisioner::internal::config;
-    use provisioner::internal::daemon::{Daemon, MissingLedger, RoundEnd};
+    use provisioner::internal::daemon::{Absent, Daemon, RoundEnd};
+    use provisioner::internal::domain::plural;
     use provisioner::internal::engine::NoteKind;
     use provisioner::internal::queue::Queue;
     use provisioner::internal::settings::Settings;
@@ -40,11 +41,12 @@ mod with_aws {
     use crate::render::PlanView;
     use crate::{load, notify, server, signals, workers};
 
-    /// Between tries to learn which account this is, while AWS does not answer.
+    /// The pauses between attempts to connect while AWS does not answer: doubled each time, so that an
+    /// outage of seconds delays the start by seconds, and a long one costs one call a minute.
     const FIRST_PAUSE: Duration = Duration::from_secs(1);
     const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-    /// Runs rounds until stopped, or one.
+    /// Runs rounds until it is stopped, or a single one.
     pub(crate) async fn run(args: RunArgs, context: Context) -> Result<ExitStatus, Failure> {
         let loaded = load::load_config(&context)?;
         load::key_name(&loaded.settings)?;
@@ -67,7 +69,7 @@ mod with_aws {
         forever(daemon, &settings, &stop, reloading, metrics, notifier).await
     }
 
-    /// `None`: stopped before AWS answered.
+    /// Connects to AWS. Returns `None` if it was stopped before AWS answered.
     async fn connect(
         settings: &Settings,
         once: bool,
@@ -75,7 +77,7 @@ mod with_aws {
         notifier: &mut Notifier,
     ) -> Result<Option<Connection>, Failure> {
         let mut pause = FIRST_PAUSE;
-        let mut said = String::new();
+        let mut logged = String::new();
         loop {
             let connected = tokio::select! {
                 biased;
@@ -84,15 +86,14 @@ mod with_aws {
             };
             match connected {
                 Ok(connection) => return Ok(Some(connection)),
-                // A daemon outlives an outage at its start as well as a later one.
+                // A daemon survives an outage at its start as it does a later one.
                 Err(NotConnected::Unanswered(failure)) if !once => {
                     let why = failure.to_string();
-                    // The same failure again is no news.
-                    if why == said {
+                    if why == logged {
                         tracing::debug!("{why}; trying again in {}s", pause.as_secs());
                     } else {
                         tracing::error!("{why}; trying again until AWS answers");
-                        said = why;
+                        logged = why;
                     }
                     notifier.still_starting(&format!("waiting for AWS: {failure}"));
                     tokio::select! {
@@ -144,17 +145,17 @@ mod with_aws {
                 (view, report.plan, report.incomplete)
             }
         };
-        // As text, the log has told it already; a dry run did nothing but this.
+        // In text form the log has reported it already, except for a dry run, which did nothing else.
         if args.dry_run || context.globals.output == OutputFormat::Json {
             context.output.report(&view)?;
         }
         if let Some(note) = plan.notes.iter().find(|note| note.kind == NoteKind::DemandUnknown) {
             return Err(Failure::failed(note.text.clone()));
         }
-        // Whoever asks by the exit code must hear of it before there is a demand to withhold.
+        // The exit code must report a lost ledger even if there was no demand to withhold launches from.
         let held = daemon.held_until();
-        let says_so = |kind| plan.notes.iter().any(|note| note.kind == kind);
-        if let Some(until) = held.filter(|_| !says_so(NoteKind::LedgerLost)) {
+        let has_note = |kind| plan.notes.iter().any(|note| note.kind == kind);
+        if let Some(until) = held.filter(|_| !has_note(NoteKind::LedgerLost)) {
             tracing::warn!(
                 "the in-flight ledger was lost: nothing is launched before {until} (`--assume-clean` \
                  overrides)"
@@ -179,13 +180,15 @@ mod with_aws {
             version = env!("CARGO_PKG_VERSION"),
             queue = settings.queue.base_url,
             worker_types = settings.worker_types.len(),
-            "started: {} worker types, tasks from {}",
-            settings.worker_types.len(),
+            "started: {}, tasks from {}",
+            plural::count(settings.worker_types.len(), "worker type"),
             settings.queue.base_url
         );
         let wake = Arc::new(Notify::new());
-        let (tell, health) = watch::channel(Health::starting(settings.provisioner.interval));
-        let (show, picture) = watch::channel(StatusPicture::new(settings.worker_types.keys()));
+        let (health_sender, health) =
+            watch::channel(Health::starting(settings.provisioner.interval));
+        let (picture_sender, picture) =
+            watch::channel(StatusPicture::new(settings.worker_types.keys()));
         let mut attending = pin!(notify::attend(health.clone(), stop));
         let links = server::Links {
             wake: Arc::clone(&wake),
@@ -203,9 +206,9 @@ mod with_aws {
             workers::start(workers, links, listening.clone()).await?;
         }
         let running = Box::pin(daemon.run(stop, &wake, |turn| {
-            metrics.tell(&turn, Instant::now());
-            tell.send_modify(|health| health.tell(&turn));
-            show.send_modify(|picture| turn.show(picture));
+            metrics.update(&turn, Instant::now());
+            health_sender.send_modify(|health| health.update(&turn));
+            picture_sender.send_modify(|picture| turn.show(picture));
             notifier.round(&turn);
         }));
         let ended = tokio::select! {
@@ -213,7 +216,7 @@ mod with_aws {
             ended = running => ended,
             never = reloading => match never {},
         };
-        // The loop can see the signal first: then it is for now to say that this is the end.
+        // The loop may see the signal first. Then this poll tells the service manager that we are stopping.
         stop.cancel();
         tokio::select! {
             biased;
@@ -226,7 +229,7 @@ mod with_aws {
         }
         match ended {
             Ok(()) => {
-                tracing::info!("stopped; instances and requests go on as they are");
+                tracing::info!("stopped; instances and requests are left as they are");
                 Ok(ExitStatus::DONE)
             }
             Err(error) => Err(Failure::from_error(ExitStatus::FAILED, &error)),

@@ -4,18 +4,18 @@ use crate::args::SetupAws;
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 
-/// Makes a key-name, its key pair and what else is asked for, and saves it.
+/// Creates a key-name, its key pair and the other resources that were asked for, and saves them.
 #[cfg(feature = "aws")]
 pub(super) async fn setup(args: SetupAws, mut context: Context) -> Result<ExitStatus, Failure> {
     use provisioner::internal::setup::{self, SetupOptions};
 
-    use super::local::{self, Local, Missing};
+    use super::local::{self, Local, MissingFile};
 
-    // An interrupt must not leave a key pair behind that no file names: the first one waits for the
-    // few bounded calls to end, or to be undone.
+    // An interrupt must not leave behind a key pair that no file names: after the first one the few
+    // bounded calls are still finished or undone.
     let interrupted = crate::signals::listen()?;
     let SetupAws { globals: _, public_key, prefix, with_worker_profile, force, dry_run } = args;
-    let Local { file, loaded, client } = local::open(&mut context, Missing::Made).await?;
+    let Local { file, loaded, client } = local::open(&mut context, MissingFile::Created).await?;
     let state_dir = loaded.settings.provisioner.state_dir;
     let options =
         SetupOptions { prefix, public_key, with_worker_profile, force, dry_run, state_dir };
@@ -30,7 +30,7 @@ pub(super) async fn setup(args: SetupAws, mut context: Context) -> Result<ExitSt
         () = setup::finish(&client, &mut report, &mut progress) => true,
     };
     if !finished {
-        notices.progress("interrupted: not waiting for IAM any longer; the rest is done");
+        notices.progress("interrupted: no longer waiting for IAM; everything else is done");
     }
     for warning in &report.warnings {
         notices.warning(&warning.message, &warning.hint);
@@ -39,9 +39,9 @@ pub(super) async fn setup(args: SetupAws, mut context: Context) -> Result<ExitSt
     Ok(ExitStatus::DONE)
 }
 
-/// Says what is missing.
+/// Fails, because this needs AWS.
 #[cfg(not(feature = "aws"))]
-#[expect(clippy::unused_async, reason = "as with AWS")]
+#[expect(clippy::unused_async, reason = "with AWS it waits")]
 pub(super) async fn setup(_args: SetupAws, _context: Context) -> Result<ExitStatus, Failure> {
     Err(super::needs_aws("`setup-aws`"))
 }

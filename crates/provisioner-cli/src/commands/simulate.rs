@@ -1,4 +1,4 @@
-//! `provisionerd simulate`: what a policy costs and how long tasks wait, before it is deployed.
+//! `provisionerd simulate`: shows what a policy costs and how long tasks wait, before it is deployed.
 
 mod advice;
 mod change;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::duration;
 use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::plural;
 use provisioner::internal::policy::{Adaptive, Policy, Rule};
 use provisioner::internal::state_dir::RecordedLoad;
 use provisioner_simulate::load::{Load, LoadError, SYNTHETIC_PREFIX, Synthetic};
@@ -30,8 +31,8 @@ use deployment::{Deployment, Startups, overridden};
 use meter::Meter;
 use view::View;
 
-/// Runs the load under every policy, and reports. `given` are the options as they were written: a
-/// configuration that only the environment names is not read.
+/// Runs the load under every policy and reports the comparison. `given` holds the options as they were
+/// typed, because a configuration that only the environment names is not read here.
 pub(super) fn simulate(
     args: &SimulateArgs,
     given: &GlobalArgs,
@@ -49,25 +50,31 @@ pub(super) fn simulate(
     };
     if let Some((median, p90)) = seen.filter(|_| args.boot_time.is_none()) {
         context.notices.progress(format!(
-            "startups as they were seen: half took up to {}, one in ten over {}",
+            "startups as observed: half took up to {}, one in ten took over {}",
             clock::show(median),
             clock::show(p90)
         ));
     }
     let load = read(args, deployed.as_ref(), recorded.as_ref())?;
     if load.others() > 0 {
-        context.notices.progress(format!("{} tasks of other worker types left out", load.others()));
+        context.notices.progress(format!(
+            "{} of other worker types left out",
+            plural::count(load.others(), "task")
+        ));
     }
-    if let Some(n) = recorded.as_ref().map(|it| it.unreadable).filter(|n| *n > 0) {
-        let hint = "a daemon that was killed may leave one line unfinished";
-        context.notices.warning(format!("{n} lines of the recorded load cannot be read"), hint);
+    if let Some(n) = recorded.as_ref().map(|load| load.unreadable).filter(|n| *n > 0) {
+        let hint = "a daemon that is killed may leave an unfinished line";
+        context.notices.warning(
+            format!("{} of the recorded load cannot be read", plural::count(n, "line")),
+            hint,
+        );
     }
     let candidates = candidates(args, deployed.as_ref(), seen, &context)?;
     let contenders: Vec<_> = candidates
         .iter()
-        .map(|it| {
-            let setup = Setup { market: market.clone(), ..it.contender.setup.clone() };
-            Contender { setup, ..it.contender.clone() }
+        .map(|candidate| {
+            let setup = Setup { market: market.clone(), ..candidate.contender.setup.clone() };
+            Contender { setup, ..candidate.contender.clone() }
         })
         .collect();
     let seeds: Vec<u64> = (0..args.seeds).map(|n| args.seed.wrapping_add(n)).collect();
@@ -75,12 +82,12 @@ pub(super) fn simulate(
     let compare = |contenders: &[Contender]| {
         let world = world(args.world);
         let meter = Meter::new(notices);
-        report::compare(&load, world.as_str(), contenders, &seeds, &|done, of| meter.tell(done, of))
+        report::compare(&load, world.as_str(), contenders, &seeds, &|done, of| meter.show(done, of))
     };
     let comparison = compare(&contenders);
-    let otherwise = contenders.first().map(market::otherwise).unwrap_or_default();
-    let otherwise = (!otherwise.is_empty()).then(|| compare(&otherwise).policies);
-    let changes: Vec<_> = candidates.into_iter().map(|it| it.change).collect();
+    let alternatives = contenders.first().map(market::alternatives).unwrap_or_default();
+    let alternatives = (!alternatives.is_empty()).then(|| compare(&alternatives).policies);
+    let changes: Vec<_> = candidates.into_iter().map(|candidate| candidate.change).collect();
     let standings: Vec<_> = comparison.policies.iter().map(view::in_short).collect();
     let advice = Advice::new(
         &comparison,
@@ -89,10 +96,10 @@ pub(super) fn simulate(
         recorded.as_ref(),
         price(args, deployed.as_ref()),
     );
-    context.output.report(&View::new(comparison, otherwise, advice, &load, &contenders))?;
+    context.output.report(&View::new(comparison, alternatives, advice, &load, &contenders))?;
     if let Some(path) = plot {
         draw(path, &load, &contenders, &standings, args)?;
-        context.notices.progress(format!("drawn in `{}`", path.display()));
+        context.notices.progress(format!("wrote the plot `{}`", path.display()));
     }
     Ok(ExitStatus::DONE)
 }
@@ -103,7 +110,7 @@ impl SimulateArgs {
     }
 }
 
-/// What stands where a file could: the load that the daemon recorded.
+/// The argument of `--load` that stands for the load that the daemon recorded.
 const RECORDED: &str = "recorded";
 
 fn read(
@@ -111,14 +118,14 @@ fn read(
     deployed: Option<&Deployment>,
     recorded: Option<&RecordedLoad>,
 ) -> Result<Load, Failure> {
-    let worker_type = deployed.map(|it| it.name.as_str());
+    let worker_type = deployed.map(|deployment| deployment.name.as_str());
     let load = if let Some(recorded) = recorded {
         let load = Load::recorded(worker_type.unwrap_or_default(), recorded);
         load.ok_or_else(|| Failure::usage("nothing is recorded"))?
     } else if let Some(name) = args.load.strip_prefix(SYNTHETIC_PREFIX) {
         let kind = Synthetic::by_name(name).ok_or_else(|| {
             let known = Synthetic::ALL.map(Synthetic::as_str).join(", ");
-            Failure::usage(format!("no load is made up under the name `{name}`"))
+            Failure::usage(format!("there is no synthetic load `{name}`"))
                 .with_hint(format!("known: {known}"))
         })?;
         Load::synthetic(kind, args.seed)
@@ -134,15 +141,15 @@ fn read(
     })
 }
 
-/// What is compared, and what it takes to get there from the first.
+/// A policy and setup to compare, and the change of the configuration that leads there from the first.
 struct Candidate {
     contender: Contender,
     change: Change,
 }
 
-/// The dial's settings beside its default that a recorded load is tried with.
+/// The values of `wait-cost` beside its default with which a recorded load is simulated.
 const DIAL: [f64; 2] = [5.0, 100.0];
-/// And the idle timeout, where the worker type's own is longer.
+/// The idle timeout with which a recorded load is simulated if the worker type's own is longer.
 const SHORT_IDLE: Duration = Duration::from_mins(5);
 
 fn candidates(
@@ -157,7 +164,7 @@ fn candidates(
         let policies = given_or(&args.policies, &own);
         let usd_per_hour = price(args, None).map_or(1.0, UsdPerHour::dollars);
         let candidate = |policy: &Policy| {
-            // Its own only if nobody says otherwise: the 2014 rules did not run more often.
+            // The interval that belongs to the policy, such as that of the 2014 rules, unless another is given.
             let own = policy.own_interval().filter(|_| args.round.is_none());
             let setup = Setup { round: own.unwrap_or(setup.round), ..setup.clone() };
             let name = policy.to_string();
@@ -177,7 +184,7 @@ fn candidates(
             let at = |cost| Policy::from(Rule::Adaptive(Adaptive { wait_cost: Some(cost) }));
             let dial = [Policy::default()].into_iter().chain(DIAL.map(at));
             policies.extend(dial.filter(|policy| *policy != own));
-            // What can be had where workers do not stop when asked.
+            // Shows what can be saved where workers do not ask whether to stop.
             if deployment.worker_type()?.idle_timeout > SHORT_IDLE {
                 policies.push(Policy { idle_timeout: Some(SHORT_IDLE), ..own });
             }
@@ -205,7 +212,7 @@ fn given_or<'a>(given: &'a [Policy], own: &'a [Policy]) -> &'a [Policy] {
     if given.is_empty() { own } else { given }
 }
 
-/// What an instance-hour costs, if that is known.
+/// Returns the price of an instance-hour, if it is known.
 fn price(args: &SimulateArgs, deployment: Option<&Deployment>) -> Option<UsdPerHour> {
     let own = || deployment?.worker_type().ok()?.max_price;
     args.price.or_else(own)
@@ -236,18 +243,19 @@ fn world(world: WorldArg) -> WorldName {
     }
 }
 
-/// Refuses a name that promises another format.
+/// Refuses a file name with the ending of another format.
 fn svg(path: &Path) -> Result<&Path, Failure> {
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|it| !it.is_dir()) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         let message = format!("there is no folder `{}` for the plot", folder.display());
-        return Err(Failure::usage(message).with_hint("make it first"));
+        return Err(Failure::usage(message).with_hint("create it first"));
     }
     match path.extension().and_then(OsStr::to_str) {
         None | Some("svg" | "SVG") => Ok(path),
-        Some(other) => Err(Failure::usage(format!("`{other}` is no format of plots")).with_hint(
-            "name the file .svg: every browser shows it, and rsvg-convert makes a PNG of it",
-        )),
+        Some(other) => Err(Failure::usage(format!("plots cannot be written as `{other}`"))
+            .with_hint(
+                "name the file .svg: every browser shows it, and rsvg-convert converts it to PNG",
+            )),
     }
 }
 
@@ -259,7 +267,7 @@ fn draw(
     args: &SimulateArgs,
 ) -> Result<(), Failure> {
     let moments: Vec<_> =
-        contenders.iter().map(|it| report::moments(load, it, args.seed)).collect();
+        contenders.iter().map(|contender| report::moments(load, contender, args.seed)).collect();
     let runs: Vec<_> = contenders
         .iter()
         .zip(standings)

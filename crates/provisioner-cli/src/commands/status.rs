@@ -1,8 +1,8 @@
-//! `provisionerd status`: how the deployment is doing, once or again and again.
+//! `provisionerd status`: prints the state of the deployment, once or repeatedly.
 
 #[cfg(feature = "aws")]
 mod direct;
-mod look;
+mod probe;
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use crate::screen::{Screen, Size, cut, fit};
 use crate::signals;
 use crate::style::Paint;
 
-use look::{Looker, NotSeen};
+use probe::{NotRead, StatusProbe};
 
-/// Looks and tells.
+/// Reads the status and prints it.
 pub(super) async fn status(args: StatusArgs, mut context: Context) -> Result<ExitStatus, Failure> {
     let StatusArgs { url, watch, interval } = args;
-    let mut looker = Looker::new(url, &context)?;
+    let mut probe = StatusProbe::new(url, &context)?;
     let mut show = Show::new(&context);
     if watch {
-        return again_and_again(&mut looker, interval, &mut show, &mut context).await;
+        return repeat(&mut probe, interval, &mut show, &mut context).await;
     }
-    let status = looker.look().await.map_err(NotSeen::failure)?;
+    let status = probe.read().await.map_err(NotRead::failure)?;
     show.once(&status, &mut context)?;
     if status.source == StatusSource::Direct && status.knows_nothing() {
         return Err(Failure::failed("neither EC2 nor the queue could be read"));
@@ -36,22 +36,24 @@ pub(super) async fn status(args: StatusArgs, mut context: Context) -> Result<Exi
     Ok(ExitStatus::DONE)
 }
 
-async fn again_and_again(
-    looker: &mut Looker,
+async fn repeat(
+    probe: &mut StatusProbe,
     interval: Duration,
     show: &mut Show,
     context: &mut Context,
 ) -> Result<ExitStatus, Failure> {
     let end = signals::ending()?;
     while !context.output.is_closed() {
-        // Nothing is lost with a look that is given up: it changes nothing.
-        let Some(looked) = end.run_until_cancelled(looker.look()).await else { break };
-        let status = match looked {
+        // Reading changes nothing, so it may be cancelled at any time.
+        let Some(read) = end.run_until_cancelled(probe.read()).await else { break };
+        let status = match read {
             Ok(status) => status,
-            Err(NotSeen::Now(_, why)) => Status::unknown(looker.source(), *why, Timestamp::now()),
-            Err(NotSeen::Ever(failure)) => return Err(failure),
+            Err(NotRead::Temporary(_, why)) => {
+                Status::unknown(probe.source(), *why, Timestamp::now())
+            }
+            Err(NotRead::Permanent(failure)) => return Err(failure),
         };
-        show.again(&status, &looker.place(), interval, context)?;
+        show.again(&status, &probe.place(), interval, context)?;
         if end.run_until_cancelled(tokio::time::sleep(interval)).await.is_none() {
             break;
         }
@@ -64,7 +66,7 @@ async fn again_and_again(
 struct Show {
     paint: Paint,
     screen: Screen,
-    /// Something has been shown.
+    /// Whether something has been shown.
     begun: bool,
 }
 
@@ -85,7 +87,7 @@ impl Show {
         context.output.print(&self.view(status))
     }
 
-    /// One after the other; on a terminal, one in the place of the other.
+    /// Shows one status after the other; on a terminal, each replaces the one before.
     fn again(
         &mut self,
         status: &Status,
@@ -97,7 +99,7 @@ impl Show {
             return self.once(status, context);
         }
         let begun = std::mem::replace(&mut self.begun, true);
-        // Terminals change their size.
+        // The terminal may have been resized.
         let Some(Size { columns, rows }) = Size::of_stdout() else {
             let gap = if begun { "\n" } else { "" };
             return context.output.show(&format!("{gap}{:.0}\n{}", status.time, self.view(status)));
@@ -105,11 +107,11 @@ impl Show {
         let mut view = self.view(status);
         let narrow = columns < USUAL_WIDTH;
         if narrow {
-            // The table does not get this narrow, and a colour would be cut in two.
+            // The table does not become this narrow, so lines are cut, and a cut must not split a colour code.
             view.paint = Paint::Plain;
         }
         let every = duration::format(interval);
-        let head = format!("{:.0}  every {every}, Ctrl-C ends  {place}", status.time);
+        let head = format!("{:.0}  every {every}, Ctrl-C to end  {place}", status.time);
         let mut lines = vec![cut(&head, columns), String::new()];
         lines.extend(
             view.lines().into_iter().map(|line| if narrow { cut(&line, columns) } else { line }),
@@ -117,7 +119,7 @@ impl Show {
         context.output.show(&self.screen.replace(&fit(lines, rows)))
     }
 
-    /// A terminal shows the `^C` that ended it: what comes next begins on a line of its own.
+    /// Ends the line on which the terminal shows the `^C` that ended the command.
     fn end(&self, context: &mut Context) -> Result<(), Failure> {
         if self.begun && Size::of_stdout().is_some() {
             return context.output.show("\n");

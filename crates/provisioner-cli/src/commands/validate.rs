@@ -1,5 +1,5 @@
-//! `provisionerd validate`: would `provisionerd run` take this configuration? With `--aws`, would what
-//! it names in AWS work? Without, nobody is asked.
+//! `provisionerd validate`: checks whether `provisionerd run` would accept this configuration, and with
+//! `--aws` whether the AWS resources that it names would work. Without `--aws` it makes no network calls.
 
 #[cfg(feature = "aws")]
 mod aws;
@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use provisioner::internal::config::{ConfigError, ConfigProblem, Loaded, Warning};
 use provisioner::internal::domain::ids::WorkerTypeName;
 use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::plural;
 use provisioner::internal::settings::{Limits, Settings, WorkerType};
 use serde::Serialize;
 
@@ -21,22 +22,22 @@ use crate::load;
 use crate::output::{self, Report};
 
 #[cfg(feature = "aws")]
-use aws::{Asked, ask_aws};
+use aws::{AwsChecks, check_aws};
 
-/// Nobody who was asked.
+/// There are no checks without AWS.
 #[cfg(not(feature = "aws"))]
 #[derive(Serialize)]
-enum Asked {}
+enum AwsChecks {}
 
 #[cfg(not(feature = "aws"))]
-impl Asked {
+impl AwsChecks {
     fn failure(&self) -> Option<Failure> {
         match *self {}
     }
 }
 
 #[cfg(not(feature = "aws"))]
-impl fmt::Display for Asked {
+impl fmt::Display for AwsChecks {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {}
     }
@@ -44,11 +45,11 @@ impl fmt::Display for Asked {
 
 #[cfg(not(feature = "aws"))]
 #[expect(clippy::unused_async, reason = "with AWS it waits")]
-async fn ask_aws(_: Settings) -> Result<Asked, Failure> {
+async fn check_aws(_: Settings) -> Result<AwsChecks, Failure> {
     Err(super::needs_aws("`provisionerd validate --aws`"))
 }
 
-/// Checks the configuration and prints what it amounts to.
+/// Checks the configuration and prints the result.
 pub(super) async fn validate(
     args: ValidateArgs,
     mut context: Context,
@@ -57,18 +58,18 @@ pub(super) async fn validate(
         Ok(loaded) => {
             let mut warnings = loaded.warnings.iter().map(Finding::warning).collect::<Vec<_>>();
             warnings.extend(doubts(&loaded, &context));
-            let worker_types = loaded.settings.worker_types.iter().map(Row::of).collect();
+            let worker_types = loaded.settings.worker_types.iter().map(ValidatedType::of).collect();
             let mut failure = refusals(&loaded, &context);
             let files = loaded.files_read;
             let mut aws = None;
             if failure.is_none() && args.aws {
-                match ask_aws(loaded.settings).await {
-                    Ok(asked) => aws = Some(asked),
-                    Err(not_asked) => failure = Some(not_asked),
+                match check_aws(loaded.settings).await {
+                    Ok(checks) => aws = Some(checks),
+                    Err(not_checked) => failure = Some(not_checked),
                 }
             }
             let problems = failure.iter().flat_map(Finding::refusals).collect();
-            let failure = failure.or_else(|| aws.as_ref().and_then(Asked::failure));
+            let failure = failure.or_else(|| aws.as_ref().and_then(AwsChecks::failure));
             let ok = failure.is_none();
             (Verdict { ok, files, worker_types, warnings, problems, aws }, failure)
         }
@@ -78,7 +79,7 @@ pub(super) async fn validate(
     failure.map_or(Ok(ExitStatus::DONE), Err)
 }
 
-/// What `run` refuses although every value is right.
+/// Returns why `run` would refuse a configuration whose values are all valid.
 fn refusals(loaded: &Loaded, context: &Context) -> Option<Failure> {
     let settings = &loaded.settings;
     let in_force = settings.aws.region.as_deref();
@@ -90,7 +91,7 @@ fn refusals(loaded: &Loaded, context: &Context) -> Option<Failure> {
         .reduce(Failure::and)
 }
 
-/// What is allowed, and seldom meant.
+/// Returns warnings about settings that are allowed but rarely intended.
 fn doubts(loaded: &Loaded, context: &Context) -> Vec<Finding> {
     let mut doubts = Vec::new();
     let settings = &loaded.settings;
@@ -102,7 +103,7 @@ fn doubts(loaded: &Loaded, context: &Context) -> Vec<Finding> {
     }
     if config::region(loaded, &context.environment).is_none() {
         doubts.push(Finding::new(
-            "no region is configured: that of the instance is used, if it runs on one",
+            "no region is configured: on an EC2 instance, the region of the instance is used",
             "set `aws.region`, or let `setup-aws` save it",
         ));
     }
@@ -111,7 +112,8 @@ fn doubts(loaded: &Loaded, context: &Context) -> Vec<Finding> {
     doubts
 }
 
-/// Worker types of which a limit in dollars lets nothing be launched: what they may cost is not known.
+/// Returns the worker types for which a limit in dollars prevents every launch, because they have no
+/// `max-price`.
 fn without_a_price(settings: &Settings) -> impl Iterator<Item = Finding> {
     let Limits { max_instances: _, max_usd_per_hour, max_usd_per_day } = settings.limits;
     let limit = [
@@ -120,7 +122,8 @@ fn without_a_price(settings: &Settings) -> impl Iterator<Item = Finding> {
     ];
     let limit = limit.into_iter().find_map(|(key, is_set)| is_set.then_some(key));
     limit.into_iter().flat_map(|limit| {
-        let unpriced = settings.worker_types.iter().filter(|(_, it)| it.max_price.is_none());
+        let unpriced =
+            settings.worker_types.iter().filter(|(_, worker_type)| worker_type.max_price.is_none());
         unpriced.map(move |(name, _)| {
             Finding::new(
                 &format!(
@@ -134,12 +137,12 @@ fn without_a_price(settings: &Settings) -> impl Iterator<Item = Finding> {
 
 fn minimum_over_the_limit(settings: &Settings) -> Option<Finding> {
     let limit = settings.limits.max_instances?;
-    let minimums = settings.worker_types.values().map(|it| it.min_instances);
+    let minimums = settings.worker_types.values().map(|worker_type| worker_type.min_instances);
     let minimum = minimums.fold(0, u64::saturating_add);
     (minimum > limit).then(|| {
         Finding::new(
             &format!(
-                "min-instances of all worker types is {minimum} together, and limits.max-instances is {limit}"
+                "the sum of min-instances over all worker types is {minimum}, and limits.max-instances is {limit}"
             ),
             "raise `limits.max-instances`, or lower `min-instances`",
         )
@@ -149,25 +152,25 @@ fn minimum_over_the_limit(settings: &Settings) -> Option<Finding> {
 #[derive(Serialize)]
 struct Verdict {
     ok: bool,
-    /// Lowest first.
+    /// In rising precedence.
     files: Vec<PathBuf>,
-    worker_types: Vec<Row>,
+    worker_types: Vec<ValidatedType>,
     warnings: Vec<Finding>,
-    /// In text these go to stderr, as errors do.
+    /// The text form prints these to stderr, like all errors.
     problems: Vec<Finding>,
-    /// With `--aws`: what was found there.
+    /// The findings of `--aws`.
     #[serde(flatten)]
-    aws: Option<Asked>,
+    aws: Option<AwsChecks>,
 }
 
 #[derive(Serialize)]
-struct Row {
+struct ValidatedType {
     name: String,
     image_id: String,
     instance_types: Vec<String>,
     min_instances: u64,
     max_instances: u64,
-    /// Null is up to the on-demand price.
+    /// Null stands for the on-demand price.
     max_price_usd_per_hour: Option<f64>,
 }
 
@@ -219,7 +222,7 @@ impl Finding {
     }
 }
 
-impl Row {
+impl ValidatedType {
     fn of((name, worker_type): (&WorkerTypeName, &WorkerType)) -> Self {
         Self {
             name: name.to_string(),
@@ -251,7 +254,7 @@ impl Report for Verdict {
         }
         if !self.worker_types.is_empty() {
             let header = ["WORKER TYPE", "IMAGE", "INSTANCE TYPES", "MIN", "MAX", "USD/HOUR"];
-            output::write_table(f, header, self.worker_types.iter().map(Row::cells))?;
+            output::write_table(f, header, self.worker_types.iter().map(ValidatedType::cells))?;
         }
         for Finding { message, hint, .. } in &self.warnings {
             writeln!(f, "warning: {message}")?;
@@ -259,13 +262,12 @@ impl Report for Verdict {
                 writeln!(f, "hint: {hint}")?;
             }
         }
-        if let Some(asked) = &self.aws {
-            return write!(f, "{asked}");
+        if let Some(checks) = &self.aws {
+            return write!(f, "{checks}");
         }
         match self.problems.len() {
             0 => writeln!(f, "ok"),
-            1 => writeln!(f, "1 problem"),
-            n => writeln!(f, "{n} problems"),
+            n => writeln!(f, "{}", plural::count(n, "problem")),
         }
     }
 }

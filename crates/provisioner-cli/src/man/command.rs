@@ -1,4 +1,4 @@
-//! The page of one command.
+//! The page of a command.
 
 use std::io;
 
@@ -8,14 +8,14 @@ use clap_mangen::roff::{Roff, roman};
 
 use super::{MANUAL, NO_DATE, Page, SOURCE, markup, surroundings};
 
-/// Makes the page of a command that has been built.
+/// Generates the page of a command that has been built.
 pub(super) fn page(command: &Command) -> Page {
     let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
     let man = Man::new(command.clone()).date(NO_DATE).source(SOURCE).manual(MANUAL);
     let mut start = Vec::new();
     let AfterHelp { examples, remarks } = AfterHelp::of(command);
-    // Writing to memory does not fail.
-    drop(generated(&man, command, &mut start));
+    // Writing to memory cannot fail.
+    let _ = generated(&man, command, &mut start);
     let mut roff = Roff::new();
     if !remarks.is_empty() {
         roff.control("SH", ["NOTES"]);
@@ -51,7 +51,7 @@ fn generated(man: &Man, command: &Command, page: &mut Vec<u8>) -> io::Result<()>
     Ok(())
 }
 
-/// The long text of the help. Its first paragraph is the short one, a sentence without its full stop.
+/// Returns the long text of the help. Its first paragraph is the short text, which lacks its full stop.
 fn description(command: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["DESCRIPTION"]);
@@ -65,12 +65,12 @@ fn description(command: &Command) -> Roff {
     roff
 }
 
-/// What stands under the options in `--help`.
+/// The text below the options in `--help`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct AfterHelp {
-    /// Command lines, with a remark after some.
+    /// The command lines, some with a remark.
     examples: Vec<String>,
-    /// Paragraphs; the exit codes have a section of their own.
+    /// The paragraphs, without the exit codes, which have their own section.
     remarks: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn help_is_taken_apart() {
+    fn help_is_split_into_examples_and_remarks() {
         let text = "Examples:\n  a b    c\n  d\n\nOne\ntwo\n\nExit codes: 0 done";
         let AfterHelp { examples, remarks } = AfterHelp::parse(text);
         assert_eq!(examples, ["a b    c", "d"]);

@@ -7,7 +7,7 @@ use super::{MANUAL, NO_DATE, Page, SOURCE, markup};
 
 const NAME: &str = "provisioner.toml";
 
-/// Makes the page.
+/// Generates the page.
 pub(super) fn page() -> Page {
     let mut roff = Roff::new();
     roff.control("TH", [NAME, "5", NO_DATE, SOURCE, MANUAL]);
@@ -17,13 +17,13 @@ pub(super) fn page() -> Page {
     ))]);
     roff.control("SH", ["DESCRIPTION"]);
     for paragraph in [
-        "TOML. Highest wins: command line, environment (`PROVISIONER__SECTION__KEY`), \
-         `./provisioner.toml`, the user's file, the machine's file, the AWS SDK's own region and \
-         profile, defaults. `--config` and `PROVISIONER_CONFIG` replace the three files. Tables merge; \
-         arrays and plain values replace.",
+        "The format is TOML. From the highest precedence to the lowest: command line, environment \
+         (`PROVISIONER__SECTION__KEY`), `./provisioner.toml`, the user's file, the machine's file, the AWS \
+         SDK's own region and profile, defaults. `--config` and `PROVISIONER_CONFIG` replace the three \
+         files. Tables are merged; arrays and plain values are replaced.",
         "Durations are texts with a unit, such as `\"45s\"`, `\"15m\"` or `\"1h30m\"`; prices are \
-         numbers in USD. Relative paths start at the file they stand in. Unknown keys are errors.",
-        "`provisionerd validate` checks the file, and `provisionerd config` prints what is in force.",
+         numbers in USD. Relative paths start at the directory of the file. Unknown keys are errors.",
+        "`provisionerd validate` checks the file, and `provisionerd config` prints the values in force.",
     ] {
         roff.control("PP", []);
         roff.text(markup::inline(paragraph));

@@ -1,4 +1,4 @@
-//! Text with words in backticks, as help and meanings have them, for roff.
+//! Converts text with words in backticks to roff.
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
@@ -8,14 +8,14 @@ pub(super) fn inline(text: &str) -> Vec<Inline> {
     parts.map(|(n, part)| if n % 2 == 1 { bold(part) } else { roman(part) }).collect()
 }
 
-/// Adds a term and what there is to say about it.
+/// Adds a term and its description.
 pub(super) fn entry(roff: &mut Roff, term: &str, text: &str) {
     roff.control("TP", []);
     roff.text([bold(term)]);
     roff.text(inline(text));
 }
 
-/// Takes the backticks out of a page that `clap_mangen` made of help texts. They come in pairs, on one
+/// Replaces the backticks in a page that `clap_mangen` generated from help texts. They come in pairs on one
 /// line.
 pub(super) fn without_backticks(roff: &str) -> String {
     let line = |line: &str| {
@@ -27,7 +27,7 @@ pub(super) fn without_backticks(roff: &str) -> String {
     roff.lines().map(line).collect()
 }
 
-/// Spells what is not ASCII as troff does, which otherwise reads bytes.
+/// Escapes characters that are not ASCII, which troff would read as bytes.
 pub(super) fn ascii(roff: &str) -> String {
     let spell =
         |c: char| if c.is_ascii() { c.to_string() } else { format!("\\[u{:04X}]", u32::from(c)) };

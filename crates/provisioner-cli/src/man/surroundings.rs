@@ -1,52 +1,56 @@
-//! What every page of a command says alike: exit status, environment, files.
+//! The common sections of every command's page: exit status, environment, files.
 
 use clap_mangen::roff::Roff;
 
 use super::markup;
 use crate::exit::ExitStatus;
 
-/// The variables that are read.
+/// The environment variables that the programs read.
 const ENVIRONMENT: [(&str, &str); 8] = [
-    ("PROVISIONER_CONFIG", "The configuration file, as with `--config`. Empty is unset."),
+    (
+        "PROVISIONER_CONFIG",
+        "The configuration file, as with `--config`. An empty value counts as not set.",
+    ),
     (
         "PROVISIONER__SECTION__KEY",
-        "The key of the configuration: `PROVISIONER__QUEUE__PORT` is `queue.port`. It wins over the \
-         files and loses to the command line.",
+        "A key of the configuration: `PROVISIONER__QUEUE__PORT` is `queue.port`. It overrides the files, \
+         and the command line overrides it.",
     ),
     (
         "PROVISIONER_LOG",
-        "What is logged, in the syntax of Rust's `tracing` (`debug`, `provisioner=trace`). `RUST_LOG` \
-         stands in for it.",
+        "The log level, or levels per target, in the syntax of Rust's `tracing` (`debug`, \
+         `info,provisioner=trace`). Filters by span or field are not supported. `RUST_LOG` is read if it \
+         is not set.",
     ),
-    ("NO_COLOR", "If set and not empty, nothing is coloured but with `--color always`."),
+    ("NO_COLOR", "If set and not empty, text is coloured only with `--color always`."),
     (
         "AWS_PROFILE, AWS_REGION, AWS_ACCESS_KEY_ID, …",
-        "Credentials, region and profile, as the AWS CLI finds them; so are ~/.aws, SSO, web \
-         identities, and the roles of containers and instances.",
+        "Credentials, region and profile. They are found as by the AWS CLI, also in ~/.aws, through SSO and \
+         web identities, and as roles of containers and instances.",
     ),
     (
         "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_EC2, …",
-        "Other endpoints than AWS's own, for all services or for one.",
+        "Endpoints to use instead of AWS's own, for all services or for one.",
     ),
-    ("XDG_CONFIG_HOME, XDG_STATE_HOME", "Where the user's configuration and state are."),
+    ("XDG_CONFIG_HOME, XDG_STATE_HOME", "The locations of the user's configuration and state."),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC",
-        "Set by systemd, which is told when the daemon is ready and that it still turns.",
+        "Set by systemd, which the daemon notifies that it is ready and that its loop still runs.",
     ),
 ];
 
-/// The files that are read and written.
+/// The files that the programs read and write.
 const FILES: [(&str, &str); 4] = [
     (
         "./provisioner.toml",
-        "The local configuration, which `setup-aws` writes. Read only if it belongs to the user or to \
-         root and nobody else may write to it.",
+        "The local configuration, which `setup-aws` writes. It is read only if it belongs to the user or \
+         to root and is not writable for others.",
     ),
     ("~/.config/provisioner/provisioner.toml", "The user's configuration."),
     ("/etc/provisioner/provisioner.toml", "The machine's configuration."),
     (
         "~/.local/state/provisioner/<account>-<region>-<key-name>/",
-        "The ledger of what was asked for, the last round, and the lock; `provisioner.state-dir`.",
+        "The ledger of launches, the last round, and the lock (`provisioner.state-dir`).",
     ),
 ];
 

@@ -1,10 +1,10 @@
-//! Counts by size.
+//! A histogram with fixed bounds.
 
-/// How often a value fell between bounds.
+/// How many values fell between two bounds.
 #[derive(Clone, Debug)]
 pub(super) struct Histogram {
     bounds: &'static [f64],
-    /// One more than there are bounds.
+    /// The counts, one more than there are bounds.
     counts: Vec<u64>,
     sum: f64,
 }
@@ -14,7 +14,7 @@ impl Histogram {
         Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
     }
 
-    /// Counts a value. A bound belongs to the class below it.
+    /// Counts a value; a value equal to a bound belongs to the class below it.
     pub(super) fn observe(&mut self, value: f64) {
         let class = self.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get_mut(class) {

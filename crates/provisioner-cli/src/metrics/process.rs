@@ -1,8 +1,8 @@
-//! What Linux says about this process. Elsewhere, nothing is told.
+//! Facts about this process from Linux; other systems provide none.
 
 use std::fs;
 
-/// Bytes of memory that are in use and not swapped out (proc(5), `VmRSS`).
+/// Returns the resident memory in bytes (proc(5), `VmRSS`).
 pub(super) fn resident_memory_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -10,7 +10,7 @@ pub(super) fn resident_memory_bytes() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// Open file descriptors, without the one that this look takes.
+/// Returns the number of open file descriptors, without the one that this call opens.
 pub(super) fn open_fds() -> Option<u64> {
     let entries = fs::read_dir("/proc/self/fd").ok()?;
     Some((entries.count() as u64).saturating_sub(1))
@@ -22,7 +22,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn linux_tells() {
+    fn linux_provides_both() {
         assert!(resident_memory_bytes().unwrap() > 100_000);
         assert!(open_fds().unwrap() >= 3);
     }

@@ -17,14 +17,11 @@ use provisioner::internal::engine::{StopConsentCounts, Usage};
 
 use super::{Metrics, Picture, process, seconds};
 
-/// What the text is, as HTTP says it.
+/// The content type of the text.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The commit it was built from, where the build says so.
-const REVISION: Option<&str> = option_env!("PROVISIONER_REVISION");
-
 impl Metrics {
-    /// Returns the whole text as of now.
+    /// Returns the text of all metrics as of now.
     pub(crate) fn render(&self) -> Result<String, fmt::Error> {
         let scrape = Scrape {
             picture: self.picture(),
@@ -40,12 +37,12 @@ impl Metrics {
     }
 }
 
-/// One scrape: all of it from one moment.
+/// One scrape, all of it from the same moment.
 #[derive(Debug)]
 struct Scrape {
     picture: Arc<Picture>,
     attempts: CallCounts,
-    /// Absent where workers are not listened to.
+    /// `None` if the daemon does not listen for workers.
     asks: Option<StopConsentCounts>,
     started: Timestamp,
 }
@@ -66,44 +63,46 @@ impl Collector for Scrape {
 impl Scrape {
     fn loop_and_calls(&self, to: &mut Families<'_>) -> fmt::Result {
         let Picture { rounds, durations, actions, queue_reads, notes, .. } = &*self.picture;
-        let mut family = to.counter("provisioner_reconcile", "Rounds by how they ended")?;
+        let mut family = to.counter("provisioner_reconcile", "Rounds by outcome")?;
         for (outcome, count) in rounds {
             family.count(&[("outcome", outcome)], *count)?;
         }
         let mut family = to.histogram(
             "provisioner_reconcile_duration_seconds",
-            "How long rounds took, waiting for EC2 and the queue included",
+            "Duration of rounds, including the waiting for EC2 and the queue",
         )?;
         family.spread(&[], durations.sum(), durations.bounds(), durations.counts())?;
         let mut family = to.gauge(
             "provisioner_last_success_timestamp_seconds",
-            "When the last round ended that saw EC2 and the queue and was decided",
+            "When the last round ended that read EC2 and the queue and decided",
         )?;
         if let Some(at) = self.picture.last_success {
             family.value(&[], unix(at))?;
         }
-        let mut family = to.gauge("provisioner_failed_rounds", "Rounds in a row that failed")?;
+        let mut family = to.gauge("provisioner_failed_rounds", "Consecutive rounds that failed")?;
         family.whole(&[], self.picture.failed_rounds.into())?;
         let mut family = to.counter(
             "provisioner_actions",
-            "Instances and spot requests by what was done with them and how that went",
+            "Instances and spot requests by kind and outcome of the action on them",
         )?;
         for ((kind, outcome), count) in actions {
             family.count(&[("kind", kind), ("outcome", outcome)], *count)?;
         }
-        let mut family =
-            to.gauge("provisioner_notes", "What the last decided round withheld or reports")?;
+        let mut family = to.gauge(
+            "provisioner_notes",
+            "Notes of the last decided round on what it withheld or found",
+        )?;
         for (kind, count) in notes {
             family.whole(&[("kind", kind)], *count)?;
         }
         let mut family =
-            to.counter("provisioner_aws_requests", "HTTP requests to AWS, repetitions included")?;
+            to.counter("provisioner_aws_requests", "HTTP requests to AWS, including retries")?;
         for ((operation, class), count) in &self.attempts {
             let outcome = class.map_or("ok", RefusalClass::as_str);
             family.count(&[("operation", operation), ("outcome", outcome)], *count)?;
         }
         let mut family =
-            to.counter("provisioner_queue_reads", "Looks at the queue, one per round")?;
+            to.counter("provisioner_queue_reads", "Reads of the queue, one per round")?;
         for (outcome, count) in queue_reads {
             family.count(&[("outcome", outcome)], *count)?;
         }
@@ -125,7 +124,7 @@ impl Scrape {
         } = counts;
         let mut family = to.counter(
             "provisioner_worker_asks",
-            "What workers said when they asked whether to stop, by what came of it",
+            "Questions of workers whether to stop, by outcome",
         )?;
         for (outcome, count) in [
             ("stop", promised),
@@ -140,7 +139,7 @@ impl Scrape {
         }
         let mut family = to.counter(
             "provisioner_worker_promises_ended",
-            "Workers that were told to stop and did not, by why",
+            "Workers that were told to stop and did not, by reason",
         )?;
         for (why, count) in [("lapsed", lapsed), ("withdrawn", withdrawn)] {
             family.count(&[("why", why)], count)?;
@@ -150,15 +149,15 @@ impl Scrape {
 
     fn tasks(&self, to: &mut Families<'_>) -> fmt::Result {
         let Picture { worker_types, demand_known, ended, .. } = &*self.picture;
-        // What is not known is not told: a zero would look like an empty queue.
+        // An unknown value is left out, because a zero would look like an empty queue.
         let known = if *demand_known { worker_types.as_slice() } else { &[] };
-        let mut family = to.gauge("provisioner_pending_tasks", "Tasks that wait")?;
+        let mut family = to.gauge("provisioner_pending_tasks", "Waiting tasks")?;
         for status in known {
             family.whole(&[("worker_type", &status.name)], status.pending)?;
         }
         let mut family = to.gauge(
             "provisioner_oldest_pending_seconds",
-            "Age of the oldest task that waits, 0 if none does",
+            "Age of the oldest waiting task, 0 if there is none",
         )?;
         for status in known {
             let age = match (status.pending, status.oldest_pending, ended) {
@@ -172,14 +171,16 @@ impl Scrape {
                 family.value(&[("worker_type", &status.name)], age)?;
             }
         }
-        let mut family =
-            to.gauge("provisioner_desired_instances", "Instances that the policy wants in all")?;
+        let mut family = to.gauge(
+            "provisioner_desired_instances",
+            "Total number of instances that the policy wants",
+        )?;
         for status in known {
             family.whole(&[("worker_type", &status.name)], status.wanted)?;
         }
         let mut family = to.histogram(
             "provisioner_task_wait_seconds",
-            "How long tasks waited, from being created to being started",
+            "Time from the creation of a task to its start",
         )?;
         for (name, waits) in &self.picture.waits {
             let bounds = TaskWaits::BOUNDS.into_iter().map(seconds);
@@ -204,7 +205,7 @@ impl Scrape {
         }
         let mut family = to.gauge(
             "provisioner_spot_requests",
-            "Spot requests that are open, and launches whose answer is not known",
+            "Open spot requests, and launches whose answer is not known",
         )?;
         for status in worker_types {
             let labels = [("worker_type", status.name.as_str()), ("state", "open")];
@@ -213,7 +214,7 @@ impl Scrape {
         let costing = || costs.iter().filter(|((_, usage), _)| *usage != Usage::Stopping);
         let mut family = to.gauge(
             "provisioner_hourly_cost_dollars",
-            "What instances cost per hour at the spot prices in force, as far as these are known",
+            "Hourly cost of the instances at the current spot prices, as far as these are known",
         )?;
         for ((name, usage), cost) in costing() {
             let labels = [("worker_type", name.as_str()), ("state", usage.as_str())];
@@ -221,7 +222,7 @@ impl Scrape {
         }
         let mut family = to.gauge(
             "provisioner_unpriced_instances",
-            "Instances whose price is not known, and which the hourly cost leaves out",
+            "Instances with an unknown price, which the hourly cost leaves out",
         )?;
         for ((name, usage), cost) in costing() {
             let labels = [("worker_type", name.as_str()), ("state", usage.as_str())];
@@ -250,12 +251,12 @@ impl Scrape {
     }
 
     fn process(&self, to: &mut Families<'_>) -> fmt::Result {
-        let mut family = to.gauge("provisioner_build_info", "1, with the version that runs")?;
-        let version = env!("CARGO_PKG_VERSION");
-        let revision = REVISION.unwrap_or_default();
-        family.whole(&[("version", version), ("revision", revision)], 1)?;
         let mut family =
-            to.gauge("process_start_time_seconds", "When the process began its work")?;
+            to.gauge("provisioner_build_info", "1, with the version of the program")?;
+        let version = env!("CARGO_PKG_VERSION");
+        family.whole(&[("version", version), ("revision", crate::REVISION)], 1)?;
+        let mut family =
+            to.gauge("process_start_time_seconds", "When the daemon began to measure")?;
         family.value(&[], unix(self.started))?;
         let mut family = to.gauge("process_resident_memory_bytes", "Resident memory")?;
         if let Some(bytes) = process::resident_memory_bytes() {
@@ -269,7 +270,7 @@ impl Scrape {
     }
 }
 
-/// Where families of metrics are written to.
+/// Writes families of metrics.
 struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {
@@ -315,7 +316,7 @@ impl Family<'_> {
         self.labelled(labels, |to| to.encode_gauge(&value))
     }
 
-    /// Counts between bounds, one more than there are of these.
+    /// Writes a histogram, with one more count than bounds.
     fn spread(
         &mut self,
         labels: &Labels<'_>,
@@ -333,7 +334,7 @@ impl Family<'_> {
         labels: &Labels<'_>,
         sample: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
     ) -> fmt::Result {
-        // An empty set would be written as `{}`.
+        // An empty set of labels would be written as `{}`.
         if labels.is_empty() {
             sample(&mut self.0)
         } else {

@@ -79,7 +79,7 @@ fn machines(name: Option<&str>, usage: Usage, zone: &str, count: u64) -> Machine
     Machines { worker_type: name.map(WorkerTypeName::from), usage, pool: Some(pool), count }
 }
 
-/// What a daemon would know, and when.
+/// The knowledge of a daemon, and its clock.
 struct Life {
     metrics: Metrics,
     settings: Settings,
@@ -120,7 +120,7 @@ impl Life {
             failed_rounds: 0,
             next: Duration::from_secs(10),
         };
-        self.metrics.tell(&turn, self.now);
+        self.metrics.update(&turn, self.now);
         self
     }
 
@@ -129,7 +129,7 @@ impl Life {
         openmetrics::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
-    /// The value of a series, written `name{label="value"}`; `None` if it is not told.
+    /// The value of a series, written `name{label="value"}`; `None` if it is absent.
     fn value(&self, series: &str) -> Option<f64> {
         let shown = |sample: &openmetrics::Sample| {
             let labels = sample.labels.iter().map(|(name, value)| format!("{name}=\"{value}\""));
@@ -159,7 +159,7 @@ fn refusal(class: RefusalClass) -> Refusal {
 }
 
 #[test]
-fn a_round_is_told_in_numbers() {
+fn a_round_is_counted() {
     let mut life = Life::new(&["linux", "windows"]);
     life.machines = vec![
         machines(Some("linux"), Usage::Busy, "us-west-2a", 3),
@@ -218,7 +218,7 @@ fn a_round_is_told_in_numbers() {
 }
 
 #[test]
-fn what_is_not_known_is_not_told() {
+fn unknown_values_are_left_out() {
     let mut life = Life::new(&["linux"]);
     life.round(0, &done(plan(&[("linux", 5)]), Vec::new()));
     let mut unknown = plan(&[("linux", 0)]);
@@ -296,9 +296,9 @@ fn a_removed_worker_type_vanishes() {
     assert_eq!(life.value(other), Some(1.0));
 }
 
-/// The names, types and labels that `docs/metrics.md` tells of are those that are rendered.
+/// `docs/metrics.md` has the names, types and labels that are rendered.
 #[test]
-fn the_document_tells_of_every_metric() {
+fn the_document_has_every_metric() {
     let document = include_str!("../../../../docs/metrics.md");
     let mut told = BTreeSet::new();
     for row in document.lines().filter(|line| line.starts_with("| `")) {

@@ -1,16 +1,16 @@
-//! A table that makes do with the width there is: gaps shrink first, then headings, then names.
+//! A table that fits the width of the terminal: gaps shrink first, then headings, then names.
 
 use std::fmt::Write as _;
 
 use super::wrap::shorten;
 
-/// A name is not shortened below this, however narrow the terminal.
+/// The length, in characters, below which a name is never shortened.
 const SHORTEST_NAME: usize = 8;
 
-/// A column's heading, in full and short.
+/// The full and the short heading of a column.
 pub(super) type Heading = (&'static str, &'static str);
 
-/// Lays out names and `N` columns of what is told about them, headings first.
+/// Lays out a column of names and `N` columns of values, with the headings first.
 pub(super) fn lay_out<const N: usize>(
     name: &str,
     headings: [Heading; N],

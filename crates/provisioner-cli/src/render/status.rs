@@ -1,11 +1,11 @@
-//! A status as people read it: a table, a few facts, and what is wrong with how to mend it.
+//! A status as text: a table, a few facts, and the problems with their fixes.
 
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::internal::domain::clock;
 use provisioner::internal::domain::duration::{brief, brief_seconds};
+use provisioner::internal::domain::{clock, plural};
 use provisioner::internal::status::{
     HourlyCost, LastRound, OtherMachines, Problem, RoundOutcome, Status, StatusNote, StatusSource,
     Trigger, WorkerTypeRow,
@@ -16,7 +16,7 @@ use super::columns::{Heading, lay_out};
 use super::wrap::wrap;
 use crate::style::{Paint, Role};
 
-/// The width where nobody says another.
+/// The width of output that is not a terminal.
 pub(crate) const USUAL_WIDTH: usize = 80;
 
 const HEADINGS: [Heading; 9] = [
@@ -28,29 +28,28 @@ const HEADINGS: [Heading; 9] = [
     ("BUSY", "BUSY"),
     ("IDLE", "IDLE"),
     ("STOPPING", "STOP"),
-    // As wide as "unknown", so that nothing moves when a price becomes known.
+    // It is as wide as "unknown", so that the table does not move when a price becomes known.
     ("  USD/H", "  USD/H"),
 ];
 
-/// The row of instances of no configured worker type. No worker type's name has parentheses.
+/// The name of the row of instances without a configured worker type. Names have no parentheses.
 const OTHER: &str = "(other)";
-/// The row of sums. No worker type's name has capitals.
+/// The name of the row of sums. Names have no capitals.
 const TOTAL: &str = "TOTAL";
-/// A count that is not known.
+/// Stands for an unknown count.
 const UNKNOWN: &str = "?";
-/// A count that there cannot be.
+/// Stands for a count that does not apply.
 const NONE: &str = "-";
 
-/// So many notes are shown; with a hundred worker types there may be as many.
+/// The number of notes that are shown, because a hundred worker types may have as many notes.
 const NOTES: usize = 8;
 
-/// A round may come this much later than was said before somebody wonders: it waits for EC2 and the
-/// queue, which may take their time.
+/// How late a round may be before it is reported as late, because it waits for EC2 and the queue.
 const LATE: Duration = Duration::from_mins(1);
-/// What EC2 showed longer ago than this is said to be old.
+/// The age from which the observation of EC2 is reported as old.
 const OLD: Duration = Duration::from_mins(2);
 
-/// A status, to be shown on so many columns. Its JSON is the status itself.
+/// A status for `width` columns. Its JSON is the status itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StatusView<'a> {
     pub(crate) status: &'a Status,
@@ -75,7 +74,7 @@ impl StatusView<'_> {
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let Status { worker_types, last_round, errors, .. } = self.status;
-        // An answer that is none has nothing but its error.
+        // A daemon that did not answer has no rows, only an error.
         if !worker_types.is_empty() {
             lines.extend(self.table());
         } else if self.status.observed.is_some() || self.status.demand_known {
@@ -132,7 +131,7 @@ impl StatusView<'_> {
         lines
     }
 
-    /// The sums, as a row.
+    /// Returns the row of sums.
     fn total(&self) -> WorkerTypeRow {
         let Status { worker_types, other, cost, .. } = self.status;
         let sum = |of: fn(&WorkerTypeRow) -> Option<u64>, more: Option<u64>| {
@@ -160,11 +159,11 @@ impl StatusView<'_> {
     fn facts(&self) -> Vec<String> {
         let Status { time, source, observed, last_round, cost, .. } = self.status;
         let mut facts = vec![("Cost per hour:", self.cost(cost))];
-        let failed = last_round.as_ref().is_some_and(|it| it.outcome == RoundOutcome::Failed);
+        let failed = last_round.as_ref().is_some_and(|round| round.outcome == RoundOutcome::Failed);
         let is_old = |at: &Timestamp| failed || clock::age(*at, *time) > OLD;
-        // Whoever looks for themselves has looked just now.
+        // A status that was read directly has just been observed.
         if let Some(at) = observed.filter(|at| *source == StatusSource::Daemon && is_old(at)) {
-            facts.push(("As of:", format!("{}, when EC2 was last seen", ago(at, *time))));
+            facts.push(("As of:", format!("{}, when EC2 was last observed", ago(at, *time))));
         }
         facts.extend(self.unknown().map(|why| ("? is unknown:", why.to_owned())));
         facts.push((
@@ -179,7 +178,7 @@ impl StatusView<'_> {
         let column = facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0) + 1;
         let indent = " ".repeat(column);
         let lines = facts.into_iter().flat_map(|(label, text)| {
-            // The label's gap must not be taken for one between words.
+            // The gap after the label must survive, so only the text is wrapped.
             let mut lines = wrap(&text, "", self.width.saturating_sub(column));
             for (i, line) in lines.iter_mut().enumerate() {
                 *line = if i == 0 {
@@ -204,8 +203,7 @@ impl StatusView<'_> {
         };
         let machines = match machines {
             0 => String::new(),
-            1 => ": 1 machine of unknown price".to_owned(),
-            n => format!(": {n} machines of unknown price"),
+            n => format!(": {} of unknown price", plural::count(n, "machine")),
         };
         let known = match known {
             0.0 => String::new(),
@@ -214,7 +212,7 @@ impl StatusView<'_> {
         format!("{}{machines}{known}", self.paint.role(Role::Warning, "unknown"))
     }
 
-    /// Why there are unknown counts, if so.
+    /// Returns why there are unknown counts, if so.
     fn unknown(&self) -> Option<&'static str> {
         let Status { source, observed, demand_known, last_round, .. } = self.status;
         match (observed.is_some(), demand_known) {
@@ -248,7 +246,7 @@ impl StatusView<'_> {
             };
         }
         let why = match self.status.source {
-            StatusSource::Daemon => "the loop hangs, or its round takes long",
+            StatusSource::Daemon => "the loop hangs, or its round takes a long time",
             StatusSource::Direct => "no daemon seems to be running",
         };
         format!("was due {}: {}", ago(round.next, now), self.paint.role(Role::Warning, why))
@@ -266,7 +264,7 @@ impl StatusView<'_> {
         }
         if notes.len() > NOTES {
             let more = notes.len() - NOTES;
-            lines.push(format!("  and {more} more, which `provisionerd plan` tells"));
+            lines.push(format!("  and {more} more; `provisionerd plan` prints all of them"));
         }
         lines
     }
@@ -326,7 +324,7 @@ impl StatusView<'_> {
         lines
     }
 
-    /// Wraps prose: the first line begins at one column, the others at another.
+    /// Wraps prose, indenting the first line to one column and the others to another.
     fn indented(&self, text: &str, first: usize, others: usize) -> Vec<String> {
         let width = self.width.saturating_sub(first);
         let lines = wrap(text, &" ".repeat(others.saturating_sub(first)), width);
@@ -365,7 +363,7 @@ fn money(usd: f64, decimals: usize) -> String {
     if usd > 0.0 { format!("{usd:.decimals$}") } else { "0".to_owned() }
 }
 
-/// How many decimals tell amounts of this size apart: spot prices are given in hundredths of a cent.
+/// Returns how many decimals distinguish amounts of this size; spot prices are in hundredths of a cent.
 fn decimals(total: &HourlyCost) -> usize {
     match total.known_usd_per_hour.unwrap_or(0.0) {
         ..1.0 => 4,
@@ -377,10 +375,10 @@ fn decimals(total: &HourlyCost) -> usize {
 fn ended(round: &LastRound, now: Timestamp) -> String {
     let LastRound { time, outcome, trigger, iteration, duration_seconds, actions, .. } = round;
     let actions = match (actions.done, actions.failed) {
-        (0, 0) if *outcome == RoundOutcome::Incomplete => "something is withheld".to_owned(),
+        (0, 0) if *outcome == RoundOutcome::Incomplete => "something was withheld".to_owned(),
         (0, 0) => "nothing to do".to_owned(),
-        (done, 0) => format!("{} done", actions_of(done)),
-        (done, failed) => format!("{} done, {failed} failed", actions_of(done)),
+        (done, 0) => format!("{} done", plural::count(done, "action")),
+        (done, failed) => format!("{} done, {failed} failed", plural::count(done, "action")),
     };
     let took = brief_seconds(*duration_seconds);
     let how = match outcome {
@@ -400,11 +398,7 @@ fn ended(round: &LastRound, now: Timestamp) -> String {
     format!("{}, {how} (round {iteration}{brought})", ago(*time, now))
 }
 
-fn actions_of(count: u64) -> String {
-    if count == 1 { "1 action".to_owned() } else { format!("{count} actions") }
-}
-
-/// How long ago it was, in words.
+/// Returns how long ago it was, in words.
 fn ago(at: Timestamp, now: Timestamp) -> String {
     let passed = clock::age(at, now);
     if passed < Duration::from_secs(1) {

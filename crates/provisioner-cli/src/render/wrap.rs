@@ -1,6 +1,7 @@
-//! Prose in lines of a width.
+//! Wraps prose to a width.
 
-/// A word that does not fit on this many lines is cut: nobody reads EC2's encoded messages.
+/// The number of lines after which a long word is cut, such as one of EC2's encoded messages, which nobody
+/// reads.
 const LINES_PER_WORD: usize = 2;
 
 /// Breaks `text` into lines of at most `width` characters. All but the first begin with `indent`.
@@ -47,14 +48,15 @@ fn pieces(word: &str, width: usize) -> Vec<String> {
     pieces
 }
 
-/// Shortens a name in its middle: what tells names apart is mostly at their ends.
+/// Shortens a name in its middle, because names mostly differ at their ends.
 pub(super) fn shorten(name: &str, width: usize) -> String {
     let letters: Vec<_> = name.chars().collect();
     if letters.len() <= width {
         return name.to_owned();
     }
     let kept = width.saturating_sub(1);
-    let (head, tail) = (kept.div_ceil(2), kept / 2);
+    let head = kept.div_ceil(2);
+    let tail = kept / 2;
     letters[..head].iter().chain(&['…']).chain(&letters[letters.len() - tail..]).collect()
 }
 
@@ -71,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_without_an_end_gets_one() {
+    fn a_very_long_word_is_cut() {
         let lines = wrap(&format!("see {}", "x".repeat(1000)), "  ", 10);
         assert_eq!(lines, ["see", "  xxxxxxxx", "  xxxxxxx…"]);
         assert_eq!(wrap("123456789012", "  ", 10), ["12345678", "  9012"]);

@@ -1,7 +1,7 @@
 //! Counts with their nouns, in singular or plural.
 
 /// Writes a count: `1 instance`, `2 instances`. `one` is the singular of a regular English noun.
-pub(crate) fn count(n: impl TryInto<u64>, one: &str) -> String {
+pub fn count(n: impl TryInto<u64>, one: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
     match n {
         1 => format!("1 {one}"),

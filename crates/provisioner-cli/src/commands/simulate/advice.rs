@@ -1,4 +1,4 @@
-//! The comparison in plain words: what today's setting costs, what another would, and what to change.
+//! The comparison in plain words: the costs of the current and the other settings, and what to change.
 
 use std::fmt;
 
@@ -22,15 +22,17 @@ impl Serialize for Advice {
     }
 }
 
-/// Less than this part, or this many seconds, is no difference: seeds differ by as much.
+/// A smaller relative difference does not count, because seeds differ by as much.
 const SAME: f64 = 0.01;
+/// A smaller difference of waits does not count, in seconds.
 const SAME_WAIT: f64 = 0.5;
-/// From so many hours of load on, a month can be reckoned.
+/// The shortest load, in hours, from which costs are projected to a month.
 const A_DAY: f64 = 24.0;
+/// The hours of a year of 365 days, divided by twelve.
 const HOURS_PER_MONTH: f64 = 730.0;
 
 impl Advice {
-    /// `changes` leads from the first contender to each.
+    /// Writes the advice; `changes` leads from the first contender to each of them.
     pub(super) fn new(
         comparison: &Comparison,
         load: &Load,
@@ -44,12 +46,10 @@ impl Advice {
         let hours = super::view::hours(load.span());
         let words = Words { hours, priced: price.is_some() };
         let mut lines: Vec<String> = recorded.into_iter().map(measured).collect();
-        lines.push(
-            words.alone(
-                first,
-                recorded.is_some() || changes.iter().any(|it| !it.settings.is_empty()),
-            ),
-        );
+        lines.push(words.alone(
+            first,
+            recorded.is_some() || changes.iter().any(|change| !change.settings.is_empty()),
+        ));
         lines.extend(others.iter().map(|other| words.beside(other, first)));
         let others: Vec<_> = others.iter().zip(changes.iter().skip(1)).collect();
         if !others.is_empty() {
@@ -65,11 +65,11 @@ impl fmt::Display for Advice {
     }
 }
 
-/// What the record itself tells.
+/// Returns the sentence about the recorded waits.
 fn measured(recorded: &RecordedLoad) -> String {
     let tasks = &recorded.tasks;
     let mut waits: Vec<f64> =
-        tasks.iter().map(|it| clock::age(it.created, it.started).as_secs_f64()).collect();
+        tasks.iter().map(|task| clock::age(task.created, task.started).as_secs_f64()).collect();
     waits.sort_by(f64::total_cmp);
     #[expect(clippy::cast_precision_loss, reason = "numbers of tasks")]
     let mean = waits.iter().sum::<f64>() / waits.len().max(1) as f64;
@@ -83,9 +83,9 @@ fn measured(recorded: &RecordedLoad) -> String {
 }
 
 struct Words {
-    /// The load's length.
+    /// The length of the load.
     hours: f64,
-    /// Whether costs are dollars, and not instance-hours.
+    /// Whether costs are in dollars; otherwise they are in instance-hours.
     priced: bool,
 }
 
@@ -119,11 +119,12 @@ impl Words {
     }
 
     fn beside(&self, other: &PolicyResult, first: &PolicyResult) -> String {
-        let (ours, theirs) = (&first.outcome.wait_seconds, &other.outcome.wait_seconds);
+        let ours = &first.outcome.wait_seconds;
+        let theirs = &other.outcome.wait_seconds;
         let change = other.cost_usd - first.cost_usd;
         let percent = 100.0 * change / first.cost_usd;
         let cost = if percent.abs() < 0.5 || change.abs() < 1e-9 {
-            "as much".to_owned()
+            "the same".to_owned()
         } else {
             let more = if change > 0.0 { "more" } else { "less" };
             let percent =
@@ -143,25 +144,25 @@ impl Words {
     }
 
     fn verdict(&self, first: &PolicyResult, others: &[(&PolicyResult, &Change)]) -> Vec<String> {
-        let can_be_had = others.iter().filter(|(it, change)| {
-            !change.only_here && it.outcome.unserved_tasks <= first.outcome.unserved_tasks
+        let deployable = others.iter().filter(|(other, change)| {
+            !change.only_simulated && other.outcome.unserved_tasks <= first.outcome.unserved_tasks
         });
-        let wait = |it: &PolicyResult| it.outcome.wait_seconds.mean;
-        let cheaper = |it: &PolicyResult| it.cost_usd < first.cost_usd * (1.0 - SAME);
-        let dearer = |it: &PolicyResult| it.cost_usd > first.cost_usd * (1.0 + SAME);
+        let wait = |standing: &PolicyResult| standing.outcome.wait_seconds.mean;
+        let cheaper = |other: &PolicyResult| other.cost_usd < first.cost_usd * (1.0 - SAME);
+        let dearer = |other: &PolicyResult| other.cost_usd > first.cost_usd * (1.0 + SAME);
         let margin = (wait(first) * SAME).max(SAME_WAIT);
-        let quicker = |it: &PolicyResult| wait(it) < wait(first) - margin;
-        let slower = |it: &PolicyResult| wait(it) > wait(first) + margin;
-        let better = can_be_had
-            .clone()
-            .filter(|(it, _)| (cheaper(it) || quicker(it)) && !dearer(it) && !slower(it));
+        let quicker = |other: &PolicyResult| wait(other) < wait(first) - margin;
+        let slower = |other: &PolicyResult| wait(other) > wait(first) + margin;
+        let better = deployable.clone().filter(|(other, _)| {
+            (cheaper(other) || quicker(other)) && !dearer(other) && !slower(other)
+        });
         if let Some((best, change)) =
             better.min_by(|(a, _), (b, _)| a.cost_usd.total_cmp(&b.cost_usd))
         {
             let what = match (cheaper(best), quicker(best)) {
                 (true, true) => "cheaper and quicker",
-                (true, false) => "cheaper, and as quick",
-                _ => "quicker, and costs the same",
+                (true, false) => "cheaper and equally quick",
+                _ => "quicker at the same cost",
             };
             let month = (first.cost_usd - best.cost_usd) / self.hours * HOURS_PER_MONTH;
             let month = if self.hours >= A_DAY && cheaper(best) {
@@ -173,25 +174,22 @@ impl Words {
             if !change.settings.is_empty() {
                 lines.push(format!("To change: {change}."));
                 if change.asks_workers {
-                    lines.push(
-                        "This counts on workers that ask when to stop (server.worker-listen); `--knowledge counts` reckons \
-                         without."
-                            .to_owned(),
-                    );
+                    let line = "This requires workers that ask whether to stop (server.worker-listen); \
+                                `--knowledge counts` simulates workers that do not.";
+                    lines.push(line.to_owned());
                 }
             }
             return lines;
         }
         let mut lines =
             vec![format!("Nothing here is both cheaper and quicker than `{}`.", first.policy)];
-        let trade = |lines: &mut Vec<String>, it: &PolicyResult, change: &Change| {
-            let hours = (wait(first) - wait(it)) * it.outcome.tasks / 3600.0;
-            let each = ((it.cost_usd - first.cost_usd) / hours).abs();
-            let (takes, waiting) =
-                if hours > 0.0 { ("costs", "takes away") } else { ("saves", "adds") };
+        let trade = |lines: &mut Vec<String>, other: &PolicyResult, change: &Change| {
+            let hours = (wait(first) - wait(other)) * other.outcome.tasks / 3600.0;
+            let each = ((other.cost_usd - first.cost_usd) / hours).abs();
+            let (takes, waiting) = if hours > 0.0 { ("costs", "saves") } else { ("saves", "adds") };
             let mut line = format!(
                 "`{}` {takes} {} for every hour of waiting that it {waiting}.",
-                it.policy,
+                other.policy,
                 self.amount(each)
             );
             if !change.settings.is_empty() {
@@ -199,18 +197,15 @@ impl Words {
             }
             lines.push(line);
         };
-        if let Some((it, change)) = can_be_had
+        let cheapest = deployable
             .clone()
-            .filter(|(it, _)| cheaper(it) && slower(it))
-            .min_by(|(a, _), (b, _)| a.cost_usd.total_cmp(&b.cost_usd))
-        {
-            trade(&mut lines, it, change);
-        }
-        if let Some((it, change)) = can_be_had
-            .filter(|(it, _)| quicker(it) && dearer(it))
-            .min_by(|(a, _), (b, _)| wait(a).total_cmp(&wait(b)))
-        {
-            trade(&mut lines, it, change);
+            .filter(|(other, _)| cheaper(other) && slower(other))
+            .min_by(|(a, _), (b, _)| a.cost_usd.total_cmp(&b.cost_usd));
+        let quickest = deployable
+            .filter(|(other, _)| quicker(other) && dearer(other))
+            .min_by(|(a, _), (b, _)| wait(a).total_cmp(&wait(b)));
+        for (other, change) in cheapest.into_iter().chain(quickest) {
+            trade(&mut lines, other, change);
         }
         lines
     }
@@ -219,7 +214,7 @@ impl Words {
 fn unserved(standing: &PolicyResult) -> String {
     match standing.outcome.unserved_tasks {
         none if none <= 0.0 => String::new(),
-        some => format!(" {some:.0} tasks were never finished."),
+        some => format!(" {some:.0} tasks were never completed."),
     }
 }
 
@@ -246,27 +241,27 @@ mod tests {
     const WORDS: Words = Words { hours: 73.0, priced: true };
 
     fn verdict(others: &[(PolicyResult, Change)]) -> String {
-        let others: Vec<_> = others.iter().map(|(it, change)| (it, change)).collect();
+        let others: Vec<_> = others.iter().map(|(standing, change)| (standing, change)).collect();
         WORDS.verdict(&standing("basic", 100.0, 60.0), &others).join(" ")
     }
 
     #[test]
-    fn what_is_cheaper_and_quicker_is_named_with_what_to_change() {
+    fn a_cheaper_and_quicker_policy_is_named_with_the_change() {
         let change = Change {
             settings: vec![("[worker-types.linux]".to_owned(), "policy = \"x\"".to_owned())],
             file: Some("p.toml".to_owned()),
             ..Change::default()
         };
-        let said = verdict(&[(standing("x", 80.0, 40.0), change)]);
+        let advice = verdict(&[(standing("x", 80.0, 40.0), change)]);
         assert_eq!(
-            said,
+            advice,
             "`x` is cheaper and quicker: 200.00 USD less a month. To change: in `p.toml`, \
              [worker-types.linux] policy = \"x\"."
         );
     }
 
     #[test]
-    fn what_costs_one_for_the_other_is_told_with_its_price() {
+    fn a_trade_of_cost_for_waiting_is_named_with_its_price() {
         let others = [
             (standing("slow", 70.0, 90.0), Change::default()),
             (standing("dear", 120.0, 20.0), Change::default()),
@@ -275,14 +270,14 @@ mod tests {
             verdict(&others),
             "Nothing here is both cheaper and quicker than `basic`. `slow` saves 1.00 USD for every \
              hour of waiting that it adds. `dear` costs 0.50 USD for every hour of waiting that it \
-             takes away."
+             saves."
         );
     }
 
     #[test]
-    fn what_cannot_be_deployed_is_not_advised() {
-        let only_here = Change { only_here: true, ..Change::default() };
-        let others = [(standing("naive-2014", 50.0, 10.0), only_here)];
+    fn a_policy_that_cannot_be_deployed_is_not_advised() {
+        let only_simulated = Change { only_simulated: true, ..Change::default() };
+        let others = [(standing("naive-2014", 50.0, 10.0), only_simulated)];
         assert!(verdict(&others).starts_with("Nothing here"));
         let mut unserved = standing("x", 50.0, 10.0);
         unserved.outcome.unserved_tasks = 1.0;
@@ -290,11 +285,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sentence_holds_one_against_the_first() {
-        let (first, other) = (standing("basic", 100.0, 60.0), standing("x", 100.2, 800.0));
+    fn a_sentence_compares_a_policy_with_the_first() {
+        let first = standing("basic", 100.0, 60.0);
+        let other = standing("x", 100.2, 800.0);
         assert_eq!(
             WORDS.beside(&other, &first),
-            "With `x`: 100.20 USD, as much; a task waits 13 min, 12 min more; one in twenty over 27 \
+            "With `x`: 100.20 USD, the same; a task waits 13 min, 12 min more; one in twenty over 27 \
              min, 25 min more."
         );
         assert_eq!(

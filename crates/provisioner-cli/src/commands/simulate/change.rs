@@ -1,4 +1,4 @@
-//! What a user would have to change in the configuration to have what was simulated.
+//! The change of the configuration that leads to what was simulated.
 
 use std::fmt;
 
@@ -9,26 +9,27 @@ use provisioner::internal::policy::Policy;
 use super::deployment::Deployment;
 use crate::exit::Failure;
 
-/// What a user would have to change for a contender to be theirs.
+/// The change of the configuration that leads to a contender.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
-    /// Settings as they are written, each with its table, where a configuration was read.
+    /// The settings as they are written in the file, each with its table, where a configuration was read.
     pub(super) settings: Vec<(String, String)>,
-    /// The file to change, if that is one.
+    /// The file to change, if the configuration is a single file.
     pub(super) file: Option<String>,
-    /// Why nobody can deploy it, if so.
-    pub(super) only_here: bool,
-    /// It counts on workers that stop when asked, and nobody can ask them.
+    /// Whether the policy exists in simulations only.
+    pub(super) only_simulated: bool,
+    /// Whether it requires workers that ask whether to stop, and the configuration does not listen for them.
     pub(super) asks_workers: bool,
 }
 
 impl Change {
-    /// From one configuration and policy to another.
+    /// Returns the change from one configuration and policy to another.
     pub(super) fn between(
         (today, from): (&Deployment, &Policy),
         (other, to): (&Deployment, &Policy),
     ) -> Result<Self, Failure> {
-        let (ours, theirs) = (today.worker_type()?, other.worker_type()?);
+        let ours = today.worker_type()?;
+        let theirs = other.worker_type()?;
         let table = format!("[worker-types.{}]", today.name);
         let mut settings = Vec::new();
         let mut differs = |table: &str, key: &str, from: Option<String>, to: Option<String>| {
@@ -53,19 +54,19 @@ impl Change {
         for (key, from, to) in pairs {
             differs(&table, key, Some(from.to_string()), Some(to.to_string()));
         }
-        let price = |price: Option<UsdPerHour>| price.map(|it| it.dollars().to_string());
+        let price = |price: Option<UsdPerHour>| price.map(|price| price.dollars().to_string());
         differs(&table, "max-price", price(ours.max_price), price(theirs.max_price));
         differs(&table, "boot-timeout", time(ours.boot_timeout), time(theirs.boot_timeout));
         let interval = |of: &Deployment| time(of.settings.provisioner.interval);
         differs("[provisioner]", "interval", interval(today), interval(other));
-        let most = |of: &Deployment| of.settings.limits.max_instances.map(|it| it.to_string());
+        let most = |of: &Deployment| of.settings.limits.max_instances.map(|most| most.to_string());
         differs("[limits]", "max-instances", most(today), most(other));
         let usd = |of: &Deployment| price(of.settings.limits.max_usd_per_hour);
         differs("[limits]", "max-usd-per-hour", usd(today), usd(other));
         Ok(Self {
             settings,
             file: today.file.clone(),
-            only_here: rule(to).for_production().is_err(),
+            only_simulated: rule(to).for_production().is_err(),
             asks_workers: to.lets_go() && other.settings.server.workers.is_none(),
         })
     }

@@ -1,4 +1,4 @@
-//! What a configuration says of the worker type that is simulated.
+//! The worker type that is simulated, as a configuration describes it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,19 +18,19 @@ use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use crate::load;
 
-/// Median and 90th percentile.
+/// The median and the 90th percentile of startups.
 pub(super) type Startups = (Duration, Duration);
 
 /// A worker type of a configuration.
 pub(super) struct Deployment {
     pub(super) name: WorkerTypeName,
     pub(super) settings: Settings,
-    /// The file it was read from, if it was one.
+    /// The file that it was read from, if it was a single one.
     pub(super) file: Option<String>,
 }
 
 impl Deployment {
-    /// The worker type to simulate, if one is asked for.
+    /// Returns the worker type to simulate, if the arguments ask for one.
     pub(super) fn find(
         args: &SimulateArgs,
         given: &GlobalArgs,
@@ -39,10 +39,8 @@ impl Deployment {
         let asked = args.worker_type.is_some() || given.config.is_some() || args.is_recorded();
         if !asked {
             if !args.against.is_empty() {
-                return Err(Failure::usage(
-                    "--against holds two configurations against each other",
-                )
-                .with_hint("name the worker type with --worker-type"));
+                return Err(Failure::usage("--against compares two configurations")
+                    .with_hint("name the worker type with --worker-type"));
             }
             return Ok(None);
         }
@@ -55,7 +53,7 @@ impl Deployment {
         Ok(Some(Self { name: named(&loaded.settings, name)?, settings: loaded.settings, file }))
     }
 
-    /// The same worker type in another configuration.
+    /// Reads the same worker type from another configuration.
     pub(super) fn other(&self, file: &Path, context: &Context) -> Result<Self, Failure> {
         let settings = load::load_other(context, file)?.settings;
         let name = named(&settings, Some(self.name.as_str()))?;
@@ -67,7 +65,7 @@ impl Deployment {
         found.ok_or_else(|| Failure::usage(format!("no worker type `{}`", self.name)))
     }
 
-    /// How it is run, what an instance-hour costs if that is known, and its policy.
+    /// Returns its setup, the price of an instance-hour if it is known, and its policy.
     pub(super) fn setup(
         &self,
         args: &SimulateArgs,
@@ -78,12 +76,12 @@ impl Deployment {
         if worker_type.tasks_per_instance > 1 {
             let n = worker_type.tasks_per_instance;
             return Err(Failure::usage(format!(
-                "`{name}` runs {n} tasks per instance; instances are simulated with one"
+                "`{name}` runs {n} tasks per instance; the simulation supports only one"
             ))
             .with_hint("set tasks-per-instance = 1 in a copy of the configuration"));
         }
         if settings.limits.max_usd_per_day.is_some() {
-            let hint = "the simulation knows no days; max-usd-per-hour it does know";
+            let hint = "the simulation has no days, but it does support max-usd-per-hour";
             context.notices.warning("`limits.max-usd-per-day` is not simulated", hint);
         }
         let max_instances = most_instances(worker_type, settings);
@@ -98,17 +96,18 @@ impl Deployment {
         Ok((setup, worker_type.max_price, worker_type.policy))
     }
 
-    /// What the daemon of this configuration recorded, and what startups it saw: median and 90th
-    /// percentile, if there were enough of them.
+    /// Returns the load that the daemon of this configuration recorded, and the startups that it observed
+    /// if there were enough of them.
     pub(super) fn recorded(&self) -> Result<(RecordedLoad, Option<Startups>), Failure> {
-        let (aws, provisioner) = (&self.settings.aws, &self.settings.provisioner);
+        let aws = &self.settings.aws;
+        let provisioner = &self.settings.provisioner;
         let key_name = load::key_name(&self.settings)?;
         let region = aws.saved_region.as_ref().or(aws.region.as_ref());
         let (Some(account), Some(region)) = (&aws.account_id, region) else {
-            let message = "the recorded load lies in the state directory of an account and region, \
-                           and the configuration does not name both";
+            let message = "the recorded load is in the state directory of an account and region, and \
+                           the configuration does not name both";
             return Err(Failure::usage(message).with_hint(
-                "`setup-aws` saves `aws.account-id` and `aws.region`; or name the file itself: \
+                "let `setup-aws` save `aws.account-id` and `aws.region`, or name the file itself: \
                  --load STATE-DIR/load/WORKER-TYPE.csv",
             ));
         };
@@ -121,13 +120,13 @@ impl Deployment {
         let recorded = state_dir.read_load(&self.name).map_err(unusable)?;
         if recorded.tasks.is_empty() {
             let message = format!(
-                "nothing is recorded of `{}` in `{}`",
+                "no load of `{}` is recorded in `{}`",
                 self.name,
                 state_dir.path().display()
             );
             return Err(Failure::usage(message).with_hint(
-                "`provisionerd run` records the tasks that it sees run and end, where the queue \
-                 answers `state=RUNNING` with `taskId` and `created`; let it run for a day or more",
+                "`provisionerd run` records the tasks that it sees run and end if the queue answers \
+                 `state=RUNNING` with `taskId` and `created`; let it run for a day or more",
             ));
         }
         let learned = state_dir.read_memory::<Memory>().unwrap_or_default();
@@ -159,7 +158,7 @@ fn named(settings: &Settings, wanted: Option<&str>) -> Result<WorkerTypeName, Fa
     }
 }
 
-/// The lowest of the fences: instances, and what may be spent at the worker type's price.
+/// Returns the lowest maximum: of the worker type, of `[limits]`, and of the dollars at its price.
 fn most_instances(worker_type: &WorkerType, settings: &Settings) -> u64 {
     let of_dollars = match (settings.limits.max_usd_per_hour, worker_type.max_price) {
         (Some(most), Some(price)) => most.micros().checked_div(price.micros()),
@@ -169,9 +168,9 @@ fn most_instances(worker_type: &WorkerType, settings: &Settings) -> u64 {
     fences.into_iter().flatten().min().unwrap_or(worker_type.max_instances)
 }
 
-/// Lays what was seen over a setup, and the command line over that.
+/// Applies the observed startups to a setup, and then the command line.
 pub(super) fn overridden(args: &SimulateArgs, seen: Option<Startups>, mut setup: Setup) -> Setup {
-    // Another world is asked for its own startups.
+    // The other worlds are defined by their startups.
     if let Some((median, p90)) = seen.filter(|_| matches!(args.world, WorldArg::P | WorldArg::Z)) {
         setup.world.startup = Lognormal::with_p90(median, p90);
     }

@@ -1,4 +1,4 @@
-//! World Z: a recorded spot market, and what else could be bought there.
+//! World Z: a recorded spot market, and alternative ways to buy in it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::args::{Patience, SimulateArgs, WorldArg};
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 
-/// How the names begin of fleets that know one pool.
+/// The prefix of the names of contenders that buy in one pool only.
 pub(super) const ALONE: &str = "spot in one pool: ";
 
-/// Reads the market, if the world has one.
+/// Reads the spot market, if the world has one.
 pub(super) fn read(args: &SimulateArgs, context: &Context) -> Result<Option<Arc<Market>>, Failure> {
     match (args.world, args.spot_traces.is_empty()) {
         (WorldArg::Z, false) => {}
@@ -47,9 +47,9 @@ fn read_one(path: &Path, context: &Context) -> Result<Market, Failure> {
         Failure::from_error(ExitStatus::USAGE, &error).with_hint(hint)
     })?;
     if !taken.others.is_empty() {
-        let others: Vec<_> = taken.others.iter().map(|it| it.display().to_string()).collect();
+        let others: Vec<_> = taken.others.iter().map(|other| other.display().to_string()).collect();
         context.notices.progress(format!(
-            "spot traces of {}; name another folder for its: {}",
+            "using the spot traces of {}; name another folder to use it instead: {}",
             taken.from.display(),
             others.join(", ")
         ));
@@ -57,8 +57,9 @@ fn read_one(path: &Path, context: &Context) -> Result<Market, Failure> {
     Ok(market)
 }
 
-/// Other ways to buy for `contender`: in one pool alone, without what is on demand, and only that.
-pub(super) fn otherwise(contender: &Contender) -> Vec<Contender> {
+/// Returns other ways to buy for `contender`: in one pool only, without on-demand instances, and with
+/// on-demand instances only.
+pub(super) fn alternatives(contender: &Contender) -> Vec<Contender> {
     let Some(market) = contender.setup.market.as_deref() else { return Vec::new() };
     let with = |name: String, market: Market| Contender {
         name,

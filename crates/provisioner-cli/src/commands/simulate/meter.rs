@@ -1,33 +1,33 @@
-//! How far a comparison is, for whoever waits for it.
+//! The progress of a comparison.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::output::Notices;
 
-/// Between two lines where no line can be drawn over: for logs, not for eyes.
+/// The time between two lines where a line cannot be redrawn, which keeps logs short.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Tells how many runs are done. From several threads at a time.
+/// Shows how many runs are done; several threads use it concurrently.
 pub(super) struct Meter {
     notices: Notices,
     began: Instant,
-    /// Pauses that have passed when it was last told.
-    told: AtomicU64,
+    /// The number of pauses that had passed at the last line.
+    shown: AtomicU64,
 }
 
 impl Meter {
     pub(super) fn new(notices: Notices) -> Self {
-        Self { notices, began: Instant::now(), told: AtomicU64::new(0) }
+        Self { notices, began: Instant::now(), shown: AtomicU64::new(0) }
     }
 
-    /// On a terminal at once; elsewhere only what takes long, now and then.
-    pub(super) fn tell(&self, done: usize, of: usize) {
+    /// Shows it at once on a terminal; elsewhere only when a pause has passed.
+    pub(super) fn show(&self, done: usize, of: usize) {
         if self.notices.meter(done, of, "runs") {
             return;
         }
         let passed = self.began.elapsed().as_secs() / PAUSE.as_secs();
-        if done < of && self.told.fetch_max(passed, Ordering::Relaxed) < passed {
+        if done < of && self.shown.fetch_max(passed, Ordering::Relaxed) < passed {
             self.notices.progress(format!("{done} of {of} runs"));
         }
     }

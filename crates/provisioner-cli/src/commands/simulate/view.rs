@@ -1,7 +1,9 @@
-//! The comparison as people and programs read it.
+//! The comparison as text and JSON.
 
 use std::fmt;
+use std::time::Duration;
 
+use provisioner::internal::domain::plural;
 use provisioner_simulate::load::Load;
 use provisioner_simulate::report::{Comparison, Contender, PolicyResult};
 use provisioner_simulate::spot::OnDemand;
@@ -11,15 +13,15 @@ use super::advice::Advice;
 use super::market::ALONE;
 use crate::output::{self, Report};
 
-/// `simulate --output json`, and the tables.
+/// The contract of `simulate --output json`, and the tables.
 #[derive(Debug, Serialize)]
 pub(super) struct View {
     #[serde(flatten)]
     comparison: Comparison,
     usd_per_instance_hour: f64,
-    /// The first policy, where instances are bought in other ways.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    otherwise: Option<Vec<PolicyResult>>,
+    /// The first policy with the alternative ways to buy instances in world Z.
+    #[serde(rename = "otherwise", skip_serializing_if = "Option::is_none")]
+    alternatives: Option<Vec<PolicyResult>>,
     advice: Advice,
     #[serde(skip)]
     on_demand: f64,
@@ -32,7 +34,7 @@ pub(super) struct View {
 impl View {
     pub(super) fn new(
         comparison: Comparison,
-        otherwise: Option<Vec<PolicyResult>>,
+        alternatives: Option<Vec<PolicyResult>>,
         advice: Advice,
         load: &Load,
         contenders: &[Contender],
@@ -40,28 +42,29 @@ impl View {
         let first = contenders.first();
         Self {
             comparison,
-            otherwise,
+            alternatives,
             advice,
-            usd_per_instance_hour: first.map_or(1.0, |it| it.usd_per_hour),
+            usd_per_instance_hour: first.map_or(1.0, |contender| contender.usd_per_hour),
             on_demand: first
-                .and_then(|it| it.setup.market.as_ref()?.on_demand())
-                .map_or(OnDemand::USUAL.price, |it| it.price),
+                .and_then(|contender| contender.setup.market.as_ref()?.on_demand())
+                .map_or(OnDemand::USUAL.price, |on_demand| on_demand.price),
             hours: hours(load.span()),
-            round: first.map(|it| super::duration::format(it.setup.round)).unwrap_or_default(),
+            round: first
+                .map(|contender| super::duration::format(contender.setup.round))
+                .unwrap_or_default(),
         }
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "for display")]
 pub(super) fn hours(millis: u64) -> f64 {
-    millis as f64 / 3.6e6
+    Duration::from_millis(millis).as_secs_f64() / 3600.0
 }
 
-/// What stands beside a policy's name in a plot.
+/// Returns the text beside a policy's name in a plot.
 pub(super) fn in_short(standing: &PolicyResult) -> String {
     let PolicyResult { outcome, .. } = standing;
     format!(
-        "{:.0} instance-hours · {:.0} launches · waiting {:.0} s on average, {:.0} s in one of 20 cases",
+        "{:.0} instance-hours · {:.0} launches · waiting {:.0} s on average, over {:.0} s in one of 20 cases",
         outcome.instance_hours,
         outcome.launches,
         outcome.wait_seconds.mean,
@@ -69,12 +72,12 @@ pub(super) fn in_short(standing: &PolicyResult) -> String {
     )
 }
 
-/// How many times `of`; there may be none.
+/// Returns `value` as a multiple of `of`, which may be 0.
 fn times(value: f64, of: f64) -> String {
     if of > 0.0 { format!("{:.2}", value / of) } else { "-".to_owned() }
 }
 
-/// How much more or less than the first, in whole percent.
+/// Returns how much more or less than the first it is, in whole percent.
 fn beside(value: f64, first: f64) -> String {
     let change = 100.0 * (value / first - 1.0);
     if (value - first).abs() < f64::EPSILON {
@@ -93,16 +96,15 @@ impl Report for View {
         let tasks = first.outcome.tasks;
         writeln!(
             f,
-            "{load}: {tasks} tasks in {:.1} h; world {world}, a round every {}, means of {seeds} \
-             {}",
+            "{load}: {tasks} tasks in {:.1} h; world {world}, a round every {}, means of {}",
             self.hours,
             self.round,
-            if *seeds == 1 { "seed" } else { "seeds" }
+            plural::count(*seeds, "seed")
         )?;
         writeln!(
             f,
-            "bounds: {:.1} instance-hours for the tasks alone, {:.1} without waiting and knowing \
-             the future\n",
+            "bounds: {:.1} instance-hours for the tasks alone, {:.1} without waiting and with \
+             knowledge of the future\n",
             bounds.busy_hours, bounds.clairvoyant_hours
         )?;
         let header =
@@ -133,7 +135,8 @@ impl Report for View {
             f,
             header,
             policies.iter().map(|PolicyResult { policy, outcome, .. }| {
-                let (wait, delay) = (&outcome.wait_seconds, &outcome.delay_seconds);
+                let wait = &outcome.wait_seconds;
+                let delay = &outcome.delay_seconds;
                 [
                     policy.clone(),
                     format!("{:.1}", wait.mean),
@@ -149,12 +152,12 @@ impl Report for View {
                 ]
             }),
         )?;
-        if let Some(otherwise) = &self.otherwise {
-            self.bought(f, otherwise)?;
+        if let Some(alternatives) = &self.alternatives {
+            self.write_alternatives(f, alternatives)?;
         }
         writeln!(
             f,
-            "\nWaiting and delay in seconds; USD at {} per instance-hour; percent are beside {}",
+            "\nWaits and delays are in seconds, USD at {} per instance-hour, and percentages relative to {}",
             self.usd_per_instance_hour, first.policy
         )?;
         write!(f, "\nIn plain words:\n{}", self.advice)
@@ -162,28 +165,32 @@ impl Report for View {
 }
 
 impl View {
-    /// What becomes of the first policy where instances are bought otherwise, beside the policies.
-    fn bought(&self, f: &mut fmt::Formatter<'_>, otherwise: &[PolicyResult]) -> fmt::Result {
+    /// Writes the table of the policies and of the alternative ways to buy for the first one.
+    fn write_alternatives(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        alternatives: &[PolicyResult],
+    ) -> fmt::Result {
         let policies = &self.comparison.policies;
-        // One pool alone is what a fleet has that knows nothing of zones.
-        let alone = otherwise.iter().filter(|it| it.policy.starts_with(ALONE));
+        // A provisioner that does not choose among zones buys in one pool.
+        let alone = alternatives.iter().filter(|standing| standing.policy.starts_with(ALONE));
         let Some(best) = alone
             .min_by(|a, b| a.outcome.delay_seconds.mean.total_cmp(&b.outcome.delay_seconds.mean))
         else {
             return Ok(());
         };
-        let units = |it: &PolicyResult| it.cost_usd / self.usd_per_instance_hour;
-        writeln!(f, "\nHow instances are bought, held against `{}`:\n", best.policy)?;
+        let units = |standing: &PolicyResult| standing.cost_usd / self.usd_per_instance_hour;
+        writeln!(f, "\nWays to buy instances, compared with `{}`:\n", best.policy)?;
         let header = ["BOUGHT", "UNITS", "", "ON DEMAND H", "DELAY", "", "INTERRUPTED", "UNSERVED"];
         output::write_table(
             f,
             header,
-            policies.iter().chain(otherwise).map(|it| {
-                let outcome = &it.outcome;
+            policies.iter().chain(alternatives).map(|standing| {
+                let outcome = &standing.outcome;
                 [
-                    it.policy.clone(),
-                    format!("{:.0}", units(it)),
-                    format!("{}x", times(units(it), units(best))),
+                    standing.policy.clone(),
+                    format!("{:.0}", units(standing)),
+                    format!("{}x", times(units(standing), units(best))),
                     format!("{:.1}", outcome.on_demand_hours),
                     format!("{:.1}", outcome.delay_seconds.mean),
                     format!(
@@ -197,7 +204,7 @@ impl View {
         )?;
         writeln!(
             f,
-            "A unit is an hour of a spot instance; one on demand costs {:.0}",
+            "A unit is the cost of an hour of a spot instance; an hour on demand costs {:.0}",
             self.on_demand
         )
     }
@@ -208,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_beside_the_first_is_told_in_percent() {
+    fn differences_from_the_first_are_in_percent() {
         assert_eq!(beside(80.0, 100.0), "-20 %");
         assert_eq!(beside(100.0, 100.0), "");
         assert_eq!(beside(125.4, 100.0), "+25 %");

@@ -1,4 +1,4 @@
-//! Looking at AWS and the queue, and at what a daemon has left in its state directory.
+//! Reads the status from AWS, the queue, and the state directory of the daemon.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use crate::load;
 
-/// What AWS's refusal to let us in is called.
+/// The code of the problem that we cannot connect to AWS.
 const NOT_CONNECTED: &str = "not-connected";
 
-/// What looks for itself.
+/// Reads the status without a daemon.
 pub(super) struct Direct {
     settings: Arc<Settings>,
     surveyor: StatusProbe<Queue>,
@@ -37,8 +37,8 @@ impl Direct {
         Ok(Self { settings, surveyor, connection: None })
     }
 
-    /// Looks once. An error is the user's to mend: a wrong account or region, or nothing to start from.
-    pub(super) async fn look(&mut self) -> Result<Status, Failure> {
+    /// Reads the status once. It only fails for what the user has to fix, such as a wrong account or region.
+    pub(super) async fn read(&mut self) -> Result<Status, Failure> {
         let Self { settings, surveyor, connection } = self;
         let saved = saved_state_dir(settings);
         let reach = match connected(settings, connection).await? {
@@ -50,14 +50,15 @@ impl Direct {
         Ok(surveyor.look(reach).await)
     }
 
-    /// What it looks at, in a few words.
+    /// Returns the key-name, as the name of the source.
     pub(super) fn place(&self) -> String {
         let key_name = self.settings.provisioner.key_name.as_ref();
         key_name.map(ToString::to_string).unwrap_or_default()
     }
 }
 
-/// Connects if need be. Not to be let in is told with the rest: what the queue says is known all the same.
+/// Connects unless it has a connection. A failure to connect becomes a problem of the status, because the
+/// queue can be read all the same.
 async fn connected<'a>(
     settings: &Settings,
     connection: &'a mut Option<Connected>,
@@ -84,10 +85,12 @@ async fn connected<'a>(
     Ok(Ok(connection.insert(connected)))
 }
 
-/// Where the state is, as far as that is known without AWS.
+/// Returns the state directory if it can be located without AWS.
 fn saved_state_dir(settings: &Settings) -> Option<StateDir> {
-    let (aws, provisioner) = (&settings.aws, &settings.provisioner);
+    let aws = &settings.aws;
+    let provisioner = &settings.provisioner;
     let region = aws.saved_region.as_deref().or(aws.region.as_deref())?;
-    let (account, key_name) = (aws.account_id.as_deref()?, provisioner.key_name.as_ref()?);
+    let account = aws.account_id.as_deref()?;
+    let key_name = provisioner.key_name.as_ref()?;
     StateDir::locate(provisioner.state_dir.as_deref(), account, region, key_name).ok()
 }

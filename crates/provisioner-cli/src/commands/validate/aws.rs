@@ -1,4 +1,4 @@
-//! `provisionerd validate --aws`: what AWS says to the configuration.
+//! `provisionerd validate --aws`: checks the AWS resources that the configuration names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,35 +8,37 @@ use provisioner::internal::aws::preflight::{
     self, Finding, PassedCheck, PreflightReport, Severity,
 };
 use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::domain::plural::count;
 use provisioner::internal::settings::Settings;
 use serde::Serialize;
 
 use crate::connect::{Connection, connect};
 use crate::exit::Failure;
 
-/// The width of the column that says how a finding is meant.
+/// The width of the column with the severity of a finding.
 const COLUMN: usize = "not checkable".len() + 2;
 
-/// What AWS was asked, and what came of it.
+/// The checks that were made in AWS, and their findings.
 #[derive(Serialize)]
-pub(super) struct Asked {
+pub(super) struct AwsChecks {
     account_id: String,
     region: String,
     #[serde(flatten)]
     verdict: PreflightReport,
-    /// Those that were looked at, in order.
+    /// The worker types that were checked, in order.
     #[serde(skip)]
     worker_types: Vec<WorkerTypeName>,
 }
 
-/// Asks AWS. Fails if it is not the account and region that `setup-aws` saved, or cannot be asked.
-pub(super) async fn ask_aws(settings: Settings) -> Result<Asked, Failure> {
+/// Checks in AWS. Fails if the account or region is not the one that `setup-aws` saved, or if AWS cannot be
+/// reached.
+pub(super) async fn check_aws(settings: Settings) -> Result<AwsChecks, Failure> {
     let settings = Arc::new(settings);
     let Connection { client, key_name, account, .. } = connect(&settings).await?;
     let now = Timestamp::now();
-    // On the heap: many calls at a time make a large future.
+    // Many concurrent calls make a large future, which is kept on the heap.
     let facts = Box::pin(client.preflight(&settings, &key_name, now)).await;
-    Ok(Asked {
+    Ok(AwsChecks {
         account_id: account,
         region: client.region().to_owned(),
         verdict: preflight::assess(&settings, &facts, now),
@@ -44,20 +46,20 @@ pub(super) async fn ask_aws(settings: Settings) -> Result<Asked, Failure> {
     })
 }
 
-impl Asked {
-    /// Why this ends with something else than 0, if it does.
+impl AwsChecks {
+    /// Returns why the exit code is not 0, if so.
     pub(super) fn failure(&self) -> Option<Failure> {
         let unanswered = self.verdict.unanswered;
         match self.verdict.count(Severity::Error) {
             0 if unanswered > 0 => {
-                let what = count(unanswered, "look-up", "look-ups");
-                let text = format!("AWS did not answer {what}: not all could be checked");
+                let what = count(unanswered, "look-up");
+                let text = format!("AWS did not answer {what}: the checks are incomplete");
                 Some(Failure::failed(text).with_hint("try again later"))
             }
             0 => None,
             n => Some(Failure::usage(format!(
                 "{} in what the configuration names in AWS",
-                count(n, "error", "errors")
+                count(n, "error")
             ))),
         }
     }
@@ -74,13 +76,16 @@ impl Asked {
             .filter(|finding| finding.worker_type.as_ref() == worker_type)
             .collect();
         findings.sort_by_key(|finding| finding.severity);
-        let first = findings.partition_point(|it| it.severity < Severity::NotCheckable);
+        let first = findings.partition_point(|finding| finding.severity < Severity::NotCheckable);
         let (findings, not_checkable) = findings.split_at(first);
         for finding in findings {
             write_finding(f, finding)?;
         }
-        for PassedCheck { kind, subject, text, .. } in
-            self.verdict.checked.iter().filter(|it| it.worker_type.as_ref() == worker_type)
+        for PassedCheck { kind, subject, text, .. } in self
+            .verdict
+            .checked
+            .iter()
+            .filter(|checked| checked.worker_type.as_ref() == worker_type)
         {
             write_line(f, "ok", &format!("{kind} {subject}"), text)?;
         }
@@ -101,7 +106,7 @@ fn write_line(f: &mut fmt::Formatter<'_>, word: &str, what: &str, text: &str) ->
     writeln!(f, "  {word:COLUMN$}{}: {text}", what.trim_end())
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for AwsChecks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\naccount {} in {}", self.account_id, self.region)?;
         self.write_group(f, None)?;
@@ -110,17 +115,11 @@ impl fmt::Display for Asked {
             self.write_group(f, Some(name))?;
         }
         let of = |severity| self.verdict.count(severity);
-        let mut counts = vec![
-            count(of(Severity::Error), "error", "errors"),
-            count(of(Severity::Warning), "warning", "warnings"),
-        ];
+        let mut counts =
+            vec![count(of(Severity::Error), "error"), count(of(Severity::Warning), "warning")];
         if of(Severity::NotCheckable) > 0 {
             counts.push(format!("{} not checkable", of(Severity::NotCheckable)));
         }
         writeln!(f, "\n{}", counts.join(", "))
     }
-}
-
-fn count(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }

@@ -90,7 +90,7 @@ fn shown(status: &Status, width: usize) -> String {
     StatusView { status, paint: Paint::Plain, width }.to_string()
 }
 
-/// What a look brings that could read nothing, by a daemon or somebody else.
+/// A status for which nothing could be read.
 fn nothing_known(source: StatusSource) -> Status {
     let row = |name: &str| WorkerTypeRow { name: name.to_owned(), ..WorkerTypeRow::default() };
     Status {
@@ -175,7 +175,7 @@ fn many_types_of_long_names_stay_in_their_columns() {
 }
 
 #[test]
-fn what_is_not_known_is_no_zero() {
+fn an_unknown_count_is_not_zero() {
     let no_age = WorkerTypeRow { oldest_pending_seconds: None, ..worker_type("linux", 3, 0) };
     assert_says(&status(vec![no_age]), &["linux             3      ?      3"]);
     let mut status = nothing_known(StatusSource::Direct);
@@ -211,13 +211,13 @@ fn a_round_that_does_not_come_is_missed() {
         &["Next round:    due\n", "12s ago, partly done in 340ms: 2 actions done"],
     );
     status.last_round = next(before(11_520), RoundOutcome::Done);
-    assert_says(&status, &["was due 3h12m ago: the loop hangs, or its round takes long\n"]);
+    assert_says(&status, &["was due 3h12m ago: the loop hangs, or its round takes a long time\n"]);
     status.source = StatusSource::Direct;
     assert_says(&status, &["was due 3h12m ago: no daemon seems to be running\n"]);
 }
 
 #[test]
-fn old_numbers_are_told_as_such() {
+fn old_numbers_are_marked() {
     let mut status = status(vec![worker_type("linux", 0, 0)]);
     assert!(!shown(&status, USUAL_WIDTH).contains("As of:"));
     status.last_round = Some(LastRound { outcome: RoundOutcome::Failed, ..round() });
@@ -225,7 +225,7 @@ fn old_numbers_are_told_as_such() {
     assert_says(
         &status,
         &[
-            "As of:         22s ago, when EC2 was last seen\n",
+            "As of:         22s ago, when EC2 was last observed\n",
             "12s ago, failed after 340ms: EC2 could not be read (round 37)\n",
         ],
     );
@@ -245,7 +245,7 @@ fn errors_come_with_their_fix_and_ended_ones_without() {
         code: "demand-unknown".to_owned(),
         message: "the queue could not be read: connection refused".to_owned(),
         request_id: None,
-        fix: Some("mend the queue".to_owned()),
+        fix: Some("fix the queue".to_owned()),
     });
     assert_says(
         &status,
@@ -286,7 +286,7 @@ Notes:
 "],
     );
     status.notes = vec![note; 100];
-    assert_says(&status, &["\n  and 92 more, which `provisionerd plan` tells\n"]);
+    assert_says(&status, &["\n  and 92 more; `provisionerd plan` prints all of them\n"]);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn colour_changes_no_words() {
 }
 
 #[test]
-fn an_answer_that_is_none_is_its_error() {
+fn a_status_without_an_answer_is_its_error() {
     let why = ProblemSeen::own(
         ProblemScope::Observation,
         "unreachable",

@@ -1,4 +1,4 @@
-//! The systemd unit fits the program.
+//! The systemd unit matches the program.
 
 use super::{assigned, is_a_key, read};
 use crate::args::Program;
@@ -14,7 +14,7 @@ fn only<'a>(unit: &'a str, key: &'a str) -> &'a str {
 }
 
 #[test]
-fn it_runs_what_there_is() {
+fn its_command_lines_are_understood() {
     let unit = read(FILE);
     for start in ["ExecStart", "ExecStartPre"] {
         for line in assigned(&unit, start) {
@@ -46,12 +46,12 @@ fn its_variables_are_keys_of_the_configuration() {
             assert_eq!(loaded.split(':').next(), Some(credential));
         }
     }
-    // What the program writes to is what systemd makes writable.
+    // systemd makes only this directory writable.
     assert_eq!(state_dir, Some(only(&unit, "StateDirectory")));
 }
 
 #[test]
-fn what_a_restart_does_not_mend_is_not_restarted() {
+fn a_configuration_error_is_not_restarted() {
     let unit = read(FILE);
     assert_eq!(only(&unit, "Restart"), "on-failure");
     let never = only(&unit, "RestartPreventExitStatus").split_whitespace();

@@ -1,4 +1,4 @@
-//! `docs/configuration.md` has every key, and `examples/provisioner.toml` too.
+//! `docs/configuration.md` and `examples/provisioner.toml` contain every key.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,10 +11,10 @@ const FILE: &str = "docs/configuration.md";
 const START: &str = "<!-- Made from the code; see the end of this file. -->\n";
 const END: &str = "<!-- End of what is made. -->\n";
 
-/// Set to rewrite the file instead of finding it stale.
+/// The variable that makes the test rewrite a stale file.
 const BLESS: &str = "PROVISIONER_BLESS";
 
-/// The tables of all keys.
+/// Returns the tables of all keys.
 fn reference() -> String {
     let mut text = String::new();
     for key in keys() {
@@ -62,7 +62,7 @@ fn the_reference_is_what_the_code_reads() {
     }
     assert!(
         there == made,
-        "{FILE} is stale: `{BLESS}=1 cargo test -p provisioner-cli docs` mends it"
+        "{FILE} is stale: `{BLESS}=1 cargo test -p provisioner-cli doc_tests` rewrites it"
     );
 }
 
@@ -74,11 +74,11 @@ fn a_meaning_is_good_markdown() {
     }
 }
 
-/// The sample names every key once, with its default or as a comment.
+/// The sample contains every key once, with its default or as a comment.
 #[test]
 fn the_sample_has_every_key() {
     let sample = read("examples/provisioner.toml");
-    // The many fields of EC2's own are named by their tables.
+    // EC2's own fields are many, so the sample names their tables only.
     let ours = keys()
         .into_iter()
         .filter(|key| !key.path.contains("launch-specification.") && !key.path.contains("[]"));
@@ -100,7 +100,7 @@ fn the_sample_has_every_key() {
     }
 }
 
-/// Wherever a document names a key in full, it is one.
+/// Every full key in a document exists.
 #[test]
 fn keys_that_documents_name_exist() {
     let keys = keys();
@@ -112,7 +112,7 @@ fn keys_that_documents_name_exist() {
         for word in words {
             let Some((section, name)) = word.split_once('.') else { continue };
             let is_name = |c: char| c.is_ascii_lowercase() || c == '-';
-            // A field of the log.
+            // These are fields of the log.
             if word == "aws.operation" || word == "aws.request_id" {
                 continue;
             }

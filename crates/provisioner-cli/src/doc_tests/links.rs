@@ -1,11 +1,11 @@
-//! Links lead somewhere, to the heading too.
+//! The targets of links exist, including their headings.
 
 use std::fs;
 use std::path::Path;
 
 use super::{documents, root};
 
-/// The anchors of a document's headings, as GitHub makes them.
+/// Returns the anchors that GitHub generates for the headings of a document.
 fn anchors(text: &str) -> Vec<String> {
     let mut in_code = false;
     let mut anchors = Vec::new();
@@ -24,7 +24,7 @@ fn anchors(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let mut followed = 0;
     for file in documents() {
         let text = fs::read_to_string(&file).unwrap();
@@ -39,7 +39,11 @@ fn every_link_leads_somewhere() {
             assert!(path.exists(), "{}: {target}", file.display());
             if !anchor.is_empty() {
                 let anchors = anchors(&fs::read_to_string(&path).unwrap());
-                assert!(anchors.iter().any(|it| it == anchor), "{}: {target}", file.display());
+                assert!(
+                    anchors.iter().any(|known| known == anchor),
+                    "{}: {target}",
+                    file.display()
+                );
             }
             followed += 1;
         }

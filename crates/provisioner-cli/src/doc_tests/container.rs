@@ -1,11 +1,11 @@
-//! The Containerfile fits the workspace.
+//! The Containerfile matches the workspace.
 
 use super::{is_a_key, read};
 use crate::args::Program;
 
 const FILE: &str = "Containerfile";
 
-/// The arguments of every instruction of a name, with continued lines joined.
+/// Returns the arguments of every instruction of a name.
 fn instructions<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).collect()
@@ -35,10 +35,10 @@ fn it_has_the_three_programs_and_runs_the_daemon() {
 }
 
 #[test]
-fn nobody_is_root_and_the_state_is_on_a_volume() {
+fn the_user_is_not_root_and_the_state_is_on_a_volume() {
     let text = read(FILE);
     let user = instructions(&text, "USER").pop().unwrap().to_owned();
-    // Numeric, or Kubernetes cannot see that it is not root.
+    // Kubernetes needs a number to see that the user is not root.
     let ids = user.split(':').map(|id| id.parse::<u32>().unwrap()).collect::<Vec<_>>();
     assert!(ids.iter().all(|id| *id > 0), "{user}");
     let (variable, state_dir) = instructions(&text, "ENV")[0].split_once('=').unwrap();
@@ -49,9 +49,9 @@ fn nobody_is_root_and_the_state_is_on_a_volume() {
     assert!(copied.contains(&format!("--chown={user} /state {state_dir}")), "{copied}");
 }
 
-/// Docker and Podman each read a file of their own.
+/// Docker and Podman read different files.
 #[test]
-fn both_builders_leave_out_the_same() {
+fn both_builders_ignore_the_same_files() {
     let left_out = read(".containerignore");
     assert_eq!(left_out, read(".dockerignore"));
     for private in ["*.pem", "/provisioner.toml", "target", ".git"] {

@@ -1,4 +1,4 @@
-//! Where a status comes from.
+//! The source of a status: a running daemon, or AWS and the queue themselves.
 
 use provisioner::internal::status::{
     self, AskError, ProblemScope, ProblemSeen, Status, StatusSource,
@@ -10,8 +10,8 @@ use crate::exit::{ExitStatus, Failure};
 #[cfg(feature = "aws")]
 use super::direct::Direct;
 
-/// Asks a daemon, or looks for itself.
-pub(super) enum Looker {
+/// Reads the status from a daemon, or directly.
+pub(super) enum StatusProbe {
     Daemon {
         url: String,
     },
@@ -20,14 +20,14 @@ pub(super) enum Looker {
 }
 
 /// Why there is no status.
-pub(super) enum NotSeen {
-    /// It may be there the next time.
-    Now(Failure, Box<ProblemSeen>),
-    /// It will not.
-    Ever(Failure),
+pub(super) enum NotRead {
+    /// The next attempt may succeed.
+    Temporary(Failure, Box<ProblemSeen>),
+    /// No later attempt can succeed.
+    Permanent(Failure),
 }
 
-impl Looker {
+impl StatusProbe {
     pub(super) fn new(url: Option<String>, context: &Context) -> Result<Self, Failure> {
         match url {
             Some(url) => Ok(Self::Daemon { url }),
@@ -45,11 +45,11 @@ impl Looker {
         Err(super::super::needs_aws("`provisionerd status` without `--url`"))
     }
 
-    pub(super) async fn look(&mut self) -> Result<Status, NotSeen> {
+    pub(super) async fn read(&mut self) -> Result<Status, NotRead> {
         match self {
-            Self::Daemon { url } => status::ask(url).await.map_err(|error| NotSeen::of(&error)),
+            Self::Daemon { url } => status::ask(url).await.map_err(|error| NotRead::of(&error)),
             #[cfg(feature = "aws")]
-            Self::Direct(direct) => Box::pin(direct.look()).await.map_err(NotSeen::Ever),
+            Self::Direct(direct) => Box::pin(direct.read()).await.map_err(NotRead::Permanent),
         }
     }
 
@@ -61,7 +61,7 @@ impl Looker {
         }
     }
 
-    /// Where it looks, in a few words.
+    /// Returns the address or key-name whose status is read.
     pub(super) fn place(&self) -> String {
         match self {
             Self::Daemon { url } => url.clone(),
@@ -71,20 +71,20 @@ impl Looker {
     }
 }
 
-impl NotSeen {
+impl NotRead {
     fn of(error: &AskError) -> Self {
         let failure = |status| Failure::from_error(status, error).with_hint(error.hint());
         if matches!(error, AskError::Address { .. } | AskError::NoTls { .. }) {
-            return Self::Ever(failure(ExitStatus::USAGE));
+            return Self::Permanent(failure(ExitStatus::USAGE));
         }
         let failure = failure(ExitStatus::FAILED);
         let seen = ProblemSeen::own(ProblemScope::Observation, error.code(), &failure.to_string());
-        Self::Now(failure, Box::new(seen.with_fix(Some(error.hint().to_owned()))))
+        Self::Temporary(failure, Box::new(seen.with_fix(Some(error.hint().to_owned()))))
     }
 
     pub(super) fn failure(self) -> Failure {
         match self {
-            Self::Now(failure, _) | Self::Ever(failure) => failure,
+            Self::Temporary(failure, _) | Self::Permanent(failure) => failure,
         }
     }
 }

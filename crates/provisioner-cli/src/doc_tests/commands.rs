@@ -1,12 +1,12 @@
-//! The command lines in documents are taken by the programs.
+//! The programs accept the command lines in the documents.
 
 use std::fs;
 
 use super::documents;
 use crate::args::Program;
 
-/// The command lines of ours in the fenced blocks of a document: what stands before a pipe, a
-/// redirection or a comment, after variables and the words that run something as somebody else.
+/// Returns our command lines in the fenced blocks of a document, without pipes, redirections, comments,
+/// variables and `sudo`.
 fn lines(text: &str) -> Vec<Vec<String>> {
     let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split_once("```"));
     let lines = blocks.flat_map(|(block, _)| block.lines());

@@ -1,9 +1,9 @@
-//! What came of a demonstration.
+//! The summary of a demonstration.
 
 use std::fmt;
 use std::time::Duration;
 
-use provisioner::internal::domain::clock;
+use provisioner::internal::domain::{clock, plural};
 use provisioner_sim::demo::Summary;
 use serde::Serialize;
 
@@ -24,9 +24,9 @@ impl SummaryView {
     }
 }
 
-/// `3 tasks`, `1 task`.
-fn count(n: u64, what: &str) -> String {
-    format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
+/// `1 task`, `3 tasks`, `1,200 tasks`.
+fn count(n: u64, one: &str) -> String {
+    plural::count(n, one).replacen(&n.to_string(), &grouped(n), 1)
 }
 
 impl Report for SummaryView {
@@ -53,7 +53,7 @@ impl Report for SummaryView {
         )?;
         writeln!(
             f,
-            "  {} done, {} running, {} waiting; {} lost with their machine and begun again",
+            "  {} done, {} running, {} waiting; {} lost with their machine and restarted",
             count(tasks.finished, "task"),
             grouped(tasks.running),
             grouped(tasks.pending),
@@ -69,14 +69,14 @@ impl Report for SummaryView {
         )?;
         writeln!(
             f,
-            "  {} launched, {} taken back by EC2; {} refused and asked for elsewhere",
+            "  {} launched, {} reclaimed by EC2; {} refused and repeated elsewhere",
             count(*launches, "instance"),
             grouped(*interruptions),
             count(*refused_launches, "launch call"),
         )?;
         writeln!(
             f,
-            "  {instance_hours:.1} instance-hours, {:.0} % of them at work: {cost_usd:.2} USD",
+            "  {instance_hours:.1} instance-hours, {:.0} % of them used: {cost_usd:.2} USD",
             utilisation * 100.0
         )
     }

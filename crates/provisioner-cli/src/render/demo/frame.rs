@@ -9,16 +9,16 @@ use super::{grouped, of_day, seconds};
 use crate::screen::{Size, cut};
 use crate::style::{Paint, Role};
 
-/// How many past states the curves show.
+/// The number of past points that the curves show.
 const PAST: usize = 60;
-/// A point of the curves is this long: they show four hours.
+/// The seconds of a point, so that the curves show four hours.
 const POINT: i64 = 4 * 60;
-/// Lines kept to be shown; no terminal shows more.
+/// The number of lines that are kept, which is more than a terminal shows.
 const KEPT: usize = 100;
-/// Lines of a frame that are not what happened.
+/// The number of lines of a frame around the table and the events.
 const AROUND: usize = 7;
 
-/// What is shown, and what came before it.
+/// The live table and its history.
 #[derive(Debug)]
 pub(crate) struct Frame {
     title: String,
@@ -39,14 +39,14 @@ impl Frame {
         }
     }
 
-    /// Takes in what happened.
+    /// Adds what happened.
     pub(crate) fn add(&mut self, lines: Vec<Line>) {
         self.happened.extend(lines);
         let surplus = self.happened.len().saturating_sub(KEPT);
         self.happened.drain(..surplus);
     }
 
-    /// Draws it all.
+    /// Draws the frame.
     pub(crate) fn draw(&mut self, glance: &Glance, size: Size, paint: Paint) -> String {
         self.remember(glance);
         let columns = size.columns.saturating_sub(1).max(20);
@@ -70,7 +70,7 @@ impl Frame {
         add("");
         let summary = &glance.summary;
         add(&format!(
-            "{} done; half wait under {}, 95 % under {}; {:.2} USD, {:.0} % at work",
+            "{} done; half wait under {}, 95 % under {}; {:.2} USD, {:.0} % used",
             grouped(summary.tasks.finished),
             seconds(summary.wait_seconds.p50),
             seconds(summary.wait_seconds.p95),
@@ -86,11 +86,11 @@ impl Frame {
         text
     }
 
-    /// A new point of the curves, or a higher last one.
+    /// Adds a point to the curves, or raises the last one.
     fn remember(&mut self, glance: &Glance) {
         let point = glance.now.as_second() / POINT;
         let sum = |of: fn(&Row) -> u64| glance.rows.iter().map(of).sum();
-        let now = [sum(|it| it.pending), sum(Row::instances)];
+        let now = [sum(|row| row.pending), sum(Row::instances)];
         let new = self.last_point != Some(point);
         self.last_point = Some(point);
         for (past, now) in [&mut self.pending, &mut self.instances].into_iter().zip(now) {
@@ -125,19 +125,19 @@ fn table(glance: &Glance) -> Vec<String> {
     rows.push(format!(
         "{:<13} {:>8} {:>7} {:>5} {:>8} {:>5} {:>5} {:>7} {:>9.4}",
         "all",
-        sum(|it| it.pending),
+        sum(|row| row.pending),
         "",
-        sum(|it| it.open),
-        sum(|it| it.booting),
-        sum(|it| it.busy),
-        sum(|it| it.idle),
-        sum(|it| it.wanted),
+        sum(|row| row.open),
+        sum(|row| row.booting),
+        sum(|row| row.busy),
+        sum(|row| row.idle),
+        sum(|row| row.wanted),
         glance.usd_per_hour.dollars()
     ));
     rows
 }
 
-/// A row of bars, the highest as high as `most`.
+/// Draws a row of bars, in which `most` has the full height.
 fn curve(values: impl Iterator<Item = u64>, most: u64) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let bar = |value: u64| match value {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn it_shows_who_waits_who_works_and_why() {
+    fn it_shows_tasks_machines_and_reasons() {
         let text = frame(Size { columns: 120, rows: 40 }, 130);
         for part in ["WORKER TYPE", "linux-large", "gpu", "all", "tasks waiting", "pending tasks"] {
             assert!(text.contains(part), "no `{part}` in\n{text}");

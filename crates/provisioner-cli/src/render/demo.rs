@@ -1,4 +1,4 @@
-//! What `provisionerd demo` shows.
+//! The display of `provisionerd demo`.
 
 mod frame;
 mod lines;
@@ -12,17 +12,17 @@ use std::time::Duration;
 
 use provisioner::internal::domain::clock;
 
-/// A time of day.
+/// Writes a time of day.
 fn of_day(at: jiff::Timestamp) -> String {
     at.strftime("%H:%M:%S").to_string()
 }
 
-/// A number of seconds as people write it.
+/// Writes a number of seconds with units.
 fn seconds(seconds: f64) -> String {
     Duration::try_from_secs_f64(seconds.round()).map_or_else(|_| "?".to_owned(), clock::show)
 }
 
-/// A count with its thousands apart.
+/// Writes a count with separators between thousands.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();

@@ -1,6 +1,6 @@
-//! What the documentation and the examples say is what the programs do.
+//! Tests that hold the documentation and the examples to the programs.
 //!
-//! Texts are read when the tests run, not when they are compiled, so that a changed document is checked
+//! They read the documents when they run, not when they are compiled, so that a changed document is checked
 //! without a build.
 
 mod commands;
@@ -15,18 +15,18 @@ mod unit;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The root of the project.
+/// Returns the root of the project.
 fn root() -> &'static Path {
     const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     Path::new(ROOT)
 }
 
-/// The text of a file of the project.
+/// Returns the text of a file of the project.
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// README and everything under `docs/`.
+/// Returns the paths of the README and of everything in `docs/`.
 fn documents() -> Vec<PathBuf> {
     let listed = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let mut files = listed
@@ -36,8 +36,8 @@ fn documents() -> Vec<PathBuf> {
     files
 }
 
-/// The values that lines of `KEY=value` (a unit's directives, or `ENV`) give to a key; commented-out
-/// ones too, which are as good as an offer.
+/// Returns the values that lines of `KEY=value` (a unit's directives, or `ENV`) give to a key, also those
+/// that are commented out, because users may enable them.
 fn assigned<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
     text.lines().filter_map(move |line| {
         let line = line.trim_start_matches(['#', ' ']);
