@@ -19,14 +19,10 @@ use std::error::Error;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use provisioner::aws::{Client, ConnectOptions};
-use provisioner::config::{self, Sources};
-use provisioner::daemon::{Absent, Daemon};
-use provisioner::domain::demand::{Demand, Running};
-use provisioner::domain::ids::{InstanceId, WorkerTypeName};
-use provisioner::queue::source::{DemandError, DemandSource};
-use provisioner::settings::Settings;
-use provisioner::state_dir::StateDir;
+use provisioner::{
+    Client, ConnectOptions, Daemon, Demand, DemandError, DemandSource, InstanceId, MissingLedger,
+    Running, Settings, Sources, StateDir, WorkerTypeName, load_config,
+};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -79,7 +75,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The configuration is that of the programs; its `[queue]` is not used.
     let mut sources = Sources::new(std::env::current_dir()?);
     sources.explicit_file = std::env::args_os().nth(1).map(Into::into);
-    let settings = Arc::new(config::load(&sources)?.settings);
+    let settings = Arc::new(load_config(&sources)?.settings);
     let key_name = settings.provisioner.key_name.clone().ok_or("run `setup-aws` first")?;
 
     // Instances bought in another account would not be found again.
@@ -98,7 +94,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         client,
         tasks.clone(),
         &state_dir,
-        Absent::IsLost,
+        MissingLedger::IsLost,
     )?;
 
     let stop = CancellationToken::new();

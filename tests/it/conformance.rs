@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::ids::InstanceId;
-use provisioner::domain::money::UsdPerHour;
+use provisioner::internal::domain::ids::InstanceId;
+use provisioner::internal::domain::money::UsdPerHour;
 use provisioner_sim::deployment::{self, settings, worker_type};
 use provisioner_sim::query_api;
 use provisioner_sim::queue::Knowledge;
@@ -131,7 +131,7 @@ impl Pair {
     }
 
     fn advance(&mut self, time: Duration) {
-        self.world.advance(provisioner::domain::clock::after(self.world.now, time));
+        self.world.advance(provisioner::internal::domain::clock::after(self.world.now, time));
     }
 }
 
@@ -143,7 +143,8 @@ fn text<'a>(answer: &'a str, element: &str) -> Option<&'a str> {
 
 /// A call for two instances.
 fn request(token: &str) -> String {
-    let valid_until = provisioner::domain::clock::after(Timestamp::now(), Duration::from_hours(1));
+    let valid_until =
+        provisioner::internal::domain::clock::after(Timestamp::now(), Duration::from_hours(1));
     format!(
         "Action=RequestSpotInstances&Version=2016-11-15&ClientToken={token}&InstanceCount=2\
          &SpotPrice=0.100000&Type=one-time&ValidUntil={}\

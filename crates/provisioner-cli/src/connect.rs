@@ -1,10 +1,10 @@
 //! Connects to AWS, but only to the account and region of the key-name.
 
-use provisioner::aws::{Client, ConnectOptions};
-use provisioner::domain::ids::KeyName;
-use provisioner::domain::refusal::RefusalClass;
-use provisioner::settings::Settings;
-use provisioner::state_dir::{StateDir, StateDirError};
+use provisioner::internal::aws::{Client, ConnectOptions};
+use provisioner::internal::domain::ids::KeyName;
+use provisioner::internal::domain::refusal::RefusalClass;
+use provisioner::internal::settings::Settings;
+use provisioner::internal::state_dir::{StateDir, StateDirError};
 
 use crate::exit::{ExitStatus, Failure};
 use crate::load;

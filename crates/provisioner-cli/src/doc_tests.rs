@@ -47,6 +47,6 @@ fn assigned<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
 
 /// Whether a variable `PROVISIONER__…` is a key of the configuration.
 fn is_a_key(variable: &str) -> bool {
-    let mut keys = provisioner::config::keys().into_iter();
+    let mut keys = provisioner::internal::config::keys().into_iter();
     keys.any(|key| key.variable().is_some_and(|known| known == variable))
 }

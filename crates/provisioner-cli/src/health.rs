@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::daemon::{RoundEnd, Turn};
-use provisioner::domain::plural;
+use provisioner::internal::daemon::{RoundEnd, RoundSummary};
+use provisioner::internal::domain::plural;
 use tokio::time::Instant;
 
 /// A loop that has not run for three intervals, and at least this long, is stuck. A round may take longer
@@ -45,7 +45,7 @@ impl Health {
     }
 
     /// Records a round that ended just now.
-    pub(crate) fn update(&mut self, turn: &Turn<'_>) {
+    pub(crate) fn update(&mut self, turn: &RoundSummary<'_>) {
         let failure = failure(turn.end);
         let now = Instant::now();
         if failure.is_none() {

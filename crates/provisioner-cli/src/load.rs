@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use provisioner::aws::shared_config::SharedConfig;
-use provisioner::config::{self, ConfigError, Loaded, Origin, Override, Sources, Warning};
-use provisioner::domain::ids::KeyName;
-use provisioner::settings::Settings;
+use provisioner::internal::aws::shared_config::SharedConfig;
+use provisioner::internal::config::{
+    self, ConfigError, Loaded, Origin, Override, Sources, Warning,
+};
+use provisioner::internal::domain::ids::KeyName;
+use provisioner::internal::settings::Settings;
 
 use crate::args::GlobalArgs;
 use crate::context::Context;

@@ -92,7 +92,7 @@ mod tests {
         let pages = pages();
         let page = pages.iter().find(|page| page.file_name() == "provisioner.toml.5").unwrap();
         let text = page.roff.replace("\\-", "-");
-        for key in provisioner::config::keys() {
+        for key in provisioner::internal::config::keys() {
             let name = key.path.rsplit('.').next().unwrap();
             assert!(text.contains(name), "{}", key.path);
         }

@@ -1,6 +1,6 @@
 //! The metrics of `GET /metrics`, counted after each round and rendered at each scrape.
 //!
-//! The library provides facts ([`Turn`]), and this module gives them their Prometheus names. Labels come
+//! The library provides facts ([`RoundSummary`]), and this module gives them their Prometheus names. Labels come
 //! only from closed sets (configured worker types, states, kinds, API operations) and are never ids. The
 //! loop replaces a picture of all of it after each round, so that a scrape never waits for a round, nor a
 //! round for a scrape.
@@ -14,13 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use provisioner::aws::CallCounter;
-use provisioner::daemon::{RoundEnd, StopListener, Turn};
-use provisioner::domain::demand::TaskWaits;
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::engine::{ActionKind, ActionOutcome, ActionResult, Plan, Usage, WorkerTypeStatus};
-use provisioner::settings::{Limits, Settings};
-use provisioner::status::cost::{self, Cost};
+use provisioner::internal::aws::CallCounter;
+use provisioner::internal::daemon::{RoundEnd, RoundSummary, StopListener};
+use provisioner::internal::domain::demand::TaskWaits;
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::engine::{
+    ActionKind, ActionOutcome, ActionResult, Plan, Usage, WorkerTypeStatus,
+};
+use provisioner::internal::settings::{Limits, Settings};
+use provisioner::internal::status::cost::{self, Cost};
 
 use histogram::Histogram;
 pub(crate) use render::CONTENT_TYPE;
@@ -85,7 +87,7 @@ impl Metrics {
     }
 
     /// Records a round. `now` is the time of a monotonic clock.
-    pub(crate) fn update(&self, turn: &Turn<'_>, now: Instant) {
+    pub(crate) fn update(&self, turn: &RoundSummary<'_>, now: Instant) {
         let mut picture = self.picture.lock().unwrap_or_else(PoisonError::into_inner);
         // This copies the picture only while it is being rendered.
         Arc::make_mut(&mut picture).update(turn, now);
@@ -128,8 +130,9 @@ impl Picture {
         picture
     }
 
-    fn update(&mut self, turn: &Turn<'_>, now: Instant) {
-        let Turn { settings, read, end, ended, took, last_success, failed_rounds, .. } = *turn;
+    fn update(&mut self, turn: &RoundSummary<'_>, now: Instant) {
+        let RoundSummary { settings, read, end, ended, took, last_success, failed_rounds, .. } =
+            *turn;
         *self.rounds.entry(end.outcome().as_str()).or_default() += 1;
         self.durations.observe(took.as_secs_f64());
         self.ended = Some(ended);
@@ -215,7 +218,7 @@ impl Picture {
         }
     }
 
-    fn count_machines(&mut self, turn: &Turn<'_>) {
+    fn count_machines(&mut self, turn: &RoundSummary<'_>) {
         let label = |name: Option<&WorkerTypeName>| {
             let name = name.filter(|name| turn.settings.worker_types.contains_key(*name));
             name.map_or(OTHER, WorkerTypeName::as_str).to_owned()

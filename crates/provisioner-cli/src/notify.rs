@@ -6,9 +6,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use provisioner::daemon::{RoundEnd, Turn};
-use provisioner::domain::plural;
-use provisioner::engine::{Plan, Usage};
+use provisioner::internal::daemon::{RoundEnd, RoundSummary};
+use provisioner::internal::domain::plural;
+use provisioner::internal::engine::{Plan, Usage};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ impl Notifier {
 
     /// Reports a round. The first round makes the service ready, whether or not EC2 and the queue answered,
     /// because the daemon keeps trying in any case.
-    pub(crate) fn round(&mut self, turn: &Turn<'_>) {
+    pub(crate) fn round(&mut self, turn: &RoundSummary<'_>) {
         let status = status(turn);
         let changed = status != self.status;
         match (self.ready, changed) {
@@ -111,7 +111,7 @@ async fn feed_watchdog(health: watch::Receiver<Health>) -> Infallible {
 }
 
 /// Returns one line for `systemctl status`.
-fn status(turn: &Turn<'_>) -> String {
+fn status(turn: &RoundSummary<'_>) -> String {
     let plan = match turn.end {
         RoundEnd::Done(report) => &report.plan,
         RoundEnd::Planned(plan) => plan,

@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use provisioner::config::{self, Entry, Origin};
-use provisioner::daemon::Reloader;
-use provisioner::domain::plural;
-use provisioner::queue::Queue;
+use provisioner::internal::config::{self, Entry, Origin};
+use provisioner::internal::daemon::Reloader;
+use provisioner::internal::domain::plural;
+use provisioner::internal::queue::Queue;
 use tokio::sync::Notify;
 
 use crate::context::Context;

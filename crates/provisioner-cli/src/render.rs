@@ -11,9 +11,9 @@ mod wrap;
 use std::fmt;
 
 use jiff::Timestamp;
-use provisioner::engine::{Action, Note, Plan, WorkerTypeStatus};
+use provisioner::internal::engine::{Action, Note, Plan, WorkerTypeStatus};
 #[cfg(feature = "aws")]
-use provisioner::engine::{ActionOutcome, ActionResult, Report};
+use provisioner::internal::engine::{ActionOutcome, ActionResult, Report};
 use serde::Serialize;
 
 use crate::output;

@@ -15,8 +15,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
-use provisioner::settings;
-use provisioner::status::{self, Status, StatusPicture, StatusSource};
+use provisioner::internal::settings;
+use provisioner::internal::status::{self, Status, StatusPicture, StatusSource};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -215,8 +215,8 @@ async fn metrics(State(links): State<Links>) -> Response {
 mod tests {
     use std::path::Path;
 
-    use provisioner::aws::CallCounter;
-    use provisioner::config;
+    use provisioner::internal::aws::CallCounter;
+    use provisioner::internal::config;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
     use tokio::time::Instant;

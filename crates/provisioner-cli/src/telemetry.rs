@@ -153,7 +153,7 @@ mod tests {
         let filter = filter(&globals, &environment).unwrap();
         assert!(filter.would_enable("axum", &tracing::Level::INFO));
         assert!(!filter.would_enable("axum", &tracing::Level::DEBUG));
-        assert!(filter.would_enable("provisioner::daemon", &tracing::Level::DEBUG));
+        assert!(filter.would_enable("provisioner::internal::daemon", &tracing::Level::DEBUG));
         assert!(!filter.would_enable("hyper", &tracing::Level::ERROR));
     }
 }

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::engine::{ActionKind, ActionOutcome, ActionResult, NoteKind};
-use provisioner::settings::{Settings, WorkerType};
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::engine::{ActionKind, ActionOutcome, ActionResult, NoteKind};
+use provisioner::internal::settings::{Settings, WorkerType};
 
 use crate::deployment::{IMAGE, mins, name, secs, settings, start, worker_type};
 use crate::driver::{Driver, End};

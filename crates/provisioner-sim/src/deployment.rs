@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::{InstanceType, KeyName, WorkerTypeName, Zone};
-use provisioner::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::stop_secret::StopSecret;
-use provisioner::domain::user_data::{UserData, Variables};
-use provisioner::policy::Policy;
-use provisioner::settings::{
-    AskRunning, Aws, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerServer, WorkerType,
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{InstanceType, KeyName, WorkerTypeName, Zone};
+use provisioner::internal::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::stop_secret::StopSecret;
+use provisioner::internal::domain::user_data::{UserData, Variables};
+use provisioner::internal::policy::Policy;
+use provisioner::internal::settings::{
+    AskRunning, Aws, Limits, Provisioner, QueueSettings, Server, Settings, Strays, WorkerServer,
+    WorkerType,
 };
 
 /// Returns when every simulation starts.
@@ -81,7 +82,7 @@ pub fn settings<'n>(types: impl IntoIterator<Item = (&'n str, WorkerType)>) -> S
         },
         limits: Limits::default(),
         aws: Aws::default(),
-        queue: Queue {
+        queue: QueueSettings {
             base_url: "http://localhost:8314/0.1.0".to_owned(),
             running: AskRunning::Auto,
             worker_type_pointer: vec!["workerType".to_owned()],

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use provisioner::daemon::StopListener;
-use provisioner::domain::clock;
-use provisioner::domain::demand::Demand;
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::domain::ledger::Ledger;
-use provisioner::domain::observed::Observation;
-use provisioner::engine::{
+use provisioner::internal::daemon::StopListener;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::demand::Demand;
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::domain::ledger::Ledger;
+use provisioner::internal::domain::observed::Observation;
+use provisioner::internal::engine::{
     ActionOutcome, Effect, Engine, Inputs, LedgerFound, Memory, Outcome, Plan, Report, Resolved,
     Round, Start,
 };
-use provisioner::settings::Settings;
+use provisioner::internal::settings::Settings;
 
 use crate::deployment;
 use crate::world::World;

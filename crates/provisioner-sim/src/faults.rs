@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use provisioner::domain::duration;
+use provisioner::internal::domain::duration;
 
 /// Probabilities in percent, and maximum delays. The default is a world without faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

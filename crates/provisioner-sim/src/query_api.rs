@@ -23,8 +23,8 @@ mod tags;
 mod tests;
 mod xml;
 
-use provisioner::domain::refusal::Refusal;
-use provisioner::engine::Effect;
+use provisioner::internal::domain::refusal::Refusal;
+use provisioner::internal::engine::Effect;
 
 use crate::world::throttle::Call;
 use crate::world::{World, refusal};

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::demand::{Demand, PendingTasks, Running};
-use provisioner::domain::ids::{InstanceId, WorkerTypeName};
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::demand::{Demand, PendingTasks, Running};
+use provisioner::internal::domain::ids::{InstanceId, WorkerTypeName};
 
 /// What the queue reports about running tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,12 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
-use provisioner::domain::launch::{LaunchCall, Pool};
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::KeyPair;
-use provisioner::settings::Settings;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
+use provisioner::internal::domain::launch::{LaunchCall, Pool};
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::KeyPair;
+use provisioner::internal::settings::Settings;
 
 use crate::faults::Faults;
 use crate::queue::{Knowledge, Queue};

@@ -13,7 +13,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use provisioner::policy::Policy;
+use provisioner::internal::policy::Policy;
 use provisioner_simulate::load::{Load, Synthetic};
 use provisioner_simulate::report::{self, Contender};
 use provisioner_simulate::simulation::{Outcome, Setup, WorkerKnowledge, WorldModel, WorldName};

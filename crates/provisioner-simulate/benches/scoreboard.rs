@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use provisioner::policy::{Policy, PolicyMemory, Situation};
+use provisioner::internal::policy::{Policy, PolicyMemory, Situation};
 use provisioner_sim::rng::Rng;
 use provisioner_simulate::load::{Load, SYNTHETIC_PREFIX, Synthetic};
 use provisioner_simulate::report::{self, Contender};

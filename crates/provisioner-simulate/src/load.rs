@@ -12,9 +12,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use provisioner::domain::clock;
-use provisioner::domain::demand::FinishedTask;
-use provisioner::state_dir::RecordedLoad;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::demand::FinishedTask;
+use provisioner::internal::state_dir::RecordedLoad;
 pub use synthetic::Synthetic;
 
 /// The prefix that distinguishes the name of a generated load from the path of a file.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use provisioner::policy::Policy;
+use provisioner::internal::policy::Policy;
 use serde::{Serialize, Serializer};
 
 use crate::load::Load;

@@ -2,7 +2,7 @@
 //!
 //! The model is small on purpose. It contains what decides cost and waiting (boots, billing, stale
 //! observations, the choice of the idle worker that takes a task, reclaimed instances) and leaves out
-//! EC2's API. The policies are the daemon's own ([`provisioner::policy`]). Four days of a busy queue take
+//! EC2's API. The policies are the daemon's own ([`provisioner::internal::policy`]). Four days of a busy queue take
 //! a fraction of a second.
 //!
 //! Random times are drawn per instance in the order of launches, so that two policies that launch alike

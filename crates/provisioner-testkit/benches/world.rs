@@ -18,9 +18,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use provisioner::domain::clock;
-use provisioner::policy::Policy;
-use provisioner::settings::WorkerType;
+use provisioner::internal::domain::clock;
+use provisioner::internal::policy::Policy;
+use provisioner::internal::settings::WorkerType;
 use provisioner_sim::deployment::{mins, name, secs, settings, start, worker_type};
 use provisioner_sim::driver::{Driver, End};
 use provisioner_sim::queue::Knowledge;

@@ -1,10 +1,10 @@
 //! Checks every step of a driver.
 
-use provisioner::domain::demand::Demand;
-use provisioner::domain::ledger::Ledger;
-use provisioner::domain::observed::Observation;
-use provisioner::engine::{ActionOutcome, Effect, Outcome, Plan, Report};
-use provisioner::settings::Settings;
+use provisioner::internal::domain::demand::Demand;
+use provisioner::internal::domain::ledger::Ledger;
+use provisioner::internal::domain::observed::Observation;
+use provisioner::internal::engine::{ActionOutcome, Effect, Outcome, Plan, Report};
+use provisioner::internal::settings::Settings;
 use provisioner_sim::driver::Hooks;
 use provisioner_sim::world::World;
 

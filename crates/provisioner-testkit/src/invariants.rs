@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
-use provisioner::domain::ledger::Ledger;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::{InstanceState, Observation};
-use provisioner::engine::{
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
+use provisioner::internal::domain::ledger::Ledger;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::{InstanceState, Observation};
+use provisioner::internal::engine::{
     Action, ActionKind, ActionOutcome, ActionResult, Effect, NoteKind, Outcome, Plan, ReasonKind,
     Report,
 };
-use provisioner::settings::Settings;
+use provisioner::internal::settings::Settings;
 
 use provisioner_sim::world::World;
 

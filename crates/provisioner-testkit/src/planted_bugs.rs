@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use provisioner::domain::demand::{Demand, Running};
-use provisioner::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
-use provisioner::domain::ledger::Ledger;
-use provisioner::domain::observed::{InstanceState, Observation};
-use provisioner::domain::refusal::{Refusal, RefusalClass};
-use provisioner::engine::{Effect, Outcome};
+use provisioner::internal::domain::demand::{Demand, Running};
+use provisioner::internal::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
+use provisioner::internal::domain::ledger::Ledger;
+use provisioner::internal::domain::observed::{InstanceState, Observation};
+use provisioner::internal::domain::refusal::{Refusal, RefusalClass};
+use provisioner::internal::engine::{Effect, Outcome};
 
 use provisioner_sim::world::World;
 
@@ -66,7 +66,7 @@ impl PlantedBug {
                 observation.spot_requests.retain(|request| request.instance.is_none());
             }
             Self::CancelledIsGone => {
-                use provisioner::domain::observed::SpotRequestState::Cancelled;
+                use provisioner::internal::domain::observed::SpotRequestState::Cancelled;
                 let gone: Vec<_> = observation
                     .spot_requests
                     .extract_if(.., |request| request.state == Cancelled)

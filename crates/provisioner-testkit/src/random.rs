@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::launch::Pool;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::KeyPair;
-use provisioner::settings::{Limits, Settings};
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::launch::Pool;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::KeyPair;
+use provisioner::internal::settings::{Limits, Settings};
 
 use provisioner_sim::deployment::{mins, secs, settings, start, worker_server, worker_type};
 use provisioner_sim::faults::Faults;

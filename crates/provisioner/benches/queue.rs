@@ -10,8 +10,8 @@ use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::queue::http::{PendingResponse, TaskFilter};
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::queue::http::{PendingResponse, TaskFilter};
 use serde::de::IgnoredAny;
 
 const TASKS: u64 = 100_000;

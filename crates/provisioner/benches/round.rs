@@ -13,24 +13,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::demand::{Demand, PendingTasks, Running};
-use provisioner::domain::ids::{
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::demand::{Demand, PendingTasks, Running};
+use provisioner::internal::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
-use provisioner::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
-use provisioner::domain::ledger::Ledger;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::{
+use provisioner::internal::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
+use provisioner::internal::domain::ledger::Ledger;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::{
     Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
 };
-use provisioner::engine::{
+use provisioner::internal::engine::{
     Effect, Engine, GrantedRequest, Inputs, LedgerFound, Memory, Outcome, Report, Resolved, Round,
     Start, StopConsent,
 };
-use provisioner::policy::Policy;
-use provisioner::settings::{
-    AskRunning, Aws, Limits, Provisioner, Queue, Server, Settings, Strays, WorkerType,
+use provisioner::internal::policy::Policy;
+use provisioner::internal::settings::{
+    AskRunning, Aws, Limits, Provisioner, QueueSettings, Server, Settings, Strays, WorkerType,
 };
 
 const RUNS: usize = 9;
@@ -94,7 +94,7 @@ fn settings(size: Size, max_instances: u64) -> Settings {
             max_usd_per_day: None,
         },
         aws: Aws::default(),
-        queue: Queue {
+        queue: QueueSettings {
             base_url: "http://localhost:8314/0.1.0".to_owned(),
             running: AskRunning::Auto,
             worker_type_pointer: vec!["workerType".to_owned()],

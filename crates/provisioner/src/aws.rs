@@ -47,7 +47,7 @@ mod error;
 mod execute;
 #[cfg(feature = "aws")]
 mod iam;
-pub mod iam_policy;
+pub(crate) mod iam_policy;
 #[cfg(feature = "aws")]
 mod inventory;
 #[cfg(feature = "aws")]
@@ -60,7 +60,7 @@ mod observe;
 mod offerings;
 #[cfg(feature = "aws")]
 mod pages;
-pub mod preflight;
+pub(crate) mod preflight;
 #[cfg(feature = "aws")]
 mod prices;
 #[cfg(feature = "aws")]
@@ -69,7 +69,7 @@ mod read_only;
 mod request;
 #[cfg(feature = "aws")]
 mod resolve;
-pub mod shared_config;
+pub(crate) mod shared_config;
 #[cfg(feature = "aws")]
 mod state;
 #[cfg(feature = "aws")]

@@ -27,10 +27,10 @@
 //! pass in, and the AWS SDK's own region and profile.
 
 mod diff;
-pub mod edit;
+pub(crate) mod edit;
 mod key;
 mod layers;
-pub mod lookup;
+pub(crate) mod lookup;
 mod origin;
 mod read;
 mod section;
@@ -42,7 +42,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use diff::{Change, diff};
+pub use diff::diff;
 pub use key::{Key, KeyKind};
 pub use origin::{ConfigError, ConfigProblem, Entry, Origin, Warning};
 

@@ -42,19 +42,19 @@ mod stop_listener;
 pub use stop_listener::StopListener;
 
 #[cfg(feature = "aws")]
-pub use clock::{Clock, Hand};
+pub use clock::{Clock, ClockOffset};
 #[cfg(feature = "aws")]
-pub use open::{Absent, Birth, Daemon};
+pub use open::{Daemon, MissingLedger, ProcessSeed};
 #[cfg(feature = "aws")]
 pub use reload::{NeedsRestart, Reloader};
 #[cfg(feature = "aws")]
 pub use round::RoundEnd;
 #[cfg(feature = "aws")]
-pub use round_summary::{QueueRead, Turn};
+pub use round_summary::{QueueRead, RoundSummary};
 #[cfg(feature = "aws")]
 pub use rounds::GaveUp;
 #[cfg(feature = "aws")]
-pub use status_probe::{Reach, Surveyor};
+pub use status_probe::{ProbeReach, StatusProbe};
 
 #[cfg(feature = "aws")]
 use open::{State, peek};

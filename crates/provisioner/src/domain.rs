@@ -2,20 +2,20 @@
 //!
 //! Plain data and arithmetic on it. Nothing in here makes decisions, performs I/O or reads a clock.
 
-pub mod bulk;
-pub mod clock;
-pub mod demand;
-pub mod duration;
-pub mod error_chain;
-pub mod ids;
-pub mod launch;
-pub mod ledger;
-pub mod loopback;
-pub mod money;
-pub mod observed;
-pub mod plural;
-pub mod prices;
-pub mod refusal;
-pub mod stop_secret;
+pub(crate) mod bulk;
+pub(crate) mod clock;
+pub(crate) mod demand;
+pub(crate) mod duration;
+pub(crate) mod error_chain;
+pub(crate) mod ids;
+pub(crate) mod launch;
+pub(crate) mod ledger;
+pub(crate) mod loopback;
+pub(crate) mod money;
+pub(crate) mod observed;
+pub(crate) mod plural;
+pub(crate) mod prices;
+pub(crate) mod refusal;
+pub(crate) mod stop_secret;
 pub(crate) mod suggest;
-pub mod user_data;
+pub(crate) mod user_data;

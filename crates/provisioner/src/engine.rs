@@ -28,7 +28,7 @@ mod act;
 mod check;
 mod decide;
 mod observe;
-pub mod snapshot;
+pub(crate) mod snapshot;
 mod state;
 mod stop_consent;
 
@@ -43,7 +43,6 @@ use crate::domain::ids::{InstanceId, KeyName, SpotRequestId, WorkerTypeName};
 use crate::domain::launch::ResolvedWorkerType;
 use crate::domain::ledger::Ledger;
 use crate::domain::observed::{KeyPair, Observation};
-use crate::domain::plural;
 use crate::domain::stop_secret::StopSecret;
 use crate::settings::Settings;
 
@@ -55,13 +54,13 @@ pub use decide::plan::{
     Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
 };
 pub use state::capacity::{Machines, Usage};
-pub use state::memory::{
-    Cancelling, CoolDown, Failures, Fulfilled, MachineMemory, Memory, OpenMemory, Spent,
-};
+pub(crate) use state::memory::CoolDown;
+pub use state::memory::Memory;
 pub use stop_consent::{
     LEASE, StopAnswer, StopAskError, StopConsent, StopConsentCounts, WorkerReport,
 };
 
+use decide::detail::{MachineNote, PlanNote};
 use decide::{Decide, Decided, offers, targets};
 use state::backoff::Backoff;
 use state::durable::Durable;
@@ -249,6 +248,7 @@ impl Engine {
             index: &self.view.index,
             ledger,
             memory,
+            seen_by_intent: &self.view.seen_by_intent,
             in_flight: &in_flight,
             demand: demand.map_err(String::as_str),
             resolved,
@@ -262,13 +262,10 @@ impl Engine {
         }
         if !violations.is_empty() {
             consent.close();
-            let reasons: Vec<_> = violations.iter().map(ToString::to_string).collect();
+            let violations: Vec<_> = violations.iter().map(ToString::to_string).collect();
             let Decided { plan, goals, repeats } = &mut decided;
-            plan.notes.push(Note::new(
-                None,
-                NoteKind::CheckFailed,
-                format!("the plan breaks a fence and is not executed: {}", reasons.join("; ")),
-            ));
+            let violations = &violations;
+            plan.notes.push(Note::general(&PlanNote::CheckFailed { violations }));
             plan.actions.clear();
             goals.clear();
             repeats.clear();
@@ -278,12 +275,7 @@ impl Engine {
 }
 
 fn expired_promises(consent: &mut StopConsent, now: Timestamp) -> impl Iterator<Item = Note> {
-    consent.expire(now).into_iter().map(|(name, n)| {
-        let text = format!(
-            "{} told to stop did not say so within {}; counted again",
-            plural::count(n, "worker"),
-            clock::show(LEASE)
-        );
-        Note::new(Some(&name), NoteKind::PromiseLapsed, text)
+    consent.expire(now).into_iter().map(|(name, workers)| {
+        Note::about(&name, &MachineNote::PromiseLapsed { workers, lease: LEASE })
     })
 }

@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use adaptive::{Adaptive, Comparison};
+pub use adaptive::Adaptive;
+pub(crate) use adaptive::Comparison;
 pub use memory::PolicyMemory;
-pub use spelling::PolicyError;
-pub use why::Why;
-pub use worker_manager::WorkerManager;
+pub(crate) use why::Why;
+pub(crate) use worker_manager::WorkerManager;
 
 /// One worker type in numbers, as a round sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

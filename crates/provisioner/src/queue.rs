@@ -35,8 +35,8 @@ use crate::domain::demand::Demand;
 use crate::domain::ids::InstanceId;
 use crate::settings::Settings;
 
-pub mod http;
-pub mod source;
+pub(crate) mod http;
+pub(crate) mod source;
 
 use http::{HttpQueue, TaskFilter};
 use source::{DemandError, DemandSource};

@@ -23,7 +23,7 @@ pub struct Settings {
     /// `[aws]`.
     pub aws: Aws,
     /// `[queue]`.
-    pub queue: Queue,
+    pub queue: QueueSettings,
     /// `[server]`.
     pub server: Server,
     /// `[worker-types.NAME]`, merged over `[worker-defaults]`.
@@ -139,7 +139,7 @@ pub struct Aws {
 
 /// `[queue]`: where tasks wait.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Queue {
+pub struct QueueSettings {
     /// `http://<host>:<port>/<version>` or `queue.url`, without a slash at the end. `/jobs` is added.
     pub base_url: String,
     /// Whether `…/jobs?state=RUNNING` is requested too.

@@ -6,7 +6,7 @@
 //! highest price allowed. Readers ignore fields that they do not know.
 
 mod ask;
-pub mod cost;
+pub(crate) mod cost;
 mod picture;
 mod problem;
 mod record;

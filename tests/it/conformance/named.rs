@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use provisioner::aws::Client;
-use provisioner::aws::preflight::{DryRunAnswer, ImageFacts, PreflightFacts};
-use provisioner::cleanup::{self, CleanupOptions, CleanupPlan};
-use provisioner::config::edit::ConfigFile;
-use provisioner::domain::ids::KeyName;
-use provisioner::domain::observed::KeyPair;
-use provisioner::setup::{SetupOptions, setup};
+use provisioner::internal::aws::Client;
+use provisioner::internal::aws::preflight::{DryRunAnswer, ImageFacts, PreflightFacts};
+use provisioner::internal::cleanup::{self, CleanupOptions, CleanupPlan};
+use provisioner::internal::config::edit::ConfigFile;
+use provisioner::internal::domain::ids::KeyName;
+use provisioner::internal::domain::observed::KeyPair;
+use provisioner::internal::setup::{SetupOptions, setup};
 use provisioner_sim::deployment::{self, settings, worker_type};
 
 use super::TYPE;

@@ -5,16 +5,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::aws::{Call, Client};
-use provisioner::domain::clock;
-use provisioner::domain::ids::{ClientToken, InstanceId, InstanceType, SpotRequestId, Zone};
-use provisioner::domain::launch::{
+use provisioner::internal::aws::{Call, Client};
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{
+    ClientToken, InstanceId, InstanceType, SpotRequestId, Zone,
+};
+use provisioner::internal::domain::launch::{
     LaunchCall, LaunchSpecification, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE,
 };
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::{InstanceState, Observation, SpotRequest, SpotRequestState};
-use provisioner::domain::refusal::Refusal;
-use provisioner::engine::Outcome;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::{
+    InstanceState, Observation, SpotRequest, SpotRequestState,
+};
+use provisioner::internal::domain::refusal::Refusal;
+use provisioner::internal::engine::Outcome;
 use provisioner_sim::deployment::{self, name, worker_type};
 use provisioner_sim::query_api::{self, QueryResponse};
 use provisioner_sim::sdk_transport::client_answered_by;
@@ -264,9 +268,10 @@ async fn accounts_and_zones_are_the_same(both: &Both) {
     let ours = both.sim.resolve(&linux).await.unwrap();
     linux.image_id.clone_from(&both.image);
     let theirs = both.moto.resolve(&linux).await.unwrap();
-    let zones = |placements: &[provisioner::domain::launch::ResolvedPlacement]| -> Vec<_> {
-        placements.iter().map(|placement| placement.zone.clone()).collect()
-    };
+    let zones =
+        |placements: &[provisioner::internal::domain::launch::ResolvedPlacement]| -> Vec<_> {
+            placements.iter().map(|placement| placement.zone.clone()).collect()
+        };
     assert_eq!(zones(&theirs.placements), zones(&ours.placements));
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Parser;
-use provisioner::domain::duration;
-use provisioner::domain::ids::KeyName;
+use provisioner::internal::domain::duration;
+use provisioner::internal::domain::ids::KeyName;
 
 use super::GlobalArgs;
 

@@ -1,7 +1,7 @@
 //! `provisionerd iam-policy`.
 
 use clap::{Args, ValueEnum};
-use provisioner::domain::ids::KeyName;
+use provisioner::internal::domain::ids::KeyName;
 
 use super::setup::parse_prefix;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use provisioner::domain::duration;
+use provisioner::internal::domain::duration;
 
 use super::{GlobalArgs, IamPolicyArgs, Program, SimulateArgs, StatusArgs};
 

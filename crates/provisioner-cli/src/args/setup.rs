@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use provisioner::domain::ids::KeyName;
+use provisioner::internal::domain::ids::KeyName;
 
 use super::GlobalArgs;
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
-use provisioner::domain::duration;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::policy::Policy;
+use provisioner::internal::domain::duration;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::policy::Policy;
 
 /// `provisionerd simulate`.
 #[derive(Args, Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use provisioner::domain::duration;
+use provisioner::internal::domain::duration;
 
 /// The default pause of `--watch`.
 const INTERVAL: &str = "5s";

@@ -7,7 +7,7 @@ use crate::exit::{ExitStatus, Failure};
 /// Lists what there is, asks, removes it, and reports what is left.
 #[cfg(feature = "aws")]
 pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<ExitStatus, Failure> {
-    use provisioner::cleanup::{self, CleanupOptions, CleanupOutcome, CleanupPlan};
+    use provisioner::internal::cleanup::{self, CleanupOptions, CleanupOutcome, CleanupPlan};
 
     use super::local::{self, Local, MissingFile};
     use crate::confirm::Confirm;
@@ -89,7 +89,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
 }
 
 #[cfg(feature = "aws")]
-fn left(failure: Failure, report: &provisioner::cleanup::CleanupReport) -> Failure {
+fn left(failure: Failure, report: &provisioner::internal::cleanup::CleanupReport) -> Failure {
     let failure = failure.with_hint("fix what the messages name, then run `cleanup-aws` again");
     let left = report.key_names.iter().flat_map(|name| &name.left);
     left.fold(failure, |failure, left| {
@@ -99,7 +99,7 @@ fn left(failure: Failure, report: &provisioner::cleanup::CleanupReport) -> Failu
 
 #[cfg(feature = "aws")]
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn failure(error: provisioner::cleanup::CleanupError) -> Failure {
+fn failure(error: provisioner::internal::cleanup::CleanupError) -> Failure {
     let status = if error.is_usage() { ExitStatus::USAGE } else { ExitStatus::FAILED };
     Failure::from_error(status, &error).with_hint(error.hint().unwrap_or_default())
 }

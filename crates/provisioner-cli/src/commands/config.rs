@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use provisioner::aws::shared_config::{DEFAULT_PROFILE, ProfileRegion, SharedConfig};
-use provisioner::config::{Entry, KeyKind, Loaded, Origin};
-use provisioner::domain::duration;
+use provisioner::internal::aws::shared_config::{DEFAULT_PROFILE, ProfileRegion, SharedConfig};
+use provisioner::internal::config::{Entry, KeyKind, Loaded, Origin};
+use provisioner::internal::domain::duration;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
+use provisioner::internal::domain::clock;
 use provisioner_sim::demo::{Demo, Line};
 #[cfg(feature = "aws")]
 use provisioner_sim::{http_server::HttpServer, query_api};

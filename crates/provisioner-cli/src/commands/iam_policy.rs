@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use provisioner::aws::iam_policy::{
+use provisioner::internal::aws::iam_policy::{
     self, IamPolicy, NoKeyName, PolicyProgram, PolicyRequest, PolicyWarning,
 };
-use provisioner::domain::ids::KeyName;
+use provisioner::internal::domain::ids::KeyName;
 
 use super::config;
 use crate::args::{IamPolicyArgs, PolicyFor};

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use provisioner::aws::{Client, ConnectOptions};
-use provisioner::config::edit::{ConfigFile, EditError};
-use provisioner::config::{Loaded, lookup};
+use provisioner::internal::aws::{Client, ConnectOptions};
+use provisioner::internal::config::edit::{ConfigFile, EditError};
+use provisioner::internal::config::{Loaded, lookup};
 
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use provisioner::engine::NoteKind;
-use provisioner::engine::snapshot::{self, Snapshot};
-use provisioner::settings::Settings;
+use provisioner::internal::engine::NoteKind;
+use provisioner::internal::engine::snapshot::{self, Snapshot};
+use provisioner::internal::settings::Settings;
 
 use crate::args::PlanArgs;
 use crate::context::Context;
@@ -39,8 +39,8 @@ pub(crate) async fn plan(args: PlanArgs, mut context: Context) -> Result<ExitSta
 
 #[cfg(feature = "aws")]
 async fn observe(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
-    use provisioner::daemon::{Absent, Daemon};
-    use provisioner::queue::Queue;
+    use provisioner::internal::daemon::{Absent, Daemon};
+    use provisioner::internal::queue::Queue;
 
     let connection = crate::connect::connect(settings).await?;
     let state_dir = connection.state_dir(settings)?;
@@ -48,8 +48,9 @@ async fn observe(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
         .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
     let crate::connect::Connection { client, key_name, .. } = connection;
     let settings = Arc::clone(settings);
-    let mut daemon = Daemon::dry_run(settings, key_name, client, queue, &state_dir, Absent::IsLost)
-        .map_err(|error| crate::connect::state_dir_failure(&error))?;
+    let mut daemon =
+        Daemon::dry_run(settings, key_name, client, queue, &state_dir, MissingLedger::IsLost)
+            .map_err(|error| crate::connect::state_dir_failure(&error))?;
     daemon.snapshot().await.map_err(|error| {
         Failure::from_error(ExitStatus::FAILED, &error).with_hint(error.hint().unwrap_or_default())
     })

@@ -21,13 +21,13 @@ mod with_aws {
     use std::time::{Duration, Instant};
 
     use jiff::Timestamp;
-    use provisioner::config;
-    use provisioner::daemon::{Absent, Daemon, RoundEnd};
-    use provisioner::domain::plural;
-    use provisioner::engine::NoteKind;
-    use provisioner::queue::Queue;
-    use provisioner::settings::Settings;
-    use provisioner::status::StatusPicture;
+    use provisioner::internal::config;
+    use provisioner::internal::daemon::{Absent, Daemon, RoundEnd};
+    use provisioner::internal::domain::plural;
+    use provisioner::internal::engine::NoteKind;
+    use provisioner::internal::queue::Queue;
+    use provisioner::internal::settings::Settings;
+    use provisioner::internal::status::StatusPicture;
     use tokio::sync::{Notify, watch};
     use tokio_util::sync::CancellationToken;
 
@@ -118,7 +118,7 @@ mod with_aws {
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
         let Connection { client, key_name, .. } = connection;
         let settings = Arc::clone(settings);
-        let absent = if args.assume_clean { Absent::IsClean } else { Absent::IsLost };
+        let absent = if args.assume_clean { MissingLedger::IsClean } else { MissingLedger::IsLost };
         let opened = if args.dry_run {
             Daemon::dry_run(settings, key_name, client, queue, &state_dir, absent)
         } else {

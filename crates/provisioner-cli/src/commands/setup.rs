@@ -7,7 +7,7 @@ use crate::exit::{ExitStatus, Failure};
 /// Creates a key-name, its key pair and the other resources that were asked for, and saves them.
 #[cfg(feature = "aws")]
 pub(super) async fn setup(args: SetupAws, mut context: Context) -> Result<ExitStatus, Failure> {
-    use provisioner::setup::{self, SetupOptions};
+    use provisioner::internal::setup::{self, SetupOptions};
 
     use super::local::{self, Local, MissingFile};
 

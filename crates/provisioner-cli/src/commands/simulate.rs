@@ -12,12 +12,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use provisioner::domain::clock;
-use provisioner::domain::duration;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::plural;
-use provisioner::policy::{Adaptive, Policy, Rule};
-use provisioner::state_dir::RecordedLoad;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::duration;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::plural;
+use provisioner::internal::policy::{Adaptive, Policy, Rule};
+use provisioner::internal::state_dir::RecordedLoad;
 use provisioner_simulate::load::{Load, LoadError, SYNTHETIC_PREFIX, Synthetic};
 use provisioner_simulate::report::{self, Contender, PlottedRun};
 use provisioner_simulate::simulation::{Setup, WorkerKnowledge, WorldModel, WorldName};

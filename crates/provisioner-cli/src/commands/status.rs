@@ -7,8 +7,8 @@ mod probe;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::duration;
-use provisioner::status::{Status, StatusSource};
+use provisioner::internal::domain::duration;
+use provisioner::internal::status::{Status, StatusSource};
 
 use crate::args::{OutputFormat, StatusArgs};
 use crate::context::Context;

@@ -7,11 +7,11 @@ mod aws;
 use std::fmt;
 use std::path::PathBuf;
 
-use provisioner::config::{ConfigError, ConfigProblem, Loaded, Warning};
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::plural;
-use provisioner::settings::{Limits, Settings, WorkerType};
+use provisioner::internal::config::{ConfigError, ConfigProblem, Loaded, Warning};
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::plural;
+use provisioner::internal::settings::{Limits, Settings, WorkerType};
 use serde::Serialize;
 
 use super::config;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use provisioner::config::{Key, KeyKind, keys};
+use provisioner::internal::config::{Key, KeyKind, keys};
 
 use super::{read, root};
 

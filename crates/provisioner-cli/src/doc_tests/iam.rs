@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use provisioner::aws::iam_policy::{PolicyWarningKind, statement_ids};
+use provisioner::internal::aws::iam_policy::{PolicyWarningKind, statement_ids};
 
 use super::read;
 

@@ -1,7 +1,7 @@
 //! The page of the configuration file.
 
 use clap_mangen::roff::{Roff, bold, roman};
-use provisioner::config::{self, Key, KeyKind};
+use provisioner::internal::config::{self, Key, KeyKind};
 
 use super::{MANUAL, NO_DATE, Page, SOURCE, markup};
 

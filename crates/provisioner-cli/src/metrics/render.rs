@@ -9,11 +9,11 @@ use prometheus_client::encoding::text;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet as NoLabels};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use provisioner::aws::CallCounts;
-use provisioner::daemon::StopListener;
-use provisioner::domain::demand::TaskWaits;
-use provisioner::domain::refusal::RefusalClass;
-use provisioner::engine::{StopConsentCounts, Usage};
+use provisioner::internal::aws::CallCounts;
+use provisioner::internal::daemon::StopListener;
+use provisioner::internal::domain::demand::TaskWaits;
+use provisioner::internal::domain::refusal::RefusalClass;
+use provisioner::internal::engine::{StopConsentCounts, Usage};
 
 use super::{Metrics, Picture, process, seconds};
 

@@ -1,16 +1,16 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use provisioner::config;
-use provisioner::daemon::QueueRead;
-use provisioner::daemon::StopListener;
-use provisioner::domain::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
-use provisioner::domain::launch::Pool;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::prices::SpotPrices;
-use provisioner::domain::refusal::{Refusal, RefusalClass};
-use provisioner::engine::{Action, Machines, Note, NoteKind, Reason, ReasonKind, Report};
-use provisioner::status::RoundRecord;
+use provisioner::internal::config;
+use provisioner::internal::daemon::QueueRead;
+use provisioner::internal::daemon::StopListener;
+use provisioner::internal::domain::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
+use provisioner::internal::domain::launch::Pool;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::prices::SpotPrices;
+use provisioner::internal::domain::refusal::{Refusal, RefusalClass};
+use provisioner::internal::engine::{Action, Machines, Note, NoteKind, Reason, ReasonKind, Report};
+use provisioner::internal::status::RoundRecord;
 
 use super::*;
 
@@ -107,7 +107,7 @@ impl Life {
         let known = machines(None, Usage::Busy, "us-west-2a", 1).pool.unwrap();
         let found = [(known.clone(), UsdPerHour::from_micros(40_000))].into();
         prices.learn(&BTreeSet::from([known]), &found, noon());
-        let turn = Turn {
+        let turn = RoundSummary {
             settings: &self.settings,
             read: &self.read,
             end,
@@ -146,7 +146,7 @@ impl Life {
 }
 
 fn failed() -> RoundEnd {
-    let error = provisioner::aws::Error {
+    let error = provisioner::internal::aws::Error {
         operation: "DescribeInstances",
         resource: "key-name `x`".to_owned(),
         refusal: refusal(RefusalClass::Transient),

@@ -10,7 +10,7 @@ pub(crate) use summary::SummaryView;
 
 use std::time::Duration;
 
-use provisioner::domain::clock;
+use provisioner::internal::domain::clock;
 
 /// Writes a time of day.
 fn of_day(at: jiff::Timestamp) -> String {

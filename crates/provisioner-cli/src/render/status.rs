@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::duration::{brief, brief_seconds};
-use provisioner::domain::{clock, plural};
-use provisioner::status::{
+use provisioner::internal::domain::duration::{brief, brief_seconds};
+use provisioner::internal::domain::{clock, plural};
+use provisioner::internal::status::{
     HourlyCost, LastRound, OtherMachines, Problem, RoundOutcome, Status, StatusNote, StatusSource,
     Trigger, WorkerTypeRow,
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
+use provisioner::internal::domain::clock;
 
 use crate::deployment::{mins, secs, start};
 use crate::rng::{Lognormal, Rng};

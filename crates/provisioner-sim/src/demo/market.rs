@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::money::UsdPerHour;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::money::UsdPerHour;
 
 use super::{KINDS, ZONES};
 use crate::deployment::start;

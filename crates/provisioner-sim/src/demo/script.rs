@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::InstanceId;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::InstanceId;
 
 use super::load::Load;
 use crate::deployment::start;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::engine::WorkerTypeStatus;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::engine::WorkerTypeStatus;
 use serde::Serialize;
 
 use super::Demo;

@@ -1,6 +1,6 @@
 //! The account, and the resources that do not exist in it.
 
-use provisioner::domain::refusal::Refusal;
+use provisioner::internal::domain::refusal::Refusal;
 
 use super::filters::Filters;
 use super::form::Form;

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use provisioner::domain::refusal::Refusal;
+use provisioner::internal::domain::refusal::Refusal;
 
 use super::form::Form;
 use crate::world::refusal;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use provisioner::domain::refusal::Refusal;
+use provisioner::internal::domain::refusal::Refusal;
 
 use crate::world::refusal;
 

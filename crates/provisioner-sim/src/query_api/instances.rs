@@ -1,9 +1,9 @@
 //! `DescribeInstances` and `TerminateInstances`.
 
-use provisioner::domain::ids::InstanceId;
-use provisioner::domain::observed::{Instance, InstanceState};
-use provisioner::domain::refusal::Refusal;
-use provisioner::engine::{Effect, Outcome};
+use provisioner::internal::domain::ids::InstanceId;
+use provisioner::internal::domain::observed::{Instance, InstanceState};
+use provisioner::internal::domain::refusal::Refusal;
+use provisioner::internal::engine::{Effect, Outcome};
 
 use super::accounts::ACCOUNT;
 use super::filters::{Filters, Held};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use provisioner::domain::launch::TAG_KEY_NAME;
-use provisioner::domain::observed::KeyPair;
-use provisioner::domain::refusal::Refusal;
+use provisioner::internal::domain::launch::TAG_KEY_NAME;
+use provisioner::internal::domain::observed::KeyPair;
+use provisioner::internal::domain::refusal::Refusal;
 
 use super::filters::{Filters, Held};
 use super::form::Form;

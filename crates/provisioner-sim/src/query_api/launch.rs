@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::{
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{
     ClientToken, InstanceType, KeyName, SubnetId, WorkerTypeName, Zone,
 };
-use provisioner::domain::launch::{
+use provisioner::internal::domain::launch::{
     BlockDeviceMapping, Ebs, LaunchCall, LaunchSpecification, Monitoring, NetworkInterface,
     Placement, TAG_WORKER_TYPE,
 };
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::refusal::Refusal;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::refusal::Refusal;
 
 use super::form::Form;
 use super::{places, tags};

@@ -4,7 +4,7 @@
 //! read do not shift the others. Pages may hold fewer records than requested (Amazon EC2 API Reference,
 //! `DescribeInstances`: "the remaining results can be seen by sending another request").
 
-use provisioner::domain::refusal::Refusal;
+use provisioner::internal::domain::refusal::Refusal;
 
 use super::form::Form;
 use super::xml::{Node, text};

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use provisioner::domain::ids::{InstanceType, Zone};
-use provisioner::domain::refusal::Refusal;
+use provisioner::internal::domain::ids::{InstanceType, Zone};
+use provisioner::internal::domain::refusal::Refusal;
 
 use super::accounts::ACCOUNT;
 use super::filters::{Filters, Held};

@@ -1,8 +1,8 @@
 //! `DescribeSpotPriceHistory`.
 
 use jiff::Timestamp;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::refusal::Refusal;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::refusal::Refusal;
 
 use super::filters::{Filters, Held};
 use super::form::Form;

@@ -1,6 +1,6 @@
 //! Refusals as EC2 writes them.
 
-use provisioner::domain::refusal::Refusal;
+use provisioner::internal::domain::refusal::Refusal;
 
 use super::xml::{document, text, tree};
 

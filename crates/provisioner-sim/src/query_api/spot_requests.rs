@@ -1,11 +1,11 @@
 //! `RequestSpotInstances`, `DescribeSpotInstanceRequests` and `CancelSpotInstanceRequests`.
 
 use jiff::Timestamp;
-use provisioner::domain::ids::{SpotRequestId, Zone};
-use provisioner::domain::launch::LaunchCall;
-use provisioner::domain::observed::{SpotRequest, SpotRequestState};
-use provisioner::domain::refusal::Refusal;
-use provisioner::engine::{Effect, Outcome};
+use provisioner::internal::domain::ids::{SpotRequestId, Zone};
+use provisioner::internal::domain::launch::LaunchCall;
+use provisioner::internal::domain::observed::{SpotRequest, SpotRequestState};
+use provisioner::internal::domain::refusal::Refusal;
+use provisioner::internal::engine::{Effect, Outcome};
 
 use super::filters::{Filters, Held};
 use super::form::Form;

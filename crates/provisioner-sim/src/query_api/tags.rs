@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use provisioner::domain::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
-use provisioner::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
-use provisioner::domain::observed::OwnTags;
-use provisioner::domain::refusal::Refusal;
-use provisioner::engine::{Effect, Outcome};
+use provisioner::internal::domain::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
+use provisioner::internal::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
+use provisioner::internal::domain::observed::OwnTags;
+use provisioner::internal::domain::refusal::Refusal;
+use provisioner::internal::engine::{Effect, Outcome};
 
 use super::filters::Held;
 use super::form::Form;

@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use provisioner::domain::ids::{InstanceType, KeyName};
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::{KeyPair, OwnTags, SpotRequestState};
+use provisioner::internal::domain::ids::{InstanceType, KeyName};
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::{KeyPair, OwnTags, SpotRequestState};
 
 use super::*;
 use crate::deployment::{at, key, secs, settings, start, worker_type};

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use jiff::Timestamp;
-use provisioner::domain::money::UsdPerHour;
+use provisioner::internal::domain::money::UsdPerHour;
 use quick_xml::escape::partial_escape;
 
 /// An element.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
-use provisioner::daemon::StopListener;
-use provisioner::domain::clock;
-use provisioner::domain::launch::LaunchCall;
-use provisioner::domain::observed::InstanceState;
-use provisioner::engine::{StopAnswer, WorkerReport};
+use provisioner::internal::daemon::StopListener;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::launch::LaunchCall;
+use provisioner::internal::domain::observed::InstanceState;
+use provisioner::internal::engine::{StopAnswer, WorkerReport};
 
 use super::World;
 use super::events::Event;
@@ -84,7 +84,7 @@ impl World {
     }
 
     /// Returns whether the worker on `instance` reported that it is stopping, and was told to stop.
-    pub fn has_agreed(&self, instance: &provisioner::domain::ids::InstanceId) -> bool {
+    pub fn has_agreed(&self, instance: &provisioner::internal::domain::ids::InstanceId) -> bool {
         self.machines.get(instance).is_some_and(|machine| machine.asker.agreed)
     }
 

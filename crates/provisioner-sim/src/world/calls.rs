@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use provisioner::domain::clock;
-use provisioner::domain::ids::{InstanceId, InstanceType, SpotRequestId};
-use provisioner::domain::launch::LaunchCall;
-use provisioner::domain::observed::{KeyPair, OwnTags, SpotRequestState};
-use provisioner::domain::refusal::{Refusal, RefusalClass, classify_answer};
-use provisioner::engine::{Effect, GrantedRequest, Outcome};
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{InstanceId, InstanceType, SpotRequestId};
+use provisioner::internal::domain::launch::LaunchCall;
+use provisioner::internal::domain::observed::{KeyPair, OwnTags, SpotRequestState};
+use provisioner::internal::domain::refusal::{Refusal, RefusalClass, classify_answer};
+use provisioner::internal::engine::{Effect, GrantedRequest, Outcome};
 
 use super::throttle::Call;
 use super::{AnsweredLaunch, World};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use provisioner::domain::clock;
-use provisioner::domain::demand::{Demand, Running};
-use provisioner::domain::ids::{InstanceId, WorkerTypeName};
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::demand::{Demand, Running};
+use provisioner::internal::domain::ids::{InstanceId, WorkerTypeName};
 
 use super::World;
 use crate::faults::QUEUE_TIMEOUT;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::ids::SpotRequestId;
-use provisioner::domain::observed::{Instance, Observation, SpotRequestState};
-use provisioner::domain::refusal::Refusal;
+use provisioner::internal::domain::ids::SpotRequestId;
+use provisioner::internal::domain::observed::{Instance, Observation, SpotRequestState};
+use provisioner::internal::domain::refusal::Refusal;
 
 use super::World;
 use super::calls::refusal;

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::ids::{InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName};
-use provisioner::domain::launch::{LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
+use provisioner::internal::domain::ids::{
+    InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName,
+};
+use provisioner::internal::domain::launch::{
+    LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE,
+};
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::{Instance, InstanceState, OwnTags, SpotRequestState};
 
 use super::asking::Asker;
 use super::events::Event;

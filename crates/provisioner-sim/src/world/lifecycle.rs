@@ -1,7 +1,7 @@
 //! The status codes of spot requests with their states and messages (EC2 User Guide, "State changes for a Spot
 //! request").
 
-use provisioner::domain::observed::SpotRequestState as State;
+use provisioner::internal::domain::observed::SpotRequestState as State;
 
 /// Why EC2 reclaims an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::launch::Pool;
-use provisioner::domain::money::{Usd, UsdPerHour};
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::launch::Pool;
+use provisioner::internal::domain::money::{Usd, UsdPerHour};
 
 use super::trace::Trace;
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use provisioner::domain::clock;
-use provisioner::domain::ids::{KeyName, SpotRequestId};
-use provisioner::domain::launch::{LaunchCall, Pool};
-use provisioner::domain::observed::{OwnTags, SpotRequest, SpotRequestState};
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{KeyName, SpotRequestId};
+use provisioner::internal::domain::launch::{LaunchCall, Pool};
+use provisioner::internal::domain::observed::{OwnTags, SpotRequest, SpotRequestState};
 
 use super::World;
 use super::events::Event;

@@ -1,7 +1,7 @@
 //! Throttling like EC2's: a token bucket per kind of call.
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
+use provisioner::internal::domain::clock;
 
 /// Kinds of calls that are throttled together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

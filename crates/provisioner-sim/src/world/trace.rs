@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
+use provisioner::internal::domain::clock;
 use serde::Deserialize;
 
 /// Samples of the capacity of one pool.

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::{InstanceId, WorkerTypeName};
-use provisioner::domain::launch::Pool;
-use provisioner::domain::money::{Usd, UsdPerHour};
-use provisioner::domain::observed::{InstanceState, SpotRequest, SpotRequestState};
-use provisioner::settings::Settings;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{InstanceId, WorkerTypeName};
+use provisioner::internal::domain::launch::Pool;
+use provisioner::internal::domain::money::{Usd, UsdPerHour};
+use provisioner::internal::domain::observed::{InstanceState, SpotRequest, SpotRequestState};
+use provisioner::internal::settings::Settings;
 
 use super::pools::LEAST_BILLED;
 use super::{Machine, Request, World};
@@ -148,9 +148,9 @@ impl World {
 mod tests {
     use std::sync::Arc;
 
-    use provisioner::domain::ids::InstanceType;
-    use provisioner::domain::money::UsdPerHour;
-    use provisioner::domain::observed::OwnTags;
+    use provisioner::internal::domain::ids::InstanceType;
+    use provisioner::internal::domain::money::UsdPerHour;
+    use provisioner::internal::domain::observed::OwnTags;
 
     use super::*;
     use crate::deployment::{mins, name, secs, settings, start, worker_type};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use provisioner::domain::clock;
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::domain::observed::InstanceState;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::domain::observed::InstanceState;
 
 use super::events::Event;
 use super::{Waking, World};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use provisioner::policy::Policy;
+use provisioner::internal::policy::Policy;
 use provisioner_simulate::load::Load;
 use provisioner_simulate::report::{self, Contender};
 use provisioner_simulate::simulation::{Outcome, Setup, WorldModel, WorldName};

@@ -7,7 +7,7 @@ mod rounds;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use provisioner::policy::{Policy, PolicyMemory};
+use provisioner::internal::policy::{Policy, PolicyMemory};
 use provisioner_sim::rng::Rng;
 
 use super::bounds::{hours, millis};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use provisioner::policy::Policy;
+use provisioner::internal::policy::Policy;
 use provisioner_sim::rng::Lognormal;
 
 use super::*;

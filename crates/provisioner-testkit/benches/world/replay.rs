@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::engine::WorkerTypeStatus;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::engine::WorkerTypeStatus;
 
 use provisioner_sim::driver::{Driver, End};
 use provisioner_simulate::load::Task;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use provisioner::domain::ids::{InstanceId, InstanceType, KeyName, WorkerTypeName};
-use provisioner::domain::observed::{InstanceState, OwnTags};
-use provisioner::settings::Settings;
+use provisioner::internal::domain::ids::{InstanceId, InstanceType, KeyName, WorkerTypeName};
+use provisioner::internal::domain::observed::{InstanceState, OwnTags};
+use provisioner::internal::settings::Settings;
 
 use super::{Chaos, TYPES, ZONES, one_of};
 use provisioner_sim::deployment::{key, secs};

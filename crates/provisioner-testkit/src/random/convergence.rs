@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::{SpotRequestId, WorkerTypeName};
-use provisioner::domain::ledger::Ledger;
-use provisioner::domain::observed::{InstanceState, KeyPair, OwnTags};
-use provisioner::engine::{Action, ActionKind, Note, NoteKind, Plan, ReasonKind};
-use provisioner::settings::Settings;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{SpotRequestId, WorkerTypeName};
+use provisioner::internal::domain::ledger::Ledger;
+use provisioner::internal::domain::observed::{InstanceState, KeyPair, OwnTags};
+use provisioner::internal::engine::{Action, ActionKind, Note, NoteKind, Plan, ReasonKind};
+use provisioner::internal::settings::Settings;
 
 use provisioner_sim::deployment::mins;
 use provisioner_sim::faults::Faults;

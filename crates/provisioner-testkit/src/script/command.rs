@@ -4,8 +4,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use provisioner::domain::duration;
-use provisioner::domain::money::UsdPerHour;
+use provisioner::internal::domain::duration;
+use provisioner::internal::domain::money::UsdPerHour;
 
 use super::stage::Property;
 use provisioner_sim::queue::Knowledge;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::domain::clock;
-use provisioner::domain::ids::{InstanceId, InstanceType, WorkerTypeName};
-use provisioner::domain::observed::{InstanceState, OwnTags};
-use provisioner::engine::{ActionKind, ActionOutcome, ActionResult, NoteKind};
-use provisioner::settings::Settings;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{InstanceId, InstanceType, WorkerTypeName};
+use provisioner::internal::domain::observed::{InstanceState, OwnTags};
+use provisioner::internal::engine::{ActionKind, ActionOutcome, ActionResult, NoteKind};
+use provisioner::internal::settings::Settings;
 
 use super::Stage;
 use super::command::Act;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use provisioner::domain::ids::InstanceType;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::settings::{Limits, WorkerType};
+use provisioner::internal::domain::ids::InstanceType;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::settings::{Limits, WorkerType};
 
 use super::command::Set;
 use provisioner_sim::deployment::{settings, worker_type};
@@ -67,7 +67,7 @@ impl Stage {
         }
     }
 
-    pub(super) fn settings(&self) -> provisioner::settings::Settings {
+    pub(super) fn settings(&self) -> provisioner::internal::settings::Settings {
         let types = self
             .worker_types
             .iter()

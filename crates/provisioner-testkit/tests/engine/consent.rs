@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use provisioner::engine::{LEASE, NoteKind, ReasonKind, WorkerReport};
-use provisioner::policy::Policy;
-use provisioner::settings::WorkerType;
+use provisioner::internal::engine::{LEASE, NoteKind, ReasonKind, WorkerReport};
+use provisioner::internal::policy::Policy;
+use provisioner::internal::settings::WorkerType;
 use provisioner_sim::deployment::{
     at, mins, name, secs, settings, stop_secret, worker_server, worker_type,
 };
@@ -38,7 +38,7 @@ fn after_work(linux: WorkerType, knowledge: Knowledge, n: u64) -> Driver {
     driver
 }
 
-fn step(driver: &mut Driver) -> provisioner::engine::Report {
+fn step(driver: &mut Driver) -> provisioner::internal::engine::Report {
     let report = round(driver);
     driver.wait(report.wake);
     report
@@ -112,7 +112,7 @@ fn a_policy_that_does_not_say_lets_go_after_the_idle_timeout() {
     while driver.world.live().next().is_some() {
         step(&mut driver);
     }
-    let idle = provisioner::domain::clock::age(idle_since, driver.world.now);
+    let idle = provisioner::internal::domain::clock::age(idle_since, driver.world.now);
     assert!(idle >= mins(10) && idle < mins(13), "{idle:?}");
 }
 
@@ -125,7 +125,7 @@ fn a_worker_that_goes_on_all_the_same_counts_again() {
     let status = &report.plan.worker_types[0];
     assert_eq!((status.idle, status.stopping), (0, 1), "promised: no capacity");
     while !has_note(&round(&mut driver).plan, NoteKind::PromiseLapsed) {
-        driver.wait(provisioner::domain::clock::after(driver.world.now, secs(10)));
+        driver.wait(provisioner::internal::domain::clock::after(driver.world.now, secs(10)));
         assert!(driver.stop_listener().counts().promised <= 1);
     }
     let status = &driver.plan.worker_types[0];
@@ -143,7 +143,7 @@ fn a_machine_that_takes_a_task_after_all_is_not_ended() {
     let report = step(&mut driver);
     assert_eq!(report.plan.worker_types[0].busy, 1);
     assert_eq!(driver.stop_listener().counts().withdrawn, 1);
-    driver.run(provisioner::domain::clock::after(driver.world.now, mins(15)));
+    driver.run(provisioner::internal::domain::clock::after(driver.world.now, mins(15)));
     driver.assert_sound("busy again");
     assert_eq!((driver.world.live().count(), driver.world.queue.running_in_all()), (1, 1));
 }
@@ -173,7 +173,7 @@ fn tasks_that_come_after_a_promise_get_the_machine_and_no_other_is_launched() {
 fn nobody_goes_while_the_demand_is_not_known() {
     let mut driver = after_work(linux(), Knowledge::ByInstance, 2);
     driver.world.queue.down = true;
-    driver.run(provisioner::domain::clock::after(driver.world.now, mins(90)));
+    driver.run(provisioner::internal::domain::clock::after(driver.world.now, mins(90)));
     driver.assert_sound("unknown demand");
     assert_eq!((driver.world.live().count(), driver.stop_listener().counts().promised), (2, 0));
 
@@ -182,7 +182,7 @@ fn nobody_goes_while_the_demand_is_not_known() {
     until_promised(&mut driver);
     let there = driver.world.live().count();
     driver.world.queue.down = true;
-    driver.run(provisioner::domain::clock::after(driver.world.now, mins(30)));
+    driver.run(provisioner::internal::domain::clock::after(driver.world.now, mins(30)));
     driver.assert_sound("a promise before the demand was lost");
     assert_eq!(driver.world.live().count(), there);
     assert_eq!(driver.stop_listener().counts().agreed, 0);
@@ -198,7 +198,7 @@ fn a_restart_forgets_promises_and_makes_none_before_they_have_lapsed() {
     while driver.stop_listener().counts().promised == 0 {
         step(&mut driver);
     }
-    assert!(provisioner::domain::clock::age(restarted, driver.world.now) >= LEASE);
+    assert!(provisioner::internal::domain::clock::age(restarted, driver.world.now) >= LEASE);
     driver.world.keep_habits(Habits::default());
     driver.run(at(4 * 3600));
     driver.assert_sound("a restart");
@@ -217,7 +217,7 @@ fn who_agreed_with_a_process_that_died_goes_back_to_work() {
     driver.restart(Arc::clone(&driver.settings));
     driver.world.add_tasks(&name("linux"), 1, mins(2));
     let launched = driver.world.requests.len();
-    driver.run(provisioner::domain::clock::after(driver.world.now, mins(5)));
+    driver.run(provisioner::internal::domain::clock::after(driver.world.now, mins(5)));
     driver.assert_sound("a crash after the word");
     assert_eq!(driver.world.queue.served.finished, 2);
     assert_eq!(driver.world.requests.len(), launched, "by the machine that was there");
@@ -228,7 +228,7 @@ fn without_the_queues_knowledge_workers_tell_what_is_idle() {
     let plain = WorkerType { boot_timeout: mins(5), ..linux() };
     let mut driver = after_work(plain, Knowledge::Unknown, 2);
     driver.world.add_tasks(&name("linux"), 1, mins(30));
-    driver.run(provisioner::domain::clock::after(driver.world.now, mins(6)));
+    driver.run(provisioner::internal::domain::clock::after(driver.world.now, mins(6)));
     let report = round(&mut driver);
     let status = &report.plan.worker_types[0];
     assert_eq!((status.idle, status.busy, status.booting), (1, 1, 0), "{status:?}");
@@ -240,7 +240,7 @@ fn a_retired_worker_types_machines_go_when_they_ask() {
     let mut settings = (*driver.settings).clone();
     settings.worker_types.clear();
     driver.restart(Arc::new(settings));
-    driver.run(provisioner::domain::clock::after(driver.world.now, mins(10)));
+    driver.run(provisioner::internal::domain::clock::after(driver.world.now, mins(10)));
     driver.assert_sound("retired");
     assert_eq!(driver.world.live().count(), 0);
 }
@@ -257,7 +257,7 @@ fn surplus_goes_at_once_where_workers_consent() {
         while driver.world.live().next().is_some() {
             step(&mut driver);
         }
-        provisioner::domain::clock::age(done, driver.world.now)
+        provisioner::internal::domain::clock::age(done, driver.world.now)
     };
     let (asked, alone) = (gone(true), gone(false));
     assert!(asked + Duration::from_mins(2) < alone, "{asked:?} instead of {alone:?}");

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use provisioner::domain::observed::SpotRequestState;
+use provisioner::internal::domain::observed::SpotRequestState;
 
 use provisioner_sim::deployment::{at, mins, name, secs, settings, start, worker_type};
 use provisioner_sim::driver::Disk;
@@ -220,7 +220,7 @@ fn a_lost_ledger_launches_nothing_within_the_visibility_window() {
 
 #[test]
 fn an_assumed_clean_ledger_launches_at_once() {
-    use provisioner::engine::{Engine, LedgerFound, Memory, Start};
+    use provisioner::internal::engine::{Engine, LedgerFound, Memory, Start};
     let settings = Arc::new(settings([("linux", worker_type(&["c7g.large"], 5))]));
     let mut world = World::new(Arc::clone(&settings), Knowledge::ByInstance, 1, start());
     world.add_tasks(&name("linux"), 2, mins(600));

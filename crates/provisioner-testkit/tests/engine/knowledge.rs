@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use provisioner::domain::clock;
-use provisioner::domain::ids::InstanceId;
-use provisioner::engine::{NoteKind, ReasonKind};
-use provisioner::settings::Settings;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::InstanceId;
+use provisioner::internal::engine::{NoteKind, ReasonKind};
+use provisioner::internal::settings::Settings;
 
 use crate::stories::{calm, has_note, named, plan, round};
 use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};

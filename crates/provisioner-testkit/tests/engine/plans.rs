@@ -6,21 +6,21 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use provisioner::domain::clock;
-use provisioner::domain::demand::{Demand, PendingTasks, Running};
-use provisioner::domain::ids::{
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::demand::{Demand, PendingTasks, Running};
+use provisioner::internal::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, WorkerTypeName, Zone,
 };
-use provisioner::domain::ledger::Ledger;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::{
+use provisioner::internal::domain::ledger::Ledger;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::{
     Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
 };
-use provisioner::engine::{
+use provisioner::internal::engine::{
     ActionKind, Effect, Engine, GrantedRequest, Inputs, LedgerFound, Memory, NoteKind, Outcome,
     Plan, ReasonKind, Resolved, Round, Start, StopConsent,
 };
-use provisioner::settings::{Limits, Settings};
+use provisioner::internal::settings::{Limits, Settings};
 
 use provisioner_sim::deployment::{at, key, mins, name, secs, settings, worker_type};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use provisioner::engine::{ActionKind, NoteKind, Plan, ReasonKind};
-use provisioner::policy::Policy;
-use provisioner::settings::WorkerType;
+use provisioner::internal::engine::{ActionKind, NoteKind, Plan, ReasonKind};
+use provisioner::internal::policy::Policy;
+use provisioner::internal::settings::WorkerType;
 
 use crate::stories::{calm, has_note, plan, round, with};
 use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use provisioner::domain::clock;
+use provisioner::internal::domain::clock;
 use provisioner_sim::deployment::secs;
 use provisioner_sim::driver::{Disk, End};
 use provisioner_testkit::Driver;

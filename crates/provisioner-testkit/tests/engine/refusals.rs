@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use provisioner::domain::clock;
-use provisioner::domain::refusal::{Refusal, RefusalClass};
-use provisioner::engine::{Effect, Note, NoteKind, Outcome, Report, StopConsent};
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::refusal::{Refusal, RefusalClass};
+use provisioner::internal::engine::{Effect, Note, NoteKind, Outcome, Report, StopConsent};
 
 use crate::stories::{ZONES, calm, has_note, round, with};
 use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use provisioner::domain::clock;
-use provisioner::domain::ids::{InstanceId, InstanceType};
-use provisioner::domain::observed::{InstanceState, Observation, OwnTags, SpotRequestState};
-use provisioner::engine::{ActionKind, NoteKind, Plan, ReasonKind, StopConsent};
-use provisioner::settings::{Settings, WorkerType};
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::ids::{InstanceId, InstanceType};
+use provisioner::internal::domain::observed::{
+    InstanceState, Observation, OwnTags, SpotRequestState,
+};
+use provisioner::internal::engine::{ActionKind, NoteKind, Plan, ReasonKind, StopConsent};
+use provisioner::internal::settings::{Settings, WorkerType};
 
 use provisioner_sim::deployment::{at, key, mins, name, secs, settings, start, worker_type};
 use provisioner_sim::driver::{End, Read};
@@ -35,7 +37,7 @@ pub(crate) fn plan(driver: &mut Driver) -> Plan {
     driver.plan_only().unwrap()
 }
 
-pub(crate) fn round(driver: &mut Driver) -> provisioner::engine::Report {
+pub(crate) fn round(driver: &mut Driver) -> provisioner::internal::engine::Report {
     let End::Round(report) = driver.round() else { unreachable!("nothing crashes here") };
     driver.assert_sound("a story");
     *report
@@ -193,8 +195,9 @@ fn when_demand_falls_only_open_requests_go_and_in_the_same_round() {
     let report = round(&mut driver);
     assert_eq!(named(&report.plan, ReasonKind::NoDemand).len(), 6);
     assert_eq!((driver.world.open().count(), driver.world.live().count()), (0, 4));
-    let kills =
-        |action: &provisioner::engine::Action| matches!(action.kind, ActionKind::Terminate(_));
+    let kills = |action: &provisioner::internal::engine::Action| {
+        matches!(action.kind, ActionKind::Terminate(_))
+    };
     assert!(!report.plan.actions.iter().any(kills));
 }
 
@@ -271,15 +274,16 @@ fn an_unknown_demand_does_nothing_for_demand() {
     let report = round(&mut driver);
     assert!(!report.demand_known);
     assert!(has_note(&report.plan, NoteKind::DemandUnknown));
-    let kills =
-        |action: &provisioner::engine::Action| matches!(action.kind, ActionKind::Terminate(_));
+    let kills = |action: &provisioner::internal::engine::Action| {
+        matches!(action.kind, ActionKind::Terminate(_))
+    };
     assert!(!report.plan.actions.iter().any(kills), "{:?}", report.plan.actions);
     assert_eq!(driver.world.live().count(), 2);
 }
 
 #[test]
 fn strays_and_others_are_kept_where_the_key_pair_is_not_ours() {
-    use provisioner::domain::observed::KeyPair;
+    use provisioner::internal::domain::observed::KeyPair;
     for (key_pair, limit) in
         [(KeyPair::Foreign, None), (KeyPair::Foreign, Some(1)), (KeyPair::Ours, None)]
     {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use provisioner::settings::Settings;
+use provisioner::internal::settings::Settings;
 use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};
 use provisioner_sim::queue::Knowledge;
 use provisioner_sim::world::World;
@@ -44,8 +44,8 @@ async fn busy(lag: Duration) -> Rig {
         world.queue.withdraw(&name("large"), 0);
         world.pools.dry.insert("c7g.large in us-west-2a".to_owned());
         world.add_tasks(&name("linux"), 2, Duration::from_hours(2));
-        let stray = provisioner::domain::ids::InstanceType::from("c7g.large");
-        let tags = provisioner::domain::observed::OwnTags::default();
+        let stray = provisioner::internal::domain::ids::InstanceType::from("c7g.large");
+        let tags = provisioner::internal::domain::observed::OwnTags::default();
         world.launch(&provisioner_sim::deployment::key(), None, stray, tags, true);
     }
     rig

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use provisioner::aws::{Call, Client};
-use provisioner::domain::ids::{ClientToken, InstanceId, InstanceType, SubnetId, Zone};
-use provisioner::domain::launch::{
+use provisioner::internal::aws::{Call, Client};
+use provisioner::internal::domain::ids::{ClientToken, InstanceId, InstanceType, SubnetId, Zone};
+use provisioner::internal::domain::launch::{
     BlockDeviceMapping, Ebs, LaunchCall, LaunchSpecification, Monitoring, NetworkInterface,
     Placement, TAG_KEY_NAME, TAG_WORKER_TYPE,
 };
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::{InstanceState, SpotRequestState};
-use provisioner::domain::refusal::{Refusal, RefusalClass};
-use provisioner::engine::Outcome;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::{InstanceState, SpotRequestState};
+use provisioner::internal::domain::refusal::{Refusal, RefusalClass};
+use provisioner::internal::engine::Outcome;
 use provisioner_sim::deployment::{at, key, name, settings, start, worker_type};
 use provisioner_sim::queue::Knowledge;
 use provisioner_sim::sdk_transport::SdkTransport;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::aws::Client;
-use provisioner::domain::ids::{InstanceType, KeyName, SpotRequestId, Zone};
-use provisioner::domain::launch::Pool;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::{KeyPair, Observation, OwnTags};
-use provisioner::domain::refusal::RefusalClass;
+use provisioner::internal::aws::Client;
+use provisioner::internal::domain::ids::{InstanceType, KeyName, SpotRequestId, Zone};
+use provisioner::internal::domain::launch::Pool;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::{KeyPair, Observation, OwnTags};
+use provisioner::internal::domain::refusal::RefusalClass;
 use provisioner_sim::deployment::{at, key, name, secs, settings, start, worker_type};
 use provisioner_sim::queue::Knowledge;
 use provisioner_sim::sdk_transport::SdkTransport;

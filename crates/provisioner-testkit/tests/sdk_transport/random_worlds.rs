@@ -1,7 +1,7 @@
 //! The random worlds of the engine's tests, with the real daemon in them.
 
-use provisioner::daemon::RoundEnd;
-use provisioner::domain::clock;
+use provisioner::internal::daemon::RoundEnd;
+use provisioner::internal::domain::clock;
 use provisioner_sim::deployment::secs;
 use provisioner_testkit::planted_bugs::PlantedBug;
 use provisioner_testkit::random::{

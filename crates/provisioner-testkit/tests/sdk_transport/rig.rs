@@ -9,15 +9,17 @@ use std::task::Poll;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use provisioner::daemon::StopListener;
-use provisioner::daemon::{Absent, Birth, Clock, Daemon, Hand, RoundEnd, Turn};
-use provisioner::domain::ledger::Ledger;
-use provisioner::domain::observed::Observation;
-use provisioner::domain::stop_secret::StopSecret;
-use provisioner::domain::user_data::UserData;
-use provisioner::engine::{ActionResult, Effect, Plan, Report, StopConsentCounts};
-use provisioner::settings::Settings;
-use provisioner::state_dir::{LedgerState, StateDir};
+use provisioner::internal::daemon::StopListener;
+use provisioner::internal::daemon::{
+    Clock, ClockOffset, Daemon, MissingLedger, ProcessSeed, RoundEnd, RoundSummary,
+};
+use provisioner::internal::domain::ledger::Ledger;
+use provisioner::internal::domain::observed::Observation;
+use provisioner::internal::domain::stop_secret::StopSecret;
+use provisioner::internal::domain::user_data::UserData;
+use provisioner::internal::engine::{ActionResult, Effect, Plan, Report, StopConsentCounts};
+use provisioner::internal::settings::Settings;
+use provisioner::internal::state_dir::{LedgerState, StateDir};
 use provisioner_sim::deployment::{key, secs};
 use provisioner_sim::query_api::{ACCOUNT, REGION};
 use provisioner_sim::sdk_transport::{CallPhase, SdkTransport, WorldQueue};
@@ -39,7 +41,7 @@ pub(crate) struct Rig {
     births: u64,
     /// The daemon's clock, and the hand that sets it.
     clock: Clock,
-    hand: Hand,
+    hand: ClockOffset,
     /// Whether a process that starts from the disk finds an empty ledger.
     pub(crate) forgets_ledger: bool,
     /// When the disk was lost, if it was.
@@ -81,7 +83,7 @@ impl Rig {
         let disk = StateDir::locate(Some(home.path()), ACCOUNT, REGION, &key()).unwrap();
         disk.create_empty().unwrap();
         let settings = Arc::new(for_the_daemon(&world.settings));
-        let hand = Hand::default();
+        let hand = ClockOffset::default();
         let clock = Clock::set_by(hand.clone(), world.now);
         let mut rig = Self {
             transport: SdkTransport::new(world),
@@ -114,7 +116,7 @@ impl Rig {
     fn start(&mut self) {
         self.daemon = None;
         self.births += 1;
-        let birth = Birth { clock: self.clock(), nonce: self.births };
+        let birth = ProcessSeed { clock: self.clock(), nonce: self.births };
         let (settings, queue) =
             (Arc::clone(&self.settings), self.transport.queue(Arc::clone(&self.settings)));
         self.know_the_secret();
@@ -122,8 +124,15 @@ impl Rig {
             self.disk.lock().unwrap().write_ledger(&Ledger::default()).unwrap();
         }
         let client = self.transport.client().unwrap();
-        let daemon =
-            Daemon::born(settings, key(), client, queue, &self.disk, Absent::IsLost, birth);
+        let daemon = Daemon::open_with(
+            settings,
+            key(),
+            client,
+            queue,
+            &self.disk,
+            MissingLedger::IsLost,
+            birth,
+        );
         let daemon = daemon.unwrap();
         if let Some(listener) = daemon.stop_listener() {
             self.transport.world().attend(listener.clone(), self.hand.ahead());
@@ -275,7 +284,8 @@ impl Rig {
     /// Waits until the next round is due, and at least for the time that a computer needs for a round.
     pub(crate) async fn wait(&self, wake: Timestamp) {
         let now = self.clock().now();
-        let wait = provisioner::domain::clock::age(now, wake).max(Duration::from_millis(100));
+        let wait =
+            provisioner::internal::domain::clock::age(now, wake).max(Duration::from_millis(100));
         tokio::time::sleep(wait).await;
     }
 
@@ -288,7 +298,7 @@ impl Rig {
     }
 
     /// Runs the loop of `provisionerd run` for so long. Calls `tell` with every turn.
-    pub(crate) async fn run_loop(&mut self, time: Duration, tell: impl FnMut(Turn<'_>)) {
+    pub(crate) async fn run_loop(&mut self, time: Duration, tell: impl FnMut(RoundSummary<'_>)) {
         let (stop, wake) = (CancellationToken::new(), Notify::new());
         let daemon = self.daemon.as_mut().expect("a daemon runs");
         let end = async {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use provisioner::domain::clock;
-use provisioner::policy::Policy;
-use provisioner::settings::WorkerType;
+use provisioner::internal::domain::clock;
+use provisioner::internal::policy::Policy;
+use provisioner::internal::settings::WorkerType;
 use provisioner_sim::deployment::{mins, name, secs, settings, start, worker_server, worker_type};
 use provisioner_sim::queue::Knowledge;
 use provisioner_sim::world::World;
@@ -16,7 +16,7 @@ use crate::rig::Rig;
 async fn a_morning_of_the_loop() {
     let settings = settings([("linux", worker_type(&["c7g.large"], 10))]);
     let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, 1, start());
-    let price = provisioner::domain::money::UsdPerHour::from_micros(31_000);
+    let price = provisioner::internal::domain::money::UsdPerHour::from_micros(31_000);
     world.set_price("c7g.large in us-west-2a", start(), price);
     world.add_tasks(&name("linux"), 25, mins(20));
     world.faults.throttled = 5;

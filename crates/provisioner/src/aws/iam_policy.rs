@@ -19,7 +19,7 @@ mod warning;
 
 use serde::Serialize;
 
-pub use document::{PolicyDocument, PolicyStatement, PolicyValues};
+use document::PolicyDocument;
 pub use table::statement_ids;
 pub use warning::{PolicyWarning, PolicyWarningKind};
 

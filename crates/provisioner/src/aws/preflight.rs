@@ -21,11 +21,13 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{
-    DryRun, DryRunAnswer, DryRunTarget, Fact, ImageFacts, InstanceProfileFacts, InstanceTypeFacts,
-    LaunchSite, PreflightFacts, SecurityGroupFacts, SubnetFacts, WorkerTypeFacts,
+#[cfg(any(feature = "aws", test))]
+pub(crate) use facts::{
+    DryRun, DryRunTarget, Fact, InstanceProfileFacts, InstanceTypeFacts, LaunchSite,
+    SecurityGroupFacts, SubnetFacts, WorkerTypeFacts,
 };
-pub use report::{Finding, FindingKind, PassedCheck, PreflightReport, Severity};
+pub use facts::{DryRunAnswer, ImageFacts, PreflightFacts};
+pub use report::{Finding, PassedCheck, PreflightReport, Severity};
 
 use jiff::Timestamp;
 

@@ -7,7 +7,7 @@ use super::layers;
 use super::origin::Warning;
 
 /// The name of the file in every directory.
-pub const FILE_NAME: &str = "provisioner.toml";
+pub(crate) const FILE_NAME: &str = "provisioner.toml";
 
 /// The machine's file.
 pub const SYSTEM_FILE: &str = "/etc/provisioner/provisioner.toml";
@@ -26,7 +26,7 @@ pub fn skipped_local_file(current_dir: &Path) -> Option<Warning> {
 
 /// Returns the user's file: in `$XDG_CONFIG_HOME`, else in `$HOME/.config`, or if neither is set, where
 /// `directories` locates it.
-pub fn user_file(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+pub(crate) fn user_file(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     // The XDG specification demands that relative paths are ignored.
     let absolute =
         |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());

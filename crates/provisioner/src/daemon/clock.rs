@@ -20,15 +20,15 @@ pub enum Clock {
         /// And when.
         at: Instant,
         /// How far it has been set ahead since.
-        hand: Hand,
+        hand: ClockOffset,
     },
 }
 
 /// Sets a clock, as a machine's is set while programs run beside it. Clones lead to the same clock.
 #[derive(Clone, Debug, Default)]
-pub struct Hand(Arc<Mutex<SignedDuration>>);
+pub struct ClockOffset(Arc<Mutex<SignedDuration>>);
 
-impl Hand {
+impl ClockOffset {
     /// Sets the clock: so far ahead of where it would be, had it never been set.
     pub fn set(&self, ahead: SignedDuration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ahead;
@@ -43,11 +43,11 @@ impl Hand {
 impl Clock {
     /// One that shows `now` and goes as tokio's does.
     pub fn showing(now: Timestamp) -> Self {
-        Self::set_by(Hand::default(), now)
+        Self::set_by(ClockOffset::default(), now)
     }
 
     /// The same, and `hand` sets it: for simulations of a machine whose clock steps.
-    pub fn set_by(hand: Hand, now: Timestamp) -> Self {
+    pub fn set_by(hand: ClockOffset, now: Timestamp) -> Self {
         Self::Tokio { showed: now, at: Instant::now(), hand }
     }
 
@@ -86,7 +86,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_can_be_set_while_somebody_reads_it() {
         let start: Timestamp = "2026-11-23T08:00:00Z".parse().unwrap();
-        let hand = Hand::default();
+        let hand = ClockOffset::default();
         let clock = Clock::set_by(hand.clone(), start);
         let beside = clock.clone();
         tokio::time::sleep(Duration::from_secs(5)).await;

@@ -16,11 +16,11 @@ const AT_LEAST_EVERY: Duration = Duration::from_mins(1);
 
 /// What was written last.
 #[derive(Debug, Default)]
-pub(super) struct Keeper {
+pub(super) struct MemoryWriter {
     written: Option<(u64, Instant)>,
 }
 
-impl Keeper {
+impl MemoryWriter {
     /// Writes `memory` if something was learned since the last time, or that was long ago.
     pub(super) fn keep(&mut self, state: &LockedStateDir, memory: &Memory) {
         let (learned, now) = (memory.learned(), Instant::now());
@@ -56,7 +56,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_written_when_something_was_learned_and_once_a_minute() {
-        let mut keeper = Keeper::default();
+        let mut keeper = MemoryWriter::default();
         let now = Instant::now();
         assert!(keeper.is_due(7, now), "the first time");
         keeper.written = Some((7, now));

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::chain;
 use super::clock::Clock;
 use super::log::Reporter;
-use super::memory_writer::Keeper;
+use super::memory_writer::MemoryWriter;
 use super::prices::PriceWatch;
 use super::reload::{Next, Reloader};
 use super::resolve::Resolver;
@@ -46,7 +46,7 @@ pub struct Daemon<S> {
     pub(super) state: State,
     /// The load could not be recorded, which was told.
     pub(super) load_unrecorded: bool,
-    pub(super) keeper: Keeper,
+    pub(super) keeper: MemoryWriter,
     pub(super) next: Arc<Next<S>>,
 }
 
@@ -67,25 +67,25 @@ impl<S: DemandSource> Daemon<S> {
         client: Client,
         source: S,
         state_dir: &StateDir,
-        ledger: Absent,
+        ledger: MissingLedger,
     ) -> Result<Self, StateDirError> {
-        let birth = Birth::default();
-        Self::born(settings, key_name, client, source, state_dir, ledger, birth)
+        let birth = ProcessSeed::default();
+        Self::open_with(settings, key_name, client, source, state_dir, ledger, birth)
     }
 
     /// The same, in a time and with a nonce of the caller's, as a simulation needs that repeats itself.
-    pub fn born(
+    pub fn open_with(
         settings: Arc<Settings>,
         key_name: KeyName,
         client: Client,
         source: S,
         state_dir: &StateDir,
-        absent: Absent,
-        Birth { clock, nonce }: Birth,
+        absent: MissingLedger,
+        ProcessSeed { clock, nonce }: ProcessSeed,
     ) -> Result<Self, StateDirError> {
         let locked = state_dir.lock()?;
         let read = locked.read_ledger(clock.now())?;
-        if let (LedgerState::Lost { why }, Absent::IsLost) = (&read, absent) {
+        if let (LedgerState::Lost { why }, MissingLedger::IsLost) = (&read, absent) {
             tracing::warn!(
                 "the in-flight ledger is lost ({why}); nothing is launched for {}",
                 clock::show(settings.provisioner.visibility_window)
@@ -95,7 +95,7 @@ impl<S: DemandSource> Daemon<S> {
         let ledger = absent.taken_for(read);
         // A round that changes nothing writes nothing, and the next process would be held again.
         if was_held
-            && let (LedgerFound::Known(ledger), Absent::IsClean) = (&ledger, absent)
+            && let (LedgerFound::Known(ledger), MissingLedger::IsClean) = (&ledger, absent)
             && let Err(error) = locked.write_ledger(ledger)
         {
             tracing::warn!("the end of the hold is not kept: {}", chain(&error));
@@ -129,7 +129,7 @@ impl<S: DemandSource> Daemon<S> {
         client: Client,
         source: S,
         state_dir: &StateDir,
-        ledger: Absent,
+        ledger: MissingLedger,
     ) -> Result<Self, StateDirError> {
         let start = (peek(state_dir, ledger)?, Clock::System);
         let record = RoundRecord::default();
@@ -167,7 +167,7 @@ impl<S: DemandSource> Daemon<S> {
             read,
             state,
             load_unrecorded: false,
-            keeper: Keeper::default(),
+            keeper: MemoryWriter::default(),
             next,
         }
     }
@@ -195,14 +195,14 @@ impl<S: DemandSource> Daemon<S> {
 
 /// What tells one process from another that is started from the same disk.
 #[derive(Clone, Debug)]
-pub struct Birth {
+pub struct ProcessSeed {
     /// The clock beside it.
     pub clock: Clock,
     /// A number no other process has: client tokens are made from it.
     pub nonce: u64,
 }
 
-impl Default for Birth {
+impl Default for ProcessSeed {
     /// The machine's clock, and a random nonce.
     fn default() -> Self {
         Self { clock: Clock::System, nonce: nonce() }
@@ -211,14 +211,14 @@ impl Default for Birth {
 
 /// What an absent ledger means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
+pub enum MissingLedger {
     /// What was asked for lately is not known (the normal reading).
     IsLost,
     /// The operator says that nothing is in flight (`--assume-clean`).
     IsClean,
 }
 
-impl Absent {
+impl MissingLedger {
     fn taken_for(self, read: LedgerState) -> LedgerFound {
         match (read, self) {
             (LedgerState::Known(ledger), Self::IsLost) => LedgerFound::Known(ledger),
@@ -232,7 +232,7 @@ impl Absent {
 }
 
 /// What an engine starts from that only looks.
-pub(super) fn peek(state_dir: &StateDir, ledger: Absent) -> Result<Start, StateDirError> {
+pub(super) fn peek(state_dir: &StateDir, ledger: MissingLedger) -> Result<Start, StateDirError> {
     let ledger = ledger.taken_for(state_dir.peek_ledger()?);
     Ok(Start { ledger, memory: state_dir.read_memory().unwrap_or_default(), nonce: nonce() })
 }

@@ -15,8 +15,7 @@ use crate::domain::clock;
 use crate::domain::launch::Pool;
 use crate::domain::money::UsdPerHour;
 use crate::domain::prices::{MAX_AGE, SpotPrices};
-use crate::engine::Machines;
-use crate::status::cost;
+use crate::engine::{Machines, Usage};
 use crate::status::{ProblemScope, ProblemSeen};
 
 /// Fetched again this long before prices count as unknown: rounds are apart, and an answer may fail.
@@ -27,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// How long a round's end waits for the answer, which mostly takes a fraction of a second. Later ones
 /// are there at the next round's end.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long one waits who wants to know it now.
+/// Time-out for `status`, where somebody is waiting for the prices.
 const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
 type Answer = (BTreeSet<Pool>, Timestamp, Result<BTreeMap<Pool, UsdPerHour>, aws::Error>);
@@ -107,7 +106,7 @@ impl PriceWatch {
 
     fn call_if_due(&mut self, client: &Client, machines: &[Machines]) {
         let now = self.clock.now();
-        let pools = cost::pools_in_use(machines);
+        let pools = pools_in_use(machines);
         if self.calls.is_empty() && self.is_due(&pools, now) {
             self.asked = Some(now);
             let client = client.clone();
@@ -159,6 +158,16 @@ impl PriceWatch {
     }
 }
 
+/// The pools of machines that cost something, which are those whose prices are worth fetching.
+fn pools_in_use(machines: &[Machines]) -> BTreeSet<Pool> {
+    let costing = machines.iter().filter(|machines| machines.usage != Usage::Stopping);
+    // Prices are per zone, so a pool whose zone EC2 does not name has none.
+    costing
+        .filter_map(|machines| machines.pool.clone())
+        .filter(|pool| pool.zone.is_some())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,5 +194,18 @@ mod tests {
         assert!(watch.is_due(&one, at(240)));
         assert!(!watch.is_due(&two, at(29)), "a new pool waits a little");
         assert!(watch.is_due(&two, at(30)));
+    }
+
+    #[test]
+    fn only_pools_that_cost_are_asked_for() {
+        let machines =
+            |usage, pool| Machines { worker_type: Some("linux".into()), usage, pool, count: 1 };
+        let pools = pools_in_use(&[
+            machines(Usage::Booting, Some(pool("a"))),
+            machines(Usage::Stopping, Some(pool("b"))),
+            machines(Usage::Idle, None),
+            machines(Usage::Idle, Some(Pool { zone: None, ..pool("a") })),
+        ]);
+        assert_eq!(pools, BTreeSet::from([pool("a")]));
     }
 }

@@ -16,7 +16,7 @@ use crate::status::{RoundRecord, StatusPicture};
 
 /// One turn of the loop: a round, however it ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Turn<'a> {
+pub struct RoundSummary<'a> {
     /// The configuration in force.
     pub settings: &'a Settings,
     /// What reading the queue brought.
@@ -41,7 +41,7 @@ pub struct Turn<'a> {
     pub next: Duration,
 }
 
-impl Turn<'_> {
+impl RoundSummary<'_> {
     /// Takes what the round brought into a picture of the deployment. Where nothing was decided, the
     /// picture stays what it was but for the record.
     pub fn show(&self, picture: &mut StatusPicture) {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::{Daemon, State};
 use super::round::RoundEnd;
-use super::round_summary::{QueueRead, Turn};
+use super::round_summary::{QueueRead, RoundSummary};
 use crate::domain::clock;
 use crate::queue::source::DemandSource;
 use crate::status::Trigger;
@@ -26,7 +26,7 @@ impl<S: DemandSource> Daemon<S> {
         &mut self,
         stop: &CancellationToken,
         wake: &Notify,
-        tell: impl FnMut(Turn<'_>),
+        tell: impl FnMut(RoundSummary<'_>),
     ) -> Result<(), GaveUp> {
         let ended = self.rounds(stop, wake, tell).await;
         if let State::Locked(state) = &self.state {
@@ -39,7 +39,7 @@ impl<S: DemandSource> Daemon<S> {
         &mut self,
         stop: &CancellationToken,
         wake: &Notify,
-        mut tell: impl FnMut(Turn<'_>),
+        mut tell: impl FnMut(RoundSummary<'_>),
     ) -> Result<(), GaveUp> {
         let mut last_success = None;
         loop {
@@ -78,7 +78,7 @@ impl<S: DemandSource> Daemon<S> {
             self.prices.refresh(&self.client, &machines, spare, stop, wake).await;
             self.record_prices();
             let pause = clock::age(self.clock.now(), due);
-            tell(Turn {
+            tell(RoundSummary {
                 settings: &self.settings,
                 end: &end,
                 read: &self.read,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::chain;
-use super::open::{Absent, peek};
+use super::open::{MissingLedger, peek};
 use super::prices::PriceWatch;
 use crate::aws::{self, Client};
 use crate::domain::demand::Demand;
@@ -19,7 +19,7 @@ use crate::status::{ProblemScope, ProblemSeen, Status, StatusPicture, StatusSour
 
 /// Looks at EC2, the queue and a state directory, as often as it is asked to.
 #[derive(Debug)]
-pub struct Surveyor<S> {
+pub struct StatusProbe<S> {
     settings: Arc<Settings>,
     source: S,
     prices: PriceWatch,
@@ -27,28 +27,28 @@ pub struct Surveyor<S> {
 
 /// How far a look reaches: not everything can be reached at any time.
 #[derive(Clone, Debug)]
-pub struct Reach<'a> {
+pub struct ProbeReach<'a> {
     /// EC2, or why it cannot be asked.
     pub ec2: Result<(&'a Client, &'a KeyName), ProblemSeen>,
     /// Where a daemon keeps its state, if that is known.
     pub state_dir: Option<&'a StateDir>,
 }
 
-impl<S: DemandSource> Surveyor<S> {
+impl<S: DemandSource> StatusProbe<S> {
     /// Makes one. Nothing is asked yet.
     pub fn new(settings: Arc<Settings>, source: S) -> Self {
         Self { settings, source, prices: PriceWatch::default() }
     }
 
     /// Looks once. What could not be read is unknown, and why is among the errors.
-    pub async fn look(&mut self, reach: Reach<'_>) -> Status {
+    pub async fn look(&mut self, reach: ProbeReach<'_>) -> Status {
         let mut picture = StatusPicture::new(self.settings.worker_types.keys());
         let mut wrong = Vec::new();
         let start = reach.state_dir.map_or_else(
             || Ok(nothing_known()),
             |state_dir| {
                 picture.record(&state_dir.read_record()?.unwrap_or_default());
-                peek(state_dir, Absent::IsLost)
+                peek(state_dir, MissingLedger::IsLost)
             },
         );
         let start = start.unwrap_or_else(|error| {

@@ -6,7 +6,7 @@ use super::refusal::Refusal;
 
 /// The items of a refused bulk call, by whether EC2's message names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadIdSplit<T> {
+pub(crate) struct BadIdSplit<T> {
     /// The items that the refusal is about, in their order.
     pub named: Vec<T>,
     /// The items with which the call can be repeated, in their order.
@@ -17,7 +17,7 @@ pub struct BadIdSplit<T> {
 ///
 /// Returns `None` if it names none of them: then the refusal is about the call itself, and leaving
 /// items out would not help.
-pub fn split_around_bad_ids<T: Clone>(
+pub(crate) fn split_around_bad_ids<T: Clone>(
     items: &[T],
     id: impl Fn(&T) -> &str,
     refusal: &Refusal,

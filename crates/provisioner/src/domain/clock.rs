@@ -19,7 +19,7 @@ pub fn after(at: Timestamp, time: Duration) -> Timestamp {
 }
 
 /// Returns the point `time` before `at`, or the first representable one.
-pub fn before(at: Timestamp, time: Duration) -> Timestamp {
+pub(crate) fn before(at: Timestamp, time: Duration) -> Timestamp {
     SignedDuration::try_from(time)
         .ok()
         .and_then(|time| at.checked_sub(time).ok())

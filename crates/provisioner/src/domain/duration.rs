@@ -17,7 +17,7 @@ pub struct InvalidDuration(String);
 
 /// The longest duration accepted: ten years. Durations are added to the clock, which must not overflow,
 /// and a longer one is a typing error.
-pub const LONGEST: Duration = Duration::from_hours(24 * 3650);
+pub(crate) const LONGEST: Duration = Duration::from_hours(24 * 3650);
 
 /// The units and their milliseconds. A duration is written in this order, each unit at most once.
 const UNITS: [(&str, u64); 5] =
@@ -69,7 +69,7 @@ pub fn format(duration: Duration) -> String {
 }
 
 /// Writes a duration in seconds alone (`900s`, `0.5s`), for scripts.
-pub fn in_seconds(duration: Duration) -> String {
+pub(crate) fn in_seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs_f64())
 }
 

@@ -6,7 +6,7 @@ use std::error::Error;
 ///
 /// Errors here never repeat the text of their source, so the chain has to be printed somewhere: this is
 /// the one place.
-pub fn error_chain(error: &dyn Error) -> String {
+pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

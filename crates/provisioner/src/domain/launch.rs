@@ -19,17 +19,17 @@ pub const TAG_WORKER_TYPE: &str = "provisioner:worker-type";
 /// The key of the tag that names the intent (its client token).
 pub const TAG_INTENT: &str = "provisioner:intent";
 /// The key of the tag that names the region, for resources that are global (IAM).
-pub const TAG_REGION: &str = "provisioner:region";
+pub(crate) const TAG_REGION: &str = "provisioner:region";
 /// The key of EC2's display name; we set it to the worker type.
-pub const TAG_NAME: &str = "Name";
+pub(crate) const TAG_NAME: &str = "Name";
 
 /// The service-linked role that spot requests need (EC2 User Guide, "Service-linked role for Spot Instance
 /// requests").
-pub const SPOT_ROLE: &str = "AWSServiceRoleForEC2Spot";
+pub(crate) const SPOT_ROLE: &str = "AWSServiceRoleForEC2Spot";
 
 /// Returns the name of an instance profile that is given by name or by ARN
 /// (`arn:aws:iam::ACCOUNT:instance-profile/PATH/NAME`).
-pub fn profile_name(name_or_arn: &str) -> &str {
+pub(crate) fn profile_name(name_or_arn: &str) -> &str {
     name_or_arn.rsplit('/').next().unwrap_or(name_or_arn)
 }
 

@@ -47,7 +47,8 @@ pub enum KeyPair {
 /// The owner of a resource in IAM that is named after the key-name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Whose {
+#[cfg(feature = "aws")]
+pub(crate) enum Whose {
     /// It does not exist.
     Absent,
     /// It carries the tag `provisioner:key-name` with its own name.

@@ -11,7 +11,7 @@ pub fn count(n: impl TryInto<u64>, one: &str) -> String {
 }
 
 /// Writes a count with its verb: `1 instance is`, `2 instances are`.
-pub fn are(n: impl TryInto<u64>, one: &str) -> String {
+pub(crate) fn are(n: impl TryInto<u64>, one: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
     format!("{} {}", count(n, one), if n == 1 { "is" } else { "are" })
 }

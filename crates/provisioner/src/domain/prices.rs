@@ -11,7 +11,7 @@ use super::money::UsdPerHour;
 
 /// How long a price may be used. Spot prices change a few times a day at most (EC2 User Guide, "Spot
 /// Instance pricing history"), but a price that is shown as the current one must not be an old one.
-pub const MAX_AGE: Duration = Duration::from_mins(5);
+pub(crate) const MAX_AGE: Duration = Duration::from_mins(5);
 
 /// Spot prices of capacity pools, and when each was fetched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

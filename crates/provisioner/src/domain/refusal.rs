@@ -137,7 +137,7 @@ pub fn classify_answer(code: &str, message: &str) -> Option<RefusalClass> {
 /// Sources: Amazon EC2 API Reference, "Error codes"; EC2 User Guide, "Spot request status codes".
 /// Returns `None` for an unknown code: the caller knows the HTTP status, which tells whether the call may
 /// have had an effect.
-pub fn classify(code: &str) -> Option<RefusalClass> {
+pub(crate) fn classify(code: &str) -> Option<RefusalClass> {
     use RefusalClass as C;
     let class = match code {
         "RequestLimitExceeded"

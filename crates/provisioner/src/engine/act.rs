@@ -17,12 +17,12 @@ use jiff::Timestamp;
 use crate::domain::clock;
 use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::domain::launch::{Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
-use crate::domain::plural;
 use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::act::effect::{Effect, Outcome};
 use crate::engine::decide::Decided;
+use crate::engine::decide::detail::PlanNote;
 use crate::engine::decide::placement::LaunchGoal;
-use crate::engine::decide::plan::{Action, ActionKind, Note, NoteKind, Plan, Reason};
+use crate::engine::decide::plan::{Action, ActionKind, Note, Plan, Reason};
 use crate::engine::{Engine, Resolved};
 
 use bulk::{Batch, Bulk};
@@ -263,13 +263,13 @@ impl<'e> Round<'e> {
             return;
         };
         self.ledger_broken = true;
-        let text =
-            format!("the in-flight ledger could not be written, so nothing is launched: {why}");
-        self.notes.push(Note::new(None, NoteKind::LedgerNotWritten, text.clone()));
+        let why = why.as_str();
+        let note = PlanNote::LedgerNotWritten { why, wanted: None };
+        self.notes.push(Note::general(&note));
+        let text = note.to_string();
         for goal in std::mem::take(&mut self.goals) {
-            let text = format!("{} still wanted; {text}", plural::are(goal.remaining, "instance"));
-            let name = Some(&goal.worker_type);
-            self.notes.push(Note::new(name, NoteKind::LedgerNotWritten, text));
+            let note = PlanNote::LedgerNotWritten { why, wanted: Some(goal.remaining) };
+            self.notes.push(Note::about(&goal.worker_type, &note));
         }
         // The calls were never made, and must not be: after a crash, nothing would know of them.
         for (token, goal) in std::mem::take(&mut self.prepared) {

@@ -1,241 +1,366 @@
-//! Checks a finished plan against the fences, whatever the policy said.
+//! Checks a finished plan against the fences, whatever the policy wanted.
 //!
-//! Written apart from the code that makes plans, on purpose: a violation is a bug of ours, and a plan
-//! that has one is not executed.
+//! A violation is a bug of ours, and a plan that has one is not executed. For that to help, the check
+//! must not repeat the bug: it shares no computation with [`decide`](super::decide). It reads what a
+//! decision depends on, adds everything up for itself ([`sums`]), and states each rule again.
+
+mod sums;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt;
+use std::fmt::{self, Display, Formatter};
 
 use crate::domain::clock;
-use crate::domain::ids::InstanceId;
+use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::domain::observed::{InstanceState, KeyPair};
 use crate::domain::plural;
-use crate::engine::decide::budget::Budget;
-use crate::engine::decide::plan::{ActionKind, ReasonKind};
+use crate::engine::decide::detail::LimitsUsage;
+use crate::engine::decide::placement::LaunchGoal;
+use crate::engine::decide::plan::{ActionKind, Reason, ReasonKind};
 use crate::engine::decide::{Decide, Decided};
 use crate::engine::state::group::Group;
 use crate::engine::state::machine::Machine;
 use crate::settings::Strays;
+use sums::Sums;
 
 /// A fence that a plan breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Violation(String);
+pub(super) enum Violation {
+    CancelsUnknownRequest(SpotRequestId),
+    CancelsStray(SpotRequestId),
+    CancelsTwice(SpotRequestId),
+    CancelsWithoutDemand,
+    TerminatesUnknownInstance(InstanceId),
+    TerminatesTwice(InstanceId),
+    TerminatesWrongly { id: InstanceId, reason: ReasonKind, why: Protection },
+    TagsUnknownInstance(InstanceId),
+    LaunchesWithoutDemand,
+    LaunchesUnconfigured(WorkerTypeName),
+    LaunchesWithoutLedger(WorkerTypeName),
+    LaunchesOverMaximum { worker_type: WorkerTypeName, total: u64, max: u64 },
+    LaunchesWithUnknownPrices { unpriced: u64 },
+    LaunchesOverLimits(LimitsUsage),
+    RepeatsOverMaximum { worker_type: WorkerTypeName, max: u64 },
+    RepeatsOverLimits(LimitsUsage),
+    LeavesTooOld(InstanceId),
+}
 
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+/// Why a machine must not be terminated for a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protection {
+    StateUnknownOrLeaving,
+    NotStopped,
+    NotKnownIdle,
+    WorkerDidNotAgree,
+    DemandUnknown,
+    MayBeForeign,
+    NoReasonToTerminate,
+}
+
+impl Display for Violation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CancelsUnknownRequest(id) => {
+                write!(f, "cancels {id}, which is no open request of ours")
+            }
+            Self::CancelsStray(id) => write!(f, "cancels {id}, which may be somebody else's"),
+            Self::CancelsTwice(id) => write!(f, "cancels {id} twice"),
+            Self::CancelsWithoutDemand => {
+                f.write_str("cancels for lack of a demand that is not known")
+            }
+            Self::TerminatesUnknownInstance(id) => write!(f, "terminates {id}, which is not ours"),
+            Self::TerminatesTwice(id) => write!(f, "terminates {id} twice"),
+            Self::TerminatesWrongly { id, reason, why } => {
+                write!(f, "terminates {id} ({reason}): {why}")
+            }
+            Self::TagsUnknownInstance(id) => write!(f, "tags {id}, which is not ours"),
+            Self::LaunchesWithoutDemand => f.write_str("launches for a demand that is not known"),
+            Self::LaunchesUnconfigured(name) => {
+                write!(f, "launches `{name}`, which is not configured")
+            }
+            Self::LaunchesWithoutLedger(name) => {
+                write!(f, "launches `{name}` while the ledger is lost")
+            }
+            Self::LaunchesOverMaximum { worker_type, total, max } => {
+                let total = plural::count(*total, "instance");
+                write!(f, "brings `{worker_type}` to {total}, over max-instances ({max})")
+            }
+            Self::LaunchesWithUnknownPrices { unpriced } => write!(
+                f,
+                "launches under a dollar limit while the highest possible price of {unpriced} of what \
+                 runs or is asked for is not known"
+            ),
+            Self::LaunchesOverLimits(usage) => {
+                write!(f, "launches more than [limits] leave: {usage}")
+            }
+            Self::RepeatsOverMaximum { worker_type, max } => {
+                write!(f, "repeats a launch of `{worker_type}` over max-instances ({max})")
+            }
+            Self::RepeatsOverLimits(usage) => {
+                write!(f, "repeats a launch over [limits]: {usage}")
+            }
+            Self::LeavesTooOld(id) => write!(f, "leaves {id} running past twice max-lifetime"),
+        }
+    }
+}
+
+impl Display for Protection {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StateUnknownOrLeaving => "its state is not known, or it is going already",
+            Self::NotStopped => "it is not stopped",
+            Self::NotKnownIdle => "it is not known to be idle",
+            Self::WorkerDidNotAgree => "its worker did not say that it is stopping",
+            Self::DemandUnknown => "no maximum is enforced while the demand is unknown",
+            Self::MayBeForeign => "it may be somebody else's",
+            Self::NoReasonToTerminate => "that is no reason to end an instance",
+        })
     }
 }
 
 /// Returns every fence that `decided` breaks.
-pub(super) fn check(decide: &Decide<'_>, decided: &Decided) -> Vec<Violation> {
-    let mut violations = Vec::new();
-    let mut say = |text: String| violations.push(Violation(text));
-    let plan = &decided.plan;
-    let index = decide.index;
-    let demand_known = decide.demand.is_ok();
-
-    let ends: HashSet<&str> = plan.actions.iter().flat_map(|action| action.kind.ids()).collect();
-    let mut machines: BTreeMap<&InstanceId, (&Machine, Kept)> = BTreeMap::new();
-    let mut requests: BTreeMap<&str, Kept> = BTreeMap::new();
-    if !ends.is_empty() {
-        let kept = index.types.values().map(|group| (group, Kept::Configured));
-        let kept = kept.chain(index.retired.values().map(|group| (group, Kept::Retired)));
-        for (group, kept) in kept.chain([(&index.strays, Kept::Stray)]) {
-            let named = group.machines.iter().filter(|machine| ends.contains(machine.id.as_str()));
-            machines.extend(named.map(|machine| (&machine.id, (machine, kept))));
-            let open = group.open.iter().filter(|request| request.touchable);
-            requests.extend(open.map(|request| (request.id.as_str(), kept)));
-        }
-    }
-
-    let mut seen = BTreeSet::new();
-    for action in &plan.actions {
+pub(super) fn check<'a>(decide: &'a Decide<'a>, decided: &'a Decided) -> Vec<Violation> {
+    let mut check = Check::new(decide, decided);
+    for action in &decided.plan.actions {
         let reason = action.reason.kind;
         match &action.kind {
-            ActionKind::Cancel(ids) => {
-                for id in ids {
-                    match requests.get(id.as_str()) {
-                        None => say(format!("cancels {id}, which is no open request of ours")),
-                        Some(Kept::Stray) if !strays_are_ours(decide) => {
-                            say(format!("cancels {id}, which may be somebody else's"));
-                        }
-                        Some(_) => {}
-                    }
-                    if !seen.insert(id.as_str()) {
-                        say(format!("cancels {id} twice"));
-                    }
-                }
-                if !demand_known && reason == ReasonKind::NoDemand {
-                    say("cancels for lack of a demand that is not known".to_owned());
-                }
-            }
-            ActionKind::Terminate(ids) => {
-                for id in ids {
-                    if !seen.insert(id.as_str()) {
-                        say(format!("terminates {id} twice"));
-                    }
-                    match machines.get(id) {
-                        None => say(format!("terminates {id}, which is not ours")),
-                        Some((machine, kept)) => {
-                            if let Some(why) = forbids_ending(decide, machine, *kept, reason) {
-                                say(format!("terminates {id} ({reason}): {why}"));
-                            }
-                        }
-                    }
-                }
-            }
-            ActionKind::Tag(ids) => {
-                for id in ids {
-                    if machines.get(id).is_none_or(|(_, kept)| *kept == Kept::Stray) {
-                        say(format!("tags {id}, which is not ours"));
-                    }
-                }
-            }
-            ActionKind::Request(_) => {
-                if reason != ReasonKind::UnansweredIntent && !demand_known {
-                    say("launches for a demand that is not known".to_owned());
-                }
-            }
+            ActionKind::Cancel(ids) => check.cancel(ids, reason),
+            ActionKind::Terminate(ids) => check.terminate(ids, reason),
+            ActionKind::Tag(ids) => check.tag(ids),
+            ActionKind::Request(_) => check.request(reason),
         }
     }
-
-    for goal in &decided.goals {
-        let name = &goal.worker_type;
-        let (Some(worker_type), Some(group)) =
-            (decide.settings.worker_types.get(name), index.types.get(name))
-        else {
-            say(format!("launches `{name}`, which is not configured"));
-            continue;
-        };
-        let in_flight =
-            decide.in_flight.get(&Some(name.clone())).map_or(0, |in_flight| in_flight.count);
-        let total =
-            group.machines.len() as u64 + group.open.len() as u64 + in_flight + goal.remaining;
-        if total > worker_type.max_instances {
-            say(format!(
-                "brings `{name}` to {}, over max-instances ({})",
-                plural::count(total, "instance"),
-                worker_type.max_instances
-            ));
-        }
-        if decide.ledger.hold_until.is_some_and(|until| decide.now < until) {
-            say(format!("launches `{name}` while the ledger is lost"));
-        }
+    if !decided.goals.is_empty() || !decided.repeats.is_empty() {
+        let mut sums = Sums::new(decide);
+        check.repeats(&decided.repeats, &sums);
+        check.goals(&decided.goals, &mut sums);
     }
-    for (token, _) in &decided.repeats {
-        let Some(intent) = decide.ledger.intents.get(token) else { continue };
-        let name = &intent.call.worker_type;
-        let max = decide.settings.worker_types.get(name).map_or(0, |it| it.max_instances);
-        let group = index.types.get(name);
-        let there = group.map_or(0, |group| group.machines.len() as u64 + group.open.len() as u64);
-        let in_flight =
-            decide.in_flight.get(&Some(name.clone())).map_or(0, |in_flight| in_flight.count);
-        if there + in_flight > max {
-            say(format!("repeats a launch of `{name}` over max-instances ({max})"));
-        }
-    }
-    limits(decide, decided, &mut say);
-    overdue_lifetimes(decide, &ends, &mut say);
-    violations
+    check.too_old();
+    check.violations
 }
 
+/// Whose a machine or request is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    Configured,
-    Retired,
-    Stray,
+enum Owner {
+    WorkerType,
+    Nobody,
 }
 
-/// Why `machine` may not be ended for `reason`.
-fn forbids_ending(
-    decide: &Decide<'_>,
-    machine: &Machine,
-    kept: Kept,
-    reason: ReasonKind,
-) -> Option<&'static str> {
-    let demand_known = decide.demand.is_ok();
-    if !machine.may_be_ended() {
-        return Some("its state is not known, or it is going already");
-    }
-    match reason {
-        ReasonKind::Stopped => {
-            (machine.state != InstanceState::Stopped).then_some("it is not stopped")
-        }
-        ReasonKind::NeverClaimed | ReasonKind::Retired => {
-            (!demand_known || !machine.positively_idle).then_some("it is not known to be idle")
-        }
-        ReasonKind::WorkerAgreed => (!demand_known || !machine.agreed)
-            .then_some("its worker did not say that it is stopping"),
-        ReasonKind::MaxLifetime => None,
-        ReasonKind::OverMaximum | ReasonKind::OverLimit if !demand_known => {
-            Some("no maximum is enforced while the demand is unknown")
-        }
-        ReasonKind::OverMaximum | ReasonKind::OverLimit => {
-            (kept == Kept::Stray && !strays_are_ours(decide)).then_some("it may be somebody else's")
-        }
-        ReasonKind::Stray => {
-            (kept != Kept::Stray || !strays_are_ours(decide)).then_some("it may be somebody else's")
-        }
-        ReasonKind::PendingTasks
-        | ReasonKind::Spare
-        | ReasonKind::BelowMinimum
-        | ReasonKind::UnansweredIntent
-        | ReasonKind::NoDemand
-        | ReasonKind::RequestTimeout
-        | ReasonKind::NoCapacity
-        | ReasonKind::Untagged => Some("that is no reason to end an instance"),
-    }
+struct Check<'a> {
+    decide: &'a Decide<'a>,
+    /// The machines that the plan names, as far as they may be touched at all.
+    machines: BTreeMap<&'a InstanceId, (&'a Machine, Owner)>,
+    /// Every open request whose state is known, if the plan names any.
+    requests: BTreeMap<&'a SpotRequestId, Owner>,
+    cancelled: BTreeSet<&'a SpotRequestId>,
+    terminated: HashSet<&'a InstanceId>,
+    violations: Vec<Violation>,
 }
 
-/// Whether what carries none of our tags may be touched.
-fn strays_are_ours(decide: &Decide<'_>) -> bool {
-    let settings = &decide.settings.provisioner;
-    let key_pair_is_ours = decide.index.key_pair == KeyPair::Ours || settings.adopt_key_name;
-    key_pair_is_ours && settings.strays == Strays::Terminate
-}
+impl<'a> Check<'a> {
+    fn new(decide: &'a Decide<'a>, decided: &Decided) -> Self {
+        let mut check = Self {
+            decide,
+            machines: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            terminated: HashSet::new(),
+            violations: Vec::new(),
+        };
+        let actions = &decided.plan.actions;
+        let named: HashSet<&str> = actions.iter().flat_map(|action| action.kind.ids()).collect();
+        if named.is_empty() {
+            return check;
+        }
+        let index = decide.index;
+        let owned = index.types.values().chain(index.retired.values());
+        let owned = owned.map(|group| (group, Owner::WorkerType));
+        for (group, owner) in owned.chain([(&index.strays, Owner::Nobody)]) {
+            let Group { machines, open, .. } = group;
+            let machines = machines.iter().filter(|machine| named.contains(machine.id.as_str()));
+            check.machines.extend(machines.map(|machine| (&machine.id, (machine, owner))));
+            let open = open.iter().filter(|request| request.touchable);
+            check.requests.extend(open.map(|request| (&request.id, owner)));
+        }
+        check
+    }
 
-fn limits(decide: &Decide<'_>, decided: &Decided, say: &mut impl FnMut(String)) {
-    if decided.goals.is_empty() && decided.repeats.is_empty() {
-        return;
+    fn demand_known(&self) -> bool {
+        self.decide.demand.is_ok()
     }
-    let mut room =
-        Budget::new(decide.settings, decide.index, decide.in_flight, decide.memory, decide.now);
-    if !decided.repeats.is_empty() && room.is_exceeded() {
-        say(format!("repeats a launch over [limits]: {}", room.describe()));
-    }
-    if decided.goals.is_empty() {
-        return;
-    }
-    if room.is_unlimited() {
-        return;
-    }
-    if let Some(why) = room.unpriced() {
-        say(why);
-    }
-    let types: Vec<_> = decided
-        .goals
-        .iter()
-        .map(|goal| decide.settings.worker_types.get(&goal.worker_type))
-        .collect();
-    let shares = room.share(&decided.goals, &types);
-    if shares.iter().zip(&decided.goals).any(|(share, goal)| *share < goal.remaining) {
-        say(format!("launches more than [limits] leave: {}", room.describe()));
-    }
-}
 
-/// `max-lifetime` is a fence: at twice that an instance is ended, busy or not.
-fn overdue_lifetimes(decide: &Decide<'_>, ends: &HashSet<&str>, say: &mut impl FnMut(String)) {
-    for (name, worker_type) in &decide.settings.worker_types {
-        let Some(lifetime) = worker_type.max_lifetime else { continue };
-        let end_at = |machine: &Machine| clock::after(machine.launched, lifetime.saturating_mul(2));
-        let machines =
-            decide.index.types.get(name).map_or(&[][..], |group: &Group| &group.machines);
-        // The oldest come first.
-        for machine in machines.iter().take_while(|machine| end_at(machine) <= decide.now) {
-            if machine.may_be_ended() && !ends.contains(machine.id.as_str()) {
-                say(format!("leaves {} running past twice max-lifetime", machine.id));
+    fn found(&mut self, violation: Violation) {
+        self.violations.push(violation);
+    }
+
+    fn cancel(&mut self, ids: &'a [SpotRequestId], reason: ReasonKind) {
+        for id in ids {
+            match self.requests.get(id) {
+                None => self.found(Violation::CancelsUnknownRequest(id.clone())),
+                Some(Owner::Nobody) if !self.strays_are_ours() => {
+                    self.found(Violation::CancelsStray(id.clone()));
+                }
+                Some(_) => {}
+            }
+            if !self.cancelled.insert(id) {
+                self.found(Violation::CancelsTwice(id.clone()));
             }
         }
+        if !self.demand_known() && reason == ReasonKind::NoDemand {
+            self.found(Violation::CancelsWithoutDemand);
+        }
+    }
+
+    fn terminate(&mut self, ids: &'a [InstanceId], reason: ReasonKind) {
+        for id in ids {
+            if !self.terminated.insert(id) {
+                self.found(Violation::TerminatesTwice(id.clone()));
+            }
+            match self.machines.get(id) {
+                None => self.found(Violation::TerminatesUnknownInstance(id.clone())),
+                Some(&(machine, owner)) => {
+                    if let Some(why) = self.protection(machine, owner, reason) {
+                        let id = id.clone();
+                        self.found(Violation::TerminatesWrongly { id, reason, why });
+                    }
+                }
+            }
+        }
+    }
+
+    fn tag(&mut self, ids: &[InstanceId]) {
+        for id in ids {
+            if self.machines.get(id).is_none_or(|(_, owner)| *owner == Owner::Nobody) {
+                self.found(Violation::TagsUnknownInstance(id.clone()));
+            }
+        }
+    }
+
+    fn request(&mut self, reason: ReasonKind) {
+        if reason != ReasonKind::UnansweredIntent && !self.demand_known() {
+            self.found(Violation::LaunchesWithoutDemand);
+        }
+    }
+
+    /// A repeated launch is among those in flight already, so it adds nothing.
+    fn repeats(&mut self, repeats: &[(ClientToken, Reason)], sums: &Sums<'_>) {
+        let settings = self.decide.settings;
+        let calls = repeats.iter().filter_map(|(token, _)| self.decide.ledger.intents.get(token));
+        for name in calls.map(|intent| &intent.call.worker_type) {
+            let worker_type = settings.worker_types.get(name);
+            let max = worker_type.map_or(0, |worker_type| worker_type.max_instances);
+            if sums.instances_of(name) > max {
+                let worker_type = name.clone();
+                self.found(Violation::RepeatsOverMaximum { worker_type, max });
+            }
+        }
+        let usage = sums.usage();
+        if !repeats.is_empty() && sums::exceeds(&usage) {
+            self.found(Violation::RepeatsOverLimits(usage));
+        }
+    }
+
+    fn goals(&mut self, goals: &'a [LaunchGoal], sums: &mut Sums<'a>) {
+        let decide = self.decide;
+        for goal in goals {
+            let name = &goal.worker_type;
+            let Some(worker_type) = decide.settings.worker_types.get(name) else {
+                self.found(Violation::LaunchesUnconfigured(name.clone()));
+                continue;
+            };
+            sums.launch(name, goal.remaining, worker_type.max_price);
+            let total = sums.instances_of(name);
+            let max = worker_type.max_instances;
+            if total > max {
+                let worker_type = name.clone();
+                self.found(Violation::LaunchesOverMaximum { worker_type, total, max });
+            }
+            if decide.ledger.hold_until.is_some_and(|until| decide.now < until) {
+                self.found(Violation::LaunchesWithoutLedger(name.clone()));
+            }
+        }
+        if goals.is_empty() {
+            return;
+        }
+        let limits = &decide.settings.limits;
+        let has_dollar_limit =
+            limits.max_usd_per_hour.is_some() || limits.max_usd_per_day.is_some();
+        let unpriced = sums.unpriced();
+        if has_dollar_limit && unpriced > 0 {
+            self.found(Violation::LaunchesWithUnknownPrices { unpriced });
+        }
+        let usage = sums.usage();
+        if sums::exceeds(&usage) {
+            self.found(Violation::LaunchesOverLimits(usage));
+        }
+    }
+
+    /// `max-lifetime` is a fence: at twice that, an instance is terminated even if it is busy.
+    fn too_old(&mut self) {
+        let decide = self.decide;
+        for (name, worker_type) in &decide.settings.worker_types {
+            let Some(lifetime) = worker_type.max_lifetime else { continue };
+            let Some(group) = decide.index.types.get(name) else { continue };
+            let born_before = clock::before(decide.now, lifetime.saturating_mul(2));
+            // The oldest machines come first.
+            let too_old =
+                group.machines.iter().take_while(|machine| machine.launched <= born_before);
+            for machine in too_old {
+                if machine.may_be_ended() && !self.terminated.contains(&machine.id) {
+                    self.found(Violation::LeavesTooOld(machine.id.clone()));
+                }
+            }
+        }
+    }
+
+    /// Returns why `machine` must not be terminated for `reason`, if so.
+    fn protection(
+        &self,
+        machine: &Machine,
+        owner: Owner,
+        reason: ReasonKind,
+    ) -> Option<Protection> {
+        if matches!(machine.state, InstanceState::Unrecognised(_) | InstanceState::ShuttingDown) {
+            return Some(Protection::StateUnknownOrLeaving);
+        }
+        let unless = |allowed: bool, why: Protection| (!allowed).then_some(why);
+        let known = self.demand_known();
+        let may_be_foreign = owner == Owner::Nobody && !self.strays_are_ours();
+        match reason {
+            ReasonKind::Stopped => {
+                unless(machine.state == InstanceState::Stopped, Protection::NotStopped)
+            }
+            ReasonKind::NeverClaimed | ReasonKind::Retired => {
+                unless(known && machine.positively_idle, Protection::NotKnownIdle)
+            }
+            ReasonKind::WorkerAgreed => {
+                unless(known && machine.agreed, Protection::WorkerDidNotAgree)
+            }
+            ReasonKind::MaxLifetime => None,
+            ReasonKind::OverMaximum | ReasonKind::OverLimit => {
+                unless(known, Protection::DemandUnknown)
+                    .or_else(|| unless(!may_be_foreign, Protection::MayBeForeign))
+            }
+            ReasonKind::Stray => {
+                unless(owner == Owner::Nobody && self.strays_are_ours(), Protection::MayBeForeign)
+            }
+            ReasonKind::PendingTasks
+            | ReasonKind::Spare
+            | ReasonKind::BelowMinimum
+            | ReasonKind::UnansweredIntent
+            | ReasonKind::NoDemand
+            | ReasonKind::RequestTimeout
+            | ReasonKind::NoCapacity
+            | ReasonKind::Untagged => Some(Protection::NoReasonToTerminate),
+        }
+    }
+
+    /// Whether what carries none of our tags may be touched.
+    fn strays_are_ours(&self) -> bool {
+        let settings = &self.decide.settings.provisioner;
+        let key_pair_is_ours =
+            self.decide.index.key_pair == KeyPair::Ours || settings.adopt_key_name;
+        key_pair_is_ours && settings.strays == Strays::Terminate
     }
 }

@@ -1,39 +1,68 @@
-//! Decides a round: what to cancel, end, tag and ask for, and what not, and why.
+//! Decides a round: what to cancel, terminate, tag and request, what not, and why.
 //!
-//! Pure: it reads the index, the ledger and the memory and changes none of them. Its work is
-//! proportional to worker types and to actions, not to machines.
+//! # How a round is decided
+//!
+//! The policies have said how many instances each worker type should have ([`targets`]). From that,
+//! from the observation (index and in-flight launches) and from the memory of earlier rounds, a
+//! [`Draft`] is filled, in this order, in which a later step sees what the earlier ones remove:
+//!
+//! 1. What the queue's answer leaves out is noted.
+//! 2. For every configured worker type: requests that waited too long are cancelled, machines that
+//!    serve nobody are terminated; then requests that cannot be filled or that no task needs are
+//!    cancelled, what exceeds `max-instances` is removed in the [`removal_order`], and the launch
+//!    that is missing becomes a [`LaunchGoal`], unless something holds it back ([`launches`]).
+//! 3. Worker types that are no longer configured, and strays ([`strays`]), are removed.
+//! 4. What exceeds `[limits]` is removed, and the goals share what the limits leave ([`fences`],
+//!    [`budget`]).
+//! 5. Instances without our tags are tagged.
+//! 6. Launches whose answer is not known are repeated, and the goals become actions. The pool of a
+//!    launch is chosen only when it is made ([`placement`]), because a refusal changes the choice.
+//!
+//! # What may never happen
+//!
+//! * A demand that is not known launches, cancels and terminates nothing on its account.
+//! * For lack of demand only requests are cancelled. A machine is terminated when its own worker agreed
+//!   to stop, or when it serves nobody (stopped, never claimed, too old, retired). A machine that runs
+//!   a task is terminated only over a maximum, as the last, or at twice `max-lifetime`.
+//! * Nothing is touched that is not ours, or whose state is not known.
+//!
+//! [`check`](super::check) holds every plan against these rules and the limits.
+//!
+//! Deciding is pure: it changes neither the index nor the ledger nor the memory, and its work is
+//! proportional to worker types and to actions, not to machines. Reasons and notes are data here
+//! ([`detail`]); their sentences are in [`wording`].
 
 pub(super) mod budget;
+pub(super) mod detail;
 mod fences;
+mod kinds;
 mod launches;
+mod machines;
 pub(super) mod offers;
 pub(super) mod placement;
 pub(super) mod plan;
 pub(super) mod removal_order;
+mod requests;
 mod strays;
 pub(super) mod targets;
 mod unexplained_waiting;
+mod wording;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::domain::clock;
-use crate::domain::demand::{Demand, Running};
+use crate::domain::demand::Demand;
 use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::domain::launch::ResolvedWorkerType;
 use crate::domain::ledger::Ledger;
-use crate::domain::observed::InstanceState;
-use crate::domain::plural;
-use crate::domain::refusal::{RefusalClass, classify};
+use crate::engine::decide::detail::{DemandNote, NoteDetail, ReasonDetail};
 use crate::engine::decide::placement::LaunchGoal;
-use crate::engine::decide::plan::{
-    Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
-};
-use crate::engine::state::group::{Group, UNFILLABLE_AFTER};
+use crate::engine::decide::plan::{Action, ActionKind, Note, Plan, Reason, WorkerTypeStatus};
+use crate::engine::state::group::Group;
 use crate::engine::state::in_flight::InFlight;
 use crate::engine::state::index::Index;
-use crate::engine::state::machine::{Class, Machine, OpenRequest};
+use crate::engine::state::machine::{Machine, OpenRequest};
 use crate::engine::state::memory::Memory;
 use crate::policy::Wish;
 use crate::settings::{Settings, WorkerType};
@@ -44,12 +73,14 @@ pub(super) struct Decide<'a> {
     pub(super) index: &'a Index,
     pub(super) ledger: &'a Ledger,
     pub(super) memory: &'a Memory,
+    /// How many requests of each unanswered launch the observation showed.
+    pub(super) seen_by_intent: &'a BTreeMap<ClientToken, u32>,
     pub(super) in_flight: &'a BTreeMap<Option<WorkerTypeName>, InFlight>,
     pub(super) demand: Result<&'a Demand, &'a str>,
-    /// What the policies wish.
+    /// The capacity that the policies want.
     pub(super) wishes: &'a BTreeMap<WorkerTypeName, Wish>,
     pub(super) resolved: &'a BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
-    /// Instances tagged in the last minute, which EC2 may not show yet.
+    /// Instances tagged in the last minute; EC2 may not show their tags yet.
     pub(super) tagged_lately: &'a BTreeMap<InstanceId, Timestamp>,
     pub(super) now: Timestamp,
 }
@@ -58,9 +89,9 @@ pub(super) struct Decide<'a> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Decided {
     pub(super) plan: Plan,
-    /// The launches, which find their pool only when they are made.
+    /// The launches. Each finds its pool only when it is made.
     pub(super) goals: Vec<LaunchGoal>,
-    /// The launches whose answer is not known that are asked again.
+    /// The unanswered launches that are repeated.
     pub(super) repeats: Vec<(ClientToken, Reason)>,
 }
 
@@ -100,22 +131,38 @@ impl Decide<'_> {
         draft.over_limits();
         draft.cut_to_limits();
         draft.tags();
-        draft.requests();
+        draft.repeats();
+        draft.goals();
         Decided { plan: draft.plan, goals: draft.goals, repeats: draft.repeats }
     }
 }
 
 impl<'a> Draft<'a> {
-    fn note(&mut self, worker_type: Option<&WorkerTypeName>, kind: NoteKind, text: String) {
-        self.plan.notes.push(Note::new(worker_type, kind, text));
+    fn note(&mut self, detail: &impl NoteDetail) {
+        self.plan.notes.push(Note::general(detail));
     }
 
+    fn note_about(&mut self, worker_type: &WorkerTypeName, detail: &impl NoteDetail) {
+        self.plan.notes.push(Note::about(worker_type, detail));
+    }
+
+    fn act<'d>(
+        &mut self,
+        worker_type: Option<&WorkerTypeName>,
+        kind: ActionKind,
+        reason: impl Into<Reason> + 'd,
+    ) {
+        let reason = reason.into();
+        self.plan.actions.push(Action { kind, worker_type: worker_type.cloned(), reason });
+    }
+
+    /// Cancels `requests`, except those cancelled already and those whose state is not known.
+    /// `reason` is given how many remain.
     fn cancel<'r>(
         &mut self,
         worker_type: Option<&WorkerTypeName>,
         requests: impl IntoIterator<Item = &'r OpenRequest>,
-        kind: ReasonKind,
-        text: impl FnOnce(usize) -> String,
+        reason: impl FnOnce(usize) -> ReasonDetail<'r>,
     ) {
         let ids: Vec<_> = requests
             .into_iter()
@@ -124,18 +171,17 @@ impl<'a> Draft<'a> {
             .map(|request| request.id.clone())
             .collect();
         if !ids.is_empty() {
-            let reason = Reason { kind, text: text(ids.len()) };
-            let kind = ActionKind::Cancel(ids);
-            self.plan.actions.push(Action { kind, worker_type: worker_type.cloned(), reason });
+            let reason = reason(ids.len());
+            self.act(worker_type, ActionKind::Cancel(ids), reason);
         }
     }
 
+    /// Terminates `machines`, except those terminated already. `reason` is given how many remain.
     fn end<'m>(
         &mut self,
         worker_type: Option<&WorkerTypeName>,
         machines: impl IntoIterator<Item = &'m Machine>,
-        kind: ReasonKind,
-        text: impl FnOnce(usize) -> String,
+        reason: impl FnOnce(usize) -> ReasonDetail<'m>,
     ) {
         let ids: Vec<_> = machines
             .into_iter()
@@ -143,53 +189,30 @@ impl<'a> Draft<'a> {
             .map(|machine| machine.id.clone())
             .collect();
         if !ids.is_empty() {
-            let reason = Reason { kind, text: text(ids.len()) };
-            let kind = ActionKind::Terminate(ids);
-            self.plan.actions.push(Action { kind, worker_type: worker_type.cloned(), reason });
+            let reason = reason(ids.len());
+            self.act(worker_type, ActionKind::Terminate(ids), reason);
         }
     }
 
     fn note_demand(&mut self) {
-        let decide = self.decide;
-        let demand = match decide.demand {
+        let demand = match self.decide.demand {
             Ok(demand) => demand,
-            Err(why) => {
-                let text = format!(
-                    "the queue could not be read: {why}; nothing is launched, cancelled or ended on \
-                     account of demand"
-                );
-                return self.note(None, NoteKind::DemandUnknown, text);
-            }
+            Err(why) => return self.note(&DemandNote::Unknown { why }),
         };
         let skipped = &demand.skipped;
         if skipped.malformed + skipped.oversized > 0 {
-            let text = format!(
-                "{} of the queue's answer could not be read and {} over 1 MiB; skipped",
-                plural::count(skipped.malformed, "element"),
-                if skipped.oversized == 1 {
-                    "1 was".to_owned()
-                } else {
-                    format!("{} were", skipped.oversized)
-                }
-            );
-            self.note(None, NoteKind::MalformedTasks, text);
+            let malformed = skipped.malformed;
+            self.note(&DemandNote::Malformed { malformed, oversized: skipped.oversized });
         }
-        for (name, tasks) in &skipped.unknown_worker_types {
-            let tasks = plural::count(*tasks, "pending task");
-            let text = format!("{tasks} of worker type `{name}`, which is not configured");
-            self.plan.notes.push(Note::new(None, NoteKind::UnknownWorkerType, text).about(name));
+        for (worker_type, &tasks) in &skipped.unknown_worker_types {
+            self.note(&DemandNote::UnknownWorkerType { tasks, worker_type });
         }
         if skipped.unknown_rest > 0 {
-            let rest = plural::count(skipped.unknown_rest, "pending task");
-            let text = format!("{rest} of further worker types that are not configured");
-            self.note(None, NoteKind::UnknownWorkerType, text);
+            let tasks = skipped.unknown_rest;
+            self.note(&DemandNote::FurtherUnknownWorkerTypes { tasks });
         }
         if skipped.running_ignored {
-            let text =
-                "the queue answers state=RUNNING with the pending tasks; running tasks are not \
-                        used"
-                    .to_owned();
-            self.note(None, NoteKind::RunningIgnored, text);
+            self.note(&DemandNote::RunningIgnored);
         }
     }
 
@@ -201,265 +224,59 @@ impl<'a> Draft<'a> {
         self.decide.demand.is_ok()
     }
 
-    fn worker_type(&mut self, name: &WorkerTypeName, worker_type: &'a WorkerType, group: &Group) {
-        let decide = self.decide;
-        let now = decide.now;
-        let counts = group.counts;
-        let pending = decide
-            .demand
-            .ok()
-            .and_then(|demand| demand.pending.get(name))
-            .copied()
-            .unwrap_or_default();
-        let in_flight = self.in_flight(name).count;
-        let open = group.open.len() as u64;
-        let coming = open + in_flight;
-        let Some(wish) = decide.wishes.get(name).copied() else { return };
-        self.plan.worker_types.push(WorkerTypeStatus {
-            name: name.to_string(),
-            pending: pending.count,
-            running: decide.demand.ok().and_then(|demand| demand.running.tasks(name)).unwrap_or(0),
-            open_requests: coming,
-            booting: counts.booting + counts.overdue,
-            idle: counts.idle,
-            busy: counts.busy + counts.unknown + counts.aged,
-            stopping: counts.stopping + counts.leaving,
-            wanted: wish.wanted.min(worker_type.max_instances),
-            oldest_pending: pending.oldest,
-        });
+    fn pending(&self, name: &WorkerTypeName) -> u64 {
+        let demand = self.decide.demand.ok();
+        demand.and_then(|demand| demand.pending.get(name)).map_or(0, |pending| pending.count)
+    }
+
+    fn worker_type(
+        &mut self,
+        name: &WorkerTypeName,
+        worker_type: &'a WorkerType,
+        group: &'a Group,
+    ) {
+        let Some(wish) = self.decide.wishes.get(name).copied() else { return };
+        let status = self.status(name, worker_type, group, wish);
+        self.plan.worker_types.push(status);
 
         self.timed_out_requests(name, worker_type, group);
         self.worn_out_machines(name, worker_type, group);
         if self.demand_known() {
             self.unfillable_requests(name, worker_type, group);
-            // Those cancelled for another reason, now or before, are among what is too much.
-            let excess = coming.saturating_sub(wish.coming);
-            let going = group
-                .open
-                .iter()
-                .filter(|request| request.cancelled || self.cancelled.contains(&request.id))
-                .count() as u64;
-            let mut victims: Vec<_> = group.open.iter().collect();
-            victims.sort_by_key(|request| {
-                (!is_unfillable(request, now), std::cmp::Reverse(request.asked))
-            });
-            let victims: Vec<_> = victims
-                .into_iter()
-                .filter(|request| {
-                    request.touchable && !request.cancelled && !self.cancelled.contains(&request.id)
-                })
-                .take(usize::try_from(excess.saturating_sub(going)).unwrap_or(usize::MAX))
-                .collect();
-            self.cancel(Some(name), victims, ReasonKind::NoDemand, |n| {
-                format!(
-                    "{n} of {} not needed: {}, room for {} on instances up or booting, {} in flight",
-                    plural::are(open, "open request"),
-                    plural::count(pending.count, "pending task"),
-                    counts.free_slots,
-                    plural::count(in_flight, "launch")
-                )
-            });
+            self.unneeded_requests(name, group, wish);
+            self.over_maximum(name, worker_type, group);
+            self.launch(name, worker_type, group, wish);
         }
-        if self.demand_known() {
-            self.over_maximum(name, worker_type, group, coming);
-            self.launch(name, worker_type, wish, group, coming, pending.count);
-        }
-        if counts.overdue > 0 {
-            let text = format!(
-                "{} up longer than boot-timeout ({}) without a task seen there; no longer counted as \
-                 capacity",
-                plural::are(counts.overdue, "instance"),
-                clock::show(worker_type.boot_timeout)
-            );
-            self.note(Some(name), NoteKind::BootTimeout, text);
-        }
-        if counts.unknown > 0 && matches!(self.running(), Some(Running::Unknown)) {
-            let text = format!(
-                "{} up longer than boot-timeout ({}) and the queue does not tell what runs; no longer \
-                 counted as free",
-                plural::are(counts.unknown, "instance"),
-                clock::show(worker_type.boot_timeout)
-            );
-            self.note(Some(name), NoteKind::BootTimeout, text);
-        }
+        self.note_boot_timeout(name, worker_type, group);
     }
 
-    fn running(&self) -> Option<&'a Running> {
-        self.decide.demand.ok().map(|demand| &demand.running)
-    }
-
-    fn timed_out_requests(
-        &mut self,
+    fn status(
+        &self,
         name: &WorkerTypeName,
         worker_type: &WorkerType,
         group: &Group,
-    ) {
-        let now = self.decide.now;
-        let timeout = worker_type.request_timeout;
-        let late = group.open.iter().filter(|request| clock::after(request.asked, timeout) <= now);
-        self.cancel(Some(name), late, ReasonKind::RequestTimeout, |n| {
-            format!(
-                "{} open for longer than request-timeout ({}); asked for elsewhere once seen cancelled",
-                plural::are(n, "request"),
-                clock::show(timeout)
-            )
-        });
-    }
-
-    /// Requests that cannot be filled where they are, if there is somewhere else.
-    fn unfillable_requests(
-        &mut self,
-        name: &WorkerTypeName,
-        worker_type: &WorkerType,
-        group: &Group,
-    ) {
-        let decide = self.decide;
-        let now = decide.now;
-        let stuck: Vec<_> =
-            group.open.iter().filter(|request| is_unfillable(request, now)).collect();
-        if stuck.is_empty() {
-            return;
-        }
-        let options = match decide.resolved.get(name) {
-            Some(Ok(resolved)) => placement::all(worker_type, resolved),
-            Some(Err(_)) | None => Vec::new(),
-        };
-        let (movable, waiting): (Vec<_>, Vec<_>) = stuck.into_iter().partition(|request| {
-            options.iter().any(|option| {
-                let pool = option.pool();
-                pool != request.pool && placement::is_open(option, decide.memory, now)
-            })
-        });
-        let codes: BTreeSet<_> =
-            movable.iter().map(|request| request.status_code.clone()).collect();
-        self.cancel(Some(name), movable, ReasonKind::NoCapacity, |n| {
-            let codes = codes.into_iter().collect::<Vec<_>>().join(", ");
-            let n = plural::count(n, "request");
-            format!("{n} cannot be filled there ({codes}); the next type or zone is tried")
-        });
-        for request in waiting.iter().take(1) {
-            let text = format!(
-                "{} waiting ({}), and every other type and zone refused lately or none is configured",
-                plural::are(waiting.len(), "request"),
-                request.status_code
-            );
-            self.note(Some(name), NoteKind::WaitingForCapacity, text);
-        }
-    }
-
-    /// Machines that serve nobody: stopped, never claimed, too old.
-    fn worn_out_machines(
-        &mut self,
-        name: &WorkerTypeName,
-        worker_type: &WorkerType,
-        group: &Group,
-    ) {
-        let now = self.decide.now;
+        wish: Wish,
+    ) -> WorkerTypeStatus {
+        let demand = self.decide.demand.ok();
         let counts = group.counts;
-        if counts.stopping > 0 {
-            self.stopped(Some(name), group);
-            self.agreed(name, group);
-        }
-        if counts.overdue > 0 && self.demand_known() {
-            let dead = group
-                .machines
-                .iter()
-                .filter(|machine| machine.class == Class::Overdue && machine.positively_idle);
-            self.end(Some(name), dead, ReasonKind::NeverClaimed, |n| {
-                format!(
-                    "{} never claimed a task within boot-timeout ({})",
-                    plural::count(n, "instance"),
-                    clock::show(worker_type.boot_timeout)
-                )
-            });
-        }
-        let Some(lifetime) = worker_type.max_lifetime else { return };
-        let n_doubly_old = group.n_past(lifetime.saturating_mul(2), now);
-        if counts.aged == 0 && n_doubly_old == 0 {
-            return;
-        }
-        let known = self.demand_known();
-        let old = group.machines.iter().enumerate().filter(|(place, machine)| {
-            let idle = known && machine.class == Class::Aged && machine.positively_idle;
-            (idle || *place < n_doubly_old) && machine.may_be_ended()
-        });
-        self.end(Some(name), old.map(|(_, machine)| machine), ReasonKind::MaxLifetime, |n| {
-            format!(
-                "{} past max-lifetime ({}) and idle, or past twice that",
-                plural::are(n, "instance"),
-                clock::show(lifetime)
-            )
-        });
-    }
-
-    fn stopped(&mut self, name: Option<&WorkerTypeName>, group: &Group) {
-        let stopped =
-            group.machines.iter().filter(|machine| machine.state == InstanceState::Stopped);
-        self.end(name, stopped, ReasonKind::Stopped, |n| {
-            let n = plural::are(n, "instance");
-            format!("{n} stopped, which serves nobody and counts to the maximum")
-        });
-    }
-
-    /// Machines whose workers are stopping, as they were told. What they were told so for is a demand, so
-    /// while that is not known they wait.
-    fn agreed(&mut self, name: &WorkerTypeName, group: &Group) {
-        if !self.demand_known() {
-            return;
-        }
-        let agreed = group.machines.iter().filter(|machine| machine.agreed);
-        let why = match self.decide.wishes.get(name) {
-            Some(wish) => format!("{} wanted", plural::are(wish.wanted, "instance")),
-            None => "the worker type is no longer configured".to_owned(),
-        };
-        self.end(Some(name), agreed, ReasonKind::WorkerAgreed, |n| {
-            format!(
-                "{} stopping, as told when asking whether to: {why}",
-                plural::are(n, "idle worker")
-            )
-        });
-    }
-
-    fn tags(&mut self) {
-        let decide = self.decide;
-        let groups = decide.index.types.iter().chain(&decide.index.retired);
-        for (name, group) in groups.filter(|(_, group)| group.counts.untagged > 0) {
-            let untagged: Vec<_> = group
-                .machines
-                .iter()
-                .filter(|machine| {
-                    !machine.tagged
-                        && matches!(machine.state, InstanceState::Pending | InstanceState::Running)
-                        && !self.ended.contains(&machine.id)
-                        && decide
-                            .tagged_lately
-                            .get(&machine.id)
-                            .is_none_or(|at| clock::after(*at, TAG_AGAIN_AFTER) <= decide.now)
-                })
-                .collect();
-            // One call per intent: its tag differs.
-            let mut by_intent: BTreeMap<_, Vec<InstanceId>> = BTreeMap::new();
-            for machine in untagged {
-                by_intent.entry(&machine.intent).or_default().push(machine.id.clone());
-            }
-            for ids in by_intent.into_values() {
-                let n = plural::count(ids.len(), "instance");
-                let text = format!("{n} of our requests without tags yet");
-                self.plan.actions.push(Action {
-                    kind: ActionKind::Tag(ids),
-                    worker_type: Some(name.clone()),
-                    reason: Reason { kind: ReasonKind::Untagged, text },
-                });
-            }
+        WorkerTypeStatus {
+            name: name.to_string(),
+            pending: self.pending(name),
+            running: demand.and_then(|demand| demand.running.tasks(name)).unwrap_or(0),
+            open_requests: self.coming(name, group),
+            booting: counts.booting + counts.overdue,
+            idle: counts.idle,
+            busy: counts.busy + counts.unknown + counts.aged,
+            stopping: counts.stopping + counts.leaving,
+            wanted: wish.wanted.min(worker_type.max_instances),
+            oldest_pending: demand
+                .and_then(|demand| demand.pending.get(name))
+                .and_then(|pending| pending.oldest),
         }
     }
-}
 
-/// EC2 shows a new tag within seconds, mostly.
-const TAG_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
-
-/// Whether the status says that this request cannot be filled where it is, for long enough.
-fn is_unfillable(request: &OpenRequest, now: Timestamp) -> bool {
-    classify(request.status_code.as_str()) == Some(RefusalClass::NoCapacity)
-        && clock::after(request.status_since, UNFILLABLE_AFTER) <= now
+    /// How many open requests and launches in flight there are.
+    fn coming(&self, name: &WorkerTypeName, group: &Group) -> u64 {
+        group.open.len() as u64 + self.in_flight(name).count
+    }
 }

@@ -46,7 +46,7 @@ mod startups;
 
 use super::{PolicyMemory, Situation, Why, Wish};
 pub(super) use balance::Balance;
-pub use balance::Comparison;
+pub(crate) use balance::Comparison;
 pub(super) use levels::Levels;
 use levels::Worth;
 pub(super) use pace::Pace;

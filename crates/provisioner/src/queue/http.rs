@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::domain::demand::Demand;
 use crate::domain::ids::InstanceId;
 use crate::queue::source::{DemandError, DemandSource};
-use crate::settings::{AskRunning, Queue, Settings};
+use crate::settings::{AskRunning, QueueSettings, Settings};
 
 pub(crate) mod address;
 mod endpoint;
@@ -27,7 +27,6 @@ use tally::{PendingTally, RunningTally};
 use task_history::TaskHistory;
 
 pub(crate) use error::Error;
-pub use response::ResponseError;
 pub use tally::{PendingResponse, TaskFilter};
 
 /// A [`DemandSource`] over HTTP.
@@ -49,7 +48,7 @@ impl HttpQueue {
         Ok(Self::new(&settings.queue, TaskFilter::from_settings(settings))?)
     }
 
-    fn new(queue: &Queue, filter: TaskFilter) -> Result<Self, Error> {
+    fn new(queue: &QueueSettings, filter: TaskFilter) -> Result<Self, Error> {
         Ok(Self {
             endpoint: Endpoint::new(queue)?,
             filter,

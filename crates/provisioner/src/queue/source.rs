@@ -14,9 +14,9 @@ use crate::domain::ids::InstanceId;
 /// ```
 /// use std::collections::BTreeSet;
 ///
-/// use provisioner::domain::demand::Demand;
-/// use provisioner::domain::ids::{InstanceId, WorkerTypeName};
-/// use provisioner::queue::source::{DemandError, DemandErrorKind, DemandSource};
+/// use provisioner::{
+///     Demand, DemandError, DemandErrorKind, DemandSource, InstanceId, WorkerTypeName,
+/// };
 ///
 /// /// A file that holds the number of pending tasks.
 /// struct CountFile(std::path::PathBuf);

@@ -3,25 +3,14 @@
 //! The maximum price of a request is an upper bound and not what is paid, so it never replaces a spot price.
 //! Machines without a known spot price have an unknown cost, and are counted as such.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use crate::domain::ids::WorkerTypeName;
-use crate::domain::launch::Pool;
 use crate::domain::money::UsdPerHour;
 use crate::domain::prices::SpotPrices;
 use crate::engine::{Machines, Usage};
-
-/// Returns the pools of machines that cost something, which are those whose prices are worth fetching.
-pub fn pools_in_use(machines: &[Machines]) -> BTreeSet<Pool> {
-    let costing = machines.iter().filter(|machines| machines.usage != Usage::Stopping);
-    // Prices are per zone, so a pool whose zone EC2 does not name has none.
-    costing
-        .filter_map(|machines| machines.pool.clone())
-        .filter(|pool| pool.zone.is_some())
-        .collect()
-}
 
 /// The cost of machines per hour, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +40,7 @@ impl Cost {
 }
 
 /// What causes a cost: machines of a worker type (`None` if it is not known) with the same usage.
-pub type CostKey = (Option<WorkerTypeName>, Usage);
+pub(crate) type CostKey = (Option<WorkerTypeName>, Usage);
 
 /// Returns the cost of machines per hour at current prices, per worker type and usage.
 ///
@@ -82,8 +71,11 @@ pub fn usd_per_hour(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::domain::ids::{InstanceType, Zone};
+    use crate::domain::launch::Pool;
 
     fn now() -> Timestamp {
         "2026-11-23T12:00:00Z".parse().unwrap()
@@ -133,17 +125,5 @@ mod tests {
         assert_eq!(cost("", Usage::Busy), (30_000, 0));
         assert_eq!(costs.len(), 4);
         assert_eq!(costs[&(Some("linux".into()), Usage::Busy)].known(), None);
-    }
-
-    #[test]
-    fn only_pools_that_cost_are_asked_for() {
-        let (_, a, b) = prices();
-        let pools = pools_in_use(&[
-            machines("linux", Usage::Booting, Some(a.clone()), 1),
-            machines("linux", Usage::Stopping, Some(b), 1),
-            machines("linux", Usage::Idle, None, 1),
-            machines("linux", Usage::Idle, Some(pool("c7g.large", None)), 1),
-        ]);
-        assert_eq!(pools, BTreeSet::from([a]));
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use provisioner::aws::Call;
-use provisioner::domain::ids::{InstanceId, SpotRequestId};
-use provisioner::domain::refusal::RefusalClass;
-use provisioner::engine::Outcome;
+use provisioner::internal::aws::Call;
+use provisioner::internal::domain::ids::{InstanceId, SpotRequestId};
+use provisioner::internal::domain::refusal::RefusalClass;
+use provisioner::internal::engine::Outcome;
 
 use crate::transport::{Ec2, Reply};
 use crate::xml;

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use provisioner::aws::Call;
-use provisioner::domain::ids::KeyName;
-use provisioner::domain::refusal::RefusalClass;
-use provisioner::engine::Outcome;
-use provisioner::setup::{self, SetupReport, SpotRoleState};
+use provisioner::internal::aws::Call;
+use provisioner::internal::domain::ids::KeyName;
+use provisioner::internal::domain::refusal::RefusalClass;
+use provisioner::internal::engine::Outcome;
+use provisioner::internal::setup::{self, SetupReport, SpotRoleState};
 use tokio::time::Instant;
 
 use crate::request::call;

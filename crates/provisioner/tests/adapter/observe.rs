@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::aws::{Error, Observed};
-use provisioner::domain::ids::{
+use provisioner::internal::aws::{Error, Observed};
+use provisioner::internal::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::{
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::{
     Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
 };
-use provisioner::domain::refusal::RefusalClass;
+use provisioner::internal::domain::refusal::RefusalClass;
 
 use crate::transport::{Ec2, REQUEST_ID, Reply, Sent};
 use crate::xml;

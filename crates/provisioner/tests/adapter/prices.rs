@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use provisioner::domain::ids::{InstanceType, Zone};
-use provisioner::domain::launch::Pool;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::refusal::RefusalClass;
+use provisioner::internal::domain::ids::{InstanceType, Zone};
+use provisioner::internal::domain::launch::Pool;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::refusal::RefusalClass;
 
 use crate::transport::{Ec2, Reply};
 use crate::xml;

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use provisioner::aws::Call;
-use provisioner::domain::ids::{
+use provisioner::internal::aws::Call;
+use provisioner::internal::domain::ids::{
     ClientToken, InstanceType, KeyName, SpotRequestId, SubnetId, WorkerTypeName, Zone,
 };
-use provisioner::domain::launch::{
+use provisioner::internal::domain::launch::{
     BlockDeviceMapping, Ebs, LaunchCall, LaunchSpecification, Monitoring, NetworkInterface,
     Placement,
 };
-use provisioner::domain::money::UsdPerHour;
-use provisioner::domain::observed::SpotRequestState;
-use provisioner::domain::refusal::{Refusal, RefusalClass};
-use provisioner::engine::{GrantedRequest, Outcome};
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::observed::SpotRequestState;
+use provisioner::internal::domain::refusal::{Refusal, RefusalClass};
+use provisioner::internal::engine::{GrantedRequest, Outcome};
 
 use crate::transport::{Ec2, REQUEST_ID, Reply};
 use crate::xml;

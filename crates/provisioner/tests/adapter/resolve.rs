@@ -1,11 +1,11 @@
 //! Resolving names: image parameters, security groups, subnets.
 
-use provisioner::aws::Error;
-use provisioner::domain::ids::{SubnetId, Zone};
-use provisioner::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
-use provisioner::domain::refusal::RefusalClass;
-use provisioner::policy::Policy;
-use provisioner::settings::WorkerType;
+use provisioner::internal::aws::Error;
+use provisioner::internal::domain::ids::{SubnetId, Zone};
+use provisioner::internal::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
+use provisioner::internal::domain::refusal::RefusalClass;
+use provisioner::internal::policy::Policy;
+use provisioner::internal::settings::WorkerType;
 
 use crate::transport::{Ec2, Reply, Sent};
 use crate::xml;

@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use provisioner::aws::{Client, client_from_sdk_config};
+use provisioner::internal::aws::{Client, client_from_sdk_config};
 
 /// The request id that every answer bears.
 pub(crate) const REQUEST_ID: &str = "8f1c0000-0000-4000-8000-000000000001";

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use provisioner::domain::clock;
-use provisioner::domain::duration::rounded;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::state_dir::RecordedLoad;
+use provisioner::internal::domain::clock;
+use provisioner::internal::domain::duration::rounded;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::state_dir::RecordedLoad;
 use provisioner_simulate::load::Load;
 use provisioner_simulate::report::{Comparison, PolicyResult};
 use serde::{Serialize, Serializer};

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use provisioner::domain::duration;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::policy::Policy;
+use provisioner::internal::domain::duration;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::policy::Policy;
 
 use super::deployment::Deployment;
 use crate::exit::Failure;

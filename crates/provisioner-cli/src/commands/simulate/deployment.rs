@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::domain::money::UsdPerHour;
-use provisioner::engine::Memory;
-use provisioner::policy::{Policy, PolicyMemory};
-use provisioner::settings::{Settings, WorkerType};
-use provisioner::state_dir::{RecordedLoad, StateDir};
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::engine::Memory;
+use provisioner::internal::policy::{Policy, PolicyMemory};
+use provisioner::internal::settings::{Settings, WorkerType};
+use provisioner::internal::state_dir::{RecordedLoad, StateDir};
 use provisioner_sim::rng::Lognormal;
 use provisioner_simulate::simulation::{Setup, WorldModel};
 
@@ -111,7 +111,7 @@ impl Deployment {
                  --load STATE-DIR/load/WORKER-TYPE.csv",
             ));
         };
-        let unusable = |error: provisioner::state_dir::StateDirError| {
+        let unusable = |error: provisioner::internal::state_dir::StateDirError| {
             Failure::from_error(ExitStatus::USAGE, &error)
                 .with_hint(error.hint().unwrap_or_default())
         };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use provisioner::domain::plural;
+use provisioner::internal::domain::plural;
 use provisioner_simulate::load::Load;
 use provisioner_simulate::report::{Comparison, Contender, PolicyResult};
 use provisioner_simulate::spot::OnDemand;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use provisioner::daemon::{Reach, Surveyor};
-use provisioner::queue::Queue;
-use provisioner::settings::Settings;
-use provisioner::state_dir::StateDir;
-use provisioner::status::{ProblemScope, ProblemSeen, Status};
+use provisioner::internal::daemon::{ProbeReach, StatusProbe};
+use provisioner::internal::queue::Queue;
+use provisioner::internal::settings::Settings;
+use provisioner::internal::state_dir::StateDir;
+use provisioner::internal::status::{ProblemScope, ProblemSeen, Status};
 
 use crate::connect::{self, Connection};
 use crate::context::Context;
@@ -19,7 +19,7 @@ const NOT_CONNECTED: &str = "not-connected";
 /// Reads the status without a daemon.
 pub(super) struct Direct {
     settings: Arc<Settings>,
-    surveyor: Surveyor<Queue>,
+    surveyor: StatusProbe<Queue>,
     connection: Option<Connected>,
 }
 
@@ -33,7 +33,7 @@ impl Direct {
         let settings = Arc::new(loaded.settings);
         let queue = Queue::from_settings(&settings)
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
-        let surveyor = Surveyor::new(Arc::clone(&settings), queue);
+        let surveyor = StatusProbe::new(Arc::clone(&settings), queue);
         Ok(Self { settings, surveyor, connection: None })
     }
 
@@ -43,9 +43,9 @@ impl Direct {
         let saved = saved_state_dir(settings);
         let reach = match connected(settings, connection).await? {
             Ok((Connection { client, key_name, .. }, state_dir)) => {
-                Reach { ec2: Ok((client, key_name)), state_dir: Some(state_dir) }
+                ProbeReach { ec2: Ok((client, key_name)), state_dir: Some(state_dir) }
             }
-            Err(why) => Reach { ec2: Err(why), state_dir: saved.as_ref() },
+            Err(why) => ProbeReach { ec2: Err(why), state_dir: saved.as_ref() },
         };
         Ok(surveyor.look(reach).await)
     }

@@ -1,6 +1,8 @@
 //! The source of a status: a running daemon, or AWS and the queue themselves.
 
-use provisioner::status::{self, AskError, ProblemScope, ProblemSeen, Status, StatusSource};
+use provisioner::internal::status::{
+    self, AskError, ProblemScope, ProblemSeen, Status, StatusSource,
+};
 
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};

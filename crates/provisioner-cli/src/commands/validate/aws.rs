@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use provisioner::aws::preflight::{self, Finding, PassedCheck, PreflightReport, Severity};
-use provisioner::domain::ids::WorkerTypeName;
-use provisioner::domain::plural::count;
-use provisioner::settings::Settings;
+use provisioner::internal::aws::preflight::{
+    self, Finding, PassedCheck, PreflightReport, Severity,
+};
+use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::domain::plural::count;
+use provisioner::internal::settings::Settings;
 use serde::Serialize;
 
 use crate::connect::{Connection, connect};

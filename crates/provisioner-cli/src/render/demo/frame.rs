@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use provisioner::domain::clock;
+use provisioner::internal::domain::clock;
 use provisioner_sim::demo::{Glance, Line, LineKind, Row};
 
 use super::{grouped, of_day, seconds};

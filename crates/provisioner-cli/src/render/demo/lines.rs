@@ -1,6 +1,6 @@
 //! The demonstration as plain lines, for output that is not a terminal.
 
-use provisioner::domain::ids::WorkerTypeName;
+use provisioner::internal::domain::ids::WorkerTypeName;
 use provisioner_sim::demo::{Glance, Line, Row};
 
 use super::of_day;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use provisioner::domain::{clock, plural};
+use provisioner::internal::domain::{clock, plural};
 use provisioner_sim::demo::Summary;
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-use provisioner::status::{ActionCounts, ProblemScope, ProblemSeen, VERSION};
+use provisioner::internal::status::{ActionCounts, ProblemScope, ProblemSeen, VERSION};
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! Buying instances in a market: spot pools whose capacity comes and goes, and on demand.
 //!
-//! The library's rule ([`provisioner::pools`]) chooses the pool. A request that finds no capacity stays
+//! The library's rule ([`provisioner::internal::pools`]) chooses the pool. A request that finds no capacity stays
 //! open; like the daemon, the simulation cancels it when it observes that the request is older than 30 s.
 
 use std::cmp::Reverse;
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::pools::{PoolRecord, divide};
+use provisioner::internal::pools::{PoolRecord, divide};
 use provisioner_sim::rng::Rng;
 
 use super::instances::Startup;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::policy::Situation;
+use provisioner::internal::policy::Situation;
 
 use super::{Counters, Simulation};
 use crate::simulation::bounds::millis;

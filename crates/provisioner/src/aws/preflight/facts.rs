@@ -11,7 +11,7 @@ use crate::domain::observed::KeyPair;
 use crate::domain::refusal::Refusal;
 
 /// The result of a look-up, or why it is not known.
-pub type Fact<T> = Result<T, Refusal>;
+pub(crate) type Fact<T> = Result<T, Refusal>;
 
 /// Everything that was looked up in one account and region.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::report::FindingKind;
 use super::*;
 use crate::config;
 use crate::domain::ids::{InstanceType, KeyName, SubnetId, WorkerTypeName, Zone};

@@ -10,14 +10,14 @@ use crate::config::key::KeyKind;
 use crate::config::section::Section;
 use crate::config::setting::{Rejection, Setting};
 use crate::config::tree::NodeValue;
-use crate::settings::{AskRunning, Queue};
+use crate::settings::{AskRunning, QueueSettings};
 
 const DEFAULT_HOST: &str = "localhost";
 const DEFAULT_PORT: u16 = 8314;
 const DEFAULT_VERSION: &str = "0.1.0";
 const DEFAULT_POINTER: &str = "/workerType";
 
-pub(super) fn read(section: &Section<'_>) -> Queue {
+pub(super) fn read(section: &Section<'_>) -> QueueSettings {
     let url = base_url(section);
     let token_file = section.path(
         "token-file",
@@ -26,7 +26,7 @@ pub(super) fn read(section: &Section<'_>) -> Queue {
     if let Some(url) = &url {
         check_transport(section, url, token_file.is_some());
     }
-    Queue {
+    QueueSettings {
         base_url: url.map(|url| url.as_str().trim_end_matches('/').to_owned()).unwrap_or_default(),
         running: section.value(
             "running",

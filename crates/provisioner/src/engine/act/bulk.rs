@@ -1,11 +1,12 @@
 //! Bulk calls of a round: many ids in one call, and one bad id does not fail the rest.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, VecDeque};
-use std::fmt;
 
 use jiff::Timestamp;
 
 use super::{ActionOutcome, ActionResult, Round};
+use crate::domain::bulk::split_around_bad_ids;
 use crate::domain::clock;
 use crate::domain::ids::{InstanceId, SpotRequestId};
 use crate::domain::refusal::{Refusal, RefusalClass};
@@ -27,7 +28,7 @@ pub(super) struct Batch<I> {
     pub(super) parts: Vec<(usize, Vec<I>)>,
 }
 
-impl<I: Clone + Ord + fmt::Display> Batch<I> {
+impl<I: Clone + Borrow<str>> Batch<I> {
     /// Joins the ids of several actions into bulk calls.
     pub(super) fn bulk(actions: impl IntoIterator<Item = (usize, Vec<I>)>) -> VecDeque<Self> {
         let mut batches: VecDeque<Self> = VecDeque::new();
@@ -56,23 +57,25 @@ impl<I: Clone + Ord + fmt::Display> Batch<I> {
 
     /// Splits off the ids that EC2's message names: one bad id fails a whole call.
     pub(super) fn without_named(&self, refusal: &Refusal) -> Option<(Self, Self)> {
-        let ids = self.parts.iter().flat_map(|(_, ids)| ids);
-        let named: BTreeSet<I> = ids.filter(|id| refusal.names(&id.to_string())).cloned().collect();
-        if named.is_empty() {
-            return None;
-        }
-        let pick = |keep: bool| Self {
-            parts: self
-                .parts
-                .iter()
-                .map(|(action, ids)| {
-                    let ids = ids.iter().filter(|id| named.contains(*id) == keep).cloned();
-                    (*action, ids.collect::<Vec<_>>())
-                })
-                .filter(|(_, ids)| !ids.is_empty())
-                .collect(),
+        let ids = |(action, ids): &(usize, Vec<I>)| {
+            let action = *action;
+            ids.iter().map(move |id| (action, id.clone())).collect::<Vec<_>>()
         };
-        Some((pick(true), pick(false)))
+        let items: Vec<(usize, I)> = self.parts.iter().flat_map(ids).collect();
+        let split = split_around_bad_ids(&items, |(_, id)| id.borrow(), refusal)?;
+        Some((Self::of(split.named), Self::of(split.others)))
+    }
+
+    /// Ids with the action of each, in the order of actions.
+    fn of(items: Vec<(usize, I)>) -> Self {
+        let mut parts: Vec<(usize, Vec<I>)> = Vec::new();
+        for (action, id) in items {
+            match parts.last_mut() {
+                Some((last, ids)) if *last == action => ids.push(id),
+                _ => parts.push((action, vec![id])),
+            }
+        }
+        Self { parts }
     }
 }
 
@@ -132,7 +135,7 @@ impl Round<'_> {
 
     /// Records the outcome of a bulk call. Returns whether it was done. If one id failed it, the rest is
     /// asked for again at once.
-    fn record_bulk<I: Clone + Ord + fmt::Display>(
+    fn record_bulk<I: Clone + Borrow<str>>(
         &mut self,
         batch: &Batch<I>,
         outcome: Outcome,

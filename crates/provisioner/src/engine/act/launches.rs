@@ -9,11 +9,11 @@ use crate::domain::clock;
 use crate::domain::ids::{ClientToken, InstanceType, KeyName, WorkerTypeName};
 use crate::domain::launch::{LaunchCall, ResolvedPlacement, ResolvedWorkerType};
 use crate::domain::ledger::{Granted, Intent};
-use crate::domain::plural;
 use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::act::effect::{GrantedRequest, Outcome};
+use crate::engine::decide::detail::{Obstacle, PlanNote};
 use crate::engine::decide::placement::{self, LaunchGoal, NoPlacement, Placement};
-use crate::engine::decide::plan::{Action, ActionKind, Note, NoteKind, Reason};
+use crate::engine::decide::plan::{Action, ActionKind, Note, Reason};
 use crate::settings::WorkerType;
 
 /// A request outlives its timeout by this much at EC2, so that a dead daemon buys nothing later.
@@ -59,26 +59,24 @@ impl Round<'_> {
                     self.unsaved = true;
                     self.prepared.push_back((token, goal));
                 }
-                Err(why) => self.note_not_placed(&goal, &why),
+                Err(why) => self.note_not_placed(&goal, why),
             }
         }
     }
 
-    fn note_not_placed(&mut self, goal: &LaunchGoal, why: &NoPlacement) {
-        let wanted = plural::are(goal.remaining, "instance");
-        let text = format!("{wanted} still wanted, but {why}");
-        self.notes.push(Note::new(Some(&goal.worker_type), why.kind(), text));
+    fn note_not_placed(&mut self, goal: &LaunchGoal, why: NoPlacement) {
+        let obstacle = &Obstacle::NoPlacement(why);
+        let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
+        self.notes.push(Note::about(&goal.worker_type, &note));
     }
 
     /// Gives up the launches of this round that were not made, because EC2 wants fewer launching calls.
     /// Other calls have budgets of their own (EC2 API Reference, "Request throttling").
     pub(super) fn withdraw_throttled(&mut self) {
         for goal in self.goals.iter().chain(self.prepared.iter().map(|(_, goal)| goal)) {
-            let text = format!(
-                "{} still wanted, but EC2 throttles launching calls; asked again after a pause",
-                plural::are(goal.remaining, "instance")
-            );
-            self.notes.push(Note::new(Some(&goal.worker_type), NoteKind::Throttled, text));
+            let obstacle = &Obstacle::Throttled;
+            let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
+            self.notes.push(Note::about(&goal.worker_type, &note));
         }
         self.withdraw_all();
     }
@@ -281,7 +279,7 @@ impl Round<'_> {
         let held = worker_type
             .and_then(|worker_type| placement::held_profile(worker_type, memory, interval, now));
         if let Some(why) = held {
-            self.note_not_placed(goal, &why);
+            self.note_not_placed(goal, why);
         }
     }
 }

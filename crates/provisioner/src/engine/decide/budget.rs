@@ -1,5 +1,6 @@
-//! What `[limits]` leave: instances and dollars, with everything live, open and in flight counted at
-//! its highest possible price.
+//! What `[limits]` leave of instances and dollars.
+//!
+//! Everything live, open and in flight counts at its highest possible price.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use crate::domain::clock;
 use crate::domain::ids::WorkerTypeName;
 use crate::domain::money::{Usd, UsdPerHour};
+use crate::engine::decide::detail::{LimitUsage, LimitsUsage};
 use crate::engine::decide::placement::LaunchGoal;
 use crate::engine::state::in_flight::InFlight;
 use crate::engine::state::index::Index;
@@ -22,18 +24,19 @@ pub(in crate::engine) struct Budget {
     max_per_day: Option<Usd>,
     instances: u64,
     per_hour: UsdPerHour,
-    /// Spent since midnight UTC, and what is there can still spend until the next.
+    /// What was spent since midnight UTC, and what everything counted may still cost until the next.
     today: Usd,
     unpriced: u64,
-    /// For how long each may still cost.
+    /// For how long each instance may still cost.
     ahead: Duration,
 }
 
-/// Shortly before midnight an instance would cost next to nothing of the day, and much of the next: so long
-/// each is counted at least.
+/// For how long each instance is counted at least, as `docs/operations.md` says. Shortly before midnight it
+/// would otherwise cost next to nothing of the day and much of the next.
 const LEAST_AHEAD: Duration = Duration::from_hours(6);
 
-/// An instance is ended at twice its `max-lifetime`; until then, or midnight, it may cost.
+/// Returns for how long an instance may cost: until midnight, or until it is terminated at twice its
+/// `max-lifetime`.
 fn horizon(max_lifetime: Option<Duration>, ahead: Duration) -> Duration {
     max_lifetime.map_or(ahead, |lifetime| lifetime.saturating_mul(2).min(ahead))
 }
@@ -53,7 +56,7 @@ impl Budget {
             Some(at) if at >= clock::last_midnight(now) => spent.usd,
             _ => Usd::ZERO,
         };
-        let mut room = Self {
+        let mut budget = Self {
             max_instances: limits.max_instances,
             max_per_hour: limits.max_usd_per_hour,
             max_per_day: limits.max_usd_per_day,
@@ -75,17 +78,17 @@ impl Budget {
         for (name, group) in named.chain([(None, &index.strays)]) {
             let counts = &group.counts;
             let n = counts.live() + group.open.len() as u64;
-            room.add(n, counts.usd, counts.unpriced, lifetime_of(name));
+            budget.add(n, counts.usd, counts.unpriced, lifetime_of(name));
         }
         for machine in index.unresolved.iter().chain(&index.disputed) {
             let price = machine.price.unwrap_or_default();
-            room.add(1, price, u64::from(machine.price.is_none()), None);
+            budget.add(1, price, u64::from(machine.price.is_none()), None);
         }
         for (name, flight) in in_flight {
-            room.add(flight.count, flight.usd, flight.unpriced, lifetime_of(name.as_ref()));
-            room.today = room.today.plus(flight.so_far);
+            budget.add(flight.count, flight.usd, flight.unpriced, lifetime_of(name.as_ref()));
+            budget.today = budget.today.plus(flight.so_far);
         }
-        room
+        budget
     }
 
     fn add(&mut self, n: u64, per_hour: UsdPerHour, unpriced: u64, max_lifetime: Option<Duration>) {
@@ -103,18 +106,12 @@ impl Budget {
         self.max_per_hour.is_some() || self.max_per_day.is_some()
     }
 
-    /// Why no dollar limit can be checked, if so.
-    pub(in crate::engine) fn unpriced(&self) -> Option<String> {
-        (self.needs_price() && self.unpriced > 0).then(|| {
-            format!(
-                "a dollar limit is set and the highest possible price of {} of what runs or is asked for is \
-                 not known; nothing is launched (set max-price for every worker type)",
-                self.unpriced
-            )
-        })
+    /// Returns how many have no price, if a dollar limit cannot be checked for that.
+    pub(in crate::engine) fn unpriced(&self) -> Option<u64> {
+        (self.needs_price() && self.unpriced > 0).then_some(self.unpriced)
     }
 
-    /// What one more at `price` could still cost, in micro-dollars.
+    /// Returns what one instance at `price` may still cost, in micro-dollars.
     pub(in crate::engine) fn still_to_cost(&self, price: Option<UsdPerHour>) -> u64 {
         price.map_or(0, |price| price.over(self.ahead).micros())
     }
@@ -126,7 +123,7 @@ impl Budget {
             || self.usd_per_day_over().is_some()
     }
 
-    /// The limit and by how much it is exceeded.
+    /// Returns the limit and by how much it is exceeded, if it is.
     pub(in crate::engine) fn instances_over(&self) -> Option<(u64, u64)> {
         let max = self.max_instances?;
         (self.instances > max).then(|| (max, self.instances - max))
@@ -143,7 +140,7 @@ impl Budget {
         (self.today > max).then(|| (max, self.today.minus(max)))
     }
 
-    /// Whether one more at `price` breaks no fence; takes it if so.
+    /// Counts one more instance, unless that breaks a limit. Returns whether it was counted.
     fn take(&mut self, price: Option<UsdPerHour>, max_lifetime: Option<Duration>) -> bool {
         if self.max_instances.is_some_and(|max| self.instances >= max) {
             return false;
@@ -166,8 +163,8 @@ impl Budget {
         true
     }
 
-    /// Gives each goal its share, one instance at a time in turn: first of what is needed, then of what
-    /// is asked for in excess or in advance.
+    /// Returns the share of each goal. Goals are served in turn, one instance at a time: first what is
+    /// needed, then what is asked for in excess or in advance.
     pub(in crate::engine) fn share(
         &mut self,
         goals: &[LaunchGoal],
@@ -191,21 +188,13 @@ impl Budget {
         shares
     }
 
-    /// The limits and what is used, in words.
-    pub(in crate::engine) fn describe(&self) -> String {
-        let mut parts = Vec::new();
-        if let Some(max) = self.max_instances {
-            parts.push(format!("max-instances {max}, {} counted with these", self.instances));
-        }
-        if let Some(max) = self.max_per_hour {
-            parts.push(format!("max-usd-per-hour {max}, {} counted with these", self.per_hour));
-        }
-        if let Some(max) = self.max_per_day {
-            parts.push(format!(
-                "max-usd-per-day {max}, {} spent since midnight UTC or still possible with these",
-                self.today
-            ));
-        }
-        parts.join("; ")
+    pub(in crate::engine) fn usage(&self) -> LimitsUsage {
+        let used = self.instances;
+        let instances = self.max_instances.map(|max| LimitUsage { max, used });
+        let used = self.per_hour;
+        let usd_per_hour = self.max_per_hour.map(|max| LimitUsage { max, used });
+        let used = self.today;
+        let usd_per_day = self.max_per_day.map(|max| LimitUsage { max, used });
+        LimitsUsage { instances, usd_per_hour, usd_per_day }
     }
 }

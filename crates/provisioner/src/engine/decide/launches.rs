@@ -1,40 +1,36 @@
-//! Launches: how many, whether at all, and what is asked again.
+//! Launches: how many, what holds them back, and what is asked again.
 
 use std::collections::BTreeSet;
 
 use super::Draft;
-
 use crate::domain::clock;
 use crate::domain::ids::WorkerTypeName;
 use crate::domain::observed::KeyPair;
-use crate::domain::plural;
+use crate::engine::decide::detail::{LaunchReason, NoRoom, Obstacle, PlanNote, ReasonDetail};
 use crate::engine::decide::placement::{self, LaunchGoal};
-use crate::engine::decide::plan::{Action, ActionKind, NoteKind, Reason, ReasonKind};
+use crate::engine::decide::plan::{ActionKind, Reason};
 use crate::engine::observe::ledger::is_repeated;
 use crate::engine::state::group::Group;
 use crate::policy::Wish;
 use crate::settings::WorkerType;
 
 impl<'a> Draft<'a> {
-    pub(in crate::engine) fn launch(
+    /// Makes the goal for what is missing to `wish`, within `max-instances`.
+    pub(super) fn launch(
         &mut self,
         name: &WorkerTypeName,
         worker_type: &'a WorkerType,
-        wish: Wish,
         group: &Group,
-        coming: u64,
-        pending: u64,
+        wish: Wish,
     ) {
         let counts = group.counts;
-        let launch = wish.coming.saturating_sub(coming);
-        if launch == 0 {
+        let coming = self.coming(name, group);
+        let pending = self.pending(name);
+        let missing = wish.coming.saturating_sub(coming);
+        if missing == 0 {
             if coming > 0 && pending > counts.free_slots {
-                let text = format!(
-                    "{} open or in flight for the {} that no instance has room for",
-                    plural::count(coming, "request"),
-                    plural::count(pending - counts.free_slots, "pending task")
-                );
-                self.note(Some(name), NoteKind::InFlight, text);
+                let waiting = pending - counts.free_slots;
+                self.note_about(name, &PlanNote::InFlight { coming, waiting });
             }
             return;
         }
@@ -43,167 +39,105 @@ impl<'a> Draft<'a> {
         let room = max.saturating_sub(total);
         let needed = wish.needed.saturating_sub(coming);
         if needed > room {
-            let text = format!(
-                "{} wanted; max-instances ({max}) leaves room for {room}, there are {total} in all",
-                plural::are(needed, "more instance")
-            );
-            self.note(Some(name), NoteKind::AtMaximum, text);
+            self.note_about(name, &PlanNote::AtMaximum { needed, max, room, total });
         }
-        let launch = launch.min(room);
-        if launch == 0 || !self.may_launch(name, worker_type, launch) {
+        let launched = missing.min(room);
+        if launched == 0 {
             return;
         }
-        let why = match wish.why.to_string() {
-            why if why.is_empty() => why,
-            why => format!("; {why}"),
-        };
-        let reason = if launch <= wish.for_minimum {
-            Reason {
-                kind: ReasonKind::BelowMinimum,
-                text: format!(
-                    "{launch} more keep min-instances ({}): there are {total} in all",
-                    worker_type.min_instances
-                ),
-            }
+        if let Some(obstacle) = self.obstacle(name, worker_type) {
+            let obstacle = &obstacle;
+            self.note_about(name, &PlanNote::NotLaunched { wanted: launched, obstacle });
+            return;
+        }
+        let why = wish.why;
+        let reason = if launched <= wish.for_minimum {
+            LaunchReason::BelowMinimum { launched, min: worker_type.min_instances, total }
         } else if needed == 0 {
-            Reason {
-                kind: ReasonKind::Spare,
-                text: format!("no task waits for them, but one is likely to soon{why}"),
-            }
+            LaunchReason::Spare { why }
         } else {
-            Reason {
-                kind: ReasonKind::PendingTasks,
-                text: format!(
-                    "{}, room for {} on instances up or booting, {} open or in flight{why}",
-                    plural::count(pending, "pending task"),
-                    counts.free_slots,
-                    plural::count(coming, "request")
-                ),
-            }
+            LaunchReason::PendingTasks { pending, free_slots: counts.free_slots, coming, why }
         };
-        let extra = launch.saturating_sub(needed);
-        self.goals.push(LaunchGoal::new(name.clone(), launch, extra, reason));
+        let reason = ReasonDetail::Launch(reason).into();
+        let extra = launched.saturating_sub(needed);
+        self.goals.push(LaunchGoal::new(name.clone(), launched, extra, reason));
     }
 
-    /// Whether `name` may launch at all this round; notes why not.
-    pub(in crate::engine) fn may_launch(
-        &mut self,
-        name: &WorkerTypeName,
-        worker_type: &WorkerType,
-        launch: u64,
-    ) -> bool {
+    /// Returns why nothing of the worker type may be launched in this round, if so.
+    fn obstacle(&self, name: &WorkerTypeName, worker_type: &WorkerType) -> Option<Obstacle<'a>> {
         let decide = self.decide;
         let now = decide.now;
-        let wanted = || format!("{} wanted, but", plural::are(launch, "instance"));
         if let Some(until) = decide.ledger.hold_until.filter(|until| now < *until) {
-            let text = format!(
-                "{} the in-flight ledger was lost: nothing is launched before {until}, when EC2 shows \
-                 all that was asked for (`--assume-clean` overrides)",
-                wanted()
-            );
-            self.note(Some(name), NoteKind::LedgerLost, text);
-            return false;
+            return Some(Obstacle::LedgerLost { until });
         }
         if decide.index.key_pair == KeyPair::Absent {
-            let text = format!("{} EC2 has no key pair of our key-name; run `setup-aws`", wanted());
-            self.note(Some(name), NoteKind::KeyPairMissing, text);
-            return false;
+            return Some(Obstacle::KeyPairMissing);
         }
         if let Some(failures) = decide.memory.failures.get(name)
             && let Some(until) = failures.paused_until().filter(|until| now < *until)
         {
-            let text = format!(
-                "{} {} in a row failed: paused until {until}; the last said {}",
-                wanted(),
-                plural::count(failures.in_a_row, "launch"),
-                failures.text
-            );
-            self.note(Some(name), NoteKind::Paused, text);
-            return false;
+            let last = &failures.text;
+            return Some(Obstacle::Paused { failures: failures.in_a_row, until, last });
         }
         let resolved = match decide.resolved.get(name) {
             Some(Ok(resolved)) => resolved,
-            Some(Err(why)) => {
-                self.note(Some(name), NoteKind::Unresolved, format!("{} {why}", wanted()));
-                return false;
-            }
-            None => {
-                let text =
-                    format!("{} what the worker type names in AWS is not known yet", wanted());
-                self.note(Some(name), NoteKind::Unresolved, text);
-                return false;
-            }
+            Some(Err(why)) => return Some(Obstacle::Unresolved { why: Some(why) }),
+            None => return Some(Obstacle::Unresolved { why: None }),
         };
-        let (memory, interval) = (decide.memory, decide.settings.provisioner.interval);
+        let memory = decide.memory;
+        let interval = decide.settings.provisioner.interval;
         let held = placement::held_profile(worker_type, memory, interval, now);
-        let next = || {
-            let places = placement::all(worker_type, resolved);
-            placement::next(&places, &BTreeSet::new(), memory, interval, now).err()
+        let nowhere = || {
+            let placements = placement::all(worker_type, resolved);
+            placement::next(&placements, &BTreeSet::new(), memory, interval, now).err()
         };
-        match held.or_else(next) {
-            None => true,
-            Some(why) => {
-                self.note(Some(name), why.kind(), format!("{} {why}", wanted()));
-                false
-            }
-        }
+        held.or_else(nowhere).map(Obstacle::NoPlacement)
     }
 
-    /// Why a launch that is counted already must not be asked again: asking may be what makes it, and
-    /// since it was decided a maximum was lowered, or others took the room.
-    pub(in crate::engine) fn no_room_for(&self, name: &WorkerTypeName) -> Option<String> {
+    /// Returns why a launch whose answer is not known must not be repeated, if so. It is counted
+    /// already, but if its first call did not arrive, it is the repetition that launches; since it was
+    /// decided, a maximum may have been lowered, or other launches may have taken the room.
+    fn no_room_for(&self, name: &WorkerTypeName) -> Option<NoRoom> {
         let decide = self.decide;
         let Some(worker_type) = decide.settings.worker_types.get(name) else {
-            return Some("because the worker type is no longer configured".to_owned());
+            return Some(NoRoom::NotConfigured);
         };
         let group = decide.index.types.get(name)?;
-        let counts = &group.counts;
-        let there = counts.live() + counts.leaving + group.open.len() as u64;
-        let total = there + self.in_flight(name).count;
-        if total > worker_type.max_instances {
-            let max = worker_type.max_instances;
-            return Some(format!("because with it there are {total}, over max-instances ({max})"));
+        let total = group.counts.live() + group.counts.leaving + self.coming(name, group);
+        let max = worker_type.max_instances;
+        if total > max {
+            return Some(NoRoom::OverMaximum { total, max });
         }
-        self.over_limits.then(|| "because [limits] are exceeded with it".to_owned())
+        self.over_limits.then_some(NoRoom::OverLimits)
     }
 
-    pub(in crate::engine) fn requests(&mut self) {
+    /// Repeats the launches whose answer is not known, with their tokens.
+    pub(super) fn repeats(&mut self) {
         let decide = self.decide;
         for (token, intent) in &decide.ledger.intents {
             if !is_repeated(intent, decide.now) {
                 continue;
             }
             let name = &intent.call.worker_type;
+            let asked = intent.call.count;
             if let Some(why) = self.no_room_for(name) {
-                let text = format!(
-                    "a launch of {} whose answer is not known is not asked again, {why}; EC2's list of \
-                     requests will tell",
-                    intent.call.count
-                );
-                self.note(Some(name), NoteKind::Unanswered, text);
+                self.note_about(name, &PlanNote::Unanswered { asked, why });
                 continue;
             }
-            let reason = Reason {
-                kind: ReasonKind::UnansweredIntent,
-                text: format!(
-                    "the answer to a launch decided {} ago is not known; repeated with its token \
-                     {token}",
-                    clock::show(clock::age(intent.call.decided, decide.now))
-                ),
-            };
+            let age = clock::age(intent.call.decided, decide.now);
+            let reason = LaunchReason::UnansweredIntent { age, token };
+            let reason = Reason::from(ReasonDetail::Launch(reason));
             self.repeats.push((token.clone(), reason.clone()));
-            self.plan.actions.push(Action {
-                kind: ActionKind::Request(u64::from(intent.call.count)),
-                worker_type: Some(name.clone()),
-                reason,
-            });
+            self.act(Some(name), ActionKind::Request(u64::from(asked)), reason);
         }
-        for goal in &self.goals {
-            self.plan.actions.push(Action {
-                kind: ActionKind::Request(goal.remaining),
-                worker_type: Some(goal.worker_type.clone()),
-                reason: goal.reason.clone(),
-            });
+    }
+
+    /// Makes the actions for the goals.
+    pub(super) fn goals(&mut self) {
+        for goal in std::mem::take(&mut self.goals) {
+            let request = ActionKind::Request(goal.remaining);
+            self.act(Some(&goal.worker_type), request, goal.reason.clone());
+            self.goals.push(goal);
         }
     }
 }

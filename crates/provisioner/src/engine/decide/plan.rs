@@ -1,11 +1,12 @@
-//! What a round decided: actions with their reasons, and notes on what is not done and why.
-
-use std::fmt;
+//! The decisions of a round: actions with their reasons, and notes on what is not done and why.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::domain::ids::{InstanceId, SpotRequestId, WorkerTypeName};
+use crate::engine::decide::detail::{NoteDetail, ReasonDetail};
+
+pub use super::kinds::{NoteKind, ReasonKind};
 
 /// The decisions of one round.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -130,64 +131,9 @@ pub struct Reason {
     pub text: String,
 }
 
-/// The kinds of reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ReasonKind {
-    /// Tasks wait.
-    PendingTasks,
-    /// Tasks are likely to come that nothing would be free for.
-    Spare,
-    /// Fewer than `min-instances`.
-    BelowMinimum,
-    /// A launch whose answer is not known is asked again with the same token.
-    UnansweredIntent,
-    /// More requests than tasks need.
-    NoDemand,
-    /// Over `max-instances` of the worker type.
-    OverMaximum,
-    /// Over `[limits]`.
-    OverLimit,
-    /// A request waited too long.
-    RequestTimeout,
-    /// A request cannot be filled where it is.
-    NoCapacity,
-    /// Never claimed a task within `boot-timeout`.
-    NeverClaimed,
-    /// Older than `max-lifetime`.
-    MaxLifetime,
-    /// Stopped: serves nobody.
-    Stopped,
-    /// Its worker asked whether to stop, and is stopping.
-    WorkerAgreed,
-    /// Under the key-name, but not ours.
-    Stray,
-    /// Its worker type is no longer configured.
-    Retired,
-    /// An instance of ours without our tags.
-    Untagged,
-}
-
-impl ReasonKind {
-    /// A stable name for logs, metrics and JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PendingTasks => "pending-tasks",
-            Self::Spare => "spare",
-            Self::BelowMinimum => "below-minimum",
-            Self::UnansweredIntent => "unanswered-intent",
-            Self::NoDemand => "no-demand",
-            Self::OverMaximum => "over-maximum",
-            Self::OverLimit => "over-limit",
-            Self::RequestTimeout => "request-timeout",
-            Self::NoCapacity => "no-capacity",
-            Self::NeverClaimed => "never-claimed",
-            Self::MaxLifetime => "max-lifetime",
-            Self::Stopped => "stopped",
-            Self::WorkerAgreed => "worker-agreed",
-            Self::Stray => "stray",
-            Self::Retired => "retired",
-            Self::Untagged => "untagged",
-        }
+impl From<ReasonDetail<'_>> for Reason {
+    fn from(detail: ReasonDetail<'_>) -> Self {
+        Self { kind: detail.kind(), text: detail.to_string() }
     }
 }
 
@@ -205,212 +151,23 @@ pub struct Note {
 }
 
 impl Note {
-    /// The same note about something in particular.
-    #[must_use]
-    pub fn about(self, subject: impl Into<String>) -> Self {
-        Self { subject: Some(subject.into()), ..self }
-    }
-
-    /// Makes a note without a subject.
+    /// Makes a note from its parts, without a subject.
     pub fn new(worker_type: Option<&WorkerTypeName>, kind: NoteKind, text: String) -> Self {
         Self { worker_type: worker_type.cloned(), kind, subject: None, text }
     }
-}
 
-/// The kinds of note.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NoteKind {
-    /// The queue could not be read: nothing is done on account of demand.
-    DemandUnknown,
-    /// More is wanted than `max-instances` of the worker type.
-    AtMaximum,
-    /// More is wanted than `[limits]` allow.
-    AtLimit,
-    /// A dollar limit cannot be checked without a price.
-    PriceUnknown,
-    /// The ledger was lost: nothing is launched for the visibility window.
-    LedgerLost,
-    /// The ledger could not be written: nothing is launched.
-    LedgerNotWritten,
-    /// EC2 throttles launching calls.
-    Throttled,
-    /// What was asked for is on its way.
-    InFlight,
-    /// A launch whose answer is not known is not asked again: there is no room for it any more.
-    Unanswered,
-    /// Every capacity pool refused lately.
-    CoolingDown,
-    /// A quota is used up.
-    QuotaExceeded,
-    /// EC2 does not know an instance profile that may be a fresh one.
-    ProfileNotVisible,
-    /// A request of ours ended without an instance.
-    LaunchFailed,
-    /// Launches failed in a row.
-    Paused,
-    /// What the worker type names in AWS could not be resolved.
-    Unresolved,
-    /// Instances up longer than `boot-timeout` are no longer counted.
-    BootTimeout,
-    /// A request waits where it cannot be filled, and there is nowhere else.
-    WaitingForCapacity,
-    /// A granted request was never seen.
-    NeverSeen,
-    /// Instances or requests that are not ours are kept.
-    StrayKept,
-    /// An instance whose request is not visible yet.
-    UnresolvedInstance,
-    /// EC2 has no key pair of our key-name.
-    KeyPairMissing,
-    /// Tasks of worker types that are not configured.
-    UnknownWorkerType,
-    /// Elements of the queue's answer that could not be read.
-    MalformedTasks,
-    /// The queue answers RUNNING with the pending tasks.
-    RunningIgnored,
-    /// Workers were told to stop and did not say that they do.
-    PromiseLapsed,
-    /// EC2 shows a state this version does not know.
-    UnknownState,
-    /// The plan broke a fence and was not executed.
-    CheckFailed,
-}
-
-impl NoteKind {
-    /// A stable name for logs, metrics and JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DemandUnknown => "demand-unknown",
-            Self::AtMaximum => "at-maximum",
-            Self::AtLimit => "at-limit",
-            Self::PriceUnknown => "price-unknown",
-            Self::LedgerLost => "ledger-lost",
-            Self::LedgerNotWritten => "ledger-not-written",
-            Self::Throttled => "throttled",
-            Self::InFlight => "in-flight",
-            Self::Unanswered => "unanswered",
-            Self::CoolingDown => "cooling-down",
-            Self::QuotaExceeded => "quota-exceeded",
-            Self::ProfileNotVisible => "profile-not-visible",
-            Self::LaunchFailed => "launch-failed",
-            Self::Paused => "paused",
-            Self::Unresolved => "unresolved",
-            Self::BootTimeout => "boot-timeout",
-            Self::WaitingForCapacity => "waiting-for-capacity",
-            Self::NeverSeen => "never-seen",
-            Self::StrayKept => "stray-kept",
-            Self::UnresolvedInstance => "unresolved-instance",
-            Self::KeyPairMissing => "key-pair-missing",
-            Self::UnknownWorkerType => "unknown-worker-type",
-            Self::MalformedTasks => "malformed-tasks",
-            Self::RunningIgnored => "running-ignored",
-            Self::PromiseLapsed => "promise-lapsed",
-            Self::UnknownState => "unknown-state",
-            Self::CheckFailed => "check-failed",
+    /// Makes a note that concerns no worker type in particular.
+    pub(in crate::engine) fn general(detail: &impl NoteDetail) -> Self {
+        Self {
+            worker_type: None,
+            kind: detail.kind(),
+            subject: detail.subject(),
+            text: detail.to_string(),
         }
     }
 
-    /// Whether something that is wanted is withheld: `run --once` then ends with 4.
-    pub fn withholds(self) -> bool {
-        match self {
-            Self::PriceUnknown
-            | Self::LedgerLost
-            | Self::LedgerNotWritten
-            | Self::Throttled
-            | Self::CoolingDown
-            | Self::QuotaExceeded
-            | Self::ProfileNotVisible
-            | Self::LaunchFailed
-            | Self::Paused
-            | Self::Unresolved
-            | Self::CheckFailed
-            | Self::KeyPairMissing => true,
-            Self::DemandUnknown
-            | Self::AtMaximum
-            | Self::AtLimit
-            | Self::InFlight
-            | Self::Unanswered
-            | Self::BootTimeout
-            | Self::WaitingForCapacity
-            | Self::NeverSeen
-            | Self::StrayKept
-            | Self::UnresolvedInstance
-            | Self::UnknownWorkerType
-            | Self::MalformedTasks
-            | Self::RunningIgnored
-            | Self::PromiseLapsed
-            | Self::UnknownState => false,
-        }
-    }
-
-    /// Whether it says that something is wrong, and not only how things are.
-    pub fn is_problem(self) -> bool {
-        self.withholds() || matches!(self, Self::DemandUnknown | Self::StrayKept)
-    }
-
-    /// What the user can do about it, in a few words, where that is more than to wait.
-    pub fn fix(self) -> Option<&'static str> {
-        let fix = match self {
-            Self::DemandUnknown => "see that the queue answers at `queue.host` or `queue.url`",
-            Self::AtMaximum => "raise `max-instances`, if that is not enough",
-            Self::AtLimit => "raise `[limits]`, if that is not enough",
-            Self::PriceUnknown => "set `max-price`",
-            Self::LedgerLost => {
-                "wait for `provisioner.visibility-window`, or start with `--assume-clean` if nothing \
-                 was in flight"
-            }
-            Self::LedgerNotWritten => {
-                "free the disk of `provisioner.state-dir`, or mend its owner and mode"
-            }
-            Self::CoolingDown | Self::WaitingForCapacity => {
-                "name more `instance-types`, or narrow `availability-zones` and `subnets` less"
-            }
-            Self::QuotaExceeded => {
-                "ask AWS Service Quotas for more, name types of another family, or lower \
-                 `max-instances`"
-            }
-            Self::LaunchFailed | Self::Paused => {
-                "mend what EC2's message names; `provisionerd validate --aws` looks for it"
-            }
-            Self::Unresolved => {
-                "mend what the worker type names in AWS; use ids where names are ambiguous"
-            }
-            Self::ProfileNotVisible => {
-                "a new profile shows within minutes; else check `iam-instance-profile`"
-            }
-            Self::BootTimeout => "look at the console output of a machine, or raise `boot-timeout`",
-            Self::StrayKept => {
-                "end what is not needed by hand, and launch nothing under this key-name"
-            }
-            Self::KeyPairMissing => {
-                "make the key pair again under its name, or run `setup-aws --force`"
-            }
-            Self::UnknownWorkerType => "add the worker type, or an alias to one",
-            Self::MalformedTasks | Self::RunningIgnored => "mend the queue's answer",
-            Self::PromiseLapsed => {
-                "have workers say `stopping` right after they are told to stop, and repeat it until they \
-                 are answered"
-            }
-            Self::UnknownState => "upgrade",
-            Self::CheckFailed => "report it, with what `provisionerd plan --save-snapshot` saves",
-            Self::Throttled
-            | Self::InFlight
-            | Self::Unanswered
-            | Self::NeverSeen
-            | Self::UnresolvedInstance => return None,
-        };
-        Some(fix)
-    }
-}
-
-impl fmt::Display for NoteKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for ReasonKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    /// Makes a note about a worker type.
+    pub(in crate::engine) fn about(worker_type: &WorkerTypeName, detail: &impl NoteDetail) -> Self {
+        Self { worker_type: Some(worker_type.clone()), ..Self::general(detail) }
     }
 }

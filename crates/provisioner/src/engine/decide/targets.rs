@@ -1,4 +1,4 @@
-//! Asks the policy of every worker type what it wishes.
+//! Asks the policy of every worker type how much capacity there should be.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use crate::engine::stop_consent::StopConsent;
 use crate::policy::{Policy, PolicyMemory, Rule, Situation, Wish};
 use crate::settings::{Settings, WorkerType};
 
-/// What the policies are asked under.
+/// The circumstances that all policies share.
 pub(in crate::engine) struct Terms<'a> {
-    /// Calls are not throttled.
+    /// Whether calls are not throttled.
     pub(in crate::engine) calls_pass: bool,
     /// Tells whether idle workers of a type stop when they are told to.
     pub(in crate::engine) consent: &'a StopConsent,
     pub(in crate::engine) now: Timestamp,
 }
 
-/// What the policies wish, once per round: they learn from it. Of an unknown demand nothing is learned,
-/// and what is wished then is for show.
+/// Returns the capacity that each policy wants. This is to be called once per round, because policies
+/// learn from it. They learn nothing from an unknown demand; the result then is only shown.
 pub(in crate::engine) fn ask(
     settings: &Settings,
     index: &Index,
@@ -35,7 +35,7 @@ pub(in crate::engine) fn ask(
 ) -> BTreeMap<WorkerTypeName, Wish> {
     let Terms { calls_pass, consent, now } = terms;
     let now = *now;
-    // What is asked for in excess takes calls and quota that others may need.
+    // Requests in excess take calls and quota that other worker types may need.
     let quotas_left = memory.breakers.values().all(|breaker| breaker.until() <= now);
     let may_hedge = *calls_pass && quotas_left;
     let memories = &mut memory.policies;
@@ -46,10 +46,11 @@ pub(in crate::engine) fn ask(
         let in_flight = in_flight.get(&Some(name.clone())).copied().unwrap_or_default();
         let situation = situation(worker_type, name, group, in_flight, demand, now);
         let workers_consent = consent.asks(name, now);
-        // What the queue does not tell, workers do: who does not ask works.
-        let told = workers_consent && demand.is_some() && situation.unknown == 0;
+        // If the queue does not report running tasks, infer them from the workers: one that does not ask
+        // to stop is busy.
+        let inferred = workers_consent && demand.is_some() && situation.unknown == 0;
         let counted = situation.busy.saturating_mul(situation.tasks_per_instance);
-        let running = situation.running.or(told.then_some(counted));
+        let running = situation.running.or(inferred.then_some(counted));
         let situation = Situation { running, may_hedge, workers_consent, ..situation };
         let wish = match (&worker_type.policy, demand) {
             (policy, Some(_)) if policy.learns() => {
@@ -63,7 +64,7 @@ pub(in crate::engine) fn ask(
         };
         let cancels = !matches!(worker_type.policy.rule, Rule::WorkerManager(_));
         wishes.extend(wish.map(|wish| {
-            // Its model never takes back what was asked for. Here no request stays that no task needs.
+            // worker-manager's model never takes back a request. Here, one that no task needs is cancelled.
             let most = if cancels { wish.coming } else { wish.needed };
             (name.clone(), Wish { coming: wish.coming.min(most), ..wish })
         }));

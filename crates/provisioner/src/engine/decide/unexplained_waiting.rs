@@ -1,23 +1,21 @@
-//! Which tasks wait although nothing that was configured keeps them waiting.
+//! Counts the tasks that wait although nothing that was configured keeps them waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::ids::WorkerTypeName;
-use crate::engine::decide::plan::{ActionKind, NoteKind, Plan};
+use crate::engine::decide::plan::{ActionKind, Plan};
 use crate::settings::Settings;
 
 impl Plan {
-    /// Counts, per configured worker type, the pending tasks that no fence explains: those for which
-    /// capacity was allowed, and that wait all the same.
+    /// Counts, per configured worker type, the pending tasks that wait although capacity for them was
+    /// allowed. The result is empty if the demand was unknown.
     ///
     /// A fence is what the operator or a lost ledger set: `max-instances`, `[limits]` (also one that
-    /// cannot be checked for want of a price), and the hold after a lost ledger. Where one held back
-    /// instances of a worker type, it explains the tasks that these were for; those that instances
-    /// booting, idle, asked for, or about to be asked for have room for are still counted. What EC2 refuses
-    /// (capacity, quotas, throttling) and what is broken (images, permissions) explains nothing: that
-    /// is what one wants to hear of.
-    ///
-    /// Empty where the demand was unknown.
+    /// cannot be checked because a price is missing), and the hold after a lost ledger. If a fence held
+    /// back instances of a worker type, it explains the tasks that were meant for these; the tasks are
+    /// still counted that instances booting, idle, requested, or about to be requested have room for.
+    /// What EC2 refuses (capacity, quotas, throttling) and what is broken (images, permissions)
+    /// explains nothing, because an operator wants to hear of it.
     pub fn waiting_while_allowed(&self, settings: &Settings) -> BTreeMap<WorkerTypeName, u64> {
         if !self.demand_known() {
             return BTreeMap::new();
@@ -25,7 +23,7 @@ impl Plan {
         let fenced: BTreeSet<&WorkerTypeName> = self
             .notes
             .iter()
-            .filter(|note| is_fence(note.kind))
+            .filter(|note| note.kind.is_fence())
             .filter_map(|note| note.worker_type.as_ref())
             .collect();
         let mut asked = BTreeMap::<&WorkerTypeName, u64>::new();
@@ -51,44 +49,15 @@ impl Plan {
     }
 }
 
-fn is_fence(kind: NoteKind) -> bool {
-    match kind {
-        NoteKind::AtMaximum | NoteKind::AtLimit | NoteKind::PriceUnknown | NoteKind::LedgerLost => {
-            true
-        }
-        NoteKind::DemandUnknown
-        | NoteKind::LedgerNotWritten
-        | NoteKind::Throttled
-        | NoteKind::InFlight
-        | NoteKind::Unanswered
-        | NoteKind::CoolingDown
-        | NoteKind::QuotaExceeded
-        | NoteKind::ProfileNotVisible
-        | NoteKind::LaunchFailed
-        | NoteKind::Paused
-        | NoteKind::Unresolved
-        | NoteKind::BootTimeout
-        | NoteKind::WaitingForCapacity
-        | NoteKind::NeverSeen
-        | NoteKind::StrayKept
-        | NoteKind::UnresolvedInstance
-        | NoteKind::KeyPairMissing
-        | NoteKind::UnknownWorkerType
-        | NoteKind::MalformedTasks
-        | NoteKind::RunningIgnored
-        | NoteKind::PromiseLapsed
-        | NoteKind::UnknownState
-        | NoteKind::CheckFailed => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
     use crate::config;
-    use crate::engine::decide::plan::{Action, Note, Reason, ReasonKind, WorkerTypeStatus};
+    use crate::engine::decide::plan::{
+        Action, Note, NoteKind, Reason, ReasonKind, WorkerTypeStatus,
+    };
 
     fn settings(tasks_per_instance: u32) -> Settings {
         let text = format!(

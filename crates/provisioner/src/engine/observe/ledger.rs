@@ -13,8 +13,8 @@ use crate::domain::clock;
 use crate::domain::ids::SpotRequestId;
 use crate::domain::ledger::{Granted, Intent};
 use crate::domain::observed::{SpotRequest, SpotRequestState};
-use crate::domain::plural;
-use crate::engine::decide::plan::{Note, NoteKind};
+use crate::engine::decide::detail::MachineNote;
+use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
 
 /// An unanswered call is repeated with its token while younger than this; EC2 keeps tokens longer
@@ -57,12 +57,9 @@ impl Reconcile<'_> {
             GrantedFate::Stays => true,
             GrantedFate::Leaves => false,
             GrantedFate::NeverSeen => {
-                let text = format!(
-                    "spot request {id} was granted {} ago and is not seen; no longer counted",
-                    clock::show(clock::age(granted.at, now))
-                );
-                let note = Note::new(Some(&granted.worker_type), NoteKind::NeverSeen, text);
-                reconciled.notes.push(note.about(id.as_str()));
+                let age = clock::age(granted.at, now);
+                let note = MachineNote::GrantNeverSeen { request: id, age };
+                reconciled.notes.push(Note::about(&granted.worker_type, &note));
                 false
             }
         });
@@ -132,15 +129,10 @@ impl Reconcile<'_> {
             let accounted_for = found >= intent.call.count || too_old || looked_long;
             // Each request that was seen is counted by itself. The rest never came.
             if accounted_for && found < intent.call.count {
-                let text = format!(
-                    "of {} asked for {} ago with token {token}, {found} shown; the rest is no longer \
-                     counted",
-                    plural::count(intent.call.count, "instance"),
-                    clock::show(clock::age(intent.call.decided, now)),
-                );
-                let name = Some(&intent.call.worker_type);
-                let note = Note::new(name, NoteKind::NeverSeen, text);
-                reconciled.notes.push(note.about(token.as_str()));
+                let age = clock::age(intent.call.decided, now);
+                let asked = intent.call.count;
+                let note = MachineNote::LaunchNeverSeen { token, asked, found, age };
+                reconciled.notes.push(Note::about(&intent.call.worker_type, &note));
             }
             !accounted_for
         });

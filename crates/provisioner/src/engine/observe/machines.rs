@@ -10,7 +10,8 @@ use crate::domain::clock;
 use crate::domain::ids::{InstanceId, WorkerTypeName};
 use crate::domain::money::Usd;
 use crate::domain::observed::{Instance, InstanceState, SpotRequest};
-use crate::engine::decide::plan::{Note, NoteKind};
+use crate::engine::decide::detail::MachineNote;
+use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
 use crate::engine::state::memory::{MachineMemory, Spent};
 
@@ -60,8 +61,8 @@ impl Reconcile<'_> {
         }
         for (name, text) in died {
             self.memory.launch_failed(&name, text.clone(), self.now);
-            let note = Note::new(Some(&name), NoteKind::LaunchFailed, text.clone());
-            reconciled.notes.push(note.about(text));
+            let note = MachineNote::InstanceFailed { why: &text };
+            reconciled.notes.push(Note::about(&name, &note));
         }
     }
 

@@ -14,7 +14,8 @@ use crate::domain::ledger::Granted;
 use crate::domain::money::UsdPerHour;
 use crate::domain::observed::{SpotRequest, SpotRequestState};
 use crate::domain::refusal::{RefusalClass, classify_answer};
-use crate::engine::decide::plan::{Note, NoteKind};
+use crate::engine::decide::detail::MachineNote;
+use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
 use crate::engine::state::machine::OpenRequest;
 use crate::engine::state::memory::{Fulfilled, OpenMemory};
@@ -292,9 +293,8 @@ impl Reconcile<'_> {
             _ if code.starts_with("canceled") || code.starts_with("cancelled") => {}
             _ => {
                 self.memory.launch_failed(name, text.clone(), self.now);
-                let text = format!("spot request {} ended without an instance: {text}", request.id);
-                let note = Note::new(Some(name), NoteKind::LaunchFailed, text);
-                reconciled.notes.push(note.about(request.id.as_str()));
+                let note = MachineNote::RequestFailed { request: &request.id, why: &text };
+                reconciled.notes.push(Note::about(name, &note));
             }
         }
     }

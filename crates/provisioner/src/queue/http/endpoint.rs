@@ -11,7 +11,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use super::error::Error;
 use super::response::{TaskResponse, TaskSink};
 use super::{address, token};
-use crate::settings::Queue;
+use crate::settings::QueueSettings;
 
 /// The longest response that is read, in bytes. 100,000 tasks take some 60 MB.
 const MAX_RESPONSE: u64 = 256 << 20;
@@ -40,7 +40,7 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(queue: &Queue) -> Result<Self, Error> {
+    pub(super) fn new(queue: &QueueSettings) -> Result<Self, Error> {
         let mut base = address::parse(&queue.base_url)?;
         let redirects = if queue.token_file.is_some() {
             // reqwest would add a second Authorization header, made from the user name.

@@ -13,7 +13,7 @@ use crate::domain::demand::{Demand, Running};
 use crate::domain::ids::{InstanceId, WorkerTypeName};
 use crate::queue::http::{Error, HttpQueue};
 use crate::queue::source::{DemandErrorKind, DemandSource};
-use crate::settings::{AskRunning, Queue};
+use crate::settings::{AskRunning, QueueSettings};
 
 /// How the server answers one request.
 enum Reply {
@@ -103,8 +103,8 @@ fn rounds(bodies: &'static [&'static str]) -> impl FnMut() -> Reply + Send {
     move || ok(bodies.next().expect("no further round"))
 }
 
-fn settings(url: &str, running: AskRunning) -> Queue {
-    Queue {
+fn settings(url: &str, running: AskRunning) -> QueueSettings {
+    QueueSettings {
         base_url: url.to_owned(),
         running,
         worker_type_pointer: vec!["workerType".to_owned()],

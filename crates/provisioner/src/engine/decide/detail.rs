@@ -1,0 +1,396 @@
+//! Reasons and notes as data: what is said, with the numbers that decided.
+//!
+//! The rules of [`decide`](super) and of the rest of the engine give these; their sentences are in
+//! [`wording`](super::wording), all in one place.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::kinds::{NoteKind, ReasonKind};
+use crate::domain::ids::{ClientToken, SpotRequestId, StatusText, WorkerTypeName};
+use crate::domain::money::{Usd, UsdPerHour};
+use crate::engine::decide::placement::NoPlacement;
+use crate::engine::state::machine::Machine;
+use crate::policy::Why;
+
+/// The requests or instances that an action removes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) enum Removed {
+    OpenRequests(usize),
+    Instances(usize),
+}
+
+/// A limit of `[limits]` that is exceeded, and by how much.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) enum ExceededLimit {
+    Instances { max: u64, over: u64 },
+    UsdPerHour { max: UsdPerHour, over: UsdPerHour },
+    UsdPerDay { max: Usd, over: Usd },
+}
+
+/// How much of each limit that is set is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) struct LimitsUsage {
+    pub(in crate::engine) instances: Option<LimitUsage<u64>>,
+    pub(in crate::engine) usd_per_hour: Option<LimitUsage<UsdPerHour>>,
+    pub(in crate::engine) usd_per_day: Option<LimitUsage<Usd>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct LimitUsage<T> {
+    pub(in crate::engine) max: T,
+    pub(in crate::engine) used: T,
+}
+
+/// Why instances are launched.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum LaunchReason<'a> {
+    PendingTasks { pending: u64, free_slots: u64, coming: u64, why: Why },
+    Spare { why: Why },
+    BelowMinimum { launched: u64, min: u64, total: u64 },
+    UnansweredIntent { age: Duration, token: &'a ClientToken },
+}
+
+/// Why something is done.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum ReasonDetail<'a> {
+    Launch(LaunchReason<'a>),
+    NoDemand {
+        cancelled: usize,
+        open: u64,
+        pending: u64,
+        free_slots: u64,
+        in_flight: u64,
+    },
+    OverMaximum {
+        removed: Removed,
+        max: u64,
+        total: u64,
+    },
+    OverLimit {
+        removed: Removed,
+        limit: ExceededLimit,
+    },
+    RequestTimeout {
+        cancelled: usize,
+        timeout: Duration,
+    },
+    NoCapacity {
+        cancelled: usize,
+        status_codes: BTreeSet<&'a StatusText>,
+    },
+    NeverClaimed {
+        ended: usize,
+        boot_timeout: Duration,
+    },
+    MaxLifetime {
+        ended: usize,
+        max_lifetime: Duration,
+    },
+    RetiredMaxLifetime {
+        ended: usize,
+        worker_type: &'a WorkerTypeName,
+        max_lifetime: Duration,
+    },
+    Stopped {
+        ended: usize,
+    },
+    /// `wanted` is `None` if the worker type is no longer configured.
+    WorkerAgreed {
+        ended: usize,
+        wanted: Option<u64>,
+    },
+    Stray {
+        removed: Removed,
+    },
+    Retired {
+        removed: Removed,
+        worker_type: &'a WorkerTypeName,
+    },
+    Untagged {
+        tagged: usize,
+    },
+}
+
+impl ReasonDetail<'_> {
+    pub(in crate::engine) fn kind(&self) -> ReasonKind {
+        match self {
+            Self::Launch(LaunchReason::PendingTasks { .. }) => ReasonKind::PendingTasks,
+            Self::Launch(LaunchReason::Spare { .. }) => ReasonKind::Spare,
+            Self::Launch(LaunchReason::BelowMinimum { .. }) => ReasonKind::BelowMinimum,
+            Self::Launch(LaunchReason::UnansweredIntent { .. }) => ReasonKind::UnansweredIntent,
+            Self::NoDemand { .. } => ReasonKind::NoDemand,
+            Self::OverMaximum { .. } => ReasonKind::OverMaximum,
+            Self::OverLimit { .. } => ReasonKind::OverLimit,
+            Self::RequestTimeout { .. } => ReasonKind::RequestTimeout,
+            Self::NoCapacity { .. } => ReasonKind::NoCapacity,
+            Self::NeverClaimed { .. } => ReasonKind::NeverClaimed,
+            Self::MaxLifetime { .. } | Self::RetiredMaxLifetime { .. } => ReasonKind::MaxLifetime,
+            Self::Stopped { .. } => ReasonKind::Stopped,
+            Self::WorkerAgreed { .. } => ReasonKind::WorkerAgreed,
+            Self::Stray { .. } => ReasonKind::Stray,
+            Self::Retired { .. } => ReasonKind::Retired,
+            Self::Untagged { .. } => ReasonKind::Untagged,
+        }
+    }
+}
+
+/// Why instances that are wanted are not launched, or no more of them.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum Obstacle<'a> {
+    LedgerLost {
+        until: Timestamp,
+    },
+    KeyPairMissing,
+    Paused {
+        failures: u32,
+        until: Timestamp,
+        last: &'a str,
+    },
+    /// `why` is `None` if what the worker type names in AWS was not looked up yet.
+    Unresolved {
+        why: Option<&'a str>,
+    },
+    Throttled,
+    NoPlacement(NoPlacement),
+}
+
+impl Obstacle<'_> {
+    fn kind(&self) -> NoteKind {
+        match self {
+            Self::LedgerLost { .. } => NoteKind::LedgerLost,
+            Self::KeyPairMissing => NoteKind::KeyPairMissing,
+            Self::Paused { .. } => NoteKind::Paused,
+            Self::Unresolved { .. } => NoteKind::Unresolved,
+            Self::Throttled => NoteKind::Throttled,
+            Self::NoPlacement(NoPlacement::Cooling { .. } | NoPlacement::AllTried) => {
+                NoteKind::CoolingDown
+            }
+            Self::NoPlacement(NoPlacement::Quota { .. }) => NoteKind::QuotaExceeded,
+            Self::NoPlacement(NoPlacement::UnknownProfile { .. }) => NoteKind::ProfileNotVisible,
+        }
+    }
+}
+
+/// Why a launch whose answer is not known is not repeated.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) enum NoRoom {
+    NotConfigured,
+    OverMaximum { total: u64, max: u64 },
+    OverLimits,
+}
+
+/// Why strays are kept.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) enum StraysKept {
+    AsConfigured,
+    KeyPairMayBeShared,
+}
+
+/// The ids of machines, of which the sentence shows the first few.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct SomeIds<'a>(pub(in crate::engine) &'a [Machine]);
+
+/// A note as data.
+pub(in crate::engine) trait NoteDetail: Display {
+    fn kind(&self) -> NoteKind;
+
+    /// What else than its kind and worker type tells the note from others.
+    fn subject(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What the queue answers.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum DemandNote<'a> {
+    Unknown { why: &'a str },
+    Malformed { malformed: u64, oversized: u64 },
+    UnknownWorkerType { tasks: u64, worker_type: &'a str },
+    FurtherUnknownWorkerTypes { tasks: u64 },
+    RunningIgnored,
+}
+
+impl NoteDetail for DemandNote<'_> {
+    fn kind(&self) -> NoteKind {
+        match self {
+            Self::Unknown { .. } => NoteKind::DemandUnknown,
+            Self::Malformed { .. } => NoteKind::MalformedTasks,
+            Self::UnknownWorkerType { .. } | Self::FurtherUnknownWorkerTypes { .. } => {
+                NoteKind::UnknownWorkerType
+            }
+            Self::RunningIgnored => NoteKind::RunningIgnored,
+        }
+    }
+
+    fn subject(&self) -> Option<String> {
+        match self {
+            Self::UnknownWorkerType { worker_type, .. } => Some((*worker_type).to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// What is wanted and not done, or not yet there.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum PlanNote<'a> {
+    AtMaximum {
+        needed: u64,
+        max: u64,
+        room: u64,
+        total: u64,
+    },
+    AtLimit {
+        needed: u64,
+        room: u64,
+        usage: LimitsUsage,
+    },
+    /// A dollar limit cannot be checked, because some of what runs or is asked for has no price.
+    PricesUnknown {
+        unpriced: u64,
+    },
+    /// A dollar limit cannot be checked, because the worker type has no price.
+    NoMaxPrice {
+        needed: u64,
+        worker_type: &'a WorkerTypeName,
+    },
+    /// Nothing is launched in this round.
+    NotLaunched {
+        wanted: u64,
+        obstacle: &'a Obstacle<'a>,
+    },
+    /// Nothing more is launched in this round.
+    NoLongerLaunched {
+        wanted: u64,
+        obstacle: &'a Obstacle<'a>,
+    },
+    /// `wanted` is `None` in the note that concerns every worker type.
+    LedgerNotWritten {
+        why: &'a str,
+        wanted: Option<u64>,
+    },
+    InFlight {
+        coming: u64,
+        waiting: u64,
+    },
+    Unanswered {
+        asked: u32,
+        why: NoRoom,
+    },
+    CheckFailed {
+        violations: &'a [String],
+    },
+}
+
+impl NoteDetail for PlanNote<'_> {
+    fn kind(&self) -> NoteKind {
+        match self {
+            Self::AtMaximum { .. } => NoteKind::AtMaximum,
+            Self::AtLimit { .. } => NoteKind::AtLimit,
+            Self::PricesUnknown { .. } | Self::NoMaxPrice { .. } => NoteKind::PriceUnknown,
+            Self::NotLaunched { obstacle, .. } | Self::NoLongerLaunched { obstacle, .. } => {
+                obstacle.kind()
+            }
+            Self::LedgerNotWritten { .. } => NoteKind::LedgerNotWritten,
+            Self::InFlight { .. } => NoteKind::InFlight,
+            Self::Unanswered { .. } => NoteKind::Unanswered,
+            Self::CheckFailed { .. } => NoteKind::CheckFailed,
+        }
+    }
+}
+
+/// What became of machines and requests, as EC2 and the workers tell.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum MachineNote<'a> {
+    RequestFailed {
+        request: &'a SpotRequestId,
+        why: &'a str,
+    },
+    /// `why` says which instance it was.
+    InstanceFailed {
+        why: &'a str,
+    },
+    /// No task was seen on the instances: they do not count as capacity any more.
+    Overdue {
+        instances: u64,
+        boot_timeout: Duration,
+    },
+    /// It is not known what the instances do: they do not count as free any more.
+    NotKnownToBeFree {
+        instances: u64,
+        boot_timeout: Duration,
+    },
+    WaitingForCapacity {
+        requests: usize,
+        status_code: &'a StatusText,
+    },
+    GrantNeverSeen {
+        request: &'a SpotRequestId,
+        age: Duration,
+    },
+    LaunchNeverSeen {
+        token: &'a ClientToken,
+        asked: u32,
+        found: u32,
+        age: Duration,
+    },
+    StraysKept {
+        instances: usize,
+        requests: usize,
+        ids: SomeIds<'a>,
+        why: StraysKept,
+    },
+    /// The instances carry the tag of another key-name.
+    DisputedKept {
+        instances: usize,
+        ids: SomeIds<'a>,
+    },
+    Unresolved {
+        instances: usize,
+        ids: SomeIds<'a>,
+    },
+    /// `state` names the thing and its state.
+    UnknownState {
+        state: &'a str,
+    },
+    PromiseLapsed {
+        workers: u64,
+        lease: Duration,
+    },
+}
+
+impl NoteDetail for MachineNote<'_> {
+    fn kind(&self) -> NoteKind {
+        match self {
+            Self::RequestFailed { .. } | Self::InstanceFailed { .. } => NoteKind::LaunchFailed,
+            Self::Overdue { .. } | Self::NotKnownToBeFree { .. } => NoteKind::BootTimeout,
+            Self::WaitingForCapacity { .. } => NoteKind::WaitingForCapacity,
+            Self::GrantNeverSeen { .. } | Self::LaunchNeverSeen { .. } => NoteKind::NeverSeen,
+            Self::StraysKept { .. } | Self::DisputedKept { .. } => NoteKind::StrayKept,
+            Self::Unresolved { .. } => NoteKind::UnresolvedInstance,
+            Self::UnknownState { .. } => NoteKind::UnknownState,
+            Self::PromiseLapsed { .. } => NoteKind::PromiseLapsed,
+        }
+    }
+
+    fn subject(&self) -> Option<String> {
+        match self {
+            Self::RequestFailed { request, .. } | Self::GrantNeverSeen { request, .. } => {
+                Some(request.to_string())
+            }
+            Self::InstanceFailed { why } => Some((*why).to_owned()),
+            Self::LaunchNeverSeen { token, .. } => Some(token.to_string()),
+            Self::DisputedKept { .. } => Some("disputed".to_owned()),
+            Self::UnknownState { state } => Some((*state).to_owned()),
+            Self::Overdue { .. }
+            | Self::NotKnownToBeFree { .. }
+            | Self::WaitingForCapacity { .. }
+            | Self::StraysKept { .. }
+            | Self::Unresolved { .. }
+            | Self::PromiseLapsed { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! The sentences of reasons and notes.
+//!
+//! Each says what was decided and by which numbers, so that a reader of the log can follow the decision
+//! without the code. `status`, `plan`, the log and the JSON documents show them as they are.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::detail::{
+    DemandNote, ExceededLimit, LaunchReason, LimitsUsage, MachineNote, NoRoom, Obstacle, PlanNote,
+    ReasonDetail, Removed, SomeIds, StraysKept,
+};
+use super::placement::NoPlacement;
+use crate::domain::clock;
+use crate::domain::plural::{are, count};
+use crate::policy::Why;
+
+impl Display for LaunchReason<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PendingTasks { pending, free_slots, coming, why } => {
+                let pending = count(*pending, "pending task");
+                let coming = count(*coming, "request");
+                write!(
+                    f,
+                    "{pending}, room for {free_slots} on instances up or booting, {coming} open or \
+                     in flight{}",
+                    AfterSemicolon(why)
+                )
+            }
+            Self::Spare { why } => {
+                let why = AfterSemicolon(why);
+                write!(f, "no task waits for them, but one is likely to soon{why}")
+            }
+            Self::BelowMinimum { launched, min, total } => {
+                write!(f, "{launched} more keep min-instances ({min}): there are {total} in all")
+            }
+            Self::UnansweredIntent { age, token } => {
+                let age = clock::show(*age);
+                write!(
+                    f,
+                    "the answer to a launch decided {age} ago is not known; repeated with its token \
+                     {token}"
+                )
+            }
+        }
+    }
+}
+
+impl Display for ReasonDetail<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Launch(reason) => reason.fmt(f),
+            Self::NoDemand { cancelled, open, pending, free_slots, in_flight } => {
+                let open = are(*open, "open request");
+                let pending = count(*pending, "pending task");
+                let in_flight = count(*in_flight, "launch");
+                write!(
+                    f,
+                    "{cancelled} of {open} not needed: {pending}, room for {free_slots} on instances \
+                     up or booting, {in_flight} in flight"
+                )
+            }
+            Self::OverMaximum { removed, max, total } => {
+                write!(f, "{removed} over max-instances ({max}): there are {total} in all")
+            }
+            Self::OverLimit { removed, limit } => write!(f, "{removed}, {limit}"),
+            Self::RequestTimeout { cancelled, timeout } => {
+                let requests = are(*cancelled, "request");
+                let timeout = clock::show(*timeout);
+                write!(
+                    f,
+                    "{requests} open for longer than request-timeout ({timeout}); asked for \
+                     elsewhere once seen cancelled"
+                )
+            }
+            Self::NoCapacity { cancelled, status_codes } => {
+                let requests = count(*cancelled, "request");
+                let codes: Vec<_> = status_codes.iter().map(|code| code.as_str()).collect();
+                let codes = codes.join(", ");
+                write!(
+                    f,
+                    "{requests} cannot be filled there ({codes}); the next type or zone is tried"
+                )
+            }
+            Self::NeverClaimed { ended, boot_timeout } => {
+                let instances = count(*ended, "instance");
+                let timeout = clock::show(*boot_timeout);
+                write!(f, "{instances} never claimed a task within boot-timeout ({timeout})")
+            }
+            Self::MaxLifetime { ended, max_lifetime } => {
+                let instances = are(*ended, "instance");
+                let lifetime = clock::show(*max_lifetime);
+                write!(f, "{instances} past max-lifetime ({lifetime}) and idle, or past twice that")
+            }
+            Self::RetiredMaxLifetime { ended, worker_type, max_lifetime } => {
+                let removed = Removed::Instances(*ended);
+                let lifetime = clock::show(*max_lifetime);
+                write!(
+                    f,
+                    "{removed} of worker type `{worker_type}`, which is no longer configured, past \
+                     max-lifetime ({lifetime})"
+                )
+            }
+            Self::Stopped { ended } => {
+                let instances = are(*ended, "instance");
+                write!(f, "{instances} stopped, which serves nobody and counts to the maximum")
+            }
+            Self::WorkerAgreed { ended, wanted } => {
+                let workers = are(*ended, "idle worker");
+                write!(f, "{workers} stopping, as told when asking whether to: ")?;
+                match wanted {
+                    Some(wanted) => write!(f, "{} wanted", are(*wanted, "instance")),
+                    None => f.write_str("the worker type is no longer configured"),
+                }
+            }
+            Self::Stray { removed } => {
+                write!(f, "{removed} under our key-name with none of our tags")?;
+                match removed {
+                    Removed::OpenRequests(_) => Ok(()),
+                    Removed::Instances(_) => f.write_str(" and from no request of ours"),
+                }
+            }
+            Self::Retired { removed, worker_type } => {
+                let idle = match removed {
+                    Removed::OpenRequests(n) => count(*n, "open request"),
+                    Removed::Instances(n) => count(*n, "idle instance"),
+                };
+                write!(f, "{idle} of worker type `{worker_type}`, which is no longer configured")
+            }
+            Self::Untagged { tagged } => {
+                write!(f, "{} of our requests without tags yet", count(*tagged, "instance"))
+            }
+        }
+    }
+}
+
+/// The numbers of a policy, which add to a sentence; some policies have none.
+struct AfterSemicolon<'a>(&'a Why);
+
+impl Display for AfterSemicolon<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0.to_string() {
+            why if why.is_empty() => Ok(()),
+            why => write!(f, "; {why}"),
+        }
+    }
+}
+
+impl Display for Removed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&match self {
+            Self::OpenRequests(n) => count(*n, "open request"),
+            Self::Instances(n) => count(*n, "instance"),
+        })
+    }
+}
+
+impl Display for ExceededLimit {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Instances { max, over } => {
+                write!(f, "over limits.max-instances ({max}) by {over}")
+            }
+            Self::UsdPerHour { max, over } => {
+                write!(f, "over limits.max-usd-per-hour ({max}) by {over} USD per hour")
+            }
+            Self::UsdPerDay { max, over } => {
+                write!(f, "over limits.max-usd-per-day ({max}) by {over} USD")
+            }
+        }
+    }
+}
+
+impl Display for LimitsUsage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { instances, usd_per_hour, usd_per_day } = self;
+        let counted = |limit: &str, max: &dyn Display, used: &dyn Display| {
+            format!("{limit} {max}, {used} counted with these")
+        };
+        let instances = instances.map(|usage| counted("max-instances", &usage.max, &usage.used));
+        let per_hour =
+            usd_per_hour.map(|usage| counted("max-usd-per-hour", &usage.max, &usage.used));
+        let per_day = usd_per_day.map(|usage| {
+            format!(
+                "max-usd-per-day {}, {} spent since midnight UTC or still possible with these",
+                usage.max, usage.used
+            )
+        });
+        let parts: Vec<_> = [instances, per_hour, per_day].into_iter().flatten().collect();
+        f.write_str(&parts.join("; "))
+    }
+}
+
+impl Display for DemandNote<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { why } => write!(
+                f,
+                "the queue could not be read: {why}; nothing is launched, cancelled or ended on \
+                 account of demand"
+            ),
+            Self::Malformed { malformed, oversized } => {
+                let malformed = count(*malformed, "element");
+                let were = if *oversized == 1 { "was" } else { "were" };
+                write!(
+                    f,
+                    "{malformed} of the queue's answer could not be read and {oversized} {were} \
+                     over 1 MiB; skipped"
+                )
+            }
+            Self::UnknownWorkerType { tasks, worker_type } => {
+                let tasks = count(*tasks, "pending task");
+                write!(f, "{tasks} of worker type `{worker_type}`, which is not configured")
+            }
+            Self::FurtherUnknownWorkerTypes { tasks } => {
+                let tasks = count(*tasks, "pending task");
+                write!(f, "{tasks} of further worker types that are not configured")
+            }
+            Self::RunningIgnored => f.write_str(
+                "the queue answers state=RUNNING with the pending tasks; running tasks are not used",
+            ),
+        }
+    }
+}
+
+impl Display for PlanNote<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMaximum { needed, max, room, total } => {
+                let needed = are(*needed, "more instance");
+                write!(
+                    f,
+                    "{needed} wanted; max-instances ({max}) leaves room for {room}, there are \
+                     {total} in all"
+                )
+            }
+            Self::AtLimit { needed, room, usage } => {
+                let needed = are(*needed, "more instance");
+                write!(f, "{needed} wanted; [limits] leave room for {room} ({usage})")
+            }
+            Self::PricesUnknown { unpriced } => write!(
+                f,
+                "a dollar limit is set and the highest possible price of {unpriced} of what runs or \
+                 is asked for is not known; nothing is launched (set max-price for every worker type)"
+            ),
+            Self::NoMaxPrice { needed, worker_type } => {
+                let needed = are(*needed, "instance");
+                write!(
+                    f,
+                    "{needed} wanted, but a dollar limit is set and the worker type has no \
+                     max-price: set worker-types.{worker_type}.max-price"
+                )
+            }
+            Self::NotLaunched { wanted, obstacle } => {
+                write!(f, "{} wanted, but {obstacle}", are(*wanted, "instance"))
+            }
+            Self::NoLongerLaunched { wanted, obstacle } => {
+                write!(f, "{} still wanted, but {obstacle}", are(*wanted, "instance"))
+            }
+            Self::LedgerNotWritten { why, wanted } => {
+                if let Some(wanted) = wanted {
+                    write!(f, "{} still wanted; ", are(*wanted, "instance"))?;
+                }
+                write!(
+                    f,
+                    "the in-flight ledger could not be written, so nothing is launched: {why}"
+                )
+            }
+            Self::InFlight { coming, waiting } => {
+                let coming = count(*coming, "request");
+                let waiting = count(*waiting, "pending task");
+                write!(
+                    f,
+                    "{coming} open or in flight for the {waiting} that no instance has room for"
+                )
+            }
+            Self::Unanswered { asked, why } => write!(
+                f,
+                "a launch of {asked} whose answer is not known is not asked again, {why}; EC2's list \
+                 of requests will tell"
+            ),
+            Self::CheckFailed { violations } => {
+                let violations = violations.join("; ");
+                write!(f, "the plan breaks a fence and is not executed: {violations}")
+            }
+        }
+    }
+}
+
+impl Display for Obstacle<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LedgerLost { until } => write!(
+                f,
+                "the in-flight ledger was lost: nothing is launched before {until}, when EC2 shows \
+                 all that was asked for (`--assume-clean` overrides)"
+            ),
+            Self::KeyPairMissing => {
+                f.write_str("EC2 has no key pair of our key-name; run `setup-aws`")
+            }
+            Self::Paused { failures, until, last } => {
+                let failures = count(*failures, "launch");
+                write!(f, "{failures} in a row failed: paused until {until}; the last said {last}")
+            }
+            Self::Unresolved { why: Some(why) } => f.write_str(why),
+            Self::Unresolved { why: None } => {
+                f.write_str("what the worker type names in AWS is not known yet")
+            }
+            Self::Throttled => {
+                f.write_str("EC2 throttles launching calls; asked again after a pause")
+            }
+            Self::NoPlacement(why) => why.fmt(f),
+        }
+    }
+}
+
+impl Display for NoPlacement {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cooling { until, code } => {
+                write!(f, "every type and zone refused lately ({code}); tried again at {until}")
+            }
+            Self::Quota { until, quota } => {
+                write!(f, "the account's quota is used up: {quota}; tried again at {until}")
+            }
+            Self::UnknownProfile { until, profile } => write!(
+                f,
+                "EC2 does not know the instance profile `{profile}` yet (what IAM makes reaches it \
+                 within minutes); tried again at {until}"
+            ),
+            Self::AllTried => f.write_str("every type and zone refused in this round"),
+        }
+    }
+}
+
+impl Display for NoRoom {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConfigured => f.write_str("because the worker type is no longer configured"),
+            Self::OverMaximum { total, max } => {
+                write!(f, "because with it there are {total}, over max-instances ({max})")
+            }
+            Self::OverLimits => f.write_str("because [limits] are exceeded with it"),
+        }
+    }
+}
+
+impl Display for MachineNote<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RequestFailed { request, why } => {
+                write!(f, "spot request {request} ended without an instance: {why}")
+            }
+            Self::InstanceFailed { why } => f.write_str(why),
+            Self::Overdue { instances, boot_timeout } => {
+                let instances = are(*instances, "instance");
+                let timeout = clock::show(*boot_timeout);
+                write!(
+                    f,
+                    "{instances} up longer than boot-timeout ({timeout}) without a task seen there; \
+                     no longer counted as capacity"
+                )
+            }
+            Self::NotKnownToBeFree { instances, boot_timeout } => {
+                let instances = are(*instances, "instance");
+                let timeout = clock::show(*boot_timeout);
+                write!(
+                    f,
+                    "{instances} up longer than boot-timeout ({timeout}) and the queue does not tell \
+                     what runs; no longer counted as free"
+                )
+            }
+            Self::WaitingForCapacity { requests, status_code } => {
+                let requests = are(*requests, "request");
+                write!(
+                    f,
+                    "{requests} waiting ({status_code}), and every other type and zone refused \
+                     lately or none is configured"
+                )
+            }
+            Self::GrantNeverSeen { request, age } => {
+                let age = clock::show(*age);
+                write!(
+                    f,
+                    "spot request {request} was granted {age} ago and is not seen; no longer counted"
+                )
+            }
+            Self::LaunchNeverSeen { token, asked, found, age } => {
+                let asked = count(*asked, "instance");
+                let age = clock::show(*age);
+                write!(
+                    f,
+                    "of {asked} asked for {age} ago with token {token}, {found} shown; the rest is \
+                     no longer counted"
+                )
+            }
+            Self::StraysKept { instances, requests, ids, why } => {
+                let instances = count(*instances, "instance");
+                let requests = count(*requests, "open request");
+                write!(
+                    f,
+                    "{instances} and {requests} under our key-name are not ours ({ids}); kept: {why}"
+                )
+            }
+            Self::DisputedKept { instances, ids } => {
+                let instances = count(*instances, "instance");
+                write!(
+                    f,
+                    "{instances} under our key-name with another key-name's tag; kept ({ids})"
+                )
+            }
+            Self::Unresolved { instances, ids } => {
+                let instances = are(*instances, "instance");
+                write!(
+                    f,
+                    "{instances} left alone for the visibility window, for want of a visible spot \
+                     request ({ids})"
+                )
+            }
+            Self::UnknownState { state } => write!(
+                f,
+                "EC2 says {state}, which this version does not know; counted, not touched"
+            ),
+            Self::PromiseLapsed { workers, lease } => {
+                let workers = count(*workers, "worker");
+                let lease = clock::show(*lease);
+                write!(f, "{workers} told to stop did not say so within {lease}; counted again")
+            }
+        }
+    }
+}
+
+impl Display for SomeIds<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        /// A note should fit one line: five ids of 19 characters do.
+        const MOST: usize = 5;
+        let mut ids: Vec<_> = self.0.iter().take(MOST).map(|machine| machine.id.as_str()).collect();
+        if self.0.len() > MOST {
+            ids.push("…");
+        }
+        f.write_str(&ids.join(", "))
+    }
+}
+
+impl Display for StraysKept {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AsConfigured => "strays = \"keep\"",
+            Self::KeyPairMayBeShared => {
+                "the key pair does not carry our tag, so others may use it (adopt-key-name = true if \
+                 not)"
+            }
+        })
+    }
+}
