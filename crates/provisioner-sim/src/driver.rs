@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use provisioner::internal::daemon::StopListener;
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::demand::Demand;
+use provisioner::internal::domain::duration;
 use provisioner::internal::domain::ids::WorkerTypeName;
 use provisioner::internal::domain::ledger::Ledger;
 use provisioner::internal::domain::observed::Observation;
@@ -484,7 +485,7 @@ impl<H: Hooks> Scene<'_, H> {
 
 fn tell(hooks: &mut impl Hooks, now: Timestamp, line: impl FnOnce() -> String) {
     hooks.tell(|| {
-        let at = clock::show(clock::age(deployment::start(), now));
+        let at = duration::show(clock::age(deployment::start(), now));
         format!("{at:>9} {}", line())
     });
 }

@@ -23,7 +23,7 @@ pub use error::CleanupError;
 pub use inventory::{Inventory, InventoryItem};
 pub use plan::CleanupPlan;
 pub use remove::execute;
-pub use report::{CleanupOutcome, CleanupReport, Leftover, StillNamed, TargetReport};
+pub use report::{CleanupOutcome, CleanupReport, TargetReport};
 pub use target::{CleanupTarget, NamedBy, key_names_in_force, targets};
 pub use worker_profile::WorkerProfile;
 

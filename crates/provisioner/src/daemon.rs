@@ -55,19 +55,3 @@ pub use round_summary::{QueueRead, RoundSummary};
 pub use rounds::GaveUp;
 #[cfg(feature = "aws")]
 pub use status_probe::{ProbeReach, StatusProbe};
-
-#[cfg(feature = "aws")]
-use open::{State, peek};
-
-/// An error with its causes, on one line.
-#[cfg(feature = "aws")]
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}

@@ -52,20 +52,20 @@ pub mod daemon {
     pub use crate::daemon::StopListener;
     #[cfg(feature = "aws")]
     pub use crate::daemon::{
-        Absent, Clock, ClockOffset, Daemon, MissingLedger, ProbeReach, ProcessSeed, QueueRead,
-        Reloader, RoundEnd, RoundSummary, StatusProbe,
+        Clock, ClockOffset, Daemon, MissingLedger, ProbeReach, ProcessSeed, QueueRead, Reloader,
+        RoundEnd, RoundSummary, StatusProbe,
     };
 }
 
 pub mod domain {
     pub mod clock {
-        pub use crate::domain::clock::{after, age, last_midnight, next_midnight, show};
+        pub use crate::domain::clock::{after, age, last_midnight, next_midnight};
     }
     pub mod demand {
         pub use crate::domain::demand::{Demand, FinishedTask, PendingTasks, Running, TaskWaits};
     }
     pub mod duration {
-        pub use crate::domain::duration::{brief, brief_seconds, format, parse, rounded};
+        pub use crate::domain::duration::{brief, brief_seconds, format, parse, rounded, show};
     }
     pub mod ids {
         pub use crate::domain::ids::{

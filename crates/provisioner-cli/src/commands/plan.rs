@@ -39,7 +39,7 @@ pub(crate) async fn plan(args: PlanArgs, mut context: Context) -> Result<ExitSta
 
 #[cfg(feature = "aws")]
 async fn observe(settings: &Arc<Settings>) -> Result<Snapshot, Failure> {
-    use provisioner::internal::daemon::{Absent, Daemon};
+    use provisioner::internal::daemon::{Daemon, MissingLedger};
     use provisioner::internal::queue::Queue;
 
     let connection = crate::connect::connect(settings).await?;

@@ -22,7 +22,7 @@ mod with_aws {
 
     use jiff::Timestamp;
     use provisioner::internal::config;
-    use provisioner::internal::daemon::{Absent, Daemon, RoundEnd};
+    use provisioner::internal::daemon::{Daemon, MissingLedger, RoundEnd};
     use provisioner::internal::domain::plural;
     use provisioner::internal::engine::NoteKind;
     use provisioner::internal::queue::Queue;

@@ -12,7 +12,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use provisioner::internal::domain::clock;
 use provisioner::internal::domain::duration;
 use provisioner::internal::domain::money::UsdPerHour;
 use provisioner::internal::domain::plural;
@@ -51,8 +50,8 @@ pub(super) fn simulate(
     if let Some((median, p90)) = seen.filter(|_| args.boot_time.is_none()) {
         context.notices.progress(format!(
             "startups as observed: half took up to {}, one in ten took over {}",
-            clock::show(median),
-            clock::show(p90)
+            duration::show(median),
+            duration::show(p90)
         ));
     }
     let load = read(args, deployed.as_ref(), recorded.as_ref())?;

@@ -10,7 +10,7 @@ pub(crate) use summary::SummaryView;
 
 use std::time::Duration;
 
-use provisioner::internal::domain::clock;
+use provisioner::internal::domain::duration;
 
 /// Writes a time of day.
 fn of_day(at: jiff::Timestamp) -> String {
@@ -19,7 +19,7 @@ fn of_day(at: jiff::Timestamp) -> String {
 
 /// Writes a number of seconds with units.
 fn seconds(seconds: f64) -> String {
-    Duration::try_from_secs_f64(seconds.round()).map_or_else(|_| "?".to_owned(), clock::show)
+    Duration::try_from_secs_f64(seconds.round()).map_or_else(|_| "?".to_owned(), duration::show)
 }
 
 /// Writes a count with separators between thousands.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::internal::domain::clock;
+use provisioner::internal::domain::duration;
 use provisioner::internal::domain::ids::{InstanceId, InstanceType, WorkerTypeName};
 use provisioner::internal::domain::observed::{InstanceState, OwnTags};
 use provisioner::internal::engine::{ActionKind, ActionOutcome, ActionResult, NoteKind};
@@ -43,7 +44,7 @@ impl Play {
     }
 
     fn time(&self) -> String {
-        clock::show(clock::age(start(), self.driver.world.now))
+        duration::show(clock::age(start(), self.driver.world.now))
     }
 
     fn known(&self, name: &str) -> Result<WorkerTypeName, String> {
@@ -224,7 +225,7 @@ impl Play {
         let lines = taken_back
             .iter()
             .map(|(at, id)| {
-                let at = clock::show(clock::age(start(), *at));
+                let at = duration::show(clock::age(start(), *at));
                 format!("{at} EC2 gives notice to {id}")
             })
             .collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::chain;
+use crate::domain::error_chain::error_chain;
 use crate::engine::Memory;
 use crate::state_dir::LockedStateDir;
 
@@ -44,7 +44,7 @@ impl MemoryWriter {
         match state.write_memory(memory) {
             Ok(()) => self.written = Some((learned, now)),
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "the soft state could not be saved");
+                tracing::warn!(error = %error_chain(&error), "the soft state could not be saved");
             }
         }
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::chain;
 use super::clock::Clock;
 use super::log::Reporter;
 use super::memory_writer::MemoryWriter;
@@ -14,7 +13,8 @@ use super::resolve::Resolver;
 use super::round_summary::QueueRead;
 use super::stop_listener::StopListener;
 use crate::aws::Client;
-use crate::domain::clock;
+use crate::domain::duration;
+use crate::domain::error_chain::error_chain;
 use crate::domain::ids::KeyName;
 use crate::domain::ledger::Ledger;
 use crate::engine::{Engine, LedgerFound, Start};
@@ -88,7 +88,7 @@ impl<S: DemandSource> Daemon<S> {
         if let (LedgerState::Lost { why }, MissingLedger::IsLost) = (&read, absent) {
             tracing::warn!(
                 "the in-flight ledger is lost ({why}); nothing is launched for {}",
-                clock::show(settings.provisioner.visibility_window)
+                duration::show(settings.provisioner.visibility_window)
             );
         }
         let was_held = matches!(&read, LedgerState::Known(it) if it.hold_until.is_some());
@@ -98,7 +98,7 @@ impl<S: DemandSource> Daemon<S> {
             && let (LedgerFound::Known(ledger), MissingLedger::IsClean) = (&ledger, absent)
             && let Err(error) = locked.write_ledger(ledger)
         {
-            tracing::warn!("the end of the hold is not kept: {}", chain(&error));
+            tracing::warn!("the end of the hold is not kept: {}", error_chain(&error));
         }
         let start = Start { ledger, memory: state_dir.read_memory().unwrap_or_default(), nonce };
         let secret = match &settings.server.workers {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::chain;
 use super::open::{Daemon, State};
 use super::round::RoundEnd;
 use crate::aws;
 use crate::domain::clock;
 use crate::domain::demand::FinishedTask;
+use crate::domain::error_chain::error_chain;
 use crate::domain::ids::WorkerTypeName;
 use crate::engine::{ActionKind, ActionOutcome, ActionResult, Plan};
 use crate::queue::source::DemandSource;
@@ -61,7 +61,7 @@ impl<S: DemandSource> Daemon<S> {
             Ok(()) => self.load_unrecorded = false,
             Err(error) if !self.load_unrecorded => {
                 self.load_unrecorded = true;
-                tracing::warn!(error = %chain(&error), "the load could not be recorded");
+                tracing::warn!(error = %error_chain(&error), "the load could not be recorded");
             }
             Err(_) => {}
         }
@@ -103,7 +103,7 @@ impl<S: DemandSource> Daemon<S> {
             && let Err(error) = state.write_record(&self.record)
         {
             // Nothing depends on it, and what does is told by the ledger's own failure.
-            tracing::debug!(error = %chain(&error), "the last round could not be saved");
+            tracing::debug!(error = %error_chain(&error), "the last round could not be saved");
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::aws::Client;
+use crate::domain::error_chain::error_chain;
 use crate::domain::ids::WorkerTypeName;
 use crate::domain::launch::ResolvedWorkerType;
 use crate::engine::Resolved;
@@ -61,7 +62,7 @@ impl Resolver {
             }
             let user_data = settings
                 .render_user_data(name, client.region())
-                .map_err(|error| super::chain(&error));
+                .map_err(|error| error_chain(&error));
             let (client, name, worker_type) = (client.clone(), name.clone(), worker_type.clone());
             let seats = Arc::clone(&seats);
             look_ups.spawn(async move {
@@ -71,7 +72,7 @@ impl Resolver {
                     let resolved = client.resolve(&worker_type).await;
                     resolved
                         .map(|resolved| ResolvedWorkerType { user_data, ..resolved })
-                        .map_err(|error| super::chain(&error))
+                        .map_err(|error| error_chain(&error))
                 };
                 let late = || {
                     Err(format!("its names in AWS were not known after {}s", PATIENCE.as_secs()))

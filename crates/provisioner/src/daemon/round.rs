@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::chain;
 use super::open::{Daemon, State};
 use super::round_summary::QueueRead;
 use super::stop_listener::StopListener;
 use crate::aws::{self, Call, Client};
 use crate::domain::demand::Demand;
+use crate::domain::error_chain::error_chain;
 use crate::domain::observed::Observation;
 use crate::engine::snapshot::{self, Snapshot};
 use crate::engine::{Effect, Inputs, Outcome, Plan, Report, StopConsent};
@@ -108,7 +108,7 @@ impl<S: DemandSource> Daemon<S> {
             let finished = std::mem::take(&mut demand.finished);
             self.record_load(&finished);
         }
-        let demand = demand.map_err(|error| chain(&error));
+        let demand = demand.map_err(|error| error_chain(&error));
         let tracked = self.engine.tracked();
         let key_pair = self.engine.wants_key_pair();
         // What is missing from a slow answer may have become visible meanwhile.
@@ -127,7 +127,7 @@ impl<S: DemandSource> Daemon<S> {
         let memory = self.engine.memory().clone();
         self.resolver.run(&self.settings, &self.client).await;
         let demand = self.source.demand(&self.engine.owned_instances()).await;
-        let demand = demand.map_err(|error| chain(&error));
+        let demand = demand.map_err(|error| error_chain(&error));
         let look = self.client.observe(&self.key_name, &self.engine.tracked(), true, now).await?;
         for warning in &look.warnings {
             self.reporter.warning(warning);
@@ -168,7 +168,7 @@ async fn carry_out(effect: &Effect, client: &Client, state_dir: &LockedStateDir)
     match effect {
         Effect::PersistLedger(ledger) => match state_dir.write_ledger(ledger) {
             Ok(()) => Outcome::Done,
-            Err(error) => Outcome::NotPersisted(chain(&error)),
+            Err(error) => Outcome::NotPersisted(error_chain(&error)),
         },
         Effect::Request(call) => client.execute(Call::Request(call)).await,
         Effect::Cancel(ids) => client.execute(Call::Cancel(ids)).await,

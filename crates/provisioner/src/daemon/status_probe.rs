@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::chain;
 use super::open::{MissingLedger, peek};
 use super::prices::PriceWatch;
 use crate::aws::{self, Client};
 use crate::domain::demand::Demand;
+use crate::domain::error_chain::error_chain;
 use crate::domain::ids::KeyName;
 use crate::domain::ledger::Ledger;
 use crate::engine::{Engine, Inputs, LedgerFound, Memory, NoteKind, Resolved, Start, StopConsent};
@@ -56,7 +56,7 @@ impl<S: DemandSource> StatusProbe<S> {
             nothing_known()
         });
         let owned = start.memory.machines.keys().cloned().collect();
-        let demand = self.source.demand(&owned).await.map_err(|error| chain(&error));
+        let demand = self.source.demand(&owned).await.map_err(|error| error_chain(&error));
         match &demand {
             Ok(demand) => picture.demand(demand),
             Err(why) => wrong.push(ProblemSeen::demand_unknown(why)),
@@ -111,7 +111,7 @@ fn nothing_known() -> Start {
 }
 
 fn unreadable(error: &StateDirError) -> ProblemSeen {
-    let text = format!("the state directory could not be read: {}", chain(error));
+    let text = format!("the state directory could not be read: {}", error_chain(error));
     ProblemSeen::own(ProblemScope::Round, "state-unreadable", &text).with_fix(error.hint())
 }
 

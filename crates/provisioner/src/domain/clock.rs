@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use super::duration::show;
-
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
 /// Returns the point `time` after `at`, or the last representable one.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use provisioner::internal::domain::clock;
+use provisioner::internal::domain::duration;
 use provisioner_sim::demo::{Glance, Line, LineKind, Row};
 
 use super::{grouped, of_day, seconds};
@@ -113,7 +113,7 @@ fn table(glance: &Glance) -> Vec<String> {
     for row in &glance.rows {
         let Row { worker_type, pending, oldest, open, booting, busy, idle, wanted, usd_per_hour } =
             row;
-        let oldest = oldest.map_or_else(|| "-".to_owned(), clock::show);
+        let oldest = oldest.map_or_else(|| "-".to_owned(), duration::show);
         rows.push(format!(
             "{:<13} {pending:>8} {oldest:>7} {open:>5} {booting:>8} {busy:>5} {idle:>5} \
              {wanted:>7} {:>9.4}",
@@ -166,6 +166,7 @@ fn happened(line: &Line, columns: usize, paint: Paint) -> String {
 mod tests {
     use std::time::Duration;
 
+    use provisioner::internal::domain::clock;
     use provisioner_sim::demo::Demo;
 
     use super::*;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use provisioner::internal::domain::{clock, plural};
+use provisioner::internal::domain::{duration, plural};
 use provisioner_sim::demo::Summary;
 use serde::Serialize;
 
@@ -47,7 +47,7 @@ impl Report for SummaryView {
         writeln!(
             f,
             "{} of CI on the simulated EC2 (seed {}, {}):",
-            clock::show(Duration::from_secs(*lasted)),
+            duration::show(Duration::from_secs(*lasted)),
             self.seed,
             count(*rounds, "round")
         )?;

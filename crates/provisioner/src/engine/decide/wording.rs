@@ -10,7 +10,7 @@ use super::detail::{
     ReasonDetail, Removed, SomeIds, StraysKept,
 };
 use super::placement::NoPlacement;
-use crate::domain::clock;
+use crate::domain::duration;
 use crate::domain::plural::{are, count};
 use crate::policy::Why;
 
@@ -35,7 +35,7 @@ impl Display for LaunchReason<'_> {
                 write!(f, "{launched} more keep min-instances ({min}): there are {total} in all")
             }
             Self::UnansweredIntent { age, token } => {
-                let age = clock::show(*age);
+                let age = duration::show(*age);
                 write!(
                     f,
                     "the answer to a launch decided {age} ago is not known; repeated with its token \
@@ -66,7 +66,7 @@ impl Display for ReasonDetail<'_> {
             Self::OverLimit { removed, limit } => write!(f, "{removed}, {limit}"),
             Self::RequestTimeout { cancelled, timeout } => {
                 let requests = are(*cancelled, "request");
-                let timeout = clock::show(*timeout);
+                let timeout = duration::show(*timeout);
                 write!(
                     f,
                     "{requests} open for longer than request-timeout ({timeout}); asked for \
@@ -84,17 +84,17 @@ impl Display for ReasonDetail<'_> {
             }
             Self::NeverClaimed { ended, boot_timeout } => {
                 let instances = count(*ended, "instance");
-                let timeout = clock::show(*boot_timeout);
+                let timeout = duration::show(*boot_timeout);
                 write!(f, "{instances} never claimed a task within boot-timeout ({timeout})")
             }
             Self::MaxLifetime { ended, max_lifetime } => {
                 let instances = are(*ended, "instance");
-                let lifetime = clock::show(*max_lifetime);
+                let lifetime = duration::show(*max_lifetime);
                 write!(f, "{instances} past max-lifetime ({lifetime}) and idle, or past twice that")
             }
             Self::RetiredMaxLifetime { ended, worker_type, max_lifetime } => {
                 let removed = Removed::Instances(*ended);
-                let lifetime = clock::show(*max_lifetime);
+                let lifetime = duration::show(*max_lifetime);
                 write!(
                     f,
                     "{removed} of worker type `{worker_type}`, which is no longer configured, past \
@@ -354,7 +354,7 @@ impl Display for MachineNote<'_> {
             Self::InstanceFailed { why } => f.write_str(why),
             Self::Overdue { instances, boot_timeout } => {
                 let instances = are(*instances, "instance");
-                let timeout = clock::show(*boot_timeout);
+                let timeout = duration::show(*boot_timeout);
                 write!(
                     f,
                     "{instances} up longer than boot-timeout ({timeout}) without a task seen there; \
@@ -363,7 +363,7 @@ impl Display for MachineNote<'_> {
             }
             Self::NotKnownToBeFree { instances, boot_timeout } => {
                 let instances = are(*instances, "instance");
-                let timeout = clock::show(*boot_timeout);
+                let timeout = duration::show(*boot_timeout);
                 write!(
                     f,
                     "{instances} up longer than boot-timeout ({timeout}) and the queue does not tell \
@@ -379,7 +379,7 @@ impl Display for MachineNote<'_> {
                 )
             }
             Self::GrantNeverSeen { request, age } => {
-                let age = clock::show(*age);
+                let age = duration::show(*age);
                 write!(
                     f,
                     "spot request {request} was granted {age} ago and is not seen; no longer counted"
@@ -387,7 +387,7 @@ impl Display for MachineNote<'_> {
             }
             Self::LaunchNeverSeen { token, asked, found, age } => {
                 let asked = count(*asked, "instance");
-                let age = clock::show(*age);
+                let age = duration::show(*age);
                 write!(
                     f,
                     "of {asked} asked for {age} ago with token {token}, {found} shown; the rest is \
@@ -423,7 +423,7 @@ impl Display for MachineNote<'_> {
             ),
             Self::PromiseLapsed { workers, lease } => {
                 let workers = count(*workers, "worker");
-                let lease = clock::show(*lease);
+                let lease = duration::show(*lease);
                 write!(f, "{workers} told to stop did not say so within {lease}; counted again")
             }
         }
