@@ -249,7 +249,7 @@ fn a_file_that_cannot_be_saved_leaves_no_role() {
     let theirs = format!("{}# theirs\n", project.config());
     project.write_config(&theirs);
     project.account.clear_faults();
-    setup.wait().fails().says(&["somebody else", "is undone"]);
+    setup.wait().fails().says(&["another process", "is undone"]);
     assert_eq!(there(&project.account), (vec![], vec![]));
     assert_eq!(project.config(), theirs);
 }

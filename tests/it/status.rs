@@ -402,7 +402,7 @@ fn an_answer_of_something_else_is_no_status() {
     let newer = answering(r#"{"version":2,"worker_types":{}}"#);
     ask(&at(newer)).code(1).says(&["version 2", "reads version 1", "hint:"]);
     ask(&at(answering("<html>"))).code(1).says(&["not the status of a `provisionerd`"]);
-    ask(&at(answering(r#"{"version":1}"#))).code(1).says(&["no status", "missing field"]);
+    ask(&at(answering(r#"{"version":1}"#))).code(1).says(&["not the status", "missing field"]);
     let project = Project::new();
     ask(&at(project.queue.port())).code(1).says(&["status 404"]);
     ask(&at(free_port())).code(1).says(&["failed to ask the daemon"]);
