@@ -48,6 +48,7 @@ fn all_tags(machine: &Machine) -> String {
 }
 
 /// One reservation with one instance.
+#[expect(clippy::too_many_lines, reason = "one document, element by element, as EC2 answers it")]
 pub(crate) fn instance(machine: &Machine) -> String {
     let Machine { id, request, launched, .. } = machine;
     let (instance_type, zone) = (machine.instance_type(), machine.zone());

@@ -20,12 +20,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::CleanupError;
-pub use inventory::{Inventory, InventoryItem};
+pub(crate) use inventory::{Inventory, InventoryItem};
 pub use plan::CleanupPlan;
 pub use remove::execute;
-pub use report::{CleanupOutcome, CleanupReport, TargetReport};
-pub use target::{CleanupTarget, NamedBy, key_names_in_force, targets};
-pub use worker_profile::WorkerProfile;
+pub(crate) use report::TargetReport;
+pub use report::{CleanupOutcome, CleanupReport};
+pub(crate) use target::{CleanupTarget, NamedBy};
+pub use target::{key_names_in_force, targets};
+pub(crate) use worker_profile::WorkerProfile;
 
 /// The options of a clean-up.
 #[derive(Clone, Debug, PartialEq, Eq)]

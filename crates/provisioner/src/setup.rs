@@ -14,8 +14,9 @@ mod worker_profile;
 
 use std::path::{Path, PathBuf};
 
-pub use error::{SetupCause, SetupError};
-pub use report::{SetupReport, SetupWarning, SpotRoleState};
+pub(crate) use error::{SetupCause, SetupError};
+pub(crate) use report::SetupWarning;
+pub use report::{SetupReport, SpotRoleState};
 
 use crate::aws::Client;
 use crate::config::edit::{ConfigFile, Saved};

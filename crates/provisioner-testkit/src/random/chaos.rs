@@ -137,10 +137,8 @@ impl Chaos {
                 world.queue.knowledge = one_of(rng, all);
             }
             // A broken image or a wrong parameter, which is fixed after a while.
-            54..=55 => {
-                if !world.bad.remove(&some_type) {
-                    world.bad.insert(some_type);
-                }
+            54..=55 if !world.bad.remove(&some_type) => {
+                world.bad.insert(some_type);
             }
             56 if world.refused.remove(&some_type).is_none() => {
                 world.refused.insert(some_type, "InvalidParameterValue".to_owned());

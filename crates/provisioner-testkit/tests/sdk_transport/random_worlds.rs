@@ -92,7 +92,7 @@ async fn suffer(rig: &mut Rig, chaos: &mut Chaos) -> Result<(), String> {
             ProcessEvent::Crash(steps) => drop_at = 1 + steps * 4,
             ProcessEvent::LoseDisk => rig.lose_disk(),
             ProcessEvent::Reconfigure(settings) | ProcessEvent::Reload(settings) => {
-                rig.restart(&settings)
+                rig.restart(&settings);
             }
             ProcessEvent::SetClock(ahead) => rig.set_clock(ahead),
         }

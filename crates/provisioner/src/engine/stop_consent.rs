@@ -118,7 +118,8 @@ pub struct StopConsent {
 /// A machine whose worker may ask.
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
-    pub(super) worker_type: WorkerTypeName,
+    /// Its worker type.
+    pub(super) of: WorkerTypeName,
     /// The client token of the call that launched it.
     pub(super) launch: ClientToken,
     pub(super) removability: Removability,
@@ -242,7 +243,7 @@ impl StopConsent {
             WorkerReport::Idle => {
                 let since = reported.idle_since.filter(|_| was_idle).unwrap_or(now);
                 reported.idle_since = Some(since);
-                self.last_asked.insert(worker.worker_type.clone(), now);
+                self.last_asked.insert(worker.of.clone(), now);
                 match reported.consent {
                     Consent::Agreed => return Ok(StopAnswer::Stop(LEASE)),
                     // The answer before may be lost.
@@ -253,7 +254,7 @@ impl StopConsent {
                 }
                 let valid = self.open_until.is_some_and(|until| now < until)
                     && self.closed_until.is_none_or(|until| until <= now);
-                let offer = self.offers.get_mut(&worker.worker_type);
+                let offer = self.offers.get_mut(&worker.of);
                 let may_go = valid
                     && match (worker.removability, offer) {
                         (Removability::Goes, _) => true,
@@ -282,7 +283,7 @@ impl StopConsent {
                 reported.consent = Consent::Works;
                 self.counts.lapsed += 1;
                 if let Some(worker) = self.workers.get(id) {
-                    *expired.entry(worker.worker_type.clone()).or_default() += 1;
+                    *expired.entry(worker.of.clone()).or_default() += 1;
                 }
             }
         }
@@ -295,7 +296,7 @@ impl StopConsent {
         let mut any = false;
         for (id, reported) in &mut self.reported {
             let is_promised = matches!(reported.consent, Consent::Promised { .. });
-            if is_promised && self.workers.get(id).is_none_or(|worker| which(&worker.worker_type)) {
+            if is_promised && self.workers.get(id).is_none_or(|worker| which(&worker.of)) {
                 reported.consent = Consent::Works;
                 self.counts.withdrawn += 1;
                 any = true;

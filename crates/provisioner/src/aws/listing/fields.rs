@@ -144,15 +144,15 @@ impl ListedItem for InstanceFields {
                                 within(
                                     "instanceState",
                                     &[text("name", |instance, text| {
-                                        set(&mut instance.state, text)
+                                        set(&mut instance.state, text);
                                     })],
                                 ),
                                 text("keyName", |instance, text| set(&mut instance.key_name, text)),
                                 text("instanceType", |instance, text| {
-                                    set(&mut instance.instance_type, text)
+                                    set(&mut instance.instance_type, text);
                                 }),
                                 time("launchTime", |instance, time| {
-                                    instance.launch_time = Some(time)
+                                    instance.launch_time = Some(time);
                                 }),
                                 within(
                                     "placement",
@@ -161,7 +161,7 @@ impl ListedItem for InstanceFields {
                                     })],
                                 ),
                                 text("platform", |instance, text| {
-                                    set(&mut instance.platform, text)
+                                    set(&mut instance.platform, text);
                                 }),
                                 text("platformDetails", |instance, text| {
                                     set(&mut instance.platform_details, text);
@@ -203,10 +203,10 @@ impl ListedItem for SpotRequestFields {
                             &[
                                 text("code", |request, text| set(&mut request.status_code, text)),
                                 text("message", |request, text| {
-                                    set(&mut request.status_message, text)
+                                    set(&mut request.status_message, text);
                                 }),
                                 time("updateTime", |request, time| {
-                                    request.status_time = Some(time)
+                                    request.status_time = Some(time);
                                 }),
                             ],
                         ),
@@ -215,7 +215,7 @@ impl ListedItem for SpotRequestFields {
                             &[
                                 text("keyName", |request, text| set(&mut request.key_name, text)),
                                 text("instanceType", |request, text| {
-                                    set(&mut request.instance_type, text)
+                                    set(&mut request.instance_type, text);
                                 }),
                                 within(
                                     "placement",

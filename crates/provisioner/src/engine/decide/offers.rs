@@ -24,10 +24,7 @@ pub(in crate::engine) fn renew(decide: &Decide<'_>, consent: &mut StopConsent) {
         for machine in &group.machines {
             let Some(launch) = machine.intent.clone() else { continue };
             let removability = removability(machine, if_idle);
-            workers.insert(
-                machine.id.clone(),
-                Worker { worker_type: name.clone(), launch, removability },
-            );
+            workers.insert(machine.id.clone(), Worker { of: name.clone(), launch, removability });
             if machine.class == Class::Busy {
                 working.push(&machine.id);
             }

@@ -19,7 +19,7 @@ fn linux() -> WorkerTypeName {
 /// Machines 0 to 3, each launched by a call of its own, all idle; `places` of them may go.
 fn renew(consent: &mut StopConsent, places: u64, second: i64) {
     let worker = |n: u32| Worker {
-        worker_type: linux(),
+        of: linux(),
         launch: ClientToken::new(format!("launch-{n}")),
         removability: Removability::IfOffered,
     };
@@ -191,7 +191,7 @@ fn what_goes_is_forgotten() {
 fn what_nobody_needs_may_go_without_a_place() {
     let mut consent = listening(0);
     let launch = ClientToken::from("launch-0");
-    let old = Worker { worker_type: linux(), launch, removability: Removability::Goes };
+    let old = Worker { of: linux(), launch, removability: Removability::Goes };
     consent.workers.insert(id(0), old);
     assert_eq!(report(&mut consent, 0, WorkerReport::Idle, 1), YES);
 }
