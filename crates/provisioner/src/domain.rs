@@ -4,6 +4,7 @@
 
 pub(crate) mod bulk;
 pub(crate) mod clock;
+pub(crate) mod cool_down;
 pub(crate) mod demand;
 pub(crate) mod duration;
 pub(crate) mod error_chain;

@@ -54,7 +54,6 @@ pub use decide::plan::{
     Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
 };
 pub use state::capacity::{Machines, Usage};
-pub(crate) use state::memory::CoolDown;
 pub use state::memory::Memory;
 pub use stop_consent::{
     LEASE, StopAnswer, StopAskError, StopConsent, StopConsentCounts, WorkerReport,

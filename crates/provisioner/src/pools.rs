@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::clock;
-use crate::engine::CoolDown;
+use crate::domain::cool_down::CoolDown;
 
 /// What is known about one capacity pool. Its size is fixed, and old observations fade.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

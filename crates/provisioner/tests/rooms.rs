@@ -25,6 +25,10 @@ fn rooms_use_only_the_rooms_that_the_architecture_allows() {
         let path = path.strip_prefix(crate_dir).unwrap();
         let modules = modules_of(path);
         let Some(room) = modules.first() else { continue };
+        // It only hands on what the rooms hold.
+        if room == "internal" {
+            continue;
+        }
         seen.insert(room.clone());
         let Some(allowed) = table.get(room) else {
             problems.push(format!("{}: the room `{room}` is not in the table", path.display()));

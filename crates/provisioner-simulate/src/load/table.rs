@@ -21,8 +21,13 @@ pub(super) fn csv(bytes: &[u8]) -> Read<Vec<TaskRow>> {
     if header.is_empty() {
         return Ok(Vec::new());
     }
+    // A record's position is that of the blank lines before it.
     let line = |record: &StringRecord| {
-        record.position().and_then(|position| usize::try_from(position.line()).ok())
+        let position = record.position()?;
+        let rest = bytes.get(usize::try_from(position.byte()).ok()?..)?;
+        let blank = rest.iter().take_while(|byte| b"\r\n".contains(byte));
+        let n_blank = blank.filter(|byte| **byte == b'\n').count();
+        Some(usize::try_from(position.line()).ok()? + n_blank)
     };
     let column = |name| header.iter().position(|column| column == name);
     let required = |name| column(name).ok_or((line(&header), LoadProblem::NoColumn(name)));

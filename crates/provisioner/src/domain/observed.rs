@@ -47,6 +47,7 @@ pub enum KeyPair {
 /// The owner of a resource in IAM that is named after the key-name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg(feature = "aws")]
 pub enum Whose {
     /// It does not exist.
     Absent,

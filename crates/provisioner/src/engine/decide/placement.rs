@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::cool_down::CoolDown;
 use crate::domain::ids::{InstanceType, SubnetId, WorkerTypeName};
 use crate::domain::launch::{LaunchCall, Pool, ResolvedPlacement, ResolvedWorkerType};
 use crate::engine::decide::plan::Reason;
-use crate::engine::state::memory::{CoolDown, Memory, quota};
+use crate::engine::state::memory::{Memory, quota};
 use crate::settings::WorkerType;
 
 /// An instance type in a zone or subnet.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::clock;
+use crate::domain::cool_down::CoolDown;
 use crate::domain::demand::{Demand, Running};
 use crate::domain::ids::WorkerTypeName;
 use crate::engine::Engine;
 use crate::engine::state::group::{Group, Startup};
-use crate::engine::state::memory::CoolDown;
 use crate::engine::stop_consent::StopConsent;
 use crate::settings::Settings;
 

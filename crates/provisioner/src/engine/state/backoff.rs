@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::clock;
-use crate::engine::state::memory;
+use crate::domain::cool_down::growing;
 use crate::engine::state::token::Tokens;
 use crate::settings::Settings;
 
@@ -63,7 +63,7 @@ impl GrowingPause {
         now: Timestamp,
     ) -> Timestamp {
         let interval = settings.provisioner.interval;
-        let pause = memory::growing(interval, self.failures, self.longest.max(interval));
+        let pause = growing(interval, self.failures, self.longest.max(interval));
         let jitter = f64::from(u32::try_from(tokens.jitter() >> 32).unwrap_or(0));
         let uneven = pause.mul_f64(0.8 + 0.4 * jitter / f64::from(u32::MAX));
         clock::after(now, uneven.max(settings.provisioner.min_interval))

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::clock;
+use crate::domain::cool_down::{CoolDown, growing};
 use crate::domain::ids::{InstanceId, InstanceType, SpotRequestId, WorkerTypeName};
 use crate::domain::launch::Pool;
 use crate::domain::money::{Usd, UsdPerHour};
@@ -50,65 +51,8 @@ pub struct Memory {
     pub spent: Spent,
 }
 
-/// A penalty that grows with each strike.
-#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct CoolDown {
-    /// Refusals in a row.
-    pub strikes: u32,
-    /// The last one.
-    pub last: Timestamp,
-    /// What it said (`InsufficientInstanceCapacity`, …).
-    pub code: String,
-    /// Whether it took a request that waited to learn of it: the next one would cost that wait again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub waited: bool,
-}
-
 /// How many rounds running a machine must be known idle before it is ended for that.
 pub(in crate::engine) const IDLE_ROUNDS: u32 = 2;
-
-/// The first pause after a pool refused. EC2's capacity changes within minutes; Karpenter's flat
-/// penalty is 3 min, half a minute doubling reaches it with the fourth refusal.
-const FIRST_PAUSE: Duration = Duration::from_secs(30);
-/// The first pause after a request had to wait for that refusal, half a minute or longer: until it is over,
-/// seven other pools can be tried as slowly.
-const FIRST_PAUSE_AFTER_WAIT: Duration = Duration::from_mins(4);
-/// The longest. Spells without capacity have a median of about half an hour.
-const LONGEST_PAUSE: Duration = Duration::from_mins(10);
-/// The longest pause between tries of a pool that is the only one left.
-const LONGEST_ONLY_PAUSE: Duration = Duration::from_mins(1);
-
-/// `first` doubled for every strike after the first, at most `longest`.
-pub(in crate::engine) fn growing(first: Duration, strikes: u32, longest: Duration) -> Duration {
-    first
-        .saturating_mul(1_u32.checked_shl(strikes.saturating_sub(1)).unwrap_or(u32::MAX))
-        .min(longest)
-}
-
-impl CoolDown {
-    /// Adds a strike to what was there.
-    pub(crate) fn strike(before: Option<&Self>, code: &str, now: Timestamp) -> Self {
-        // A refusal long after the last is a new spell of its own.
-        let strikes = match before {
-            Some(before) if now < clock::after(before.until(), LONGEST_PAUSE) => before.strikes + 1,
-            _ => 1,
-        };
-        Self { strikes, last: now, code: code.to_owned(), waited: false }
-    }
-
-    /// When it ends.
-    pub fn until(&self) -> Timestamp {
-        let first = if self.waited { FIRST_PAUSE_AFTER_WAIT } else { FIRST_PAUSE };
-        clock::after(self.last, growing(first, self.strikes, LONGEST_PAUSE))
-    }
-
-    /// When it may be tried again although it has not ended, because there is nothing else.
-    pub(crate) fn only_option_at(&self, interval: Duration) -> Timestamp {
-        clock::after(self.last, growing(interval, self.strikes, LONGEST_ONLY_PAUSE))
-            .min(self.until())
-    }
-}
 
 /// An instance profile that EC2 does not know. It may be a fresh one: what IAM makes reaches EC2 later.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
@@ -398,31 +342,6 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
-    }
-
-    #[test]
-    fn penalties_grow_and_end() {
-        let first = CoolDown::strike(None, "x", at(0));
-        assert_eq!(first.until(), at(30));
-        let second = CoolDown::strike(Some(&first), "x", at(31));
-        assert_eq!(second.until(), at(91));
-        let many = CoolDown { strikes: 40, ..second.clone() };
-        assert_eq!(many.until(), at(31 + 600));
-        let waited = CoolDown { waited: true, ..first };
-        assert_eq!(waited.until(), at(240));
-        let later = CoolDown::strike(Some(&second), "x", at(5000));
-        assert_eq!(later.strikes, 1);
-    }
-
-    #[test]
-    fn the_only_option_is_tried_sooner() {
-        let many = CoolDown { strikes: 40, last: at(0), code: String::new(), waited: false };
-        assert_eq!(many.only_option_at(Duration::from_secs(10)), at(60));
-        let first = CoolDown { strikes: 1, ..many };
-        assert_eq!(first.only_option_at(Duration::from_secs(10)), at(10));
-        // However it was learned.
-        let waited = CoolDown { waited: true, ..first };
-        assert_eq!(waited.only_option_at(Duration::from_secs(10)), at(10));
     }
 
     #[test]
