@@ -61,6 +61,7 @@ pub use stop_consent::{
 
 use decide::detail::{MachineNote, PlanNote};
 use decide::{Decide, Decided, offers, targets};
+use observe::count::Counting;
 use state::backoff::Backoff;
 use state::durable::Durable;
 use state::token::Tokens;
@@ -212,9 +213,11 @@ impl Engine {
     ) -> Round<'e> {
         let Inputs { resolved, observation, observed, demand } = inputs;
         self.view.note_demand(demand.as_ref().ok());
-        let mut notes = self.observe(observation, observed);
+        let Self { settings, key_name, durable, view, .. } = self;
+        let mut notes = observe::observe(settings, key_name, durable, view, observation, observed);
         notes.extend(expired_promises(consent, now));
-        self.count(demand.as_ref().ok(), consent, now);
+        let mut counting = Counting { settings, memory: &mut durable.memory, view };
+        counting.run(demand.as_ref().ok(), consent, now);
         let mut decided = self.decide(resolved, demand.as_ref(), consent, now);
         decided.plan.notes.append(&mut notes);
         self.durable.end_hold(now);

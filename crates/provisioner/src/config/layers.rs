@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::lookup;
 use super::origin::{ConfigProblem, Origin, Warning};
 use super::tree::{self, Node, NodeValue, Table};
-use super::trust::{self, Distrust};
+use super::trust::distrust_warning;
 use super::{Override, Sources};
 
 /// The layers before they are merged.
@@ -114,23 +114,6 @@ impl Layers {
             }
         }
     }
-}
-
-/// Returns a warning if `./provisioner.toml` exists but is not to be trusted.
-pub(super) fn distrust_warning(file: &Path) -> Option<Warning> {
-    // A file that cannot be checked cannot be read either, and reading it reports the error.
-    let distrust = trust::check(file).ok()?.err()?;
-    let (why, hint) = match distrust {
-        Distrust::ForeignOwner { uid } => (
-            format!("it belongs to user {uid}, who could change it"),
-            format!("take it over with `chown`, or name it: `--config {}`", file.display()),
-        ),
-        Distrust::WritableByOthers { mode } => (
-            format!("group or others may write to it (mode {mode:04o})"),
-            format!("`chmod go-w {}`", file.display()),
-        ),
-    };
-    Some(Warning { message: format!("skipped {}: {why}", file.display()), hint })
 }
 
 fn is_absent(error: &io::Error) -> bool {

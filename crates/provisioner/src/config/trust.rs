@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use super::origin::Warning;
+
 /// Why a file is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Distrust {
@@ -41,6 +43,23 @@ fn check_metadata(metadata: &Metadata, user: u32) -> Result<(), Distrust> {
 
 fn check_owner(owner: u32, user: u32) -> Result<(), Distrust> {
     if owner == user || owner == 0 { Ok(()) } else { Err(Distrust::ForeignOwner { uid: owner }) }
+}
+
+/// Returns a warning if `./provisioner.toml` exists but is not to be trusted.
+pub(super) fn distrust_warning(file: &Path) -> Option<Warning> {
+    // A file that cannot be checked cannot be read either, and reading it reports the error.
+    let distrust = check(file).ok()?.err()?;
+    let (why, hint) = match distrust {
+        Distrust::ForeignOwner { uid } => (
+            format!("it belongs to user {uid}, who could change it"),
+            format!("take it over with `chown`, or name it: `--config {}`", file.display()),
+        ),
+        Distrust::WritableByOthers { mode } => (
+            format!("group or others may write to it (mode {mode:04o})"),
+            format!("`chmod go-w {}`", file.display()),
+        ),
+    };
+    Some(Warning { message: format!("skipped {}: {why}", file.display()), hint })
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@
 //!
 //! [`count`] then classes the machines by what is known of their tasks.
 
-mod count;
+pub(super) mod count;
 pub(super) mod join;
 pub(super) mod ledger;
 mod machines;
@@ -33,35 +33,36 @@ use crate::domain::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
 use crate::domain::ledger::Ledger;
 use crate::domain::observed::{KeyPair, Observation};
 use crate::domain::refusal::{RefusalClass, classify};
-use crate::engine::Engine;
 use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
+use crate::engine::state::durable::Durable;
 use crate::engine::state::group::Group;
 use crate::engine::state::index::Index;
 use crate::engine::state::memory::Memory;
+use crate::engine::state::view::View;
 use crate::settings::Settings;
 
-impl Engine {
-    /// Takes in one complete observation, which began at `now`: it holds all that was visible by then.
-    /// Work proportional to what it holds. Returns what the user should know.
-    pub(super) fn observe(&mut self, observation: &Observation, now: Timestamp) -> Vec<Note> {
-        // The old index goes first: it need not be held in memory beside the new one.
-        let key_pair = std::mem::take(&mut self.view.index).key_pair;
-        let reconcile = Reconcile {
-            settings: &self.settings,
-            key_name: &self.key_name,
-            ledger: &mut self.durable.ledger,
-            memory: &mut self.durable.memory,
-            now,
-        };
-        let reconciled = reconcile.run(observation, key_pair);
-        self.durable.ledger_dirty |= reconciled.ledger_changed;
-        self.view.index = reconciled.index;
-        self.view.seen_by_intent = reconciled.seen_by_intent;
-        self.view.came_up.extend(reconciled.came_up);
-        self.view.forget_old_tags(now);
-        reconciled.notes
-    }
+/// Takes in one complete observation, which began at `now`: it holds all that was visible by then.
+/// Work proportional to what it holds. Returns what the user should know.
+pub(super) fn observe(
+    settings: &Settings,
+    key_name: &KeyName,
+    durable: &mut Durable,
+    view: &mut View,
+    observation: &Observation,
+    now: Timestamp,
+) -> Vec<Note> {
+    // The old index goes first: it need not be held in memory beside the new one.
+    let key_pair = std::mem::take(&mut view.index).key_pair;
+    let Durable { ledger, memory, .. } = durable;
+    let reconcile = Reconcile { settings, key_name, ledger, memory, now };
+    let reconciled = reconcile.run(observation, key_pair);
+    durable.ledger_dirty |= reconciled.ledger_changed;
+    view.index = reconciled.index;
+    view.seen_by_intent = reconciled.seen_by_intent;
+    view.came_up.extend(reconciled.came_up);
+    view.forget_old_tags(now);
+    reconciled.notes
 }
 
 /// An observation is reconciled against these.

@@ -1,7 +1,6 @@
 //! The comparison as text and JSON.
 
 use std::fmt;
-use std::time::Duration;
 
 use provisioner::internal::domain::plural;
 use provisioner_simulate::load::Load;
@@ -9,7 +8,7 @@ use provisioner_simulate::report::{Comparison, Contender, PolicyResult};
 use provisioner_simulate::spot::OnDemand;
 use serde::Serialize;
 
-use super::advice::Advice;
+use super::advice::{Advice, hours};
 use super::market::ALONE;
 use crate::output::{self, Report};
 
@@ -54,10 +53,6 @@ impl View {
                 .unwrap_or_default(),
         }
     }
-}
-
-pub(super) fn hours(millis: u64) -> f64 {
-    Duration::from_millis(millis).as_secs_f64() / 3600.0
 }
 
 /// Returns the text beside a policy's name in a plot.

@@ -11,8 +11,9 @@ use crate::domain::launch::{LaunchCall, ResolvedPlacement, ResolvedWorkerType};
 use crate::domain::ledger::{Granted, Intent};
 use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::act::effect::{GrantedRequest, Outcome};
+use crate::engine::decide::detail::NoPlacement;
 use crate::engine::decide::detail::{Obstacle, PlanNote};
-use crate::engine::decide::placement::{self, LaunchGoal, NoPlacement, Placement};
+use crate::engine::decide::placement::{self, LaunchGoal, Placement};
 use crate::engine::decide::plan::{Action, ActionKind, Note, Reason};
 use crate::settings::WorkerType;
 

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use super::kinds::{NoteKind, ReasonKind};
 use crate::domain::ids::{ClientToken, SpotRequestId, StatusText, WorkerTypeName};
 use crate::domain::money::{Usd, UsdPerHour};
-use crate::engine::decide::placement::NoPlacement;
 use crate::engine::state::machine::Machine;
 use crate::policy::Why;
 
@@ -136,6 +135,19 @@ impl ReasonDetail<'_> {
             Self::Untagged { .. } => ReasonKind::Untagged,
         }
     }
+}
+
+/// Why no placement can be asked now.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::engine) enum NoPlacement {
+    /// Every pool left refused lately.
+    Cooling { until: Timestamp, code: String },
+    /// The quotas of every type left are used up.
+    Quota { until: Timestamp, quota: String },
+    /// EC2 does not know the instance profile yet.
+    UnknownProfile { until: Timestamp, profile: String },
+    /// Every pool was tried in this round.
+    AllTried,
 }
 
 /// Why instances that are wanted are not launched, or no more of them.

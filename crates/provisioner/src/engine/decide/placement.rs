@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::domain::cool_down::CoolDown;
 use crate::domain::ids::{InstanceType, SubnetId, WorkerTypeName};
 use crate::domain::launch::{LaunchCall, Pool, ResolvedPlacement, ResolvedWorkerType};
+use crate::engine::decide::detail::NoPlacement;
 use crate::engine::decide::plan::Reason;
 use crate::engine::state::memory::{Memory, quota};
 use crate::settings::WorkerType;
@@ -68,19 +69,6 @@ impl LaunchGoal {
     pub(in crate::engine) fn needed(&self) -> u64 {
         self.remaining.saturating_sub(self.extra)
     }
-}
-
-/// Why no placement can be asked now.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::engine) enum NoPlacement {
-    /// Every pool left refused lately.
-    Cooling { until: Timestamp, code: String },
-    /// The quotas of every type left are used up.
-    Quota { until: Timestamp, quota: String },
-    /// EC2 does not know the instance profile yet.
-    UnknownProfile { until: Timestamp, profile: String },
-    /// Every pool was tried in this round.
-    AllTried,
 }
 
 /// Returns all placements of a worker type in order of preference: by type first, then by zone.

@@ -6,10 +6,9 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::detail::{
-    DemandNote, ExceededLimit, LaunchReason, LimitsUsage, MachineNote, NoRoom, Obstacle, PlanNote,
-    ReasonDetail, Removed, SomeIds, StraysKept,
+    DemandNote, ExceededLimit, LaunchReason, LimitsUsage, MachineNote, NoPlacement, NoRoom,
+    Obstacle, PlanNote, ReasonDetail, Removed, SomeIds, StraysKept,
 };
-use super::placement::NoPlacement;
 use crate::domain::duration;
 use crate::domain::plural::{are, count};
 use crate::policy::Why;

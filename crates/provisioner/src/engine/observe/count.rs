@@ -9,38 +9,44 @@ use crate::domain::clock;
 use crate::domain::cool_down::CoolDown;
 use crate::domain::demand::{Demand, Running};
 use crate::domain::ids::WorkerTypeName;
-use crate::engine::Engine;
 use crate::engine::state::group::{Group, Startup};
+use crate::engine::state::memory::Memory;
+use crate::engine::state::view::View;
 use crate::engine::stop_consent::StopConsent;
 use crate::settings::Settings;
 
 /// A penalty is forgotten this long after it ended: a refusal after that is a new spell of its own.
 const FORGET_PENALTIES_AFTER: Duration = Duration::from_mins(10);
 
-impl Engine {
+/// What machines are counted by.
+pub(in crate::engine) struct Counting<'a> {
+    pub(in crate::engine) settings: &'a Settings,
+    pub(in crate::engine) memory: &'a mut Memory,
+    pub(in crate::engine) view: &'a mut View,
+}
+
+impl Counting<'_> {
     /// Classes and counts the machines of the last observation.
-    pub(in crate::engine) fn count(
+    pub(in crate::engine) fn run(
         &mut self,
         demand: Option<&Demand>,
         consent: &mut StopConsent,
         now: Timestamp,
     ) {
         let running = demand.map_or(&Running::Unknown, |demand| &demand.running);
-        let memory = &mut self.durable.memory;
-        let claimed = self.view.index.recount(&self.settings, running, true, memory, consent, now);
+        let claimed =
+            self.view.index.recount(self.settings, running, true, self.memory, consent, now);
         self.learn_startups();
         self.end_failures(demand, claimed);
         let newly_stuck = self.note_unclaimed(demand, consent, now);
         let withdrawn = consent.has_heard() && self.withdraw_promises(demand, consent);
         if newly_stuck || withdrawn {
-            let memory = &mut self.durable.memory;
-            self.view.index.recount(&self.settings, running, false, memory, consent, now);
+            self.view.index.recount(self.settings, running, false, self.memory, consent, now);
         }
         let is_recent =
             |penalty: &CoolDown| clock::age(penalty.until(), now) <= FORGET_PENALTIES_AFTER;
-        let memory = &mut self.durable.memory;
-        memory.cool_downs.retain(|_, penalty| is_recent(penalty));
-        memory.breakers.retain(|_, penalty| is_recent(penalty));
+        self.memory.cool_downs.retain(|_, penalty| is_recent(penalty));
+        self.memory.breakers.retain(|_, penalty| is_recent(penalty));
     }
 
     /// Tells the policies how long machines took to their first task: only where tasks were pending in the
@@ -48,7 +54,7 @@ impl Engine {
     fn learn_startups(&mut self) {
         for (name, group) in &mut self.view.index.types {
             let started = group.take_started();
-            if let Some(memory) = self.durable.memory.policies.get_mut(name)
+            if let Some(memory) = self.memory.policies.get_mut(name)
                 && self.view.waited.contains(name)
             {
                 for Startup { requested, booted } in started {
@@ -72,7 +78,7 @@ impl Engine {
             None => BTreeSet::new(),
         };
         for name in worked {
-            self.durable.memory.failures.remove(&name);
+            self.memory.failures.remove(&name);
         }
     }
 
@@ -98,7 +104,7 @@ impl Engine {
             let unclaimed = presumed_free
                 && pending.is_some_and(|pending| pending.count > 0)
                 && group.counts.idle + group.counts.overdue > 0;
-            let since = &mut self.durable.memory.unclaimed_since;
+            let since = &mut self.memory.unclaimed_since;
             if !unclaimed {
                 since.remove(name);
             } else if !since.contains_key(name) {
@@ -113,7 +119,7 @@ impl Engine {
     fn withdraw_promises(&self, demand: Option<&Demand>, consent: &mut StopConsent) -> bool {
         let types = &self.view.index.types;
         consent.withdraw(|name| match (demand, types.get(name)) {
-            (Some(demand), Some(group)) => is_short(demand, name, group, &self.settings),
+            (Some(demand), Some(group)) => is_short(demand, name, group, self.settings),
             (Some(_), None) => false,
             (None, _) => true,
         })

@@ -16,7 +16,7 @@ use crate::engine::state::machine::{Class, Machine};
 /// Where an instance belongs in the index.
 enum Home<'o> {
     Type(&'o WorkerTypeName),
-    NoPlacement,
+    Nowhere,
     Disputed,
     Retired(&'o WorkerTypeName),
     Unresolved,
@@ -63,7 +63,7 @@ impl Reconcile<'_> {
                         group.machines.push(machine);
                     }
                 }
-                Home::NoPlacement => {}
+                Home::Nowhere => {}
                 Home::Disputed => disputed.push(machine),
                 Home::Retired(name) => {
                     retired.entry(name.clone()).or_default().machines.push(machine);
@@ -126,7 +126,7 @@ impl Reconcile<'_> {
         match owner {
             Owner::Type(name) => Home::Type(name),
             // No maximum counts these until they are gone.
-            _ if leaving => Home::NoPlacement,
+            _ if leaving => Home::Nowhere,
             Owner::Disputed => Home::Disputed,
             Owner::Retired(name) => Home::Retired(name),
             // Its request, or our tags on it, may not be visible yet, or not any more: only after the window
