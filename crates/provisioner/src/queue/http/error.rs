@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::response::ResponseError;
+use super::json_array::ResponseError;
 use crate::queue::source::{DemandError, DemandErrorKind};
 
 /// The error of a library below.

@@ -4,9 +4,39 @@
 //! only strings and the depth of brackets are followed, without recursion. The reader of an element
 //! checks its syntax; oversized elements are not checked.
 
+use std::error::Error;
+
 use memchr::memchr2;
 
-use super::response::ResponseError;
+/// Why a response cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResponseError {
+    /// It is something other than an array, or empty.
+    #[error("the answer is not a JSON array")]
+    NotAnArray,
+    /// It is not JSON.
+    #[error("invalid JSON at byte {at}")]
+    Syntax {
+        /// Bytes before the error.
+        at: u64,
+        /// The error there.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Its array was not closed.
+    #[error("the answer was cut off after {at} bytes")]
+    CutOff {
+        /// Bytes received.
+        at: u64,
+    },
+}
+
+impl ResponseError {
+    pub(super) fn syntax(at: u64, what: String) -> Self {
+        Self::Syntax { at, source: what.into() }
+    }
+}
 
 /// One element of the array.
 #[derive(Debug, PartialEq, Eq)]
@@ -271,4 +301,11 @@ impl BracketScan {
             }
         }
     }
+}
+
+/// Returns the number of bytes before the error. `serde_json` counts lines, and bytes within the line.
+pub(super) fn position(text: &str, error: &serde_json::Error) -> u64 {
+    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    let before: usize = lines.map(str::len).sum();
+    (before + error.column().saturating_sub(1)) as u64
 }

@@ -1,41 +1,9 @@
 //! One response of the queue, read while it arrives.
 
-use std::error::Error;
-
 use serde::de::IgnoredAny;
 
-use super::json_array::{ArraySplitter, RawElement};
+use super::json_array::{ArraySplitter, RawElement, ResponseError, position};
 use super::task::Task;
-
-/// Why a response cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResponseError {
-    /// It is something other than an array, or empty.
-    #[error("the answer is not a JSON array")]
-    NotAnArray,
-    /// It is not JSON.
-    #[error("invalid JSON at byte {at}")]
-    Syntax {
-        /// Bytes before the error.
-        at: u64,
-        /// The error there.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// Its array was not closed.
-    #[error("the answer was cut off after {at} bytes")]
-    CutOff {
-        /// Bytes received.
-        at: u64,
-    },
-}
-
-impl ResponseError {
-    pub(super) fn syntax(at: u64, what: String) -> Self {
-        Self::Syntax { at, source: what.into() }
-    }
-}
 
 /// One element of a response, as far as it could be read.
 #[derive(Debug, PartialEq)]
@@ -118,11 +86,4 @@ fn read<'a>(
             Err(ResponseError::syntax(at, what.to_owned()))
         }
     }
-}
-
-/// Returns the number of bytes before the error. `serde_json` counts lines, and bytes within the line.
-fn position(text: &str, error: &serde_json::Error) -> u64 {
-    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
-    let before: usize = lines.map(str::len).sum();
-    (before + error.column().saturating_sub(1)) as u64
 }

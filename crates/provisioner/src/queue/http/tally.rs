@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::response::{ResponseElement, ResponseError, TaskResponse, TaskSink};
+use super::json_array::ResponseError;
+use super::response::{ResponseElement, TaskResponse, TaskSink};
 use super::task::Task;
 use super::task_fingerprint::TaskFingerprint;
-use super::task_history::{HistoryReader, HistoryUpdate, TaskHistory};
+use super::task_history::{HistoryReader, HistoryUpdate, TaskHistory, update};
 use crate::domain::demand::{PendingTasks, Running, Skipped};
 use crate::domain::ids::{InstanceId, WorkerTypeName};
 use crate::settings::Settings;
@@ -278,17 +279,4 @@ fn is_instance_id(id: &str) -> bool {
     id.strip_prefix("i-").is_some_and(|digits| {
         (1..=64).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_alphanumeric())
     })
-}
-
-/// Changes the value at `name`, like `entry`, but without a copy of the name for every task.
-pub(super) fn update<V: Default>(
-    map: &mut BTreeMap<WorkerTypeName, V>,
-    name: &WorkerTypeName,
-    change: impl FnOnce(&mut V),
-) {
-    if let Some(value) = map.get_mut(name) {
-        change(value);
-    } else {
-        change(map.entry(name.clone()).or_default());
-    }
 }

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::tally::update;
 use super::task::Task;
 use crate::domain::clock;
 use crate::domain::demand::{FinishedTask, TaskWaits};
@@ -195,6 +194,19 @@ fn hash(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Changes the value at `name`, like `entry`, but without a copy of the name for every task.
+pub(super) fn update<V: Default>(
+    map: &mut BTreeMap<WorkerTypeName, V>,
+    name: &WorkerTypeName,
+    change: impl FnOnce(&mut V),
+) {
+    if let Some(value) = map.get_mut(name) {
+        change(value);
+    } else {
+        change(map.entry(name.clone()).or_default());
+    }
 }
 
 #[cfg(test)]

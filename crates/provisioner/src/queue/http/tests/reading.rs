@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::{filter, filter_at};
 use crate::domain::demand::{PendingTasks, Running, Skipped};
 use crate::domain::ids::{InstanceId, WorkerTypeName};
+use crate::queue::http::json_array::ResponseError;
 use crate::queue::http::json_array::{ArraySplitter, RawElement};
-use crate::queue::http::response::{MAX_ELEMENT, ResponseError, TaskResponse};
+use crate::queue::http::response::{MAX_ELEMENT, TaskResponse};
 use crate::queue::http::tally::{PendingResponse, RunningTally, TaskFilter};
 use crate::queue::http::task_history::TaskHistory;
 
