@@ -1,4 +1,4 @@
-//! What the daemon takes for the present.
+//! The clock of the daemon: the machine's, or one that a simulation sets.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,10 +10,10 @@ use crate::domain::clock;
 /// The clock beside the daemon.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
-    /// The machine's.
+    /// The machine's clock.
     #[default]
     System,
-    /// One that goes as tokio's does, which a simulation pauses: no time passes there but by waiting.
+    /// A clock that runs as tokio's does, which a simulation pauses: time passes only while it waits.
     Tokio {
         /// What it showed.
         showed: Timestamp,

@@ -37,14 +37,14 @@ pub struct Daemon<S> {
     pub(super) resolver: Resolver,
     pub(super) reporter: Reporter,
     pub(super) prices: PriceWatch,
-    /// What is told of rounds to whoever asks later.
+    /// The record of rounds, for `status` and the state directory.
     pub(super) record: RoundRecord,
-    /// What brought the round under way.
+    /// Why the round under way began.
     pub(super) trigger: Trigger,
     /// How the queue was read in it.
     pub(super) read: QueueRead,
     pub(super) state: State,
-    /// The load could not be recorded, which was told.
+    /// The load could not be recorded, and that was logged.
     pub(super) load_unrecorded: bool,
     pub(super) keeper: MemoryWriter,
     pub(super) next: Arc<Next<S>>,
@@ -55,7 +55,7 @@ pub struct Daemon<S> {
 pub(super) enum State {
     /// Held by us alone.
     Locked(LockedStateDir),
-    /// Only looked at: nothing is carried out.
+    /// Read only: nothing is carried out.
     DryRun,
 }
 
@@ -73,7 +73,7 @@ impl<S: DemandSource> Daemon<S> {
         Self::open_with(settings, key_name, client, source, state_dir, ledger, birth)
     }
 
-    /// The same, in a time and with a nonce of the caller's, as a simulation needs that repeats itself.
+    /// Opens a daemon with a clock and a nonce of the caller's, for simulations that must repeat.
     pub fn open_with(
         settings: Arc<Settings>,
         key_name: KeyName,
@@ -106,7 +106,7 @@ impl<S: DemandSource> Daemon<S> {
             None => None,
         };
         let state = State::Locked(locked);
-        // Nothing depends on it: one that cannot be read is begun anew.
+        // Nothing depends on the record: one that cannot be read begins again.
         let record = state_dir.read_record().ok().flatten().unwrap_or_default();
         let mut daemon =
             Self::new(settings, key_name, client, source, (start, clock), state, record);
@@ -122,7 +122,8 @@ impl<S: DemandSource> Daemon<S> {
         self.stop_listener.as_ref()
     }
 
-    /// Only looks: the ledger is read, nothing is written, and rounds end with their plan.
+    /// Makes a daemon that changes nothing: the ledger is read, nothing is written, and rounds end with
+    /// their plan.
     pub fn dry_run(
         settings: Arc<Settings>,
         key_name: KeyName,
@@ -231,7 +232,7 @@ impl MissingLedger {
     }
 }
 
-/// What an engine starts from that only looks.
+/// What an engine starts from that changes nothing.
 pub(super) fn peek(state_dir: &StateDir, ledger: MissingLedger) -> Result<Start, StateDirError> {
     let ledger = ledger.taken_for(state_dir.peek_ledger()?);
     Ok(Start { ledger, memory: state_dir.read_memory().unwrap_or_default(), nonce: nonce() })

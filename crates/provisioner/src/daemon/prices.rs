@@ -98,7 +98,7 @@ impl PriceWatch {
     /// know.
     pub(super) async fn ask_if_due(&mut self, client: &Client, machines: &[Machines]) {
         self.call_if_due(client, machines);
-        // A later answer is taken in by the next look, if there is one.
+        // A later answer is taken in after the next round.
         if let Ok(answer) = timeout(LONG_PATIENCE, self.calls.join_next()).await {
             self.take_in(answer);
         }

@@ -1,4 +1,4 @@
-//! What a round leaves for whoever asks later: how it ended, and what went wrong in it.
+//! The record that a round leaves for `status`: how it ended, and what went wrong in it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the loop tells of itself after each round, for whoever shows or measures it.
+//! The summary that the loop hands out after each round, to be shown and measured.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,11 +27,11 @@ pub struct RoundSummary<'a> {
     pub ended: Timestamp,
     /// How long it took, waiting for EC2 and the queue included.
     pub took: Duration,
-    /// Live instances, as of the last look that was complete.
+    /// Live instances, as of the last complete observation.
     pub machines: &'a [Machines],
     /// Spot prices of the pools they run in, as far as known.
     pub prices: &'a SpotPrices,
-    /// What is told of this round, and what went wrong lately.
+    /// The record of this round, and what went wrong lately.
     pub record: &'a RoundRecord,
     /// When the last round ended that could be decided.
     pub last_success: Option<Timestamp>,
@@ -58,7 +58,7 @@ impl RoundSummary<'_> {
 pub struct QueueRead {
     /// `Err` holds the code of the failure ([`DemandError::code`]); `None`: the queue was not asked.
     pub outcome: Option<Result<(), &'static str>>,
-    /// How long the tasks had waited that were started since the last look, per worker type.
+    /// How long the tasks had waited that started since the queue was last read, per worker type.
     pub waits: BTreeMap<WorkerTypeName, TaskWaits>,
 }
 

@@ -1,4 +1,5 @@
-//! A look at what there is for whoever asks, beside a daemon or without one. Nothing is changed.
+//! Reads EC2, the queue and the state directory for `status`, beside a daemon or without one. Changes
+//! nothing.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::settings::Settings;
 use crate::state_dir::{StateDir, StateDirError};
 use crate::status::{ProblemScope, ProblemSeen, Status, StatusPicture, StatusSource};
 
-/// Looks at EC2, the queue and a state directory, as often as it is asked to.
+/// Reads EC2, the queue and a state directory, as often as it is asked to.
 #[derive(Debug)]
 pub struct StatusProbe<S> {
     settings: Arc<Settings>,
@@ -25,7 +26,7 @@ pub struct StatusProbe<S> {
     prices: PriceWatch,
 }
 
-/// How far a look reaches: not everything can be reached at any time.
+/// What the probe can reach: EC2 or the state directory may be out of reach.
 #[derive(Clone, Debug)]
 pub struct ProbeReach<'a> {
     /// EC2, or why it cannot be asked.
@@ -35,13 +36,13 @@ pub struct ProbeReach<'a> {
 }
 
 impl<S: DemandSource> StatusProbe<S> {
-    /// Makes one. Nothing is asked yet.
+    /// Makes a probe. Nothing is read yet.
     pub fn new(settings: Arc<Settings>, source: S) -> Self {
         Self { settings, source, prices: PriceWatch::default() }
     }
 
-    /// Looks once. What could not be read is unknown, and why is among the errors.
-    pub async fn look(&mut self, reach: ProbeReach<'_>) -> Status {
+    /// Reads once. Whatever could not be read is unknown in the answer, and the reason is among its errors.
+    pub async fn read(&mut self, reach: ProbeReach<'_>) -> Status {
         let mut picture = StatusPicture::new(self.settings.worker_types.keys());
         let mut wrong = Vec::new();
         let start = reach.state_dir.map_or_else(
@@ -69,7 +70,7 @@ impl<S: DemandSource> StatusProbe<S> {
                     start,
                     Timestamp::now(),
                 );
-                let looked = self.look_at_ec2((client, key_name), engine, demand, &mut picture);
+                let looked = self.observe_ec2((client, key_name), engine, demand, &mut picture);
                 looked.await.map_err(|error| ProblemSeen::failed_look(&error))
             }
             Err(why) => Err(why),
@@ -84,7 +85,7 @@ impl<S: DemandSource> StatusProbe<S> {
     }
 
     /// Returns why prices are unknown, if so.
-    async fn look_at_ec2(
+    async fn observe_ec2(
         &mut self,
         (client, key_name): (&Client, &KeyName),
         mut engine: Engine,

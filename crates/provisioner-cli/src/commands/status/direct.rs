@@ -19,7 +19,7 @@ const NOT_CONNECTED: &str = "not-connected";
 /// Reads the status without a daemon.
 pub(super) struct Direct {
     settings: Arc<Settings>,
-    surveyor: StatusProbe<Queue>,
+    probe: StatusProbe<Queue>,
     connection: Option<Connected>,
 }
 
@@ -33,13 +33,13 @@ impl Direct {
         let settings = Arc::new(loaded.settings);
         let queue = Queue::from_settings(&settings)
             .map_err(|error| Failure::from_error(ExitStatus::USAGE, &error))?;
-        let surveyor = StatusProbe::new(Arc::clone(&settings), queue);
-        Ok(Self { settings, surveyor, connection: None })
+        let probe = StatusProbe::new(Arc::clone(&settings), queue);
+        Ok(Self { settings, probe, connection: None })
     }
 
     /// Reads the status once. It only fails for what the user has to fix, such as a wrong account or region.
     pub(super) async fn read(&mut self) -> Result<Status, Failure> {
-        let Self { settings, surveyor, connection } = self;
+        let Self { settings, probe, connection } = self;
         let saved = saved_state_dir(settings);
         let reach = match connected(settings, connection).await? {
             Ok((Connection { client, key_name, .. }, state_dir)) => {
@@ -47,7 +47,7 @@ impl Direct {
             }
             Err(why) => ProbeReach { ec2: Err(why), state_dir: saved.as_ref() },
         };
-        Ok(surveyor.look(reach).await)
+        Ok(probe.read(reach).await)
     }
 
     /// Returns the key-name, as the name of the source.

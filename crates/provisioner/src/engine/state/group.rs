@@ -20,7 +20,8 @@ use tally::Tally;
 pub(in crate::engine) use classing::Startup;
 pub(in crate::engine) use rules::Rules;
 
-/// A request whose status says that it cannot be filled is given up after this long (interface 6).
+/// A request whose status says that it cannot be filled is given up after this long: EC2 updates the
+/// status within seconds, and capacity seldom comes back within half a minute.
 pub(in crate::engine) const UNFILLABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// The instances and open requests of one owner.
@@ -103,8 +104,8 @@ impl Group {
             .map_or(0, |most| most.saturating_sub(classing.presumed_busy.unwrap_or(0)));
         let Tally { mut counts, capable, mut claimed } = tally;
         if presumed_busy.is_some() {
-            // Tasks beyond what these machines can run are on none of ours: claims of machines that are
-            // gone, or other people's workers. They take no machine's credit.
+            // Tasks beyond what these machines can run are not on ours: they are claims of machines that
+            // are gone, or run on other people's workers. They use no slot of ours.
             claimed = claims.tasks.unwrap_or(0).min(n_presumed_busy * per_machine);
         }
         counts.free_slots = capable.saturating_sub(claimed);

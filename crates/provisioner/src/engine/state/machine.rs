@@ -15,7 +15,7 @@ use crate::domain::observed::InstanceState;
 )]
 pub(in crate::engine) struct Machine {
     pub(in crate::engine) id: InstanceId,
-    /// Its place among the [`Memory::machines`] as of the last look.
+    /// Its place among the machines of the memory, as of the last observation.
     pub(in crate::engine) rank: usize,
     pub(in crate::engine) state: InstanceState,
     /// Which of [`Index::pools`] it runs in, if a spot request made it and it is plain Linux.
@@ -26,9 +26,9 @@ pub(in crate::engine) struct Machine {
     /// Whether it carries our tags already.
     pub(in crate::engine) tagged: bool,
     pub(in crate::engine) class: Class,
-    /// Known to run no task, in two rounds running.
+    /// Known to run no task, in two consecutive rounds.
     pub(in crate::engine) positively_idle: bool,
-    /// Its worker was told to stop and said that it is stopping, and no task is seen on it.
+    /// Its worker was told to stop and confirmed that it is stopping, and no task is seen on it.
     pub(in crate::engine) agreed: bool,
     /// Older than `max-lifetime`.
     pub(in crate::engine) aged: bool,
@@ -42,7 +42,7 @@ impl Machine {
         self.state == InstanceState::ShuttingDown
     }
 
-    /// Whether ending it makes sense: not if its state is not known, or it is going already.
+    /// Whether it may be ended: not if its state is unknown, or if it is shutting down already.
     pub(in crate::engine) fn may_be_ended(&self) -> bool {
         !matches!(self.state, InstanceState::Unrecognised(_) | InstanceState::ShuttingDown)
     }
@@ -55,7 +55,7 @@ pub(in crate::engine) enum Class {
     Booting,
     /// Known or presumed to run no task.
     Idle,
-    /// Runs tasks, or may: what it does is not known.
+    /// It runs tasks, or may: its work is not known.
     #[default]
     Unknown,
     /// Known or presumed to run tasks.
@@ -93,7 +93,7 @@ pub(in crate::engine) struct Counts {
     pub(in crate::engine) overdue: u64,
     pub(in crate::engine) aged: u64,
     pub(in crate::engine) stopping: u64,
-    /// Shutting down: no cost and no capacity any more, but the maximum waits for them to be gone.
+    /// Shutting down: no cost and no capacity any more, but they count to the maximum until they are gone.
     pub(in crate::engine) leaving: u64,
     /// Tasks that machines up or booting can take beyond those they run.
     pub(in crate::engine) free_slots: u64,
@@ -101,7 +101,7 @@ pub(in crate::engine) struct Counts {
     pub(in crate::engine) untagged: u64,
     /// The highest possible price of the machines and open requests that have one.
     pub(in crate::engine) usd: UsdPerHour,
-    /// How many have none.
+    /// The number of machines and open requests whose price is unknown.
     pub(in crate::engine) unpriced: u64,
 }
 

@@ -67,7 +67,7 @@ pub struct UnknownProfile {
 impl UnknownProfile {
     /// EC2 knows a fresh profile within ten seconds as a rule, and seldom after minutes (IAM User Guide,
     /// "Changes that I make are not always immediately visible"; others wait for two). One that is still
-    /// unknown then is not there, and waiting mends nothing.
+    /// unknown then is not there, and waiting does not help.
     pub const MAY_BE_FRESH: Duration = Duration::from_mins(5);
     /// Between two tries. Each is one call, however many worker types have the profile.
     const PAUSE: Duration = Duration::from_secs(10);
@@ -187,7 +187,7 @@ impl Memory {
     }
 
     /// A number that changes when something is learned, and not with what every round adds to: further
-    /// rounds of machines that are known to be idle, what policies make of every look, and dollars, which are
+    /// rounds of machines that are known to be idle, what policies learn from every round, and dollars, which are
     /// counted on from the time that was saved with them.
     pub fn learned(&self) -> u64 {
         let Self {

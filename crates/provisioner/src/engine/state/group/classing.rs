@@ -1,4 +1,4 @@
-//! Classes machines: what each is good for, now.
+//! Classes machines: whether each boots, idles, works, or is no capacity any more.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::engine::state::machine::{Class, Machine};
 use crate::engine::state::memory::{IDLE_ROUNDS, MachineMemory};
 use crate::engine::stop_consent::Heard;
 
-/// How an instance came to its first task.
+/// How long an instance took to its first task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct Startup {
     /// From asking for it until it was launched.
@@ -28,7 +28,7 @@ pub(in crate::engine) struct Classing<'a> {
     pub(in crate::engine) rules: Rules,
     pub(in crate::engine) claims: &'a Claims<'a>,
     pub(in crate::engine) now: Timestamp,
-    /// Tasks have waited too long beside machines that look free.
+    /// Tasks have been pending too long beside machines that look free.
     pub(in crate::engine) stuck: bool,
     /// How many more are excused.
     pub(in crate::engine) excused: u64,
@@ -53,8 +53,8 @@ impl Classing<'_> {
             machine.class = Class::Stopping;
             return;
         }
-        // Every live machine is remembered since the look that showed it. One that were not must still
-        // count to the maximum: what is left out is launched again.
+        // Every live machine is remembered since the observation that showed it. A machine that is missing
+        // from the memory must still count to the maximum, or it would be launched again.
         let Some((known, known_tasks)) = lookup.get(machine) else {
             machine.class = Class::Unknown;
             return;
@@ -85,14 +85,14 @@ impl Classing<'_> {
             }
         };
         let heard = self.claims.consent.heard(&machine.id, now);
-        // Of one that ran a task it does not matter how long ago it was launched or first seen.
+        // Once a machine has run a task, its age does not matter for `boot-timeout`.
         let ran = known.claimed && tasks.is_some();
         let has_booted = |since| {
             rules.boot_timeout.is_some_and(|timeout| !ran && clock::after(since, timeout) <= now)
         };
         let booted = has_booted(up_since);
-        // A first look at an old machine does not know its past: it is watched for a boot time
-        // before it is called one that never claimed.
+        // The past of a machine that was old when first seen is unknown: it is watched for a boot time
+        // before it is taken for one that never claimed.
         let watched = has_booted(known.first_seen);
         let (excused, stuck) = (&mut self.excused, self.stuck);
         machine.class = match machine.state {
@@ -114,7 +114,7 @@ impl Classing<'_> {
                     }
                     _ if aged => Class::Aged,
                     (Some(0), _) if known.claimed => Class::Idle,
-                    // Whoever asks is up, and ready for its first task.
+                    // A worker that asks is up, and ready for its first task.
                     _ if heard == Heard::Idle && !(booted && stuck) => Class::Idle,
                     (Some(0), _) if rules.boot_timeout.is_none() => Class::Idle,
                     (Some(0), _) if booted && watched && *excused > 0 => {
@@ -132,7 +132,7 @@ impl Classing<'_> {
         };
         machine.aged = aged;
         machine.tasks = match (tasks, machine.class) {
-            // With how many is not known: with all that it can run.
+            // The number is not known: as many as it can run are presumed.
             (None, Class::Busy) => u32::try_from(rules.per_machine()).unwrap_or(u32::MAX),
             _ => known_tasks,
         };
