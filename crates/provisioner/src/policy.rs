@@ -59,7 +59,7 @@ pub struct Situation {
     pub idle_timeout: Duration,
     /// Whether more may be requested than is needed. Not while calls are throttled or a quota is used up.
     pub may_hedge: bool,
-    /// Whether idle workers stop when they are asked to; only then [`Wish::let_go`] has an effect.
+    /// Whether idle workers stop when they are asked to; only then `Wish::let_go` has an effect.
     pub workers_consent: bool,
 }
 

@@ -85,7 +85,7 @@ pub struct KeyNameInUse {
 ///
 /// # Errors
 /// After any error the file is unchanged, and the error names what could not be undone. See
-/// [`SetupError::is_usage`] for the errors that the user can fix.
+/// `SetupError::is_usage` for the errors that the user can fix.
 pub async fn setup(
     client: &Client,
     mut config: ConfigFile,

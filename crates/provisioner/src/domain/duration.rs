@@ -25,7 +25,7 @@ const UNITS: [(&str, u64); 5] =
 
 const COMPACT: SpanPrinter = SpanPrinter::new().spacing(Spacing::None);
 
-/// Reads a duration of at most [`LONGEST`].
+/// Reads a duration of at most ten years (`LONGEST`).
 pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     parse_millis(text)
         .map(Duration::from_millis)
