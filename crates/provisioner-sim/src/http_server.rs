@@ -13,6 +13,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use provisioner::internal::domain::loopback;
 use tokio::net::TcpListener;
 
 use crate::query_api::{QueryResponse, REGION, wrong_place};
@@ -62,7 +63,7 @@ impl HttpServer {
 
 async fn call(State(answers): State<Answers>, headers: HeaderMap, body: String) -> Response {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let QueryResponse { status, body } = if !is_loopback(header(HOST)) {
+    let QueryResponse { status, body } = if !names_this_machine(header(HOST)) {
         wrong_place("This is a simulated EC2, which answers to loopback addresses only.")
     } else if let Some(region) = region(header(AUTHORIZATION)).filter(|region| *region != REGION) {
         wrong_place(&format!("This is a simulated EC2 in {REGION}, and the call is for {region}."))
@@ -75,9 +76,9 @@ async fn call(State(answers): State<Answers>, headers: HeaderMap, body: String) 
 
 /// Returns whether a `Host` header names this machine. A web page in a browser can send forms here too, with
 /// the name of its own server.
-fn is_loopback(host: &str) -> bool {
+fn names_this_machine(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    matches!(name, "127.0.0.1" | "localhost")
+    loopback::is_loopback(name)
 }
 
 /// Returns the region that a call was signed for (AWS General Reference, "Signature Version 4": the credential
@@ -94,11 +95,11 @@ mod tests {
     #[test]
     fn a_call_tells_where_it_is_meant_for() {
         for host in ["127.0.0.1:8315", "localhost:1", "localhost"] {
-            assert!(is_loopback(host), "{host}");
+            assert!(names_this_machine(host), "{host}");
         }
         for host in ["", "ec2.us-west-2.amazonaws.com", "127.0.0.1.example.com:80", "10.0.0.1:8315"]
         {
-            assert!(!is_loopback(host), "{host}");
+            assert!(!names_this_machine(host), "{host}");
         }
         let signed =
             "AWS4-HMAC-SHA256 Credential=AKID/20261123/eu-west-1/ec2/aws4_request, SignedHeaders=a";

@@ -83,6 +83,9 @@ pub mod domain {
     pub mod ledger {
         pub use crate::domain::ledger::Ledger;
     }
+    pub mod loopback {
+        pub use crate::domain::loopback::is_loopback;
+    }
     pub mod money {
         pub use crate::domain::money::{Usd, UsdPerHour};
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// Returns whether a host, as URLs spell it, is this machine, so that nothing sent there goes over a
 /// wire. Only `localhost` and loopback addresses qualify: other names would have to be resolved.
-pub(crate) fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     address.map_or_else(|_| host.eq_ignore_ascii_case("localhost"), |address| address.is_loopback())
 }

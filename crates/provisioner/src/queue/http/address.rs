@@ -1,8 +1,8 @@
 //! Addresses of servers: how they are read, and how messages show them.
 
-use std::net::IpAddr;
-
 use reqwest::Url;
+
+use crate::domain::loopback;
 
 use super::error::Error;
 
@@ -41,10 +41,7 @@ pub(super) fn without_user(mut url: Url) -> Url {
 
 /// Returns whether requests to `url` stay on this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        address.map_or(host == "localhost", |address| address.is_loopback())
-    })
+    url.host_str().is_some_and(loopback::is_loopback)
 }
 
 #[cfg(test)]
