@@ -9,6 +9,7 @@ use provisioner::internal::engine::{Effect, Note, NoteKind, Outcome, Report, Sto
 
 use crate::stories::{ZONES, calm, has_note, round, with};
 use provisioner_sim::deployment::{at, mins, name, secs, settings, worker_type};
+use provisioner_sim::driver::Read;
 use provisioner_sim::queue::Knowledge;
 use provisioner_testkit::Driver;
 
@@ -278,8 +279,7 @@ fn throttling_makes_pauses_and_loses_nothing() {
     assert_eq!(driver.world.requests.len(), 3);
 }
 
-#[test]
-fn one_bad_id_does_not_stop_a_bulk_call() {
+fn five_requests_that_no_task_needs() -> (Driver, Read) {
     let mut driver = calm(worker_type(&["c7g.large"], 50), Knowledge::ByInstance);
     driver.world.faults.never_filled = 100;
     driver.world.add_tasks(&name("linux"), 5, mins(600));
@@ -287,6 +287,12 @@ fn one_bad_id_does_not_stop_a_bulk_call() {
     driver.world.advance(at(10));
     driver.world.queue.withdraw(&name("linux"), 0);
     let read = driver.read().unwrap();
+    (driver, read)
+}
+
+#[test]
+fn one_bad_id_does_not_stop_a_bulk_call() {
+    let (mut driver, read) = five_requests_that_no_task_needs();
     let inputs = read.inputs(&driver.resolved, driver.world.now);
     let now = driver.world.now;
     let mut round = driver.engine.begin_round(inputs, &mut StopConsent::default(), now);
@@ -307,13 +313,7 @@ fn one_bad_id_does_not_stop_a_bulk_call() {
 /// An IAM policy with tag conditions denies one untagged request, and EC2 then denies the complete call.
 #[test]
 fn what_a_policy_denies_does_not_stop_a_bulk_call() {
-    let mut driver = calm(worker_type(&["c7g.large"], 50), Knowledge::ByInstance);
-    driver.world.faults.never_filled = 100;
-    driver.world.add_tasks(&name("linux"), 5, mins(600));
-    round(&mut driver);
-    driver.world.advance(at(10));
-    driver.world.queue.withdraw(&name("linux"), 0);
-    let read = driver.read().unwrap();
+    let (mut driver, read) = five_requests_that_no_task_needs();
     let inputs = read.inputs(&driver.resolved, driver.world.now);
     let now = driver.world.now;
     let mut round = driver.engine.begin_round(inputs, &mut StopConsent::default(), now);
