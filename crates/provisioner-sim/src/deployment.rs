@@ -134,7 +134,8 @@ pub fn resolved(zones: &[&str]) -> ResolvedWorkerType {
         user_data: None,
         placements: zones
             .iter()
-            .map(|zone| ResolvedPlacement { zone: Some(Zone::from(*zone)), subnet: None })
+            .map(|zone| ResolvedPlacement::new(Some(Zone::from(*zone)), None))
             .collect(),
+        lasting_devices: Vec::new(),
     }
 }

@@ -130,6 +130,8 @@ fn observation(size: Size) -> Observation {
             launch_time: launched,
             spot_request: Some(request.clone()),
             other_platform: None,
+            state_reason: None,
+            volumes: Vec::new(),
             tags: tags.clone(),
         });
         observation.spot_requests.push(SpotRequest {
@@ -204,13 +206,14 @@ fn engine(size: Size, max_instances: u64) -> Engine {
 
 fn resolved(size: Size) -> Resolved {
     let zones = ["us-west-2a", "us-west-2b", "us-west-2c"];
-    let placement = |zone: &&str| ResolvedPlacement { zone: Some(Zone::from(*zone)), subnet: None };
+    let placement = |zone: &&str| ResolvedPlacement::new(Some(Zone::from(*zone)), None);
     let resolved = |i: u64| {
         let resolved = ResolvedWorkerType {
             image_id: "ami-0123456789abcdef0".to_owned(),
             security_group_ids: vec!["sg-0123456789abcdef0".to_owned()],
             user_data: None,
             placements: zones.iter().map(placement).collect(),
+            lasting_devices: Vec::new(),
         };
         (name(i), Ok(resolved))
     };

@@ -70,7 +70,7 @@ pub mod domain {
     pub mod ids {
         pub use crate::domain::ids::{
             ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, SubnetId,
-            WorkerTypeName, Zone,
+            VolumeId, WorkerTypeName, Zone,
         };
     }
     pub mod launch {
@@ -91,7 +91,8 @@ pub mod domain {
     }
     pub mod observed {
         pub use crate::domain::observed::{
-            Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
+            EndedBy, Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest,
+            SpotRequestState, StateReason,
         };
     }
     pub mod plural {

@@ -32,6 +32,7 @@
 //!     security_group_ids: Vec::new(),
 //!     user_data: None,
 //!     placements: vec![ResolvedPlacement::default()],
+//!     lasting_devices: Vec::new(),
 //! }))]);
 //! let mut demand = Demand::default();
 //! demand.pending.entry(linux).or_default().count = 35;
@@ -100,7 +101,7 @@ pub use queue::source::{DemandError, DemandErrorKind, DemandSource};
 // The words that all of it is said in.
 pub use domain::ids::{
     ClientToken, InstanceId, InstanceType, InvalidName, KeyName, SpotRequestId, StatusText,
-    SubnetId, WorkerTypeName, Zone,
+    SubnetId, VolumeId, WorkerTypeName, Zone,
 };
 pub use domain::launch::{
     BlockDeviceMapping, Ebs, LaunchCall, LaunchSpecification, Monitoring, NetworkInterface,
@@ -109,7 +110,8 @@ pub use domain::launch::{
 pub use domain::ledger::Ledger;
 pub use domain::money::{Usd, UsdPerHour};
 pub use domain::observed::{
-    Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
+    EndedBy, Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest, SpotRequestState,
+    StateReason,
 };
 pub use domain::refusal::{Refusal, RefusalClass};
 pub use domain::stop_secret::StopSecret;

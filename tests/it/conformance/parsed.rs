@@ -192,7 +192,7 @@ async fn the_sdk_parses_both_to_the_same_values() {
         observation.instances.iter().map(|instance| instance.id.clone()).collect()
     });
     let tags = &ours.tags;
-    both.execute([0, 1].map(|n| Call::Tag { instances: &ids[n], tags })).await;
+    both.execute([0, 1].map(|n| Call::Tag { instances: &ids[n], volumes: &[], tags })).await;
     let observed = both.observe(none()).await;
     assert!(
         observed[1].instances.iter().all(|instance| instance.tags.worker_type.is_some()),

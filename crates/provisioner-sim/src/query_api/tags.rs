@@ -67,7 +67,7 @@ pub(super) fn asked(world: &World, mut form: Form) -> Result<Effect, Refusal> {
         // The simulation allows later tags on instances only.
         return Err(refusal("InvalidID", format!("The ID '{id}' is not valid")));
     }
-    Ok(Effect::Tag { instances, tags })
+    Ok(Effect::Tag { instances, volumes: Vec::new(), tags })
 }
 
 /// `tagSet`.

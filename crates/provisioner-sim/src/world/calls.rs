@@ -90,7 +90,7 @@ impl World {
             }
             Effect::Cancel(ids) => self.cancel(ids),
             Effect::Terminate(ids) => self.terminate(ids),
-            Effect::Tag { instances, tags } => self.tag(instances, tags),
+            Effect::Tag { instances, volumes: _, tags } => self.tag(instances, tags),
         }
     }
 

@@ -188,6 +188,8 @@ impl World {
             launch_time: self.now,
             spot_request: request,
             other_platform: None,
+            state_reason: None,
+            volumes: Vec::new(),
             tags,
         };
         let tags = texts(&instance.tags);

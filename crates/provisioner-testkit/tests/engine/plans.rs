@@ -74,6 +74,8 @@ fn instance(i: u64) -> impl Strategy<Value = Instance> {
             launch_time: at(NOW - age),
             spot_request: request.map(|request| SpotRequestId::new(format!("sir-{request:02}"))),
             other_platform: None,
+            state_reason: None,
+            volumes: Vec::new(),
             tags,
         },
     )

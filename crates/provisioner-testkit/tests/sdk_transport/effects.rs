@@ -141,7 +141,7 @@ async fn a_life_in_calls() {
     let ids: Vec<InstanceId> = transport.world().live().map(|(id, _)| id.clone()).collect();
     assert_eq!(ids.len(), 3);
     let tags = BTreeMap::from([(TAG_WORKER_TYPE.to_owned(), "linux".to_owned())]);
-    let outcome = client.execute(Call::Tag { instances: &ids, tags: &tags }).await;
+    let outcome = client.execute(Call::Tag { instances: &ids, volumes: &[], tags: &tags }).await;
     assert_eq!(outcome, Outcome::Done);
     let seen = transport.world().observe(&std::collections::BTreeSet::new());
     assert!(seen.instances.iter().all(|it| it.tags.worker_type == Some(name("linux"))));

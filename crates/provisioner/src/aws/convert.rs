@@ -9,7 +9,7 @@ use super::listing::{InstanceFields, SpotRequestFields};
 use super::state::{instance_state, spot_request_state};
 use crate::domain::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
 use crate::domain::money::UsdPerHour;
-use crate::domain::observed::{Instance, SpotRequest};
+use crate::domain::observed::{Instance, SpotRequest, StateReason};
 
 /// The platform without licence costs (Amazon EC2 API Reference, `Instance`, `platformDetails`).
 const PLAIN_LINUX: &str = "Linux/UNIX";
@@ -33,16 +33,25 @@ pub(crate) fn instance(
     if instance_type.is_empty() {
         warnings.push(format!("instance {id} shows no instance type"));
     }
+    let state = instance_state(found.state.as_deref());
     Some(Instance {
         id: InstanceId::from(id),
-        state: instance_state(found.state.as_deref()),
+        state: state.clone(),
         instance_type: InstanceType::from(instance_type),
         zone: zone(found.zone.as_deref()),
         launch_time: found.launch_time.unwrap_or(now),
         spot_request: usable_id(found.spot_request.as_deref()).map(SpotRequestId::from),
         other_platform: other_platform(found),
+        state_reason: if state.is_live() { None } else { state_reason(found) },
+        volumes: if found.tags.own.key_name.is_none() { found.volumes.all() } else { Vec::new() },
         tags: found.tags.own.clone(),
     })
+}
+
+fn state_reason(found: &InstanceFields) -> Option<StateReason> {
+    let code = found.reason_code.as_deref().filter(|code| !code.is_empty())?;
+    let message = found.reason_message.as_deref().unwrap_or_default().into();
+    Some(StateReason { code: code.into(), message })
 }
 
 /// Returns the platform of an instance unless it is plain Linux (Amazon EC2 API Reference, `Instance`:

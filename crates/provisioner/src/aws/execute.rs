@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Client, Error, tags};
-use crate::domain::ids::{InstanceId, SpotRequestId};
+use crate::domain::ids::{InstanceId, SpotRequestId, VolumeId};
 use crate::domain::launch::LaunchCall;
 use crate::domain::plural;
 use crate::engine::Outcome;
@@ -17,10 +17,12 @@ pub enum Call<'a> {
     Cancel(&'a [SpotRequestId]),
     /// Terminates instances.
     Terminate(&'a [InstanceId]),
-    /// Tags instances.
+    /// Tags instances and their volumes.
     Tag {
         /// The instances.
         instances: &'a [InstanceId],
+        /// Their volumes.
+        volumes: &'a [VolumeId],
         /// The tags.
         tags: &'a BTreeMap<String, String>,
     },
@@ -38,10 +40,12 @@ impl Client {
                 Err(error) => Err(error),
             },
             // EC2 refuses a call without ids, and here nothing had to be done.
-            Call::Cancel([]) | Call::Terminate([]) | Call::Tag { instances: [], .. } => Ok(()),
+            Call::Cancel([])
+            | Call::Terminate([])
+            | Call::Tag { instances: [], volumes: [], .. } => Ok(()),
             Call::Cancel(ids) => self.cancel_all(ids).await,
             Call::Terminate(ids) => self.terminate_all(ids).await,
-            Call::Tag { instances, tags } => self.tag_all(instances, tags).await,
+            Call::Tag { instances, volumes, tags } => self.tag_all(instances, volumes, tags).await,
         };
         match done {
             Ok(()) => Outcome::Done,
@@ -83,11 +87,14 @@ impl Client {
     async fn tag_all(
         &self,
         instances: &[InstanceId],
+        volumes: &[VolumeId],
         tags: &BTreeMap<String, String>,
     ) -> Result<(), Error> {
+        let mut resources = texts(instances, InstanceId::as_str);
+        resources.extend(texts(volumes, VolumeId::as_str));
         self.ec2
             .create_tags()
-            .set_resources(Some(texts(instances, InstanceId::as_str)))
+            .set_resources(Some(resources))
             .set_tags(Some(tags::sdk_tags(tags)))
             .send()
             .await

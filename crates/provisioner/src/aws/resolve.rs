@@ -30,6 +30,7 @@ impl Client {
             // The daemon renders it, since the template contains the region and the queue.
             user_data: None,
             placements,
+            lasting_devices: Vec::new(),
         })
     }
 
@@ -241,7 +242,7 @@ pub(super) fn placements(
         if zones.is_empty() {
             return Ok(vec![ResolvedPlacement::default()]);
         }
-        let in_zone = |zone: &Zone| ResolvedPlacement { zone: Some(zone.clone()), subnet: None };
+        let in_zone = |zone: &Zone| ResolvedPlacement::new(Some(zone.clone()), None);
         return Ok(zones.iter().map(in_zone).collect());
     }
     let mut placements = Vec::new();

@@ -173,6 +173,8 @@ async fn carry_out(effect: &Effect, client: &Client, state_dir: &LockedStateDir)
         Effect::Request(call) => client.execute(Call::Request(call)).await,
         Effect::Cancel(ids) => client.execute(Call::Cancel(ids)).await,
         Effect::Terminate(ids) => client.execute(Call::Terminate(ids)).await,
-        Effect::Tag { instances, tags } => client.execute(Call::Tag { instances, tags }).await,
+        Effect::Tag { instances, volumes, tags } => {
+            client.execute(Call::Tag { instances, volumes, tags }).await
+        }
     }
 }

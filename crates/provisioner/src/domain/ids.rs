@@ -113,6 +113,11 @@ text_id! {
     /// A VPC subnet id (`subnet-…`).
     SubnetId
 }
+
+text_id! {
+    /// The id of an EBS volume (`vol-…`).
+    VolumeId
+}
 text_id! {
     /// The client token of one launching call: at most 64 ASCII characters, and the intent's name.
     ClientToken

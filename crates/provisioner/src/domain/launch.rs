@@ -2,7 +2,7 @@
 //!
 //! A [`LaunchCall`] is complete: it can be repeated byte for byte after a crash, with the same token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -114,6 +114,30 @@ pub struct LaunchSpecification {
     pub network_interfaces: Vec<NetworkInterface>,
 }
 
+impl LaunchSpecification {
+    /// Lets every volume end with its instance unless the configuration says otherwise: those that it adds,
+    /// and those of the image's `lasting_devices`.
+    pub(crate) fn deleting_volumes(&self, lasting_devices: &[String]) -> Self {
+        let mut specification = self.clone();
+        let mappings = &mut specification.block_device_mappings;
+        for ebs in mappings.iter_mut().filter_map(|mapping| mapping.ebs.as_mut()) {
+            ebs.delete_on_termination.get_or_insert(true);
+        }
+        for device in lasting_devices {
+            let names = |mapping: &BlockDeviceMapping| mapping.device_name.as_ref() == Some(device);
+            if !mappings.iter().any(names) {
+                let ebs = Ebs { delete_on_termination: Some(true), ..Ebs::default() };
+                mappings.push(BlockDeviceMapping {
+                    device_name: Some(device.clone()),
+                    ebs: Some(ebs),
+                    ..BlockDeviceMapping::default()
+                });
+            }
+        }
+        specification
+    }
+}
+
 /// `BlockDeviceMapping`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -221,6 +245,10 @@ pub struct ResolvedWorkerType {
     pub user_data: Option<Rendered>,
     /// The placements in order of preference, never empty. Every instance type is tried in each.
     pub placements: Vec<ResolvedPlacement>,
+    /// The devices of the image whose volumes would outlive their instance. Launches say that they do not,
+    /// unless the configuration says otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lasting_devices: Vec<String>,
 }
 
 /// A zone, a subnet (with its zone), or neither, so that EC2 chooses.
@@ -233,6 +261,19 @@ pub struct ResolvedPlacement {
     /// The subnet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet: Option<SubnetId>,
+    /// The free addresses of the subnet, as of the last look-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_addresses: Option<u64>,
+    /// Those of the worker type's instance types that the zone does not offer.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub not_offered: BTreeSet<InstanceType>,
+}
+
+impl ResolvedPlacement {
+    /// A zone or a subnet, of which nothing else is known.
+    pub fn new(zone: Option<Zone>, subnet: Option<SubnetId>) -> Self {
+        Self { zone, subnet, ..Self::default() }
+    }
 }
 
 impl LaunchCall {

@@ -4,6 +4,7 @@
 //! would launch what exists already.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "aws")]
 use crate::domain::ids::SharedTexts;
 use crate::domain::ids::{
-    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, WorkerTypeName, Zone,
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, StatusText, VolumeId,
+    WorkerTypeName, Zone,
 };
 use crate::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use crate::domain::money::UsdPerHour;
@@ -80,6 +82,12 @@ pub struct Instance {
     /// EC2's platform details (`Windows`, `Red Hat Enterprise Linux`), unless it is plain Linux.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_platform: Option<String>,
+    /// Why its state last changed, of an instance that is not live; `None` if EC2 does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_reason: Option<StateReason>,
+    /// The EBS volumes of an instance that lacks our tags: they are tagged with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeId>,
     /// Our tags on the resource.
     #[serde(default)]
     pub tags: OwnTags,
@@ -103,6 +111,57 @@ pub enum InstanceState {
     Stopped,
     /// A state that this version does not know. It counts as live and is never touched.
     Unrecognised(String),
+}
+
+/// Why an instance ended (Amazon EC2 API Reference, `StateReason`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StateReason {
+    /// EC2's code (`Client.InternalError`, `Server.SpotInstanceTermination`, …).
+    pub code: StatusText,
+    /// EC2's message.
+    pub message: StatusText,
+}
+
+/// Whose act ended an instance, according to EC2's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// The instance shut itself down.
+    Itself,
+    /// Somebody terminated it, we or another user.
+    User,
+    /// EC2 took a spot instance back.
+    Interruption,
+    /// EC2 could not run it where it was (`Server.InsufficientInstanceCapacity`, …).
+    Ec2,
+    /// EC2 could not run it as it was asked for (`Client.InternalError`, `Client.VolumeLimitExceeded`, …).
+    WrongLaunch,
+}
+
+impl StateReason {
+    /// Reads the code.
+    pub fn ended_by(&self) -> EndedBy {
+        match self.code.as_str() {
+            "Client.InstanceInitiatedShutdown" => EndedBy::Itself,
+            "Client.UserInitiatedShutdown" | "Client.UserInitiatedHibernate" => EndedBy::User,
+            "Server.SpotInstanceTermination" | "Server.SpotInstanceShutdown" => {
+                EndedBy::Interruption
+            }
+            code if code.starts_with("Client.") => EndedBy::WrongLaunch,
+            _ => EndedBy::Ec2,
+        }
+    }
+}
+
+impl fmt::Display for StateReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message.as_str() {
+            "" => f.write_str(self.code.as_str()),
+            // EC2's messages begin with the code.
+            message if message.starts_with(self.code.as_str()) => f.write_str(message),
+            message => write!(f, "{}: {message}", self.code.as_str()),
+        }
+    }
 }
 
 /// A spot instance request.
@@ -135,19 +194,28 @@ pub struct SpotRequest {
 }
 
 impl SpotRequest {
+    /// Returns whether EC2 has announced that it takes the instance back. The instance runs on for two minutes
+    /// (EC2 User Guide, "Spot Instance interruption notices").
+    pub fn has_notice(&self) -> bool {
+        matches!(
+            self.status_code.as_str(),
+            "marked-for-termination"
+                | "instance-terminated-no-capacity"
+                | "instance-terminated-capacity-oversubscribed"
+        )
+    }
+
     /// Returns whether it may have an instance that still runs. EC2 closes a request with the interruption
     /// notice, while its instance runs for another two minutes (EC2 User Guide, "State changes for a Spot
     /// request").
     pub fn may_run(&self) -> bool {
-        let code = self.status_code.as_str();
-        let has_notice = matches!(
-            code,
-            "instance-terminated-no-capacity" | "instance-terminated-capacity-oversubscribed"
-        );
+        let has_notice = self.has_notice();
         match self.state {
             SpotRequestState::Failed => false,
             SpotRequestState::Closed => has_notice,
-            SpotRequestState::Cancelled => has_notice || !code.starts_with("instance-terminated-"),
+            SpotRequestState::Cancelled => {
+                has_notice || !self.status_code.as_str().starts_with("instance-terminated-")
+            }
             SpotRequestState::Open
             | SpotRequestState::Active
             | SpotRequestState::Disabled

@@ -214,7 +214,16 @@ impl<'e> Round<'e> {
         let effect = match &bulk {
             Bulk::Cancel(batch) => Effect::Cancel(batch.ids()),
             Bulk::Terminate(batch) => Effect::Terminate(batch.ids()),
-            Bulk::Tag(batch) => Effect::Tag { instances: batch.ids(), tags: self.tags_of(batch) },
+            Bulk::Tag(batch) => Effect::Tag {
+                instances: batch.ids(),
+                volumes: self.volumes_of(batch),
+                tags: self.tags_of(batch),
+            },
+            Bulk::TagInstances(batch) => Effect::Tag {
+                instances: batch.ids(),
+                volumes: Vec::new(),
+                tags: self.tags_of(batch),
+            },
         };
         self.current = Some(Current::Bulk(bulk));
         effect

@@ -58,7 +58,7 @@ async fn a_thousand_are_tagged_in_one_call() {
     let ids = instances(1000);
     let tags = tags();
     let ec2 = Ec2::script([done("CreateTags")]);
-    let call = Call::Tag { instances: &ids, tags: &tags };
+    let call = Call::Tag { instances: &ids, volumes: &[], tags: &tags };
     assert_eq!(ec2.client().execute(call).await, Outcome::Done);
     let sent = ec2.only();
     assert_eq!(sent.action, "CreateTags");
@@ -73,8 +73,11 @@ async fn nothing_to_do_is_done_without_a_call() {
     let ec2 = Ec2::script([]);
     let client = ec2.client();
     let tags = tags();
-    for call in [Call::Cancel(&[]), Call::Terminate(&[]), Call::Tag { instances: &[], tags: &tags }]
-    {
+    for call in [
+        Call::Cancel(&[]),
+        Call::Terminate(&[]),
+        Call::Tag { instances: &[], volumes: &[], tags: &tags },
+    ] {
         assert_eq!(client.execute(call).await, Outcome::Done);
     }
 }
@@ -87,7 +90,7 @@ async fn they_are_repeated_when_throttled_or_lost() {
     for (call, action) in [
         (Call::Cancel(&requests), "CancelSpotInstanceRequests"),
         (Call::Terminate(&instances), "TerminateInstances"),
-        (Call::Tag { instances: &instances, tags: &tags }, "CreateTags"),
+        (Call::Tag { instances: &instances, volumes: &[], tags: &tags }, "CreateTags"),
     ] {
         let ec2 =
             Ec2::script([Reply::error(503, "RequestLimitExceeded"), Reply::Reset, done(action)]);

@@ -27,7 +27,7 @@ fn groups(names: &[&str]) -> Vec<String> {
 }
 
 fn in_subnet(zone: &str, subnet: &str) -> ResolvedPlacement {
-    ResolvedPlacement { zone: Some(Zone::from(zone)), subnet: Some(SubnetId::from(subnet)) }
+    ResolvedPlacement::new(Some(Zone::from(zone)), Some(SubnetId::from(subnet)))
 }
 
 /// Two subnets in `vpc-1`, one in `vpc-2`; a default VPC; groups in each.
@@ -118,12 +118,13 @@ async fn without_names_there_is_no_call() {
         security_group_ids: groups(&["sg-1", "sg-2"]),
         user_data: None,
         placements: vec![ResolvedPlacement::default()],
+        lasting_devices: Vec::new(),
     };
     assert_eq!(resolved, expected);
 
     let zoned =
         WorkerType { availability_zones: zones(&["us-west-2b", "us-west-2a"]), ..worker_type() };
-    let in_zone = |zone| ResolvedPlacement { zone: Some(Zone::from(zone)), subnet: None };
+    let in_zone = |zone| ResolvedPlacement::new(Some(Zone::from(zone)), None);
     let placements = ec2.client().resolve(&zoned).await.unwrap().placements;
     assert_eq!(placements, ["us-west-2b", "us-west-2a"].map(in_zone));
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::ListedItem;
 use super::elements::{Element, item, onward, part, text, time, within};
-use crate::domain::ids::{ClientToken, KeyName, WorkerTypeName};
+use crate::domain::ids::{ClientToken, KeyName, VolumeId, WorkerTypeName};
 use crate::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use crate::domain::observed::OwnTags;
 
@@ -21,6 +21,8 @@ pub(crate) struct InstanceFields {
     pub(crate) platform: Option<String>,
     pub(crate) platform_details: Option<String>,
     pub(crate) spot_request: Option<String>,
+    pub(crate) reason_code: Option<String>,
+    pub(crate) reason_message: Option<String>,
     pub(crate) volumes: VolumeFields,
     pub(crate) tags: TagFields,
 }
@@ -49,6 +51,8 @@ pub(crate) struct SpotRequestFields {
 pub(crate) struct VolumeFields {
     /// The ids of those that stay when the instance is terminated.
     pub(crate) lasting: Vec<String>,
+    /// The ids of the others.
+    pub(crate) passing: Vec<String>,
     /// The fields of the volume that is being read.
     id: Option<String>,
     outlives: bool,
@@ -60,7 +64,14 @@ impl VolumeFields {
         let id = self.id.take();
         if std::mem::take(&mut self.outlives) {
             self.lasting.extend(id);
+        } else {
+            self.passing.extend(id);
         }
+    }
+
+    /// The ids of all volumes.
+    pub(crate) fn all(&self) -> Vec<VolumeId> {
+        self.lasting.iter().chain(&self.passing).map(VolumeId::new).collect()
     }
 }
 
@@ -169,6 +180,17 @@ impl ListedItem for InstanceFields {
                                 text("spotInstanceRequestId", |instance, text| {
                                     set(&mut instance.spot_request, text);
                                 }),
+                                within(
+                                    "stateReason",
+                                    &[
+                                        text("code", |instance, text| {
+                                            set(&mut instance.reason_code, text);
+                                        }),
+                                        text("message", |instance, text| {
+                                            set(&mut instance.reason_message, text);
+                                        }),
+                                    ],
+                                ),
                                 within(
                                     "blockDeviceMapping",
                                     &[part("item", &[within("ebs", EBS)], |instance| {

@@ -292,6 +292,7 @@ impl Client {
             security_group_ids,
             user_data: settings.render_user_data(name, self.region()).ok()?,
             placements: found.placements.as_ref().ok()?.clone(),
+            lasting_devices: Vec::new(),
         })
     }
 }
@@ -367,12 +368,13 @@ mod tests {
                     instance-types = ['a.large', 'b.large', 'c.large']\n";
         let settings = config::parse(text, std::path::Path::new("/")).unwrap().settings;
         let worker_type = &settings.worker_types[&WorkerTypeName::from("a")];
-        let zone = |zone: &str| ResolvedPlacement { zone: Some(Zone::from(zone)), subnet: None };
+        let zone = |zone: &str| ResolvedPlacement::new(Some(Zone::from(zone)), None);
         let resolved = ResolvedWorkerType {
             image_id: "ami-1".to_owned(),
             security_group_ids: Vec::new(),
             user_data: None,
             placements: vec![zone("z1"), zone("z2")],
+            lasting_devices: Vec::new(),
         };
         let chosen = |offered: fn(&LaunchSite) -> bool| -> Vec<String> {
             let sites = representative(worker_type, &resolved, offered);

@@ -273,7 +273,7 @@ fn an_instance_type_is_offered_everywhere_somewhere_or_nowhere() {
     only(Severity::Error, FindingKind::InstanceType, "nowhere", offered(&[]));
     let placed = |zone: &'static str| {
         move |facts: &mut PreflightFacts| {
-            let placement = ResolvedPlacement { zone: Some(Zone::from(zone)), subnet: None };
+            let placement = ResolvedPlacement::new(Some(Zone::from(zone)), None);
             linux(facts).placements = Ok(vec![placement]);
         }
     };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{ActionOutcome, ActionResult, Round};
 use crate::domain::bulk::split_around_bad_ids;
 use crate::domain::clock;
-use crate::domain::ids::{InstanceId, SpotRequestId};
+use crate::domain::ids::{InstanceId, SpotRequestId, VolumeId};
 use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::act::effect::Outcome;
 use crate::engine::decide::plan::{Action, ActionKind, Plan, ReasonKind};
@@ -84,7 +84,10 @@ impl<I: Clone + Borrow<str>> Batch<I> {
 pub(super) enum Bulk {
     Cancel(Batch<SpotRequestId>),
     Terminate(Batch<InstanceId>),
+    /// Tags instances with their volumes.
     Tag(Batch<InstanceId>),
+    /// Tags instances alone, because EC2 refused the call for their volumes.
+    TagInstances(Batch<InstanceId>),
 }
 
 impl Bulk {
@@ -125,12 +128,36 @@ impl Round<'_> {
                 }
             }
             Bulk::Tag(batch) => {
-                if self.record_bulk(&batch, outcome, ActionKind::Tag, Bulk::Tag) {
-                    let tagged = batch.ids().into_iter().map(|id| (id, now));
-                    self.engine.view.tagged_lately.extend(tagged);
+                // A policy may allow the tags of instances only: those matter more.
+                let fails_volumes = matches!(&outcome, Outcome::Refused(refusal)
+                    if refusal.class.is_definite() && refusal.class != RefusalClass::Throttled);
+                if fails_volumes && !self.volumes_of(&batch).is_empty() {
+                    self.tags.push_front(Bulk::TagInstances(batch));
+                } else if self.record_bulk(&batch, outcome, ActionKind::Tag, Bulk::Tag) {
+                    self.tagged(&batch, now);
+                }
+            }
+            Bulk::TagInstances(batch) => {
+                if self.record_bulk(&batch, outcome, ActionKind::Tag, Bulk::TagInstances) {
+                    self.tagged(&batch, now);
                 }
             }
         }
+    }
+
+    fn tagged(&mut self, batch: &Batch<InstanceId>, now: Timestamp) {
+        let tagged = batch.ids().into_iter().map(|id| (id, now));
+        self.engine.view.tagged_lately.extend(tagged);
+    }
+
+    /// The volumes of the instances in `batch`.
+    pub(super) fn volumes_of(&self, batch: &Batch<InstanceId>) -> Vec<VolumeId> {
+        let ids: BTreeSet<_> = batch.ids().into_iter().collect();
+        let index = &self.engine.view.index;
+        let groups = index.types.values().chain(index.retired.values());
+        let machines = groups.flat_map(|group| &group.machines);
+        let tagged = machines.filter(|machine| ids.contains(&machine.id));
+        tagged.flat_map(|machine| machine.volumes.iter().cloned()).collect()
     }
 
     /// Records the outcome of a bulk call. Returns whether it was done. If one id failed it, the rest is
@@ -172,7 +199,7 @@ impl Round<'_> {
         if !rest.parts.is_empty() {
             self.bulk_repeats += 1;
             match again(rest) {
-                tag @ Bulk::Tag(_) => self.tags.push_front(tag),
+                tag @ (Bulk::Tag(_) | Bulk::TagInstances(_)) => self.tags.push_front(tag),
                 frees => self.freeing.push_front(frees),
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::ids::{InstanceId, SpotRequestId};
+use crate::domain::ids::{InstanceId, SpotRequestId, VolumeId};
 use crate::domain::launch::LaunchCall;
 use crate::domain::ledger::Ledger;
 use crate::domain::observed::SpotRequestState;
@@ -20,10 +20,12 @@ pub enum Effect {
     Cancel(Vec<SpotRequestId>),
     /// Terminate instances, in one call.
     Terminate(Vec<InstanceId>),
-    /// Put tags on instances, in one call.
+    /// Put tags on instances and their volumes, in one call.
     Tag {
         /// The instances.
         instances: Vec<InstanceId>,
+        /// Their volumes.
+        volumes: Vec<VolumeId>,
         /// The tags.
         tags: BTreeMap<String, String>,
     },

@@ -334,7 +334,9 @@ impl Launch<'_> {
             max_price: worker_type.max_price,
             valid_until: clock::after(now, worker_type.request_timeout + VALID_BEYOND_TIMEOUT),
             tags,
-            launch_specification: worker_type.launch_specification.clone(),
+            launch_specification: worker_type.launch_specification.deleting_volumes(
+                resolved.map_or(&[], |resolved| resolved.lasting_devices.as_slice()),
+            ),
             token,
         }
     }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, StatusText};
+use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, StatusText, VolumeId};
 use crate::domain::launch::Pool;
 use crate::domain::money::UsdPerHour;
 use crate::domain::observed::InstanceState;
@@ -11,7 +11,7 @@ use crate::domain::observed::InstanceState;
 #[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "four facts about a machine, none of which excludes another"
+    reason = "five facts about a machine, none of which excludes another"
 )]
 pub(in crate::engine) struct Machine {
     pub(in crate::engine) id: InstanceId,
@@ -23,6 +23,12 @@ pub(in crate::engine) struct Machine {
     pub(in crate::engine) launched: Timestamp,
     pub(in crate::engine) price: Option<UsdPerHour>,
     pub(in crate::engine) intent: Option<ClientToken>,
+    /// Its volumes, which are tagged with it; empty once it is tagged.
+    pub(in crate::engine) volumes: Vec<VolumeId>,
+    /// The spot request that made it.
+    pub(in crate::engine) request: Option<SpotRequestId>,
+    /// EC2 has announced that it takes it back.
+    pub(in crate::engine) noticed: bool,
     /// Whether it carries our tags already.
     pub(in crate::engine) tagged: bool,
     pub(in crate::engine) class: Class,
