@@ -214,7 +214,8 @@ impl Engine {
         let Inputs { resolved, observation, observed, demand } = inputs;
         self.view.note_demand(demand.as_ref().ok());
         let Self { settings, key_name, durable, view, .. } = self;
-        let mut notes = observe::observe(settings, key_name, durable, view, observation, observed);
+        let mut notes =
+            observe::observe(settings, resolved, key_name, durable, view, observation, observed);
         notes.extend(expired_promises(consent, now));
         let mut counting = Counting { settings, memory: &mut durable.memory, view };
         counting.run(demand.as_ref().ok(), consent, now);

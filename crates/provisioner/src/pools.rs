@@ -46,6 +46,44 @@ impl PoolRecord {
         self.proven = false;
     }
 
+    /// Notes a refusal that it took a request that waited to learn of, where the other places of `places` could
+    /// be tried meanwhile.
+    pub(crate) fn refused_after_wait(&mut self, code: &str, places: usize, now: Timestamp) {
+        let strike = CoolDown::strike(self.refused.as_ref(), code, now);
+        self.refused = Some(strike.outlasting_tour(places));
+        self.proven = false;
+    }
+
+    /// Notes that the place does not offer this pool, or does not exist.
+    pub(crate) fn unsuitable(&mut self, code: &str, places: usize, now: Timestamp) {
+        let strike = CoolDown::strike(self.refused.as_ref(), code, now);
+        self.refused = Some(CoolDown { unsuitable: true, ..strike.outlasting_tour(places) });
+        self.proven = false;
+    }
+
+    /// Returns the refusals since the last launch.
+    pub(crate) fn penalty(&self) -> Option<&CoolDown> {
+        self.refused.as_ref()
+    }
+
+    /// Whether it launched since its last refusal.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Forgets a refusal of long ago, and keeps none in the future.
+    pub(crate) fn age(&mut self, now: Timestamp) {
+        if let Some(refused) = &mut self.refused {
+            refused.not_after(now);
+        }
+        self.refused.take_if(|refused| refused.is_forgotten(now));
+    }
+
+    /// Whether nothing is known of it.
+    pub(crate) fn is_blank(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Notes that an instance ended after it had `lived`, because it was taken back or for another reason.
     pub fn ended(&mut self, lived: Duration, reclaimed: bool, now: Timestamp) {
         if let Some(before) = self.faded.replace(now) {

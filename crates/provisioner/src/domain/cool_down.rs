@@ -17,17 +17,26 @@ pub struct CoolDown {
     pub last: Timestamp,
     /// What it said (`InsufficientInstanceCapacity`, …).
     pub code: String,
-    /// Whether it took a request that waited to learn of it: the next one would cost that wait again.
+    /// The pause lasts at least this long, in seconds: it took a request that waited to learn of the refusal,
+    /// and meanwhile the other places can be tried as slowly.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub at_least_seconds: u64,
+    /// Whether the place is unsuitable: its zone does not offer the instance type, or it does not exist.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub waited: bool,
+    pub unsuitable: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(seconds: &u64) -> bool {
+    *seconds == 0
 }
 
 /// The first pause after a pool refused. EC2's capacity changes within minutes; Karpenter's flat
 /// penalty is 3 min, half a minute doubling reaches it with the fourth refusal.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
-/// The first pause after a request had to wait for that refusal, half a minute or longer: until it is over,
-/// seven other pools can be tried as slowly.
-const FIRST_PAUSE_AFTER_WAIT: Duration = Duration::from_mins(4);
+/// How long it takes to learn that a place has no capacity: a request that waits is cancelled 15 s after its
+/// status first says so, and some rounds go by before and after.
+const WAIT_PER_PLACE: Duration = Duration::from_secs(30);
 /// The longest. Spells without capacity have a median of about half an hour.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 /// The longest pause between tries of a pool that is the only one left.
@@ -48,13 +57,30 @@ impl CoolDown {
             Some(before) if now < clock::after(before.until(), LONGEST_PAUSE) => before.strikes + 1,
             _ => 1,
         };
-        Self { strikes, last: now, code: code.to_owned(), waited: false }
+        Self { strikes, last: now, code: code.to_owned(), at_least_seconds: 0, unsuitable: false }
+    }
+
+    /// Lets it outlast a tour of so many places, each of which takes a request that waits.
+    pub(crate) fn outlasting_tour(self, places: usize) -> Self {
+        let places = u32::try_from(places).unwrap_or(u32::MAX);
+        let tour = WAIT_PER_PLACE.saturating_mul(places).min(LONGEST_PAUSE);
+        Self { at_least_seconds: tour.as_secs(), ..self }
+    }
+
+    /// Whether it was forgotten by now: a refusal long after the last is a new spell of its own.
+    pub(crate) fn is_forgotten(&self, now: Timestamp) -> bool {
+        clock::age(self.until(), now) > LONGEST_PAUSE
+    }
+
+    /// Sees to it that it does not lie in the future, because the clock was ahead when it was made.
+    pub(crate) fn not_after(&mut self, now: Timestamp) {
+        self.last = self.last.min(now);
     }
 
     /// When it ends.
     pub fn until(&self) -> Timestamp {
-        let first = if self.waited { FIRST_PAUSE_AFTER_WAIT } else { FIRST_PAUSE };
-        clock::after(self.last, growing(first, self.strikes, LONGEST_PAUSE))
+        let pause = growing(FIRST_PAUSE, self.strikes, LONGEST_PAUSE);
+        clock::after(self.last, pause.max(Duration::from_secs(self.at_least_seconds)))
     }
 
     /// When it may be tried again although it has not ended, because there is nothing else.
@@ -80,20 +106,20 @@ mod tests {
         assert_eq!(second.until(), at(91));
         let many = CoolDown { strikes: 40, ..second.clone() };
         assert_eq!(many.until(), at(31 + 600));
-        let waited = CoolDown { waited: true, ..first };
-        assert_eq!(waited.until(), at(240));
+        assert_eq!(first.clone().outlasting_tour(9).until(), at(270));
+        assert_eq!(first.outlasting_tour(99).until(), at(600));
         let later = CoolDown::strike(Some(&second), "x", at(5000));
         assert_eq!(later.strikes, 1);
     }
 
     #[test]
     fn the_only_option_is_tried_sooner() {
-        let many = CoolDown { strikes: 40, last: at(0), code: String::new(), waited: false };
+        let many = CoolDown { strikes: 40, ..CoolDown::strike(None, "x", at(0)) };
         assert_eq!(many.only_option_at(Duration::from_secs(10)), at(60));
         let first = CoolDown { strikes: 1, ..many };
         assert_eq!(first.only_option_at(Duration::from_secs(10)), at(10));
         // However it was learned.
-        let waited = CoolDown { waited: true, ..first };
+        let waited = first.outlasting_tour(9);
         assert_eq!(waited.only_option_at(Duration::from_secs(10)), at(10));
     }
 }

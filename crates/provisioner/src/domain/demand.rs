@@ -1,6 +1,6 @@
 //! The demand: what tasks the queue has, counted per worker type.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,9 +19,6 @@ pub struct Demand {
     /// What was skipped, and why.
     #[serde(default)]
     pub skipped: Skipped,
-    /// Worker types of which a task left PENDING since the last answer: something took it.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub left_pending: BTreeSet<WorkerTypeName>,
     /// How long the tasks waited that were started since the last observation, per configured worker type.
     ///
     /// This is for metrics only: no decision depends on it, and snapshots do not contain it.

@@ -37,6 +37,13 @@ pub enum RefusalClass {
     Throttled,
     /// This pool has no capacity, or not at this price or with these constraints. Another pool may.
     NoCapacity,
+    /// The place is wrong: the zone does not offer the instance type, or the subnet does not exist. Another
+    /// zone or subnet may do.
+    UnsuitablePlace,
+    /// The subnet has fewer free addresses than instances were asked for. A smaller count may pass.
+    NoFreeAddresses,
+    /// The call is wrong in a way that the message does not explain. Another instance type may do.
+    Unclear,
     /// A quota of the account is used up. No other pool helps.
     Quota,
     /// The resource does not exist, or is not visible yet.
@@ -65,6 +72,9 @@ impl RefusalClass {
         match self {
             Self::Throttled => "throttled",
             Self::NoCapacity => "no-capacity",
+            Self::UnsuitablePlace => "unsuitable-place",
+            Self::NoFreeAddresses => "no-free-addresses",
+            Self::Unclear => "unclear",
             Self::Quota => "quota",
             Self::NotFound => "not-found",
             Self::Unauthorized => "unauthorized",
@@ -129,7 +139,46 @@ pub fn classify_answer(code: &str, message: &str) -> Option<RefusalClass> {
     if of_a_parameter && UNKNOWN_PROFILE.iter().any(|text| message.contains(text)) {
         return Some(RefusalClass::UnknownProfile);
     }
+    if matches!(code, "InvalidParameterValue" | "bad-parameters" | "Unsupported") {
+        return Some(classify_message(code, &message.to_ascii_lowercase()));
+    }
     classify(code)
+}
+
+/// What the messages of the codes that stand for many mistakes are about, where no place helps.
+const WRONG_EVERYWHERE: [&str; 9] = [
+    "key pair",
+    "security group",
+    "groupid",
+    "user data",
+    "image",
+    "ami",
+    "snapshot",
+    "block device",
+    "validuntil",
+];
+
+/// Classifies a refusal whose code stands for many mistakes by its message, in lower case. EC2 says
+/// `bad-parameters` of requests in a zone that does not offer their instance type ("invalid availability
+/// zone"), and `Unsupported` of zones, of instance types, and of ED25519 key pairs for Windows images.
+fn classify_message(code: &str, message: &str) -> RefusalClass {
+    let has_word = |text: &str| {
+        let whole = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
+        message.match_indices(text).any(|(at, _)| {
+            let end = message[at + text.len()..].trim_start_matches('s');
+            whole(message[..at].chars().next_back()) && whole(end.chars().next())
+        })
+    };
+    if has_word("availability zone") || has_word("subnet") && !has_word("security group") {
+        RefusalClass::UnsuitablePlace
+    } else if !has_word("instance type") && WRONG_EVERYWHERE.iter().any(|text| has_word(text)) {
+        RefusalClass::Invalid
+    } else if code == "bad-parameters" && !has_word("instance type") {
+        // EC2 took the call, so what all places share is in order.
+        RefusalClass::UnsuitablePlace
+    } else {
+        RefusalClass::Unclear
+    }
 }
 
 /// Classifies an EC2 error code or a spot request status code.
@@ -152,13 +201,17 @@ pub(crate) fn classify(code: &str) -> Option<RefusalClass> {
         | "BandwidthLimitExceeded"
         | "PriorRequestNotComplete" => C::Throttled,
 
-        "InsufficientInstanceCapacity"
-        | "InsufficientCapacity"
-        | "InsufficientHostCapacity"
-        | "InsufficientReservedInstanceCapacity"
-        | "InsufficientFreeAddressesInSubnet"
-        | "UnfulfillableCapacity"
-        | "Unsupported"
+        "InsufficientFreeAddressesInSubnet" => C::NoFreeAddresses,
+        "Unsupported" | "InvalidParameterValue" => C::Unclear,
+        "DefaultSubnetDoesNotExistInAZ" | "InvalidAvailabilityZone" | "bad-parameters" => {
+            C::UnsuitablePlace
+        }
+        _ if code.starts_with("InvalidSubnet") || code.starts_with("InvalidZone") => {
+            C::UnsuitablePlace
+        }
+        // Instances, volumes, addresses, hosts, reservations.
+        _ if code.starts_with("Insufficient") && code.contains("Capacity") => C::NoCapacity,
+        "UnfulfillableCapacity"
         | "SpotMaxPriceTooLow"
         // Spot request status codes.
         | "capacity-not-available"
@@ -181,6 +234,7 @@ pub(crate) fn classify(code: &str) -> Option<RefusalClass> {
         | "VolumeLimitExceeded"
         | "MaxIOPSLimitExceeded"
         | "MaxScheduledInstanceCapacityExceeded"
+        | "MaxFleetCountExceeded"
         | "ResourceCountExceeded"
         | "AddressLimitExceeded"
         | "NetworkInterfaceLimitExceeded"
@@ -211,7 +265,6 @@ pub(crate) fn classify(code: &str) -> Option<RefusalClass> {
         "InternalError" | "InternalFailure" | "InternalServerError" | "Internal"
         | "ServiceUnavailable" | "Unavailable" | "RequestTimeout" | "system-error" => C::Transient,
 
-        "bad-parameters" => C::Invalid,
         "NoSuchEntity" => C::NotFound,
         // The API's not-found codes refer to what the *call* names. For terminate and cancel that is the
         // id; for a launching call it is a wrong parameter, which the engine treats alike.
@@ -229,7 +282,6 @@ pub(crate) fn classify(code: &str) -> Option<RefusalClass> {
         | "UnsupportedInstanceTypeOnHost"
         | "VPCIdNotSpecified"
         | "VPCResourceNotSpecified"
-        | "DefaultSubnetDoesNotExistInAZ"
         | "DefaultVpcDoesNotExist"
         | "EncryptedVolumesNotSupported"
         | "IncorrectState"
@@ -284,6 +336,9 @@ fn hint(code: &str) -> Option<&'static str> {
         | "constraint-not-fulfillable" => {
             "name more `instance-types`, or narrow `availability-zones` and `subnets` less"
         }
+        "InsufficientFreeAddressesInSubnet" => {
+            "free addresses in the subnet, or name further `subnets`"
+        }
         "SpotMaxPriceTooLow" | "price-too-low" => {
             "raise `max-price`, or leave it out to pay up to the on-demand price"
         }
@@ -311,9 +366,15 @@ mod tests {
             ("InvalidSpotInstanceRequestID.NotFound", C::NotFound),
             ("InvalidAMIID.NotFound", C::NotFound),
             ("UnauthorizedOperation", C::Unauthorized),
-            ("InvalidParameterValue", C::Invalid),
+            ("InvalidParameterValue", C::Unclear),
+            ("InvalidParameterCombination", C::Invalid),
+            ("InsufficientVolumeCapacity", C::NoCapacity),
+            ("InsufficientCapacityOnHost", C::NoCapacity),
+            ("InsufficientFreeAddressesInSubnet", C::NoFreeAddresses),
+            ("InvalidSubnetID.NotFound", C::UnsuitablePlace),
+            ("Unsupported", C::Unclear),
             ("InvalidKeyPair.NotFound", C::NotFound),
-            ("bad-parameters", C::Invalid),
+            ("bad-parameters", C::UnsuitablePlace),
             ("IdempotentParameterMismatch", C::IdempotentMismatch),
             ("InternalError", C::Transient),
             ("InvalidClientTokenId", C::Unauthorized),
@@ -336,8 +397,35 @@ mod tests {
             let other = classify_answer("UnauthorizedOperation", message);
             assert_eq!(other, Some(RefusalClass::Unauthorized), "{message}");
         }
-        assert_eq!(class("Invalid availability zone: [x]"), Some(RefusalClass::Invalid));
+        assert_eq!(class("Invalid availability zone: [x]"), Some(RefusalClass::UnsuitablePlace));
         assert!(RefusalClass::UnknownProfile.is_definite());
+    }
+
+    #[test]
+    fn codes_for_many_mistakes_are_read_by_their_message() {
+        use RefusalClass as C;
+        for (code, message, class) in [
+            (
+                "Unsupported",
+                "Your requested instance type (c7g.large) is not supported in your requested \
+                 Availability Zone (us-west-2d).",
+                C::UnsuitablePlace,
+            ),
+            ("bad-parameters", "invalid availability zone", C::UnsuitablePlace),
+            ("bad-parameters", "", C::UnsuitablePlace),
+            ("Unsupported", "ED25519 key pairs are not supported with Windows AMIs.", C::Invalid),
+            ("InvalidParameterValue", "The image ami-1 is not allowed.", C::Invalid),
+            (
+                "InvalidParameterValue",
+                "The architecture 'arm64' of the specified instance type does not match the \
+                 architecture 'x86_64' of the specified AMI.",
+                C::Unclear,
+            ),
+            ("InvalidParameterValue", "Invalid value 'x' for y.", C::Unclear),
+            ("Unsupported", "The requested configuration is currently not supported.", C::Unclear),
+        ] {
+            assert_eq!(classify_answer(code, message), Some(class), "{code}: {message}");
+        }
     }
 
     #[test]

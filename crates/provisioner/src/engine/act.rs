@@ -11,11 +11,12 @@ mod launches;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::clock;
-use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
+use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, SubnetId, WorkerTypeName};
 use crate::domain::launch::{Pool, TAG_INTENT, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
 use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::act::effect::{Effect, Outcome};
@@ -23,11 +24,21 @@ use crate::engine::decide::Decided;
 use crate::engine::decide::detail::PlanNote;
 use crate::engine::decide::placement::LaunchGoal;
 use crate::engine::decide::plan::{Action, ActionKind, Note, Plan, Reason};
+use crate::engine::state::api_budget::{Bucket, CallClass};
+use crate::engine::state::group::UNFILLABLE_AFTER;
 use crate::engine::{Engine, Resolved};
+
+use crate::engine::state::machine::OpenRequest;
+use crate::pools::PoolRecord;
 
 use bulk::{Batch, Bulk};
 #[cfg(feature = "aws")]
 pub(crate) use launches::Launch;
+
+/// EC2 evaluates a spot request within seconds, and says by its status whether it can be filled.
+const FIRST_OBSERVATION_AFTER: Duration = Duration::from_secs(3);
+/// A request of which EC2 does not say so within this time is observed at the regular times.
+const EVALUATED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A decided round. It ends with [`end`](Self::end); dropping it leaves the rest undone.
 #[derive(Debug)]
@@ -59,6 +70,12 @@ pub struct Round<'e> {
     throttled: bool,
     /// Launching calls were throttled.
     launches_throttled: bool,
+    /// Calls of which EC2's limits allow no more in this round, and how many of them are wanted.
+    held_back: Vec<(CallClass, usize)>,
+    /// How many addresses the launches of this round took in each subnet.
+    addresses_taken: BTreeMap<SubnetId, u64>,
+    /// A call passed.
+    passed: bool,
     /// Bulk calls repeated without an id that failed them.
     bulk_repeats: u32,
     /// The ledger could not be written: no launches in this round.
@@ -136,8 +153,21 @@ impl<'e> Round<'e> {
         decided: Decided,
         now: Timestamp,
     ) -> Self {
-        let Decided { plan, goals, repeats } = decided;
+        let Decided { plan, mut goals, repeats } = decided;
         let (freeing, tags) = Bulk::of(&plan);
+        // Who has waited longest for EC2's limits comes first.
+        let waiting = &engine.backoff.waiting;
+        let first = |goal: &LaunchGoal| {
+            waiting.get(&goal.worker_type).map_or((true, now), |since| (false, *since))
+        };
+        goals.sort_by_key(first);
+        let launches = engine.backoff.budget.of(CallClass::Launch);
+        let calls = goals.len() + repeats.len();
+        let mut plan = plan;
+        if calls > launches.available(now) {
+            let takes = launches.takes(calls);
+            plan.notes.push(Note::general(&PlanNote::Burst { calls, takes }));
+        }
         Self {
             engine,
             resolved,
@@ -155,6 +185,9 @@ impl<'e> Round<'e> {
             soon: false,
             throttled: false,
             launches_throttled: false,
+            held_back: Vec::new(),
+            addresses_taken: BTreeMap::new(),
+            passed: false,
             bulk_repeats: 0,
             ledger_broken: false,
             plan,
@@ -171,12 +204,17 @@ impl<'e> Round<'e> {
     pub fn next_effect(&mut self, now: Timestamp) -> Option<Effect> {
         loop {
             if let Some(bulk) = self.freeing.pop_front() {
-                return Some(self.start_bulk(bulk));
+                return Some(self.start_bulk(bulk, now));
+            }
+            if !self.repeats.is_empty() && self.budget(CallClass::Launch).available(now) == 0 {
+                self.hold_back(CallClass::Launch, self.repeats.len());
+                self.repeats.clear();
             }
             if let Some((token, reason)) = self.repeats.pop_front() {
                 let Some(intent) = self.engine.durable.ledger.intents.get(&token) else { continue };
                 let call = Box::new(intent.call.clone());
                 self.current = Some(Current::Repeat(token, reason));
+                self.budget(CallClass::Launch).make(now);
                 return Some(Effect::Request(call));
             }
             if self.launches_throttled {
@@ -196,9 +234,10 @@ impl<'e> Round<'e> {
             if let Some((token, goal)) = self.prepared.pop_front() {
                 let Some(intent) = self.engine.durable.ledger.intents.get(&token) else { continue };
                 let placement = self.placement_of(&goal, now);
-                if placement.is_ok_and(|placement| placement.is_of(&intent.call)) {
+                if placement.is_ok_and(|choice| choice.placement.is_of(&intent.call)) {
                     let call = Box::new(intent.call.clone());
                     self.current = Some(Current::Launch(token, goal));
+                    self.budget(CallClass::Launch).make(now);
                     return Some(Effect::Request(call));
                 }
                 // Another worker type was refused there a moment ago: this launch is placed again.
@@ -206,13 +245,43 @@ impl<'e> Round<'e> {
                 self.goals.push_back(goal);
                 continue;
             }
-            return self.tags.pop_front().map(|bulk| self.start_bulk(bulk));
+            if !self.tags.is_empty() && self.budget(CallClass::Tag).available(now) == 0 {
+                self.hold_back(CallClass::Tag, self.tags.len());
+                self.tags.clear();
+            }
+            return self.tags.pop_front().map(|bulk| self.start_bulk(bulk, now));
         }
     }
 
-    fn start_bulk(&mut self, bulk: Bulk) -> Effect {
+    fn budget(&mut self, class: CallClass) -> &mut Bucket {
+        self.engine.backoff.budget.of(class)
+    }
+
+    /// Leaves calls that are still wanted to the next round, which comes when EC2 allows more of them.
+    fn hold_back(&mut self, class: CallClass, calls: usize) {
+        self.held_back.push((class, calls));
+    }
+
+    /// Counts how EC2 took a call.
+    fn count_call(&mut self, class: CallClass, outcome: &Outcome, now: Timestamp) {
+        match outcome {
+            Outcome::Refused(refusal) if refusal.class == RefusalClass::Throttled => {
+                self.budget(class).throttled(now);
+            }
+            // A call that was not answered says nothing of the bucket.
+            Outcome::Refused(refusal) if refusal.class == RefusalClass::Transient => {}
+            Outcome::NotPersisted(_) => {}
+            Outcome::Done | Outcome::Requested(_) | Outcome::Refused(_) => {
+                self.passed = true;
+                self.budget(class).passed();
+            }
+        }
+    }
+
+    fn start_bulk(&mut self, bulk: Bulk, now: Timestamp) -> Effect {
+        self.budget(bulk.class()).make(now);
         let effect = match &bulk {
-            Bulk::Cancel(batch) => Effect::Cancel(batch.ids()),
+            Bulk::Cancel(batch) | Bulk::Close(batch) => Effect::Cancel(batch.ids()),
             Bulk::Terminate(batch) => Effect::Terminate(batch.ids()),
             Bulk::Tag(batch) => Effect::Tag {
                 instances: batch.ids(),
@@ -254,11 +323,16 @@ impl<'e> Round<'e> {
         match self.current.take() {
             None => {}
             Some(Current::Persist) => self.persisted(outcome),
-            Some(Current::Bulk(bulk)) => self.bulk_outcome(bulk, outcome, now),
+            Some(Current::Bulk(bulk)) => {
+                self.count_call(bulk.class(), &outcome, now);
+                self.bulk_outcome(bulk, outcome, now);
+            }
             Some(Current::Repeat(token, reason)) => {
+                self.count_call(CallClass::Launch, &outcome, now);
                 self.launched(&token, outcome, reason, None, now);
             }
             Some(Current::Launch(token, goal)) => {
+                self.count_call(CallClass::Launch, &outcome, now);
                 self.launched(&token, outcome, goal.reason.clone(), Some(goal), now);
             }
         }
@@ -310,15 +384,48 @@ impl<'e> Round<'e> {
         self.withdraw_all();
     }
 
+    /// When open requests are to be observed before the regular time: soon after they were made in a pool that is
+    /// not known to have capacity, and when one has waited in vain for long enough to be cancelled.
+    fn first_observation_due(&self) -> Option<Timestamp> {
+        let memory = &self.engine.durable.memory;
+        let is_proven =
+            |pool: &Pool| memory.pools.get(&pool.to_string()).is_some_and(PoolRecord::is_proven);
+        let made = self.executed.iter().any(|one| {
+            let asked = matches!(&one.result, ActionResult::Done(ids) if !ids.is_empty());
+            asked && one.launch.as_ref().is_some_and(|(pool, _)| !is_proven(pool))
+        });
+        let soon = clock::after(self.started, FIRST_OBSERVATION_AFTER);
+        let evaluated_until = |request: &OpenRequest| clock::after(request.asked, EVALUATED_WITHIN);
+        let due = |request: &OpenRequest| match request.unfillable_since {
+            Some(since) => Some(clock::after(since, UNFILLABLE_AFTER)),
+            None if evaluated_until(request) > self.started && !is_proven(&request.pool) => {
+                Some(soon)
+            }
+            None => None,
+        };
+        let open = self.engine.view.index.types.values().flat_map(|group| &group.open);
+        let open = open.filter(|request| !request.cancelled).filter_map(due);
+        open.filter(|at| *at > self.started).chain(made.then_some(soon)).min()
+    }
+
     /// Ends the round. Returns what came of it and when the next is due.
     pub fn end(self, now: Timestamp) -> Report {
+        let first_observation = self.first_observation_due();
         let Self { engine, demand_known, throttled, mut plan, executed, .. } = self;
         let settings = &engine.settings.provisioner;
         let earliest = clock::after(self.started, settings.min_interval);
-        let wake = match engine.backoff.round_ended(demand_known, throttled) {
+        // Where calls passed, EC2's limits say when the next may.
+        let pauses = throttled && !self.passed;
+        let wake = match engine.backoff.round_ended(demand_known, pauses) {
             Some(pause) => pause.until(&mut engine.tokens, &engine.settings, now),
-            None if self.soon => earliest,
-            None => clock::after(self.started, settings.interval),
+            None if self.held_back.is_empty() && self.soon => earliest,
+            None => {
+                let held_back = self.held_back.iter();
+                let allowed = held_back
+                    .map(|(class, calls)| engine.backoff.budget.of(*class).next_at(*calls, now));
+                let regular = clock::after(self.started, settings.interval);
+                allowed.chain(first_observation).fold(regular, Timestamp::min)
+            }
         };
         plan.notes.extend(self.notes);
         let incomplete = plan.notes.iter().any(|note| note.kind.withholds())

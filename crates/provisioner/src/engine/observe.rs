@@ -18,6 +18,7 @@
 
 pub(super) mod count;
 pub(super) mod join;
+mod launch_health;
 pub(super) mod ledger;
 mod machines;
 mod owners;
@@ -33,6 +34,7 @@ use crate::domain::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
 use crate::domain::ledger::Ledger;
 use crate::domain::observed::{KeyPair, Observation};
 use crate::domain::refusal::{RefusalClass, classify};
+use crate::engine::Resolved;
 use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
 use crate::engine::state::durable::Durable;
@@ -46,6 +48,7 @@ use crate::settings::Settings;
 /// Work proportional to what it holds. Returns what the user should know.
 pub(super) fn observe(
     settings: &Settings,
+    resolved: &Resolved,
     key_name: &KeyName,
     durable: &mut Durable,
     view: &mut View,
@@ -55,12 +58,12 @@ pub(super) fn observe(
     // The old index goes first: it need not be held in memory beside the new one.
     let key_pair = std::mem::take(&mut view.index).key_pair;
     let Durable { ledger, memory, .. } = durable;
-    let reconcile = Reconcile { settings, key_name, ledger, memory, now };
+    memory.forget_old(now);
+    let reconcile = Reconcile { settings, resolved, key_name, ledger, memory, now };
     let reconciled = reconcile.run(observation, key_pair);
     durable.ledger_dirty |= reconciled.ledger_changed;
     view.index = reconciled.index;
     view.seen_by_intent = reconciled.seen_by_intent;
-    view.came_up.extend(reconciled.came_up);
     view.forget_old_tags(now);
     reconciled.notes
 }
@@ -68,6 +71,7 @@ pub(super) fn observe(
 /// An observation is reconciled against these.
 struct Reconcile<'a> {
     settings: &'a Settings,
+    resolved: &'a Resolved,
     key_name: &'a KeyName,
     ledger: &'a mut Ledger,
     memory: &'a mut Memory,
@@ -81,8 +85,6 @@ struct Reconciled {
     seen_by_intent: BTreeMap<ClientToken, u32>,
     /// Whether the ledger changed and should be written with the next effect.
     ledger_changed: bool,
-    /// Worker types of which an instance was seen running for the first time.
-    came_up: BTreeSet<WorkerTypeName>,
     notes: Vec<Note>,
 }
 
@@ -99,7 +101,6 @@ impl Reconcile<'_> {
             index,
             seen_by_intent: BTreeMap::new(),
             ledger_changed: false,
-            came_up: BTreeSet::new(),
             notes: Vec::new(),
         };
         self.reconcile_requests(&join, &mut reconciled);

@@ -64,7 +64,10 @@ fn refused(
             format!("{OPERATION} is refused: {}", message_of(refusal)),
             "allow what it names: `provisionerd iam-policy` prints what is needed",
         ),
-        RefusalClass::NoCapacity | RefusalClass::Quota => about.find(
+        RefusalClass::NoCapacity
+        | RefusalClass::UnsuitablePlace
+        | RefusalClass::NoFreeAddresses
+        | RefusalClass::Quota => about.find(
             Severity::Warning,
             FindingKind::Launch,
             subject,
@@ -85,7 +88,10 @@ fn refused(
              by itself",
         ),
         // A wrong image fails the call, and the check of the image has reported it.
-        RefusalClass::NotFound | RefusalClass::UnknownProfile | RefusalClass::Invalid
+        RefusalClass::NotFound
+        | RefusalClass::UnknownProfile
+        | RefusalClass::Unclear
+        | RefusalClass::Invalid
             if about.has_errors() => about.find(
             Severity::NotCheckable,
             FindingKind::Launch,
@@ -95,6 +101,7 @@ fn refused(
         ),
         RefusalClass::NotFound
         | RefusalClass::UnknownProfile
+        | RefusalClass::Unclear
         | RefusalClass::Invalid
         | RefusalClass::IdempotentMismatch
         | RefusalClass::Transient

@@ -241,6 +241,9 @@ impl FindingWriter<'_> {
                 format!("validate with credentials that may; `run` does without {operation}"),
             ),
             RefusalClass::NoCapacity
+            | RefusalClass::UnsuitablePlace
+            | RefusalClass::NoFreeAddresses
+            | RefusalClass::Unclear
             | RefusalClass::Quota
             | RefusalClass::NotFound
             | RefusalClass::UnknownProfile

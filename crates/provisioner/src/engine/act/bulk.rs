@@ -12,15 +12,16 @@ use crate::domain::ids::{InstanceId, SpotRequestId, VolumeId};
 use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::act::effect::Outcome;
 use crate::engine::decide::plan::{Action, ActionKind, Plan, ReasonKind};
+use crate::engine::state::api_budget::CallClass;
 use crate::engine::state::memory::Cancelling;
 
 /// How often bulk calls are repeated without an id that failed them, in one round. EC2 may name one id
 /// at a time; a batch must not become hundreds of calls.
 const MAX_BULK_REPEATS: u32 = 20;
 
-/// How many ids go into one cancelling, terminating or tagging call. EC2 recommends at most 1000
-/// instances in one `TerminateInstances` (API Reference).
-const BULK: usize = 1000;
+/// How many ids go into one cancelling, terminating or tagging call. EC2 recommends at most 1000 (API
+/// Reference, `TerminateInstances`), but in a busy account so many at once are throttled as a whole.
+const BULK: usize = 200;
 
 /// The ids of one bulk call, with the actions they belong to (places in the plan).
 #[derive(Clone, Debug)]
@@ -83,6 +84,8 @@ impl<I: Clone + Borrow<str>> Batch<I> {
 #[derive(Clone, Debug)]
 pub(super) enum Bulk {
     Cancel(Batch<SpotRequestId>),
+    /// Cancels the requests of terminated instances: until then these hold spot quota.
+    Close(Batch<SpotRequestId>),
     Terminate(Batch<InstanceId>),
     /// Tags instances with their volumes.
     Tag(Batch<InstanceId>),
@@ -91,6 +94,15 @@ pub(super) enum Bulk {
 }
 
 impl Bulk {
+    /// The class of its call.
+    pub(super) fn class(&self) -> CallClass {
+        match self {
+            Self::Cancel(_) | Self::Close(_) => CallClass::Cancel,
+            Self::Terminate(_) => CallClass::Terminate,
+            Self::Tag(_) | Self::TagInstances(_) => CallClass::Tag,
+        }
+    }
+
     /// The calls that free money (first all that cancel, then all that terminate), and those that tag.
     pub(super) fn of(plan: &Plan) -> (VecDeque<Self>, VecDeque<Self>) {
         let mut cancels = Vec::new();
@@ -121,6 +133,12 @@ impl Round<'_> {
                 if self.record_bulk(&batch, outcome, ActionKind::Cancel, Bulk::Cancel) {
                     self.cancelled(&batch, now);
                 }
+            }
+            // Whether it succeeds or not, the instances end, and their requests with them.
+            Bulk::Close(_) => {
+                let throttled = matches!(&outcome, Outcome::Refused(refusal)
+                    if refusal.class == RefusalClass::Throttled);
+                self.throttled |= throttled;
             }
             Bulk::Terminate(batch) => {
                 if self.record_bulk(&batch, outcome, ActionKind::Terminate, Bulk::Terminate) {
@@ -220,7 +238,6 @@ impl Round<'_> {
     }
 
     fn cancelled(&mut self, batch: &Batch<SpotRequestId>, now: Timestamp) {
-        let memory = &mut self.engine.durable.memory;
         for (i, ids) in &batch.parts {
             let Some(action) = self.plan.actions.get(*i) else { continue };
             let reason = action.reason.kind;
@@ -229,13 +246,16 @@ impl Round<'_> {
             if reason == ReasonKind::NoDemand
                 && let Some(name) = &action.worker_type
                 && let Some(group) = self.engine.view.index.types.get(name)
-                && let Some(memory) = memory.policies.get_mut(name)
+                && let Some(memory) = self.engine.durable.memory.policies.get_mut(name)
             {
                 let ids: BTreeSet<_> = ids.iter().collect();
                 for request in group.open.iter().filter(|request| ids.contains(&request.id)) {
                     memory.record_cancelled_request(clock::age(request.asked, now));
                 }
             }
+            let name = action.worker_type.as_ref();
+            let places = name.map_or(0, |name| self.places_of(name).len());
+            let memory = &mut self.engine.durable.memory;
             let mut pools = BTreeSet::new();
             for id in ids {
                 if let Some(open) = memory.open.get(id) {
@@ -245,13 +265,29 @@ impl Round<'_> {
             }
             if elsewhere {
                 for name in pools {
-                    memory.strike_pool_after_wait(name, reason.as_str(), now);
+                    let record = memory.pools.entry(name).or_default();
+                    record.refused_after_wait(reason.as_str(), places, now);
                 }
             }
         }
     }
 
+    /// Cancels the spot requests of the instances in `batch`, which were terminated (EC2 User Guide, "Spot Instance
+    /// limits": a request counts until it is closed).
+    fn close_requests(&mut self, batch: &Batch<InstanceId>) {
+        let ids: BTreeSet<_> = batch.ids().into_iter().collect();
+        let groups = self.engine.view.index.groups();
+        let machines = groups.flat_map(|group| &group.machines);
+        let ended = machines.filter(|machine| ids.contains(&machine.id));
+        let requests: Vec<_> = ended.filter_map(|machine| machine.request.clone()).collect();
+        if !requests.is_empty() {
+            let batches = Batch::bulk([(usize::MAX, requests)]);
+            self.freeing.extend(batches.into_iter().map(Bulk::Close));
+        }
+    }
+
     fn ended(&mut self, batch: &Batch<InstanceId>, now: Timestamp) {
+        self.close_requests(batch);
         let memory = &mut self.engine.durable.memory;
         let ids: BTreeSet<_> = batch.ids().into_iter().collect();
         memory.ended.extend(ids.iter().map(|id| (id.clone(), now)));
@@ -261,8 +297,11 @@ impl Round<'_> {
         let idle_types: BTreeSet<_> =
             idle.filter_map(|action| action.worker_type.clone()).collect();
         for name in idle_types {
-            let text = "its instances never claimed a task within boot-timeout".to_owned();
-            memory.launch_failed(&name, text, now);
+            let text = "its instances never claimed a task within boot-timeout";
+            let Some(group) = self.engine.view.index.types.get(&name) else { continue };
+            for machine in group.machines.iter().filter(|machine| ids.contains(&machine.id)) {
+                memory.launch_failed(&name, machine.launched, text.to_owned(), now);
+            }
         }
         for group in self.engine.view.index.groups_mut() {
             group.machines.retain(|machine| !ids.contains(&machine.id));

@@ -13,8 +13,11 @@ use crate::domain::refusal::{Refusal, RefusalClass};
 use crate::engine::act::effect::{GrantedRequest, Outcome};
 use crate::engine::decide::detail::NoPlacement;
 use crate::engine::decide::detail::{Obstacle, PlanNote};
-use crate::engine::decide::placement::{self, LaunchGoal, Placement};
+use crate::engine::decide::placement::{self, Choice, Circumstances, LaunchGoal};
 use crate::engine::decide::plan::{Action, ActionKind, Note, Reason};
+use crate::engine::state::api_budget::CallClass;
+use crate::engine::state::memory::Failures;
+use crate::engine::state::places::{self, Placement, RefusedLaunch};
 use crate::settings::WorkerType;
 
 /// A request outlives its timeout by this much at EC2, so that a dead daemon buys nothing later.
@@ -26,7 +29,7 @@ impl Round<'_> {
         &self,
         goal: &LaunchGoal,
         now: Timestamp,
-    ) -> Result<Placement, NoPlacement> {
+    ) -> Result<Choice, NoPlacement> {
         let name = &goal.worker_type;
         let (Some(worker_type), Some(Ok(resolved))) =
             (self.engine.settings.worker_types.get(name), self.resolved.get(name))
@@ -38,20 +41,21 @@ impl Round<'_> {
         if let Some(held) = placement::held_profile(worker_type, memory, interval, now) {
             return Err(held);
         }
-        let placements = placement::all(worker_type, resolved);
-        placement::next(&placements, &goal.tried, memory, interval, now)
+        let addresses_taken = &self.addresses_taken;
+        let circumstances = Circumstances { memory, addresses_taken, interval, now };
+        placement::next(&places::all(worker_type, resolved), goal, circumstances)
     }
 
     /// Puts the intents of the next launches into the ledger, one per worker type: together, so that
     /// writing it costs the same for one worker type and for a thousand.
     pub(super) fn prepare(&mut self, now: Timestamp) {
+        self.goals.retain(|goal| goal.remaining > 0);
+        let available = self.budget(CallClass::Launch).available(now);
         for goal in std::mem::take(&mut self.goals) {
-            if goal.remaining == 0 {
-                continue;
-            }
             match self.placement_of(&goal, now) {
-                Ok(placement) => {
-                    let count = u32::try_from(goal.remaining.min(goal.at_most)).unwrap_or(u32::MAX);
+                Ok(_) if self.prepared.len() >= available => self.goals.push_back(goal),
+                Ok(Choice { placement, at_most }) => {
+                    let count = u32::try_from(goal.remaining.min(at_most)).unwrap_or(u32::MAX);
                     let call = self.render(&goal.worker_type, &placement, count, now);
                     let token = call.token.clone();
                     let durable = &mut self.engine.durable;
@@ -62,6 +66,22 @@ impl Round<'_> {
                 }
                 Err(why) => self.note_not_placed(&goal, why),
             }
+        }
+        if self.prepared.is_empty() && !self.goals.is_empty() {
+            self.hold_back_goals(now);
+        }
+    }
+
+    /// Leaves the goals to a later round: EC2 allows no more launching calls now.
+    fn hold_back_goals(&mut self, now: Timestamp) {
+        let calls = self.goals.len();
+        let until = self.budget(CallClass::Launch).next_at(calls, now);
+        self.hold_back(CallClass::Launch, calls);
+        let obstacle = &Obstacle::ApiBudget { until };
+        for goal in std::mem::take(&mut self.goals) {
+            let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
+            self.notes.push(Note::about(&goal.worker_type, &note));
+            self.engine.backoff.waiting.entry(goal.worker_type).or_insert(now);
         }
     }
 
@@ -74,10 +94,17 @@ impl Round<'_> {
     /// Gives up the launches of this round that were not made, because EC2 wants fewer launching calls.
     /// Other calls have budgets of their own (EC2 API Reference, "Request throttling").
     pub(super) fn withdraw_throttled(&mut self) {
-        for goal in self.goals.iter().chain(self.prepared.iter().map(|(_, goal)| goal)) {
+        let prepared = self.prepared.iter().map(|(_, goal)| goal);
+        let goals = self.goals.iter().chain(prepared).filter(|goal| goal.remaining > 0);
+        let goals: Vec<_> = goals.map(|goal| (goal.worker_type.clone(), goal.remaining)).collect();
+        if !goals.is_empty() {
+            self.hold_back(CallClass::Launch, goals.len());
+        }
+        for (worker_type, wanted) in goals {
             let obstacle = &Obstacle::Throttled;
-            let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
-            self.notes.push(Note::about(&goal.worker_type, &note));
+            let note = PlanNote::NoLongerLaunched { wanted, obstacle };
+            self.notes.push(Note::about(&worker_type, &note));
+            self.engine.backoff.waiting.entry(worker_type).or_insert(self.started);
         }
         self.withdraw_all();
     }
@@ -138,8 +165,14 @@ impl Round<'_> {
                 let n = granted.len() as u64;
                 let ids = granted.iter().map(|granted| granted.id.clone()).collect();
                 self.executed.push(executed(ActionResult::Done(ids)));
+                self.engine.backoff.waiting.remove(&call.worker_type);
+                if let Some(subnet) = &call.subnet {
+                    *self.addresses_taken.entry(subnet.clone()).or_default() += n;
+                }
                 if let Some(mut goal) = goal {
                     goal.remaining = goal.remaining.saturating_sub(n);
+                    let place = places::place_name(&pool, call.subnet.as_ref());
+                    *goal.granted.entry(place).or_default() += n;
                     // Asked = granted + refused: the rest is asked for elsewhere.
                     if n < u64::from(call.count) {
                         goal.tried.insert(pool.to_string());
@@ -184,7 +217,6 @@ impl Round<'_> {
     ) {
         let class = refusal.class;
         let repeated = goal.is_none();
-        let refused_where = refused_where(call, refusal);
         self.settle_intent(call, class, repeated, now);
         // A refusal brings the next round soon; only throttling asks for the opposite. A repeated call that
         // stays open for a profile would be made in each of those rounds.
@@ -193,39 +225,65 @@ impl Round<'_> {
         self.soon |= class.is_definite() && !asks_for_time;
         self.throttled |= class == RefusalClass::Throttled;
         self.launches_throttled |= class == RefusalClass::Throttled;
+        let places = self.places_of(&call.worker_type);
+        let place = places::place_name(&call.pool(), call.subnet.as_ref());
         let memory = &mut self.engine.durable.memory;
-        if class == RefusalClass::NoCapacity {
-            memory.strike_pool(refused_where.clone(), &refusal.code, now);
-        }
-        // A repeated call may be refused for its age alone, which says nothing of the worker type.
-        let wrong = matches!(
-            class,
-            RefusalClass::NotFound | RefusalClass::Invalid | RefusalClass::Unauthorized
-        );
-        if wrong && !repeated {
-            memory.launch_failed(&call.worker_type, refusal.to_string(), now);
+        // A smaller count is asked for first. A repeated call may be refused for its age alone, which says
+        // nothing of the worker type.
+        let shrinks = matches!(class, RefusalClass::Quota | RefusalClass::NoFreeAddresses);
+        let may_shrink = shrinks && call.count > 1;
+        if !may_shrink && !(repeated && class != RefusalClass::NoCapacity) {
+            let refused = RefusedLaunch {
+                worker_type: &call.worker_type,
+                pool: &call.pool(),
+                subnet: call.subnet.as_ref(),
+                class,
+                code: &refusal.code,
+                text: refusal.to_string(),
+                places: &places,
+                waited: false,
+                asked: now,
+            };
+            memory.launch_refused(&refused, now);
         }
         let Some(mut goal) = goal else { return };
         match class {
             RefusalClass::NoCapacity => {
-                goal.tried.insert(refused_where);
+                goal.tried.insert(call.pool().to_string());
+            }
+            RefusalClass::NoFreeAddresses if call.count > 1 => {
+                goal.at_most_in.insert(place, u64::from(call.count / 2));
+            }
+            RefusalClass::NoFreeAddresses | RefusalClass::UnsuitablePlace => {
+                goal.tried.insert(place);
+            }
+            RefusalClass::Unclear => {
+                let same = places.iter().filter(|it| it.instance_type == call.instance_type);
+                goal.tried.extend(same.map(Placement::name));
             }
             RefusalClass::Quota if call.count > 1 => goal.at_most = u64::from(call.count / 2),
-            RefusalClass::Quota => {
-                memory.strike_quota(&refusal.code, &call.instance_type, now);
-                // Another type may be under another quota, which has headroom of its own; the breaker
-                // passes over those that are not.
-                goal.at_most = u64::MAX;
-            }
+            // Another type may be under another quota, which has headroom of its own; the breaker passes over
+            // those that are not.
+            RefusalClass::Quota => goal.at_most = u64::MAX,
             RefusalClass::UnknownProfile => return self.profile_unknown(call, refusal, &goal, now),
-            RefusalClass::Throttled
-            | RefusalClass::NotFound
+            RefusalClass::Throttled => {}
+            RefusalClass::NotFound
             | RefusalClass::Unauthorized
             | RefusalClass::Invalid
             | RefusalClass::IdempotentMismatch
             | RefusalClass::Transient => return,
         }
-        self.goals.push_back(goal);
+        if !memory.failures.get(&call.worker_type).is_some_and(Failures::is_too_many) {
+            self.goals.push_back(goal);
+        }
+    }
+
+    /// All places in which the worker type may launch.
+    pub(super) fn places_of(&self, name: &WorkerTypeName) -> Vec<Placement> {
+        match (self.engine.settings.worker_types.get(name), self.resolved.get(name)) {
+            (Some(worker_type), Some(Ok(resolved))) => places::all(worker_type, resolved),
+            _ => Vec::new(),
+        }
     }
 
     /// Closes the intent of a call that was definitely refused; one that was accepted before is followed.
@@ -253,6 +311,9 @@ impl Round<'_> {
             | RefusalClass::Unauthorized
             | RefusalClass::UnknownProfile
             | RefusalClass::NoCapacity
+            | RefusalClass::UnsuitablePlace
+            | RefusalClass::NoFreeAddresses
+            | RefusalClass::Unclear
             | RefusalClass::Quota
             | RefusalClass::NotFound
             | RefusalClass::Invalid => durable.close_intent(&call.token),
@@ -282,16 +343,6 @@ impl Round<'_> {
         if let Some(why) = held {
             self.note_not_placed(goal, why);
         }
-    }
-}
-
-/// The name of the place that refused: a full subnet says nothing of another subnet in the same zone.
-fn refused_where(call: &LaunchCall, refusal: &Refusal) -> String {
-    match (refusal.code.as_str(), &call.subnet) {
-        ("InsufficientFreeAddressesInSubnet", Some(subnet)) => {
-            placement::in_subnet(&call.pool(), subnet)
-        }
-        _ => call.pool().to_string(),
     }
 }
 

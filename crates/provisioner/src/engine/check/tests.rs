@@ -74,7 +74,7 @@ impl Case {
             id: "sir-open".into(),
             asked: now,
             status_code: "pending-evaluation".into(),
-            status_since: now,
+            unfillable_since: None,
             pool: pool.clone(),
             price,
             cancelled: false,

@@ -148,6 +148,8 @@ pub(in crate::engine) enum NoPlacement {
     UnknownProfile { until: Timestamp, profile: String },
     /// Every pool was tried in this round.
     AllTried,
+    /// None of the zones offers any of the instance types.
+    NotOffered,
 }
 
 /// Why instances that are wanted are not launched, or no more of them.
@@ -166,7 +168,17 @@ pub(in crate::engine) enum Obstacle<'a> {
     Unresolved {
         why: Option<&'a str>,
     },
+    /// After too many failures one instance at a time is tried, and it is on its way.
+    Probing {
+        failures: u32,
+        last: &'a str,
+    },
     Throttled,
+    /// EC2 allows no more calls now.
+    ApiBudget {
+        /// When it allows the next one.
+        until: Timestamp,
+    },
     NoPlacement(NoPlacement),
 }
 
@@ -175,9 +187,11 @@ impl Obstacle<'_> {
         match self {
             Self::LedgerLost { .. } => NoteKind::LedgerLost,
             Self::KeyPairMissing => NoteKind::KeyPairMissing,
-            Self::Paused { .. } => NoteKind::Paused,
-            Self::Unresolved { .. } => NoteKind::Unresolved,
-            Self::Throttled => NoteKind::Throttled,
+            Self::Paused { .. } | Self::Probing { .. } => NoteKind::Paused,
+            Self::Unresolved { .. } | Self::NoPlacement(NoPlacement::NotOffered) => {
+                NoteKind::Unresolved
+            }
+            Self::Throttled | Self::ApiBudget { .. } => NoteKind::Throttled,
             Self::NoPlacement(NoPlacement::Cooling { .. } | NoPlacement::AllTried) => {
                 NoteKind::CoolingDown
             }
@@ -288,6 +302,11 @@ pub(in crate::engine) enum PlanNote<'a> {
         coming: u64,
         waiting: u64,
     },
+    /// The launches of a burst take longer than EC2 allows calls at once.
+    Burst {
+        calls: usize,
+        takes: Duration,
+    },
     Unanswered {
         asked: u32,
         why: NoRoom,
@@ -308,6 +327,7 @@ impl NoteDetail for PlanNote<'_> {
             }
             Self::LedgerNotWritten { .. } => NoteKind::LedgerNotWritten,
             Self::InFlight { .. } => NoteKind::InFlight,
+            Self::Burst { .. } => NoteKind::Burst,
             Self::Unanswered { .. } => NoteKind::Unanswered,
             Self::CheckFailed { .. } => NoteKind::CheckFailed,
         }

@@ -144,6 +144,8 @@ kinds! {
         .fix("free the disk of `provisioner.state-dir`, or correct its owner and mode"),
     /// EC2 throttles launching calls.
     Throttled => NoteKindInfo::withheld("throttled"),
+    /// More launching calls are wanted than EC2 allows at once.
+    Burst => NoteKindInfo::fact("burst"),
     /// What was asked for is on its way.
     InFlight => NoteKindInfo::fact("in-flight"),
     /// A launch whose answer is not known is not asked again: there is no room for it any more.

@@ -1,17 +1,20 @@
 //! Launches: how many, what holds them back, and what is asked again.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::Draft;
 use crate::domain::clock;
 use crate::domain::ids::WorkerTypeName;
 use crate::domain::observed::KeyPair;
 use crate::engine::decide::detail::{LaunchReason, NoRoom, Obstacle, PlanNote, ReasonDetail};
-use crate::engine::decide::placement::{self, LaunchGoal};
+use crate::engine::decide::placement::{self, Circumstances, LaunchGoal};
 use crate::engine::decide::plan::{ActionKind, Reason};
 use crate::engine::observe::ledger::is_repeated;
 use crate::engine::state::group::Group;
-use crate::policy::Wish;
+use crate::engine::state::machine::{Class, Machine};
+use crate::engine::state::memory::Failures;
+use crate::engine::state::places;
+use crate::policy::{Why, Wish};
 use crate::settings::WorkerType;
 
 impl<'a> Draft<'a> {
@@ -45,11 +48,13 @@ impl<'a> Draft<'a> {
         if launched == 0 {
             return;
         }
-        if let Some(obstacle) = self.obstacle(name, worker_type) {
+        if let Some(obstacle) = self.obstacle(name, worker_type, group) {
             let obstacle = &obstacle;
             self.note_about(name, &PlanNote::NotLaunched { wanted: launched, obstacle });
             return;
         }
+        let probes = self.decide.memory.failures.get(name).is_some_and(Failures::is_too_many);
+        let launched = if probes { 1 } else { launched };
         let why = wish.why;
         let reason = if launched <= wish.for_minimum {
             LaunchReason::BelowMinimum { launched, min: worker_type.min_instances, total }
@@ -64,7 +69,12 @@ impl<'a> Draft<'a> {
     }
 
     /// Returns why nothing of the worker type may be launched in this round, if so.
-    fn obstacle(&self, name: &WorkerTypeName, worker_type: &WorkerType) -> Option<Obstacle<'a>> {
+    fn obstacle(
+        &self,
+        name: &WorkerTypeName,
+        worker_type: &WorkerType,
+        group: &Group,
+    ) -> Option<Obstacle<'a>> {
         let decide = self.decide;
         let now = decide.now;
         if let Some(until) = decide.ledger.hold_until.filter(|until| now < *until) {
@@ -73,11 +83,19 @@ impl<'a> Draft<'a> {
         if decide.index.key_pair == KeyPair::Absent {
             return Some(Obstacle::KeyPairMissing);
         }
-        if let Some(failures) = decide.memory.failures.get(name)
-            && let Some(until) = failures.paused_until().filter(|until| now < *until)
-        {
+        if let Some(failures) = decide.memory.failures.get(name).filter(|it| it.is_too_many()) {
             let last = &failures.text;
-            return Some(Obstacle::Paused { failures: failures.in_a_row, until, last });
+            let n = failures.in_a_row;
+            if let Some(until) = failures.paused_until().filter(|until| now < *until) {
+                return Some(Obstacle::Paused { failures: n, until, last });
+            }
+            let is_probe = |machine: &Machine| {
+                machine.launched >= failures.last
+                    && !matches!(machine.class, Class::Stopping | Class::Overdue)
+            };
+            if self.coming(name, group) > 0 || group.machines.iter().any(is_probe) {
+                return Some(Obstacle::Probing { failures: n, last });
+            }
         }
         let resolved = match decide.resolved.get(name) {
             Some(Ok(resolved)) => resolved,
@@ -88,8 +106,11 @@ impl<'a> Draft<'a> {
         let interval = decide.settings.provisioner.interval;
         let held = placement::held_profile(worker_type, memory, interval, now);
         let nowhere = || {
-            let placements = placement::all(worker_type, resolved);
-            placement::next(&placements, &BTreeSet::new(), memory, interval, now).err()
+            let reason = ReasonDetail::Launch(LaunchReason::Spare { why: Why::Short }).into();
+            let goal = LaunchGoal::new(name.clone(), 1, 0, reason);
+            let addresses_taken = &BTreeMap::new();
+            let circumstances = Circumstances { memory, addresses_taken, interval, now };
+            placement::next(&places::all(worker_type, resolved), &goal, circumstances).err()
         };
         held.or_else(nowhere).map(Obstacle::NoPlacement)
     }

@@ -1,44 +1,17 @@
-//! The placements in which a worker type may launch, and the choice of the next one.
+//! A launch under way in a round, and the choice of the place where it is asked for next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::cool_down::CoolDown;
-use crate::domain::ids::{InstanceType, SubnetId, WorkerTypeName};
-use crate::domain::launch::{LaunchCall, Pool, ResolvedPlacement, ResolvedWorkerType};
+use crate::domain::ids::{SubnetId, WorkerTypeName};
 use crate::engine::decide::detail::NoPlacement;
 use crate::engine::decide::plan::Reason;
-use crate::engine::state::memory::{Memory, quota};
+use crate::engine::state::memory::Memory;
+use crate::engine::state::places::{Placement, breaker, profile_held_until};
 use crate::settings::WorkerType;
-
-/// An instance type in a zone or subnet.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::engine) struct Placement {
-    pub(in crate::engine) instance_type: InstanceType,
-    pub(in crate::engine) placement: ResolvedPlacement,
-}
-
-impl Placement {
-    /// The names under which refusals are remembered: the pool, and the pool seen from the subnet.
-    fn names(&self) -> Vec<String> {
-        let pool = self.pool();
-        let subnet = self.placement.subnet.as_ref().map(|subnet| in_subnet(&pool, subnet));
-        std::iter::once(pool.to_string()).chain(subnet).collect()
-    }
-
-    /// Whether `call` launches here.
-    pub(in crate::engine) fn is_of(&self, call: &LaunchCall) -> bool {
-        self.instance_type == call.instance_type
-            && self.placement.zone == call.zone
-            && self.placement.subnet == call.subnet
-    }
-
-    pub(in crate::engine) fn pool(&self) -> Pool {
-        Pool { instance_type: self.instance_type.clone(), zone: self.placement.zone.clone() }
-    }
-}
 
 /// A launch under way in a round.
 #[derive(Clone, Debug)]
@@ -51,8 +24,12 @@ pub(in crate::engine) struct LaunchGoal {
     pub(in crate::engine) reason: Reason,
     /// Pools that refused in this round. Each pool is asked once.
     pub(in crate::engine) tried: BTreeSet<String>,
+    /// How many instances each place granted in this round.
+    pub(in crate::engine) granted: BTreeMap<String, u64>,
     /// After a quota refused, ask for no more than this at once.
     pub(in crate::engine) at_most: u64,
+    /// After a subnet refused for want of addresses, ask it for no more than this at once.
+    pub(in crate::engine) at_most_in: BTreeMap<String, u64>,
 }
 
 impl LaunchGoal {
@@ -62,32 +39,49 @@ impl LaunchGoal {
         extra: u64,
         reason: Reason,
     ) -> Self {
-        Self { worker_type, remaining, extra, reason, tried: BTreeSet::new(), at_most: u64::MAX }
+        Self {
+            worker_type,
+            remaining,
+            extra,
+            reason,
+            tried: BTreeSet::new(),
+            granted: BTreeMap::new(),
+            at_most: u64::MAX,
+            at_most_in: BTreeMap::new(),
+        }
     }
 
     /// How many of [`remaining`](Self::remaining) tasks or the minimum need.
     pub(in crate::engine) fn needed(&self) -> u64 {
         self.remaining.saturating_sub(self.extra)
     }
+
+    /// How many instances the goal is about in all.
+    fn total(&self) -> u64 {
+        self.remaining + self.granted.values().sum::<u64>()
+    }
 }
 
-/// Returns all placements of a worker type in order of preference: by type first, then by zone.
-pub(in crate::engine) fn all(
-    worker_type: &WorkerType,
-    resolved: &ResolvedWorkerType,
-) -> Vec<Placement> {
-    let in_placement = |instance_type: &InstanceType, placement: &ResolvedPlacement| Placement {
-        instance_type: instance_type.clone(),
-        placement: placement.clone(),
-    };
-    worker_type
-        .instance_types
-        .iter()
-        .flat_map(|instance_type| {
-            resolved.placements.iter().map(move |placement| in_placement(instance_type, placement))
-        })
-        .collect()
+/// Where a goal is asked for next, and for how many instances at most.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::engine) struct Choice {
+    pub(in crate::engine) placement: Placement,
+    pub(in crate::engine) at_most: u64,
 }
+
+/// What the choice of a place depends on besides the goal.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct Circumstances<'a> {
+    pub(in crate::engine) memory: &'a Memory,
+    /// How many addresses launches took in each subnet since it was last looked up.
+    pub(in crate::engine) addresses_taken: &'a BTreeMap<SubnetId, u64>,
+    pub(in crate::engine) interval: Duration,
+    pub(in crate::engine) now: Timestamp,
+}
+
+/// Where so many places or more are open, no place takes more than half of a goal: a place whose capacity
+/// cannot be told would keep all of its tasks waiting.
+const SPREAD_FROM: usize = 3;
 
 /// Returns why nothing is launched with the worker type's instance profile now, if so.
 pub(in crate::engine) fn held_profile(
@@ -96,63 +90,41 @@ pub(in crate::engine) fn held_profile(
     interval: Duration,
     now: Timestamp,
 ) -> Option<NoPlacement> {
-    let profile = worker_type.iam_instance_profile.as_ref()?;
-    let until = memory.unknown_profiles.get(profile)?.held_until(interval, now)?;
+    let (profile, until) = profile_held_until(worker_type, memory, interval, now)?;
     Some(NoPlacement::UnknownProfile { until, profile: profile.clone() })
 }
 
-/// Whether nothing speaks against launching in `placement`: it did not refuse lately, and its quota is
-/// not used up.
-pub(in crate::engine) fn is_open(placement: &Placement, memory: &Memory, now: Timestamp) -> bool {
-    breaker(&placement.instance_type, memory, now).is_none()
-        && placement
-            .names()
-            .iter()
-            .filter_map(|name| memory.cool_downs.get(name))
-            .all(|cool_down| cool_down.until() <= now)
-}
-
-/// The name of a pool seen from one subnet, for refusals that concern the subnet alone.
-pub(in crate::engine) fn in_subnet(pool: &Pool, subnet: &SubnetId) -> String {
-    format!("{pool}, {subnet}")
-}
-
-fn breaker<'m>(
-    instance_type: &InstanceType,
-    memory: &'m Memory,
-    now: Timestamp,
-) -> Option<(&'m String, &'m CoolDown)> {
-    memory.breakers.iter().find(|(name, breaker)| {
-        now < breaker.until() && **name == quota(&breaker.code, instance_type)
-    })
-}
-
-/// Returns the placement to ask next.
+/// Returns the place to ask next for `goal`.
 ///
-/// A pool that refused lately is passed over while there is another one. If there is none, it is tried
+/// A place that refused lately is passed over while there is another one. If there is none, it is tried
 /// all the same, at growing pauses: a penalty must never starve the only option.
 pub(in crate::engine) fn next(
     placements: &[Placement],
-    tried: &BTreeSet<String>,
-    memory: &Memory,
-    interval: Duration,
-    now: Timestamp,
-) -> Result<Placement, NoPlacement> {
+    goal: &LaunchGoal,
+    circumstances: Circumstances<'_>,
+) -> Result<Choice, NoPlacement> {
+    let Circumstances { memory, interval, now, .. } = circumstances;
+    if placements.is_empty() {
+        return Err(NoPlacement::NotOffered);
+    }
     let mut obstacle = NoPlacement::AllTried;
     let mut cooling: Option<(Timestamp, Timestamp, &Placement, &CoolDown)> = None;
+    let mut open = Vec::new();
+    let mut full = None;
     for placement in placements {
-        let names = placement.names();
-        if names.iter().any(|name| tried.contains(name)) {
+        if placement.names().any(|name| goal.tried.contains(&name)) {
             continue;
         }
         if let Some((quota, breaker)) = breaker(&placement.instance_type, memory, now) {
             obstacle = NoPlacement::Quota { until: breaker.until(), quota: quota.clone() };
             continue;
         }
-        let penalties = names.iter().filter_map(|name| memory.cool_downs.get(name));
-        let penalties = penalties.filter(|penalty| now < penalty.until());
-        let Some(penalty) = penalties.max_by_key(|penalty| penalty.until()) else {
-            return Ok(placement.clone());
+        let Some(penalty) = placement.penalty(&goal.worker_type, memory, now) else {
+            match addresses_left(placement, circumstances) {
+                Some(0) => full = full.or(Some(placement)),
+                left => open.push((placement, left)),
+            }
+            continue;
         };
         let at = penalty.only_option_at(interval);
         let is_first =
@@ -161,11 +133,52 @@ pub(in crate::engine) fn next(
             cooling = Some((at, penalty.until(), placement, penalty));
         }
     }
-    match cooling {
-        Some((at, _, placement, _)) if at <= now && tried.is_empty() => Ok(placement.clone()),
-        Some((at, _, _, penalty)) => {
+    if let Some(choice) = choose(&open, goal) {
+        return Ok(choice);
+    }
+    let one = |placement: &Placement| Choice {
+        placement: placement.clone(),
+        at_most: most_in(placement, goal).min(1),
+    };
+    match (full, cooling) {
+        // The look-up may be old: its answer does not keep a task waiting.
+        (Some(placement), _) => Ok(one(placement)),
+        (None, Some((at, _, placement, _))) if at <= now && goal.tried.is_empty() => {
+            Ok(Choice { placement: placement.clone(), at_most: most_in(placement, goal) })
+        }
+        (None, Some((at, _, _, penalty))) => {
             Err(NoPlacement::Cooling { until: at, code: penalty.code.clone() })
         }
-        None => Err(obstacle),
+        (None, None) => Err(obstacle),
     }
+}
+
+/// The first of the open places, in order of preference, that has not taken its share of the goal yet.
+fn choose(open: &[(&Placement, Option<u64>)], goal: &LaunchGoal) -> Option<Choice> {
+    let share = if open.len() < SPREAD_FROM { u64::MAX } else { (goal.total() / 2).max(1) };
+    let room = |&(placement, left): &(&Placement, Option<u64>)| {
+        let granted = goal.granted.get(&placement.name()).copied().unwrap_or(0);
+        let room = share.saturating_sub(granted).min(left.unwrap_or(u64::MAX));
+        Choice { placement: placement.clone(), at_most: room.min(most_in(placement, goal)) }
+    };
+    let with_room = open.iter().map(room).find(|choice| choice.at_most > 0);
+    // All have taken their share: what others did not grant may come from any.
+    with_room.or_else(|| {
+        let (placement, left) = open.first()?;
+        let at_most = most_in(placement, goal).min(left.unwrap_or(u64::MAX));
+        Some(Choice { placement: (*placement).clone(), at_most })
+    })
+}
+
+fn most_in(placement: &Placement, goal: &LaunchGoal) -> u64 {
+    let in_place = goal.at_most_in.get(&placement.name()).copied().unwrap_or(u64::MAX);
+    goal.at_most.min(in_place)
+}
+
+/// How many free addresses the subnet still has, as far as that is known.
+fn addresses_left(placement: &Placement, circumstances: Circumstances<'_>) -> Option<u64> {
+    let free = placement.placement.free_addresses?;
+    let subnet = placement.placement.subnet.as_ref()?;
+    let taken = circumstances.addresses_taken.get(subnet).copied().unwrap_or(0);
+    Some(free.saturating_sub(taken))
 }

@@ -8,11 +8,10 @@ use jiff::Timestamp;
 use super::Draft;
 use crate::domain::clock;
 use crate::domain::ids::WorkerTypeName;
-use crate::domain::refusal::{RefusalClass, classify};
 use crate::engine::decide::detail::{MachineNote, ReasonDetail};
-use crate::engine::decide::placement;
 use crate::engine::state::group::{Group, UNFILLABLE_AFTER};
 use crate::engine::state::machine::OpenRequest;
+use crate::engine::state::places;
 use crate::policy::Wish;
 use crate::settings::WorkerType;
 
@@ -47,13 +46,12 @@ impl<'a> Draft<'a> {
             return;
         }
         let placements = match decide.resolved.get(name) {
-            Some(Ok(resolved)) => placement::all(worker_type, resolved),
+            Some(Ok(resolved)) => places::all(worker_type, resolved),
             Some(Err(_)) | None => Vec::new(),
         };
         let (movable, waiting): (Vec<_>, Vec<_>) = unfillable.into_iter().partition(|request| {
             placements.iter().any(|placement| {
-                placement.pool() != request.pool
-                    && placement::is_open(placement, decide.memory, now)
+                placement.pool() != request.pool && placement.is_open(name, decide.memory, now)
             })
         });
         let status_codes: BTreeSet<_> =
@@ -101,6 +99,5 @@ impl<'a> Draft<'a> {
 
 /// Whether the status has said for long enough that this request cannot be filled where it is.
 fn is_unfillable(request: &OpenRequest, now: Timestamp) -> bool {
-    classify(request.status_code.as_str()) == Some(RefusalClass::NoCapacity)
-        && clock::after(request.status_since, UNFILLABLE_AFTER) <= now
+    request.unfillable_since.is_some_and(|since| clock::after(since, UNFILLABLE_AFTER) <= now)
 }

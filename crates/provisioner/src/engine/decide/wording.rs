@@ -273,6 +273,11 @@ impl Display for PlanNote<'_> {
                     "{coming} open or in flight for the {waiting} that no instance has room for"
                 )
             }
+            Self::Burst { calls, takes } => {
+                let calls = count(*calls, "launching call");
+                let takes = duration::show(*takes);
+                write!(f, "{calls} wanted; at the rate EC2 allows they take about {takes}")
+            }
             Self::Unanswered { asked, why } => write!(
                 f,
                 "a launch of {asked} whose answer is not known is not asked again, {why}; EC2's list \
@@ -301,6 +306,14 @@ impl Display for Obstacle<'_> {
                 let failures = count(*failures, "launch");
                 write!(f, "{failures} in a row failed: paused until {until}; the last said {last}")
             }
+            Self::Probing { failures, last } => {
+                let failures = count(*failures, "launch");
+                write!(
+                    f,
+                    "{failures} in a row failed: one instance at a time is tried, and it has no task \
+                     yet; the last said {last}"
+                )
+            }
             Self::Unresolved { why: Some(why) } => f.write_str(why),
             Self::Unresolved { why: None } => {
                 f.write_str("what the worker type names in AWS is not known yet")
@@ -308,6 +321,11 @@ impl Display for Obstacle<'_> {
             Self::Throttled => {
                 f.write_str("EC2 throttles launching calls; asked again after a pause")
             }
+            Self::ApiBudget { until } => write!(
+                f,
+                "EC2 allows only so many launching calls at a time; asked again at {until}, first for \
+                 the worker type that has waited longest"
+            ),
             Self::NoPlacement(why) => why.fmt(f),
         }
     }
@@ -328,6 +346,9 @@ impl Display for NoPlacement {
                  within minutes); tried again at {until}"
             ),
             Self::AllTried => f.write_str("every type and zone refused in this round"),
+            Self::NotOffered => f.write_str(
+                "none of its zones offers any of its instance-types; name other types, zones or subnets",
+            ),
         }
     }
 }

@@ -1,12 +1,7 @@
 //! Counts machines by what is known of their tasks, before a round is decided.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-use crate::domain::clock;
-use crate::domain::cool_down::CoolDown;
 use crate::domain::demand::{Demand, Running};
 use crate::domain::ids::WorkerTypeName;
 use crate::engine::state::group::{Group, Startup};
@@ -14,9 +9,6 @@ use crate::engine::state::memory::Memory;
 use crate::engine::state::view::View;
 use crate::engine::stop_consent::StopConsent;
 use crate::settings::Settings;
-
-/// A penalty is forgotten this long after it ended: a refusal after that is a new spell of its own.
-const FORGET_PENALTIES_AFTER: Duration = Duration::from_mins(10);
 
 /// What machines are counted by.
 pub(in crate::engine) struct Counting<'a> {
@@ -37,16 +29,12 @@ impl Counting<'_> {
         let claimed =
             self.view.index.recount(self.settings, running, true, self.memory, consent, now);
         self.learn_startups();
-        self.end_failures(demand, claimed);
+        self.judge_launches(demand, claimed, now);
         let newly_stuck = self.note_unclaimed(demand, consent, now);
         let withdrawn = consent.has_heard() && self.withdraw_promises(demand, consent);
         if newly_stuck || withdrawn {
             self.view.index.recount(self.settings, running, false, self.memory, consent, now);
         }
-        let is_recent =
-            |penalty: &CoolDown| clock::age(penalty.until(), now) <= FORGET_PENALTIES_AFTER;
-        self.memory.cool_downs.retain(|_, penalty| is_recent(penalty));
-        self.memory.breakers.retain(|_, penalty| is_recent(penalty));
     }
 
     /// Tells the policies how long machines took to their first task: only where tasks were pending in the
@@ -54,6 +42,10 @@ impl Counting<'_> {
     fn learn_startups(&mut self) {
         for (name, group) in &mut self.view.index.types {
             let started = group.take_started();
+            for Startup { booted, .. } in &started {
+                let usual = self.memory.usual_boot.entry(name.clone()).or_insert(*booted);
+                *usual = (*usual * 3 + *booted) / 4;
+            }
             if let Some(memory) = self.memory.policies.get_mut(name)
                 && self.view.waited.contains(name)
             {
@@ -61,24 +53,6 @@ impl Counting<'_> {
                     memory.record_startup(requested, booted);
                 }
             }
-        }
-    }
-
-    /// A launch that worked ends a row of failures. Where each machine's tasks are known, that is its first
-    /// task, since an instance that never claims one is a failure too; else, that it came up.
-    fn end_failures(&mut self, demand: Option<&Demand>, claimed: BTreeSet<WorkerTypeName>) {
-        let worked = match demand.map(|demand| &demand.running) {
-            Some(Running::ByInstance { .. }) => {
-                self.view.came_up.clear();
-                claimed
-            }
-            Some(Running::Unknown | Running::Counted { .. }) => {
-                std::mem::take(&mut self.view.came_up)
-            }
-            None => BTreeSet::new(),
-        };
-        for name in worked {
-            self.memory.failures.remove(&name);
         }
     }
 

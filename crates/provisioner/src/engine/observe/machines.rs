@@ -8,12 +8,13 @@ use super::owners::first_tag;
 use super::{Reconcile, Reconciled, is_no_fault};
 use crate::domain::clock;
 use crate::domain::ids::{InstanceId, WorkerTypeName};
+use crate::domain::launch::Pool;
 use crate::domain::money::Usd;
-use crate::domain::observed::{Instance, InstanceState, SpotRequest};
+use crate::domain::observed::{EndedBy, Instance, InstanceState, SpotRequest, StateReason};
 use crate::engine::decide::detail::MachineNote;
 use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
-use crate::engine::state::memory::{MachineMemory, Spent};
+use crate::engine::state::memory::{EndedUnclaimed, MachineMemory, Spent};
 
 /// Machines that this observation shows for the first time, and those that it no longer shows.
 struct Turnover<'o> {
@@ -31,19 +32,15 @@ impl Reconcile<'_> {
         counted_to: Option<Timestamp>,
         reconciled: &mut Reconciled,
     ) {
-        let Turnover { new, gone } = self.update_known(join, &mut reconciled.came_up);
+        let Turnover { new, gone } = self.update_known(join);
         let new = new.into_iter().map(|(instance, request)| {
             let worker_type = self.worker_type_of(instance, request);
-            let ran = instance.state == InstanceState::Running;
-            if ran {
-                reconciled.came_up.extend(worker_type.cloned());
-            }
             let first_seen = MachineMemory {
                 first_seen: self.now,
                 asked: request.map(|request| request.created),
                 claimed: false,
                 idle_rounds: 0,
-                ran,
+                ran: instance.state == InstanceState::Running,
                 worker_type: worker_type.cloned(),
                 price: self.known_price(instance, request),
             };
@@ -52,26 +49,24 @@ impl Reconcile<'_> {
         let mut new: BTreeMap<_, _> = new.collect();
         self.memory.machines.append(&mut new);
 
-        let mut died: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
+        let mut failed: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
         for (id, machine) in gone {
             self.count_last_hours(&machine, counted_to);
-            if let Some((name, text)) = self.death_before_running(&id, machine, join, ended_by_us) {
-                died.insert(name, text);
+            if ended_by_us.contains(&id) {
+                continue;
+            }
+            if let Some((name, text)) = self.machine_is_gone(id, machine, join) {
+                failed.insert(name, text);
             }
         }
-        for (name, text) in died {
-            self.memory.launch_failed(&name, text.clone(), self.now);
+        for (name, text) in failed {
             let note = MachineNote::InstanceFailed { why: &text };
             reconciled.notes.push(Note::about(&name, &note));
         }
     }
 
     /// Updates what is remembered of the machines that are still there.
-    fn update_known<'o>(
-        &mut self,
-        join: &Join<'o>,
-        came_up: &mut BTreeSet<WorkerTypeName>,
-    ) -> Turnover<'o> {
+    fn update_known<'o>(&mut self, join: &Join<'o>) -> Turnover<'o> {
         let mut live = join
             .instances
             .iter()
@@ -93,11 +88,7 @@ impl Reconcile<'_> {
                 machine.worker_type = tag.cloned();
             }
             machine.price = machine.price.or_else(|| request?.max_price);
-            let ran = instance.state == InstanceState::Running;
-            if ran && !machine.ran {
-                came_up.extend(machine.worker_type.clone());
-            }
-            machine.ran |= ran;
+            machine.ran |= instance.state == InstanceState::Running;
             false
         };
         let gone = self.memory.machines.extract_if(.., is_gone).collect();
@@ -118,29 +109,64 @@ impl Reconcile<'_> {
         }
     }
 
-    /// The worker type of a machine that ended before it ran, and by whose fault; `None` if it ran, or if
-    /// EC2 or we ended it.
-    fn death_before_running(
-        &self,
-        id: &InstanceId,
+    /// Takes in that a machine is gone which we did not end. Returns its worker type and EC2's words if that is a
+    /// failed launch.
+    fn machine_is_gone(
+        &mut self,
+        id: InstanceId,
         machine: MachineMemory,
         join: &Join<'_>,
-        ended_by_us: &BTreeSet<InstanceId>,
     ) -> Option<(WorkerTypeName, String)> {
         let name = machine.worker_type?;
-        let request = join.request_of(id);
-        let interrupted = request.is_some_and(|request| is_no_fault(request.status_code.as_str()));
-        let failed = !machine.ran
-            && !interrupted
-            && !ended_by_us.contains(id)
-            && self.settings.worker_types.contains_key(&name);
-        failed.then(|| {
-            let text = match request {
-                Some(request) => format!("{id} ended before it ran: {}", request.status_code),
-                None => format!("{id} ended before it ran"),
-            };
-            (name, text)
-        })
+        if machine.claimed || !self.settings.worker_types.contains_key(&name) {
+            return None;
+        }
+        let instance = join.instance(&id);
+        let request = join.request_of(&id);
+        let reason = instance.and_then(|instance| instance.state_reason.as_ref());
+        let when = if machine.ran { "without a task seen on it" } else { "before it ran" };
+        let said = match (reason, request) {
+            (Some(reason), _) => format!(": {reason}"),
+            (None, Some(request)) => format!(": {}", request.status_code),
+            (None, None) => String::new(),
+        };
+        let text = format!("{id} ended {when}{said}");
+        let launched = instance.map_or(machine.first_seen, |instance| instance.launch_time);
+        let interrupted = request.is_some_and(SpotRequest::has_notice);
+        match reason.map(StateReason::ended_by) {
+            Some(EndedBy::WrongLaunch) => {
+                self.memory.launch_failed(&name, launched, text.clone(), self.now);
+                Some((name, text))
+            }
+            Some(EndedBy::Ec2) => {
+                let code = reason.map_or("", |reason| reason.code.as_str());
+                if let Some(instance) = instance {
+                    let pool = Pool {
+                        instance_type: instance.instance_type.clone(),
+                        zone: instance.zone.clone(),
+                    };
+                    self.memory.pools.entry(pool.to_string()).or_default().refused(code, self.now);
+                }
+                None
+            }
+            Some(EndedBy::User | EndedBy::Interruption) => None,
+            None if interrupted
+                || request.is_some_and(|it| is_no_fault(it.status_code.as_str()))
+                    && !machine.ran =>
+            {
+                None
+            }
+            None if !machine.ran => {
+                self.memory.launch_failed(&name, launched, text.clone(), self.now);
+                Some((name, text))
+            }
+            // Whether a task ran on it unseen, the queue's next answer tells.
+            Some(EndedBy::Itself) | None => {
+                let ended = EndedUnclaimed { worker_type: name, launched, at: self.now, text };
+                self.memory.ended_unclaimed.insert(id, ended);
+                None
+            }
+        }
     }
 
     /// Adds what live instances cost since the last observation, at the highest possible price.

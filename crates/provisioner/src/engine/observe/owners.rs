@@ -61,6 +61,8 @@ impl Reconcile<'_> {
     ) -> Option<&'o WorkerTypeName> {
         first_tag(instance, request, |tags| tags.worker_type.as_ref())
             .or_else(|| self.granted_of(instance).map(|granted| &granted.worker_type))
+            // Tags that were seen once may be hidden by a page that lags, or removed by hand.
+            .or_else(|| self.memory.machines.get(&instance.id)?.worker_type.as_ref())
     }
 
     /// The call that made an instance.

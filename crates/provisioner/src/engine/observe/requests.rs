@@ -13,12 +13,13 @@ use crate::domain::launch::Pool;
 use crate::domain::ledger::Granted;
 use crate::domain::money::UsdPerHour;
 use crate::domain::observed::{SpotRequest, SpotRequestState};
-use crate::domain::refusal::{RefusalClass, classify_answer};
+use crate::domain::refusal::{RefusalClass, classify, classify_answer};
 use crate::engine::decide::detail::MachineNote;
 use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
 use crate::engine::state::machine::OpenRequest;
 use crate::engine::state::memory::{Fulfilled, OpenMemory};
+use crate::engine::state::places::{self, Placement, RefusedLaunch};
 use crate::engine::state::token;
 
 /// A request that ends with an instance this soon after it was granted had a machine that never came up.
@@ -76,6 +77,8 @@ struct KnownRequest<'o> {
     max_price: Option<UsdPerHour>,
     /// When the ledger had it granted, if its instance was not seen yet.
     granted_at: Option<Timestamp>,
+    /// Since when it was known that it cannot be filled where it is.
+    unfillable_before: Option<Timestamp>,
     tracked: bool,
 }
 
@@ -155,12 +158,14 @@ impl Reconcile<'_> {
             worker_type,
             pool,
             granted_at: granted.map(|granted| granted.at),
+            unfillable_before: before.and_then(|before| before.unfillable_since),
             tracked: granted.is_some() || before.is_some(),
         }
     }
 
     fn still_waiting(&mut self, known: KnownRequest<'_>, reconciled: &mut Reconciled) {
         let KnownRequest { request, tagged, worker_type, pool, max_price, granted_at, .. } = known;
+        let unfillable_before = known.unfillable_before;
         if let SpotRequestState::Unrecognised(state) = &request.state {
             reconciled.index.odd.push(format!("{} is `{state}`", request.id));
         }
@@ -181,15 +186,20 @@ impl Reconcile<'_> {
             self.ledger.granted.insert(request.id.clone(), adopted);
             reconciled.ledger_changed = true;
         }
-        self.memory
-            .open
-            .insert(request.id.clone(), OpenMemory { worker_type, pool: pool.clone(), max_price });
+        let lacks_capacity =
+            classify(request.status_code.as_str()) == Some(RefusalClass::NoCapacity);
+        let unfillable_since = lacks_capacity.then(|| {
+            let before = unfillable_before.map(|before| before.min(self.now));
+            before.unwrap_or(self.now)
+        });
+        let open = OpenMemory { worker_type, pool: pool.clone(), max_price, unfillable_since };
+        self.memory.open.insert(request.id.clone(), open);
         let cancelling = self.memory.cancelling.get(&request.id);
         let open = OpenRequest {
             id: request.id.clone(),
             asked,
             status_code: request.status_code.clone(),
-            status_since: request.status_time.map_or(asked, |at| at.max(asked)),
+            unfillable_since,
             pool,
             price: max_price,
             cancelled: cancelling.is_some_and(|cancelling| {
@@ -248,8 +258,8 @@ impl Reconcile<'_> {
 
     /// A pool that fills a request has capacity again, and its instance profile is known to EC2.
     fn pool_had_capacity(&mut self, known: &KnownRequest<'_>) {
-        self.memory.cool_downs.remove(&known.pool.to_string());
         let name = known.worker_type.as_ref();
+        self.memory.launch_filled(name, &known.pool);
         if let Some(profile) = name.and_then(|name| profile_of(self.settings, name)) {
             self.memory.unknown_profiles.remove(profile);
         }
@@ -269,6 +279,14 @@ impl Reconcile<'_> {
         });
     }
 
+    /// All places in which the worker type may launch.
+    fn places_of(&self, name: &WorkerTypeName) -> Vec<Placement> {
+        match (self.settings.worker_types.get(name), self.resolved.get(name)) {
+            (Some(worker_type), Some(Ok(resolved))) => places::all(worker_type, resolved),
+            _ => Vec::new(),
+        }
+    }
+
     /// Counts a launch that ended without an instance against its pool, its quota or its worker type.
     fn launch_ended(&mut self, known: &KnownRequest<'_>, reconciled: &mut Reconciled) {
         let KnownRequest { request, pool, worker_type: Some(name), .. } = known else { return };
@@ -277,13 +295,8 @@ impl Reconcile<'_> {
             "" => code.to_owned(),
             message => format!("{code}: {message}"),
         };
-        match classify_answer(code, request.status_message.as_str()) {
-            Some(RefusalClass::NoCapacity | RefusalClass::Throttled | RefusalClass::Transient) => {
-                self.memory.strike_pool_after_wait(pool.to_string(), code, self.now);
-            }
-            Some(RefusalClass::Quota) => {
-                self.memory.strike_quota(code, &pool.instance_type, self.now);
-            }
+        let class = classify_answer(code, request.status_message.as_str());
+        match class {
             // The part of EC2 that took the request may know the profile before the part that launches.
             Some(RefusalClass::UnknownProfile) => {
                 let profile = profile_of(self.settings, name);
@@ -292,9 +305,30 @@ impl Reconcile<'_> {
             // Ended by somebody's cancel: nothing went wrong.
             _ if code.starts_with("canceled") || code.starts_with("cancelled") => {}
             _ => {
-                self.memory.launch_failed(name, text.clone(), self.now);
-                let note = MachineNote::RequestFailed { request: &request.id, why: &text };
-                reconciled.notes.push(Note::about(name, &note));
+                let class = match class {
+                    Some(RefusalClass::Throttled | RefusalClass::Transient) => {
+                        RefusalClass::NoCapacity
+                    }
+                    Some(class) => class,
+                    None => RefusalClass::Invalid,
+                };
+                let places = self.places_of(name);
+                let refused = RefusedLaunch {
+                    worker_type: name,
+                    pool,
+                    subnet: None,
+                    class,
+                    code,
+                    text: text.clone(),
+                    places: &places,
+                    waited: true,
+                    asked: known.granted_at.unwrap_or(self.now),
+                };
+                let is_failure = self.memory.launch_refused(&refused, self.now);
+                if is_failure || class == RefusalClass::UnsuitablePlace {
+                    let note = MachineNote::RequestFailed { request: &request.id, why: &text };
+                    reconciled.notes.push(Note::about(name, &note));
+                }
             }
         }
     }

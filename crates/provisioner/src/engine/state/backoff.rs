@@ -1,11 +1,14 @@
 //! The pauses after rounds that failed or were throttled.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::clock;
 use crate::domain::cool_down::growing;
+use crate::domain::ids::WorkerTypeName;
+use crate::engine::state::api_budget::ApiBudget;
 use crate::engine::state::token::Tokens;
 use crate::settings::Settings;
 
@@ -14,9 +17,12 @@ const LONGEST_FAILURE_PAUSE: Duration = Duration::from_mins(1);
 /// The longest pause while only the queue fails: it is the user's own and cheap to ask, and tasks wait.
 const LONGEST_QUEUE_PAUSE: Duration = Duration::from_secs(10);
 
-/// Failures in a row, of rounds as a whole.
-#[derive(Clone, Copy, Debug, Default)]
+/// What holds calls back: failures in a row, of rounds as a whole, and EC2's limits.
+#[derive(Clone, Debug, Default)]
 pub(in crate::engine) struct Backoff {
+    pub(in crate::engine) budget: ApiBudget,
+    /// Since when launches of a worker type have been wanted that EC2's limits held back.
+    pub(in crate::engine) waiting: BTreeMap<WorkerTypeName, Timestamp>,
     pub(in crate::engine) throttled_rounds: u32,
     pub(in crate::engine) failed_rounds: u32,
 }

@@ -20,9 +20,9 @@ use tally::Tally;
 pub(in crate::engine) use classing::Startup;
 pub(in crate::engine) use rules::Rules;
 
-/// A request whose status says that it cannot be filled is given up after this long: EC2 updates the
-/// status within seconds, and capacity seldom comes back within half a minute.
-pub(in crate::engine) const UNFILLABLE_AFTER: Duration = Duration::from_secs(30);
+/// A request is given up this long after its status was first seen to say that it cannot be filled: EC2 updates
+/// the status within seconds, and capacity seldom comes back within a quarter of a minute.
+pub(in crate::engine) const UNFILLABLE_AFTER: Duration = Duration::from_secs(15);
 
 /// The instances and open requests of one owner.
 #[derive(Clone, Debug, Default)]

@@ -43,6 +43,11 @@ pub(in crate::engine) struct Index {
 
 impl Index {
     /// Every group; strays last.
+    pub(in crate::engine) fn groups(&self) -> impl Iterator<Item = &Group> {
+        let Self { types, retired, strays, .. } = self;
+        types.values().chain(retired.values()).chain([strays])
+    }
+
     pub(in crate::engine) fn groups_mut(&mut self) -> impl Iterator<Item = &mut Group> {
         let Self { types, retired, strays, .. } = self;
         types.values_mut().chain(retired.values_mut()).chain([strays])

@@ -80,7 +80,8 @@ pub(in crate::engine) struct OpenRequest {
     pub(in crate::engine) id: SpotRequestId,
     pub(in crate::engine) asked: Timestamp,
     pub(in crate::engine) status_code: StatusText,
-    pub(in crate::engine) status_since: Timestamp,
+    /// When we first saw that it cannot be filled where it is.
+    pub(in crate::engine) unfillable_since: Option<Timestamp>,
     pub(in crate::engine) pool: Pool,
     pub(in crate::engine) price: Option<UsdPerHour>,
     /// Cancelled by us already; EC2 still shows it open.

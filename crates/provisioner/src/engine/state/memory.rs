@@ -16,20 +16,29 @@ use crate::domain::ids::{InstanceId, InstanceType, SpotRequestId, WorkerTypeName
 use crate::domain::launch::Pool;
 use crate::domain::money::{Usd, UsdPerHour};
 use crate::policy::PolicyMemory;
+use crate::pools::PoolRecord;
 use crate::settings::{Settings, WorkerType};
 
 /// The engine's soft state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Memory {
-    /// Capacity pools that refused, by [`Pool`] as text.
-    pub cool_downs: BTreeMap<String, CoolDown>,
+    /// What is known of capacity pools, by [`Pool`] as text, and of pools seen from one subnet.
+    pub pools: BTreeMap<String, PoolRecord>,
+    /// Instance types that EC2 refused under a worker type's configuration without a clear reason.
+    pub unclear: BTreeMap<WorkerTypeName, BTreeMap<InstanceType, CoolDown>>,
     /// Quotas that refused a single instance, by code and group of families.
     pub breakers: BTreeMap<String, CoolDown>,
     /// Instance profiles that EC2 did not know when it was last asked.
     pub unknown_profiles: BTreeMap<String, UnknownProfile>,
     /// Launches that failed in a row, per worker type.
     pub failures: BTreeMap<WorkerTypeName, Failures>,
+    /// Machines that ended by themselves without a task seen on them, until the queue tells whether one ran.
+    pub ended_unclaimed: BTreeMap<InstanceId, EndedUnclaimed>,
+    /// When a task of the worker type last left PENDING.
+    pub last_taken: BTreeMap<WorkerTypeName, Timestamp>,
+    /// How long instances of the worker type usually take from their launch to their first task.
+    pub usual_boot: BTreeMap<WorkerTypeName, Duration>,
     /// The configuration that those failures are about, as a hash per worker type.
     pub configured: BTreeMap<WorkerTypeName, u64>,
     /// What is known of each instance.
@@ -89,7 +98,8 @@ impl UnknownProfile {
     }
 }
 
-/// Launches of a worker type that failed in a row.
+/// Launches of a worker type that failed in a row. Too many pause it; then one machine at a time is tried, the
+/// probe, until one claims a task.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Failures {
@@ -97,6 +107,23 @@ pub struct Failures {
     pub in_a_row: u32,
     /// The last one.
     pub last: Timestamp,
+    /// What EC2 said.
+    pub text: String,
+    /// Whether the pause after the last one was ended by hand: the next probe may come at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
+}
+
+/// A machine that ended by itself, without a task seen on it.
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EndedUnclaimed {
+    /// Its worker type.
+    pub worker_type: WorkerTypeName,
+    /// When EC2 launched it.
+    pub launched: Timestamp,
+    /// When it was gone.
+    pub at: Timestamp,
     /// What EC2 said.
     pub text: String,
 }
@@ -111,6 +138,10 @@ impl Memory {
             .map(|(name, worker_type)| (name.clone(), fingerprint(worker_type)))
             .collect();
         self.failures.retain(|name, _| self.configured.get(name) == now.get(name));
+        self.unclear.retain(|name, _| self.configured.get(name) == now.get(name));
+        self.ended_unclaimed.retain(|_, ended| now.contains_key(&ended.worker_type));
+        self.last_taken.retain(|name, _| now.contains_key(name));
+        self.usual_boot.retain(|name, _| now.contains_key(name));
         self.configured = now;
         let profiles: BTreeSet<&String> = settings
             .worker_types
@@ -141,25 +172,54 @@ impl Memory {
             "{said}; correct `iam-instance-profile`, or make that profile and put a role into it: \
              `provisionerd validate --aws` looks it up"
         );
-        self.launch_failed(name, text, now);
+        self.launch_failed(name, now, text, now);
         false
     }
 
-    /// Adds a strike against the pool (or the pool seen from one subnet) of this name.
-    pub(in crate::engine) fn strike_pool(&mut self, name: String, code: &str, now: Timestamp) {
-        let next = CoolDown::strike(self.cool_downs.get(&name), code, now);
-        self.cool_downs.insert(name, next);
+    /// Notes that a request of `worker_type` in the pool of this name was fulfilled.
+    pub(in crate::engine) fn launch_filled(
+        &mut self,
+        worker_type: Option<&WorkerTypeName>,
+        pool: &Pool,
+    ) {
+        self.pools.entry(pool.to_string()).or_default().filled();
+        if let Some(name) = worker_type {
+            self.unclear.remove(name);
+        }
     }
 
-    /// Adds a strike against a pool whose refusal took a request that waited.
-    pub(in crate::engine) fn strike_pool_after_wait(
-        &mut self,
-        name: String,
-        code: &str,
-        now: Timestamp,
-    ) {
-        let next = CoolDown::strike(self.cool_downs.get(&name), code, now);
-        self.cool_downs.insert(name, CoolDown { waited: true, ..next });
+    /// Lets the next launch of every paused worker type come at once: the process started anew, or somebody
+    /// asked for it. It is a probe still.
+    pub fn resume_paused(&mut self) {
+        for failures in self.failures.values_mut() {
+            failures.resumed = true;
+        }
+    }
+
+    /// Forgets refusals of long ago. No remembered instant lies after now: a clock that was ahead costs nothing.
+    pub(in crate::engine) fn forget_old(&mut self, now: Timestamp) {
+        self.pools.values_mut().for_each(|record| record.age(now));
+        self.pools.retain(|_, record| !record.is_blank());
+        self.breakers.values_mut().for_each(|breaker| breaker.not_after(now));
+        self.breakers.retain(|_, breaker| !breaker.is_forgotten(now));
+        for types in self.unclear.values_mut() {
+            types.values_mut().for_each(|penalty| penalty.not_after(now));
+            types.retain(|_, penalty| !penalty.is_forgotten(now));
+        }
+        self.unclear.retain(|_, types| !types.is_empty());
+        for failures in self.failures.values_mut() {
+            failures.last = failures.last.min(now);
+        }
+        self.failures.retain(|_, failures| {
+            failures.is_too_many() || clock::age(failures.last, now) < Failures::FORGOTTEN_AFTER
+        });
+        let profiles = self.unknown_profiles.values_mut();
+        profiles.for_each(|profile| profile.last = profile.last.min(now));
+        for at in self.last_taken.values_mut() {
+            *at = (*at).min(now);
+        }
+        let ended = self.ended_unclaimed.values_mut();
+        ended.for_each(|ended| ended.at = ended.at.min(now));
     }
 
     /// Adds a strike against the quota that `code` is about for `instance_type`.
@@ -174,15 +234,23 @@ impl Memory {
         self.breakers.insert(name, next);
     }
 
-    /// Counts a failed launch of `name`.
+    /// Counts a failed launch of `name`, which was `launched` then.
+    ///
+    /// Once the worker type is paused, only what was launched since, the probes, makes the pause longer: of
+    /// a large launch each machine would otherwise double it.
     pub(in crate::engine) fn launch_failed(
         &mut self,
         name: &WorkerTypeName,
+        launched: Timestamp,
         text: String,
         now: Timestamp,
     ) {
-        let before = self.failures.get(name).map_or(0, |failures| failures.in_a_row);
-        let failures = Failures { in_a_row: before.saturating_add(1), last: now, text };
+        let before = self.failures.get(name);
+        if before.is_some_and(|before| before.is_too_many() && launched < before.last) {
+            return;
+        }
+        let in_a_row = before.map_or(0, |before| before.in_a_row).saturating_add(1);
+        let failures = Failures { in_a_row, last: now, text, resumed: false };
         self.failures.insert(name.clone(), failures);
     }
 
@@ -191,9 +259,14 @@ impl Memory {
     /// counted on from the time that was saved with them.
     pub fn learned(&self) -> u64 {
         let Self {
-            cool_downs,
+            pools,
+            unclear,
             breakers,
             failures,
+            ended_unclaimed,
+            // Moves with every task: saved with what else is learned.
+            last_taken: _,
+            usual_boot: _,
             unknown_profiles,
             configured,
             machines,
@@ -207,7 +280,11 @@ impl Memory {
             spent: _,
         } = self;
         let mut hasher = DefaultHasher::new();
-        (cool_downs, breakers, failures, unknown_profiles, configured).hash(&mut hasher);
+        for (name, record) in pools {
+            (name, record.penalty(), record.is_proven()).hash(&mut hasher);
+        }
+        (unclear, breakers, failures, unknown_profiles, configured).hash(&mut hasher);
+        ended_unclaimed.hash(&mut hasher);
         (open, cancelling, fulfilled, ended, unclaimed_since).hash(&mut hasher);
         for (id, machine) in machines {
             let MachineMemory {
@@ -240,12 +317,20 @@ impl Failures {
     /// This many in a row stop the worker type for a while.
     pub const TOO_MANY: u32 = 3;
     const FIRST_PAUSE: Duration = Duration::from_mins(1);
-    const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+    const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+    /// A failure is not in a row with one that long before it.
+    const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
+
+    /// Whether there were too many: until a machine claims a task, one at a time is tried.
+    pub fn is_too_many(&self) -> bool {
+        self.in_a_row >= Self::TOO_MANY
+    }
 
     /// Until when nothing is launched, if there were too many.
     pub fn paused_until(&self) -> Option<Timestamp> {
         let over = self.in_a_row.checked_sub(Self::TOO_MANY)?;
-        Some(clock::after(self.last, growing(Self::FIRST_PAUSE, over + 1, Self::LONGEST_PAUSE)))
+        let pause = growing(Self::FIRST_PAUSE, over + 1, Self::LONGEST_PAUSE);
+        (!self.resumed).then(|| clock::after(self.last, pause))
     }
 }
 
@@ -283,6 +368,10 @@ pub struct OpenMemory {
     pub pool: Pool,
     /// The highest price it may pay.
     pub max_price: Option<UsdPerHour>,
+    /// When we first saw that it cannot be filled where it is. EC2's own time of the status may move at each
+    /// evaluation.
+    #[serde(default)]
+    pub unfillable_since: Option<Timestamp>,
 }
 
 /// A request seen fulfilled, without its instance.
@@ -320,10 +409,15 @@ pub struct Spent {
 /// Spot and on-demand quotas are in vCPUs per group of families (EC2 User Guide, "Spot Instance
 /// quotas"): one group for A, C, D, H, I, M, R, T and Z, one each for the others.
 pub(in crate::engine) fn quota(code: &str, instance_type: &InstanceType) -> String {
-    let family: String =
-        instance_type.as_str().chars().take_while(char::is_ascii_alphabetic).collect();
+    let name = instance_type.as_str();
+    let family: String = name.chars().take_while(char::is_ascii_alphabetic).collect();
+    let generation = name[family.len()..].chars().next().and_then(|digit| digit.to_digit(10));
     let group = match family.as_str() {
-        "g" | "vt" => "G and VT",
+        "g" | "gr" | "vt" => "G and VT",
+        // P5 and later have a quota apart from P2 to P4.
+        "p" if generation >= Some(5) => "P5",
+        "hpc" => "HPC",
+        "mac" => "Mac",
         "f" => "F",
         "inf" => "Inf",
         "p" => "P",
@@ -346,11 +440,26 @@ mod tests {
 
     #[test]
     fn three_failures_pause_and_the_pause_doubles() {
-        let failed = |in_a_row| Failures { in_a_row, last: at(0), text: String::new() };
+        let failed =
+            |in_a_row| Failures { in_a_row, last: at(0), text: String::new(), resumed: false };
         assert_eq!(failed(2).paused_until(), None);
         assert_eq!(failed(3).paused_until(), Some(at(60)));
         assert_eq!(failed(4).paused_until(), Some(at(120)));
-        assert_eq!(failed(60).paused_until(), Some(at(3600)));
+        assert_eq!(failed(60).paused_until(), Some(at(600)));
+        let resumed = Failures { resumed: true, ..failed(60) };
+        assert!(resumed.paused_until().is_none() && resumed.is_too_many());
+    }
+
+    #[test]
+    fn of_one_large_launch_the_machines_do_not_double_the_pause() {
+        let mut memory = Memory::default();
+        let name = WorkerTypeName::from("linux");
+        for second in [100, 100, 100, 101, 102] {
+            memory.launch_failed(&name, at(0), "x".to_owned(), at(second));
+        }
+        assert_eq!(memory.failures[&name].paused_until(), Some(at(160)));
+        memory.launch_failed(&name, at(170), "x".to_owned(), at(200));
+        assert_eq!(memory.failures[&name].paused_until(), Some(at(320)));
     }
 
     #[test]
@@ -372,7 +481,7 @@ mod tests {
         assert_eq!(memory(2, 0).learned(), memory(7, 10).learned());
         assert_ne!(memory(1, 0).learned(), memory(2, 0).learned());
         let mut refused = memory(2, 0);
-        refused.cool_downs.insert("pool".to_owned(), CoolDown::strike(None, "x", at(0)));
+        refused.pools.entry("pool".to_owned()).or_default().refused("x", at(0));
         assert_ne!(refused.learned(), memory(2, 0).learned());
     }
 
@@ -381,5 +490,9 @@ mod tests {
         let of = |t: &str| quota("VcpuLimitExceeded", &InstanceType::from(t));
         assert_eq!(of("c7g.large"), of("m5.xlarge"));
         assert_ne!(of("g5.large"), of("m5.xlarge"));
+        assert_eq!(of("gr6.4xlarge"), of("vt1.3xlarge"));
+        assert_ne!(of("p5.48xlarge"), of("p4d.24xlarge"));
+        assert_ne!(of("hpc7a.12xlarge"), of("m5.xlarge"));
+        assert_ne!(of("mac2.metal"), of("m5.xlarge"));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::clock;
-use crate::domain::demand::Demand;
+use crate::domain::demand::{Demand, PendingTasks};
 use crate::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
 use crate::engine::state::index::Index;
 
@@ -22,19 +22,33 @@ pub(in crate::engine) struct View {
     pub(in crate::engine) seen_by_intent: BTreeMap<ClientToken, u32>,
     /// Worker types for which tasks were pending in the round before.
     pub(in crate::engine) waited: BTreeSet<WorkerTypeName>,
-    /// Worker types for which tasks are pending in this one.
-    waits: BTreeSet<WorkerTypeName>,
-    /// Worker types of which an instance came up since the demand was last known.
-    pub(in crate::engine) came_up: BTreeSet<WorkerTypeName>,
+    /// The pending tasks of the last known demand.
+    pending: BTreeMap<WorkerTypeName, PendingTasks>,
+    /// Worker types of which a task left PENDING since the demand before: something took it.
+    pub(in crate::engine) left_pending: BTreeSet<WorkerTypeName>,
     /// Instances tagged in the last minute, whose tags EC2 may not show yet.
     pub(in crate::engine) tagged_lately: BTreeMap<InstanceId, Timestamp>,
 }
 
 impl View {
-    /// Remembers which worker types have pending tasks, and which had in the round before.
+    /// Remembers which worker types have pending tasks, which had in the round before, and of which a task was
+    /// taken since: fewer wait, or the oldest is another one.
     pub(in crate::engine) fn note_demand(&mut self, demand: Option<&Demand>) {
-        let waits = demand.map(|demand| demand.pending.keys().cloned().collect());
-        self.waited = std::mem::replace(&mut self.waits, waits.unwrap_or_default());
+        self.left_pending.clear();
+        self.waited.clear();
+        let Some(demand) = demand else { return };
+        for (name, before) in &self.pending {
+            let now = demand.pending.get(name).copied().unwrap_or_default();
+            let is_another = match (before.oldest, now.oldest) {
+                (Some(before), Some(now)) => now > before,
+                _ => false,
+            };
+            if now.count < before.count || is_another {
+                self.left_pending.insert(name.clone());
+            }
+            self.waited.insert(name.clone());
+        }
+        self.pending.clone_from(&demand.pending);
     }
 
     /// Forgets the instances whose new tags must be visible by now.

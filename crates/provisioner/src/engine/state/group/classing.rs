@@ -103,7 +103,8 @@ impl Classing<'_> {
             InstanceState::Pending | InstanceState::Running => {
                 match (tasks, &mut self.presumed_busy) {
                     (Some(1..), _) => Class::Busy,
-                    _ if heard.is_leaving() => Class::Stopping,
+                    // EC2 takes it back within two minutes: it gets no more tasks.
+                    _ if heard.is_leaving() || machine.noticed => Class::Stopping,
                     (None, Some(busy))
                         if *busy > 0
                             && machine.state == InstanceState::Running

@@ -38,6 +38,8 @@ impl Tally {
             Class::Idle => (&mut counts.idle, capable, 0),
             // An aged machine goes on with what it has, and gets no more.
             Class::Busy if machine.aged => (&mut counts.aged, 0, 0),
+            // Nor does one that EC2 takes back.
+            Class::Busy if machine.noticed => (&mut counts.busy, 0, 0),
             Class::Busy => {
                 let tasks = u64::from(machine.tasks);
                 (&mut counts.busy, capable, tasks.min(per_machine))
