@@ -161,6 +161,12 @@ impl Engine {
         self.settings = settings;
     }
 
+    /// Lets the next launch of every worker type that is paused for failed launches come at once. It is a probe
+    /// still: one instance.
+    pub fn resume_paused(&mut self) {
+        self.durable.memory.resume_paused();
+    }
+
     /// Requests that the next observation must look up by id where the pages do not show them.
     pub fn tracked(&self) -> BTreeSet<SpotRequestId> {
         let Durable { ledger, memory, .. } = &self.durable;

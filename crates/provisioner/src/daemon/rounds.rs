@@ -28,6 +28,8 @@ impl<S: DemandSource> Daemon<S> {
         wake: &Notify,
         tell: impl FnMut(RoundSummary<'_>),
     ) -> Result<(), GaveUp> {
+        // Whoever starts it again expects the next try of what was paused at once.
+        self.engine.resume_paused();
         let ended = self.rounds(stop, wake, tell).await;
         if let State::Locked(state) = &self.state {
             self.keeper.leave(state, self.engine.memory());

@@ -267,11 +267,12 @@ impl Round<'_> {
             RefusalClass::Quota => goal.at_most = u64::MAX,
             RefusalClass::UnknownProfile => return self.profile_unknown(call, refusal, &goal, now),
             RefusalClass::Throttled => {}
-            RefusalClass::NotFound
-            | RefusalClass::Unauthorized
-            | RefusalClass::Invalid
-            | RefusalClass::IdempotentMismatch
-            | RefusalClass::Transient => return,
+            // What this call asked for counts as in flight until its answer is known.
+            RefusalClass::IdempotentMismatch | RefusalClass::Transient => {
+                goal.remaining = goal.remaining.saturating_sub(u64::from(call.count));
+                *goal.granted.entry(place).or_default() += u64::from(call.count);
+            }
+            RefusalClass::NotFound | RefusalClass::Unauthorized | RefusalClass::Invalid => return,
         }
         if !memory.failures.get(&call.worker_type).is_some_and(Failures::is_too_many) {
             self.goals.push_back(goal);

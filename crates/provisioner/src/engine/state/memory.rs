@@ -190,7 +190,7 @@ impl Memory {
 
     /// Lets the next launch of every paused worker type come at once: the process started anew, or somebody
     /// asked for it. It is a probe still.
-    pub fn resume_paused(&mut self) {
+    pub(in crate::engine) fn resume_paused(&mut self) {
         for failures in self.failures.values_mut() {
             failures.resumed = true;
         }
