@@ -9,7 +9,8 @@ use provisioner::internal::daemon::StopListener;
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::demand::Demand;
 use provisioner::internal::domain::duration;
-use provisioner::internal::domain::ids::WorkerTypeName;
+use provisioner::internal::domain::ids::{SubnetId, WorkerTypeName};
+use provisioner::internal::domain::launch::ResolvedPlacement;
 use provisioner::internal::domain::ledger::Ledger;
 use provisioner::internal::domain::observed::Observation;
 use provisioner::internal::engine::{
@@ -19,7 +20,7 @@ use provisioner::internal::engine::{
 use provisioner::internal::settings::Settings;
 
 use crate::deployment;
-use crate::world::World;
+use crate::world::{Subnet, World};
 
 /// Looks over a driver's shoulder. Tests check the invariants after every step, keep a story of the run,
 /// and plant bugs between the engine and the world. The methods do nothing by default; those that return
@@ -139,6 +140,21 @@ pub struct Driver<H = NoHooks> {
 }
 
 impl<H: Hooks + Default> Driver<H> {
+    /// Makes the world's subnets the places of all worker types, if there are any, with their free addresses.
+    pub fn look_up_subnets(&mut self) {
+        if self.world.subnets.is_empty() {
+            return;
+        }
+        let place = |(id, subnet): (&SubnetId, &Subnet)| ResolvedPlacement {
+            free_addresses: Some(subnet.free),
+            ..ResolvedPlacement::new(Some(subnet.zone.clone()), Some(id.clone()))
+        };
+        let placements: Vec<_> = self.world.subnets.iter().map(place).collect();
+        for resolved in self.resolved.values_mut().flatten() {
+            resolved.placements.clone_from(&placements);
+        }
+    }
+
     /// Starts an engine with an empty ledger, whose worker types may use `zones`.
     pub fn new(world: World, zones: &[&str]) -> Self {
         let settings = Arc::clone(&world.settings);

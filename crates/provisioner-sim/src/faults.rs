@@ -19,8 +19,10 @@ pub struct Faults {
     pub blind: u64,
     /// Observations whose pages shift while they are read, so that records appear twice and in another order.
     pub shifted: u64,
-    /// Launching calls that are refused for lack of capacity.
+    /// Requests that find no capacity for some minutes.
     pub no_capacity: u64,
+    /// Evaluations of waiting requests that move the time of the status, although the status stays.
+    pub status_moves: u64,
     /// Launching calls that are granted in part.
     pub partial: u64,
     /// Requests that wait forever.
@@ -55,7 +57,7 @@ pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Faults {
     /// The names of all faults.
-    pub const KINDS: [&str; 20] = [
+    pub const KINDS: [&str; 21] = [
         "lost-before",
         "lost-after",
         "duplicated",
@@ -63,6 +65,7 @@ impl Faults {
         "blind",
         "shifted",
         "no-capacity",
+        "status-moves",
         "partial",
         "never-filled",
         "bulk-not-found",
@@ -97,6 +100,7 @@ impl Faults {
             "blind" => self.blind = percent()?,
             "shifted" => self.shifted = percent()?,
             "no-capacity" => self.no_capacity = percent()?,
+            "status-moves" => self.status_moves = percent()?,
             "partial" => self.partial = percent()?,
             "never-filled" => self.never_filled = percent()?,
             "bulk-not-found" => self.bulk_not_found = percent()?,

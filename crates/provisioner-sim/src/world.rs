@@ -14,6 +14,7 @@ mod instances;
 mod lifecycle;
 pub mod pools;
 mod requests;
+mod state_reason;
 pub mod throttle;
 pub mod trace;
 mod truth;
@@ -25,7 +26,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::internal::domain::clock;
-use provisioner::internal::domain::ids::{ClientToken, InstanceId, WorkerTypeName};
+use provisioner::internal::domain::ids::{
+    ClientToken, InstanceId, InstanceType, SubnetId, VolumeId, WorkerTypeName, Zone,
+};
 use provisioner::internal::domain::launch::{LaunchCall, Pool};
 use provisioner::internal::domain::money::UsdPerHour;
 use provisioner::internal::domain::observed::KeyPair;
@@ -80,6 +83,22 @@ pub struct AnsweredLaunch {
     pub answer: String,
 }
 
+/// A subnet with a limited number of addresses.
+#[derive(Clone, Debug)]
+pub struct Subnet {
+    /// Its zone.
+    pub zone: Zone,
+    /// How many addresses are free.
+    pub free: u64,
+}
+
+/// A volume that outlived its instance.
+#[derive(Clone, Debug, Default)]
+pub struct Volume {
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
 /// The world.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -107,12 +126,29 @@ pub struct World {
     pub machines: Machines,
     /// Capacity and prices.
     pub pools: Pools,
+    /// Subnets with a limited number of addresses.
+    pub subnets: BTreeMap<SubnetId, Subnet>,
+    /// The zones among which EC2 chooses for requests that name neither a zone nor a subnet; if there are none,
+    /// such requests have a pool of their own.
+    pub zones: Vec<Zone>,
+    /// Whether the image's root volume outlives its instance, unless the launch says otherwise.
+    pub lasting_volumes: bool,
+    /// Every volume there ever was that outlived its instance.
+    pub volumes: BTreeMap<VolumeId, Volume>,
+    /// Workers of these types power off so long after they came up, if they have no task.
+    pub powers_off: BTreeMap<WorkerTypeName, Duration>,
+    /// Workers of these types power off after one task.
+    pub one_shot: BTreeSet<WorkerTypeName>,
+    /// Worker types whose instances EC2 itself ends soon after their launch, with the code.
+    pub ends_launches: BTreeMap<WorkerTypeName, String>,
     /// The most instances per first letter of the instance type.
     pub quotas: BTreeMap<char, u64>,
     /// Worker types whose launches are refused, with the error code.
     pub refused: BTreeMap<WorkerTypeName, String>,
     /// Worker types whose requests fail with `bad-parameters`.
     pub bad: BTreeSet<WorkerTypeName>,
+    /// Instance types of which launches are refused, with the error code.
+    pub refused_types: BTreeMap<InstanceType, String>,
     /// EC2's message for requests that fail with `bad-parameters`.
     pub bad_because: String,
     /// Instance profiles that EC2 does not know.
@@ -170,8 +206,16 @@ impl World {
             requests: Requests::default(),
             machines: Machines::default(),
             pools: Pools::default(),
+            subnets: BTreeMap::new(),
+            zones: Vec::new(),
+            lasting_volumes: false,
+            volumes: BTreeMap::new(),
+            powers_off: BTreeMap::new(),
+            one_shot: BTreeSet::new(),
+            ends_launches: BTreeMap::new(),
             quotas: BTreeMap::new(),
             refused: BTreeMap::new(),
+            refused_types: BTreeMap::new(),
             bad: BTreeSet::new(),
             bad_because: "bad-parameters it is".to_owned(),
             unknown_profiles: BTreeSet::new(),
@@ -227,6 +271,9 @@ impl World {
         match event {
             Event::Fill(request) => self.fill(request),
             Event::Fail(request) => self.fail_request(request),
+            Event::NotOffered(request) => self.fails_where_not_offered(request),
+            Event::LaunchEnds(machine) => self.launch_ends(machine),
+            Event::PowerOff(machine) => self.powers_off(machine),
             Event::Expire(request) => self.expire(request),
             Event::Running(machine) => self.comes_up(machine),
             Event::Up(machine) => self.worker_starts(machine),
@@ -239,7 +286,9 @@ impl World {
                 self.give_notice(machine, Reclaim::Capacity);
             }
             Event::Notice(_) => {}
-            Event::Interrupted(machine, why) => self.end_machine(machine, why.code()),
+            Event::Interrupted(machine, why) => {
+                self.end_machine(machine, why.code(), state_reason::INTERRUPTION);
+            }
             Event::Stopped(machine) => self.comes_to_a_stop(machine),
             Event::Terminated(machine) => self.is_terminated(machine),
             Event::Vanish(machine) => self.vanish(machine),

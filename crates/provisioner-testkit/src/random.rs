@@ -206,6 +206,7 @@ fn some_faults(seed: u64, window: Duration) -> (Faults, Duration) {
         lost_after: some(15),
         throttled: some(10),
         no_capacity: some(30),
+        status_moves: 0,
         partial: some(50),
         never_filled: some(20),
         bulk_not_found: some(60),

@@ -13,6 +13,7 @@ use provisioner::internal::engine::{StopAnswer, WorkerReport};
 
 use super::World;
 use super::events::Event;
+use super::state_reason;
 
 /// Where workers ask, and how they obey the answer.
 #[derive(Clone, Debug)]
@@ -163,7 +164,7 @@ impl World {
                 self.will_ask(no);
             }
         } else if self.asks.percent(habits.ends_itself) {
-            self.end_machine(no, "instance-terminated-by-user");
+            self.end_machine(no, "instance-terminated-by-user", state_reason::ITSELF);
         } else {
             // The worker repeats this until it is ended, because a restarted provisioner has forgotten it.
             self.asks_again(no, habits.every, Event::Stopping(no));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use provisioner::internal::domain::clock;
-use provisioner::internal::domain::ids::{InstanceId, InstanceType, SpotRequestId};
+use provisioner::internal::domain::ids::{InstanceId, InstanceType, SpotRequestId, VolumeId};
 use provisioner::internal::domain::launch::LaunchCall;
 use provisioner::internal::domain::observed::{KeyPair, OwnTags, SpotRequestState};
 use provisioner::internal::domain::refusal::{Refusal, RefusalClass, classify_answer};
@@ -90,7 +90,7 @@ impl World {
             }
             Effect::Cancel(ids) => self.cancel(ids),
             Effect::Terminate(ids) => self.terminate(ids),
-            Effect::Tag { instances, volumes: _, tags } => self.tag(instances, tags),
+            Effect::Tag { instances, volumes, tags } => self.tag(instances, volumes, tags),
         }
     }
 
@@ -115,7 +115,8 @@ impl World {
             }
             return self.answer(numbers);
         }
-        if let Some(code) = self.refused.get(&call.worker_type) {
+        let of_type = self.refused_types.get(&call.instance_type);
+        if let Some(code) = self.refused.get(&call.worker_type).or(of_type) {
             return refused(code, "it is broken");
         }
         if call.valid_until <= self.now {
@@ -134,9 +135,14 @@ impl World {
                 return refused("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded");
             }
         }
-        let pool = call.pool().to_string();
-        if self.pools.refuses(&pool, self.now) || self.network.percent(self.faults.no_capacity) {
-            return refused("InsufficientInstanceCapacity", "There is no Spot capacity");
+        if let Some(id) = &call.subnet
+            && let Some(subnet) = self.subnets.get(id)
+            && subnet.free < u64::from(call.count)
+        {
+            let message = format!(
+                "There are not enough free addresses in subnet '{id}' to satisfy the requested number of instances."
+            );
+            return refused("InsufficientFreeAddressesInSubnet", message);
         }
         let mut count = u64::from(call.count);
         if self.network.percent(self.faults.partial) {
@@ -221,14 +227,31 @@ impl World {
         Outcome::Done
     }
 
-    fn tag(&mut self, ids: &[InstanceId], tags: &BTreeMap<String, String>) -> Outcome {
+    fn tag(
+        &mut self,
+        ids: &[InstanceId],
+        volumes: &[VolumeId],
+        tags: &BTreeMap<String, String>,
+    ) -> Outcome {
+        for id in volumes {
+            if let Some(volume) = self.volumes.get_mut(id) {
+                volume.tags.extend(tags.clone());
+            }
+            if let Some(machine) = self.machines.with_volume(id) {
+                self.machines.at_mut(machine).volume_tags.extend(tags.clone());
+            }
+        }
         for id in ids {
             self.must_be_ours(id, "tags");
             if let Some(no) = self.machines.number(id) {
                 let all = &mut self.machines.at_mut(no).tags;
                 all.extend(tags.clone());
                 let own = OwnTags::of(all);
-                self.change_machine(no, |instance| instance.tags = own);
+                self.change_machine(no, |instance| {
+                    instance.tags = own;
+                    // Like the adapter: the volumes of tagged instances are not needed.
+                    instance.volumes.clear();
+                });
             }
         }
         Outcome::Done

@@ -13,8 +13,11 @@ use crate::queue::TaskNo;
 pub(super) enum Event {
     Fill(usize),
     Fail(usize),
+    NotOffered(usize),
     Expire(usize),
     Running(usize),
+    LaunchEnds(usize),
+    PowerOff(usize),
     Up(usize),
     Finished(TaskNo, usize),
     Idle(usize),

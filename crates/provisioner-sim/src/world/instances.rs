@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::internal::domain::ids::{
-    InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName,
+    InstanceId, InstanceType, KeyName, SpotRequestId, VolumeId, WorkerTypeName,
 };
 use provisioner::internal::domain::launch::{
     LaunchCall, Pool, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE,
@@ -17,10 +17,14 @@ use provisioner::internal::domain::observed::{Instance, InstanceState, OwnTags, 
 use super::asking::Asker;
 use super::events::Event;
 use super::lifecycle::Reclaim;
-use super::{Boot, World};
+use super::state_reason;
+use super::{Boot, Volume, World};
 use crate::lagged::Lagged;
 
 const PREFIX: &str = "i-sim";
+const VOLUME: &str = "vol-sim";
+/// The device of the root volume.
+pub(crate) const ROOT_DEVICE: &str = "/dev/xvda";
 
 /// The time between a spot instance interruption notice and the end of the instance (EC2 User Guide, "Spot
 /// Instance interruption notices").
@@ -45,6 +49,10 @@ pub struct Machine {
     pub call: Option<Arc<LaunchCall>>,
     /// All its tags.
     pub tags: BTreeMap<String, String>,
+    /// The tags of its root volume.
+    pub volume_tags: BTreeMap<String, String>,
+    /// Whether its root volume ends with it.
+    pub deletes_volume: bool,
     /// Whether its worker has received an interruption notice and takes no more tasks.
     pub(super) draining: bool,
     pub(super) idle_since: Timestamp,
@@ -111,6 +119,12 @@ impl Machines {
         &mut self.all[no]
     }
 
+    /// Returns the number of the instance with a root volume of this id.
+    pub(super) fn with_volume(&self, id: &VolumeId) -> Option<usize> {
+        let no = usize::from_str_radix(id.as_str().strip_prefix(VOLUME)?, 16).ok()?;
+        (no < self.all.len()).then_some(no)
+    }
+
     /// Returns an instance by its id, unless EC2 has forgotten it.
     pub(crate) fn known(&self, id: &InstanceId, now: Timestamp) -> Option<&Machine> {
         self.get(id).filter(|machine| !machine.record.is_forgotten(now))
@@ -125,6 +139,11 @@ impl Machines {
     pub fn iter(&self) -> impl Iterator<Item = (&InstanceId, &Machine)> {
         self.shown.iter().map(|no| (&self.all[*no].record.truth().id, &self.all[*no]))
     }
+}
+
+/// The root volume of an instance.
+pub(crate) fn root_volume(no: usize) -> VolumeId {
+    VolumeId::new(format!("{VOLUME}{no:012x}"))
 }
 
 /// The parameters of a launch.
@@ -189,12 +208,19 @@ impl World {
             spot_request: request,
             other_platform: None,
             state_reason: None,
-            volumes: Vec::new(),
+            volumes: vec![root_volume(no)],
             tags,
         };
         let tags = texts(&instance.tags);
         let visible = self.visible();
         let asker = Asker::of(call.as_deref());
+        let deletes_volume = self.deletes_volume(call.as_deref());
+        if let Some(id) = call.as_ref().and_then(|call| call.subnet.as_ref())
+            && let Some(subnet) = self.subnets.get_mut(id)
+        {
+            subnet.free = subnet.free.saturating_sub(1);
+        }
+        let ends = worker_type.as_ref().is_some_and(|name| self.ends_launches.contains_key(name));
         self.machines.all.push(Machine {
             record: Lagged::new(instance, visible),
             key,
@@ -204,6 +230,8 @@ impl World {
             never_claims,
             call,
             tags,
+            volume_tags: BTreeMap::new(),
+            deletes_volume,
             draining: false,
             idle_since: self.now,
             asker,
@@ -212,8 +240,36 @@ impl World {
         });
         self.machines.shown.insert(no);
         let pending = self.fate.between(Duration::from_secs(2), Duration::from_secs(25));
-        self.schedule(pending, Event::Running(no));
+        let event = if ends { Event::LaunchEnds(no) } else { Event::Running(no) };
+        self.schedule(pending, event);
         no
+    }
+
+    /// Whether the root volume of a launch ends with its instance.
+    fn deletes_volume(&self, call: Option<&LaunchCall>) -> bool {
+        let mappings = call.map(|call| &call.launch_specification.block_device_mappings);
+        let root = mappings.and_then(|mappings| {
+            mappings.iter().find(|mapping| mapping.device_name.as_deref() == Some(ROOT_DEVICE))
+        });
+        let said = root.and_then(|mapping| mapping.ebs.as_ref()?.delete_on_termination);
+        said.unwrap_or(!self.lasting_volumes)
+    }
+
+    /// EC2 itself ends a launch, for example because it may not use the key of the image's snapshot.
+    pub(super) fn launch_ends(&mut self, no: usize) {
+        let machine = self.machines.at(no);
+        let code = machine.worker_type.as_ref().and_then(|name| self.ends_launches.get(name));
+        let code = code.cloned().unwrap_or_else(|| "Client.InternalError".to_owned());
+        let message = format!("{code}: Client error on launch");
+        self.end_machine(no, "instance-terminated-by-user", (&code, &message));
+    }
+
+    /// A worker without a task powers its instance off.
+    pub(super) fn powers_off(&mut self, no: usize) {
+        let machine = self.machines.at(no);
+        if self.queue.runs(&machine.truth().id) == 0 {
+            self.end_machine(no, "instance-terminated-by-user", state_reason::ITSELF);
+        }
     }
 
     pub(super) fn change_machine(&mut self, no: usize, change: impl FnOnce(&mut Instance)) {
@@ -240,7 +296,12 @@ impl World {
             Boot::Between(least, most) => self.boots.between(least, most),
             Boot::Lognormal(times) => times.draw(&mut self.boots),
         };
-        if !self.machines.at(no).never_claims {
+        let worker_type = self.machines.at(no).worker_type.as_ref();
+        let powers_off = worker_type.and_then(|name| self.powers_off.get(name)).copied();
+        if let Some(after) = powers_off {
+            // It never takes a task.
+            self.schedule(boot + after, Event::PowerOff(no));
+        } else if !self.machines.at(no).never_claims {
             self.schedule(boot, Event::Up(no));
         }
         if self.fate.percent(self.faults.interrupted) {
@@ -284,16 +345,19 @@ impl World {
     /// Ends an instance. `code` tells why.
     pub fn end(&mut self, id: &InstanceId, code: &str) {
         if let Some(no) = self.machines.number(id) {
-            self.end_machine(no, code);
+            self.end_machine(no, code, state_reason::USER);
         }
     }
 
-    pub(super) fn end_machine(&mut self, no: usize, code: &str) {
+    pub(super) fn end_machine(&mut self, no: usize, code: &str, why: (&str, &str)) {
         if !self.machines.at(no).truth().state.is_live() {
             return;
         }
         self.leaves_the_free(no);
-        self.set_state(no, InstanceState::ShuttingDown);
+        self.change_machine(no, |instance| {
+            instance.state = InstanceState::ShuttingDown;
+            instance.state_reason = Some(state_reason::reason(why));
+        });
         let machine = self.machines.at_mut(no);
         machine.up = false;
         let pool = machine.pool();
@@ -342,6 +406,15 @@ impl World {
 
     pub(super) fn is_terminated(&mut self, no: usize) {
         self.set_state(no, InstanceState::Terminated);
+        let machine = self.machines.at(no);
+        if !machine.deletes_volume {
+            let volume = Volume { tags: machine.volume_tags.clone() };
+            self.volumes.insert(root_volume(no), volume);
+        }
+        let subnet = self.machines.at(no).call.as_ref().and_then(|call| call.subnet.clone());
+        if let Some(subnet) = subnet.and_then(|id| self.subnets.get_mut(&id)) {
+            subnet.free += 1;
+        }
     }
 
     pub(super) fn vanish(&mut self, no: usize) {

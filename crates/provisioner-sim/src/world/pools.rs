@@ -14,8 +14,10 @@ use super::trace::Trace;
 /// capacity and no price.
 #[derive(Clone, Debug, Default)]
 pub struct Pools {
-    /// Pools that refuse launches at once and fulfil no requests.
+    /// Pools without capacity: they fulfil no requests.
     pub dry: BTreeSet<String>,
+    /// Pools that do not exist, because the zone does not offer the instance type.
+    pub not_offered: BTreeSet<String>,
     /// The free capacity in instances. Requests beyond it wait.
     pub free: BTreeMap<String, i64>,
     prices: BTreeMap<String, Vec<(Timestamp, UsdPerHour)>>,
@@ -78,15 +80,14 @@ impl Pools {
         cost
     }
 
-    /// Returns whether a launch into `pool` is refused at once.
-    pub fn refuses(&self, pool: &str, now: Timestamp) -> bool {
+    fn is_dry(&self, pool: &str, now: Timestamp) -> bool {
         self.dry.contains(pool) || self.traces.get(pool).is_some_and(|trace| !trace.any(now))
     }
 
     /// Returns whether `pool` has room for one more instance. `running` counts those in the pool and is called
     /// only if it matters.
     pub fn has_room(&self, pool: &str, running: impl Fn() -> u64, now: Timestamp) -> bool {
-        !self.refuses(pool, now)
+        !self.is_dry(pool, now)
             && self.free.get(pool).is_none_or(|free| *free > 0)
             && self
                 .traces

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::ids::{KeyName, SpotRequestId};
 use provisioner::internal::domain::launch::{LaunchCall, Pool};
@@ -29,6 +30,10 @@ pub struct Request {
     pub key: KeyName,
     /// The call that made it.
     pub call: Arc<LaunchCall>,
+    /// The pool that it is evaluated in: EC2 chooses one where neither a zone nor a subnet is named.
+    pub pool: Pool,
+    /// Until when there is no capacity for it, whatever its pool holds.
+    blocked_until: Option<Timestamp>,
 }
 
 impl Request {
@@ -106,11 +111,26 @@ impl World {
         let visible = self.visible();
         let record = Lagged::new(request, visible);
         let key = call.key_name.clone();
-        self.requests.all.push(Request { record, key, call: Arc::clone(call) });
+        let mut pool = call.pool();
+        if pool.zone.is_none() && !self.zones.is_empty() {
+            pool.zone = self.fate.pick(&self.zones).cloned();
+        }
+        let is_offered = !self.pools.not_offered.contains(&pool.to_string());
+        let blocked = self.fate.percent(self.faults.no_capacity);
+        let blocked_until = blocked.then(|| {
+            let minutes = self.fate.between(Duration::from_mins(1), Duration::from_mins(12));
+            clock::after(self.now, minutes)
+        });
+        let call_of_request = Arc::clone(call);
+        let request = Request { record, key, call: call_of_request, pool, blocked_until };
+        self.requests.all.push(request);
         self.requests.current.insert(no);
         self.schedule(clock::age(self.now, call.valid_until), Event::Expire(no));
         if self.bad.contains(&call.worker_type) {
             self.schedule(Duration::from_secs(5), Event::Fail(no));
+        } else if !is_offered {
+            let seconds = 2 + self.fate.below(9);
+            self.schedule(Duration::from_secs(seconds), Event::NotOffered(no));
         } else if !self.fate.percent(self.faults.never_filled) {
             let most = self.faults.fill.as_secs();
             let at_once = most == 0 || self.fate.percent(30);
@@ -154,6 +174,13 @@ impl World {
         self.end_request(no, SpotRequestState::Failed, "bad-parameters", &message);
     }
 
+    /// A request for an instance type in a zone that does not offer it (EC2's answer as public issue threads show
+    /// it: scylladb/scylla-cluster-tests#6495).
+    pub(super) fn fails_where_not_offered(&mut self, no: usize) {
+        let message = "Your Spot request failed due to bad parameters: invalid availability zone.";
+        self.end_request(no, SpotRequestState::Failed, "bad-parameters", message);
+    }
+
     pub(super) fn expire(&mut self, no: usize) {
         let message = message("schedule-expired");
         self.end_request(no, SpotRequestState::Cancelled, "schedule-expired", message);
@@ -166,21 +193,29 @@ impl World {
         if truth.state != SpotRequestState::Open || request.call.valid_until <= self.now {
             return;
         }
-        let pool = Pool { instance_type: truth.instance_type.clone(), zone: truth.zone.clone() };
+        let pool = request.pool.clone();
         let name = pool.to_string();
         let too_dear = self
             .pools
             .price(&name, self.now)
             .is_some_and(|price| truth.max_price.is_some_and(|most| most < price));
-        let held_up = if !self.pools.has_room(&name, || self.running_in(&pool), self.now) {
+        let no_room = !self.pools.has_room(&name, || self.running_in(&pool), self.now)
+            || request.blocked_until.is_some_and(|until| self.now < until);
+        let no_address = (request.call.subnet.as_ref())
+            .is_some_and(|id| self.subnets.get(id).is_some_and(|subnet| subnet.free == 0));
+        let held_up = if no_room {
             Some("capacity-not-available")
+        } else if no_address {
+            Some("constraint-not-fulfillable")
         } else if too_dear {
             Some("price-too-low")
         } else {
             None
         };
         if let Some(code) = held_up {
-            if truth.status_code.as_str() != code {
+            // The time of the status may move although the status stays.
+            if truth.status_code.as_str() != code || self.network.percent(self.faults.status_moves)
+            {
                 self.change_request(no, |request| request.status_code = code.into());
             }
             self.schedule(EVALUATED_EVERY, Event::Fill(no));
@@ -198,11 +233,13 @@ impl World {
             never_claims: self.fate.percent(self.faults.never_claims),
             call: Some(Arc::clone(&request.call)),
         };
+        let zone = launch.pool.zone.clone();
         let machine = self.start_machine(launch);
         let instance = self.machines.at(machine).truth().id.clone();
         self.change_request(no, |request| {
             request.state = SpotRequestState::Active;
             request.status_code = "fulfilled".into();
+            request.zone = zone;
             request.instance = Some(instance);
         });
     }

@@ -35,7 +35,9 @@ impl Call {
     pub fn rate(self) -> Rate {
         let (per_second, burst) = match self {
             Self::Describe => (20.0, 100.0),
-            Self::Request | Self::Cancel | Self::KeyPair => (5.0, 50.0),
+            // Like `RunInstances`: EC2 tells none for `RequestSpotInstances`.
+            Self::Request => (2.0, 5.0),
+            Self::Cancel | Self::KeyPair => (5.0, 50.0),
             Self::Terminate => (5.0, 100.0),
             Self::Tag => (10.0, 100.0),
         };
@@ -49,6 +51,8 @@ pub struct Throttle {
     /// The share of EC2's limits that others in the same account leave to us.
     share: f64,
     buckets: Vec<(Call, f64, Timestamp)>,
+    /// Limits other than EC2's own.
+    rates: Vec<(Call, Rate)>,
 }
 
 impl Default for Throttle {
@@ -60,12 +64,22 @@ impl Default for Throttle {
 impl Throttle {
     /// Creates buckets of which others in the same account leave us `share`, from 0 to 1.
     pub fn with_share(share: f64) -> Self {
-        Self { share, buckets: Vec::new() }
+        Self { share, buckets: Vec::new(), rates: Vec::new() }
+    }
+
+    /// Sets the limits of one kind of call.
+    pub fn set_rate(&mut self, call: Call, rate: Rate) {
+        self.rates.push((call, rate));
+    }
+
+    fn rate(&self, call: Call) -> Rate {
+        let set = self.rates.iter().rev().find(|(kind, _)| *kind == call);
+        set.map_or_else(|| call.rate(), |(_, rate)| *rate)
     }
 
     /// Takes a token for `call`. Returns `false` if there is no token and the call is refused.
     pub fn admits(&mut self, call: Call, now: Timestamp) -> bool {
-        let Rate { burst, per_second } = call.rate();
+        let Rate { burst, per_second } = self.rate(call);
         let (burst, per_second) = (burst * self.share, per_second * self.share);
         let place = self.buckets.iter().position(|(kind, ..)| *kind == call);
         let place = place.unwrap_or_else(|| {
@@ -94,10 +108,10 @@ mod tests {
         let mut throttle = Throttle::default();
         let start = Timestamp::UNIX_EPOCH;
         let admitted = (0..60).filter(|_| throttle.admits(Call::Request, start)).count();
-        assert_eq!(admitted, 50);
+        assert_eq!(admitted, 5);
         let later = clock::after(start, Duration::from_secs(2));
         let admitted = (0..60).filter(|_| throttle.admits(Call::Request, later)).count();
-        assert_eq!(admitted, 10);
+        assert_eq!(admitted, 4);
         assert!(throttle.admits(Call::Describe, later), "a bucket of its own");
     }
 }

@@ -7,6 +7,7 @@ use provisioner::internal::domain::ids::WorkerTypeName;
 use provisioner::internal::domain::observed::InstanceState;
 
 use super::events::Event;
+use super::state_reason;
 use super::{Waking, World};
 use crate::queue::TaskNo;
 
@@ -55,6 +56,10 @@ impl World {
         if self.queue.finish(task, &id).is_some() {
             self.leaves_the_free(no);
             self.machines.at_mut(no).idle_since = self.now;
+            let worker_type = self.machines.at(no).worker_type.as_ref();
+            if worker_type.is_some_and(|name| self.one_shot.contains(name)) {
+                return self.powers_off(no);
+            }
             self.becomes_free(no);
             self.hand_out(no);
             self.watch_idle(no);
@@ -67,7 +72,7 @@ impl World {
         let idle = clock::after(machine.idle_since, self.idle_timeout(no)) <= self.now;
         // A worker that may ask is told when to stop.
         if machine.up && idle && !self.may_ask(no) && self.queue.runs(&machine.truth().id) == 0 {
-            self.end_machine(no, "instance-terminated-by-user");
+            self.end_machine(no, "instance-terminated-by-user", state_reason::ITSELF);
         }
     }
 

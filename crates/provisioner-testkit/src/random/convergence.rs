@@ -152,7 +152,7 @@ impl Convergence {
             // `LONGEST_PAUSE` of a pool or a quota.
             NoteKind::CoolingDown | NoteKind::QuotaExceeded => Some(mins(10)),
             // `LONGEST_PAUSE` of a worker type whose launches failed in a row.
-            NoteKind::Paused => Some(mins(60)),
+            NoteKind::Paused => Some(mins(10)),
             // For so long the provisioner expects requested instances to appear.
             NoteKind::LedgerLost | NoteKind::InFlight => Some(self.window),
             // The longest pause after throttled rounds.

@@ -20,8 +20,18 @@ pub(super) enum Command {
 /// A command that sets the stage.
 #[derive(Clone, Debug)]
 pub(super) enum Set {
-    WorkerType { name: String, instance_types: Vec<String>, properties: Vec<Property> },
+    WorkerType {
+        name: String,
+        instance_types: Vec<String>,
+        properties: Vec<Property>,
+    },
     Zones(Vec<String>),
+    /// A subnet with a number of free addresses. Where there are subnets, they are the places.
+    Subnet {
+        id: String,
+        zone: String,
+        free: u64,
+    },
     MaxInstances(u64),
     MaxUsdPerHour(UsdPerHour),
     Knowledge(Knowledge),
@@ -49,6 +59,33 @@ pub(super) enum Act {
         instance_type: String,
         free: Option<i64>,
         refuses: bool,
+    },
+    /// A zone does not offer an instance type.
+    NotOffered {
+        zone: String,
+        instance_type: String,
+    },
+    /// Workers power off so long after they came up without a task.
+    PowersOff {
+        name: String,
+        after: Option<Duration>,
+    },
+    /// Workers power off after one task.
+    OneShot(String),
+    /// EC2 itself ends the launches of a worker type, with a code.
+    EndsLaunches {
+        name: String,
+        code: Option<String>,
+    },
+    /// Launches of an instance type are refused with a code.
+    RefuseType {
+        instance_type: String,
+        code: Option<String>,
+    },
+    /// So many launching calls are allowed at once, and so many tenths per second.
+    Bucket {
+        at_once: u32,
+        tenths_per_second: u32,
     },
     Price {
         zone: String,
@@ -119,9 +156,16 @@ pub(super) enum Act {
 type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
 
 /// The form of each command, for error messages.
-const FORMS: [(&str, &str); 30] = [
+const FORMS: [(&str, &str); 37] = [
     ("worker-type", "worker-type NAME INSTANCE-TYPE… [PROPERTY VALUE]…"),
     ("zones", "zones ZONE…"),
+    ("subnet", "subnet ID ZONE N"),
+    ("not-offered", "not-offered ZONE INSTANCE-TYPE"),
+    ("powers-off", "powers-off NAME TIME|no-more"),
+    ("one-shot", "one-shot NAME"),
+    ("ends-launches", "ends-launches NAME CODE|no-more"),
+    ("refuse-type", "refuse-type INSTANCE-TYPE CODE|no-more"),
+    ("bucket", "bucket AT-ONCE TENTHS-PER-SECOND"),
     ("max-instances", "max-instances N"),
     ("max-usd-per-hour", "max-usd-per-hour USD"),
     ("knowledge", "knowledge none|counted|by-instance"),
@@ -225,6 +269,7 @@ impl Command {
                 Set::WorkerType { name, instance_types, properties: properties(words)? }
             }
             "zones" => Set::Zones(words.map(str::to_owned).collect()),
+            "subnet" => Set::Subnet { id: word()?, zone: word()?, free: number(&word()?)? },
             "max-instances" => Set::MaxInstances(number(&word()?)?),
             "max-usd-per-hour" => Set::MaxUsdPerHour(usd(&word()?)?),
             "knowledge" => Set::Knowledge(match word()?.as_str() {
@@ -273,6 +318,25 @@ impl Act {
                     n => (Some(number(n)?), false),
                 };
                 Self::Capacity { zone, instance_type, free, refuses }
+            }
+            "not-offered" => Self::NotOffered { zone: word()?, instance_type: word()? },
+            "powers-off" => {
+                let name = word()?;
+                let after = Some(word()?).filter(|word| word != "no-more");
+                Self::PowersOff { name, after: after.as_deref().map(time).transpose()? }
+            }
+            "one-shot" => Self::OneShot(word()?),
+            "ends-launches" => {
+                let name = word()?;
+                Self::EndsLaunches { name, code: Some(word()?).filter(|word| word != "no-more") }
+            }
+            "refuse-type" => {
+                let instance_type = word()?;
+                let code = Some(word()?).filter(|word| word != "no-more");
+                Self::RefuseType { instance_type, code }
+            }
+            "bucket" => {
+                Self::Bucket { at_once: number(&word()?)?, tenths_per_second: number(&word()?)? }
             }
             "price" => Self::Price { zone: word()?, instance_type: word()?, price: usd(&word()?)? },
             "trace" => {

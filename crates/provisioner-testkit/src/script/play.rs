@@ -7,7 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::duration;
-use provisioner::internal::domain::ids::{InstanceId, InstanceType, WorkerTypeName};
+use provisioner::internal::domain::ids::{
+    InstanceId, InstanceType, SubnetId, WorkerTypeName, Zone,
+};
 use provisioner::internal::domain::observed::{InstanceState, OwnTags};
 use provisioner::internal::engine::{ActionKind, ActionOutcome, ActionResult, NoteKind};
 use provisioner::internal::settings::Settings;
@@ -17,8 +19,9 @@ use super::command::Act;
 use super::stage::apply_all;
 use provisioner_sim::deployment::{key, name as type_name, start};
 use provisioner_sim::driver::{Disk, Driver, End};
+use provisioner_sim::world::throttle::{Call, Rate};
 use provisioner_sim::world::trace::Trace;
-use provisioner_sim::world::{Boot, World};
+use provisioner_sim::world::{Boot, Subnet, World};
 
 pub(super) struct Play {
     pub(super) driver: Driver,
@@ -34,13 +37,14 @@ impl Play {
         let settings = Arc::new(stage.settings());
         let mut world = World::new(settings, stage.knowledge, stage.seed, start());
         world.boot = Boot::Between(stage.boot.0, stage.boot.1);
-        let zones: Vec<_> = stage.zones.iter().map(String::as_str).collect();
-        Self {
-            driver: Driver::new(world, &zones),
-            next_round: start(),
-            notes: BTreeSet::new(),
-            printed_interruptions: 0,
+        for (id, zone, free) in &stage.subnets {
+            let subnet = Subnet { zone: Zone::from(zone.as_str()), free: *free };
+            world.subnets.insert(SubnetId::from(id.as_str()), subnet);
         }
+        let zones: Vec<_> = stage.zones.iter().map(String::as_str).collect();
+        let mut driver = Driver::new(world, &zones);
+        driver.look_up_subnets();
+        Self { driver, next_round: start(), notes: BTreeSet::new(), printed_interruptions: 0 }
     }
 
     fn time(&self) -> String {
@@ -69,6 +73,41 @@ impl Play {
             }
             Act::Capacity { zone, instance_type, free, refuses } => {
                 set_capacity(world, format!("{instance_type} in {zone}"), free, refuses);
+            }
+            Act::NotOffered { zone, instance_type } => {
+                world.pools.not_offered.insert(format!("{instance_type} in {zone}"));
+            }
+            Act::PowersOff { name, after } => {
+                let name = self.known(&name)?;
+                let powers_off = &mut self.driver.world.powers_off;
+                match after {
+                    Some(after) => powers_off.insert(name, after),
+                    None => powers_off.remove(&name),
+                };
+            }
+            Act::OneShot(name) => {
+                let name = self.known(&name)?;
+                self.driver.world.one_shot.insert(name);
+            }
+            Act::EndsLaunches { name, code } => {
+                let name = self.known(&name)?;
+                let ends_launches = &mut self.driver.world.ends_launches;
+                match code {
+                    Some(code) => ends_launches.insert(name, code),
+                    None => ends_launches.remove(&name),
+                };
+            }
+            Act::RefuseType { instance_type, code } => {
+                let instance_type = InstanceType::from(instance_type.as_str());
+                match code {
+                    Some(code) => world.refused_types.insert(instance_type, code),
+                    None => world.refused_types.remove(&instance_type),
+                };
+            }
+            Act::Bucket { at_once, tenths_per_second } => {
+                let per_second = f64::from(tenths_per_second) / 10.0;
+                let rate = Rate { burst: f64::from(at_once), per_second };
+                world.throttle.get_or_insert_default().set_rate(Call::Request, rate);
             }
             Act::Price { zone, instance_type, price } => {
                 let now = world.now;

@@ -15,6 +15,8 @@ use provisioner_sim::queue::Knowledge;
 pub struct Stage {
     pub(super) worker_types: Vec<(String, WorkerType)>,
     pub(super) zones: Vec<String>,
+    /// Subnets with their zones and free addresses.
+    pub(super) subnets: Vec<(String, String, u64)>,
     pub(super) limits: Limits,
     pub(super) knowledge: Knowledge,
     pub(super) seed: u64,
@@ -26,6 +28,7 @@ impl Default for Stage {
         Self {
             worker_types: Vec::new(),
             zones: vec!["us-west-2a".to_owned(), "us-west-2b".to_owned()],
+            subnets: Vec::new(),
             limits: Limits::default(),
             knowledge: Knowledge::ByInstance,
             seed: 1,
@@ -59,6 +62,7 @@ impl Stage {
                 self.worker_types.push((name, made));
             }
             Set::Zones(zones) => self.zones = zones,
+            Set::Subnet { id, zone, free } => self.subnets.push((id, zone, free)),
             Set::MaxInstances(most) => self.limits.max_instances = Some(most),
             Set::MaxUsdPerHour(most) => self.limits.max_usd_per_hour = Some(most),
             Set::Knowledge(knowledge) => self.knowledge = knowledge,

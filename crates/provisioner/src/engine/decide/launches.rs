@@ -93,7 +93,12 @@ impl<'a> Draft<'a> {
                 machine.launched >= failures.last
                     && !matches!(machine.class, Class::Stopping | Class::Overdue)
             };
-            if self.coming(name, group) > 0 || group.machines.iter().any(is_probe) {
+            // One that ended is a probe until the queue tells whether it had a task.
+            let mut ended = decide.memory.ended_unclaimed.values();
+            if self.coming(name, group) > 0
+                || group.machines.iter().any(is_probe)
+                || ended.any(|ended| ended.worker_type == *name)
+            {
                 return Some(Obstacle::Probing { failures: n, last });
             }
         }

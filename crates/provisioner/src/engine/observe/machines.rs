@@ -111,7 +111,7 @@ impl Reconcile<'_> {
 
     /// Takes in that a machine is gone which we did not end. Returns its worker type and EC2's words if that is a
     /// failed launch.
-    fn machine_is_gone(
+    pub(super) fn machine_is_gone(
         &mut self,
         id: InstanceId,
         machine: MachineMemory,

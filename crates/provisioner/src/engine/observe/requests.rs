@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::owners::Owner;
 use super::{Reconcile, Reconciled, is_no_fault, profile_of};
 use crate::domain::clock;
-use crate::domain::ids::{ClientToken, SpotRequestId, WorkerTypeName};
+use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::domain::launch::Pool;
 use crate::domain::ledger::Granted;
 use crate::domain::money::UsdPerHour;
@@ -18,7 +18,7 @@ use crate::engine::decide::detail::MachineNote;
 use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
 use crate::engine::state::machine::OpenRequest;
-use crate::engine::state::memory::{Fulfilled, OpenMemory};
+use crate::engine::state::memory::{Fulfilled, MachineMemory, OpenMemory};
 use crate::engine::state::places::{self, Placement, RefusedLaunch};
 use crate::engine::state::token;
 
@@ -86,6 +86,8 @@ struct KnownRequest<'o> {
 struct Progress<'o> {
     fulfilled_before: BTreeMap<SpotRequestId, Fulfilled>,
     failed: Vec<KnownRequest<'o>>,
+    /// Instances that ended before an observation showed them alive.
+    never_lived: Vec<(InstanceId, MachineMemory)>,
 }
 
 impl Reconcile<'_> {
@@ -93,7 +95,8 @@ impl Reconcile<'_> {
     pub(super) fn reconcile_requests(&mut self, join: &Join<'_>, reconciled: &mut Reconciled) {
         let mut open_before = std::mem::take(&mut self.memory.open);
         let fulfilled_before = std::mem::take(&mut self.memory.fulfilled);
-        let mut progress = Progress { fulfilled_before, failed: Vec::new() };
+        let mut progress =
+            Progress { fulfilled_before, failed: Vec::new(), never_lived: Vec::new() };
         for &(request, instance) in &join.requests {
             let visible = instance.is_some();
             let before = open_before.remove(&request.id);
@@ -109,7 +112,7 @@ impl Reconcile<'_> {
             match fate {
                 Fate::LongFulfilled | Fate::OpenButArrived => {}
                 Fate::Waiting => self.still_waiting(known, reconciled),
-                Fate::Fulfilled => self.fulfilled(known, visible, &mut progress),
+                Fate::Fulfilled => self.fulfilled(known, visible, join, &mut progress),
                 Fate::EndedEmpty => ended_empty(known, &mut progress),
             }
         }
@@ -118,6 +121,12 @@ impl Reconcile<'_> {
         for known in progress.failed {
             if calls.insert((known.worker_type.clone(), known.request.tags.intent.as_ref())) {
                 self.launch_ended(&known, reconciled);
+            }
+        }
+        for (id, machine) in progress.never_lived {
+            if let Some((name, text)) = self.machine_is_gone(id, machine, join) {
+                let note = MachineNote::InstanceFailed { why: &text };
+                reconciled.notes.push(Note::about(&name, &note));
             }
         }
         self.keep_fulfilled(join, progress.fulfilled_before);
@@ -220,6 +229,7 @@ impl Reconcile<'_> {
         &mut self,
         known: KnownRequest<'o>,
         visible: bool,
+        join: &Join<'o>,
         progress: &mut Progress<'o>,
     ) {
         let request = known.request;
@@ -235,6 +245,7 @@ impl Reconcile<'_> {
             self.memory.fulfilled.insert(request.id.clone(), before.unwrap_or(first_seen));
             return;
         };
+        let before_fulfilled = before.clone();
         if known.tracked && before.is_none() {
             self.pool_had_capacity(&known);
         }
@@ -246,6 +257,26 @@ impl Reconcile<'_> {
         if is_coming {
             progress.fulfilled_before.remove(&request.id);
             self.memory.fulfilled.insert(request.id.clone(), before.unwrap_or(first_seen));
+        }
+        let seen = join.instance(instance);
+        let never_lived = seen.is_some_and(|seen| !seen.state.is_live())
+            && known.tracked
+            && before_fulfilled.is_none()
+            && !self.memory.ended.contains_key(instance)
+            && !self.memory.machines.contains_key(instance);
+        if let Some(name) = known.worker_type.clone().filter(|_| never_lived) {
+            // It ended before an observation showed it alive.
+            let machine = MachineMemory {
+                first_seen: seen.map_or(self.now, |seen| seen.launch_time),
+                asked: Some(request.created),
+                claimed: false,
+                idle_rounds: 0,
+                ran: false,
+                worker_type: Some(name),
+                price: known.max_price,
+            };
+            progress.never_lived.push((instance.clone(), machine));
+            return;
         }
         let died_at_once = request.state == SpotRequestState::Closed
             && known.granted_at.is_some_and(|at| clock::age(at, self.now) < DIED_AT_ONCE)
