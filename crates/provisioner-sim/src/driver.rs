@@ -20,7 +20,7 @@ use provisioner::internal::engine::{
 use provisioner::internal::settings::Settings;
 
 use crate::deployment;
-use crate::world::{Subnet, World};
+use crate::world::{ROOT_DEVICE, Subnet, World};
 
 /// Looks over a driver's shoulder. Tests check the invariants after every step, keep a story of the run,
 /// and plant bugs between the engine and the world. The methods do nothing by default; those that return
@@ -155,6 +155,15 @@ impl<H: Hooks + Default> Driver<H> {
         }
     }
 
+    /// Tells the engine of the image's volumes, as a look-up of the image does.
+    pub fn look_up_image(&mut self) {
+        let lasting =
+            if self.world.lasting_volumes { vec![ROOT_DEVICE.to_owned()] } else { Vec::new() };
+        for resolved in self.resolved.values_mut().flatten() {
+            resolved.lasting_devices.clone_from(&lasting);
+        }
+    }
+
     /// Starts an engine with an empty ledger, whose worker types may use `zones`.
     pub fn new(world: World, zones: &[&str]) -> Self {
         let settings = Arc::clone(&world.settings);
@@ -228,6 +237,8 @@ impl<H: Hooks> Driver<H> {
         self.restarts += 1;
         self.hooks.restart(&mut self.disk.ledger);
         self.engine = start(&settings, &self.disk, self.restarts, self.clock());
+        // As the daemon does when it starts.
+        self.engine.resume_paused();
         self.settings = settings;
         self.listen();
         self.tell(|| "restart".to_owned());

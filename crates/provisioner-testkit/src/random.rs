@@ -114,6 +114,7 @@ pub fn world(case: &Case) -> (World, Chaos) {
     if more.percent(15) && case.has("traces") {
         follow_traces(&mut world, &mut more);
     }
+    answer_as_ec2_does(&mut world, case);
     let clock_off = if case.has("clock") { clock_off } else { Duration::ZERO };
     let chaos = Chaos { case: case.clone(), rounds: 0, ends, clock_off, happened: BTreeSet::new() };
     (world, chaos)
@@ -234,6 +235,41 @@ fn some_faults(seed: u64, window: Duration) -> (Faults, Duration) {
         }
         8 => (Faults { lag: share(0.2), ..faults }, share(0.4)),
         _ => (faults, share(0.5)),
+    }
+}
+
+/// Gives some worlds what EC2's accounts have: zones that do not offer a type, images whose volumes last, status
+/// times that move, workers that take one task, and launches that come to nothing until the faults end.
+fn answer_as_ec2_does(world: &mut World, case: &Case) {
+    let mut rng = Rng::stream(case.seed, "as EC2 does");
+    let types: Vec<_> = world.settings.worker_types.keys().cloned().collect();
+    // One zone offers every type.
+    if rng.percent(25) && case.has("offerings") {
+        for instance_type in TYPES {
+            if rng.percent(50) {
+                world.pools.not_offered.insert(format!("{instance_type} in {}", ZONES[0]));
+            }
+        }
+    }
+    if rng.percent(20) && case.has("status-moves") {
+        world.faults.status_moves = 100;
+    }
+    world.lasting_volumes = rng.percent(30) && case.has("volumes");
+    if rng.percent(15) && case.has("one-shot") {
+        world.one_shot.extend(rng.pick(&types).cloned());
+    }
+    if rng.percent(10)
+        && case.has("powers-off")
+        && let Some(name) = rng.pick(&types)
+    {
+        world.powers_off.insert(name.clone(), secs(20 + rng.below(60)));
+    }
+    if rng.percent(10)
+        && case.has("ends-launches")
+        && let Some(name) = rng.pick(&types)
+    {
+        let codes = ["Client.InternalError", "Client.VolumeLimitExceeded"];
+        world.ends_launches.insert(name.clone(), one_of(&mut rng, codes).to_owned());
     }
 }
 

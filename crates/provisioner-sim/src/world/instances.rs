@@ -102,7 +102,7 @@ impl Machines {
     }
 
     /// Returns all instances there ever were.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Machine> {
+    pub fn all(&self) -> impl Iterator<Item = &Machine> {
         self.all.iter()
     }
 

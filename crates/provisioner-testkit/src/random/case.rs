@@ -27,9 +27,22 @@ pub struct NoCase(String);
 
 impl Case {
     /// Kinds besides the [`Faults`]: throttling by token buckets, quotas, moving prices, recorded capacity, a
-    /// wrong clock, workers that ask whether to stop, and a limit per day.
-    pub const MORE_KINDS: [&str; 7] =
-        ["buckets", "quotas", "prices", "traces", "clock", "asking", "day"];
+    /// wrong clock, workers that ask whether to stop, a limit per day, zones that do not offer a type, volumes that
+    /// last, workers that take one task or none, and launches that EC2 ends.
+    pub const MORE_KINDS: [&str; 12] = [
+        "buckets",
+        "quotas",
+        "prices",
+        "traces",
+        "clock",
+        "asking",
+        "day",
+        "offerings",
+        "volumes",
+        "one-shot",
+        "powers-off",
+        "ends-launches",
+    ];
 
     /// Returns the complete world of a seed.
     pub fn new(seed: u64) -> Self {

@@ -40,6 +40,8 @@ pub fn heal(world: &mut World) {
     world.quotas.clear();
     world.bad.clear();
     world.refused.clear();
+    world.powers_off.clear();
+    world.ends_launches.clear();
     world.queue.down = false;
     // The provisioner replaces instances that never work forever.
     let broken: Vec<_> = world
@@ -151,8 +153,8 @@ impl Convergence {
         match note.kind {
             // `LONGEST_PAUSE` of a pool or a quota.
             NoteKind::CoolingDown | NoteKind::QuotaExceeded => Some(mins(10)),
-            // `LONGEST_PAUSE` of a worker type whose launches failed in a row.
-            NoteKind::Paused => Some(mins(10)),
+            // `LONGEST_PAUSE` of a worker type whose launches failed in a row, and the probe after it.
+            NoteKind::Paused => Some(mins(10) + 2 * BOOT),
             // For so long the provisioner expects requested instances to appear.
             NoteKind::LedgerLost | NoteKind::InFlight => Some(self.window),
             // The longest pause after throttled rounds.

@@ -58,7 +58,8 @@ const LIVES: [Life; 7] = [
         },
         script: &[(0, |world| world.add_tasks(&name("linux"), 4, mins(600)))],
         tasks: 4,
-        requests: Some(4),
+        // Each of the dry pools holds some for a while.
+        requests: None,
     },
     Life {
         what: "partial grants",

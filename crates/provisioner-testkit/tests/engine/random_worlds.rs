@@ -6,6 +6,7 @@ use std::sync::Arc;
 use provisioner::internal::domain::clock;
 use provisioner_sim::deployment::secs;
 use provisioner_sim::driver::{Disk, End};
+use provisioner_sim::world::{Machine, World};
 use provisioner_testkit::Driver;
 use provisioner_testkit::planted_bugs::PlantedBug;
 use provisioner_testkit::random::{
@@ -100,6 +101,7 @@ pub(crate) fn play(case: &Case, bug: Option<PlantedBug>) -> Result<(Driver, bool
 pub(crate) fn begin(case: &Case) -> (Driver, Chaos) {
     let (world, chaos) = random::world(case);
     let mut driver = Driver::new(world, &ZONES);
+    driver.look_up_image();
     driver.world.keep_habits(random::habits(case.seed));
     let process = Process::of(case);
     // With a limit per day the spending must not be lost.
@@ -146,6 +148,15 @@ pub(crate) fn step(driver: &mut Driver, Disturbance { process, wakes }: Disturba
     driver.wait(wake);
 }
 
+/// Checks that every launch of ours said that its volume ends with it.
+fn leaves_no_volume(world: &World) -> Result<(), String> {
+    let leaves = |machine: &&Machine| machine.call.is_some() && !machine.deletes_volume;
+    match world.machines.all().find(leaves) {
+        Some(machine) => Err(format!("{} leaves its volume behind", machine.truth().id)),
+        None => Ok(()),
+    }
+}
+
 /// Heals the world and waits until it converges. Returns whether it did so without a pause.
 fn settle(driver: &mut Driver) -> Result<bool, String> {
     driver.crash_at = None;
@@ -159,7 +170,7 @@ fn settle(driver: &mut Driver) -> Result<bool, String> {
         driver.sound()?;
         let (world, ledger) = (&driver.world, driver.engine.ledger());
         if convergence.round(world, &driver.settings, &driver.plan, ledger)? {
-            return Ok(convergence.was_at_once());
+            return leaves_no_volume(world).map(|()| convergence.was_at_once());
         }
         driver.wait(report.wake);
     }

@@ -36,26 +36,31 @@ fn rounds(driver: &mut Driver, until: u64) -> Vec<Report> {
 }
 
 #[test]
-fn each_pool_is_asked_once_in_a_round_in_order_of_preference() {
+fn each_place_is_asked_once_in_order_of_preference() {
     let mut driver = calm(worker_type(&["c7g.large", "m7g.large"], 10), Knowledge::ByInstance);
-    for pool in ["c7g.large in us-west-2a", "c7g.large in us-west-2b", "m7g.large in us-west-2a"] {
-        driver.world.pools.dry.insert(pool.to_owned());
+    let order = [
+        "c7g.large in us-west-2a",
+        "c7g.large in us-west-2b",
+        "m7g.large in us-west-2a",
+        "m7g.large in us-west-2b",
+    ];
+    for pool in &order[..3] {
+        driver.world.pools.dry.insert((*pool).to_owned());
     }
-    driver.world.add_tasks(&name("linux"), 3, mins(600));
-    let report = round(&mut driver);
-    let no = "InsufficientInstanceCapacity".to_owned();
-    assert_eq!(
-        asked(&driver, 0),
-        [
-            ("c7g.large in us-west-2a".to_owned(), 3, no.clone()),
-            ("c7g.large in us-west-2b".to_owned(), 3, no.clone()),
-            ("m7g.large in us-west-2a".to_owned(), 3, no),
-            ("m7g.large in us-west-2b".to_owned(), 3, "3 granted".to_owned()),
-        ]
-    );
-    // A refusal brings the next round soon; it was made good, so nothing was withheld.
-    assert_eq!(report.wake, clock::after(driver.world.now, secs(1)));
-    assert!(!report.incomplete);
+    driver.world.add_tasks(&name("linux"), 1, mins(600));
+    rounds(&mut driver, 90);
+    let pools: Vec<_> = asked(&driver, 0).into_iter().map(|(pool, ..)| pool).collect();
+    assert_eq!(pools, order);
+    assert_eq!(driver.world.live().count(), 1);
+}
+
+#[test]
+fn where_three_places_are_open_none_takes_more_than_half_of_a_goal() {
+    let mut driver = calm(worker_type(&["c7g.large", "m7g.large"], 10), Knowledge::ByInstance);
+    driver.world.add_tasks(&name("linux"), 7, mins(600));
+    round(&mut driver);
+    let counts: Vec<_> = asked(&driver, 0).into_iter().map(|(_, count, _)| count).collect();
+    assert_eq!(counts, [3, 3, 1]);
 }
 
 #[test]
@@ -95,8 +100,9 @@ fn all_pools_refuse_and_each_is_asked_at_most_once_a_round() {
         let pools: BTreeSet<_> = asked.iter().map(|(pool, ..)| pool).collect();
         assert_eq!(pools.len(), asked.len(), "a pool was asked twice in a round");
         if asked.is_empty() {
-            assert!(has_note(&report.plan, NoteKind::CoolingDown), "no reason: {:?}", report.plan);
-            assert!(report.incomplete);
+            let kinds = [NoteKind::CoolingDown, NoteKind::InFlight, NoteKind::WaitingForCapacity];
+            let has_reason = kinds.iter().any(|kind| has_note(&report.plan, *kind));
+            assert!(has_reason, "no reason: {:?}", report.plan);
         } else {
             let now = clock::age(provisioner_sim::deployment::start(), driver.world.now).as_secs();
             longest = longest.max(now - last);
@@ -104,7 +110,8 @@ fn all_pools_refuse_and_each_is_asked_at_most_once_a_round() {
         }
         driver.wait(report.wake);
     }
-    assert!(longest <= 61, "starved for {longest} s");
+    // Where nothing else is open, a request waits for `request-timeout`, which is ten minutes.
+    assert!(longest <= 640, "starved for {longest} s");
     // It is not hammered either: four pools, each of which may be asked once a minute.
     assert!(
         driver.world.calls.len() < 4 * 70 + 20,
@@ -114,22 +121,20 @@ fn all_pools_refuse_and_each_is_asked_at_most_once_a_round() {
 }
 
 #[test]
-fn the_only_option_is_tried_again_within_a_minute_at_growing_pauses() {
+fn the_only_option_is_asked_again_when_its_request_timed_out() {
     let mut driver = calm(worker_type(&["c7g.large"], 10), Knowledge::ByInstance);
     driver
         .resolved
         .insert(name("linux"), Ok(provisioner_sim::deployment::resolved(&["us-west-2a"])));
     driver.world.pools.dry.insert("c7g.large in us-west-2a".to_owned());
     driver.world.add_tasks(&name("linux"), 1, mins(600));
-    rounds(&mut driver, 30 * 60);
+    rounds(&mut driver, 35 * 60);
     let times = times(&driver);
     let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(pauses.iter().all(|pause| *pause <= 61), "starved: {pauses:?}");
-    assert!(pauses.is_sorted_by(|a, b| a <= b || a.abs_diff(*b) <= 10), "{pauses:?}");
-    assert!(pauses.last().unwrap() >= &50, "no growing: {pauses:?}");
+    assert!(pauses.iter().all(|pause| (600..=661).contains(pause)), "{pauses:?}");
     driver.world.pools.dry.clear();
-    rounds(&mut driver, 30 * 60 + 62);
-    assert_eq!(driver.world.requests.len(), 1);
+    rounds(&mut driver, 35 * 60 + 62);
+    assert_eq!(driver.world.live().count(), 1);
 }
 
 #[test]
@@ -150,10 +155,12 @@ fn a_pool_that_refused_is_passed_over_for_longer_each_time() {
         .collect();
     let pauses: Vec<_> = refused.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(pauses.len() >= 4, "{refused:?}");
+    // Before the first refusal is known, more are asked for there. A request waits for 15 s.
+    let pauses: Vec<_> = pauses.into_iter().skip_while(|pause| *pause < 60).collect();
     for pair in pauses.windows(2) {
-        assert!(pair[1] + 11 >= (pair[0] * 2).min(600), "{pauses:?}");
+        assert!(pair[1] + 31 >= (pair[0] * 2).min(600), "{pauses:?}");
     }
-    assert!(pauses.iter().all(|pause| *pause <= 612), "{pauses:?}");
+    assert!(pauses.iter().all(|pause| *pause <= 640), "{pauses:?}");
     assert!(driver.world.queue.pending(&name("linux")) < 20);
 }
 
@@ -173,10 +180,7 @@ fn a_quota_halves_the_count_down_to_one_and_then_closes_its_group_alone() {
         .filter(|(pool, ..)| pool.starts_with('c'))
         .map(|(_, count, said)| (*count, said.ends_with("granted")))
         .collect();
-    assert_eq!(
-        counts,
-        [(20, false), (10, false), (5, true), (5, false), (2, false), (1, true), (1, false)]
-    );
+    assert_eq!(counts, [(10, false), (5, true), (5, false), (2, false), (1, true), (1, false)]);
     assert!(has_note(&report.plan, NoteKind::QuotaExceeded));
     assert!(report.incomplete);
     assert_eq!(driver.world.count(&name("graphics")), 5);
@@ -253,7 +257,9 @@ fn three_failures_pause_and_the_pauses_double() {
         let times = times(&driver);
         let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(pauses[..2].iter().all(|pause| *pause <= 30), "{pauses:?}");
-        for (pause, expected) in pauses[2..].iter().zip([60, 120, 240, 480, 960]) {
+        // A place that fails is followed by the next one at once.
+        let long = pauses.iter().filter(|pause| **pause >= 60);
+        for (pause, expected) in long.zip([60, 120, 240, 480, 600]) {
             assert!((expected..=expected + 30).contains(pause), "{pauses:?}");
         }
         // Once it is fixed, the next attempt succeeds, and the count begins again.
@@ -337,11 +343,11 @@ fn what_a_policy_denies_does_not_stop_a_bulk_call() {
 }
 
 #[test]
-fn a_request_that_cannot_be_filled_is_moved_after_half_a_minute() {
+fn a_request_that_cannot_be_filled_is_moved_after_a_quarter_of_a_minute() {
     let mut driver = calm(worker_type(&["c7g.large"], 10), Knowledge::ByInstance);
     driver.world.pools.free.insert("c7g.large in us-west-2a".to_owned(), 0);
     driver.world.add_tasks(&name("linux"), 2, mins(600));
-    rounds(&mut driver, 29);
+    rounds(&mut driver, 15);
     assert_eq!(driver.world.calls.len(), 1);
     rounds(&mut driver, 60);
     assert_eq!(driver.world.calls.len(), 2);

@@ -115,7 +115,7 @@ fn a_request_past_its_time_is_seen_cancelled_before_it_is_replaced_elsewhere() {
 
     // Its cancelling shows late.
     driver.world.faults.lag = mins(4);
-    driver.run(at(121));
+    driver.run(at(131));
     let request = driver.world.requests.iter().next().unwrap().clone();
     assert_eq!(request.truth().state, SpotRequestState::Cancelled);
     let shown = |driver: &Driver| {

@@ -133,7 +133,18 @@ pub(in crate::engine) fn next(
             cooling = Some((at, penalty.until(), placement, penalty));
         }
     }
-    if let Some(choice) = choose(&open, goal) {
+    let (trials, sure): (Vec<_>, Vec<_>) =
+        open.iter().copied().partition(|(placement, _)| is_on_trial(placement, memory));
+    let trial = trials.into_iter().find(|(placement, _)| may_be_tried(placement, goal, memory));
+    // A place that is on trial takes one instance, while there are others for the rest.
+    if let Some((placement, _)) = trial.filter(|_| !sure.is_empty()) {
+        return Ok(Choice {
+            placement: placement.clone(),
+            at_most: most_in(placement, goal).min(1),
+        });
+    }
+    let choice = if sure.is_empty() { choose(&open, goal) } else { choose(&sure, goal) };
+    if let Some(choice) = choice {
         return Ok(choice);
     }
     let one = |placement: &Placement| Choice {
@@ -151,6 +162,18 @@ pub(in crate::engine) fn next(
         }
         (None, None) => Err(obstacle),
     }
+}
+
+/// Whether the place has not launched since its last refusal, whose penalty is over.
+fn is_on_trial(placement: &Placement, memory: &Memory) -> bool {
+    placement.names().any(|name| memory.pools.get(&name).is_some_and(|it| it.penalty().is_some()))
+}
+
+/// Whether nothing is on trial there already: neither from this goal nor from an earlier round.
+fn may_be_tried(placement: &Placement, goal: &LaunchGoal, memory: &Memory) -> bool {
+    let pool = placement.pool();
+    !goal.granted.contains_key(&placement.name())
+        && !memory.open.values().any(|open| open.pool == pool)
 }
 
 /// The first of the open places, in order of preference, that has not taken its share of the goal yet.
