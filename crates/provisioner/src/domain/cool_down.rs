@@ -10,16 +10,16 @@ use super::clock;
 /// A penalty that grows with each strike.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct CoolDown {
+pub(crate) struct CoolDown {
     /// Refusals in a row.
-    pub strikes: u32,
+    pub(crate) strikes: u32,
     /// The last one.
-    pub last: Timestamp,
+    pub(crate) last: Timestamp,
     /// What it said (`InsufficientInstanceCapacity`, …).
-    pub code: String,
+    pub(crate) code: String,
     /// Whether it took a request that waited to learn of it: the next one would cost that wait again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub waited: bool,
+    pub(crate) waited: bool,
 }
 
 /// The first pause after a pool refused. EC2's capacity changes within minutes; Karpenter's flat
@@ -52,7 +52,7 @@ impl CoolDown {
     }
 
     /// When it ends.
-    pub fn until(&self) -> Timestamp {
+    pub(crate) fn until(&self) -> Timestamp {
         let first = if self.waited { FIRST_PAUSE_AFTER_WAIT } else { FIRST_PAUSE };
         clock::after(self.last, growing(first, self.strikes, LONGEST_PAUSE))
     }

@@ -11,22 +11,22 @@ use crate::engine::decide::placement::{self, LaunchGoal};
 use crate::engine::decide::plan::{ActionKind, Reason};
 use crate::engine::observe::ledger::is_repeated;
 use crate::engine::state::group::Group;
-use crate::policy::Wish;
+use crate::policy::CapacityTarget;
 use crate::settings::WorkerType;
 
 impl<'a> Draft<'a> {
-    /// Makes the goal for what is missing to `wish`, within `max-instances`.
+    /// Makes the goal for what is missing to `target`, within `max-instances`.
     pub(super) fn launch(
         &mut self,
         name: &WorkerTypeName,
         worker_type: &'a WorkerType,
         group: &Group,
-        wish: Wish,
+        target: CapacityTarget,
     ) {
         let counts = group.counts;
         let coming = self.coming(name, group);
         let pending = self.pending(name);
-        let missing = wish.coming.saturating_sub(coming);
+        let missing = target.coming.saturating_sub(coming);
         if missing == 0 {
             if coming > 0 && pending > counts.free_slots {
                 let waiting = pending - counts.free_slots;
@@ -37,7 +37,7 @@ impl<'a> Draft<'a> {
         let max = worker_type.max_instances;
         let total = counts.live() + counts.leaving + coming;
         let room = max.saturating_sub(total);
-        let needed = wish.needed.saturating_sub(coming);
+        let needed = target.needed.saturating_sub(coming);
         if needed > room {
             self.note_about(name, &PlanNote::AtMaximum { needed, max, room, total });
         }
@@ -50,8 +50,8 @@ impl<'a> Draft<'a> {
             self.note_about(name, &PlanNote::NotLaunched { wanted: launched, obstacle });
             return;
         }
-        let why = wish.why;
-        let reason = if launched <= wish.for_minimum {
+        let why = target.why;
+        let reason = if launched <= target.for_minimum {
             LaunchReason::BelowMinimum { launched, min: worker_type.min_instances, total }
         } else if needed == 0 {
             LaunchReason::Spare { why }
