@@ -13,8 +13,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use provisioner::internal::policy::Policy;
 use provisioner_simulate::load::{Load, Synthetic};
+use provisioner_simulate::policy::SimulatedPolicy;
 use provisioner_simulate::report::{self, Contender};
 use provisioner_simulate::simulation::{Outcome, Setup, WorkerKnowledge, WorldModel, WorldName};
 
@@ -59,7 +59,7 @@ fn beside(value: f64, first: f64) -> String {
     format!("{:+.0} %", 100.0 * (value / first - 1.0))
 }
 
-fn contenders(policy: Policy) -> Vec<Contender> {
+fn contenders(policy: SimulatedPolicy) -> Vec<Contender> {
     let mut contenders = Vec::new();
     for knowledge in WorkerKnowledge::ALL {
         for idle_timeout in IDLE_TIMEOUTS {

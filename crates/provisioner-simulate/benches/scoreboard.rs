@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use provisioner::internal::policy::{Policy, PolicyMemory, Situation};
 use provisioner_sim::rng::Rng;
 use provisioner_simulate::load::{Load, SYNTHETIC_PREFIX, Synthetic};
+use provisioner_simulate::policy::SimulatedPolicy;
 use provisioner_simulate::report::{self, Contender};
 use provisioner_simulate::simulation::{self, Outcome, Setup, WorldModel, WorldName};
 
@@ -147,7 +148,7 @@ fn captures() -> Result<Vec<Load>> {
 
 fn contenders(world: WorldName) -> Result<Vec<Contender>> {
     let contender = |name: &&str| {
-        let policy: Policy = name.parse()?;
+        let policy: SimulatedPolicy = name.parse()?;
         let setup = Setup::of(WorldModel::named(world));
         let round = policy.own_interval().unwrap_or(setup.round);
         let setup = Setup { round, ..setup };
@@ -365,7 +366,7 @@ fn decision() -> Result<()> {
                         workers_consent: true,
                         ..Situation::nothing(Timestamp::from_second(second)?)
                     };
-                    std::hint::black_box(policy.wish(&situation, &mut memory));
+                    std::hint::black_box(policy.target(&situation, &mut memory));
                 }
                 best = best.min(started.elapsed() / ROUNDS);
             }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use provisioner::internal::policy::Policy;
 use serde::{Serialize, Serializer};
 
 use crate::load::Load;
+use crate::policy::SimulatedPolicy;
 use crate::simulation::{self, Bounds, Moment, Outcome, Setup};
 pub use plot::{PlottedRun, plot};
 
@@ -20,7 +20,7 @@ pub struct Contender {
     /// The name in the report.
     pub name: String,
     /// The policy.
-    pub policy: Policy,
+    pub policy: SimulatedPolicy,
     /// Its setup.
     pub setup: Setup,
     /// The price of an instance-hour.

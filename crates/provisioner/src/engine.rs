@@ -54,7 +54,7 @@ pub use decide::plan::{
     Action, ActionKind, Note, NoteKind, Plan, Reason, ReasonKind, WorkerTypeStatus,
 };
 pub use state::capacity::{Machines, Usage};
-pub use state::memory::Memory;
+pub use state::memory::{Memory, failing_worker_types, observed_startups, unknown_profiles};
 pub use stop_consent::{
     LEASE, StopAnswer, StopAskError, StopConsent, StopConsentCounts, WorkerReport,
 };
@@ -249,11 +249,11 @@ impl Engine {
         let window = self.settings.provisioner.visibility_window;
         let in_flight = in_flight::count(ledger, &self.view, memory, window, now);
         let terms = targets::Terms { calls_pass: self.backoff.throttled_rounds == 0, consent, now };
-        let wishes =
+        let targets =
             targets::ask(&self.settings, &self.view.index, &in_flight, demand.ok(), &terms, memory);
         let decide = Decide {
             settings: &self.settings,
-            wishes: &wishes,
+            targets: &targets,
             index: &self.view.index,
             ledger,
             memory,

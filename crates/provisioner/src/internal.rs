@@ -107,6 +107,9 @@ pub mod domain {
     pub mod stop_secret {
         pub use crate::domain::stop_secret::StopSecret;
     }
+    pub mod suggest {
+        pub use crate::domain::suggest::hint;
+    }
     pub mod user_data {
         pub use crate::domain::user_data::{UserData, Variables};
     }
@@ -119,13 +122,16 @@ pub mod engine {
         Report, Resolved, Round, Start, StopAnswer, StopAskError, StopConsent, StopConsentCounts,
         Usage, WorkerReport, WorkerTypeStatus,
     };
+    pub mod memory {
+        pub use crate::engine::{failing_worker_types, observed_startups, unknown_profiles};
+    }
     pub mod snapshot {
         pub use crate::engine::snapshot::{Snapshot, VERSION};
     }
 }
 
 pub mod policy {
-    pub use crate::policy::{Adaptive, Policy, PolicyMemory, Rule, Situation};
+    pub use crate::policy::{Adaptive, Policy, PolicyError, PolicyMemory, Rule, Situation};
 }
 
 pub mod pools {

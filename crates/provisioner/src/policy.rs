@@ -1,16 +1,14 @@
 //! Capacity policies: how many instances a worker type should have on the way.
 //!
-//! A policy sees the numbers of one worker type and answers with a wish; it does not act. The engine cuts the
-//! wish to the limits afterwards and checks the plan again. A policy keeps what it learns in its
-//! [`PolicyMemory`]. The same code runs in the daemon and in the simulator, which has more policies for
-//! comparison.
+//! A policy sees the numbers of one worker type and answers with a target; it does not act. The engine cuts the
+//! target to the limits afterwards and checks the plan again. A policy keeps what it learns in its
+//! [`PolicyMemory`]. The same code runs in the daemon and in the policy simulator.
 //!
 //! The time that a decision takes does not depend on the number of tasks or instances.
 
 mod adaptive;
 mod basic;
 mod memory;
-mod naive;
 mod spelling;
 mod why;
 mod worker_manager;
@@ -22,6 +20,7 @@ use jiff::Timestamp;
 pub use adaptive::Adaptive;
 pub(crate) use adaptive::Comparison;
 pub use memory::PolicyMemory;
+pub use spelling::PolicyError;
 pub(crate) use why::Why;
 pub(crate) use worker_manager::WorkerManager;
 
@@ -59,7 +58,7 @@ pub struct Situation {
     pub idle_timeout: Duration,
     /// Whether more may be requested than is needed. Not while calls are throttled or a quota is used up.
     pub may_hedge: bool,
-    /// Whether idle workers stop when they are asked to; only then `Wish::let_go` has an effect.
+    /// Whether idle workers stop when they are asked to; only then `CapacityTarget::let_go` has an effect.
     pub workers_consent: bool,
 }
 
@@ -97,9 +96,9 @@ impl Situation {
     }
 }
 
-/// The wish of a policy.
+/// How much capacity a policy wants for one worker type.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Wish {
+pub struct CapacityTarget {
     /// How many requests should be open or in flight. Surplus ones are cancelled, missing ones are made.
     pub coming: u64,
     /// How many of them only keep the minimum.
@@ -122,9 +121,6 @@ pub struct Wish {
 pub struct Policy {
     /// The rule.
     pub rule: Rule,
-    /// How long workers stay up idle before they end themselves; `None` for the setting of the worker type.
-    /// This is for simulations, because in production only the workers themselves can change it.
-    pub idle_timeout: Option<Duration>,
 }
 
 /// The rule by which a policy decides.
@@ -132,8 +128,6 @@ pub struct Policy {
 pub enum Rule {
     /// The rules of 2014, corrected.
     Basic,
-    /// The rules of 2014 as they were; for simulations only.
-    Naive2014,
     /// The estimator of Taskcluster's worker-manager.
     WorkerManager(WorkerManager),
     /// The policy of this project.
@@ -142,7 +136,7 @@ pub enum Rule {
 
 impl From<Rule> for Policy {
     fn from(rule: Rule) -> Self {
-        Self { rule, idle_timeout: None }
+        Self { rule }
     }
 }
 
@@ -154,15 +148,14 @@ impl Default for Policy {
 
 impl Policy {
     /// The rules of 2014, corrected.
-    pub const BASIC: Self = Self { rule: Rule::Basic, idle_timeout: None };
+    pub const BASIC: Self = Self { rule: Rule::Basic };
 
-    /// Returns the wish in `situation`. Must be called once per round, because `memory` learns from each call.
-    pub fn wish(&self, situation: &Situation, memory: &mut PolicyMemory) -> Wish {
+    /// Returns the target in `situation`. Must be called once per round, because `memory` learns from each call.
+    pub fn target(&self, situation: &Situation, memory: &mut PolicyMemory) -> CapacityTarget {
         match &self.rule {
-            Rule::Basic => basic::wish(situation),
-            Rule::Naive2014 => naive::wish(situation),
-            Rule::WorkerManager(worker_manager) => worker_manager.wish(situation),
-            Rule::Adaptive(adaptive) => adaptive.wish(situation, memory),
+            Rule::Basic => basic::target(situation),
+            Rule::WorkerManager(worker_manager) => worker_manager.target(situation),
+            Rule::Adaptive(adaptive) => adaptive.target(situation, memory),
         }
     }
 
@@ -174,10 +167,5 @@ impl Policy {
     /// Whether the policy itself decides how many idle workers stop, where they consent.
     pub fn lets_go(&self) -> bool {
         matches!(self.rule, Rule::Adaptive(_))
-    }
-
-    /// Returns the interval between rounds that belongs to the rule, if it has one of its own.
-    pub fn own_interval(&self) -> Option<Duration> {
-        matches!(self.rule, Rule::Naive2014).then_some(Duration::from_secs(45))
     }
 }

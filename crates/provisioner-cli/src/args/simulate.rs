@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum, ValueHint};
 use provisioner::internal::domain::duration;
 use provisioner::internal::domain::money::UsdPerHour;
-use provisioner::internal::policy::Policy;
+use provisioner_simulate::policy::SimulatedPolicy;
 
 /// `provisionerd simulate`.
 #[derive(Args, Clone, Debug)]
@@ -47,7 +47,7 @@ pub struct SimulateArgs {
     /// workers stop by themselves. The default is the worker type's own policy, or `adaptive`; a recorded
     /// load is also simulated with `adaptive` at three settings and with a shorter idle timeout.
     #[arg(long = "policy", value_name = "POLICY", value_parser = policy)]
-    pub policies: Vec<Policy>,
+    pub policies: Vec<SimulatedPolicy>,
 
     /// The world: P, D, K, S300, R, Q, I or Z
     ///
@@ -166,8 +166,8 @@ pub struct BootTime {
     pub p99: Duration,
 }
 
-fn policy(text: &str) -> Result<Policy, String> {
-    text.parse::<Policy>().map_err(|error| format!("{error} ({})", error.hint()))
+fn policy(text: &str) -> Result<SimulatedPolicy, String> {
+    text.parse::<SimulatedPolicy>().map_err(|error| format!("{error} ({})", error.hint()))
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

@@ -18,6 +18,7 @@ use provisioner::internal::domain::plural;
 use provisioner::internal::policy::{Adaptive, Policy, Rule};
 use provisioner::internal::state_dir::RecordedLoad;
 use provisioner_simulate::load::{Load, LoadError, SYNTHETIC_PREFIX, Synthetic};
+use provisioner_simulate::policy::SimulatedPolicy;
 use provisioner_simulate::report::{self, Contender, PlottedRun};
 use provisioner_simulate::simulation::{Setup, WorkerKnowledge, WorldModel, WorldName};
 
@@ -159,10 +160,10 @@ fn candidates(
 ) -> Result<Vec<Candidate>, Failure> {
     let Some(today) = deployed else {
         let setup = overridden(args, seen, Setup::of(WorldModel::named(world(args.world))));
-        let own = [Policy::default()];
+        let own = [SimulatedPolicy::default()];
         let policies = given_or(&args.policies, &own);
         let usd_per_hour = price(args, None).map_or(1.0, UsdPerHour::dollars);
-        let candidate = |policy: &Policy| {
+        let candidate = |policy: &SimulatedPolicy| {
             // The interval that belongs to the policy, such as that of the 2014 rules, unless another is given.
             let own = policy.own_interval().filter(|_| args.round.is_none());
             let setup = Setup { round: own.unwrap_or(setup.round), ..setup.clone() };
@@ -180,12 +181,13 @@ fn candidates(
         let setup = overridden(args, seen, setup);
         let mut policies = given_or(&args.policies, &[own]).to_vec();
         if args.policies.is_empty() && args.against.is_empty() && args.is_recorded() {
-            let at = |cost| Policy::from(Rule::Adaptive(Adaptive { wait_cost: Some(cost) }));
-            let dial = [Policy::default()].into_iter().chain(DIAL.map(at));
+            let adaptive = |wait_cost| Rule::Adaptive(Adaptive { wait_cost: Some(wait_cost) });
+            let at = |wait_cost| SimulatedPolicy::from(Policy::from(adaptive(wait_cost)));
+            let dial = [SimulatedPolicy::default()].into_iter().chain(DIAL.map(at));
             policies.extend(dial.filter(|policy| *policy != own));
             // Shows what can be saved where workers do not ask whether to stop.
             if deployment.worker_type()?.idle_timeout > SHORT_IDLE {
-                policies.push(Policy { idle_timeout: Some(SHORT_IDLE), ..own });
+                policies.push(own.with_idle_timeout(Some(SHORT_IDLE)));
             }
         }
         let usd_per_hour = price(args, Some(deployment)).map_or(1.0, UsdPerHour::dollars);
@@ -207,7 +209,7 @@ fn candidates(
     Ok(candidates)
 }
 
-fn given_or<'a>(given: &'a [Policy], own: &'a [Policy]) -> &'a [Policy] {
+fn given_or<'a>(given: &'a [SimulatedPolicy], own: &'a [SimulatedPolicy]) -> &'a [SimulatedPolicy] {
     if given.is_empty() { own } else { given }
 }
 

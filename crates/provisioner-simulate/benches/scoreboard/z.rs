@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use provisioner::internal::policy::Policy;
 use provisioner_simulate::load::Load;
+use provisioner_simulate::policy::SimulatedPolicy;
 use provisioner_simulate::report::{self, Contender};
 use provisioner_simulate::simulation::{Outcome, Setup, WorldModel, WorldName};
 use provisioner_simulate::spot::{Market, OnDemand};
@@ -64,7 +64,7 @@ fn scoreboard(traces: &[PathBuf], load: &Load, policy: &str) -> Result<()> {
     let on_demand = OnDemand::USUAL;
     let contender = |name: String, market: Market| -> Result<Contender> {
         let setup = Setup::of(WorldModel::named(WorldName::Z));
-        let policy: Policy = policy.parse()?;
+        let policy: SimulatedPolicy = policy.parse()?;
         let setup = Setup { market: Some(Arc::new(market)), ..setup };
         Ok(Contender { name, policy, setup, usd_per_hour: 1.0 })
     };

@@ -9,6 +9,7 @@ use provisioner_sim::rng::Lognormal;
 
 use super::*;
 use crate::load::{Load, Synthetic, Task};
+use crate::policy::SimulatedPolicy;
 use crate::spot::{Market, OnDemand, SpotPool};
 
 const fn seconds(n: u64) -> Duration {
@@ -133,7 +134,7 @@ fn no_policy_leaves_a_task_in_a_market() {
         |name, chance| SpotPool::new(name, Duration::from_mins(5), &samples(chance)).unwrap();
     let market = Market::new(vec![slow("a", 4), slow("b", 6)], Some(OnDemand::USUAL));
     let market = Some(Arc::new(market));
-    for name in provisioner::internal::policy::Policy::NAMES {
+    for name in SimulatedPolicy::NAMES {
         let setup = Setup::of(WorldModel::named(WorldName::Z));
         let setup = Setup { max_instances: 150, market: market.clone(), ..setup };
         let outcome = run(&load, &setup, &name.parse().unwrap(), 1, |moment| {

@@ -7,20 +7,21 @@ mod rounds;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use provisioner::internal::policy::{Policy, PolicyMemory};
+use provisioner::internal::policy::PolicyMemory;
 use provisioner_sim::rng::Rng;
 
 use super::bounds::{hours, millis};
 use super::outcome::{Distribution, Moment, Outcome, count};
 use super::setup::Setup;
 use crate::load::Load;
+use crate::policy::SimulatedPolicy;
 use market::{Buyer, Purchase};
 
 /// Runs `load` under `policy`. The same seed gives the same outcome. Calls `watch` in every round.
 pub fn run(
     load: &Load,
     setup: &Setup,
-    policy: &Policy,
+    policy: &SimulatedPolicy,
     seed: u64,
     mut watch: impl FnMut(Moment),
 ) -> Outcome {
@@ -102,7 +103,7 @@ struct Counters {
 struct Simulation<'a> {
     load: &'a Load,
     setup: &'a Setup,
-    policy: &'a Policy,
+    policy: &'a SimulatedPolicy,
     memory: PolicyMemory,
     now: u64,
     /// When idle workers stop by themselves, if they do.
@@ -144,7 +145,7 @@ struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    fn new(load: &'a Load, setup: &'a Setup, policy: &'a Policy, seed: u64) -> Self {
+    fn new(load: &'a Load, setup: &'a Setup, policy: &'a SimulatedPolicy, seed: u64) -> Self {
         // Workers that are told when to stop have no idle timeout of their own, unless the policy sets one.
         let told_to_stop = policy.lets_go() && setup.knowledge.workers_consent();
         let default_timeout = (!told_to_stop).then_some(setup.idle_timeout);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use provisioner::internal::policy::Policy;
 use provisioner_sim::rng::Lognormal;
 
 use super::*;
 use crate::load::{Load, Synthetic, Task};
+use crate::policy::SimulatedPolicy;
 
 const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -208,7 +208,7 @@ fn workers_that_ask_go_at_their_next_question() {
 fn a_seed_gives_one_outcome_and_policies_that_launch_alike_the_same_boots() {
     let load = Load::synthetic(Synthetic::BurstyCi, 1).cut(Duration::from_hours(24));
     let of = |policy: &str, seed| {
-        let policy = policy.parse::<Policy>().unwrap();
+        let policy = policy.parse::<SimulatedPolicy>().unwrap();
         run(&load, &Setup::of(WorldModel::named(WorldName::Q)), &policy, seed, |_| {})
     };
     assert_eq!(of("worker-manager", 1), of("worker-manager", 1));
@@ -219,7 +219,7 @@ fn a_seed_gives_one_outcome_and_policies_that_launch_alike_the_same_boots() {
 fn no_policy_leaves_a_task_or_passes_the_maximum() {
     let load = Load::synthetic(Synthetic::Mixed, 3);
     for world in WorldName::ALL {
-        for name in Policy::NAMES {
+        for name in SimulatedPolicy::NAMES {
             let setup = Setup { max_instances: 150, ..Setup::of(WorldModel::named(world)) };
             let outcome = run(&load, &setup, &name.parse().unwrap(), 1, |moment| {
                 let there = moment.requested + moment.booting + moment.idle + moment.busy;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use provisioner::internal::engine::{ActionKind, NoteKind, Plan, ReasonKind};
-use provisioner::internal::policy::Policy;
 use provisioner::internal::settings::WorkerType;
 
 use crate::stories::{calm, has_note, plan, round, with};
@@ -131,7 +130,7 @@ fn limits_serve_first_what_tasks_need() {
 #[test]
 fn instances_kept_in_advance_are_no_broken_ones() {
     // Bursts of four every twenty minutes: the level is kept, and there are no claims in between.
-    let quick = Policy { ..linux("adaptive:wait-cost=1000", 40).policy };
+    let quick = linux("adaptive:wait-cost=1000", 40).policy;
     let kept = WorkerType {
         policy: quick,
         boot_timeout: mins(5),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::refusal::{Refusal, RefusalClass};
+use provisioner::internal::engine::memory;
 use provisioner::internal::engine::{Effect, Note, NoteKind, Outcome, Report, StopConsent};
 
 use crate::stories::{ZONES, calm, has_note, round, with};
@@ -267,7 +268,7 @@ fn three_failures_pause_and_the_pauses_double() {
         driver.world.refused.clear();
         rounds(&mut driver, 130 * 60);
         assert_eq!(driver.world.queue.pending(&name("linux")), 0);
-        assert!(driver.engine.memory().failures.is_empty());
+        assert!(memory::failing_worker_types(driver.engine.memory()).next().is_none());
     }
 }
 
@@ -389,7 +390,10 @@ fn failures_are_counted_in_a_row_and_a_launch_that_worked_ends_the_row() {
             }
             driver.world.refused.clear();
             rounds(&mut driver, (time + 1) * 1200);
-            assert!(driver.engine.memory().failures.is_empty(), "{knowledge:?}");
+            assert!(
+                memory::failing_worker_types(driver.engine.memory()).next().is_none(),
+                "{knowledge:?}"
+            );
             assert_eq!(driver.world.queue.pending(&name("linux")), 0, "{knowledge:?}, {time}");
         }
     }
@@ -442,14 +446,15 @@ fn a_fresh_instance_profile_is_waited_for() {
     let reports = rounds(&mut driver, 4 * 60);
     assert!((10..=25).contains(&driver.world.calls.len()), "{} calls", driver.world.calls.len());
     assert!(reports.iter().all(|it| has_note(&it.plan, NoteKind::ProfileNotVisible)));
-    assert!(driver.engine.memory().failures.is_empty());
+    assert!(memory::failing_worker_types(driver.engine.memory()).next().is_none());
 
     driver.world.unknown_profiles.clear();
     rounds(&mut driver, 4 * 60 + 12);
     assert_eq!(driver.world.requests.len(), 6);
     rounds(&mut driver, 6 * 60);
-    let memory = driver.engine.memory();
-    assert!(memory.unknown_profiles.is_empty() && memory.failures.is_empty(), "{memory:?}");
+    let learned = driver.engine.memory();
+    assert!(memory::unknown_profiles(learned).next().is_none(), "{learned:?}");
+    assert!(memory::failing_worker_types(learned).next().is_none(), "{learned:?}");
 }
 
 #[test]
@@ -495,7 +500,7 @@ fn requests_that_are_taken_and_fail_for_a_fresh_profile_are_waited_for_too() {
     driver.world.add_tasks(&name("linux"), 3, mins(600));
     rounds(&mut driver, 4 * 60);
     assert!((8..=30).contains(&driver.world.calls.len()), "{} calls", driver.world.calls.len());
-    assert!(driver.engine.memory().failures.is_empty());
+    assert!(memory::failing_worker_types(driver.engine.memory()).next().is_none());
     // Not for ever.
     let reports = rounds(&mut driver, 15 * 60);
     let paused = |note: &&Note| note.kind == NoteKind::Paused;

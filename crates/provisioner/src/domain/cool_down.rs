@@ -10,20 +10,20 @@ use super::clock;
 /// A penalty that grows with each strike.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct CoolDown {
+pub(crate) struct CoolDown {
     /// Refusals in a row.
-    pub strikes: u32,
+    pub(crate) strikes: u32,
     /// The last one.
-    pub last: Timestamp,
+    pub(crate) last: Timestamp,
     /// What it said (`InsufficientInstanceCapacity`, …).
-    pub code: String,
+    pub(crate) code: String,
     /// The pause lasts at least this long, in seconds: it took a request that waited to learn of the refusal,
     /// and meanwhile the other places can be tried as slowly.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub at_least_seconds: u64,
+    pub(crate) at_least_seconds: u64,
     /// Whether the place is unsuitable: its zone does not offer the instance type, or it does not exist.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unsuitable: bool,
+    pub(crate) unsuitable: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -78,7 +78,7 @@ impl CoolDown {
     }
 
     /// When it ends.
-    pub fn until(&self) -> Timestamp {
+    pub(crate) fn until(&self) -> Timestamp {
         let pause = growing(FIRST_PAUSE, self.strikes, LONGEST_PAUSE);
         clock::after(self.last, pause.max(Duration::from_secs(self.at_least_seconds)))
     }

@@ -64,7 +64,7 @@ use crate::engine::state::in_flight::InFlight;
 use crate::engine::state::index::Index;
 use crate::engine::state::machine::{Machine, OpenRequest};
 use crate::engine::state::memory::Memory;
-use crate::policy::Wish;
+use crate::policy::CapacityTarget;
 use crate::settings::{Settings, WorkerType};
 
 /// Everything a decision depends on.
@@ -78,7 +78,7 @@ pub(super) struct Decide<'a> {
     pub(super) in_flight: &'a BTreeMap<Option<WorkerTypeName>, InFlight>,
     pub(super) demand: Result<&'a Demand, &'a str>,
     /// The capacity that the policies want.
-    pub(super) wishes: &'a BTreeMap<WorkerTypeName, Wish>,
+    pub(super) targets: &'a BTreeMap<WorkerTypeName, CapacityTarget>,
     pub(super) resolved: &'a BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
     /// Instances tagged in the last minute; EC2 may not show their tags yet.
     pub(super) tagged_lately: &'a BTreeMap<InstanceId, Timestamp>,
@@ -235,17 +235,17 @@ impl<'a> Draft<'a> {
         worker_type: &'a WorkerType,
         group: &'a Group,
     ) {
-        let Some(wish) = self.decide.wishes.get(name).copied() else { return };
-        let status = self.status(name, worker_type, group, wish);
+        let Some(target) = self.decide.targets.get(name).copied() else { return };
+        let status = self.status(name, worker_type, group, target);
         self.plan.worker_types.push(status);
 
         self.timed_out_requests(name, worker_type, group);
         self.worn_out_machines(name, worker_type, group);
         if self.demand_known() {
             self.unfillable_requests(name, worker_type, group);
-            self.unneeded_requests(name, group, wish);
+            self.unneeded_requests(name, group, target);
             self.over_maximum(name, worker_type, group);
-            self.launch(name, worker_type, group, wish);
+            self.launch(name, worker_type, group, target);
         }
         self.note_boot_timeout(name, worker_type, group);
     }
@@ -255,7 +255,7 @@ impl<'a> Draft<'a> {
         name: &WorkerTypeName,
         worker_type: &WorkerType,
         group: &Group,
-        wish: Wish,
+        target: CapacityTarget,
     ) -> WorkerTypeStatus {
         let demand = self.decide.demand.ok();
         let counts = group.counts;
@@ -268,7 +268,7 @@ impl<'a> Draft<'a> {
             idle: counts.idle,
             busy: counts.busy + counts.unknown + counts.aged,
             stopping: counts.stopping + counts.leaving,
-            wanted: wish.wanted.min(worker_type.max_instances),
+            wanted: target.wanted.min(worker_type.max_instances),
             oldest_pending: demand
                 .and_then(|demand| demand.pending.get(name))
                 .and_then(|pending| pending.oldest),

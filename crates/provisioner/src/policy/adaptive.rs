@@ -6,7 +6,7 @@
 //!
 //! # One round
 //!
-//! [`Adaptive::wish`] is called once per round and makes one pass through five parts:
+//! [`Adaptive::target`] is called once per round and makes one pass through five parts:
 //!
 //! 1. The demand is counted in instances: those that waiting tasks need, plus those that are busy or may be.
 //!    [`Pace`] measures the interval between rounds, and the launches per new task.
@@ -21,8 +21,8 @@
 //!    idle instance is *kept* while that chance, times the waiting and the boot that it saves, is worth
 //!    more than its idling. A *spare* one is launched before a task waits if the saved waiting alone is
 //!    worth twice the idling.
-//! 5. The wish combines these: requests for what is missing, raised by the hedge or the spares as far as the
-//!    maximum has room, and permission to stop for idle instances above the target.
+//! 5. The target combines these: requests for what is missing, raised by the hedge or the spares as far as the
+//!    maximum has room, and permission to stop for idle instances above the total.
 //!
 //! # What holds it back
 //!
@@ -44,7 +44,7 @@ mod pace;
 mod reference;
 mod startups;
 
-use super::{PolicyMemory, Situation, Why, Wish};
+use super::{CapacityTarget, PolicyMemory, Situation, Why};
 pub(super) use balance::Balance;
 pub(crate) use balance::Comparison;
 pub(super) use levels::Levels;
@@ -80,7 +80,7 @@ const PRICE_WITHOUT_CONSENT: f64 = 10.0;
 const MOST_LAUNCHES_PER_TASK: f64 = 2.0;
 
 impl Adaptive {
-    pub(super) fn wish(self, situation: &Situation, memory: &mut PolicyMemory) -> Wish {
+    pub(super) fn target(self, situation: &Situation, memory: &mut PolicyMemory) -> CapacityTarget {
         let Situation { pending, booting, idle, free_slots, min, max, .. } = *situation;
         let per_instance = situation.tasks_per_instance.max(1);
         let now = situation.now.as_millisecond();
@@ -139,13 +139,13 @@ impl Adaptive {
         let at_most = max.saturating_sub(ready + situation.stopping);
         let coming = needed.max(hedged.max(missing + spare).min(at_most));
         // Instances that would be worth keeping but do not exist are not wanted.
-        let target = (demand + held.keep.min(covered + spare)).max(min);
-        Wish {
+        let total = (demand + held.keep.min(covered + spare)).max(min);
+        CapacityTarget {
             coming,
             for_minimum,
             needed,
-            wanted: target,
-            let_go: ready.saturating_sub(target).min(idle),
+            wanted: total,
+            let_go: ready.saturating_sub(total).min(idle),
             why: Why::Adaptive {
                 missing,
                 ask: hedge.ask,
@@ -238,8 +238,8 @@ mod tests {
         Situation { running: Some(0), max: 100, ..Situation::nothing(now) }
     }
 
-    fn wish(situation: &Situation, memory: &mut PolicyMemory) -> Wish {
-        Adaptive { wait_cost: Some(30.0) }.wish(situation, memory)
+    fn target(situation: &Situation, memory: &mut PolicyMemory) -> CapacityTarget {
+        Adaptive { wait_cost: Some(30.0) }.target(situation, memory)
     }
 
     /// Returns a memory that hedges: startups vary, and the interval between rounds is known.
@@ -250,7 +250,7 @@ mod tests {
         }
         // There were tasks for these launches in the year before.
         for (second, pending) in [(-31_536_000, 60), (0, 0), (10, 0)] {
-            let _ = wish(&Situation { pending, ..situation(second) }, &mut memory);
+            let _ = target(&Situation { pending, ..situation(second) }, &mut memory);
         }
         memory
     }
@@ -259,27 +259,27 @@ mod tests {
     fn on_the_first_day_it_asks_for_what_is_missing() {
         let mut memory = PolicyMemory::default();
         let tasks = Situation { pending: 7, booting: 2, free_slots: 2, ..situation(0) };
-        let wish = wish(&tasks, &mut memory);
-        assert_eq!((wish.coming, wish.needed, wish.let_go), (5, 5, 0));
+        let target = target(&tasks, &mut memory);
+        assert_eq!((target.coming, target.needed, target.let_go), (5, 5, 0));
     }
 
     #[test]
     fn with_experience_it_asks_for_more_and_only_where_it_may() {
         let tasks = Situation { pending: 7, ..situation(20) };
-        let many = wish(&tasks, &mut experienced());
+        let many = target(&tasks, &mut experienced());
         assert!(many.coming >= 14 && many.needed == 7, "{many:?}");
         assert!(many.why.to_string().contains("of 50 startups half took"), "{}", many.why);
         let plain = Situation { may_hedge: false, ..tasks };
-        assert_eq!(wish(&plain, &mut experienced()).coming, 7);
+        assert_eq!(target(&plain, &mut experienced()).coming, 7);
     }
 
     #[test]
     fn what_is_asked_for_in_excess_keeps_the_maximum() {
         let tasks = Situation { pending: 7, busy: 90, max: 100, ..situation(20) };
-        assert_eq!(wish(&tasks, &mut experienced()).coming, 10);
-        // What is needed is wished for nevertheless; the fence reports what it cuts.
+        assert_eq!(target(&tasks, &mut experienced()).coming, 10);
+        // The target holds all that is needed nevertheless; the fence reports what it cuts.
         let over = Situation { pending: 30, ..tasks };
-        assert_eq!(wish(&over, &mut experienced()).coming, 30);
+        assert_eq!(target(&over, &mut experienced()).coming, 30);
     }
 
     #[test]
@@ -290,24 +290,24 @@ mod tests {
             memory.record_startup(Duration::from_mins(4), Duration::from_mins(1));
         }
         let tasks = Situation { pending: 12, ..situation(20) };
-        assert_eq!(wish(&tasks, &mut memory).coming, 12, "250 launches for 72 tasks");
+        assert_eq!(target(&tasks, &mut memory).coming, 12, "250 launches for 72 tasks");
     }
 
     #[test]
     fn idle_instances_are_let_go_when_their_level_is_not_needed_any_more() {
         let mut memory = PolicyMemory::default();
         let busy = Situation { busy: 4, running: Some(4), ..situation(0) };
-        assert_eq!(wish(&busy, &mut memory).let_go, 0);
+        assert_eq!(target(&busy, &mut memory).let_go, 0);
         let idle = |second| Situation { idle: 4, free_slots: 4, ..situation(second) };
-        let first = wish(&idle(10), &mut memory);
+        let first = target(&idle(10), &mut memory);
         assert_eq!((first.let_go, first.coming), (0, 0), "just fallen free");
         let mut last = first;
         for n in 2..200 {
-            last = wish(&idle(n * 10), &mut memory);
+            last = target(&idle(n * 10), &mut memory);
         }
         assert_eq!((last.let_go, last.wanted), (4, 0), "after half an hour");
         let kept = Situation { min: 3, ..idle(2000) };
-        assert_eq!(wish(&kept, &mut memory).let_go, 1);
+        assert_eq!(target(&kept, &mut memory).let_go, 1);
     }
 
     #[test]
@@ -325,8 +325,8 @@ mod tests {
                 min: 4,
                 ..situation(n * 10)
             };
-            let ours = wish(&blind, &mut memory);
-            let basic = super::super::basic::wish(&blind);
+            let ours = target(&blind, &mut memory);
+            let basic = super::super::basic::target(&blind);
             assert_eq!((ours.coming, ours.for_minimum), (basic.coming, basic.for_minimum));
         }
     }
@@ -354,7 +354,7 @@ mod tests {
                 workers_consent: true,
                 ..situation(n * 10)
             };
-            last = Some(Adaptive::default().wish(&hourly, &mut memory).why);
+            last = Some(Adaptive::default().target(&hourly, &mut memory).why);
         }
         let Some(Why::Adaptive { wait_cost, comparison: Some(comparison), .. }) = last else {
             panic!("{last:?}");
@@ -366,7 +366,7 @@ mod tests {
         assert!(comparison.wait < comparison.plain_wait && comparison.cost < 0.5, "{comparison:?}");
         let configured = Adaptive { wait_cost: Some(7.0) };
         let quiet = Situation { workers_consent: true, ..situation(7200) };
-        let why = configured.wish(&quiet, &mut memory).why;
+        let why = configured.target(&quiet, &mut memory).why;
         assert!(matches!(why, Why::Adaptive { wait_cost: 7.0, comparison: None, .. }), "{why:?}");
     }
 
@@ -374,13 +374,13 @@ mod tests {
     fn what_is_worth_keeping_and_is_not_there_is_not_wanted() {
         let mut memory = PolicyMemory::default();
         let tasks = Situation { pending: 5, ..situation(0) };
-        assert_eq!(wish(&tasks, &mut memory).wanted, 5);
+        assert_eq!(target(&tasks, &mut memory).wanted, 5);
         let requested = Situation { requested: 5, ..situation(10) };
-        let withdrawn = wish(&requested, &mut memory);
+        let withdrawn = target(&requested, &mut memory);
         assert!(matches!(withdrawn.why, Why::Adaptive { keep: 5, spare: 0, .. }), "{withdrawn:?}");
         assert_eq!((withdrawn.wanted, withdrawn.coming), (0, 0));
         let idle = Situation { idle: 3, free_slots: 3, ..situation(20) };
-        assert_eq!(wish(&idle, &mut memory).wanted, 3);
+        assert_eq!(target(&idle, &mut memory).wanted, 3);
     }
 
     #[test]
@@ -393,6 +393,6 @@ mod tests {
             free_slots: 2,
             ..situation(0)
         };
-        assert_eq!(wish(&tasks, &mut PolicyMemory::default()).coming, 2);
+        assert_eq!(target(&tasks, &mut PolicyMemory::default()).coming, 2);
     }
 }

@@ -1,21 +1,28 @@
 //! The text form of a policy: its name, and settings after a colon, as in `worker-manager:ratio=0.5`.
+//!
+//! `simulate` has one more policy, and one more setting of every policy. They are known by name here, so that
+//! a configuration that was copied from a simulation is refused with the reason.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::{Adaptive, Policy, Rule, WorkerManager};
-use crate::domain::duration;
 use crate::domain::suggest;
 
 const BASIC: &str = "basic";
+/// Exists in `simulate` only.
 const NAIVE_2014: &str = "naive-2014";
 const WORKER_MANAGER: &str = "worker-manager";
 const WORKER_MANAGER_DEPLOYED: &str = "worker-manager-deployed";
 const ADAPTIVE: &str = "adaptive";
 
+/// Exists in `simulate` only.
 const IDLE_TIMEOUT: &str = "idle-timeout";
 const RATIO: &str = "ratio";
 const WAIT_COST: &str = "wait-cost";
+
+/// The names, in the order in which documents list them.
+const NAMES: [&str; 5] = [BASIC, NAIVE_2014, WORKER_MANAGER, WORKER_MANAGER_DEPLOYED, ADAPTIVE];
 
 /// The highest ratio and wait-cost that are accepted; a larger number is a typing error.
 const MOST: f64 = 1000.0;
@@ -40,43 +47,19 @@ impl PolicyError {
 }
 
 impl Policy {
-    /// The names, in the order in which documents list them.
-    pub const NAMES: [&str; 5] =
-        [BASIC, NAIVE_2014, WORKER_MANAGER, WORKER_MANAGER_DEPLOYED, ADAPTIVE];
-
     /// Returns the name without the settings.
     pub fn name(&self) -> &'static str {
         match self.rule {
             Rule::Basic => BASIC,
-            Rule::Naive2014 => NAIVE_2014,
             Rule::WorkerManager(WorkerManager { as_deployed: false, .. }) => WORKER_MANAGER,
             Rule::WorkerManager(WorkerManager { as_deployed: true, .. }) => WORKER_MANAGER_DEPLOYED,
             Rule::Adaptive(_) => ADAPTIVE,
         }
     }
 
-    /// Refuses a policy that makes sense only in a simulation.
-    pub fn for_production(self) -> Result<Self, PolicyError> {
-        if self.rule == Rule::Naive2014 {
-            return Err(PolicyError::new(
-                format!(
-                    "`{NAIVE_2014}` requests again what already boots, and is for `simulate` only"
-                ),
-                format!("`{BASIC}` has the same rules, corrected"),
-            ));
-        }
-        if self.idle_timeout.is_some() {
-            return Err(PolicyError::new(
-                format!("`{IDLE_TIMEOUT}` is not a setting of a policy outside `simulate`"),
-                "it is a key of the worker type, and its workers must follow it",
-            ));
-        }
-        Ok(self)
-    }
-
     fn keys(&self) -> &'static [&'static str] {
         match self.rule {
-            Rule::Basic | Rule::Naive2014 => &[IDLE_TIMEOUT],
+            Rule::Basic => &[IDLE_TIMEOUT],
             Rule::WorkerManager(_) => &[RATIO, IDLE_TIMEOUT],
             Rule::Adaptive(_) => &[WAIT_COST, IDLE_TIMEOUT],
         }
@@ -85,9 +68,10 @@ impl Policy {
     fn set(&mut self, key: &str, value: &str) -> Result<(), PolicyError> {
         match (key, &mut self.rule) {
             (IDLE_TIMEOUT, _) => {
-                let time = duration::parse(value)
-                    .map_err(|error| PolicyError::new(error.to_string(), "such as 15m or 90s"))?;
-                self.idle_timeout = Some(time);
+                return Err(PolicyError::new(
+                    format!("`{IDLE_TIMEOUT}` is not a setting of a policy outside `simulate`"),
+                    "it is a key of the worker type, and its workers must follow it",
+                ));
             }
             (RATIO, Rule::WorkerManager(worker_manager)) => {
                 worker_manager.ratio = number(RATIO, value)?;
@@ -122,7 +106,13 @@ impl FromStr for Policy {
         let (name, settings) = text.split_once(':').unwrap_or((text, ""));
         let rule = match name.trim() {
             BASIC => Rule::Basic,
-            NAIVE_2014 => Rule::Naive2014,
+            NAIVE_2014 => {
+                let message = format!(
+                    "`{NAIVE_2014}` requests again what already boots, and is for `simulate` only"
+                );
+                let hint = format!("`{BASIC}` has the same rules, corrected");
+                return Err(PolicyError::new(message, hint));
+            }
             WORKER_MANAGER => Rule::WorkerManager(WorkerManager::default()),
             WORKER_MANAGER_DEPLOYED => {
                 Rule::WorkerManager(WorkerManager { as_deployed: true, ..WorkerManager::default() })
@@ -130,7 +120,7 @@ impl FromStr for Policy {
             ADAPTIVE => Rule::Adaptive(Adaptive::default()),
             unknown => {
                 let message = format!("`{unknown}` is not known");
-                return Err(PolicyError::new(message, suggest::hint(unknown, &Self::NAMES)));
+                return Err(PolicyError::new(message, suggest::hint(unknown, &NAMES)));
             }
         };
         let mut policy = Self::from(rule);
@@ -160,10 +150,7 @@ impl fmt::Display for Policy {
             Rule::Adaptive(Adaptive { wait_cost: Some(wait_cost) }) => {
                 settings.push(format!("{WAIT_COST}={wait_cost}"));
             }
-            Rule::Basic | Rule::Naive2014 | Rule::WorkerManager(_) | Rule::Adaptive(_) => {}
-        }
-        if let Some(time) = self.idle_timeout {
-            settings.push(format!("{IDLE_TIMEOUT}={}", duration::format(time)));
+            Rule::Basic | Rule::WorkerManager(_) | Rule::Adaptive(_) => {}
         }
         for (at, setting) in settings.iter().enumerate() {
             write!(f, "{}{setting}", if at == 0 { ':' } else { ',' })?;
@@ -174,8 +161,6 @@ impl fmt::Display for Policy {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn policy(text: &str) -> Policy {
@@ -186,22 +171,22 @@ mod tests {
     fn what_is_written_is_read_back() {
         for text in [
             "basic",
-            "naive-2014",
             "worker-manager",
             "worker-manager-deployed",
             "adaptive",
-            "worker-manager:ratio=0.5,idle-timeout=5m",
+            "worker-manager:ratio=0.5",
             "worker-manager-deployed:ratio=2",
             "adaptive:wait-cost=0.25",
-            "basic:idle-timeout=2m",
         ] {
             assert_eq!(policy(text).to_string(), text);
         }
-        for name in Policy::NAMES {
+        for name in NAMES.into_iter().filter(|name| *name != NAIVE_2014) {
             assert_eq!(policy(name).name(), name);
         }
-        let spaced = policy(" worker-manager : ratio = 0.5 , idle-timeout = 5m ,");
-        assert_eq!(spaced.idle_timeout, Some(Duration::from_mins(5)));
+        assert_eq!(
+            policy(" worker-manager : ratio = 0.5 ,").to_string(),
+            "worker-manager:ratio=0.5"
+        );
     }
 
     #[test]
@@ -219,13 +204,15 @@ mod tests {
         assert!(error("adaptive:wait-cost").1.contains("KEY=VALUE"));
         assert_eq!(error("adaptive:wait-cost=-1").1, "a number from 0 to 1000");
         assert_eq!(error("adaptive:wait-cost=NaN").1, "a number from 0 to 1000");
-        assert_eq!(error("basic:idle-timeout=5").0, "`5` is not a duration");
     }
 
     #[test]
-    fn policies_for_simulations_are_refused_in_production() {
-        assert!(policy("naive-2014").for_production().unwrap_err().hint().contains("basic"));
-        assert!(policy("basic:idle-timeout=5m").for_production().is_err());
-        assert!(policy("worker-manager:ratio=0.5").for_production().is_ok());
+    fn the_policy_and_the_setting_of_simulations_are_refused_with_the_reason() {
+        let naive = "naive-2014".parse::<Policy>().unwrap_err();
+        assert!(
+            naive.to_string().contains("for `simulate` only") && naive.hint().contains("basic")
+        );
+        let timeout = "basic:idle-timeout=5m".parse::<Policy>().unwrap_err();
+        assert!(timeout.to_string().contains("outside `simulate`"), "{timeout}");
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::Comparison;
 use crate::domain::plural;
 
-/// The reason for a wish. It holds only numbers, so that a round without actions formats no text.
+/// The reason for a target. It holds only numbers, so that a round without actions formats no text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Why {
     /// One instance per waiting task that no instance has room for.
@@ -41,7 +41,7 @@ pub enum Why {
 }
 
 impl fmt::Display for Why {
-    /// Writes a sentence without a full stop; nothing if the numbers of the worker type explain the wish.
+    /// Writes a sentence without a full stop; nothing if the numbers of the worker type explain the target.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Short => Ok(()),

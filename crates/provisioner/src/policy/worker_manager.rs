@@ -1,6 +1,6 @@
 //! The estimator of Taskcluster's worker-manager, to the letter: the strongest of the simple policies.
 
-use super::{Situation, Why, Wish};
+use super::{CapacityTarget, Situation, Why};
 
 /// The settings of worker-manager.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,7 +60,7 @@ fn scale(n: u64, ratio: f64) -> u64 {
 }
 
 impl WorkerManager {
-    pub(super) fn wish(self, situation: &Situation) -> Wish {
+    pub(super) fn target(self, situation: &Situation) -> CapacityTarget {
         let per_machine = situation.tasks_per_instance.max(1);
         let requested = situation.requested + situation.booting;
         let once = Estimate {
@@ -76,7 +76,7 @@ impl WorkerManager {
         let twice = if self.as_deployed { requested } else { 0 };
         let spawn = Estimate { existing: once.existing + twice, ..once }.spawn();
         let kept = situation.up() + requested;
-        Wish {
+        CapacityTarget {
             coming: situation.requested + spawn,
             needed: once.wanted().saturating_sub(situation.booting),
             for_minimum: if situation.pending == 0 { spawn } else { 0 },
@@ -130,7 +130,7 @@ mod tests {
             ..Situation::nothing(jiff::Timestamp::UNIX_EPOCH)
         };
         let coming = |as_deployed| {
-            WorkerManager { as_deployed, ..WorkerManager::default() }.wish(&situation).coming
+            WorkerManager { as_deployed, ..WorkerManager::default() }.target(&situation).coming
         };
         assert_eq!((coming(false), coming(true)), (15, 5));
     }
@@ -140,8 +140,9 @@ mod tests {
         let nothing = Situation::nothing(jiff::Timestamp::UNIX_EPOCH);
         let situation = Situation { pending: 3, requested: 8, booting: 1, max: 100, ..nothing };
         for as_deployed in [false, true] {
-            let wish = WorkerManager { as_deployed, ..WorkerManager::default() }.wish(&situation);
-            assert_eq!((wish.coming, wish.needed), (8, 2));
+            let target =
+                WorkerManager { as_deployed, ..WorkerManager::default() }.target(&situation);
+            assert_eq!((target.coming, target.needed), (8, 2));
         }
     }
 }

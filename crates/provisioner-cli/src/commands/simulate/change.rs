@@ -4,7 +4,7 @@ use std::fmt;
 
 use provisioner::internal::domain::duration;
 use provisioner::internal::domain::money::UsdPerHour;
-use provisioner::internal::policy::Policy;
+use provisioner_simulate::policy::SimulatedPolicy;
 
 use super::deployment::Deployment;
 use crate::exit::Failure;
@@ -25,8 +25,8 @@ pub(super) struct Change {
 impl Change {
     /// Returns the change from one configuration and policy to another.
     pub(super) fn between(
-        (today, from): (&Deployment, &Policy),
-        (other, to): (&Deployment, &Policy),
+        (today, from): (&Deployment, &SimulatedPolicy),
+        (other, to): (&Deployment, &SimulatedPolicy),
     ) -> Result<Self, Failure> {
         let ours = today.worker_type()?;
         let theirs = other.worker_type()?;
@@ -38,8 +38,8 @@ impl Change {
                 settings.push((table.to_owned(), text));
             }
         };
-        let rule = |policy: &Policy| Policy { idle_timeout: None, ..*policy };
-        let quoted = |policy: &Policy| Some(format!("\"{}\"", rule(policy)));
+        let quoted =
+            |policy: &SimulatedPolicy| Some(format!("\"{}\"", policy.with_idle_timeout(None)));
         differs(&table, "policy", quoted(from), quoted(to));
         let time = |time| Some(format!("\"{}\"", duration::format(time)));
         let idle = [
@@ -66,7 +66,7 @@ impl Change {
         Ok(Self {
             settings,
             file: today.file.clone(),
-            only_simulated: rule(to).for_production().is_err(),
+            only_simulated: to.is_only_simulated(),
             asks_workers: to.lets_go() && other.settings.server.workers.is_none(),
         })
     }

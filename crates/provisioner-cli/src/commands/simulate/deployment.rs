@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use provisioner::internal::domain::ids::WorkerTypeName;
 use provisioner::internal::domain::money::UsdPerHour;
-use provisioner::internal::engine::Memory;
-use provisioner::internal::policy::{Policy, PolicyMemory};
+use provisioner::internal::engine::{Memory, memory};
 use provisioner::internal::settings::{Settings, WorkerType};
 use provisioner::internal::state_dir::{RecordedLoad, StateDir};
 use provisioner_sim::rng::Lognormal;
+use provisioner_simulate::policy::SimulatedPolicy;
 use provisioner_simulate::simulation::{Setup, WorldModel};
 
 use super::world;
@@ -70,7 +70,7 @@ impl Deployment {
         &self,
         args: &SimulateArgs,
         context: &Context,
-    ) -> Result<(Setup, Option<UsdPerHour>, Policy), Failure> {
+    ) -> Result<(Setup, Option<UsdPerHour>, SimulatedPolicy), Failure> {
         let Self { name, settings, .. } = self;
         let worker_type = self.worker_type()?;
         if worker_type.tasks_per_instance > 1 {
@@ -93,7 +93,7 @@ impl Deployment {
             boot_timeout: worker_type.boot_timeout,
             ..Setup::of(WorldModel::named(world(args.world)))
         };
-        Ok((setup, worker_type.max_price, worker_type.policy))
+        Ok((setup, worker_type.max_price, worker_type.policy.into()))
     }
 
     /// Returns the load that the daemon of this configuration recorded, and the startups that it observed
@@ -130,7 +130,7 @@ impl Deployment {
             ));
         }
         let learned = state_dir.read_memory::<Memory>().unwrap_or_default();
-        let startups = learned.policies.get(&self.name).and_then(PolicyMemory::startups);
+        let startups = memory::observed_startups(&learned, &self.name);
         Ok((recorded, startups))
     }
 }

@@ -39,25 +39,25 @@ impl Simulation<'_> {
             self.memory
                 .record_startup(Duration::from_millis(*requested), Duration::from_millis(*booting));
         }
-        let wish = self.policy.wish(&situation, &mut self.memory);
+        let target = self.policy.target(&situation, &mut self.memory);
         self.request_on_demand();
         let budget = self.budget();
-        // Like the engine, this compares the wish with what the round knows: a request that was fulfilled
+        // Like the engine, this compares the target with what the round knows: a request that was fulfilled
         // after the observation leaves no gap.
         let coming = situation.requested;
-        let missing = wish.coming.saturating_sub(coming).min(budget);
+        let missing = target.coming.saturating_sub(coming).min(budget);
         for (purchase, n) in self.purchases(missing, now) {
             for _ in 0..n {
                 self.request(purchase);
             }
         }
-        for _ in 0..coming.saturating_sub(wish.coming) {
+        for _ in 0..coming.saturating_sub(target.coming) {
             if !self.cancel() {
                 break;
             }
         }
         if situation.workers_consent {
-            for _ in 0..wish.let_go.max(self.idle_on_demand()) {
+            for _ in 0..target.let_go.max(self.idle_on_demand()) {
                 let Some(instance) = self.take_least_valuable() else { break };
                 self.end(instance);
                 self.totals.stopped += 1;

@@ -275,7 +275,7 @@ fn not_blank<'a>(text: &'a str, what: &str) -> Result<&'a str, Rejection> {
 }
 
 fn parse_policy(text: &str) -> Result<Policy, Rejection> {
-    let policy = text.parse::<Policy>().and_then(Policy::for_production);
+    let policy = text.parse::<Policy>();
     policy.map_err(|error| Rejection::new(error.to_string(), error.hint()))
 }
 

@@ -114,7 +114,7 @@ impl Case {
             seen_by_intent: &BTreeMap::new(),
             in_flight: &BTreeMap::new(),
             demand: self.demand.as_ref().map_err(String::as_str),
-            wishes: &BTreeMap::new(),
+            targets: &BTreeMap::new(),
             resolved: &BTreeMap::new(),
             tagged_lately: &BTreeMap::new(),
             now: self.now,

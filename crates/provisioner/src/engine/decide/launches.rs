@@ -14,22 +14,22 @@ use crate::engine::state::group::Group;
 use crate::engine::state::machine::{Class, Machine};
 use crate::engine::state::memory::Failures;
 use crate::engine::state::places;
-use crate::policy::{Why, Wish};
+use crate::policy::{CapacityTarget, Why};
 use crate::settings::WorkerType;
 
 impl<'a> Draft<'a> {
-    /// Makes the goal for what is missing to `wish`, within `max-instances`.
+    /// Makes the goal for what is missing to `target`, within `max-instances`.
     pub(super) fn launch(
         &mut self,
         name: &WorkerTypeName,
         worker_type: &'a WorkerType,
         group: &Group,
-        wish: Wish,
+        target: CapacityTarget,
     ) {
         let counts = group.counts;
         let coming = self.coming(name, group);
         let pending = self.pending(name);
-        let missing = wish.coming.saturating_sub(coming);
+        let missing = target.coming.saturating_sub(coming);
         if missing == 0 {
             if coming > 0 && pending > counts.free_slots {
                 let waiting = pending - counts.free_slots;
@@ -40,7 +40,7 @@ impl<'a> Draft<'a> {
         let max = worker_type.max_instances;
         let total = counts.live() + counts.leaving + coming;
         let room = max.saturating_sub(total);
-        let needed = wish.needed.saturating_sub(coming);
+        let needed = target.needed.saturating_sub(coming);
         if needed > room {
             self.note_about(name, &PlanNote::AtMaximum { needed, max, room, total });
         }
@@ -55,8 +55,8 @@ impl<'a> Draft<'a> {
         }
         let probes = self.decide.memory.failures.get(name).is_some_and(Failures::is_too_many);
         let launched = if probes { 1 } else { launched };
-        let why = wish.why;
-        let reason = if launched <= wish.for_minimum {
+        let why = target.why;
+        let reason = if launched <= target.for_minimum {
             LaunchReason::BelowMinimum { launched, min: worker_type.min_instances, total }
         } else if needed == 0 {
             LaunchReason::Spare { why }

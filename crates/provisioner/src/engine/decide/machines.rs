@@ -58,7 +58,7 @@ impl<'a> Draft<'a> {
             return;
         }
         let agreed = group.machines.iter().filter(|machine| machine.agreed);
-        let wanted = self.decide.wishes.get(name).map(|wish| wish.wanted);
+        let wanted = self.decide.targets.get(name).map(|target| target.wanted);
         self.end(Some(name), agreed, |ended| ReasonDetail::WorkerAgreed { ended, wanted });
     }
 

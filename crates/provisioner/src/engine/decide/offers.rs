@@ -10,7 +10,7 @@ use crate::engine::decide::Decide;
 use crate::engine::state::group::Group;
 use crate::engine::state::machine::{Class, Machine};
 use crate::engine::stop_consent::{Offer, Removability, StopConsent, Worker};
-use crate::policy::Wish;
+use crate::policy::CapacityTarget;
 use crate::settings::WorkerType;
 
 /// Replaces the offers by this round's. Work proportional to machines.
@@ -32,9 +32,9 @@ pub(in crate::engine) fn renew(decide: &Decide<'_>, consent: &mut StopConsent) {
     }
     let offers = index.types.iter().filter_map(|(name, group)| {
         let worker_type = decide.settings.worker_types.get(name)?;
-        let wish = decide.wishes.get(name)?;
+        let target = decide.targets.get(name)?;
         let pending = pending(decide.demand.ok()?, name);
-        Some((name.clone(), offer(worker_type, group, wish, pending)))
+        Some((name.clone(), offer(worker_type, group, target, pending)))
     });
     let offers = offers.collect();
     for id in working {
@@ -59,12 +59,12 @@ fn removability(machine: &Machine, if_idle: Removability) -> Removability {
     }
 }
 
-/// How many machines may go: as many as the policy wishes, but none that a pending task can use or that
+/// How many machines may go: as many as the policy lets go, but none that a pending task can use or that
 /// keeps the minimum. Under a policy that has no opinion, workers go when their idle timeout is over.
-fn offer(worker_type: &WorkerType, group: &Group, wish: &Wish, pending: u64) -> Offer {
+fn offer(worker_type: &WorkerType, group: &Group, target: &CapacityTarget, pending: u64) -> Offer {
     let counts = group.counts;
-    let (wished, idle_for) = if worker_type.policy.lets_go() {
-        (wish.let_go, Duration::ZERO)
+    let (let_go, idle_for) = if worker_type.policy.lets_go() {
+        (target.let_go, Duration::ZERO)
     } else {
         (counts.idle, worker_type.idle_timeout)
     };
@@ -73,7 +73,7 @@ fn offer(worker_type: &WorkerType, group: &Group, wish: &Wish, pending: u64) -> 
     // A machine that boots may fail: it does not keep the minimum yet.
     let up = counts.idle + counts.busy + counts.unknown;
     let above_minimum = up.saturating_sub(worker_type.min_instances);
-    Offer { places: wished.min(spare).min(above_minimum), idle_for }
+    Offer { places: let_go.min(spare).min(above_minimum), idle_for }
 }
 
 fn pending(demand: &Demand, name: &WorkerTypeName) -> u64 {

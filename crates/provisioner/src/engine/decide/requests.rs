@@ -12,7 +12,7 @@ use crate::engine::decide::detail::{MachineNote, ReasonDetail};
 use crate::engine::state::group::{Group, UNFILLABLE_AFTER};
 use crate::engine::state::machine::OpenRequest;
 use crate::engine::state::places;
-use crate::policy::Wish;
+use crate::policy::CapacityTarget;
 use crate::settings::WorkerType;
 
 impl<'a> Draft<'a> {
@@ -72,7 +72,7 @@ impl<'a> Draft<'a> {
         &mut self,
         name: &WorkerTypeName,
         group: &'a Group,
-        wish: Wish,
+        target: CapacityTarget,
     ) {
         let now = self.decide.now;
         let (mut open, going): (Vec<_>, Vec<_>) = group
@@ -82,7 +82,7 @@ impl<'a> Draft<'a> {
         open.retain(|request| request.touchable);
         open.sort_by_key(|request| (!is_unfillable(request, now), Reverse(request.asked)));
         // Requests cancelled for another reason, now or before, are part of the excess.
-        let excess = self.coming(name, group).saturating_sub(wish.coming);
+        let excess = self.coming(name, group).saturating_sub(target.coming);
         let excess = excess.saturating_sub(going.len() as u64);
         open.truncate(usize::try_from(excess).unwrap_or(usize::MAX));
         let pending = self.pending(name);

@@ -11,7 +11,7 @@ use crate::engine::state::in_flight::InFlight;
 use crate::engine::state::index::Index;
 use crate::engine::state::memory::Memory;
 use crate::engine::stop_consent::StopConsent;
-use crate::policy::{Policy, PolicyMemory, Rule, Situation, Wish};
+use crate::policy::{CapacityTarget, Policy, PolicyMemory, Rule, Situation};
 use crate::settings::{Settings, WorkerType};
 
 /// The circumstances that all policies share.
@@ -32,7 +32,7 @@ pub(in crate::engine) fn ask(
     demand: Option<&Demand>,
     terms: &Terms<'_>,
     memory: &mut Memory,
-) -> BTreeMap<WorkerTypeName, Wish> {
+) -> BTreeMap<WorkerTypeName, CapacityTarget> {
     let Terms { calls_pass, consent, now } = terms;
     let now = *now;
     // Requests in excess take calls and quota that other worker types may need.
@@ -40,7 +40,7 @@ pub(in crate::engine) fn ask(
     let may_hedge = *calls_pass && quotas_left;
     let memories = &mut memory.policies;
     memories.retain(|name, _| settings.worker_types.contains_key(name));
-    let mut wishes = BTreeMap::new();
+    let mut targets = BTreeMap::new();
     for (name, group) in &index.types {
         let Some(worker_type) = settings.worker_types.get(name) else { continue };
         let in_flight = in_flight.get(&Some(name.clone())).copied().unwrap_or_default();
@@ -52,24 +52,24 @@ pub(in crate::engine) fn ask(
         let counted = situation.busy.saturating_mul(situation.tasks_per_instance);
         let running = situation.running.or(inferred.then_some(counted));
         let situation = Situation { running, may_hedge, workers_consent, ..situation };
-        let wish = match (&worker_type.policy, demand) {
+        let target = match (&worker_type.policy, demand) {
             (policy, Some(_)) if policy.learns() => {
                 if !memories.contains_key(name) {
                     memories.insert(name.clone(), PolicyMemory::default());
                 }
-                memories.get_mut(name).map(|memory| policy.wish(&situation, memory))
+                memories.get_mut(name).map(|memory| policy.target(&situation, memory))
             }
-            (policy, Some(_)) => Some(policy.wish(&situation, &mut PolicyMemory::default())),
-            (_, None) => Some(Policy::BASIC.wish(&situation, &mut PolicyMemory::default())),
+            (policy, Some(_)) => Some(policy.target(&situation, &mut PolicyMemory::default())),
+            (_, None) => Some(Policy::BASIC.target(&situation, &mut PolicyMemory::default())),
         };
         let cancels = !matches!(worker_type.policy.rule, Rule::WorkerManager(_));
-        wishes.extend(wish.map(|wish| {
+        targets.extend(target.map(|target| {
             // worker-manager's model never takes back a request. Here, one that no task needs is cancelled.
-            let most = if cancels { wish.coming } else { wish.needed };
-            (name.clone(), Wish { coming: wish.coming.min(most), ..wish })
+            let most = if cancels { target.coming } else { target.needed };
+            (name.clone(), CapacityTarget { coming: target.coming.min(most), ..target })
         }));
     }
-    wishes
+    targets
 }
 
 fn situation(

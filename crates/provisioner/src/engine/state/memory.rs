@@ -19,45 +19,45 @@ use crate::policy::PolicyMemory;
 use crate::pools::PoolRecord;
 use crate::settings::{Settings, WorkerType};
 
-/// The engine's soft state.
+/// The engine's soft state. It is opaque to embedders: they store it and give it back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Memory {
     /// What is known of capacity pools, by [`Pool`] as text, and of pools seen from one subnet.
-    pub pools: BTreeMap<String, PoolRecord>,
+    pub(crate) pools: BTreeMap<String, PoolRecord>,
     /// Instance types that EC2 refused under a worker type's configuration without a clear reason.
-    pub unclear: BTreeMap<WorkerTypeName, BTreeMap<InstanceType, CoolDown>>,
+    pub(crate) unclear: BTreeMap<WorkerTypeName, BTreeMap<InstanceType, CoolDown>>,
     /// Quotas that refused a single instance, by code and group of families.
-    pub breakers: BTreeMap<String, CoolDown>,
+    pub(crate) breakers: BTreeMap<String, CoolDown>,
     /// Instance profiles that EC2 did not know when it was last asked.
-    pub unknown_profiles: BTreeMap<String, UnknownProfile>,
+    pub(crate) unknown_profiles: BTreeMap<String, UnknownProfile>,
     /// Launches that failed in a row, per worker type.
-    pub failures: BTreeMap<WorkerTypeName, Failures>,
+    pub(crate) failures: BTreeMap<WorkerTypeName, Failures>,
     /// Machines that ended by themselves without a task seen on them, until the queue tells whether one ran.
-    pub ended_unclaimed: BTreeMap<InstanceId, EndedUnclaimed>,
+    pub(crate) ended_unclaimed: BTreeMap<InstanceId, EndedUnclaimed>,
     /// When a task of the worker type last left PENDING.
-    pub last_taken: BTreeMap<WorkerTypeName, Timestamp>,
+    pub(crate) last_taken: BTreeMap<WorkerTypeName, Timestamp>,
     /// How long instances of the worker type usually take from their launch to their first task.
-    pub usual_boot: BTreeMap<WorkerTypeName, Duration>,
+    pub(crate) usual_boot: BTreeMap<WorkerTypeName, Duration>,
     /// The configuration that those failures are about, as a hash per worker type.
-    pub configured: BTreeMap<WorkerTypeName, u64>,
+    pub(crate) configured: BTreeMap<WorkerTypeName, u64>,
     /// What is known of each instance.
-    pub machines: BTreeMap<InstanceId, MachineMemory>,
+    pub(crate) machines: BTreeMap<InstanceId, MachineMemory>,
     /// Requests that EC2 shows open.
-    pub open: BTreeMap<SpotRequestId, OpenMemory>,
+    pub(crate) open: BTreeMap<SpotRequestId, OpenMemory>,
     /// Requests we cancelled that EC2 still shows open.
-    pub cancelling: BTreeMap<SpotRequestId, Cancelling>,
+    pub(crate) cancelling: BTreeMap<SpotRequestId, Cancelling>,
     /// Requests seen fulfilled whose instance is not visible yet.
-    pub fulfilled: BTreeMap<SpotRequestId, Fulfilled>,
+    pub(crate) fulfilled: BTreeMap<SpotRequestId, Fulfilled>,
     /// Instances whose termination EC2 accepted, and when. EC2 may show them running for a while: they
     /// are neither capacity nor a reason to end another.
-    pub ended: BTreeMap<InstanceId, Timestamp>,
+    pub(crate) ended: BTreeMap<InstanceId, Timestamp>,
     /// Since when tasks have been pending beside machines that look free, per worker type.
-    pub unclaimed_since: BTreeMap<WorkerTypeName, Timestamp>,
+    pub(crate) unclaimed_since: BTreeMap<WorkerTypeName, Timestamp>,
     /// What the policies have learned, per worker type.
-    pub policies: BTreeMap<WorkerTypeName, PolicyMemory>,
+    pub(crate) policies: BTreeMap<WorkerTypeName, PolicyMemory>,
     /// Dollars spent today.
-    pub spent: Spent,
+    pub(crate) spent: Spent,
 }
 
 /// How many rounds running a machine must be known idle before it is ended for that.
@@ -66,18 +66,18 @@ pub(in crate::engine) const IDLE_ROUNDS: u32 = 2;
 /// An instance profile that EC2 does not know. It may be a fresh one: what IAM makes reaches EC2 later.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct UnknownProfile {
+pub(crate) struct UnknownProfile {
     /// The first time since an instance last started with it.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// The last time.
-    pub last: Timestamp,
+    pub(crate) last: Timestamp,
 }
 
 impl UnknownProfile {
     /// EC2 knows a fresh profile within ten seconds as a rule, and seldom after minutes (IAM User Guide,
     /// "Changes that I make are not always immediately visible"; others wait for two). One that is still
     /// unknown then is not there, and waiting does not help.
-    pub const MAY_BE_FRESH: Duration = Duration::from_mins(5);
+    pub(crate) const MAY_BE_FRESH: Duration = Duration::from_mins(5);
     /// Between two tries. Each is one call, however many worker types have the profile.
     const PAUSE: Duration = Duration::from_secs(10);
 
@@ -102,30 +102,30 @@ impl UnknownProfile {
 /// probe, until one claims a task.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Failures {
+pub(crate) struct Failures {
     /// How many.
-    pub in_a_row: u32,
+    pub(crate) in_a_row: u32,
     /// The last one.
-    pub last: Timestamp,
+    pub(crate) last: Timestamp,
     /// What EC2 said.
-    pub text: String,
+    pub(crate) text: String,
     /// Whether the pause after the last one was ended by hand: the next probe may come at once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub resumed: bool,
+    pub(crate) resumed: bool,
 }
 
 /// A machine that ended by itself, without a task seen on it.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct EndedUnclaimed {
+pub(crate) struct EndedUnclaimed {
     /// Its worker type.
-    pub worker_type: WorkerTypeName,
+    pub(crate) worker_type: WorkerTypeName,
     /// When EC2 launched it.
-    pub launched: Timestamp,
+    pub(crate) launched: Timestamp,
     /// When it was gone.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// What EC2 said.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Memory {
@@ -257,7 +257,8 @@ impl Memory {
     /// A number that changes when something is learned, and not with what every round adds to: further
     /// rounds of machines that are known to be idle, what policies learn from every round, and dollars, which are
     /// counted on from the time that was saved with them.
-    pub fn learned(&self) -> u64 {
+    #[cfg(any(feature = "aws", test))]
+    pub(crate) fn learned(&self) -> u64 {
         let Self {
             pools,
             unclear,
@@ -303,6 +304,22 @@ impl Memory {
     }
 }
 
+/// Returns the median and the 90th percentile of the startups that the policy of a worker type observed, or
+/// `None` while there are too few of them.
+pub fn observed_startups(memory: &Memory, name: &WorkerTypeName) -> Option<(Duration, Duration)> {
+    memory.policies.get(name)?.startups()
+}
+
+/// Returns the worker types whose last launch failed.
+pub fn failing_worker_types(memory: &Memory) -> impl Iterator<Item = &WorkerTypeName> {
+    memory.failures.keys()
+}
+
+/// Returns the instance profiles that EC2 did not know when it was last asked.
+pub fn unknown_profiles(memory: &Memory) -> impl Iterator<Item = &str> {
+    memory.unknown_profiles.keys().map(String::as_str)
+}
+
 /// A number that changes with the worker type's configuration. Stable for one build of the program;
 /// another build forgets failures once, which does no harm.
 fn fingerprint(worker_type: &WorkerType) -> u64 {
@@ -315,19 +332,19 @@ fn fingerprint(worker_type: &WorkerType) -> u64 {
 
 impl Failures {
     /// This many in a row stop the worker type for a while.
-    pub const TOO_MANY: u32 = 3;
+    pub(crate) const TOO_MANY: u32 = 3;
     const FIRST_PAUSE: Duration = Duration::from_mins(1);
     const LONGEST_PAUSE: Duration = Duration::from_mins(10);
     /// A failure is not in a row with one that long before it.
     const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 
     /// Whether there were too many: until a machine claims a task, one at a time is tried.
-    pub fn is_too_many(&self) -> bool {
+    pub(crate) fn is_too_many(&self) -> bool {
         self.in_a_row >= Self::TOO_MANY
     }
 
     /// Until when nothing is launched, if there were too many.
-    pub fn paused_until(&self) -> Option<Timestamp> {
+    pub(crate) fn paused_until(&self) -> Option<Timestamp> {
         let over = self.in_a_row.checked_sub(Self::TOO_MANY)?;
         let pause = growing(Self::FIRST_PAUSE, over + 1, Self::LONGEST_PAUSE);
         (!self.resumed).then(|| clock::after(self.last, pause))
@@ -337,71 +354,71 @@ impl Failures {
 /// What is known of an instance beyond what EC2 shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct MachineMemory {
+pub(crate) struct MachineMemory {
     /// When we first saw it.
-    pub first_seen: Timestamp,
+    pub(crate) first_seen: Timestamp,
     /// When it was asked for, where its request was seen with it.
     #[serde(default)]
-    pub asked: Option<Timestamp>,
+    pub(crate) asked: Option<Timestamp>,
     /// Whether it was ever seen running a task.
-    pub claimed: bool,
+    pub(crate) claimed: bool,
     /// In how many rounds running it was known to run none.
-    pub idle_rounds: u32,
+    pub(crate) idle_rounds: u32,
     /// Whether it was ever seen running.
     #[serde(default)]
-    pub ran: bool,
+    pub(crate) ran: bool,
     /// Its worker type, once that was known.
     #[serde(default)]
-    pub worker_type: Option<WorkerTypeName>,
+    pub(crate) worker_type: Option<WorkerTypeName>,
     /// The highest price it may cost, once that was known.
     #[serde(default)]
-    pub price: Option<UsdPerHour>,
+    pub(crate) price: Option<UsdPerHour>,
 }
 
 /// A request seen open.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct OpenMemory {
+pub(crate) struct OpenMemory {
     /// Its worker type.
-    pub worker_type: Option<WorkerTypeName>,
+    pub(crate) worker_type: Option<WorkerTypeName>,
     /// The pool it asks. EC2 does not tell the zone of a request that names a subnet.
-    pub pool: Pool,
+    pub(crate) pool: Pool,
     /// The highest price it may pay.
     pub max_price: Option<UsdPerHour>,
     /// When we first saw that it cannot be filled where it is. EC2's own time of the status may move at each
     /// evaluation.
     #[serde(default)]
-    pub unfillable_since: Option<Timestamp>,
+    pub(crate) unfillable_since: Option<Timestamp>,
 }
 
 /// A request seen fulfilled, without its instance.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Fulfilled {
+pub(crate) struct Fulfilled {
     /// The first sight.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// Its worker type.
-    pub worker_type: Option<WorkerTypeName>,
+    pub(crate) worker_type: Option<WorkerTypeName>,
     /// The highest price it may pay.
-    pub max_price: Option<UsdPerHour>,
+    pub(crate) max_price: Option<UsdPerHour>,
 }
 
 /// A request we cancelled. Whether it made an instance all the same is followed in the ledger.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Cancelling {
+pub(crate) struct Cancelling {
     /// When.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
 }
 
 /// Dollars spent since midnight UTC, at the highest possible price.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-pub struct Spent {
+pub(crate) struct Spent {
     /// Up to when it was counted.
-    pub counted_to: Option<Timestamp>,
+    pub(crate) counted_to: Option<Timestamp>,
     /// How much since the midnight before that.
-    pub usd: Usd,
+    pub(crate) usd: Usd,
 }
 
 /// The name of the quota that `code` is about for `instance_type`.

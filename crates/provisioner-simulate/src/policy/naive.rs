@@ -1,24 +1,17 @@
 //! The rules of 2014 as they were (mozilla/aws-provisioner), for comparison. They count every instance as
 //! busy and do not credit booting ones, so that tasks that wait for a boot lead to further requests.
 
-use super::{Situation, Why, Wish};
+use provisioner::internal::policy::Situation;
 
-/// With P pending tasks, S open requests, R instances and a maximum M, cancels `max(0, S-P, S+R-M)` requests
-/// and makes `min(max(0, P-S), M-S-R)` new ones.
-pub(super) fn wish(situation: &Situation) -> Wish {
-    let Situation { pending, requested, max, .. } = *situation;
-    let instances = situation.booting + situation.up() + situation.stopping;
-    let there = requested + instances;
+/// Returns how many requests should be open. With P pending tasks, S open requests, R instances and a maximum
+/// M, these rules cancel `max(0, S-P, S+R-M)` requests and make `min(max(0, P-S), M-S-R)` new ones.
+pub(super) fn coming(situation: &Situation) -> u64 {
+    let Situation { pending, requested, max, booting, idle, busy, unknown, stopping, .. } =
+        *situation;
+    let there = requested + booting + idle + busy + unknown + stopping;
     let cancelled = requested.saturating_sub(pending).max(there.saturating_sub(max));
     let asked = pending.saturating_sub(requested).min(max.saturating_sub(there));
-    Wish {
-        coming: requested.saturating_sub(cancelled) + asked,
-        needed: requested.saturating_sub(cancelled) + asked,
-        for_minimum: 0,
-        wanted: (instances + pending).min(max),
-        let_go: 0,
-        why: Why::Short,
-    }
+    requested.saturating_sub(cancelled) + asked
 }
 
 #[cfg(test)]
@@ -28,10 +21,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_boots_is_not_credited_and_the_maximum_is_kept() {
+    fn booting_instances_are_not_credited_and_the_maximum_is_kept() {
         let coming = |pending, requested, booting| {
             let nothing = Situation::nothing(Timestamp::UNIX_EPOCH);
-            wish(&Situation { pending, requested, booting, max: 20, ..nothing }).coming
+            coming(&Situation { pending, requested, booting, max: 20, ..nothing })
         };
         assert_eq!(coming(5, 0, 5), 5, "5 more, round after round");
         assert_eq!(coming(5, 5, 5), 5);
