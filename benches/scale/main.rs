@@ -4,28 +4,30 @@
 //! `cargo bench --bench scale`; after `--`, `--rounds N` and `--wakes N` for more or fewer of them,
 //! `--instances N` for one size only, and `--program FILE` for another build of the program.
 //!
-//! The program runs as it is shipped, against a stand-in for EC2, STS and the queue on loopback that
-//! answers as long-windedly as EC2 does. Everything shares the machine's cores.
+//! The program runs as it is shipped, against the simulated EC2 behind its loopback door and a queue beside it.
+//! Everything shares the machine's cores.
 #![expect(clippy::print_stdout, reason = "the figures are what a benchmark is for")]
 #![expect(clippy::expect_used, reason = "a benchmark has nobody to report errors to")]
 
-mod fleet;
 mod http;
 #[path = "../../tests/support/openmetrics.rs"]
 mod openmetrics;
 mod program;
 mod stand_in;
-mod xml;
+mod tasks;
+mod world;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fleet::Fleet;
 use http::{Client, Fetched};
 use program::{Daemon, Pace};
 use stand_in::{Calls, StandIn};
+use tasks::Tasks;
+use world::{every_tenth, worker_type, world};
 
 /// Rounds until everything has been seen: user data, key pair, prices, machines known twice.
 const WARM_UP: usize = 5;
@@ -112,9 +114,11 @@ fn by_itself(program: &str) {
 
 /// Rounds in which there is nothing to do.
 fn rounds(program: &str, client: &Client, machines: usize, rounds: usize) {
-    let stand_in = StandIn::start(Fleet::backlogged(machines, PENDING));
-    let pages = 2 * stand_in.n_pages();
+    let world = world(machines);
+    let tasks = Tasks::new(&world, PENDING, every_tenth(&world));
+    let stand_in = StandIn::start(world, tasks);
     let bare = bare(client, &stand_in);
+    let pages = bare.pages();
 
     let pace = Pace { interval: "1s", min_interval: "100ms" };
     let mut daemon = Daemon::start(program, &stand_in, pace, 0);
@@ -141,7 +145,7 @@ fn rounds(program: &str, client: &Client, machines: usize, rounds: usize) {
         mib(usage.resident_kib),
         mib(usage.file_kib),
         format!("{most} ({pages})"),
-        mib(bare.bytes as u64 / 1024),
+        mib(bare.bytes() as u64 / 1024),
         ms(round),
         ms(bare.time),
         round.div_duration_f64(bare.time),
@@ -151,6 +155,12 @@ fn rounds(program: &str, client: &Client, machines: usize, rounds: usize) {
         daemon.memory_file().map_or(0, |file| file.len()),
     );
     assert!(most >= pages, "every page is asked for");
+    println!(
+        "{:>9} bytes per instance: {}, and of its spot request: {}",
+        "",
+        bare.instances.bytes / machines,
+        bare.requests.bytes / machines
+    );
     println!("{:>9} calls: pages and at most two: {}", "", verdict(most <= pages + 2));
     if machines == 20_000 {
         println!("{:>9} peak under 60 MiB: {}", "", verdict(mib(usage.peak_kib) < 60.0));
@@ -172,19 +182,23 @@ fn n_calls(calls: &Calls) -> usize {
     calls.values().sum()
 }
 
-/// From a wake-up to the launching call that it brings.
-fn wake_ups(program: &str, client: &Client, machines: usize, wakes: usize) {
-    let stand_in = StandIn::start(Fleet::busy(machines));
+/// From a wake-up to the launching call that it brings. At the end there are `most` instances, all of which
+/// have a task.
+fn wake_ups(program: &str, client: &Client, most: usize, wakes: usize) {
+    let machines = most.saturating_sub(wakes);
+    let world = world(machines);
+    let tasks = Tasks::new(&world, 0, BTreeSet::new());
+    let stand_in = StandIn::start(world, tasks);
     let bare = bare(client, &stand_in);
     let pace = Pace { interval: "10s", min_interval: "1s" };
-    let mut daemon = Daemon::start(program, &stand_in, pace, machines);
+    let mut daemon = Daemon::start(program, &stand_in, pace, wakes);
     daemon.until("runs a round", |daemon| (daemon.rounds(client).count >= 1.0).then_some(()));
     let launches = stand_in.launches();
     let mut times: Vec<Duration> = (0..wakes)
         .map(|number| {
             // Past `min-interval`, and not in step with anything.
             thread::sleep(Duration::from_millis(1_020 + (number as u64 * 7_919) % 200));
-            stand_in.task(&fleet::worker_type(number * 37));
+            stand_in.task(&worker_type(number * 37));
             let began = Instant::now();
             client.post(&format!("{}/wake", daemon.url()));
             let launched = launches.recv_timeout(Duration::from_secs(30));
@@ -192,10 +206,10 @@ fn wake_ups(program: &str, client: &Client, machines: usize, wakes: usize) {
             launched.duration_since(began)
         })
         .collect();
-    assert_eq!(stand_in.machines(), machines);
+    assert_eq!(stand_in.machines(), machines + wakes);
     times.sort();
     println!(
-        "\nfrom POST /wake to the launching call, {machines} instances, {wakes} wake-ups: \
+        "\nfrom POST /wake to the launching call, {machines} instances and one more by each of {wakes} wake-ups: \
          p50 {:.0} ms, p99 {:.0}, slowest {:.0} (a bare client fetches the same pages in {:.0} ms)",
         ms(at(&times, 50)),
         ms(at(&times, 99)),

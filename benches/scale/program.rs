@@ -7,12 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use provisioner_sim::deployment::{GROUP, IMAGE, key};
+use provisioner_sim::query_api::{ACCOUNT, REGION};
 use tempfile::TempDir;
 
-use super::fleet::{ACCOUNT, KEY_NAME, REGION, WORKER_TYPES, worker_type};
 use super::http::Client;
 use super::openmetrics;
 use super::stand_in::StandIn;
+use super::world::{INSTANCE_TYPES, WORKER_TYPES, ZONES, worker_type};
 
 /// As it was built for this run.
 pub(crate) const BUILT: &str = env!("CARGO_BIN_EXE_provisionerd");
@@ -129,7 +131,7 @@ impl Daemon {
 
     /// The size of the soft state on disk, and when it was last written.
     pub(crate) fn memory_file(&self) -> Option<fs::Metadata> {
-        let deployment = format!("{ACCOUNT}-{REGION}-{KEY_NAME}");
+        let deployment = format!("{ACCOUNT}-{REGION}-{}", key());
         let path: PathBuf = [deployment.as_str(), "memory.json"].iter().collect();
         self.dir.path().join("state").join(path).metadata().ok()
     }
@@ -188,12 +190,11 @@ impl Drop for Daemon {
 }
 
 fn configuration(stand_in: &StandIn, pace: Pace, spare: usize, dir: &TempDir) -> String {
-    let address = stand_in.address();
     let Pace { interval, min_interval } = pace;
     let most = stand_in.machines().div_ceil(WORKER_TYPES) + spare;
     let mut text = format!(
         r#"[provisioner]
-key-name = "{KEY_NAME}"
+key-name = "{key}"
 interval = "{interval}"
 min-interval = "{min_interval}"
 state-dir = "{state}"
@@ -201,7 +202,7 @@ state-dir = "{state}"
 [aws]
 region = "{REGION}"
 account-id = "{ACCOUNT}"
-endpoint-url = "http://{address}"
+endpoint-url = "{ec2}"
 
 [queue]
 host = "127.0.0.1"
@@ -211,16 +212,18 @@ port = {port}
 listen = "127.0.0.1:0"
 
 [worker-defaults]
-image-id = "ami-0123456789abcdef0"
-instance-types = ["c7g.large", "c7g.xlarge", "m7g.large", "r7g.2xlarge"]
-availability-zones = ["us-west-2a", "us-west-2b", "us-west-2c"]
-security-groups = ["sg-0123456789abcdef0"]
+image-id = "{IMAGE}"
+instance-types = {INSTANCE_TYPES:?}
+availability-zones = {ZONES:?}
+security-groups = ["{GROUP}"]
 max-price = 0.10
 max-instances = {most}
 tags = {{ team = "ci" }}
 "#,
+        key = key(),
         state = dir.path().join("state").display(),
-        port = address.port(),
+        ec2 = stand_in.ec2(),
+        port = stand_in.queue().port(),
     );
     for number in 0..WORKER_TYPES {
         let _ = writeln!(text, "\n[worker-types.{}]", worker_type(number));

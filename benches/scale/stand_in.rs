@@ -1,6 +1,7 @@
-//! EC2, STS and the queue on loopback: as much of them as the daemon asks.
+//! The simulated EC2 behind its loopback door, and the queue, on a thread of their own.
 //!
-//! It counts the calls, and notes when a launching call arrives.
+//! The time of the simulation is that of the clock. The calls are counted per round, and launching calls are
+//! reported when they arrive.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,13 +11,14 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
-use axum::routing::{get, post};
+use axum::http::Uri;
+use axum::routing::get;
 use jiff::Timestamp;
-use reqwest::Url;
+use provisioner_sim::http_server::HttpServer;
+use provisioner_sim::query_api::{self, QueryResponse};
+use provisioner_sim::world::World;
 
-use super::fleet::{ACCOUNT, Fleet};
-use super::xml;
+use super::tasks::Tasks;
 
 /// How often each operation was called.
 pub(crate) type Calls = BTreeMap<String, usize>;
@@ -24,13 +26,15 @@ pub(crate) type Calls = BTreeMap<String, usize>;
 /// A running stand-in. It ends with the process.
 #[derive(Clone, Debug)]
 pub(crate) struct StandIn {
-    address: SocketAddr,
-    world: Arc<Mutex<World>>,
+    ec2: String,
+    queue: SocketAddr,
+    stage: Arc<Mutex<Stage>>,
 }
 
 #[derive(Debug)]
-struct World {
-    fleet: Fleet,
+struct Stage {
+    world: World,
+    tasks: Tasks,
     /// Calls to AWS of the round under way.
     calls: Calls,
     /// Calls to AWS of the rounds that are over.
@@ -40,131 +44,94 @@ struct World {
 }
 
 impl StandIn {
-    /// Serves `fleet` on a thread of its own.
-    pub(crate) fn start(fleet: Fleet) -> Self {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        listener.set_nonblocking(true).expect("a socket that does not block");
-        let world = World { fleet, calls: Calls::new(), rounds: Vec::new(), launched: None };
-        let world = Arc::new(Mutex::new(world));
-        let router = Router::new()
-            .route("/", post(aws))
-            .route("/0.1.0/jobs", get(jobs))
-            .with_state(Arc::clone(&world));
+    /// Serves `world` and `tasks`.
+    pub(crate) fn start(world: World, tasks: Tasks) -> Self {
+        let stage = Stage { world, tasks, calls: Calls::new(), rounds: Vec::new(), launched: None };
+        let stage = Arc::new(Mutex::new(stage));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let (door, listener) = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+            (HttpServer::bind(0).await.expect("a free port"), listener.expect("a free port"))
+        });
+        let ec2 = door.endpoint();
+        let queue = listener.local_addr().expect("its address");
+        let router = Router::new().route("/0.1.0/jobs", get(jobs)).with_state(Arc::clone(&stage));
+        let asked = Arc::clone(&stage);
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            runtime.block_on(async {
+                let answers = move |body: &str| lock(&asked).answer(body);
+                tokio::spawn(door.serve(answers, std::future::pending()));
                 axum::serve(listener, router).await.expect("a server without end");
             });
         });
-        Self { address, world }
+        Self { ec2, queue, stage }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// The endpoint of the simulated EC2.
+    pub(crate) fn ec2(&self) -> &str {
+        &self.ec2
+    }
+
+    /// Where the queue listens.
+    pub(crate) fn queue(&self) -> SocketAddr {
+        self.queue
     }
 
     /// The calls to AWS per complete round so far.
     pub(crate) fn rounds(&self) -> Vec<Calls> {
-        self.world().rounds.clone()
+        lock(&self.stage).rounds.clone()
     }
 
     /// A task of `worker_type` comes in.
     pub(crate) fn task(&self, worker_type: &str) {
-        self.world().fleet.task(worker_type);
+        lock(&self.stage).tasks.add(worker_type);
     }
 
     /// How many machines there are.
     pub(crate) fn machines(&self) -> usize {
-        self.world().fleet.machines()
-    }
-
-    /// How many pages the machines fill, and their spot requests as well.
-    pub(crate) fn n_pages(&self) -> usize {
-        self.world().fleet.shown.instances.len()
+        lock(&self.stage).world.live().count()
     }
 
     /// When launching calls arrive, from now on.
     pub(crate) fn launches(&self) -> mpsc::Receiver<Instant> {
         let (sender, receiver) = mpsc::channel();
-        self.world().launched = Some(sender);
+        lock(&self.stage).launched = Some(sender);
         receiver
     }
-
-    fn world(&self) -> MutexGuard<'_, World> {
-        lock(&self.world)
-    }
 }
 
-fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
-    world.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
+    stage.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The queue. PENDING is asked first in every round.
-async fn jobs(State(world): State<Arc<Mutex<World>>>, uri: Uri) -> String {
-    let mut world = lock(&world);
-    if uri.query() == Some("state=RUNNING") {
-        return world.fleet.shown.running.clone();
-    }
-    let calls = std::mem::take(&mut world.calls);
-    world.rounds.push(calls);
-    world.fleet.shown.pending.clone()
-}
-
-/// The query protocol: `Action` and what belongs to it, in a form.
-async fn aws(State(world): State<Arc<Mutex<World>>>, body: String) -> (StatusCode, String) {
-    let arrived = Instant::now();
-    let form = Url::parse(&format!("http://form/?{body}")).expect("a form");
-    let form: BTreeMap<String, String> = form.query_pairs().into_owned().collect();
-    let value = |key: &str| form.get(key).map(String::as_str);
-    let operation = value("Action").unwrap_or_default();
-    let mut world = lock(&world);
-    *world.calls.entry(operation.to_owned()).or_default() += 1;
-    let World { fleet, launched, .. } = &mut *world;
-    let at: usize = value("NextToken").map_or(0, |token| token.parse().expect("a token of ours"));
-    let answer = match operation {
-        "GetCallerIdentity" => xml::caller_identity(ACCOUNT),
-        "DescribeKeyPairs" => xml::page(operation, "keySet", &xml::key_pair(), None),
-        "DescribeInstances" => fleet.shown.instances[at].clone(),
-        "DescribeSpotInstanceRequests" => {
-            if value("Filter.1.Name") == Some("spot-instance-request-id") {
-                let ids = form.iter().filter(|(key, _)| key.starts_with("Filter.1.Value."));
-                let found: String = ids.filter_map(|(_, id)| fleet.request(id)).collect();
-                xml::page(operation, "spotInstanceRequestSet", &found, None)
-            } else {
-                fleet.shown.spot_requests[at].clone()
-            }
-        }
-        "DescribeSpotPriceHistory" => {
-            let listed = |prefix: &'static str| {
-                form.iter().filter(move |(key, _)| key.starts_with(prefix)).map(|(_, value)| value)
-            };
-            let now = Timestamp::now().to_string();
-            let prices: String = listed("InstanceType.")
-                .flat_map(|instance_type| {
-                    listed("Filter.1.Value.").map(move |zone| (instance_type, zone))
-                })
-                .map(|(instance_type, zone)| xml::spot_price(instance_type, zone, &now))
-                .collect();
-            xml::page(operation, "spotPriceHistorySet", &prices, None)
-        }
-        "RequestSpotInstances" => {
-            if let Some(launched) = launched {
+impl Stage {
+    /// The answer of the simulated EC2 to the body of a call.
+    fn answer(&mut self, body: &str) -> QueryResponse {
+        let arrived = Instant::now();
+        let action = body.split('&').find_map(|field| field.strip_prefix("Action="));
+        *self.calls.entry(action.unwrap_or_default().to_owned()).or_default() += 1;
+        self.world.advance(Timestamp::now());
+        let launches = self.world.calls.len();
+        let answer = query_api::answer(&mut self.world, body);
+        if let Some(launch) = self.world.calls.get(launches) {
+            self.tasks.launched(&self.world, launch.worker_type.as_str());
+            if let Some(launched) = &self.launched {
                 // Nobody may be waiting for it.
                 let _ = launched.send(arrived);
             }
-            let tag = form.iter().find(|(_, text)| text.as_str() == "provisioner:worker-type");
-            let (key, _) = tag.expect("our tags are in the call");
-            let worker_type = value(&key.replace(".Key", ".Value")).unwrap_or_default().to_owned();
-            xml::page(operation, "spotInstanceRequestSet", &fleet.grant(&worker_type), None)
         }
-        "CreateTags" => {
-            let ids = form.iter().filter(|(key, _)| key.starts_with("ResourceId."));
-            fleet.tag(&ids.map(|(_, id)| id.clone()).collect::<Vec<_>>());
-            xml::answer(operation, "    <return>true</return>\n")
-        }
-        other => return (StatusCode::BAD_REQUEST, format!("the stand-in does not know `{other}`")),
-    };
-    (StatusCode::OK, answer)
+        answer
+    }
+}
+
+/// The queue. PENDING is asked first in every round.
+async fn jobs(State(stage): State<Arc<Mutex<Stage>>>, uri: Uri) -> String {
+    let mut stage = lock(&stage);
+    if uri.query() == Some("state=RUNNING") {
+        return stage.tasks.running.clone();
+    }
+    let calls = std::mem::take(&mut stage.calls);
+    stage.rounds.push(calls);
+    stage.tasks.pending.clone()
 }

@@ -36,3 +36,4 @@ pub mod rng;
 #[cfg(feature = "aws")]
 pub mod sdk_transport;
 pub mod world;
+mod written;

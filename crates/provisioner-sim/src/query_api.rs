@@ -10,6 +10,7 @@ mod accounts;
 mod delivery;
 mod filters;
 mod form;
+mod hardware;
 mod instances;
 mod key_pairs;
 mod launch;
@@ -135,7 +136,7 @@ pub fn answer(world: &mut World, body: &str) -> QueryResponse {
     match carry_out(world, &action, form) {
         Ok(mut inside) => {
             inside.insert(0, text("requestId", &request_id));
-            let body = xml::document(&format!("{action}Response"), Some(NAMESPACE), &inside);
+            let body = xml::indented(&format!("{action}Response"), NAMESPACE, &inside);
             QueryResponse { status: 200, body }
         }
         Err(refusal) => refused(&refusal, &request_id),

@@ -31,12 +31,13 @@ use provisioner::internal::domain::ids::{
 };
 use provisioner::internal::domain::launch::{LaunchCall, Pool};
 use provisioner::internal::domain::money::UsdPerHour;
-use provisioner::internal::domain::observed::KeyPair;
+use provisioner::internal::domain::observed::{Instance, KeyPair, SpotRequest};
 use provisioner::internal::settings::Settings;
 
 use crate::faults::Faults;
 use crate::queue::{Knowledge, Queue};
 use crate::rng::{Lognormal, Rng};
+use crate::written::Written;
 use events::{Event, Events};
 use lifecycle::Reclaim;
 use pools::Pools;
@@ -173,6 +174,10 @@ pub struct World {
     tokens: HashMap<ClientToken, (LaunchCall, Vec<usize>)>,
     /// The number of calls answered in EC2's protocol.
     answered: u64,
+    /// Instances with all their tags in EC2's protocol, as they were last shown.
+    pub(crate) written_instances: Written<(Instance, BTreeMap<String, String>)>,
+    /// Spot requests in EC2's protocol, as they were last shown.
+    pub(crate) written_requests: Written<SpotRequest>,
     events: Events,
     /// Machines that can take a task, per worker type: since when they are idle, and their number.
     free_workers: BTreeMap<WorkerTypeName, BTreeSet<(Timestamp, usize)>>,
@@ -230,6 +235,8 @@ impl World {
             taken_back: Vec::new(),
             tokens: HashMap::new(),
             answered: 0,
+            written_instances: Written::default(),
+            written_requests: Written::default(),
             events: Events::default(),
             free_workers: BTreeMap::new(),
             ended: Bill::default(),

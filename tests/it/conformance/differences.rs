@@ -15,6 +15,8 @@ pub(super) enum Right {
     Moto,
     /// moto lacks them, or has them in another form.
     Sim,
+    /// moto still has them when they are gone in EC2.
+    SimWithout,
 }
 
 /// Elements of one call's answer that differ alike.
@@ -60,6 +62,26 @@ const fn not_in_moto(
     Difference { call, within, names, side: Side::Sim, right: Right::Sim, page }
 }
 
+/// A difference where moto writes a value in another form than EC2.
+const fn other_form(
+    call: &'static str,
+    within: &'static str,
+    page: &'static str,
+    names: &'static str,
+) -> Difference {
+    Difference { call, within, names, side: Side::Type, right: Right::Sim, page }
+}
+
+/// A difference where moto still has what is gone in EC2.
+const fn gone(
+    call: &'static str,
+    within: &'static str,
+    page: &'static str,
+    names: &'static str,
+) -> Difference {
+    Difference { call, within, names, side: Side::Moto, right: Right::SimWithout, page }
+}
+
 /// Where the API's reference has its pages.
 pub(super) const REFERENCE: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_";
 
@@ -87,7 +109,48 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         "DescribeInstances",
         "reservationSet/item/instancesSet/item/",
         "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html",
-        "dnsName platformDetails",
+        "bootMode capacityReservationSpecification cpuOptions currentInstanceBootMode dnsName \
+         enaSupport enclaveOptions hibernationOptions maintenanceOptions networkPerformanceOptions \
+         operator platformDetails privateDnsNameOptions usageOperation usageOperationUpdateTime",
+    ),
+    not_in_moto(
+        "DescribeInstances",
+        "reservationSet/item/instancesSet/item/networkInterfaceSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceNetworkInterface.html",
+        "operator",
+    ),
+    not_in_moto(
+        "DescribeInstances",
+        "reservationSet/item/instancesSet/item/networkInterfaceSet/item/privateIpAddressesSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstancePrivateIpAddress.html",
+        "privateDnsName",
+    ),
+    // The owner of an address that is not an Elastic IP address is `amazon`, and in moto an account.
+    other_form(
+        "DescribeInstances",
+        "reservationSet/item/instancesSet/item/networkInterfaceSet/item/association/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceNetworkInterfaceAssociation.html",
+        "ipOwnerId",
+    ),
+    other_form(
+        "DescribeInstances",
+        "reservationSet/item/instancesSet/item/networkInterfaceSet/item/privateIpAddressesSet/item/\
+         association/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceNetworkInterfaceAssociation.html",
+        "ipOwnerId",
+    ),
+    // A terminated instance has neither an interface nor an address.
+    gone(
+        "DescribeInstances",
+        "reservationSet/item/instancesSet/item/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html",
+        "privateIpAddress sourceDestCheck",
+    ),
+    gone(
+        "DescribeInstances",
+        "reservationSet/item/instancesSet/item/networkInterfaceSet/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html",
+        "item",
     ),
     not_in_moto(
         "DescribeSpotInstanceRequests",
@@ -113,19 +176,11 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchSpecification.html",
         "monitoring",
     ),
-    // A simulated instance has no network and no disks.
     left_out(
         "DescribeInstances",
         "reservationSet/item/instancesSet/item/",
         "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html",
-        "ipAddress metadataOptions networkInterfaceSet privateIpAddress sourceDestCheck \
-         sriovNetSupport stateReason",
-    ),
-    left_out(
-        "DescribeInstances",
-        "reservationSet/item/instancesSet/item/blockDeviceMapping/",
-        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html",
-        "item",
+        "sriovNetSupport stateReason",
     ),
     // The surroundings only have what launches depend on.
     left_out(

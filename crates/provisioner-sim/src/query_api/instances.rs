@@ -8,9 +8,10 @@ use provisioner::internal::engine::{Effect, Outcome};
 use super::accounts::ACCOUNT;
 use super::filters::{Filters, Held};
 use super::form::Form;
+use super::hardware::Hardware;
 use super::pages::{Asked, Book};
 use super::places::{self, DEFAULT_GROUP, VPC};
-use super::xml::{Node, set, text, time, tree};
+use super::xml::{self, Node, set, text, time, tree};
 use super::{only_tried, tags};
 use crate::deployment::IMAGE;
 use crate::world::{Machine, World, refusal};
@@ -31,24 +32,33 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
         world.observed = as_of;
     }
     let shown = world.machines.numbered().filter_map(|(number, machine)| {
-        machine.record.seen(as_of).map(|instance| (number, (instance, machine)))
+        machine.record.seen(as_of).map(|instance| (number, (number, instance, machine)))
     });
     let all: Vec<_> = if ids.is_empty() {
         shown.collect()
     } else {
-        let named: Vec<_> = shown.filter(|(_, (instance, _))| ids.contains(&instance.id)).collect();
+        let named: Vec<_> =
+            shown.filter(|(_, (_, instance, _))| ids.contains(&instance.id)).collect();
         let absent =
-            ids.iter().filter(|id| named.iter().all(|(_, (instance, _))| instance.id != **id));
+            ids.iter().filter(|id| named.iter().all(|(_, (_, instance, _))| instance.id != **id));
         not_found(absent)?;
         named
     };
-    let chosen =
-        filters.choose(all, |(_, (instance, machine)), name| held(instance, machine, name))?;
     let mut book =
         Book { page: world.page, shifted: world.faults.shifted, network: &mut world.network };
-    let page = asked.of(&mut book, &chosen);
-    let shown = page.records.iter().map(|(instance, machine)| reservation(instance, machine));
-    let mut inside = vec![set("reservationSet", shown)];
+    let admits = |(_, instance, machine): &(usize, &Instance, &Machine)| {
+        filters.admit(|name| held(instance, machine, name))
+    };
+    let page = asked.of(&mut book, all, admits)?;
+    let written = &mut world.written_instances;
+    let shown = page.records.iter().map(|&(number, instance, machine)| {
+        // The key pair and the call of an instance never change.
+        let is_current = |(shown, tags): &(Instance, _)| shown == instance && *tags == machine.tags;
+        let from = || (instance.clone(), machine.tags.clone());
+        let write = || (from(), xml::record(reservation(instance, machine)));
+        Node::Record(written.get_or_write(number, is_current, write))
+    });
+    let mut inside = vec![tree("reservationSet", shown)];
     inside.extend(page.token());
     Ok(inside)
 }
@@ -151,44 +161,47 @@ fn reservation(instance: &Instance, machine: &Machine) -> Vec<Node> {
 
 fn shown(instance: &Instance, machine: &Machine) -> Vec<Node> {
     let zone = instance.zone.as_ref();
+    let subnet = zone.and_then(places::subnet_in);
+    let is_live = instance.state.is_live();
+    let hardware = Hardware::of(instance.id.as_str(), subnet, instance.launch_time, is_live);
     let mut placement: Vec<Node> =
         zone.map(|zone| text("availabilityZone", zone)).into_iter().collect();
     placement.extend([text("groupName", ""), text("tenancy", "default")]);
     let groups = machine.call.as_ref().map_or(&[][..], |call| &call.security_group_ids);
+    let groups = set(
+        "groupSet",
+        groups.iter().map(|id| vec![text("groupId", id), text("groupName", DEFAULT_GROUP)]),
+    );
     let platform = instance.other_platform.as_deref().unwrap_or("Linux/UNIX");
+    let optimized = machine.call.as_ref().and_then(|call| call.launch_specification.ebs_optimized);
     let mut inside = vec![
         text("instanceId", &instance.id),
         text("imageId", image(machine)),
         shown_state("instanceState", &instance.state),
-        text("privateDnsName", ""),
-        text("dnsName", ""),
         text("reason", ""),
         text("keyName", &machine.key),
         text("amiLaunchIndex", 0),
+        set("productCodes", []),
         text("instanceType", &instance.instance_type),
         time("launchTime", instance.launch_time),
         tree("placement", placement),
         tree("monitoring", [text("state", "disabled")]),
-        set(
-            "groupSet",
-            groups.iter().map(|id| vec![text("groupId", id), text("groupName", DEFAULT_GROUP)]),
-        ),
         text("architecture", places::architecture(&instance.instance_type)),
-        text("rootDeviceType", "ebs"),
-        text("rootDeviceName", "/dev/xvda"),
-        set("blockDeviceMapping", []),
         text("virtualizationType", "hvm"),
         text("hypervisor", "xen"),
-        set("productCodes", []),
         text("platformDetails", platform),
+        text("ebsOptimized", optimized.unwrap_or(false)),
+        hardware.network_interfaces(&groups),
+        groups,
     ];
-    let optimized = machine.call.as_ref().and_then(|call| call.launch_specification.ebs_optimized);
-    inside.push(text("ebsOptimized", optimized.unwrap_or(false)));
+    inside.extend(hardware.addresses());
+    inside.extend(hardware.volumes());
+    inside.extend(hardware.options());
     let tags = tags::of_machine(machine, &instance.tags);
     if !tags.is_empty() {
         inside.push(tags::show(tags));
     }
-    if let Some(subnet) = zone.and_then(places::subnet_in) {
+    if let Some(subnet) = subnet {
         inside.extend([text("subnetId", subnet), text("vpcId", VPC)]);
     }
     if let Some(request) = &instance.spot_request {

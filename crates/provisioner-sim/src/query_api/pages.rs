@@ -65,22 +65,41 @@ impl Asked {
         self.after.is_none()
     }
 
-    /// Takes the page out of all records, which are in ascending order of their numbers.
-    pub(super) fn of<T: Copy>(self, book: &mut Book<'_>, all: &[(usize, T)]) -> Page<T> {
-        let begins = match self.after {
-            None => 0,
-            Some(after) => all.partition_point(|(number, _)| *number <= after),
-        };
+    /// Takes the page out of all records, which are in ascending order of their numbers. `admits` tells
+    /// which of them match the filters; it does not see records that the page cannot show, because a
+    /// listing of many pages would cost the square of its length otherwise.
+    pub(super) fn of<T: Copy>(
+        self,
+        book: &mut Book<'_>,
+        all: impl IntoIterator<Item = (usize, T)>,
+        admits: impl Fn(&T) -> Result<bool, Refusal>,
+    ) -> Result<Page<T>, Refusal> {
         let most = self.most.unwrap_or(usize::MAX).min(book.page.max(1));
-        let ends = all.len().min(begins.saturating_add(most));
-        let next = (ends < all.len()).then(|| all[ends - 1].0);
-        let mut records: Vec<T> = all[begins..ends].iter().map(|(_, record)| *record).collect();
+        // Records of earlier pages are shown only by a page that shifts.
+        let (mut earlier, mut records, mut next) = (Vec::new(), Vec::new(), None);
+        let mut last = None;
+        for (number, record) in all {
+            let is_earlier = self.after.is_some_and(|after| number <= after);
+            if is_earlier && book.shifted == 0 || !admits(&record)? {
+                continue;
+            }
+            if is_earlier {
+                earlier.push(record);
+            } else if records.len() == most {
+                next = last;
+                break;
+            } else {
+                records.push(record);
+                last = Some(number);
+            }
+        }
         if book.shifted > 0 && book.network.percent(book.shifted) {
             // A record is shown again. EC2 promises no order.
-            records.extend(book.network.pick(&all[..ends]).map(|(_, record)| *record));
+            earlier.extend_from_slice(&records);
+            records.extend(book.network.pick(&earlier).copied());
             records.reverse();
         }
-        Page { records, next }
+        Ok(Page { records, next })
     }
 }
 

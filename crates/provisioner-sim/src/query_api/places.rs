@@ -103,18 +103,21 @@ impl Listing {
         let all = all
             .into_iter()
             .filter(|it| ids.is_empty() || id(it).is_some_and(|id| ids.contains(&id)));
-        let chosen = filters.choose(all, |shown, name| {
-            let mut held = shown.held.iter().filter(|(filter, _)| *filter == name).peekable();
-            match held.peek() {
-                None => Held::NoSuchFilter,
-                Some(_) => Held::Texts(held.map(|(_, text)| text.clone()).collect()),
-            }
-        })?;
-        let chosen: Vec<_> = chosen.iter().map(|shown| &shown.inside).enumerate().collect();
+        let all: Vec<_> = all.collect();
+        let admits = |shown: &&Shown| {
+            filters.admit(|name| {
+                let mut held = shown.held.iter().filter(|(filter, _)| *filter == name).peekable();
+                match held.peek() {
+                    None => Held::NoSuchFilter,
+                    Some(_) => Held::Texts(held.map(|(_, text)| text.clone()).collect()),
+                }
+            })
+        };
         let mut book =
             Book { page: world.page, shifted: world.faults.shifted, network: &mut world.network };
-        let page = asked.of(&mut book, &chosen);
-        let mut inside = vec![set(self.name, page.records.iter().copied().cloned())];
+        let page = asked.of(&mut book, all.iter().enumerate(), admits)?;
+        let mut inside =
+            vec![set(self.name, page.records.iter().map(|shown| shown.inside.clone()))];
         inside.extend(page.token());
         Ok(inside)
     }

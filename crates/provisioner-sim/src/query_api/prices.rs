@@ -56,16 +56,16 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
         }
     }
     prices.sort_by_key(|price| std::cmp::Reverse(price.at));
-    let chosen = filters.choose(prices, |price, name| match name {
+    let held = |price: &Price<'_>, name: &str| match name {
         "availability-zone" => Held::text(price.zone),
         "instance-type" => Held::text(price.instance_type),
         "product-description" => Held::text(PRODUCT),
         _ => Held::NoSuchFilter,
-    })?;
-    let chosen: Vec<_> = chosen.iter().enumerate().collect();
+    };
     let mut book =
         Book { page: world.page, shifted: world.faults.shifted, network: &mut world.network };
-    let page = asked.of(&mut book, &chosen);
+    let admits = |price: &&Price<'_>| filters.admit(|name| held(price, name));
+    let page = asked.of(&mut book, prices.iter().enumerate(), admits)?;
     let shown = page.records.iter().map(|it| {
         vec![
             text("instanceType", it.instance_type),

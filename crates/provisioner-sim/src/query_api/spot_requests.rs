@@ -50,7 +50,9 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
     let dry_run = form.dry_run()?;
     form.finish()?;
     only_tried(dry_run)?;
-    world.tidy_requests();
+    if asked.is_first() {
+        world.tidy_requests();
+    }
     let as_of = world.shown_as_of();
     let shown = |found| seen(found, as_of);
     let all: Vec<_> = if !ids.is_empty() {
@@ -67,12 +69,18 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
     } else {
         world.requests.iter().enumerate().filter_map(shown).collect()
     };
-    let chosen = filters.choose(all, |(_, (seen, request)), name| held(seen, request, name))?;
     let mut book =
         Book { page: world.page, shifted: world.faults.shifted, network: &mut world.network };
-    let page = asked.of(&mut book, &chosen);
-    let shown = page.records.iter().map(|(seen, request)| self::shown(seen, &request.call));
-    let mut inside = vec![set("spotInstanceRequestSet", shown)];
+    let admits =
+        |(_, seen, request): &Numbered<'_>| filters.admit(|name| held(seen, request, name));
+    let page = asked.of(&mut book, all, admits)?;
+    let written = &mut world.written_requests;
+    let shown = page.records.iter().map(|&(number, seen, request)| {
+        // The call that made a request never changes.
+        let write = || (seen.clone(), xml::record(self::shown(seen, &request.call)));
+        Node::Record(written.get_or_write(number, |shown| shown == seen, write))
+    });
+    let mut inside = vec![tree("spotInstanceRequestSet", shown)];
     inside.extend(page.token());
     Ok(inside)
 }
@@ -109,12 +117,12 @@ pub(super) fn to_cancel(world: &World, mut form: Form) -> Result<Vec<SpotRequest
     Ok(ids)
 }
 
-/// Returns what describe calls show of a request now, if they show it.
-fn seen(
-    (number, request): (usize, &Request),
-    now: Timestamp,
-) -> Option<(usize, (&SpotRequest, &Request))> {
-    Some((number, (request.record.seen(now)?, request)))
+/// A request with its number and what describe calls show of it.
+type Numbered<'a> = (usize, &'a SpotRequest, &'a Request);
+
+/// Returns what describe calls show of a request now, if they show it, with its number as its place.
+fn seen((number, request): (usize, &Request), now: Timestamp) -> Option<(usize, Numbered<'_>)> {
+    Some((number, (number, request.record.seen(now)?, request)))
 }
 
 fn not_found(id: &SpotRequestId) -> Refusal {

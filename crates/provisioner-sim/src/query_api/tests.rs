@@ -21,11 +21,17 @@ fn texts<'a>(body: &'a str, name: &str) -> Vec<&'a str> {
     body.split(&open).skip(1).filter_map(rest).collect()
 }
 
+/// Returns the answer on one line, but for the line of the XML declaration.
+fn without_indentation(body: &str) -> String {
+    let (declaration, rest) = body.split_once('\n').unwrap();
+    format!("{declaration}\n{}", rest.lines().map(str::trim_start).collect::<String>())
+}
+
 #[track_caller]
 fn ok(world: &mut World, body: &str) -> String {
     let answer = answer(world, body);
     assert_eq!(answer.status, 200, "{body}: {}", answer.body);
-    answer.body
+    without_indentation(&answer.body)
 }
 
 /// Returns status, code and message of a refusal.
@@ -85,7 +91,8 @@ fn a_whole_life() {
     assert_eq!(texts(&shown, "spotInstanceRequestId"), requests);
     let running = "<instanceState><code>16</code><name>running</name></instanceState>";
     assert_eq!(shown.matches(running).count(), 2, "{shown}");
-    assert_eq!(texts(&shown, "subnetId"), ["subnet-sim0a"; 2]);
+    assert_eq!(texts(&shown, "subnetId"), ["subnet-sim0a"; 4], "also at the network interfaces");
+    assert_eq!(texts(&shown, "volumeId").len(), 2);
     assert_eq!(texts(&shown, "architecture"), ["arm64"; 2]);
     assert!(!shown.contains("<tagSet>"), "the request's tags do not reach the instance");
 
@@ -106,6 +113,7 @@ fn a_whole_life() {
     world.advance(at(120));
     let shown = ok(&mut world, DESCRIBE);
     assert_eq!(shown.matches("<code>48</code><name>terminated</name>").count(), 1);
+    assert_eq!(texts(&shown, "volumeId").len(), 1, "a terminated instance has none");
     let request = world.requests.iter().find(|it| it.truth().id.as_str() == requests[1]).unwrap();
     assert_eq!(request.truth().state, SpotRequestState::Closed);
     world.advance(at(2 * 3600));

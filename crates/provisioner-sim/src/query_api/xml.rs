@@ -1,6 +1,7 @@
 //! EC2's XML.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use provisioner::internal::domain::money::UsdPerHour;
@@ -13,7 +14,15 @@ pub(super) enum Node {
     Text(&'static str, String),
     /// An element with elements.
     Tree(&'static str, Vec<Node>),
+    /// A record of a listing, as [`record`] has written it.
+    Record(Arc<str>),
 }
+
+/// How deep the records of a listing are in an answer: below the outermost element and the set.
+const RECORD_DEPTH: usize = 2;
+
+/// EC2 indents each level of its answers by so many blanks.
+const INDENT: usize = 4;
 
 /// `<name>value</name>`.
 pub(super) fn text(name: &'static str, value: impl Display) -> Node {
@@ -46,8 +55,31 @@ pub(super) fn texts<T: Display>(name: &'static str, items: impl IntoIterator<Ite
     tree(name, items.into_iter().map(|item| text("item", item)))
 }
 
-/// Writes a complete document with the root element `outermost` in `namespace`.
+/// Writes a record of a listing.
+pub(super) fn record(inside: Vec<Node>) -> String {
+    let mut out = String::new();
+    write(&tree("item", inside), Some(RECORD_DEPTH), &mut out);
+    out
+}
+
+/// Writes a complete document on one line with the root element `outermost`, as EC2 writes its refusals.
 pub(super) fn document(outermost: &str, namespace: Option<&str>, inside: &[Node]) -> String {
+    whole(outermost, namespace, inside, None)
+}
+
+/// Writes a complete document with the root element `outermost` in `namespace`, indented as EC2 indents what
+/// it shows. The blanks are a good third of its answers.
+pub(super) fn indented(outermost: &str, namespace: &str, inside: &[Node]) -> String {
+    whole(outermost, Some(namespace), inside, Some(0))
+}
+
+/// Writes a document, indented from `depth` on or not at all.
+fn whole(
+    outermost: &str,
+    namespace: Option<&str>,
+    inside: &[Node],
+    depth: Option<usize>,
+) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<");
     out.push_str(outermost);
     if let Some(namespace) = namespace {
@@ -57,17 +89,20 @@ pub(super) fn document(outermost: &str, namespace: Option<&str>, inside: &[Node]
     }
     out.push('>');
     for node in inside {
-        write(node, &mut out);
+        write(node, depth.map(|depth| depth + 1), &mut out);
     }
+    begin_line(depth, &mut out);
     close(outermost, &mut out);
     out
 }
 
-fn write(node: &Node, out: &mut String) {
+fn write(node: &Node, depth: Option<usize>, out: &mut String) {
     let (name, empty) = match node {
         Node::Text(name, value) => (*name, value.is_empty()),
         Node::Tree(name, inside) => (*name, inside.is_empty()),
+        Node::Record(written) => return out.push_str(written),
     };
+    begin_line(depth, out);
     out.push('<');
     out.push_str(name);
     if empty {
@@ -76,9 +111,22 @@ fn write(node: &Node, out: &mut String) {
     out.push('>');
     match node {
         Node::Text(_, value) => out.push_str(&partial_escape(value.as_str())),
-        Node::Tree(_, inside) => inside.iter().for_each(|node| write(node, out)),
+        Node::Tree(_, inside) => {
+            for node in inside {
+                write(node, depth.map(|depth| depth + 1), out);
+            }
+            begin_line(depth, out);
+        }
+        Node::Record(_) => {}
     }
     close(name, out);
+}
+
+fn begin_line(depth: Option<usize>, out: &mut String) {
+    if let Some(depth) = depth {
+        out.push('\n');
+        out.extend(std::iter::repeat_n(' ', INDENT * depth));
+    }
 }
 
 fn close(name: &str, out: &mut String) {
@@ -108,5 +156,26 @@ mod tests {
              <zones><item>a</item><item>b</item></zones>\
              <launchTime>2026-11-23T08:00:00.000Z</launchTime></XResponse>"
         );
+    }
+    #[test]
+    fn records_are_indented_as_if_they_were_written_with_the_listing() {
+        let inside = || vec![text("id", "a"), set("tagSet", [vec![text("key", "k")]])];
+        let expected = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<XResponse xmlns=\"http://x/\">
+    <allSet>
+        <item>
+            <id>a</id>
+            <tagSet>
+                <item>
+                    <key>k</key>
+                </item>
+            </tagSet>
+        </item>
+    </allSet>
+</XResponse>";
+        for listed in
+            [set("allSet", [inside()]), tree("allSet", [Node::Record(record(inside()).into())])]
+        {
+            assert_eq!(indented("XResponse", "http://x/", &[listed]), expected);
+        }
     }
 }
