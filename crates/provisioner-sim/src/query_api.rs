@@ -22,6 +22,7 @@ mod spot_requests;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod volumes;
 mod xml;
 
 use provisioner::internal::domain::refusal::Refusal;
@@ -55,7 +56,7 @@ pub struct QueryResponse {
 type CarryOut = fn(&mut World, Form) -> Result<Vec<Node>, Refusal>;
 
 /// The calls that the simulated EC2 knows, with their functions and the token buckets that throttle them.
-const OPERATIONS: [(&str, CarryOut, Call); 21] = [
+const OPERATIONS: [(&str, CarryOut, Call); 22] = [
     ("RequestSpotInstances", spot_requests::request, Call::Request),
     ("CancelSpotInstanceRequests", spot_requests::cancel, Call::Cancel),
     ("TerminateInstances", instances::terminate, Call::Terminate),
@@ -63,6 +64,7 @@ const OPERATIONS: [(&str, CarryOut, Call); 21] = [
     ("CreateKeyPair", key_pairs::create, Call::KeyPair),
     ("ImportKeyPair", key_pairs::import, Call::KeyPair),
     ("DeleteKeyPair", key_pairs::delete, Call::KeyPair),
+    ("DeleteVolume", volumes::delete, Call::Tag),
     ("DescribeAvailabilityZones", places::zones, Call::Describe),
     ("DescribeFleets", accounts::no_fleets, Call::Describe),
     ("DescribeImages", places::images, Call::Describe),
@@ -75,7 +77,7 @@ const OPERATIONS: [(&str, CarryOut, Call); 21] = [
     ("DescribeSpotInstanceRequests", spot_requests::describe, Call::Describe),
     ("DescribeSpotPriceHistory", prices::describe, Call::Describe),
     ("DescribeSubnets", places::subnets, Call::Describe),
-    ("DescribeVolumes", accounts::no_volumes, Call::Describe),
+    ("DescribeVolumes", volumes::describe, Call::Describe),
     ("DescribeVpcs", places::vpcs, Call::Describe),
 ];
 

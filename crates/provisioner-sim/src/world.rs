@@ -46,8 +46,8 @@ use throttle::Throttle;
 pub use asking::{Asking, Habits};
 pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
-pub(crate) use instances::ROOT_DEVICE;
 pub use instances::{Machine, Machines, NOTICE};
+pub(crate) use instances::{ROOT_DEVICE, root_volume};
 pub use requests::{Request, Requests};
 pub use truth::Bill;
 

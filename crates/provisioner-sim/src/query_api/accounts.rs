@@ -47,8 +47,3 @@ pub(super) fn no_fleets(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal>
 pub(super) fn no_launch_templates(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
     none("launchTemplates", "LaunchTemplateId", form)
 }
-
-/// `DescribeVolumes`: no volume outlives its instance.
-pub(super) fn no_volumes(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
-    none("volumeSet", "VolumeId", form)
-}

@@ -10,9 +10,7 @@ use jiff::Timestamp;
 use super::accounts::ACCOUNT;
 use super::places::{REGION, VPC};
 use super::xml::{Node, set, text, time, tree};
-
-/// The device of the root volume.
-const ROOT_DEVICE: &str = "/dev/xvda";
+use crate::world::ROOT_DEVICE;
 
 /// The hardware of one instance.
 pub(super) struct Hardware {
@@ -74,7 +72,7 @@ impl Hardware {
     }
 
     /// `blockDeviceMapping`, and what is said of the root device.
-    pub(super) fn volumes(&self) -> Vec<Node> {
+    pub(super) fn volumes(&self, end_with_instance: bool) -> Vec<Node> {
         let volume = || {
             let ebs = tree(
                 "ebs",
@@ -82,7 +80,7 @@ impl Hardware {
                     text("volumeId", format_args!("vol-{}", self.digits)),
                     text("status", "attached"),
                     time("attachTime", self.launched),
-                    text("deleteOnTermination", true),
+                    text("deleteOnTermination", end_with_instance),
                 ],
             );
             vec![text("deviceName", ROOT_DEVICE), ebs]

@@ -194,8 +194,11 @@ fn shown(instance: &Instance, machine: &Machine) -> Vec<Node> {
         hardware.network_interfaces(&groups),
         groups,
     ];
+    inside.extend(instance.state_reason.as_ref().map(|reason| {
+        tree("stateReason", [text("code", &reason.code), text("message", &reason.message)])
+    }));
     inside.extend(hardware.addresses());
-    inside.extend(hardware.volumes());
+    inside.extend(hardware.volumes(machine.deletes_volume));
     inside.extend(hardware.options());
     let tags = tags::of_machine(machine, &instance.tags);
     if !tags.is_empty() {

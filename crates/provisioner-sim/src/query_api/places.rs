@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use provisioner::internal::domain::ids::{InstanceType, Zone};
+use provisioner::internal::domain::ids::{InstanceType, SubnetId, Zone};
 use provisioner::internal::domain::refusal::Refusal;
 
 use super::accounts::ACCOUNT;
@@ -12,7 +12,7 @@ use super::only_tried;
 use super::pages::{Asked, Book};
 use super::xml::{Node, set, text, texts, tree};
 use crate::deployment::{GROUP, IMAGE};
-use crate::world::{World, refusal};
+use crate::world::{ROOT_DEVICE, World, refusal};
 
 /// The simulated region, which exists in AWS, like the instance types.
 pub const REGION: &str = "us-west-2";
@@ -156,13 +156,17 @@ pub(super) fn subnets(world: &mut World, form: Form) -> Result<Vec<Node>, Refusa
         ids: ("SubnetId", "subnet-id", "InvalidSubnetID.NotFound"),
         page: 1000,
     };
+    let free = |subnet: &str| {
+        let limited = world.subnets.get(&SubnetId::from(subnet));
+        limited.map_or(4091, |subnet| subnet.free)
+    };
     let all = ZONES.iter().zip(0..).map(|((zone, subnet), n)| Shown {
         inside: vec![
             text("subnetId", subnet),
             text("state", "available"),
             text("vpcId", VPC),
             text("cidrBlock", format_args!("172.31.{}.0/20", n * 16)),
-            text("availableIpAddressCount", 4091),
+            text("availableIpAddressCount", free(subnet)),
             text("availabilityZone", zone),
             text("defaultForAz", true),
             text("ownerId", ACCOUNT),
@@ -174,7 +178,8 @@ pub(super) fn subnets(world: &mut World, form: Form) -> Result<Vec<Node>, Refusa
             ("default-for-az", "true".to_owned()),
         ],
     });
-    listing.describe(world, form, all.collect())
+    let all = all.collect();
+    listing.describe(world, form, all)
 }
 
 /// `DescribeVpcs`.
@@ -237,6 +242,11 @@ pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Ref
             }
         }
     }
+    let ends_with_instance = !world.lasting_volumes;
+    let root = || {
+        let ebs = [text("deleteOnTermination", ends_with_instance), text("volumeSize", 8)];
+        vec![text("deviceName", ROOT_DEVICE), tree("ebs", ebs)]
+    };
     let all = ids.into_iter().map(|(id, architecture)| Shown {
         inside: vec![
             text("imageId", id),
@@ -247,6 +257,8 @@ pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Ref
             text("imageType", "machine"),
             text("name", "simulated"),
             text("rootDeviceType", "ebs"),
+            text("rootDeviceName", ROOT_DEVICE),
+            set("blockDeviceMapping", [root()]),
             text("virtualizationType", "hvm"),
             text("enaSupport", true),
         ],
@@ -285,7 +297,7 @@ pub(super) fn instance_types(world: &mut World, form: Form) -> Result<Vec<Node>,
     listing.describe(world, form, all)
 }
 
-/// `DescribeInstanceTypeOfferings`: every type is offered in every zone, even if its pools have no capacity.
+/// `DescribeInstanceTypeOfferings`. A type is offered also where its pool has no capacity.
 pub(super) fn offerings(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
     let location = form.text("LocationType").unwrap_or_else(|| "region".to_owned());
     let locations: Vec<&str> = match location.as_str() {
@@ -304,6 +316,9 @@ pub(super) fn offerings(world: &mut World, mut form: Form) -> Result<Vec<Node>, 
     let mut all = Vec::new();
     for it in types(world) {
         for place in &locations {
+            if world.pools.not_offered.contains(&format!("{it} in {place}")) {
+                continue;
+            }
             all.push(Shown {
                 inside: vec![
                     text("instanceType", &it),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use provisioner::internal::domain::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
+use provisioner::internal::domain::ids::{
+    ClientToken, InstanceId, KeyName, VolumeId, WorkerTypeName,
+};
 use provisioner::internal::domain::launch::{TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE};
 use provisioner::internal::domain::observed::OwnTags;
 use provisioner::internal::domain::refusal::Refusal;
@@ -62,12 +64,14 @@ pub(super) fn asked(world: &World, mut form: Form) -> Result<Effect, Refusal> {
         return Err(refusal("MissingParameter", "The request must contain resources and tags"));
     }
     only_tried(dry_run)?;
+    let (volumes, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| id.starts_with("vol-"));
+    let volumes = volumes.iter().map(|id| VolumeId::from(id.as_str())).collect();
     let instances: Vec<_> = ids.iter().map(|id| InstanceId::from(id.as_str())).collect();
     if let Some(id) = instances.iter().find(|id| world.machines.known(id, world.now).is_none()) {
-        // The simulation allows later tags on instances only.
+        // The simulation allows later tags on instances and their volumes only.
         return Err(refusal("InvalidID", format!("The ID '{id}' is not valid")));
     }
-    Ok(Effect::Tag { instances, volumes: Vec::new(), tags })
+    Ok(Effect::Tag { instances, volumes, tags })
 }
 
 /// `tagSet`.

@@ -11,7 +11,15 @@ use super::StateDirError;
 /// could hold locks on two files of the same name.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough while a child process that is just being started still has it. If this
+        // fails, the kernel releases the lock with the last descriptor.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -38,7 +46,7 @@ impl Lock {
         }
         write_holder(&mut file)
             .map_err(|source| StateDirError::io("write the process id into", path, source))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
