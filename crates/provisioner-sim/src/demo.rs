@@ -271,7 +271,7 @@ mod tests {
         let told = |part: &str| lines.iter().any(|line| line.text.contains(part));
         for part in [
             "pending tasks",
-            "was refused: InsufficientInstanceCapacity",
+            "cannot be filled there",
             "takes i-sim",
             "has no c7g.large left",
             "not needed",

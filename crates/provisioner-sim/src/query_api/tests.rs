@@ -231,11 +231,11 @@ fn what_is_not_known_is_refused() {
 #[test]
 fn a_refusal_has_the_status_that_ec2_gives_it() {
     let mut world = world();
-    world.pools.dry.insert("c7g.large in us-west-2a".to_owned());
+    world.refused_types.insert("c7g.large".into(), "InsufficientInstanceCapacity".to_owned());
     let (status, code, _) = refused(&mut world, &request(1, ""));
     assert_eq!((status, code.as_str()), (500, "InsufficientInstanceCapacity"));
     world.throttle = Some(crate::world::throttle::Throttle::default());
-    for _ in 0..50 {
+    for _ in 0..5 {
         refused(&mut world, &request(1, ""));
     }
     let (status, code, _) = refused(&mut world, &request(1, ""));

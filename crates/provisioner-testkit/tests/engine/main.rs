@@ -9,6 +9,7 @@
 mod consent;
 mod crashes;
 mod knowledge;
+mod places;
 mod plans;
 mod planted_bugs;
 mod policies;
