@@ -14,18 +14,18 @@ use provisioner_sim::driver::Read;
 use provisioner_sim::queue::Knowledge;
 use provisioner_testkit::Driver;
 
-/// The pools asked since `from`, with the counts and answers.
+/// Returns the launching calls since `from`, with their pools, counts and answers.
 fn asked(driver: &Driver, from: usize) -> Vec<(String, u32, String)> {
     let calls = driver.world.calls[from..].iter();
-    calls.map(|it| (it.pool.to_string(), it.count, it.answer.clone())).collect()
+    calls.map(|call| (call.pool.to_string(), call.count, call.answer.clone())).collect()
 }
 
 fn times(driver: &Driver) -> Vec<u64> {
     let calls = driver.world.calls.iter();
-    calls.map(|it| clock::age(provisioner_sim::deployment::start(), it.at).as_secs()).collect()
+    calls.map(|call| clock::age(provisioner_sim::deployment::start(), call.at).as_secs()).collect()
 }
 
-/// Rounds until `until`, as the engine wants them.
+/// Runs rounds until `until`, at the times that the engine requests.
 fn rounds(driver: &mut Driver, until: u64) -> Vec<Report> {
     let mut reports = Vec::new();
     while driver.world.now < at(until) {
@@ -54,13 +54,13 @@ fn each_pool_is_asked_once_in_a_round_in_order_of_preference() {
             ("m7g.large in us-west-2b".to_owned(), 3, "3 granted".to_owned()),
         ]
     );
-    // A refusal brings the next round soon; it was made good, so nothing was withheld.
+    // A refusal makes the next round come soon. Another pool served the request, so nothing was withheld.
     assert_eq!(report.wake, clock::after(driver.world.now, secs(1)));
     assert!(!report.incomplete);
 }
 
 #[test]
-fn what_a_pool_does_not_grant_is_asked_elsewhere() {
+fn the_rest_of_a_partial_grant_is_requested_elsewhere() {
     let mut driver = calm(worker_type(&["c7g.large"], 10), Knowledge::ByInstance);
     driver.world.faults.partial = 100;
     driver.world.add_tasks(&name("linux"), 8, mins(600));
@@ -106,7 +106,7 @@ fn all_pools_refuse_and_each_is_asked_at_most_once_a_round() {
         driver.wait(report.wake);
     }
     assert!(longest <= 61, "starved for {longest} s");
-    // It is not hammered either: four pools, each of which may be asked once a minute.
+    // The four pools are not hammered either: each may be asked once a minute.
     assert!(
         driver.world.calls.len() < 4 * 70 + 20,
         "{} calls in an hour",
@@ -137,7 +137,8 @@ fn the_only_option_is_tried_again_within_a_minute_at_growing_pauses() {
 fn a_pool_that_refused_is_passed_over_for_longer_each_time() {
     let mut driver = calm(worker_type(&["c7g.large"], 500), Knowledge::ByInstance);
     driver.world.pools.dry.insert("c7g.large in us-west-2a".to_owned());
-    // One more task every ten seconds: the second zone takes them, the first is tried now and then.
+    // One more task arrives every ten seconds. The second zone takes them, and the first is tried
+    // now and then.
     for second in (0..3000).step_by(10) {
         driver.world.add_tasks(&name("linux"), 1, mins(600));
         rounds(&mut driver, second + 10);
@@ -146,8 +147,8 @@ fn a_pool_that_refused_is_passed_over_for_longer_each_time() {
         .world
         .calls
         .iter()
-        .filter(|it| it.pool.to_string() == "c7g.large in us-west-2a")
-        .map(|it| clock::age(provisioner_sim::deployment::start(), it.at).as_secs())
+        .filter(|call| call.pool.to_string() == "c7g.large in us-west-2a")
+        .map(|call| clock::age(provisioner_sim::deployment::start(), call.at).as_secs())
         .collect();
     let pauses: Vec<_> = refused.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(pauses.len() >= 4, "{refused:?}");
@@ -193,7 +194,7 @@ fn a_quota_halves_the_count_down_to_one_and_then_closes_its_group_alone() {
 }
 
 #[test]
-fn after_one_quota_is_used_up_another_is_asked_for_all_that_is_left() {
+fn after_one_quota_is_used_up_the_rest_is_requested_under_another() {
     let mut driver = calm(worker_type(&["c7g.large", "g5.xlarge"], 50), Knowledge::ByInstance);
     driver.world.quotas.insert('c', 0);
     driver.world.add_tasks(&name("linux"), 16, mins(600));
@@ -313,7 +314,7 @@ fn one_bad_id_does_not_stop_a_bulk_call() {
 
 /// An IAM policy with tag conditions denies one untagged request, and EC2 then denies the complete call.
 #[test]
-fn what_a_policy_denies_does_not_stop_a_bulk_call() {
+fn a_request_that_a_policy_denies_does_not_stop_a_bulk_call() {
     let (mut driver, read) = five_requests_that_no_task_needs();
     let inputs = read.inputs(&driver.resolved, driver.world.now);
     let now = driver.world.now;
@@ -368,13 +369,13 @@ fn a_request_that_cannot_be_filled_waits_where_there_is_nothing_else() {
 }
 
 #[test]
-fn failures_are_counted_in_a_row_and_a_launch_that_worked_ends_the_row() {
+fn failures_are_counted_in_a_row_and_a_successful_launch_ends_the_row() {
     for knowledge in [Knowledge::Unknown, Knowledge::Counted, Knowledge::ByInstance] {
         let mut linux = worker_type(&["c7g.large"], 50);
         linux.boot_timeout = mins(3);
         let mut driver = calm(linux, knowledge);
         for time in 0..5 {
-            // Two failures, then it works.
+            // Two launches fail, and the third succeeds.
             driver.world.refused.insert(name("linux"), "InvalidAMIID.NotFound".to_owned());
             driver.world.add_tasks(&name("linux"), 1, mins(600));
             let begun = driver.world.calls.len();
@@ -394,7 +395,7 @@ fn failures_are_counted_in_a_row_and_a_launch_that_worked_ends_the_row() {
 }
 
 #[test]
-fn instances_that_come_up_and_never_claim_are_failures_in_a_row() {
+fn instances_that_start_and_never_claim_count_as_failures_in_a_row() {
     let mut linux = worker_type(&["c7g.large"], 1);
     linux.boot_timeout = mins(5);
     let mut driver = calm(linux, Knowledge::ByInstance);
@@ -405,7 +406,8 @@ fn instances_that_come_up_and_never_claim_are_failures_in_a_row() {
     assert!(reports.iter().any(|report| has_note(&report.plan, NoteKind::Paused)));
 }
 
-/// Two worker types with the instance profile `fresh` and three tasks each, and another with `old`.
+/// Returns a world of two worker types with the instance profile `fresh` and three tasks each, and another
+/// with the profile `old`.
 fn with_profile() -> Driver {
     let of_profile = |profile: &str| {
         let mut of_profile = worker_type(&["c7g.large"], 50);
@@ -426,7 +428,7 @@ fn with_profile() -> Driver {
 fn a_fresh_instance_profile_is_waited_for() {
     let mut driver = with_profile();
     let first = round(&mut driver);
-    // One call tells for all worker types with that profile, and each says what it waits for.
+    // One call suffices for all worker types with that profile, and the note of each names the profile.
     assert_eq!(driver.world.calls.len(), 1, "{:?}", asked(&driver, 0));
     for worker_type in ["linux", "more"] {
         let waits = |note: &&Note| note.worker_type == Some(name(worker_type));
@@ -439,7 +441,7 @@ fn a_fresh_instance_profile_is_waited_for() {
 
     let reports = rounds(&mut driver, 4 * 60);
     assert!((10..=25).contains(&driver.world.calls.len()), "{} calls", driver.world.calls.len());
-    assert!(reports.iter().all(|it| has_note(&it.plan, NoteKind::ProfileNotVisible)));
+    assert!(reports.iter().all(|report| has_note(&report.plan, NoteKind::ProfileNotVisible)));
     assert!(memory::failing_worker_types(driver.engine.memory()).next().is_none());
 
     driver.world.unknown_profiles.clear();
@@ -459,11 +461,11 @@ fn a_profile_that_stays_unknown_is_a_mistake() {
         let of_type = |note: &&Note| note.worker_type == Some(name(worker_type));
         let note = reports.last().unwrap().plan.notes.iter().find(of_type).expect(worker_type);
         assert_eq!(note.kind, NoteKind::Paused);
-        for told in ["Invalid IAM Instance Profile", "iam-instance-profile", "validate --aws"] {
-            assert!(note.text.contains(told), "{}", note.text);
+        for words in ["Invalid IAM Instance Profile", "iam-instance-profile", "validate --aws"] {
+            assert!(note.text.contains(words), "{}", note.text);
         }
     }
-    // Every ten seconds for five minutes, then at growing pauses.
+    // It is tried every ten seconds for five minutes, then at growing pauses.
     assert!(driver.world.calls.len() < 60, "{} calls", driver.world.calls.len());
 
     // A profile that was known and is gone is waited for again, since it may be created again.
@@ -485,7 +487,7 @@ fn another_profile_is_not_held_up() {
 }
 
 #[test]
-fn requests_that_are_taken_and_fail_for_a_fresh_profile_are_waited_for_too() {
+fn accepted_requests_that_fail_for_a_fresh_profile_are_repeated_too() {
     let mut linux = worker_type(&["c7g.large"], 50);
     linux.iam_instance_profile = Some("fresh".to_owned());
     let mut driver = calm(linux, Knowledge::ByInstance);
@@ -495,7 +497,7 @@ fn requests_that_are_taken_and_fail_for_a_fresh_profile_are_waited_for_too() {
     rounds(&mut driver, 4 * 60);
     assert!((8..=30).contains(&driver.world.calls.len()), "{} calls", driver.world.calls.len());
     assert!(memory::failing_worker_types(driver.engine.memory()).next().is_none());
-    // Not for ever.
+    // The wait has an end.
     let reports = rounds(&mut driver, 15 * 60);
     let paused = |note: &&Note| note.kind == NoteKind::Paused;
     let paused = reports.last().unwrap().plan.notes.iter().find(paused).expect("a pause");
