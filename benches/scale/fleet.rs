@@ -137,7 +137,9 @@ impl Fleet {
     /// are as many as before. Returns the answer to the call, in which the request is still open.
     pub(crate) fn grant(&mut self, worker_type: &str) -> String {
         self.waiting.remove(worker_type);
-        if let Some(oldest) = self.machines.iter().position(|it| it.worker_type == worker_type) {
+        if let Some(oldest) =
+            self.machines.iter().position(|machine| machine.worker_type == worker_type)
+        {
             self.machines.remove(oldest);
         }
         let answer = xml::spot_request(self.add(worker_type, true, false), "open");
@@ -147,7 +149,7 @@ impl Fleet {
 
     /// Our tags are put on machines.
     pub(crate) fn tag(&mut self, ids: &[String]) {
-        for machine in self.machines.iter_mut().filter(|it| ids.contains(&it.id)) {
+        for machine in self.machines.iter_mut().filter(|machine| ids.contains(&machine.id)) {
             machine.tagged = true;
         }
         self.show();

@@ -102,7 +102,7 @@ impl Listing {
         }
         let all = all
             .into_iter()
-            .filter(|it| ids.is_empty() || id(it).is_some_and(|id| ids.contains(&id)));
+            .filter(|item| ids.is_empty() || id(item).is_some_and(|id| ids.contains(&id)));
         let chosen = filters.choose(all, |shown, name| {
             let mut held = shown.held.iter().filter(|(filter, _)| *filter == name).peekable();
             match held.peek() {
@@ -255,7 +255,11 @@ pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Ref
 
 /// Returns the instance types that the deployment uses, which are all that the simulation has.
 fn types(world: &World) -> BTreeSet<InstanceType> {
-    let of_all = world.settings.worker_types.values().flat_map(|it| it.instance_types.clone());
+    let of_all = world
+        .settings
+        .worker_types
+        .values()
+        .flat_map(|worker_type| worker_type.instance_types.clone());
     of_all.collect()
 }
 
@@ -266,17 +270,20 @@ pub(super) fn instance_types(world: &mut World, form: Form) -> Result<Vec<Node>,
         ids: ("InstanceType", "instance-type", "InvalidInstanceType"),
         page: 100,
     };
-    let all = types(world).into_iter().map(|it| Shown {
+    let all = types(world).into_iter().map(|instance_type| Shown {
         inside: vec![
-            text("instanceType", &it),
+            text("instanceType", &instance_type),
             text("currentGeneration", true),
             texts("supportedUsageClasses", ["on-demand", "spot"]),
             texts("supportedVirtualizationTypes", ["hvm"]),
-            tree("vCpuInfo", [text("defaultVCpus", vcpus(&it))]),
-            tree("processorInfo", [texts("supportedArchitectures", [architecture(&it)])]),
+            tree("vCpuInfo", [text("defaultVCpus", vcpus(&instance_type))]),
+            tree(
+                "processorInfo",
+                [texts("supportedArchitectures", [architecture(&instance_type)])],
+            ),
             tree("networkInfo", [text("enaSupport", "required")]),
         ],
-        held: vec![("instance-type", it.to_string())],
+        held: vec![("instance-type", instance_type.to_string())],
     });
     let all = all.collect();
     listing.describe(world, form, all)
@@ -299,15 +306,18 @@ pub(super) fn offerings(world: &mut World, mut form: Form) -> Result<Vec<Node>, 
         page: 1000,
     };
     let mut all = Vec::new();
-    for it in types(world) {
+    for instance_type in types(world) {
         for place in &locations {
             all.push(Shown {
                 inside: vec![
-                    text("instanceType", &it),
+                    text("instanceType", &instance_type),
                     text("locationType", &location),
                     text("location", place),
                 ],
-                held: vec![("instance-type", it.to_string()), ("location", (*place).to_owned())],
+                held: vec![
+                    ("instance-type", instance_type.to_string()),
+                    ("location", (*place).to_owned()),
+                ],
             });
         }
     }

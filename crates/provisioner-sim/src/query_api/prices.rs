@@ -66,13 +66,13 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
     let mut book =
         Book { page: world.page, shifted: world.faults.shifted, network: &mut world.network };
     let page = asked.of(&mut book, &chosen);
-    let shown = page.records.iter().map(|it| {
+    let shown = page.records.iter().map(|record| {
         vec![
-            text("instanceType", it.instance_type),
+            text("instanceType", record.instance_type),
             text("productDescription", PRODUCT),
-            xml::price("spotPrice", it.usd),
-            time("timestamp", it.at),
-            text("availabilityZone", it.zone),
+            xml::price("spotPrice", record.usd),
+            time("timestamp", record.at),
+            text("availabilityZone", record.zone),
         ]
     });
     // This call writes an empty token on the last page.

@@ -106,7 +106,8 @@ fn a_whole_life() {
     world.advance(at(120));
     let shown = ok(&mut world, DESCRIBE);
     assert_eq!(shown.matches("<code>48</code><name>terminated</name>").count(), 1);
-    let request = world.requests.iter().find(|it| it.truth().id.as_str() == requests[1]).unwrap();
+    let request =
+        world.requests.iter().find(|request| request.truth().id.as_str() == requests[1]).unwrap();
     assert_eq!(request.truth().state, SpotRequestState::Closed);
     world.advance(at(2 * 3600));
     assert_eq!(texts(&ok(&mut world, DESCRIBE), "instanceId").len(), 0, "forgotten, and tired");

@@ -30,7 +30,7 @@ impl<S: DemandSource> Daemon<S> {
     ) -> Result<(), GaveUp> {
         let ended = self.rounds(stop, wake, tell).await;
         if let State::Locked(state) = &self.state {
-            self.keeper.leave(state, self.engine.memory());
+            self.memory_writer.leave(state, self.engine.memory());
         }
         ended
     }

@@ -87,11 +87,11 @@ impl<'a> Draft<'a> {
         let memory = decide.memory;
         let interval = decide.settings.provisioner.interval;
         let held = placement::held_profile(worker_type, memory, interval, now);
-        let nowhere = || {
+        let no_placement = || {
             let placements = placement::all(worker_type, resolved);
             placement::next(&placements, &BTreeSet::new(), memory, interval, now).err()
         };
-        held.or_else(nowhere).map(Obstacle::NoPlacement)
+        held.or_else(no_placement).map(Obstacle::NoPlacement)
     }
 
     /// Returns why a launch whose answer is not known must not be repeated, if so. It is counted
