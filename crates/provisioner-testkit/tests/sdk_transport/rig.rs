@@ -41,7 +41,7 @@ pub(crate) struct Rig {
     births: u64,
     /// The clock of the daemon, and the offset that sets it.
     clock: Clock,
-    hand: ClockOffset,
+    clock_offset: ClockOffset,
     /// Whether a process that starts from the disk finds an empty ledger.
     pub(crate) forgets_ledger: bool,
     /// When the disk was lost, if it was.
@@ -83,8 +83,8 @@ impl Rig {
         let disk = StateDir::locate(Some(home.path()), ACCOUNT, REGION, &key()).unwrap();
         disk.create_empty().unwrap();
         let settings = Arc::new(for_the_daemon(&world.settings));
-        let hand = ClockOffset::default();
-        let clock = Clock::set_by(hand.clone(), world.now);
+        let clock_offset = ClockOffset::default();
+        let clock = Clock::set_by(clock_offset.clone(), world.now);
         let mut rig = Self {
             transport: SdkTransport::new(world),
             settings,
@@ -93,7 +93,7 @@ impl Rig {
             disk,
             births: 0,
             clock,
-            hand,
+            clock_offset,
             forgets_ledger: false,
             lost: None,
             watched: Arc::default(),
@@ -135,7 +135,7 @@ impl Rig {
         );
         let daemon = daemon.unwrap();
         if let Some(listener) = daemon.stop_listener() {
-            self.transport.world().attend(listener.clone(), self.hand.ahead());
+            self.transport.world().attend(listener.clone(), self.clock_offset.ahead());
         }
         self.daemon = Some(daemon);
     }
@@ -161,10 +161,10 @@ impl Rig {
 
     /// Sets how far the clock of the running daemon is ahead of EC2's.
     pub(crate) fn set_clock(&mut self, ahead: SignedDuration) {
-        if self.hand.ahead() == ahead {
+        if self.clock_offset.ahead() == ahead {
             return;
         }
-        self.hand.set(ahead);
+        self.clock_offset.set(ahead);
         self.tell(&format!("the clock is set to {ahead:#} ahead"));
         if let Some(listener) = self.daemon.as_ref().and_then(Daemon::stop_listener) {
             self.transport.world().attend(listener.clone(), ahead);
