@@ -133,7 +133,7 @@ fn rounds(program: &str, client: &Client, machines: usize, rounds: usize) {
     let calls = stand_in.rounds();
     let most = calls[seen..].iter().map(n_calls).max().unwrap_or_default();
     assert!(
-        calls[seen..].iter().all(|calls| calls.keys().all(|it| it.starts_with("Describe"))),
+        calls[seen..].iter().all(|calls| calls.keys().all(|call| call.starts_with("Describe"))),
         "there is nothing to do: {calls:?}"
     );
     let n_rounds = after.count - before.count;
@@ -175,7 +175,11 @@ fn bare(client: &Client, stand_in: &StandIn) -> Fetched {
         times.sort();
         times[times.len() / 2]
     };
-    Fetched { time: median(|it| it.time), processor: median(|it| it.processor), ..all[0] }
+    Fetched {
+        time: median(|fetched| fetched.time),
+        processor: median(|fetched| fetched.processor),
+        ..all[0]
+    }
 }
 
 fn n_calls(calls: &Calls) -> usize {

@@ -150,7 +150,8 @@ impl Daemon {
         let stat = proc("stat");
         let fields: Vec<&str> =
             stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-        let ticks: u64 = fields[11..13].iter().map(|it| it.parse::<u64>().expect("ticks")).sum();
+        let ticks: u64 =
+            fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks")).sum();
         Usage {
             peak_kib: kib("VmHWM"),
             resident_kib: kib("VmRSS"),
@@ -170,7 +171,7 @@ impl Daemon {
             .iter()
             .flat_map(|family| &family.samples)
             .filter(|sample| sample.name == "provisioner_reconcile_total")
-            .filter(|sample| sample.labels.get("outcome").is_none_or(|it| it != "done"))
+            .filter(|sample| sample.labels.get("outcome").is_none_or(|outcome| outcome != "done"))
             .map(|sample| sample.value)
             .sum();
         assert!(failed < 1.0, "rounds failed:\n{}", self.log_end());

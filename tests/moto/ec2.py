@@ -1,7 +1,7 @@
-"""What EC2 does and moto does not, for the calls that this project makes.
+"""Adds to moto the behaviour of EC2 that it lacks, for the calls that this project makes.
 
 Each section replaces methods of moto's response or model classes; the pinned version makes that
-safe. `install()` puts all of them in place. What AWS does is said where it is done.
+safe. `install()` puts all of them in place. Each method names the page on which AWS describes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from moto.ec2.responses.spot_instances import SpotInstances
 from moto.ec2.responses.tags import TagResponse
 from moto.ec2.utils import filter_iam_instance_profiles, random_spot_request_id
 
-# --- what every section needs ------------------------------------------------------------------
+# --- shared by all sections ---------------------------------------------------------------------
 
 
 def refuse(code: str, message: str) -> None:
@@ -44,7 +44,7 @@ def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
 
 @functools.cache
 def pattern(value: str) -> re.Pattern[str]:
-    """A filter value: `*` is any text, `?` any character, a backslash takes their meaning away.
+    """Compiles a filter value: `*` is any text, `?` any character, and a backslash makes either literal.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html#api_filters
     """
@@ -62,7 +62,7 @@ def pattern(value: str) -> re.Pattern[str]:
 
 
 def filters_of(response: Any, known: set[str]) -> dict[str, list[str]]:
-    """The filters of a call; an unknown one is refused, as EC2 does."""
+    """Returns the filters of a call. Refuses an unknown filter, as EC2 does."""
     filters = response._filters_from_querystring()
     for name in filters:
         if name not in known and name != "tag-key" and not name.startswith("tag:"):
@@ -71,7 +71,7 @@ def filters_of(response: Any, known: set[str]) -> dict[str, list[str]]:
 
 
 def passes(filters: dict[str, list[str]], fields: dict[str, Any], tags: dict[str, str]) -> bool:
-    """Whether an item passes all filters, each of which names values of which one must match."""
+    """Whether an item passes all filters. A filter passes if one of its values matches."""
     for name, wanted in filters.items():
         if name.startswith("tag:"):
             found = [tags[name[4:]]] if name[4:] in tags else []
@@ -88,10 +88,10 @@ def passes(filters: dict[str, list[str]], fields: dict[str, Any], tags: dict[str
 def page(
     response: Any, world: worlds.World, items: list[tuple[int, Any]]
 ) -> tuple[list, str | None]:
-    """One page of numbered items, and the token of the next.
+    """Returns one page of numbered items, and the token of the next.
 
-    The token names the last item given out and not an offset, so a page stays right when items
-    come and go between two calls. 5 to 1000 items, which are items and not reservations.
+    The token names the last item of the page and not an offset, so that a page stays right when items
+    come and go between two calls. A page has 5 to 1000 items, which are instances and not reservations.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
     """
     asked = response._get_param("MaxResults")
@@ -113,22 +113,22 @@ def page(
 
 
 def hidden_looks(world: worlds.World) -> int:
-    """With how many looks a new thing comes to light, 0 if it is visible at once."""
+    """Returns with which describe call a new item becomes visible, 0 if it is visible at once."""
     return world.rules.lag_looks + 1 if world.rules.lag_looks else 0
 
 
-# Who seldom looks meets no longer a lag for that: EC2's is a matter of time.
+# The longest lag. EC2's lag is a matter of time, so a caller that describes seldom meets no longer one.
 LONGEST_LAG_S = 60
 
 
 def come_to_light(item: Any, made: datetime) -> None:
-    """One look passes for something new that is not visible yet."""
+    """Counts one describe call for a new item that is not visible yet."""
     if item.hidden_looks:
         item.hidden_looks = item.hidden_looks - 1 if made > worlds.ago(LONGEST_LAG_S) else 0
 
 
 # --- tags --------------------------------------------------------------------------------------
-# moto finds an item's tags by going through everybody's: quadratic with many machines.
+# moto searches the tags of all items for those of one, which is quadratic with many instances.
 
 
 def get_tags(self: Any) -> list[dict[str, str]]:
@@ -139,7 +139,7 @@ _create_tags = TagResponse.create_tags
 
 
 def create_tags(self: TagResponse) -> ActionResult:
-    """Nothing that does not exist, or is not visible yet, can be tagged."""
+    """Refuses to tag a resource that does not exist or is not visible yet."""
     for resource in self._get_param("Resources", []):
         if resource.startswith("i-"):
             visible_instances(self.ec2_backend, [resource])
@@ -152,7 +152,7 @@ def create_tags(self: TagResponse) -> ActionResult:
 
 
 def delete_key_pair(self: KeyPairs) -> ActionResult:
-    """By name or by id; one that is not there is no error.
+    """Deletes a key pair by name or id. A missing one is not an error.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteKeyPair.html
     """
@@ -168,7 +168,7 @@ def delete_key_pair(self: KeyPairs) -> ActionResult:
 
 
 # --- instances ---------------------------------------------------------------------------------
-# moto's instances, with the states in between and the lag that EC2 has.
+# These are moto's instances, with EC2's intermediate states and lag added.
 
 
 def all_instances(backend: Any) -> list[Instance]:
@@ -176,7 +176,7 @@ def all_instances(backend: Any) -> list[Instance]:
 
 
 def dress(instance: Instance) -> None:
-    """Notes on a fresh instance what the account's rules hold for it."""
+    """Applies the rules of the account to a new instance."""
     world = worlds.of(instance.owner_id)
     backend = instance.ec2_backend
     backend._numbered = instance.number = getattr(backend, "_numbered", 0) + 1
@@ -197,7 +197,7 @@ def instance_init(self: Instance, *args: Any, **kwargs: Any) -> None:
 
 
 def forget_the_ended(backend: Any) -> None:
-    """EC2 shows terminated instances and ended requests for a while, then no more."""
+    """Drops terminated instances and ended requests, which EC2 shows only for a while."""
     age = worlds.of(backend.account_id).rules.forget_after_s
     if age is None:
         return
@@ -223,7 +223,10 @@ def is_live(instance: Instance) -> bool:
 
 
 def look_at_instances(backend: Any) -> None:
-    """One look passes: lag runs out, `pending` becomes `running`, `shutting-down` `terminated`."""
+    """Counts one describe call.
+
+    Lag runs out, `pending` becomes `running`, and `shutting-down` becomes `terminated`.
+    """
     forget_the_ended(backend)
     for instance in all_instances(backend):
         come_to_light(instance, instance.made)
@@ -237,7 +240,7 @@ def look_at_instances(backend: Any) -> None:
 
 
 def visible_instances(backend: Any, ids: list[str]) -> list[Instance]:
-    """The instances named; one that is unknown, or not visible yet, fails the call."""
+    """Returns the named instances. One that is unknown or not visible yet fails the call."""
     known = {i.id: i for i in all_instances(backend) if not i.hidden_looks}
     for instance_id in ids:
         if not re.fullmatch("i-[0-9a-f]{8,17}", instance_id):
@@ -256,7 +259,7 @@ INSTANCE_FILTERS = {
 
 
 def instance_fields(instance: Instance) -> dict[str, Any]:
-    """The values of INSTANCE_FILTERS: what this project might filter by."""
+    """Returns the values of INSTANCE_FILTERS, by which this project might filter."""
     return {
         "architecture": instance.architecture,
         "availability-zone": instance.availability_zone,
@@ -279,7 +282,7 @@ def instance_fields(instance: Instance) -> dict[str, Any]:
 
 
 def describe_instances(self: InstanceResponse) -> ActionResult:
-    """Pages by instance, although the answer groups them by reservation."""
+    """Pages by instance, although the response groups instances by reservation."""
     self.error_on_dryrun()
     backend, world = self.ec2_backend, worlds.of(self.current_account)
     ids = self._get_param("InstanceIds", [])
@@ -313,9 +316,9 @@ def describe_instances(self: InstanceResponse) -> ActionResult:
 
 
 def end_instance(instance: Instance, status_code: str = "instance-terminated-by-user") -> str:
-    """Ends an instance and closes its spot request; returns its state before.
+    """Terminates an instance and closes its spot request. Returns the state that it had before.
 
-    The request is `closed`, or stays `cancelled` if it had been.
+    A request that was `cancelled` stays so.
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-request-status.html
     """
     before = instance._state.name
@@ -344,7 +347,9 @@ STATE_CODES = {
 
 
 def terminate_instances(self: InstanceResponse) -> ActionResult:
-    """One unknown id fails the whole call; ending what has ended is no error.
+    """Terminates instances.
+
+    One unknown id fails the whole call. A terminated instance is not an error.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html
     """
@@ -372,7 +377,7 @@ def terminate_instances(self: InstanceResponse) -> ActionResult:
 
 
 # --- spot instance requests --------------------------------------------------------------------
-# Ours altogether: moto's are fulfilled in their constructor and forgotten when cancelled.
+# These replace moto's, which are fulfilled in their constructor and forgotten when cancelled.
 
 MESSAGES = {
     "pending-evaluation": "Your Spot request has been submitted for review, and is pending evaluation.",
@@ -392,7 +397,8 @@ MESSAGES = {
 class SpotRequest:
     """A spot instance request: `open`, then `active` with an instance, then `closed`.
 
-    Or `cancelled` from either, or `failed`. It is kept, whatever becomes of it.
+    It can be `cancelled` in either of the first two states, and an open one can become `failed`. It is
+    kept in every state.
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-request-status.html
     """
 
@@ -415,7 +421,7 @@ class SpotRequest:
         self.settle("open", "pending-evaluation")
 
     def settle(self, state: str, code: str, age_s: float = 0) -> None:
-        """Gives the request a state and a status, which it has had for `age_s`."""
+        """Sets the state and the status, as if the request had had them for `age_s` seconds."""
         self.state, self.status_code = state, code
         self.status_time = worlds.ago(age_s)
         self.create_time = min(self.create_time, self.status_time)
@@ -444,7 +450,7 @@ class SpotRequest:
             key_name=spec.get("KeyName"),
             ebs_optimized=spec.get("EbsOptimized", False),
             lifecycle="spot",
-            tags={},  # the request's tags do not go to the instance
+            tags={},  # the tags of a request are not copied to its instance
             **extra,
         )
         self.instance = reservation.instances[0]
@@ -458,7 +464,7 @@ class SpotRequest:
         self.settle("active", "fulfilled")
 
     def look(self) -> None:
-        """One look passes: the request may expire, or be fulfilled as the rules have it."""
+        """Counts one describe call, at which the request may expire or be fulfilled by the rules."""
         come_to_light(self, self.made)
         if self.state != "open":
             return
@@ -511,7 +517,7 @@ class SpotRequest:
     }  # fmt: skip
 
     def fields(self) -> dict[str, Any]:
-        """The values of FILTERS: what this project might filter by."""
+        """Returns the values of FILTERS, by which this project might filter."""
         spec = self.spec
         return {
             "create-time": stamp(self.create_time),
@@ -531,7 +537,7 @@ class SpotRequest:
         }
 
     def answer(self) -> dict[str, Any]:
-        """The request as the API shows it."""
+        """Returns the request as the API shows it."""
         spec = self.spec
         shown = {
             k: v
@@ -570,7 +576,7 @@ class SpotRequest:
 
 
 def plain(moment: datetime) -> datetime:
-    """UTC without a zone, as `worlds.now` has it."""
+    """Converts a time to UTC without a zone, the form of `worlds.now`."""
     if moment.tzinfo is None:
         return moment
     return moment.replace(tzinfo=None) - (moment.utcoffset() or moment - moment)
@@ -581,7 +587,7 @@ def stamp(moment: datetime) -> str:
 
 
 def user_data(spec: dict[str, Any]) -> Base64EncodedString | None:
-    """At most 16 KiB before it is base64. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html"""
+    """Refuses more than 16 KiB before encoding. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html"""
     raw = spec.get("UserData")
     if raw is None:
         return None
@@ -612,7 +618,7 @@ def groups_of(backend: Any, spec: dict[str, Any]) -> list[Any]:
 
 
 def zone_of(backend: Any, spec: dict[str, Any]) -> str:
-    """Where the request would run: the zone or subnet asked for, else the first with capacity."""
+    """Returns the requested zone or that of the requested subnet, else the first with capacity."""
     if subnet := spec.get("SubnetId"):
         return backend.get_subnet(subnet).availability_zone
     if zone := (spec.get("Placement") or {}).get("AvailabilityZone"):
@@ -627,7 +633,7 @@ def zone_of(backend: Any, spec: dict[str, Any]) -> str:
 
 
 def check_launch(response: Any, spec: dict[str, Any]) -> None:
-    """What EC2 refuses at once. The codes are those of the API reference, "Error codes"."""
+    """Refuses a call that EC2 refuses at once, with the codes of "Error codes" in its API reference."""
     backend = response.ec2_backend
     if (key := spec.get("KeyName")) and key not in backend.key_pairs:
         refuse("InvalidKeyPair.NotFound", f"The key pair '{key}' does not exist")
@@ -657,7 +663,7 @@ def check_launch(response: Any, spec: dict[str, Any]) -> None:
 
 
 def check_profile(response: Any, profile: dict[str, str]) -> None:
-    """A launch needs a profile with a role, and what IAM made reaches EC2 later.
+    """Refuses a profile that has no role, or that is too new for EC2 to know it.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
     """
@@ -685,7 +691,9 @@ def check_profile(response: Any, profile: dict[str, str]) -> None:
 
 
 def request_spot_instances(self: SpotInstances) -> ActionResult:
-    """The same token with the same parameters gives the same answer; with others, it is refused.
+    """Requests spot instances.
+
+    A repeated token with the same parameters gives the same answer; with others, it is refused.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestSpotInstances.html
     https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
@@ -745,7 +753,7 @@ def request_spot_instances(self: SpotInstances) -> ActionResult:
 
 
 def note_peaks(backend: Any, world: worlds.World) -> None:
-    """Counts what was asked for under a worker type, and is open or lives."""
+    """Counts the open requests and the requests with a live instance, per worker type."""
     standing = (
         tags_of(backend, r.id).get("provisioner:worker-type")
         for r in backend.spot_instance_requests.values()
@@ -809,7 +817,7 @@ def describe_spot_instance_requests(self: SpotInstances) -> ActionResult:
 
 
 def cancel_spot_instance_requests(self: SpotInstances) -> ActionResult:
-    """One unknown id fails the whole call. Cancelling ends no instance.
+    """Cancels requests. One unknown id fails the whole call. No instance is terminated.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CancelSpotInstanceRequests.html
     """
@@ -830,9 +838,9 @@ PRICE_FILTERS = {"availability-zone", "instance-type", "product-description"}
 
 
 def describe_spot_price_history(self: SpotInstances) -> ActionResult:
-    """Changes between the start and the end, and the last one before: the price at the start.
+    """Returns the price changes since the start, and the last one before it: the price at the start.
 
-    Each pool's price last changed an hour ago here, from twice as much a day ago.
+    Here the price of each pool changed a day ago and an hour ago, when it fell to a half.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotPriceHistory.html
     """
     self.error_on_dryrun()
@@ -873,7 +881,7 @@ def describe_spot_price_history(self: SpotInstances) -> ActionResult:
     return ActionResult({"SpotPriceHistory": history, "NextToken": token or ""})
 
 
-# --- all of it ---------------------------------------------------------------------------------
+# --- installation ------------------------------------------------------------------------------
 
 REPLACED: list[tuple[type, str, Callable[..., Any]]] = [
     (TaggedEC2Resource, "get_tags", get_tags),
@@ -890,7 +898,7 @@ REPLACED: list[tuple[type, str, Callable[..., Any]]] = [
 
 
 def install(replaced: list[tuple[type, str, Callable[..., Any]]]) -> None:
-    """Puts methods in place of moto's."""
+    """Replaces methods of moto."""
     for owner, name, ours in replaced:
         if not hasattr(owner, name):
             raise RuntimeError(f"this moto has no {owner.__name__}.{name}: wrong version?")

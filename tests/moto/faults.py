@@ -1,9 +1,9 @@
 """Calls that go wrong by chance, in every way that `worlds.Fault` knows.
 
-A `Dice` says how many calls in a hundred go wrong, of those that look and of those that change
-something, which are few. How each of them does comes from a shuffled deck, one per action, so that
-every action meets every way before it meets one again. All chance is from a seed; which call comes
-when is the program's own doing.
+A `Dice` has a percentage of failing calls for those that only read, and one for those that change
+something, which are few. The way in which a call fails comes from a shuffled deck, one per action, so
+that every action meets every way before it meets one again. All chance is derived from a seed; the order
+of the calls is the program's own.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-# way -> what to a `Fault` makes it. Times are the dice's own: "hang" outlasts the caller's patience,
-# "slow" does not.
+# Maps each way to the fields of its `Fault`. The times are those of the dice: "hang" outlasts the timeout
+# of the caller, "slow" does not.
 ANY: dict[str, dict[str, Any]] = {
     "internal-error": {"code": "InternalError", "status": 500},
     "internal-error-though-done": {"code": "InternalError", "status": 500, "after": "applied"},
@@ -24,11 +24,11 @@ ANY: dict[str, dict[str, Any]] = {
     "slow": {"hang": "slow"},
     "hung": {"hang": "hang", "drop": True},
     "hung-though-done": {"hang": "hang", "drop": True, "after": "applied"},
-    # Nobody waits for the answer any more, and yet it is done.
+    # The call is done, but only after the caller has given up.
     "done-late": {"hang": "hang"},
     "garbled": {"body": "<html>not what was asked"},
     "garbled-though-done": {"body": "<html>not what was asked", "after": "applied"},
-    # As a proxy hands on what it got, and as it comes when the line breaks.
+    # The first is how a proxy passes on an incomplete answer, the second a broken connection.
     "cut-off": {"cut": 0.6, "after": "applied"},
     "broken-off": {"cut": 0.6, "after": "applied", "announced": True},
 }
@@ -47,7 +47,7 @@ LOOKS = ("Describe", "Get", "List")
 
 
 def ways_of(service: str, action: str) -> dict[str, dict[str, Any]]:
-    """All ways in which a call of this action can go wrong."""
+    """Returns all ways in which a call of this action can go wrong."""
     ways = dict(ANY)
     if service == "ec2":
         ways |= EC2
@@ -73,13 +73,13 @@ class Dice:
         self.per_cent = per_cent
         self.changes_per_cent = per_cent if changes_per_cent is None else changes_per_cent
         self.slow_ms, self.hang_ms = slow_ms, hang_ms
-        # Not every call that hangs hangs for so long: an hour would pass with waiting.
+        # Only a share of the hanging calls outlasts the caller, or an hour would pass with waiting.
         self.outlast = outlast
-        # Those of the dice before, or a program that is often started anew would meet few ways.
+        # The decks of the previous dice, because a program that restarts often would otherwise meet few ways.
         self.decks: dict[str, list[str]] = {} if decks is None else decks
 
     def draw(self, service: str, action: str) -> dict[str, Any] | None:
-        """What a `Fault` is made from, or nothing: the call goes well."""
+        """Returns the fields of a `Fault`, or `None` if the call is to succeed."""
         looks = action.startswith(LOOKS)
         if self.random.random() * 100 >= (self.per_cent if looks else self.changes_per_cent):
             return None

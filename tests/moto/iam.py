@@ -1,4 +1,7 @@
-"""What IAM does and moto does not, for the calls that this project makes. `server` puts it in place."""
+"""Adds to moto the behaviour of IAM that it lacks, for the calls that this project makes.
+
+`server` installs it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ moto_removes = IAMBackend.remove_role_from_instance_profile
 def create_service_linked_role(
     self: IAMBackend, service_name: str, description: str, suffix: str
 ) -> Role:
-    """A second one is refused with a code of its own.
+    """Refuses a second role for the same service, with a code of its own.
 
     https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateServiceLinkedRole.html
     """
@@ -32,7 +35,7 @@ def create_service_linked_role(
 
 
 def remove_role_from_instance_profile(self: IAMBackend, profile_name: str, role_name: str) -> None:
-    """A role that is not in the profile is no such entity.
+    """Refuses a role that is not in the profile as a missing entity.
 
     https://docs.aws.amazon.com/IAM/latest/APIReference/API_RemoveRoleFromInstanceProfile.html
     """

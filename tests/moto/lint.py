@@ -1,6 +1,6 @@
-"""Holds policies against parliament's knowledge of actions, resources and condition keys.
+"""Checks policies with parliament, which knows actions, resources and condition keys.
 
-One policy document a line on standard input; one list of findings for each on standard output.
+Reads one policy document per line from standard input, and writes a list of findings for each.
 https://github.com/duo-labs/parliament
 """
 
@@ -10,7 +10,7 @@ import json
 import sys
 import warnings
 
-# parliament reads its data through a part of setuptools that warns about its own end.
+# parliament reads its data through a part of setuptools that warns about its own deprecation.
 warnings.filterwarnings("ignore", category=UserWarning)
 
 import parliament  # noqa: E402

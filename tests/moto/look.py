@@ -1,8 +1,8 @@
-"""Looks at the stand-in from outside, through boto3.
+"""Calls the stand-in from outside, through boto3.
 
-One JSON object a line on standard input: {"endpoint", "region", "keys": {...}, "service", "call",
-"with": {...}}; one on standard output for each: {"ok": ...} or {"error": {"code", "message"}}.
-Pages are followed where boto3 knows how.
+Reads one JSON object per line from standard input: {"endpoint", "region", "keys": {...}, "service",
+"call", "with": {...}}. Writes one for each: {"ok": ...} or {"error": {"code", "message"}}. Where boto3
+can paginate, the result holds all pages.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def answer(ask: dict[str, Any]) -> dict[str, Any]:
                 "message": error.response["Error"]["Message"],
             }
         }
-    except Exception as error:  # the test says what went wrong
+    except Exception as error:  # the test reports it
         return {"error": {"code": type(error).__name__, "message": str(error)}}
 
 

@@ -1,9 +1,9 @@
-"""IAM policies, enforced as IAM and EC2 do: what a policy does not allow is denied.
+"""IAM policies, enforced as IAM and EC2 do: a call that no policy allows is denied.
 
 moto itself evaluates no conditions. Here each call becomes the `Check`s that AWS makes of it: an action,
-the ARN of a resource, and what is known about both. Which conditions are known where is that of the
-Service Authorization Reference ("Actions, resources, and condition keys" for EC2, IAM, SSM, STS). A
-policy that uses anything this file does not know is refused when it is set, and so is a call.
+the ARN of a resource, and the context of both. The condition keys of each check are those of the Service
+Authorization Reference ("Actions, resources, and condition keys" for EC2, IAM, SSM, STS). A policy that
+uses anything this file does not know is refused when it is set, and so is a call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Context = dict[str, Any]
 
 
 class NotModelled(Exception):
-    """A call that nobody has said yet what AWS checks of it."""
+    """The checks that AWS makes of this call are not modelled yet."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Check:
 # --- policies ----------------------------------------------------------------------------------
 
 ELEMENTS = {"Sid", "Effect", "Action", "Resource", "Condition"}
-# Condition keys that checks may carry; what a check does not carry is not known of it.
+# The condition keys that checks may carry. A key that a check does not carry is unknown for it.
 KEYS = {
     "aws:tagkeys", "ec2:createaction", "ec2:region", "iam:awsservicename", "iam:passedtoservice",
 }  # fmt: skip
@@ -70,7 +70,7 @@ def plain(text: str) -> re.Pattern[str]:
 
 
 class Arn:
-    """An ARN with wildcards, none of which reaches from one part into the next."""
+    """An ARN with wildcards, which do not match across the boundary between two parts."""
 
     def __init__(self, text: str) -> None:
         if text != "*" and (not text.startswith("arn:") or text.count(":") < 5):
@@ -112,7 +112,7 @@ class Condition:
 
     def holds(self, context: Context) -> bool:
         found = context.get(self.key)
-        if isinstance(found, list):  # ForAllValues: none at all is fine
+        if isinstance(found, list):  # ForAllValues: an empty list matches
             return all(self.one_matches(value) for value in found)
         if found is None:
             return self.if_exists or self.key == "aws:tagkeys"
@@ -147,7 +147,7 @@ class Statement:
 
 
 class Policy:
-    """A policy document, and what it was good for."""
+    """A policy document, with a record of which statements were needed."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         if set(document) != {"Version", "Statement"} or document["Version"] != "2012-10-17":
@@ -166,7 +166,7 @@ class Policy:
         return None
 
 
-# --- what AWS checks of a call -----------------------------------------------------------------
+# --- the checks of each call -------------------------------------------------------------------
 
 
 class Asked:
@@ -200,13 +200,13 @@ class Asked:
         return Check(f"ec2:{action or self.action}", resource, {"ec2:region": self.region, **context})
 
     def existing(self, kind: str, name: str, tags: dict[str, str], action: str = "") -> Check:
-        """On something that is there, with its tags."""
+        """A check on an existing resource, with its tags."""
         check = self.on_ec2(self.arn(kind, name), action or None)
         check.context |= {f"aws:resourcetag/{k}".lower(): v for k, v in tags.items()}
         return check
 
     def tags(self, prefix: str) -> dict[str, str]:
-        """The tags that a call asks for: `PREFIX.1.Key`, `PREFIX.1.Value`, ..."""
+        """Returns the tags that a call requests: `PREFIX.1.Key`, `PREFIX.1.Value`, ..."""
         numbered = re.compile(re.escape(prefix) + r"\.(\d+)\.Key")
         return {
             key: self.params.get(f"{prefix}.{found[1]}.Value", "")
@@ -220,7 +220,7 @@ class Asked:
 
 
 def tagging(check: Check, tags: dict[str, str]) -> Check:
-    """The same, with the tags that the call asks for."""
+    """Returns the same check with the tags that the call requests."""
     check.context |= {f"aws:requesttag/{k}".lower(): v for k, v in tags.items()}
     if tags:
         check.context["aws:tagkeys"] = list(tags)
@@ -228,7 +228,7 @@ def tagging(check: Check, tags: dict[str, str]) -> Check:
 
 
 def made_with_tags(asked: Asked, kind: str, name: str, tags: dict[str, str]) -> Iterator[Check]:
-    """Making something: with tags, making tags is checked too.
+    """Checks the creation of a resource; with tags, their creation is checked too.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
     """
@@ -268,7 +268,7 @@ def request_spot_instances(asked: Asked) -> Iterator[Check]:
 
 
 def roles_passed(asked: Asked, profile: str) -> Iterator[Check]:
-    """The roles behind an instance profile go to EC2. One that is not there passes nothing."""
+    """Checks that the roles of an instance profile may be passed to EC2. A missing profile has no roles."""
     for found in asked.iam.instance_profiles.values():
         if profile in (found.name, found.arn):
             for role in found.roles:
@@ -288,7 +288,7 @@ def create_tags(asked: Asked) -> Iterator[Check]:
 
 
 def on_each(kind: str, parameter: str) -> Callable[[Asked], Iterator[Check]]:
-    """Each of the ids in a call is checked, with its tags."""
+    """Checks each of the ids in a call, with its tags."""
 
     def checks(asked: Asked) -> Iterator[Check]:
         for name in asked.listed(parameter) or [asked.params[parameter]]:
@@ -315,7 +315,7 @@ def get_parameter(asked: Asked) -> Iterator[Check]:
 
 
 def on_iam(kind: str, parameter: str) -> Callable[[Asked], Iterator[Check]]:
-    """A role or an instance profile by name, with its tags."""
+    """Checks a role or an instance profile by name, with its tags."""
 
     def checks(asked: Asked) -> Iterator[Check]:
         name = asked.params[parameter]
@@ -327,7 +327,7 @@ def on_iam(kind: str, parameter: str) -> Callable[[Asked], Iterator[Check]]:
 def existing_iam(asked: Asked, kind: str, name: str, action: str) -> Check:
     there = asked.iam.roles if kind == "role" else asked.iam.instance_profiles
     found = next((item for item in there.values() if item.name == name), None)
-    if found is None:  # and so nobody knows a path
+    if found is None:  # so that its path is unknown
         return Check(f"iam:{action}", f"arn:aws:iam::{asked.account}:{kind}/{name}")
     tags = found.tags.values() if isinstance(found.tags, dict) else found.tags
     tags = {f"aws:resourcetag/{tag['Key']}".lower(): tag["Value"] for tag in tags}
@@ -335,7 +335,7 @@ def existing_iam(asked: Asked, kind: str, name: str, action: str) -> Check:
 
 
 def make_iam(kind: str, parameter: str, tag_action: str) -> Callable[[Asked], Iterator[Check]]:
-    """Making a role or an instance profile: with tags, tagging it is checked too."""
+    """Checks the creation of a role or an instance profile; with tags, tagging it is checked too."""
 
     def checks(asked: Asked) -> Iterator[Check]:
         arn = f"arn:aws:iam::{asked.account}:{kind}/{asked.params[parameter]}"
@@ -391,7 +391,7 @@ CHECKS: dict[str, Callable[[Asked], Iterator[Check]]] = {
 
 
 def refusal(check: Check, service: str) -> tuple[str, str, int]:
-    """Code, message and status, as the service says it (EC2 names the resource since 2023)."""
+    """Returns code, message and status in the wording of the service (EC2 names the resource since 2023)."""
     why = (
         f"User: arn:aws:sts::000000000000:assumed-role/tester/test is not authorized to perform: "
         f"{check.action} on resource: {check.resource} because no identity-based policy allows the "

@@ -31,13 +31,13 @@ def end_with_stdin() -> None:
     os._exit(0)
 
 
-# First of all: the imports below take more than a second.
+# This comes before the imports below, which take more than a second.
 threading.Thread(target=end_with_stdin, daemon=True).start()
 
 HERE = Path(__file__).resolve().parent
-# Two images instead of 1299, which every account would load and every launch search.
+# There are two images instead of 1299, which every account would load and every launch would search.
 os.environ["MOTO_AMIS_PATH"] = str(HERE / "images.json")
-# A proxy or real credentials of the caller have no business here.
+# The proxy and the credentials of the caller must not be used.
 for _name in list(os.environ):
     if _name.startswith("AWS_") or _name.lower().endswith("_proxy"):
         del os.environ[_name]
@@ -61,7 +61,7 @@ StartResponse = Callable[..., Any]
 
 
 class Call:
-    """What an HTTP request asks of AWS, read without disturbing it."""
+    """An AWS call, read from an HTTP request without consuming its body."""
 
     def __init__(self, environ: Environ) -> None:
         length = int(environ.get("CONTENT_LENGTH") or 0)
@@ -83,7 +83,7 @@ class Call:
 
 
 class Faulty:
-    """WSGI application: moto's, with the account's faults, and a log of its calls."""
+    """The WSGI application of moto, with the faults of the account and a log of its calls."""
 
     def __init__(self, moto: Callable[[Environ, StartResponse], Iterable[bytes]]) -> None:
         self.moto = moto
@@ -130,7 +130,7 @@ class Faulty:
             world.released.wait(fault.hang_ms / 1000)
         if fault.drop:
             entry["status"] = 0
-            with contextlib.suppress(OSError):  # the client may have gone before
+            with contextlib.suppress(OSError):  # the client may have closed it
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError
         if fault.body is not None:
@@ -154,7 +154,7 @@ class Faulty:
         return self.ordinary(world, entry, environ, started)
 
     def denied(self, world: worlds.World, call: Call) -> tuple[str, str, int] | None:
-        """What the key's policy says against the call, if it has one."""
+        """Returns the refusal of the call by the policy of its access key, if there is one."""
         policy = world.policies.get(call.key_id)
         if policy is None:
             return None
@@ -174,7 +174,7 @@ class Faulty:
         environ: Environ,
         start_response: StartResponse,
     ) -> Iterable[bytes]:
-        """moto's answer; its error code goes into the log."""
+        """Returns the answer of moto, and logs its error code."""
         with world.lock:
             body = b"".join(self.moto(environ, start_response))
         if code := re.search(rb"<Errors?>.*?<Code>([^<]*)</Code>", body, re.DOTALL):
@@ -183,7 +183,7 @@ class Faulty:
 
 
 def unknown_key(call: Call) -> tuple[str, str, int]:
-    """What AWS says to an access key it does not know."""
+    """Returns the refusal of an unknown access key."""
     if call.service == "ec2":
         return "AuthFailure", "AWS was not able to validate the provided access credentials", 401
     return "InvalidClientTokenId", "The security token included in the request is invalid.", 403
@@ -192,7 +192,7 @@ def unknown_key(call: Call) -> tuple[str, str, int]:
 def answer_error(
     call: Call, start_response: StartResponse, code: str, message: str, status: int
 ) -> Iterable[bytes]:
-    """An error as the service spells it: EC2's XML, the query protocol's XML, or JSON."""
+    """Renders an error in the format of the service: EC2's XML, the query protocol's XML, or JSON."""
     if call.service == "ssm":
         body, kind = json.dumps({"__type": code, "message": message}), "application/x-amz-json-1.1"
     elif call.service == "ec2":
@@ -215,7 +215,7 @@ def answer_error(
 
 
 class Control:
-    """The JSON door of the tests. ACCOUNT is the 12 digits, `?region=` says where.
+    """The JSON interface of the tests. ACCOUNT has 12 digits, `?region=` names the region.
 
     POST /_ext/accounts                    a new account: its number and keys
     GET  /_ext/ACCOUNT/world               instances, spot requests, key pairs, volumes
@@ -223,10 +223,10 @@ class Control:
     GET  /_ext/ACCOUNT/peaks               most open requests and live machines, by worker type and "*"
     POST /_ext/ACCOUNT/rules               {rule: value}, see `worlds.Rules`
     POST /_ext/ACCOUNT/faults              [{...}], see `worlds.Fault`; they queue up
-    POST /_ext/ACCOUNT/clear               no more faults; what hangs goes on
+    POST /_ext/ACCOUNT/clear               removes all faults; hanging calls continue
     POST /_ext/ACCOUNT/keys                another key for the same account
     POST /_ext/ACCOUNT/policy              {"key", "policy"}: that key may do this and no more
-    GET  /_ext/ACCOUNT/policies            what was allowed by what, and calls not modelled
+    GET  /_ext/ACCOUNT/policies            the statements that were needed, and calls not modelled
     POST /_ext/ACCOUNT/requests            {"ids"|"key_name", "do", ...} on spot requests
     POST /_ext/ACCOUNT/add-request         somebody's spot request
     POST /_ext/ACCOUNT/instances           {"ids"|"key_name", "do", ...} on instances
@@ -243,7 +243,7 @@ class Control:
         try:
             result = self.do(path, query, json.loads(raw) if raw else {})
             status = "200 OK"
-        except Exception as error:  # a mistake in a test must say what it is
+        except Exception as error:  # report the mistake to the test
             result, status = {"error": f"{type(error).__name__}: {error}"}, "400 Bad Request"
         body = json.dumps(result, default=str).encode()
         start_response(
@@ -299,7 +299,7 @@ class Control:
         raise ValueError(f"no such path: {path}")
 
     def new_key(self, account: str) -> dict[str, str]:
-        """Keys of a role in the account, as AssumeRole gives them."""
+        """Returns keys of a role in the account, in the form of AssumeRole."""
         role = sts_backends[account]["aws"].assume_role(
             region_name="us-east-1",
             role_session_name="test",
@@ -320,7 +320,7 @@ class Control:
 
 
 def chosen(items: Iterable[Any], body: dict[str, Any]) -> list[Any]:
-    """The items a test means: by `ids`, or all under `key_name`, at most `limit`."""
+    """Returns the items that a test selects: by `ids`, or all under `key_name`, at most `limit`."""
     items = list(items)
     if "ids" in body:
         items = [i for i in items if i.id in body["ids"]]
@@ -423,7 +423,7 @@ def add_instances(backend: Any, body: dict[str, Any]) -> list[Any]:
 
 
 def picture(backend: Any) -> dict[str, Any]:
-    """All there is in one region, in the order it came. Hidden things show; time stands still."""
+    """Lists all items of one region in the order of creation. Hidden items are shown; no time passes."""
     return {
         "instances": [
             {

@@ -1,4 +1,4 @@
-"""What a test may settle about its own AWS account: one `World` per account, nothing shared."""
+"""The state that a test may set in its own AWS account: one `World` per account, nothing shared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import faults
 
 
 def now() -> datetime:
-    """The time as moto keeps it: UTC without a zone."""
+    """Returns the time in the form that moto uses: UTC without a zone."""
     return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
@@ -24,25 +24,25 @@ def ago(seconds: float) -> datetime:
 
 @dataclass
 class Fault:
-    """Something that goes wrong with a call. See `server.Faulty` for when which field counts."""
+    """A failure of a call. `server.Faulty` shows in which order the fields apply."""
 
     action: str  # an API action, or "*"
     code: str | None = None  # AWS's error code
     message: str = "injected by the test"
     status: int = 400
-    times: int | None = 1  # None: for ever
+    times: int | None = 1  # None: always
     skip: int = 0  # let so many matching calls pass first
     after: str = "before"  # "before": never done; "applied": done, but the answer is lost
     hang_ms: int = 0
     drop: bool = False  # close the connection without an answer
     body: str | None = None  # answer 200 with this text instead
-    cut: float | None = None  # with "applied": only so much of the answer comes
-    announced: bool = False  # ... though its Content-Length is that of the whole
+    cut: float | None = None  # with "applied": only this share of the answer arrives
+    announced: bool = False  # ... with the Content-Length of the complete answer
     name: str | None = None  # for the log of calls
     match: dict[str, str] = field(default_factory=dict)  # parameter (or "tag:KEY") -> pattern
 
     def wants(self, action: str, params: dict[str, str]) -> bool:
-        """Whether this fault befalls the call; uses up one `skip` or `times` if so."""
+        """Whether this fault applies to the call. A matching call uses up one `skip` or `times`."""
         if self.action not in ("*", action) or self.times == 0:
             return False
         seen = {**params, **requested_tags(params)}
@@ -57,7 +57,7 @@ class Fault:
 
 
 def requested_tags(params: dict[str, str]) -> dict[str, str]:
-    """The tags that a call asks for, as `tag:KEY`."""
+    """Returns the tags that a call requests, as `tag:KEY`."""
     tags = {}
     for name, value in params.items():
         if name.startswith("Tag") and name.endswith(".Key"):
@@ -69,44 +69,44 @@ def requested_tags(params: dict[str, str]) -> dict[str, str]:
 class Rules:
     """How EC2 behaves in this account. A test changes any of them at any time."""
 
-    # What becomes of a spot request: "at-once", "held", or {"after": n} looks at it.
+    # When a spot request is fulfilled: "at-once", never ("held"), or {"after": n} describe calls.
     spot: Any = "at-once"
-    # The status of requests that are held, and how long ago they got it.
+    # The status of held requests, and for how long they have had it.
     held_code: str = "pending-evaluation"
     held_age_s: float = 0
-    # "ZONE/TYPE" (patterns) -> machines left; what is not named is plentiful.
+    # "ZONE/TYPE" (patterns) -> instances left; other pools are unlimited.
     capacity: dict[str, int] = field(default_factory=dict)
-    # "ZONE/TYPE" (patterns) -> status code with which requests there fail at once.
+    # "ZONE/TYPE" (patterns) -> the status code with which requests there fail at once.
     doomed: dict[str, str] = field(default_factory=dict)
     # Without capacity: "hold" the request open, or "refuse" the call.
     no_capacity: str = "hold"
-    # A page never holds more than this, whatever MaxResults says.
+    # The maximum size of a page, whatever MaxResults requests.
     page_size: int | None = None
-    # "ZONE/TYPE" (patterns) -> USD per hour, or None for no price; what is not named costs 0.01.
+    # "ZONE/TYPE" (patterns) -> USD per hour, or None for no price; other pools cost 0.01.
     spot_prices: dict[str, float | None] = field(default_factory=dict)
-    # So many looks see a new instance `pending`, a terminated one `shutting-down`.
+    # The number of describe calls that show a new instance `pending`, a terminated one `shutting-down`.
     pending_looks: int = 0
     shutting_down_looks: int = 0
-    # So many looks do not see a new instance or request at all.
+    # The number of describe calls that do not show a new instance or request at all.
     lag_looks: int = 0
-    # Instances do not name the spot requests they came from; those name them.
+    # Instances do not name their spot requests; only the requests name their instances.
     anonymous_requests: bool = False
-    # The next n cancels find that the request was fulfilled just before.
+    # The next n cancelled requests turn out to have been fulfilled just before.
     fulfil_on_cancel: int = 0
     # EC2 does not know any instance profile yet.
     profiles_lag: bool = False
-    # Every look at the spot requests finds one more of somebody's, under this key-name.
+    # Every description of the spot requests shows one more, which somebody made under this key-name.
     arrivals_key_name: str | None = None
     # action -> [refill per second, burst]
     throttle: dict[str, list[float]] = field(default_factory=dict)
-    # Calls that go wrong by chance: what `faults.Dice` takes. `clear` ends it.
+    # Calls that fail by chance: the arguments of `faults.Dice`. `clear` removes them.
     dice: dict[str, Any] | None = None
-    # Terminated instances and ended requests older than this are gone.
+    # The age at which terminated instances and ended requests are forgotten.
     forget_after_s: float | None = None
 
 
 class Bucket:
-    """A token bucket, as EC2 throttles by.
+    """A token bucket, EC2's method of throttling.
 
     https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
     """
@@ -126,20 +126,20 @@ class Bucket:
 
 
 class World:
-    """One account: its rules, faults to come, and the calls it has seen."""
+    """One account: its rules, its faults to come, and a log of its calls."""
 
     def __init__(self, account: str) -> None:
         self.account = account
-        # Held while moto works on the account: moto itself is not made for threads.
+        # Held while moto works on the account, because moto is not thread-safe.
         self.lock = threading.RLock()
         self.rules = Rules()
         self.faults: list[Fault] = []
         self.calls: list[dict[str, Any]] = []
-        self.released = threading.Event()  # ends every hang
-        # By access key: what it may do. A key without a policy may do everything.
+        self.released = threading.Event()  # ends all hanging calls
+        # The policy of each access key. A key without one may do everything.
         self.policies: dict[str, Any] = {}
         self.not_modelled: list[str] = []
-        # Worker type, or "*" for all -> most open requests and live machines there ever were at once.
+        # Worker type, or "*" for all -> the peak of open requests and live instances.
         self.peaks: dict[str, int] = {}
         self._buckets: dict[str, Bucket] = {}
         self._dice: faults.Dice | None = None
@@ -158,7 +158,7 @@ class World:
                     self.released.clear()
 
     def clear(self) -> None:
-        """No more faults; what hangs goes on."""
+        """Removes all faults, and lets hanging calls continue."""
         with self.lock:
             self.faults.clear()
             self.settle({"dice": None})
@@ -179,23 +179,23 @@ class World:
         return None
 
     def note_peaks(self, worker_types: list[str]) -> None:
-        """Takes in whose all open requests and live machines are."""
+        """Records the peaks, given the worker type of every open request and live instance."""
         counts = Counter(worker_types)
         counts["*"] = len(worker_types)
         for name, count in counts.items():
             self.peaks[name] = max(count, self.peaks.get(name, 0))
 
     def capacity_key(self, zone: str, instance_type: str) -> str | None:
-        """The capacity rule that applies to this pool, if any."""
+        """Returns the capacity rule that applies to this pool, if any."""
         return next(iter(self._rules_of(self.rules.capacity, zone, instance_type)), None)
 
     def doom(self, zone: str, instance_type: str) -> str | None:
-        """The status code with which requests to this pool fail, if they do."""
+        """Returns the status code with which requests to this pool fail, if they do."""
         found = self._rules_of(self.rules.doomed, zone, instance_type)
         return self.rules.doomed[found[0]] if found else None
 
     def spot_price(self, zone: str, instance_type: str) -> float | None:
-        """What a machine in this pool costs per hour now."""
+        """Returns the current price of an instance-hour in this pool."""
         found = self._rules_of(self.rules.spot_prices, zone, instance_type)
         return self.rules.spot_prices[found[0]] if found else 0.01
 

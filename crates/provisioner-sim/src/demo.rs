@@ -203,7 +203,7 @@ impl Demo {
         let end = self.driver.round_watched(|_, _, executed| {
             actions += executed.len() as u64;
             // Tagging follows every launch and is not noteworthy.
-            let news = executed.iter().filter(|it| !matches!(it.action.kind, ActionKind::Tag(_)));
+            let news = executed.iter().filter(|one| !matches!(one.action.kind, ActionKind::Tag(_)));
             lines.extend(news.map(|one| line(now, one)));
         });
         self.rounds += 1;
@@ -290,14 +290,14 @@ mod tests {
             demo.round();
             let (glance, world) = (demo.glance(), demo.world());
             let sum = |of: fn(&Row) -> u64| glance.rows.iter().map(of).sum::<u64>();
-            assert_eq!(sum(|it| it.pending), world.queue.pending_in_all());
-            assert_eq!(sum(|it| it.open), world.open().count() as u64);
+            assert_eq!(sum(|row| row.pending), world.queue.pending_in_all());
+            assert_eq!(sum(|row| row.open), world.open().count() as u64);
             assert_eq!(sum(Row::instances), world.live().count() as u64);
             assert_eq!(glance.usd_per_hour, world.usd_per_hour());
             for row in &glance.rows {
                 assert_eq!(row.instances() == 0, row.usd_per_hour == UsdPerHour::ZERO, "{row:?}");
             }
-            just_asked += usize::from(before == 0 && sum(|it| it.open + it.booting) > 0);
+            just_asked += usize::from(before == 0 && sum(|row| row.open + row.booting) > 0);
         }
         assert_eq!(just_asked, 1, "what the first round asked for is there when it is told");
     }

@@ -13,3 +13,4 @@ pub mod policy;
 pub mod report;
 pub mod simulation;
 pub mod spot;
+mod time;

@@ -15,6 +15,8 @@ use std::time::Duration;
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::demand::FinishedTask;
 use provisioner::internal::state_dir::RecordedLoad;
+
+use crate::time::hours;
 pub use synthetic::Synthetic;
 
 /// The prefix that distinguishes the name of a generated load from the path of a file.
@@ -139,6 +141,11 @@ impl Load {
     /// The time from the first creation to the last, in milliseconds.
     pub fn span(&self) -> u64 {
         self.tasks.last().map_or(0, |task| task.created)
+    }
+
+    /// The same in hours.
+    pub fn span_hours(&self) -> f64 {
+        hours(self.span())
     }
 
     /// The sum of all run times, in milliseconds.

@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     );
     println!("|---|---|---|---|---|---|---|---|");
     for Case { name, .. } in CASES {
-        if !named.is_empty() && !named.iter().any(|it| it == name) {
+        if !named.is_empty() && !named.iter().any(|given| given == name) {
             continue;
         }
         let status = Command::new(env::current_exe()?).args(["--only", name]).status()?;

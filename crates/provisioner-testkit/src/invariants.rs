@@ -73,7 +73,8 @@ pub fn after_call(before: BeforeCall, world: &World, settings: &Settings) -> Vec
         }
     }
     for (name, n) in counts(world, settings) {
-        let most = settings.worker_types.get(&name).map_or(0, |it| it.max_instances);
+        let most =
+            settings.worker_types.get(&name).map_or(0, |worker_type| worker_type.max_instances);
         if n > most && n > counts_before.get(&name).copied().unwrap_or(0) {
             violations.push(format!("{n} of `{name}`, at most {most}"));
         }
@@ -145,7 +146,7 @@ pub fn of_report(report: &Report) -> Vec<String> {
         }
         let said = || {
             let mut notes = report.plan.notes.iter();
-            notes.any(|note| note.worker_type.as_ref().is_none_or(|it| it == name))
+            notes.any(|note| note.worker_type.as_ref().is_none_or(|noted| noted == name))
         };
         if done + open < planned && !refused && !said() {
             violations.push(format!(
@@ -184,8 +185,10 @@ pub fn of_plan(
 /// Checks that every id was observed and occurs in one action only.
 fn names_only_observed_ids(plan: &Plan, observation: &Observation) -> Vec<String> {
     let mut violations = Vec::new();
-    let instances: BTreeSet<_> = observation.instances.iter().map(|it| it.id.as_str()).collect();
-    let requests: BTreeSet<_> = observation.spot_requests.iter().map(|it| it.id.as_str()).collect();
+    let instances: BTreeSet<_> =
+        observation.instances.iter().map(|instance| instance.id.as_str()).collect();
+    let requests: BTreeSet<_> =
+        observation.spot_requests.iter().map(|request| request.id.as_str()).collect();
     let mut named = BTreeSet::new();
     for action in &plan.actions {
         for id in action.kind.ids() {

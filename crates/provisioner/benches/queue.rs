@@ -1,6 +1,7 @@
-//! Reads a queue's response of 100,000 tasks and 60 MB: time against `serde_json`, and memory.
+//! Reads a response of a queue with 100,000 tasks and 60 MB, and compares the time with that of `serde_json`;
+//! also measures the memory that this takes.
 //!
-//! `cargo bench -p provisioner --no-default-features --bench queue`; with `-- --memory` memory alone.
+//! `cargo bench -p provisioner --no-default-features --bench queue`; with `-- --memory`, only the memory.
 #![expect(clippy::print_stdout, reason = "the figures are what a benchmark is for")]
 #![expect(clippy::disallowed_methods, reason = "measures real time")]
 #![expect(clippy::expect_used, reason = "a benchmark has nobody to report errors to")]
@@ -35,7 +36,7 @@ fn time() {
     let answer: Vec<u8> = chunks().flatten().collect();
     println!("answer: {TASKS} tasks, {:.1} MB", megabytes(answer.len()));
 
-    // In turns, so that a noisy neighbour disturbs all three alike.
+    // The three take turns, so that other load on the machine disturbs them alike.
     let mut ours = Vec::new();
     let mut slice = Vec::new();
     let mut reader = Vec::new();
@@ -63,7 +64,7 @@ fn time() {
     println!("ratio to from_reader: {:.2} (target: at most 1.5)", ours.div_duration_f64(reader));
 }
 
-/// Measures in a separate process, which has never held a complete response.
+/// Measures the memory in a separate process, which has never held a complete response.
 fn memory() {
     let this = std::env::current_exe().expect("this program has a path");
     let status = Command::new(this).arg("--memory-child").status().expect("it starts again");
@@ -82,7 +83,7 @@ fn memory_child() {
     );
 }
 
-/// `VmHWM`: the largest resident set so far. A counting allocator would need `unsafe`.
+/// Returns `VmHWM`, the largest resident set so far. A counting allocator would need `unsafe`.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("needs Linux's /proc");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("has VmHWM");
@@ -117,7 +118,7 @@ fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// The response in chunks of [`CHUNK`] bytes, made on demand.
+/// Returns the response in chunks of [`CHUNK`] bytes, which are generated on demand.
 fn chunks() -> impl Iterator<Item = Vec<u8>> {
     let mut tasks = 0..TASKS;
     let mut made: Vec<u8> = Vec::new();
@@ -140,7 +141,7 @@ fn chunks() -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// A task like those of CI queues: 600 bytes, most of them payload.
+/// Returns a task like those of CI queues: 600 bytes, most of them payload.
 fn task(number: u64) -> String {
     let worker_type = ["linux", "windows", "unheard-of"][usize::try_from(number % 3).unwrap_or(0)];
     let minute = number / 60 % 60;

@@ -1,5 +1,5 @@
-//! What a round costs at full size: 1,000 worker types, 1,000,000 pending tasks, 100,000 instances, each
-//! with its active spot request; and at 10 and 30 % of that, to show that it grows in line.
+//! Measures a round at full size: 1,000 worker types, 1,000,000 pending tasks, 100,000 instances, each with
+//! its active spot request. Runs at 10 and 30 % of that show that the cost grows linearly.
 //!
 //! `cargo bench -p provisioner --no-default-features --bench round`
 //!
@@ -35,7 +35,7 @@ use provisioner::internal::settings::{
 
 const RUNS: usize = 9;
 
-/// The numbers of one size.
+/// The dimensions of one run.
 #[derive(Clone, Copy)]
 struct Size {
     percent: u64,
@@ -108,7 +108,7 @@ fn settings(size: Size, max_instances: u64) -> Settings {
 }
 
 fn id(prefix: &str, i: u64) -> String {
-    // Spread, as EC2's are.
+    // The ids are spread like those of EC2.
     format!("{prefix}-0{:016x}", i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
@@ -148,7 +148,7 @@ fn observation(size: Size) -> Observation {
             tags,
         });
     }
-    // As the adapter gives it.
+    // The adapter returns it in this order.
     observation.instances.sort_by(|a, b| a.id.cmp(&b.id));
     observation.spot_requests.sort_by(|a, b| a.id.cmp(&b.id));
     observation
@@ -157,7 +157,7 @@ fn observation(size: Size) -> Observation {
 fn demand(size: Size) -> Demand {
     let per_type = size.tasks / size.worker_types;
     let pending = PendingTasks { count: per_type, oldest: Some(start()) };
-    // Nine tenths of the machines run a task.
+    // Nine tenths of the instances run a task.
     let busy = (0..size.instances).filter(|i| i % 10 != 0);
     let mut tasks: BTreeMap<WorkerTypeName, u64> = BTreeMap::new();
     let mut instances = BTreeMap::new();
@@ -172,7 +172,7 @@ fn demand(size: Size) -> Demand {
     }
 }
 
-/// Carries a round out in a world where everything is done at once.
+/// Carries out a round in a world where every call succeeds at once.
 fn carry_out(mut round: Round<'_>, now: Timestamp, next_id: &mut u64) -> Report {
     while let Some(effect) = round.next_effect(now) {
         let outcome = match effect {
@@ -225,7 +225,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Medians of a first round that launches, and of a round that has nothing to do.
+/// Measures the medians of a first round, which launches, and of a round without anything to do.
 struct Figures {
     launching: Duration,
     observing: Duration,

@@ -22,7 +22,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
     let untouched = || Failure::failed("interrupted; nothing was touched");
     let notices = context.notices;
 
-    let survey = async {
+    let planning = async {
         let Local { file, loaded, client } =
             local::open(&mut context, MissingFile::Refused).await?;
         let in_force = cleanup::key_names_in_force(&loaded);
@@ -41,7 +41,7 @@ pub(super) async fn cleanup(args: CleanupAws, mut context: Context) -> Result<Ex
     };
     let (file, settings, client, plan) = tokio::select! {
         () = interrupted.cancelled() => return Err(untouched()),
-        surveyed = survey => surveyed?,
+        planned = planning => planned?,
     };
     if dry_run {
         context.output.print(&plan)?;

@@ -89,7 +89,7 @@ impl Scene {
                 let there: Vec<InstanceId> = world
                     .live()
                     .filter(|(_, machine)| {
-                        machine.truth().zone.as_ref().is_some_and(|it| it.as_str() == zone)
+                        machine.truth().zone.as_ref().is_some_and(|own| own.as_str() == zone)
                     })
                     .map(|(id, _)| id.clone())
                     .take(n)

@@ -138,7 +138,7 @@ impl Demo {
     /// The present state.
     pub fn glance(&self) -> Glance {
         let world = &self.driver.world;
-        let rows = self.driver.plan.worker_types.iter().map(|it| self.row(it));
+        let rows = self.driver.plan.worker_types.iter().map(|status| self.row(status));
         let rows: Vec<_> = rows.collect();
         let usd_per_hour = rows.iter().map(|row| row.usd_per_hour);
         let usd_per_hour = usd_per_hour.fold(UsdPerHour::ZERO, UsdPerHour::plus);
@@ -149,12 +149,12 @@ impl Demo {
     fn row(&self, planned: &WorkerTypeStatus) -> Row {
         let world = &self.driver.world;
         let worker_type = name(&planned.name);
-        let ours = |it: &Option<WorkerTypeName>| it.as_ref() == Some(&worker_type);
+        let ours = |of: &Option<WorkerTypeName>| of.as_ref() == Some(&worker_type);
         let oldest = world.queue.oldest_pending(&worker_type);
         let mut row = Row {
             pending: world.queue.pending(&worker_type),
             oldest: oldest.map(|at| clock::age(at, world.now)),
-            open: world.open().filter(|it| ours(&it.tags.worker_type)).count() as u64,
+            open: world.open().filter(|request| ours(&request.tags.worker_type)).count() as u64,
             booting: 0,
             busy: 0,
             idle: 0,
@@ -162,7 +162,7 @@ impl Demo {
             usd_per_hour: UsdPerHour::ZERO,
             worker_type: worker_type.clone(),
         };
-        for (id, machine) in world.live().filter(|(_, it)| ours(&it.worker_type)) {
+        for (id, machine) in world.live().filter(|(_, machine)| ours(&machine.worker_type)) {
             let place = match world.queue.runs(id) {
                 0 if machine.up => &mut row.idle,
                 0 => &mut row.booting,
@@ -204,7 +204,7 @@ impl Demo {
             refused_launches: world
                 .calls
                 .iter()
-                .filter(|it| !it.answer.ends_with("granted"))
+                .filter(|call| !call.answer.ends_with("granted"))
                 .count() as u64,
             instance_hours: paid / 3600.0,
             utilisation: if paid > 0.0 { busy / paid } else { 0.0 },

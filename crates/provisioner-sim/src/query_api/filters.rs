@@ -104,7 +104,8 @@ fn matches(value: &str, text: &str) -> bool {
             c => (false, c),
         };
         if c == '*' && !literal {
-            let first = reached.iter().position(|it| *it).unwrap_or(reached.len());
+            let first =
+                reached.iter().position(|reached_here| *reached_here).unwrap_or(reached.len());
             reached[first..].fill(true);
             continue;
         }

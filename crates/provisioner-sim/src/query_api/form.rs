@@ -60,8 +60,12 @@ impl Form {
         let mut items = BTreeMap::new();
         for (key, value) in self.under(name) {
             match key.parse::<u32>() {
-                Ok(n) => drop(items.insert(n, value)),
-                Err(_) => drop(self.params.insert(format!("{name}.{key}"), value)),
+                Ok(n) => {
+                    items.insert(n, value);
+                }
+                Err(_) => {
+                    self.params.insert(format!("{name}.{key}"), value);
+                }
             }
         }
         items.into_values().collect()
@@ -83,7 +87,9 @@ impl Form {
                     let item = items.entry(n).or_insert_with(|| Self { prefix, ..Self::default() });
                     item.params.insert(rest.to_owned(), value);
                 }
-                _ => drop(self.params.insert(format!("{name}.{key}"), value)),
+                _ => {
+                    self.params.insert(format!("{name}.{key}"), value);
+                }
             }
         }
         items.into_values().collect()

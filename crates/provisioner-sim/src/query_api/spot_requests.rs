@@ -201,7 +201,7 @@ fn specification(call: &LaunchCall) -> Vec<Node> {
         text("instanceType", &call.instance_type),
     ];
     let zone = call.zone.as_ref().map(|zone| text("availabilityZone", zone));
-    let tenancy = further.placement.as_ref().map(|it| text("tenancy", &it.tenancy));
+    let tenancy = further.placement.as_ref().map(|placement| text("tenancy", &placement.tenancy));
     if zone.is_some() || tenancy.is_some() {
         inside.push(tree("placement", zone.into_iter().chain(tenancy)));
     }
@@ -210,8 +210,8 @@ fn specification(call: &LaunchCall) -> Vec<Node> {
         let name = if profile.starts_with("arn:") { "arn" } else { "name" };
         tree("iamInstanceProfile", [text(name, profile)])
     }));
-    inside.extend(further.ebs_optimized.map(|it| text("ebsOptimized", it)));
-    let monitored = further.monitoring.as_ref().is_some_and(|it| it.enabled);
+    inside.extend(further.ebs_optimized.map(|optimized| text("ebsOptimized", optimized)));
+    let monitored = further.monitoring.as_ref().is_some_and(|monitoring| monitoring.enabled);
     inside.push(tree("monitoring", [text("enabled", monitored)]));
     inside
 }

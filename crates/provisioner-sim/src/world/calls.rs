@@ -123,7 +123,7 @@ impl World {
             return refused("InvalidParameterValue", "ValidUntil is in the past");
         }
         let profile = call.iam_instance_profile.as_ref();
-        if let Some(profile) = profile.filter(|it| self.unknown_profiles.contains(*it)) {
+        if let Some(profile) = profile.filter(|profile| self.unknown_profiles.contains(*profile)) {
             return refused("InvalidParameterValue", unknown_profile(profile));
         }
         let group = call.instance_type.as_str().chars().next().unwrap_or(' ');
@@ -192,7 +192,8 @@ impl World {
                 continue;
             };
             let request = self.requests.at(no);
-            let disputed = request.truth().tags.key_name.as_ref().is_some_and(|it| *it != key());
+            let disputed =
+                request.truth().tags.key_name.as_ref().is_some_and(|key_name| *key_name != key());
             if request.key != key() || disputed {
                 self.violations.push(format!("cancels {id}, which is not ours"));
             }

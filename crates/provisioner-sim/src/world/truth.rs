@@ -124,7 +124,8 @@ impl World {
             let lifetime = worker_type.and_then(|worker_type| worker_type.max_lifetime);
             lifetime.map_or(ends, |age| clock::after(at, age * 2).min(ends))
         };
-        let made = self.machines.all().filter(|it| it.key == ours && it.call.is_some());
+        let made =
+            self.machines.all().filter(|machine| machine.key == ours && machine.call.is_some());
         let made = made.map(|machine| {
             let from = machine.truth().launch_time.max(begins);
             let until = machine.ended.unwrap_or_else(|| until(machine.worker_type.as_ref()));

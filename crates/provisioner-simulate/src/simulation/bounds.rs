@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::load::Load;
+use crate::time::{hours, millis};
 
 /// The least instance-hours for a load, in hours.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,15 +48,6 @@ pub fn bounds(load: &Load, restart: Duration) -> Bounds {
         peak = peak.max(level);
     }
     Bounds { busy_hours: hours(load.busy()), clairvoyant_hours: hours(total), peak: peak as u64 }
-}
-
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "2^53 ms are 285,000 years")]
-pub(super) fn hours(millis: u64) -> f64 {
-    millis as f64 / 3.6e6
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::bounds::hours;
+use crate::time::hours;
 
 /// The figures of one run, or the mean of several runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

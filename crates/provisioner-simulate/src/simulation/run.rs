@@ -10,11 +10,11 @@ use std::collections::{BinaryHeap, VecDeque};
 use provisioner::internal::policy::PolicyMemory;
 use provisioner_sim::rng::Rng;
 
-use super::bounds::{hours, millis};
 use super::outcome::{Distribution, Moment, Outcome, count};
 use super::setup::Setup;
 use crate::load::Load;
 use crate::policy::SimulatedPolicy;
+use crate::time::{hours, millis};
 use market::{Buyer, Purchase};
 
 /// Runs `load` under `policy`. The same seed gives the same outcome. Calls `watch` in every round.
@@ -98,6 +98,15 @@ struct Counters {
     /// The time until a request was fulfilled and the boot time, for instances that became ready since the
     /// last observation.
     boots: Vec<(u64, u64)>,
+}
+
+/// The two parts of a startup, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Startup {
+    /// The time until the request is fulfilled.
+    open: u64,
+    /// The time from there until the worker is ready.
+    boot: u64,
 }
 
 struct Simulation<'a> {

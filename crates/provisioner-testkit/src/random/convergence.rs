@@ -119,7 +119,8 @@ impl Convergence {
         let Faults { lag, back, .. } = world.faults;
         heal(world);
         let visible = clock::after(world.now, (lag + back).max(provisioner_sim::world::NOTICE));
-        let idle = world.settings.worker_types.values().map(|it| it.idle_timeout).max();
+        let idle =
+            world.settings.worker_types.values().map(|worker_type| worker_type.idle_timeout).max();
         let held = if settings.server.workers.is_some() { HELD } else { 1 };
         let names = settings.worker_types.keys().cloned().map(Some);
         let count = Count { rounds: 0, at: visible, held: visible };
@@ -314,7 +315,7 @@ impl Convergence {
         }
         let mut all = strays(world, ledger);
         for name in settings.worker_types.keys() {
-            let status = plan.worker_types.iter().find(|it| it.name == name.as_str());
+            let status = plan.worker_types.iter().find(|status| status.name == name.as_str());
             let kept = status.is_some_and(|status| asks && world.count(name) <= status.wanted);
             all.extend(amiss(name, world, settings, plan, ledger));
             let idle = world.live().filter(|(id, machine)| {
@@ -342,11 +343,11 @@ fn amiss(
     ledger: &Ledger,
 ) -> Vec<String> {
     let mut amiss = Vec::new();
-    let most = settings.worker_types.get(name).map_or(0, |it| it.max_instances);
+    let most = settings.worker_types.get(name).map_or(0, |worker_type| worker_type.max_instances);
     let (pending, count) = (world.queue.pending(name), world.count(name));
     if pending > 0 && count < most && !is_full(world, settings, plan) {
         let notes: Vec<_> = plan.notes.iter().map(|note| note.text.as_str()).collect();
-        let status = plan.worker_types.iter().find(|it| it.name == name.as_str());
+        let status = plan.worker_types.iter().find(|status| status.name == name.as_str());
         amiss.push(format!("{pending} tasks of `{name}` wait: {status:?}; {notes:?}"));
     }
     if count > most {
@@ -391,7 +392,8 @@ fn is_full(world: &World, settings: &Settings, plan: &Plan) -> bool {
     if !plan.notes.iter().any(|note| says(note.kind)) {
         return false;
     }
-    let dearest = settings.worker_types.values().filter_map(|it| it.max_price).max();
+    let dearest =
+        settings.worker_types.values().filter_map(|worker_type| worker_type.max_price).max();
     let dearest = dearest.unwrap_or_default();
     let (n, _) = world.total();
     let limits = &settings.limits;

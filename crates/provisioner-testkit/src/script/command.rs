@@ -7,7 +7,6 @@ use jiff::SignedDuration;
 use provisioner::internal::domain::duration;
 use provisioner::internal::domain::money::UsdPerHour;
 
-use super::stage::Property;
 use provisioner_sim::queue::Knowledge;
 
 /// The command of one line.
@@ -37,6 +36,20 @@ pub(super) enum Set {
     Knowledge(Knowledge),
     Seed(u64),
     Boot(Duration, Duration),
+}
+
+/// One property of a worker type.
+#[derive(Clone, Debug)]
+pub(super) enum Property {
+    Types(Vec<String>),
+    Max(u64),
+    Min(u64),
+    TasksPerInstance(u32),
+    RequestTimeout(Duration),
+    BootTimeout(Duration),
+    IdleTimeout(Duration),
+    MaxLifetime(Duration),
+    MaxPrice(UsdPerHour),
 }
 
 /// A command that lets something happen.

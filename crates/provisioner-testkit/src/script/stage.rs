@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use provisioner::internal::domain::ids::InstanceType;
-use provisioner::internal::domain::money::UsdPerHour;
 use provisioner::internal::settings::{Limits, WorkerType};
 
-use super::command::Set;
+use super::command::{Property, Set};
 use provisioner_sim::deployment::{settings, worker_type};
 use provisioner_sim::queue::Knowledge;
 
@@ -35,20 +34,6 @@ impl Default for Stage {
             boot: (Duration::from_mins(1), Duration::from_mins(1)),
         }
     }
-}
-
-/// One property of a worker type.
-#[derive(Clone, Debug)]
-pub(super) enum Property {
-    Types(Vec<String>),
-    Max(u64),
-    Min(u64),
-    TasksPerInstance(u32),
-    RequestTimeout(Duration),
-    BootTimeout(Duration),
-    IdleTimeout(Duration),
-    MaxLifetime(Duration),
-    MaxPrice(UsdPerHour),
 }
 
 impl Stage {

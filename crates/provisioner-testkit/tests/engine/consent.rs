@@ -27,7 +27,7 @@ fn asking(linux: WorkerType, knowledge: Knowledge) -> Driver {
     with(settings, knowledge)
 }
 
-/// `n` tasks of two minutes have come and gone, and so many machines are idle.
+/// Returns a world in which `n` tasks of two minutes have run, and `n` machines are idle.
 fn after_work(linux: WorkerType, knowledge: Knowledge, n: u64) -> Driver {
     let mut driver = asking(linux, knowledge);
     driver.world.add_tasks(&name("linux"), n, mins(2));
@@ -52,11 +52,11 @@ fn until_promised(driver: &mut Driver) {
         }
         step(driver);
     }
-    unreachable!("nobody is told to stop: {:?}", driver.stop_listener().counts());
+    unreachable!("no worker is told to stop: {:?}", driver.stop_listener().counts());
 }
 
 #[test]
-fn idle_machines_go_when_their_workers_agree_and_no_sooner() {
+fn idle_machines_are_ended_when_their_workers_agree_and_no_sooner() {
     for knowledge in ALL {
         let mut driver = after_work(linux(), knowledge, 3);
         let mut ended = Vec::new();
@@ -85,7 +85,7 @@ fn a_machine_is_ended_in_the_round_after_its_worker_agrees() {
 }
 
 #[test]
-fn the_minimum_stays_whoever_asks() {
+fn the_minimum_stays_whichever_workers_ask() {
     for policy in ["adaptive", "basic", "worker-manager"] {
         for knowledge in ALL {
             let kept = WorkerType {
@@ -105,7 +105,7 @@ fn the_minimum_stays_whoever_asks() {
 }
 
 #[test]
-fn a_policy_that_does_not_say_lets_go_after_the_idle_timeout() {
+fn a_policy_without_a_number_lets_go_after_the_idle_timeout() {
     let basic = WorkerType { policy: Policy::BASIC, idle_timeout: mins(10), ..linux() };
     let mut driver = after_work(basic, Knowledge::ByInstance, 1);
     let idle_since = driver.world.now;
@@ -117,7 +117,7 @@ fn a_policy_that_does_not_say_lets_go_after_the_idle_timeout() {
 }
 
 #[test]
-fn a_worker_that_goes_on_all_the_same_counts_again() {
+fn a_worker_that_continues_despite_a_promise_counts_again() {
     let mut driver = after_work(linux(), Knowledge::ByInstance, 1);
     driver.world.keep_habits(Habits { goes_on: 100, ..Habits::default() });
     until_promised(&mut driver);
@@ -134,7 +134,7 @@ fn a_worker_that_goes_on_all_the_same_counts_again() {
 }
 
 #[test]
-fn a_machine_that_takes_a_task_after_all_is_not_ended() {
+fn a_machine_that_takes_a_task_after_a_promise_is_not_ended() {
     let mut driver = after_work(linux(), Knowledge::ByInstance, 1);
     driver.world.keep_habits(Habits { goes_on: 100, ..Habits::default() });
     until_promised(&mut driver);
@@ -149,7 +149,7 @@ fn a_machine_that_takes_a_task_after_all_is_not_ended() {
 }
 
 #[test]
-fn tasks_that_come_after_a_promise_get_the_machine_and_no_other_is_launched() {
+fn tasks_that_arrive_after_a_promise_get_the_machine_and_no_other_is_launched() {
     let mut driver = after_work(linux(), Knowledge::ByInstance, 1);
     let launched = driver.world.requests.len();
     // The worker is told to stop, and reports that it is stopping only after half a minute.
@@ -170,7 +170,7 @@ fn tasks_that_come_after_a_promise_get_the_machine_and_no_other_is_launched() {
 }
 
 #[test]
-fn nobody_goes_while_the_demand_is_not_known() {
+fn no_worker_stops_while_the_demand_is_unknown() {
     let mut driver = after_work(linux(), Knowledge::ByInstance, 2);
     driver.world.queue.down = true;
     driver.run(provisioner::internal::domain::clock::after(driver.world.now, mins(90)));
@@ -206,7 +206,7 @@ fn a_restart_forgets_promises_and_makes_none_before_they_have_lapsed() {
 }
 
 #[test]
-fn who_agreed_with_a_process_that_died_goes_back_to_work() {
+fn a_worker_that_agreed_with_a_process_that_died_works_again() {
     let mut driver = after_work(linux(), Knowledge::ByInstance, 1);
     while driver.stop_listener().counts().agreed == 0 {
         step(&mut driver);
@@ -224,7 +224,7 @@ fn who_agreed_with_a_process_that_died_goes_back_to_work() {
 }
 
 #[test]
-fn without_the_queues_knowledge_workers_tell_what_is_idle() {
+fn without_knowledge_of_the_queue_workers_show_which_machines_are_idle() {
     let plain = WorkerType { boot_timeout: mins(5), ..linux() };
     let mut driver = after_work(plain, Knowledge::Unknown, 2);
     driver.world.add_tasks(&name("linux"), 1, mins(30));
@@ -235,7 +235,7 @@ fn without_the_queues_knowledge_workers_tell_what_is_idle() {
 }
 
 #[test]
-fn a_retired_worker_types_machines_go_when_they_ask() {
+fn machines_of_a_retired_worker_type_are_ended_when_they_ask() {
     let mut driver = after_work(linux(), Knowledge::Unknown, 2);
     let mut settings = (*driver.settings).clone();
     settings.worker_types.clear();
@@ -246,7 +246,7 @@ fn a_retired_worker_types_machines_go_when_they_ask() {
 }
 
 #[test]
-fn surplus_goes_at_once_where_workers_consent() {
+fn a_surplus_is_ended_at_once_where_workers_consent() {
     let gone = |asks: bool| {
         let mut settings = settings([("linux", linux())]);
         settings.server.workers = asks.then(worker_server);
@@ -274,13 +274,13 @@ fn repeated_calls_hold_the_same_token() {
     driver.restart(Arc::clone(&driver.settings));
     assert_eq!(driver.engine.ledger().intents, before);
     driver.world.faults.lost_after = 0;
-    // A token that differed would be refused as a mismatch, and another launched.
+    // EC2 would refuse a different token as a mismatch, and another instance would be launched.
     driver.run(at(600));
     assert_eq!((driver.world.requests.len(), driver.world.queue.served.finished), (1, 1));
 }
 
 #[test]
-fn a_worker_that_asks_and_never_takes_a_task_is_no_capacity() {
+fn a_worker_that_asks_and_never_takes_a_task_is_not_capacity() {
     for knowledge in ALL {
         let broken = WorkerType { boot_timeout: mins(5), ..linux() };
         let mut driver = asking(broken, knowledge);

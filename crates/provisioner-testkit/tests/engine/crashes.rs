@@ -1,5 +1,5 @@
-//! A process that dies before an effect, after it, or after its answer was told, at every one of them
-//! in turn: nothing is bought twice and nothing is forgotten.
+//! Processes that die before an effect, after it, or after its answer was recorded, at each of these steps in
+//! turn. Nothing is bought twice and nothing is forgotten.
 
 use std::sync::Arc;
 
@@ -11,24 +11,24 @@ use provisioner_sim::queue::Knowledge;
 use provisioner_sim::world::{Boot, World};
 use provisioner_testkit::Driver;
 
-/// The events with their times in seconds.
+/// The events, with their times in seconds.
 type Script = &'static [(u64, fn(&mut World))];
 
-/// A life of a few minutes, the same each time but for the crash.
+/// A life of a few minutes, which differs only by the crash.
 struct Life {
-    what: &'static str,
+    name: &'static str,
     max: u64,
     set_up: fn(&mut World),
     script: Script,
-    /// How many tasks of `linux` run at the end.
+    /// The number of `linux` tasks that run at the end.
     tasks: u64,
-    /// How many requests EC2 makes in all; `None` where a crash may change that.
+    /// The number of requests that EC2 creates in total; `None` where a crash may change it.
     requests: Option<usize>,
 }
 
 const LIVES: [Life; 7] = [
     Life {
-        what: "a scale-up",
+        name: "a scale-up",
         max: 20,
         set_up: |_| {},
         script: &[(0, |world| world.add_tasks(&name("linux"), 5, mins(600)))],
@@ -36,7 +36,7 @@ const LIVES: [Life; 7] = [
         requests: Some(5),
     },
     Life {
-        what: "a scale-up that describe calls show a minute late, up to its maximum",
+        name: "a scale-up that describe calls show a minute late, up to its maximum",
         max: 4,
         set_up: |world| {
             world.faults.lag = mins(4);
@@ -50,7 +50,7 @@ const LIVES: [Life; 7] = [
         requests: Some(4),
     },
     Life {
-        what: "a walk past refusals",
+        name: "a walk past refusals",
         max: 20,
         set_up: |world| {
             world.pools.dry.insert("c7g.large in us-west-2a".to_owned());
@@ -62,7 +62,7 @@ const LIVES: [Life; 7] = [
         requests: None,
     },
     Life {
-        what: "partial grants",
+        name: "partial grants",
         max: 20,
         set_up: |world| world.faults.partial = 100,
         script: &[(0, |world| world.add_tasks(&name("linux"), 7, mins(600)))],
@@ -70,7 +70,7 @@ const LIVES: [Life; 7] = [
         requests: Some(7),
     },
     Life {
-        what: "answers lost after the effect",
+        name: "answers lost after the effect",
         max: 6,
         set_up: |world| {
             world.faults.lost_after = 50;
@@ -84,7 +84,7 @@ const LIVES: [Life; 7] = [
         requests: Some(6),
     },
     Life {
-        what: "a demand that falls while requests are being fulfilled",
+        name: "a demand that falls while requests are being fulfilled",
         max: 6,
         set_up: |world| {
             // No worker has a task yet when most are withdrawn.
@@ -101,7 +101,7 @@ const LIVES: [Life; 7] = [
         requests: None,
     },
     Life {
-        what: "requests that wait and are moved elsewhere, and a stopped machine",
+        name: "requests that wait and are moved elsewhere, and a stopped machine",
         max: 5,
         set_up: |world| {
             world.faults.lag = secs(90);
@@ -144,7 +144,7 @@ fn live(life: &Life, seed: u64, crash_at: Option<u64>, saves_memory: bool) -> Dr
 }
 
 fn assert_nothing_doubled_or_leaked(life: &Life, driver: &Driver, context: &str) {
-    let context = format!("{}, {context}", life.what);
+    let context = format!("{}, {context}", life.name);
     driver.assert_sound(&context);
     let world = &driver.world;
     let story = || driver.story().join("\n");
@@ -165,10 +165,10 @@ fn assert_nothing_doubled_or_leaked(life: &Life, driver: &Driver, context: &str)
 
 fn crash_everywhere(life: &Life) {
     for seed in 0..2 {
-        let whole = live(life, seed, None, true);
-        assert_nothing_doubled_or_leaked(life, &whole, "no crash");
-        assert!(whole.steps >= 9, "{}: only {} steps", life.what, whole.steps);
-        for step in 1..=whole.steps {
+        let without_crash = live(life, seed, None, true);
+        assert_nothing_doubled_or_leaked(life, &without_crash, "no crash");
+        assert!(without_crash.steps >= 9, "{}: only {} steps", life.name, without_crash.steps);
+        for step in 1..=without_crash.steps {
             for saves_memory in [true, false] {
                 let driver = live(life, seed, Some(step), saves_memory);
                 let context = format!(
@@ -208,7 +208,7 @@ fn a_lost_ledger_launches_nothing_within_the_visibility_window() {
         let calls = driver.world.calls.len();
         driver.run(at(5 * 60));
         assert_eq!(driver.world.calls.len(), calls, "launched while the ledger is lost");
-        // A crash in between does not shorten it: the hold is on disk.
+        // A crash in between does not shorten the hold, which is on disk.
         let settings = Arc::clone(&driver.settings);
         driver.restart(settings);
         driver.run(at(30 * 60));

@@ -19,7 +19,7 @@ fn first(driver: &Driver) -> InstanceId {
     driver.world.live().next().unwrap().0.clone()
 }
 
-/// One task, and an image whose worker never claims it.
+/// Returns a world with one task, and an image whose worker never claims it.
 fn never_claiming(knowledge: Knowledge) -> Driver {
     let mut linux = worker_type(&["c7g.large"], 3);
     linux.boot_timeout = mins(10);
@@ -30,7 +30,7 @@ fn never_claiming(knowledge: Knowledge) -> Driver {
 }
 
 #[test]
-fn a_machine_that_never_claims_is_no_capacity_after_boot_timeout() {
+fn a_machine_that_never_claims_is_not_capacity_after_the_boot_timeout() {
     for knowledge in ALL {
         let mut driver = never_claiming(knowledge);
         driver.run(at(9 * 60));
@@ -52,7 +52,7 @@ fn a_machine_that_never_claims_is_no_capacity_after_boot_timeout() {
 }
 
 #[test]
-fn a_busy_machine_is_never_called_one_that_never_claimed() {
+fn a_busy_machine_is_never_reported_as_one_that_never_claimed() {
     for knowledge in ALL {
         let mut linux = worker_type(&["c7g.large"], 3);
         linux.boot_timeout = mins(5);
@@ -72,7 +72,7 @@ fn a_busy_machine_is_never_called_one_that_never_claimed() {
 }
 
 #[test]
-fn a_worked_machine_that_idles_is_left_to_end_itself() {
+fn an_idle_machine_that_has_worked_is_left_to_end_itself() {
     for knowledge in ALL {
         let mut linux = worker_type(&["c7g.large"], 3);
         linux.boot_timeout = mins(5);
@@ -88,8 +88,8 @@ fn a_worked_machine_that_idles_is_left_to_end_itself() {
 }
 
 #[test]
-fn an_idle_machine_is_found_anew_after_a_restart_without_memory() {
-    // It worked long ago, idles, and its past is not known: it is watched for a boot time first.
+fn an_idle_machine_is_recognised_again_after_a_restart_without_memory() {
+    // It worked long ago and is idle, but its past is not known: it is watched for the boot timeout first.
     let mut linux = worker_type(&["c7g.large"], 3);
     linux.boot_timeout = mins(5);
     linux.idle_timeout = mins(60);
@@ -150,7 +150,7 @@ fn past_max_lifetime_a_machine_is_not_counted_as_capacity() {
 }
 
 #[test]
-fn max_lifetime_also_ends_when_the_demand_is_unknown_at_twice_that_only() {
+fn with_an_unknown_demand_machines_are_ended_only_at_twice_max_lifetime() {
     let mut linux = worker_type(&["c7g.large"], 4);
     linux.max_lifetime = Some(mins(30));
     linux.idle_timeout = mins(600);
@@ -187,7 +187,7 @@ fn machines_of_a_type_no_longer_configured_are_ended_when_idle_and_only_then() {
         driver.assert_sound("retired");
         let live = driver.world.live().count();
         assert_eq!(live, if knowledge == Knowledge::ByInstance { 0 } else { 2 }, "{knowledge:?}");
-        // At max-lifetime they go, known or not.
+        // At max-lifetime they are ended, whether or not their tasks are known.
         driver.world.advance(clock::after(driver.world.now, std::time::Duration::from_hours(24)));
         round(&mut driver);
         assert_eq!(driver.world.live().count(), 0, "{knowledge:?}");
@@ -195,7 +195,7 @@ fn machines_of_a_type_no_longer_configured_are_ended_when_idle_and_only_then() {
 }
 
 #[test]
-fn a_machine_is_idle_only_when_two_rounds_running_say_so() {
+fn a_machine_is_idle_only_after_two_rounds_in_a_row() {
     let types =
         [("linux", worker_type(&["c7g.large"], 4)), ("old", worker_type(&["c7g.large"], 4))];
     let mut driver = crate::stories::with(settings(types), Knowledge::ByInstance);
@@ -208,8 +208,11 @@ fn a_machine_is_idle_only_when_two_rounds_running_say_so() {
     driver.run(at(4 * 60));
     driver.world.advance(at(8 * 60));
     assert_eq!(driver.world.queue.runs(&id), 0);
-    assert!(named(&round(&mut driver).plan, ReasonKind::Retired).is_empty(), "one look is too few");
-    // The queue fails in between, and the count begins again.
+    assert!(
+        named(&round(&mut driver).plan, ReasonKind::Retired).is_empty(),
+        "one observation is too few"
+    );
+    // The queue fails in between, so that the count begins again.
     driver.world.queue.down = true;
     round(&mut driver);
     driver.world.queue.down = false;
@@ -218,7 +221,7 @@ fn a_machine_is_idle_only_when_two_rounds_running_say_so() {
 }
 
 #[test]
-fn machines_that_take_several_tasks_are_filled_before_others_are_asked_for() {
+fn machines_that_take_several_tasks_are_filled_before_others_are_requested() {
     for knowledge in ALL {
         let mut linux = worker_type(&["c7g.large"], 10);
         linux.tasks_per_instance = 4;
@@ -235,7 +238,7 @@ fn machines_that_take_several_tasks_are_filled_before_others_are_asked_for() {
 }
 
 #[test]
-fn the_minimum_is_kept_up() {
+fn the_minimum_is_maintained() {
     for knowledge in ALL {
         let mut linux = worker_type(&["c7g.large"], 5);
         linux.min_instances = 2;
@@ -252,7 +255,7 @@ fn the_minimum_is_kept_up() {
 }
 
 #[test]
-fn machines_that_keep_the_minimum_take_what_comes_after_a_quiet_hour() {
+fn machines_that_keep_the_minimum_take_the_tasks_after_a_quiet_hour() {
     for knowledge in [Knowledge::Counted, Knowledge::ByInstance] {
         let mut linux = worker_type(&["c7g.large"], 5);
         linux.min_instances = 2;
@@ -260,7 +263,7 @@ fn machines_that_keep_the_minimum_take_what_comes_after_a_quiet_hour() {
         let mut driver = calm(linux, knowledge);
         driver.run(at(60 * 60));
         driver.world.add_tasks(&name("linux"), 2, mins(10));
-        // As the queue showed it before its workers took them.
+        // The demand is as the queue showed it before the workers took the tasks.
         driver.world.queue.requeue(&first(&driver));
         assert!(plan(&mut driver).actions.is_empty(), "{knowledge:?}");
     }

@@ -24,17 +24,17 @@ use provisioner::internal::settings::{Limits, Settings};
 
 use provisioner_sim::deployment::{at, key, mins, name, secs, settings, worker_type};
 
-/// Everything a plan depends on.
+/// Everything on which a plan depends.
 #[derive(Clone, Debug)]
 struct Case {
     settings: Settings,
     observation: Observation,
-    /// Some rounds before, what was seen then.
+    /// The observations of some rounds before.
     before: Option<Observation>,
     demand: Result<Demand, String>,
 }
 
-/// When it is decided: long after the start, so that things can be old.
+/// The time of the decision: long after the start, so that there can be old items.
 const NOW: u64 = 3 * 3600;
 
 fn some_tags() -> impl Strategy<Value = OwnTags> {
@@ -227,7 +227,7 @@ fn is_terminate(kind: &ActionKind) -> bool {
 }
 
 proptest! {
-    // The same cases in every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` try others.
+    // The cases are the same in every run; `PROPTEST_CASES` and `PROPTEST_RNG_SEED` try others.
     #![proptest_config(ProptestConfig {
         cases: 300,
         failure_persistence: None,
@@ -244,9 +244,9 @@ proptest! {
         for action in &plan.actions {
             for id in action.kind.ids() {
                 prop_assert!(seen.insert(id), "{id} twice");
-                let instances = case.observation.instances.iter().map(|it| it.id.as_str());
-                let requests = case.observation.spot_requests.iter().map(|it| it.id.as_str());
-                prop_assert!(instances.chain(requests).any(|it| it == id), "{id} was not seen");
+                let instances = case.observation.instances.iter().map(|instance| instance.id.as_str());
+                let requests = case.observation.spot_requests.iter().map(|request| request.id.as_str());
+                prop_assert!(instances.chain(requests).any(|seen| seen == id), "{id} was not seen");
             }
         }
     }
@@ -265,7 +265,7 @@ proptest! {
     }
 
     #[test]
-    fn rows_that_come_twice_change_nothing(case in case()) {
+    fn repeated_items_change_nothing(case in case()) {
         let mut other = case.clone();
         let again = other.observation.clone();
         other.observation.instances.extend(again.instances);
@@ -274,7 +274,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_of_others_is_touched(case in case()) {
+    fn resources_of_others_are_not_touched(case in case()) {
         let plan = case.plan();
         let touched: BTreeSet<_> = ids(&plan, |_| true).into_iter().collect();
         let not_ours = case.observation.key_pair != KeyPair::Ours;
@@ -300,7 +300,7 @@ proptest! {
     }
 
     #[test]
-    fn no_type_grows_and_shrinks_for_demand_at_once(case in case()) {
+    fn no_worker_type_grows_and_shrinks_for_demand_at_once(case in case()) {
         let plan = case.plan();
         for worker_type in ["alpha", "beta"] {
             let reasons: BTreeSet<_> = plan.actions.iter()
@@ -314,7 +314,8 @@ proptest! {
 
     #[test]
     fn more_demand_never_ends_more(mut case in case(), more in 1..10_u64) {
-        // Tasks that wait beside machines tell who works, and so which machine goes first: some wait.
+        // Tasks that wait beside machines imply which machines work, and thereby which is ended first.
+        // So some tasks wait in both cases.
         let mut other = case.clone();
         for (case, more) in [(&mut case, 1), (&mut other, 1 + more)] {
             for pending in case.demand.iter_mut().flat_map(|demand| demand.pending.values_mut()) {
@@ -328,7 +329,7 @@ proptest! {
     }
 
     #[test]
-    fn what_runs_a_task_is_ended_for_no_lack_of_demand(case in case()) {
+    fn machines_that_run_a_task_are_not_ended_for_lack_of_demand(case in case()) {
         let plan = case.plan();
         let Ok(Demand { running: Running::ByInstance { instances, .. }, .. }) = &case.demand else { return Ok(()) };
         for action in &plan.actions {
@@ -340,7 +341,7 @@ proptest! {
     }
 
     #[test]
-    fn an_unknown_demand_launches_and_kills_nothing_for_demand(mut case in case()) {
+    fn an_unknown_demand_launches_and_ends_nothing_for_demand(mut case in case()) {
         case.demand = Err("half an answer".to_owned());
         let plan = case.plan();
         for action in &plan.actions {
@@ -354,11 +355,11 @@ proptest! {
     }
 
     #[test]
-    fn launches_fit_under_the_maximum_with_everything_seen(case in case()) {
+    fn launches_and_visible_machines_together_fit_under_the_maximum(case in case()) {
         let plan = case.plan();
         for status in &plan.worker_types {
             let asked: u64 = plan.actions.iter()
-                .filter(|action| action.worker_type.as_ref().is_some_and(|it| it.as_str() == status.name))
+                .filter(|action| action.worker_type.as_ref().is_some_and(|name| name.as_str() == status.name))
                 .filter(|action| matches!(action.kind, ActionKind::Request(_)))
                 .map(|action| action.kind.count())
                 .sum();
@@ -369,7 +370,7 @@ proptest! {
     }
 
     #[test]
-    fn deciding_again_from_the_same_decides_the_same(case in case()) {
+    fn the_same_inputs_give_the_same_plan(case in case()) {
         prop_assert_eq!(case.plan(), case.plan());
     }
 }
@@ -381,7 +382,7 @@ fn shuffle<T>(items: &mut [T], rng: &mut provisioner_sim::rng::Rng) {
 }
 
 #[test]
-fn what_was_asked_and_is_not_visible_is_never_asked_again_within_the_window() {
+fn a_launch_that_is_not_visible_is_not_repeated_within_the_window() {
     // No describe call shows the request of the launch: no round in the window requests another instance.
     let case = Case {
         settings: settings([

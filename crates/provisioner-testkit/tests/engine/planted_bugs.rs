@@ -29,17 +29,17 @@ fn every_planted_bug_is_caught() {
 }
 
 #[test]
-fn what_a_bug_needs_is_found_and_replayed_by_one_command() {
+fn a_caught_bug_is_shrunk_and_replayed_by_one_command() {
     let bug = PlantedBug::AskTwice;
     let seed = caught(bug).unwrap();
-    let whole = played(&Case::new(seed), bug).unwrap_err();
+    let original = played(&Case::new(seed), bug).unwrap_err();
     let (least, failed) =
         random::least(&Case::new(seed), TRIES, &|case| played(case, bug)).unwrap();
     // The second launch shows with the first request, without any fault.
     let kept = least.keep.as_ref().map_or(usize::MAX, BTreeSet::len);
-    assert!(kept <= 3 && kept < whole.happened.len(), "{least}");
+    assert!(kept <= 3 && kept < original.happened.len(), "{least}");
     assert_eq!(least.without.len(), Case::kinds().count(), "{least}");
-    assert!(failed.story.len() < whole.story.len() || whole.story.len() < 20, "{least}");
+    assert!(failed.story.len() < original.story.len() || original.story.len() < 20, "{least}");
     let command = command(&least);
     let (_, written) = command.split_once('\'').unwrap();
     let (written, _) = written.split_once('\'').unwrap();

@@ -14,18 +14,19 @@ use provisioner_testkit::Driver;
 const IN_PRODUCTION: [&str; 5] =
     ["basic", "worker-manager", "worker-manager:ratio=0.5", "worker-manager-deployed", "adaptive"];
 
-/// Workers end themselves after a minute, so that the next tasks need new ones.
+/// Returns a worker type whose workers end themselves after a minute, so that the next tasks need new ones.
 fn linux(policy: &str, max: u64) -> WorkerType {
     let policy = policy.parse().unwrap();
     WorkerType { policy, idle_timeout: mins(1), ..worker_type(&["c7g.large"], max) }
 }
 
 fn asked(plan: &Plan) -> u64 {
-    let requests = plan.actions.iter().filter(|it| matches!(it.kind, ActionKind::Request(_)));
+    let requests =
+        plan.actions.iter().filter(|action| matches!(action.kind, ActionKind::Request(_)));
     requests.map(|action| action.kind.count()).sum()
 }
 
-/// Two hours in which two tasks come every five minutes, to a world whose boots vary.
+/// Returns a world with varying boots after two hours in which two tasks arrived every five minutes.
 fn after_two_hours(policy: &str) -> Driver {
     let mut driver = calm(linux(policy, 40), Knowledge::ByInstance);
     driver.world.boot = Boot::Between(secs(30), mins(5));
@@ -60,30 +61,30 @@ fn requests_that_no_task_needs_are_cancelled_in_the_same_round() {
         driver.wait(at(30));
         let report = round(&mut driver);
         assert_eq!(driver.world.open().count(), 0, "{policy}: {:?}", report.plan.actions);
-        let mut reasons = report.plan.actions.iter().map(|it| it.reason.kind);
+        let mut reasons = report.plan.actions.iter().map(|action| action.reason.kind);
         assert!(reasons.any(|reason| reason == ReasonKind::NoDemand), "{policy}");
     }
 }
 
 #[test]
-fn what_startups_take_is_learned_and_asked_for_in_excess() {
+fn startup_times_are_learned_and_lead_to_requests_in_excess() {
     let mut driver = after_two_hours("adaptive");
     driver.world.add_tasks(&name("linux"), 6, mins(10));
     let plan = plan(&mut driver);
-    let reason = &plan.actions.iter().find(|it| it.reason.kind == ReasonKind::PendingTasks);
+    let reason = &plan.actions.iter().find(|action| action.reason.kind == ReasonKind::PendingTasks);
     let text = &reason.unwrap().reason.text;
     assert!(asked(&plan) > 6, "{plan:#?}");
     for words in [" requests for each of ", " startups half took ", "wait-cost 10"] {
         assert!(text.contains(words), "{text}");
     }
-    // On the first day it asks for no more than is needed.
+    // A policy without experience requests no more than is needed.
     let mut first = calm(linux("adaptive", 40), Knowledge::ByInstance);
     first.world.add_tasks(&name("linux"), 6, mins(10));
     assert_eq!(asked(&crate::stories::plan(&mut first)), 6);
 }
 
 #[test]
-fn what_is_learned_survives_a_restart() {
+fn learned_startup_times_survive_a_restart() {
     let mut driver = after_two_hours("adaptive");
     let settings = std::sync::Arc::clone(&driver.settings);
     driver.restart(settings);
@@ -92,7 +93,7 @@ fn what_is_learned_survives_a_restart() {
 }
 
 #[test]
-fn where_calls_are_throttled_nothing_is_asked_for_in_excess() {
+fn nothing_is_requested_in_excess_while_calls_are_throttled() {
     let mut driver = after_two_hours("adaptive");
     driver.world.add_tasks(&name("linux"), 6, mins(10));
     driver.world.faults.throttled = 100;
@@ -101,10 +102,10 @@ fn where_calls_are_throttled_nothing_is_asked_for_in_excess() {
     assert!(asked(&plan(&mut driver)) <= 6, "{:#?}", driver.plan);
 }
 
-/// What is asked for in excess does not take the room that another worker type's tasks need, and is no
-/// reason to say that a limit binds.
+/// Requests in excess do not take the room that the tasks of another worker type need, and are no reason to
+/// report that a limit binds.
 #[test]
-fn limits_serve_first_what_tasks_need() {
+fn limits_serve_the_needs_of_tasks_first() {
     let mut two = settings([("linux", linux("adaptive", 40)), ("other", linux("basic", 40))]);
     two.limits.max_instances = Some(20);
     let mut driver = with(two, Knowledge::ByInstance);
@@ -118,9 +119,10 @@ fn limits_serve_first_what_tasks_need() {
     driver.world.add_tasks(&name("linux"), 6, mins(10));
     driver.world.add_tasks(&name("other"), 4, mins(10));
     let plan = plan(&mut driver);
-    let of = |whom: &str| {
-        let of = plan.actions.iter().filter(|it| it.worker_type == Some(name(whom)));
-        of.map(|action| action.kind.count()).sum::<u64>()
+    let of = |worker_type: &str| {
+        let actions =
+            plan.actions.iter().filter(|action| action.worker_type == Some(name(worker_type)));
+        actions.map(|action| action.kind.count()).sum::<u64>()
     };
     assert_eq!(of("other"), 4, "{plan:#?}");
     assert!(of("linux") + there <= 16 && of("linux") > 0, "{plan:#?}");
@@ -128,7 +130,7 @@ fn limits_serve_first_what_tasks_need() {
 }
 
 #[test]
-fn instances_kept_in_advance_are_no_broken_ones() {
+fn instances_kept_in_advance_do_not_count_as_broken() {
     // Bursts of four every twenty minutes: the level is kept, and there are no claims in between.
     let quick = linux("adaptive:wait-cost=1000", 40).policy;
     let kept = WorkerType {

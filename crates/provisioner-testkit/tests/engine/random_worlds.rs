@@ -75,7 +75,7 @@ fn calls(case: &Case) -> Result<Played, Failed> {
 }
 
 #[test]
-fn the_same_seed_is_the_same_story() {
+fn the_same_seed_gives_the_same_story() {
     let story = |seed| play(&Case::new(seed), None).unwrap().0.story().join("\n");
     for seed in 0..5 {
         assert_eq!(story(seed), story(seed));

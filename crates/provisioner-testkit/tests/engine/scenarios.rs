@@ -14,21 +14,21 @@ fn scripts() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_scenario_goes_as_told() {
+fn every_scenario_has_its_expected_output() {
     let bless = std::env::var_os("PROVISIONER_BLESS").is_some();
     let scripts = scripts();
     assert!(scripts.len() >= 20, "only {} scenarios", scripts.len());
     let mut differ = Vec::new();
     for path in scripts {
         let script = fs::read_to_string(&path).unwrap();
-        let told = provisioner_testkit::script::play(&script)
+        let output = provisioner_testkit::script::play(&script)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert!(!told.contains("VIOLATION"), "{}:\n{told}", path.display());
+        assert!(!output.contains("VIOLATION"), "{}:\n{output}", path.display());
         let expected = path.with_extension("out");
         if bless {
-            fs::write(&expected, &told).unwrap();
-        } else if fs::read_to_string(&expected).unwrap_or_default() != told {
-            differ.push(format!("{}:\n{told}", path.display()));
+            fs::write(&expected, &output).unwrap();
+        } else if fs::read_to_string(&expected).unwrap_or_default() != output {
+            differ.push(format!("{}:\n{output}", path.display()));
         }
     }
     assert!(

@@ -58,7 +58,7 @@ pub(crate) fn has_note(plan: &Plan, kind: NoteKind) -> bool {
     plan.notes.iter().any(|note| note.kind == kind)
 }
 
-/// An instance of ours, tagged, whose worker is up at `up`.
+/// Launches a tagged instance of `linux`.
 fn machine(driver: &mut Driver) -> InstanceId {
     let tags = OwnTags { key_name: Some(key()), worker_type: Some(name("linux")), intent: None };
     let instance_type = InstanceType::from("c7g.large");
@@ -66,7 +66,7 @@ fn machine(driver: &mut Driver) -> InstanceId {
 }
 
 #[test]
-fn five_pending_and_five_booting_launch_none() {
+fn five_pending_and_five_booting_launch_nothing() {
     let mut driver = calm(worker_type(&["c7g.large"], 100), Knowledge::ByInstance);
     driver.world.boot = Boot::Between(mins(3), mins(3));
     driver.world.add_tasks(&name("linux"), 5, mins(600));
@@ -92,7 +92,7 @@ fn twenty_five_pending_and_ten_booting_launch_fifteen() {
 }
 
 #[test]
-fn busy_machines_are_no_capacity_for_what_waits() {
+fn busy_machines_are_not_capacity_for_waiting_tasks() {
     let mut driver = calm(worker_type(&["c7g.large"], 100), Knowledge::ByInstance);
     driver.world.add_tasks(&name("linux"), 3, mins(600));
     driver.run(at(5 * 60));
@@ -113,7 +113,7 @@ fn a_request_past_its_time_is_seen_cancelled_before_it_is_replaced_elsewhere() {
     driver.run(at(119));
     assert_eq!(driver.world.calls.len(), 1);
 
-    // Its cancelling shows late.
+    // Its cancellation becomes visible late.
     driver.world.faults.lag = mins(4);
     driver.run(at(131));
     let request = driver.world.requests.iter().next().unwrap().clone();
@@ -139,8 +139,8 @@ fn a_request_past_its_time_is_seen_cancelled_before_it_is_replaced_elsewhere() {
 }
 
 #[test]
-fn a_request_fulfilled_between_look_and_cancel_counts_once() {
-    // The demand falls, the request is fulfilled before the cancel arrives, the demand rises again.
+fn a_request_fulfilled_between_observation_and_cancellation_counts_once() {
+    // The demand falls, the request is fulfilled before its cancellation arrives, and the demand rises again.
     for lag in [secs(0), mins(4)] {
         for saves_memory in [true, false] {
             let mut driver = calm(worker_type(&["c7g.large"], 1), Knowledge::ByInstance);
@@ -151,7 +151,7 @@ fn a_request_fulfilled_between_look_and_cancel_counts_once() {
             driver.world.advance(at(10));
             driver.world.queue.withdraw(&name("linux"), 0);
             driver.world.faults.lag = lag;
-            // First the observation, then the fulfilment, then the cancellation.
+            // The observation comes first, then the fulfilment, then the cancellation.
             let read = driver.read().unwrap();
             let now = driver.world.now;
             let inputs = read.inputs(&driver.resolved, now);
@@ -182,7 +182,7 @@ fn a_request_fulfilled_between_look_and_cancel_counts_once() {
 }
 
 #[test]
-fn when_demand_falls_only_open_requests_go_and_in_the_same_round() {
+fn when_demand_falls_only_open_requests_are_cancelled_and_in_the_same_round() {
     let mut driver = calm(worker_type(&["c7g.large"], 100), Knowledge::ByInstance);
     driver.world.boot = Boot::Between(mins(5), mins(5));
     driver.world.add_tasks(&name("linux"), 4, mins(600));
@@ -304,7 +304,7 @@ fn strays_and_others_are_kept_where_the_key_pair_is_not_ours() {
 }
 
 #[test]
-fn an_instance_whose_request_is_not_visible_is_nobodys_only_after_the_window() {
+fn an_instance_whose_request_is_not_visible_is_a_stray_only_after_the_window() {
     let mut driver = calm(worker_type(&["c7g.large"], 4), Knowledge::ByInstance);
     driver.world.add_tasks(&name("linux"), 1, mins(600));
     round(&mut driver);
@@ -338,7 +338,7 @@ fn a_stopped_instance_counts_to_the_maximum_and_is_ended() {
 }
 
 #[test]
-fn a_terminated_instance_that_still_shows_as_running_costs_no_other_its_life() {
+fn a_terminated_instance_that_still_shows_as_running_does_not_end_another() {
     let mut driver = calm(worker_type(&["c7g.large"], 10), Knowledge::ByInstance);
     driver.world.boot = Boot::Between(secs(20), secs(20));
     driver.world.add_tasks(&name("linux"), 6, mins(600));
@@ -357,7 +357,7 @@ fn a_terminated_instance_that_still_shows_as_running_costs_no_other_its_life() {
 }
 
 #[test]
-fn an_unanswered_launch_is_not_asked_again_over_a_lowered_maximum() {
+fn an_unanswered_launch_is_not_repeated_over_a_lowered_maximum() {
     for saves_memory in [true, false] {
         let mut driver = calm(worker_type(&["c7g.large"], 4), Knowledge::ByInstance);
         driver.saves_memory = saves_memory;
@@ -376,7 +376,8 @@ fn an_unanswered_launch_is_not_asked_again_over_a_lowered_maximum() {
         assert!(has_note(&report.plan, NoteKind::Unanswered));
         driver.run(at(30 * 60));
         assert_eq!(driver.world.calls.len(), calls);
-        // Settled by describe alone, half an hour and a visibility window later; then there is room for one.
+        // Describe calls alone settle it after half an hour and a visibility window. Then there is room
+        // for one.
         driver.run(at(50 * 60));
         driver.assert_sound("a lowered maximum");
         assert_eq!(driver.world.count(&name("linux")), 3);
@@ -384,14 +385,14 @@ fn an_unanswered_launch_is_not_asked_again_over_a_lowered_maximum() {
 }
 
 #[test]
-fn what_an_unanswered_launch_made_counts_while_pages_go_backwards() {
+fn the_instance_of_an_unanswered_launch_counts_while_pages_go_backwards() {
     let mut driver = calm(worker_type(&["c7g.large"], 1), Knowledge::ByInstance);
     driver.world.add_tasks(&name("linux"), 2, mins(600));
     driver.world.faults.lost_after = 100;
     round(&mut driver);
     driver.world.faults.lost_after = 0;
     assert_eq!((driver.engine.ledger().intents.len(), driver.world.live().count()), (1, 1));
-    // Its instance shows before its request is known to have one, and then neither does.
+    // The instance is visible before its request names it, and then neither is visible.
     let mut shown = driver.world.describe(&driver.engine.tracked()).unwrap();
     for request in &mut shown.spot_requests {
         (request.state, request.instance) = (SpotRequestState::Open, None);
@@ -415,7 +416,7 @@ fn one_machine_of_unknown_price_that_is_no_longer_configured_stops_no_launch() {
     driver.world.launch(&key(), Some(name("old")), InstanceType::from("c7g.large"), tags, false);
     driver.world.add_tasks(&name("linux"), 4, mins(600));
     let report = round(&mut driver);
-    // It is as dear as the dearest of ours.
+    // It counts at the highest price of our own.
     assert_eq!(requested(&report.plan), 2, "{:#?}", report.plan);
     assert!(has_note(&report.plan, NoteKind::AtLimit));
     assert!(!has_note(&report.plan, NoteKind::PriceUnknown));
@@ -432,7 +433,8 @@ fn a_request_that_is_closed_with_the_notice_counts_while_its_instance_may_run() 
     let shown = driver.world.describe(&driver.engine.tracked()).unwrap();
     assert_eq!(shown.spot_requests[0].state, SpotRequestState::Closed);
     assert_eq!(shown.instances[0].state, InstanceState::Pending);
-    // Its request is known to be closed before it is visible, and after it was on a page that goes back.
+    // The request is known to be closed before the instance is visible, and again when a
+    // page goes back to a time before the instance was.
     let without = Observation { instances: Vec::new(), ..shown.clone() };
     for observation in [&without, &shown, &without] {
         driver.world.advance(clock::after(driver.world.now, secs(10)));

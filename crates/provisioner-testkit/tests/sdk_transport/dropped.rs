@@ -22,8 +22,8 @@ fn deployment() -> Settings {
     settings
 }
 
-/// A world in which the next round has something of everything to do: instances to tag, requests to
-/// cancel, machines to end, capacity to ask for in a pool that is empty and in one that is not.
+/// Returns a world in which the next round has every kind of action to do: it tags instances, cancels
+/// requests, ends machines, and requests capacity in a pool that is empty and in one that is not.
 async fn busy(lag: Duration) -> Rig {
     let mut world = World::new(
         Arc::new(deployment()),
@@ -51,30 +51,30 @@ async fn busy(lag: Duration) -> Rig {
     rig
 }
 
-/// Whatever was dropped: in the end there is one machine for each task, tagged, and nothing else.
-async fn comes_right(rig: &mut Rig, n: u64) {
-    let what = format!("dropped at poll {n}");
+/// Asserts that in the end there is one tagged machine for each task and nothing else, whatever was dropped.
+async fn assert_recovers(rig: &mut Rig, n: u64) {
+    let context = format!("dropped at poll {n}");
     for _ in 0..3 {
         let end = rig.round().await;
         rig.wait(wake(&end)).await;
-        rig.assert_sound(&what);
+        rig.assert_sound(&context);
     }
     rig.run(at(20 * 60)).await;
-    rig.assert_sound(&what);
+    rig.assert_sound(&context);
     let ledger = rig.ledger();
     let world = rig.transport.world();
     let (linux, large) = (world.count(&name("linux")), world.count(&name("large")));
-    assert_eq!(linux, TASKS + 2, "{what}: doubled or forgotten\n{}", rig.end_of_story());
-    assert_eq!(world.queue.pending(&name("linux")), 0, "{what}");
-    assert!(large <= 1, "{what}: {large} left of `large`\n{}", rig.end_of_story());
-    assert_eq!(world.open().count(), 0, "{what}\n{}", rig.end_of_story());
+    assert_eq!(linux, TASKS + 2, "{context}: doubled or forgotten\n{}", rig.end_of_story());
+    assert_eq!(world.queue.pending(&name("linux")), 0, "{context}");
+    assert!(large <= 1, "{context}: {large} left of `large`\n{}", rig.end_of_story());
+    assert_eq!(world.open().count(), 0, "{context}\n{}", rig.end_of_story());
     for (id, machine) in world.live() {
-        assert_eq!(machine.truth().tags.worker_type, machine.worker_type, "{what}: {id} leaks");
+        assert_eq!(machine.truth().tags.worker_type, machine.worker_type, "{context}: {id} leaks");
     }
-    assert!(ledger.intents.is_empty(), "{what}: {ledger:?}");
-    // Nothing superfluous was bought: every request was needed.
+    assert!(ledger.intents.is_empty(), "{context}: {ledger:?}");
+    // Every request was needed.
     let made = world.requests.len() as u64;
-    assert!(made <= TASKS + 2 + 3, "{what}: {made} requests in all\n{}", rig.end_of_story());
+    assert!(made <= TASKS + 2 + 3, "{context}: {made} requests in all\n{}", rig.end_of_story());
 }
 
 async fn dropped_at_every_poll(lag: Duration) {
@@ -83,15 +83,16 @@ async fn dropped_at_every_poll(lag: Duration) {
         let mut rig = busy(lag).await;
         let Some((end, polls)) = rig.round_until(n).await else {
             tokio::time::sleep(secs(2)).await;
-            comes_right(&mut rig, n).await;
+            assert_recovers(&mut rig, n).await;
             continue;
         };
-        let kinds: BTreeSet<_> = rig.plan.actions.iter().map(|it| it.kind.as_str()).collect();
+        let kinds: BTreeSet<_> =
+            rig.plan.actions.iter().map(|action| action.kind.as_str()).collect();
         let all = BTreeSet::from(["cancel", "request", "tag", "terminate"]);
         assert_eq!(kinds, all, "\n{}", rig.end_of_story());
         assert!(polls < n && polls >= 15, "{polls} polls of a busy round");
         rig.wait(wake(&end)).await;
-        return comes_right(&mut rig, n).await;
+        return assert_recovers(&mut rig, n).await;
     }
 }
 
@@ -101,6 +102,6 @@ async fn a_round_dropped_at_any_poll_doubles_and_leaks_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nor_does_one_where_describe_lags() {
+async fn a_dropped_round_doubles_and_leaks_nothing_where_describe_calls_lag() {
     dropped_at_every_poll(secs(8)).await;
 }

@@ -67,7 +67,7 @@ fn refused(outcome: Outcome) -> Refusal {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_launching_call_arrives_whole() {
+async fn a_launching_call_arrives_completely() {
     let (transport, client) = connected();
     let full = LaunchSpecification {
         block_device_mappings: vec![
@@ -129,7 +129,7 @@ async fn a_launching_call_arrives_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_life_in_calls() {
+async fn every_call_has_its_effect() {
     let (transport, client) = connected();
     assert_eq!(granted(client.execute(Call::Request(&call("a", 3))).await), 3);
     assert_eq!(granted(client.execute(Call::Request(&call("a", 3))).await), 3, "the same three");
@@ -144,7 +144,7 @@ async fn a_life_in_calls() {
     let outcome = client.execute(Call::Tag { instances: &ids, volumes: &[], tags: &tags }).await;
     assert_eq!(outcome, Outcome::Done);
     let seen = transport.world().observe(&std::collections::BTreeSet::new());
-    assert!(seen.instances.iter().all(|it| it.tags.worker_type == Some(name("linux"))));
+    assert!(seen.instances.iter().all(|instance| instance.tags.worker_type == Some(name("linux"))));
 
     assert_eq!(client.execute(Call::Terminate(&ids[..1])).await, Outcome::Done);
     assert_eq!(transport.world().state(&ids[0]), Some(InstanceState::ShuttingDown));
@@ -166,13 +166,13 @@ async fn a_life_in_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_launching_call_is_sent_once_and_the_others_until_they_arrive() {
+async fn launching_calls_are_sent_once_and_others_until_they_arrive() {
     let (transport, client) = connected();
     let attempts = |operation: &str| -> u64 {
         let counts = client.call_counter().counts().into_iter();
         counts.filter(|((name, _), _)| name == operation).map(|(_, n)| n).sum()
     };
-    // The answer is lost: the call may have been done, and was.
+    // The answer is lost. The adapter must assume that the call was done, which it was.
     transport.world().faults.lost_after = 100;
     let refusal = refused(client.execute(Call::Request(&call("a", 1))).await);
     assert_eq!((refusal.class, refusal.class.is_definite()), (RefusalClass::Transient, false));
@@ -202,7 +202,7 @@ async fn a_launching_call_is_sent_once_and_the_others_until_they_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_takes_too_long_is_none() {
+async fn an_answer_that_takes_too_long_counts_as_lost() {
     let (transport, client) = connected();
     transport.world().faults.slow = Duration::from_hours(10);
     let refusal = refused(client.execute(Call::Request(&call("a", 1))).await);

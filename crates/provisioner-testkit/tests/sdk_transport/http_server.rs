@@ -18,7 +18,7 @@ use provisioner_testkit::Driver;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// A world with something in it, and where it is served.
+/// Returns a world that is not empty, and the address at which it is served.
 async fn served() -> (Arc<Mutex<World>>, String) {
     let settings = settings([("linux", worker_type(&["c7g.large"], 10))]);
     let mut world = World::new(Arc::new(settings), Knowledge::ByInstance, 1, start());
@@ -51,19 +51,20 @@ async fn the_adapter_sees_the_world_through_a_socket() {
     let (world, endpoint) = served().await;
     assert!(endpoint.starts_with("http://127.0.0.1:"), "{endpoint}");
     let client = client(&endpoint, "us-west-2");
-    let look = client.observe(&key(), &BTreeSet::new(), true, at(60)).await.unwrap();
+    let observed = client.observe(&key(), &BTreeSet::new(), true, at(60)).await.unwrap();
     let there = world.lock().unwrap().observe(&BTreeSet::new());
-    let states = |it: &Observation| -> BTreeMap<_, _> {
-        it.instances.iter().map(|it| (it.id.clone(), it.state.clone())).collect()
+    let states = |observation: &Observation| -> BTreeMap<_, _> {
+        let instances = observation.instances.iter();
+        instances.map(|instance| (instance.id.clone(), instance.state.clone())).collect()
     };
-    let seen = states(&look.observation);
+    let seen = states(&observed.observation);
     assert_eq!((&seen, seen.len()), (&states(&there), 7));
-    assert_eq!(look.observation.key_pair, there.key_pair);
+    assert_eq!(observed.observation.key_pair, there.key_pair);
     assert_eq!(client.account_id().await.unwrap(), "000000000000");
 }
 
 #[tokio::test]
-async fn what_came_here_by_mistake_is_refused() {
+async fn requests_with_another_region_host_method_or_path_are_refused() {
     let (_, endpoint) = served().await;
     let elsewhere = client(&endpoint, "eu-west-1");
     let error = elsewhere.observe(&key(), &BTreeSet::new(), false, at(60)).await.unwrap_err();

@@ -24,15 +24,15 @@ fn quiet_world() -> World {
     World::new(Arc::new(settings), Knowledge::ByInstance, 1, start())
 }
 
-/// Rounds times to whole seconds, as EC2 does, and sorts by id.
+/// Truncates times to seconds, as EC2 does, and sorts by id.
 fn shown(mut observation: Observation) -> Observation {
-    let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
+    let in_seconds = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
     for instance in &mut observation.instances {
-        instance.launch_time = whole(instance.launch_time);
+        instance.launch_time = in_seconds(instance.launch_time);
     }
     for request in &mut observation.spot_requests {
-        request.created = whole(request.created);
-        request.status_time = request.status_time.map(whole);
+        request.created = in_seconds(request.created);
+        request.status_time = request.status_time.map(in_seconds);
     }
     observation.instances.sort_by(|a, b| a.id.cmp(&b.id));
     observation.spot_requests.sort_by(|a, b| a.id.cmp(&b.id));
@@ -45,13 +45,13 @@ async fn both(
     tracked: &BTreeSet<SpotRequestId>,
 ) -> (Observation, Observation, u32) {
     let client = transport.client().unwrap();
-    let look = client.observe(&key(), tracked, true, transport.clock().now()).await.unwrap();
-    assert!(look.warnings.is_empty(), "{:?}", look.warnings);
-    (shown(look.observation), shown(transport.world().observe(tracked)), look.calls)
+    let observed = client.observe(&key(), tracked, true, transport.clock().now()).await.unwrap();
+    assert!(observed.warnings.is_empty(), "{:?}", observed.warnings);
+    (shown(observed.observation), shown(transport.world().observe(tracked)), observed.calls)
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_adapter_sees_what_there_is_over_many_pages() {
+async fn the_adapter_sees_the_world_over_many_pages() {
     let mut world = quiet_world();
     world.page = 5;
     world.add_tasks(&name("linux"), 17, Duration::from_hours(3));
@@ -73,7 +73,7 @@ async fn the_adapter_sees_what_there_is_over_many_pages() {
     rig.assert_sound("a quiet world");
     assert_eq!(rig.transport.world().live().count(), 17);
 
-    // Requests that ended are looked up by id, all of them.
+    // All requests that ended are looked up by id.
     let tracked: BTreeSet<_> =
         rig.transport.world().requests.iter().map(|request| request.truth().id.clone()).collect();
     let (seen, there, _) = both(&rig.transport, &tracked).await;
@@ -91,7 +91,7 @@ async fn the_adapter_sees_what_there_is_over_many_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn throttled_calls_are_repeated_and_a_page_that_fails_fails_the_look() {
+async fn throttled_calls_are_repeated_and_a_failed_page_fails_the_observation() {
     let mut world = quiet_world();
     world.throttle = Some(Throttle::default());
     let transport = SdkTransport::new(world);
@@ -102,8 +102,8 @@ async fn throttled_calls_are_repeated_and_a_page_that_fails_fails_the_look() {
         let mut world = transport.world();
         while provisioner_sim::query_api::answer(&mut world, "Action=DescribeVpcs").status == 200 {}
     }
-    let look = client.observe(&key(), &BTreeSet::new(), false, began).await;
-    assert!(look.is_ok(), "{look:?}");
+    let observed = client.observe(&key(), &BTreeSet::new(), false, began).await;
+    assert!(observed.is_ok(), "{observed:?}");
     let throttled = client
         .call_counter()
         .counts()
@@ -123,14 +123,14 @@ async fn throttled_calls_are_repeated_and_a_page_that_fails_fails_the_look() {
     assert_eq!(attempts(&client) - before, 3, "a connection that breaks is tried again");
 }
 
-/// How often the spot requests were looked at, in vain or not.
+/// Returns how often the spot requests were described, successfully or not.
 fn attempts(client: &Client) -> u64 {
     let counts = client.call_counter().counts().into_iter();
     counts.filter(|((name, _), _)| name == "DescribeSpotInstanceRequests").map(|(_, n)| n).sum()
 }
 
 #[tokio::test(start_paused = true)]
-async fn prices_are_read_as_the_market_has_them() {
+async fn prices_are_those_of_the_market() {
     let mut world = quiet_world();
     let pool = |zone: &str| Pool {
         instance_type: InstanceType::from("c7g.large"),
@@ -152,7 +152,7 @@ async fn prices_are_read_as_the_market_has_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_says_whose_account_it_is() {
+async fn the_account_of_the_credentials_is_known() {
     let transport = SdkTransport::new(quiet_world());
     assert_eq!(transport.client().unwrap().account_id().await.unwrap(), "000000000000");
 }

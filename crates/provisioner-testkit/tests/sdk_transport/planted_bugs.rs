@@ -39,9 +39,9 @@ fn only_the_first_page(world: &mut World, body: &str) -> Delivery {
     if !body.contains("Action=DescribeInstances&") {
         return query_api::deliver(world, body);
     }
-    let whole = std::mem::replace(&mut world.page, 2);
+    let page_size = std::mem::replace(&mut world.page, 2);
     let mut delivery = query_api::deliver(world, body);
-    world.page = whole;
+    world.page = page_size;
     if let Delivery::Answered(answer, _) = &mut delivery
         && let Some((before, rest)) = answer.body.split_once("<nextToken>")
         && let Some((_, after)) = rest.split_once("</nextToken>")

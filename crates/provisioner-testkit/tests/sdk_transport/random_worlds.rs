@@ -52,14 +52,14 @@ fn calls(case: &Case) -> Result<Played, Failed> {
 }
 
 #[test]
-fn the_same_seed_is_the_same_story() {
+fn the_same_seed_gives_the_same_story() {
     let story = |seed| in_its_own_time(&Case::new(seed), None).unwrap().story();
     assert_eq!(story(7), story(7));
 }
 
 /// Plays a world under its own paused clock, perhaps with a bug.
 pub(crate) fn in_its_own_time(case: &Case, bug: Option<PlantedBug>) -> Result<Rig, Failed> {
-    // For the SDK's pauses between retries.
+    // The pauses of the SDK between retries need it.
     fastrand::seed(case.seed);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -72,12 +72,12 @@ async fn play(case: &Case, bug: Option<PlantedBug>) -> Result<Rig, Failed> {
     if let Some(bug) = bug {
         planted_bugs::plant(&mut rig, bug);
     }
-    let what = match suffer(&mut rig, &mut chaos).await {
+    let failure = match suffer(&mut rig, &mut chaos).await {
         Ok(()) => settle(&mut rig).await.err(),
-        Err(what) => Some(what),
+        Err(failure) => Some(failure),
     };
     let happened = chaos.happened().clone();
-    what.map_or(Ok(()), |what| Err(Failed { what, story: rig.story(), happened }))?;
+    failure.map_or(Ok(()), |what| Err(Failed { what, story: rig.story(), happened }))?;
     Ok(rig)
 }
 

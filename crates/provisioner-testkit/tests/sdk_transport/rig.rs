@@ -39,9 +39,9 @@ pub(crate) struct Rig {
     daemon: Option<Daemon<WorldQueue>>,
     disk: StateDir,
     births: u64,
-    /// The daemon's clock, and the hand that sets it.
+    /// The clock of the daemon, and the offset that sets it.
     clock: Clock,
-    hand: ClockOffset,
+    clock_offset: ClockOffset,
     /// Whether a process that starts from the disk finds an empty ledger.
     pub(crate) forgets_ledger: bool,
     /// When the disk was lost, if it was.
@@ -50,7 +50,7 @@ pub(crate) struct Rig {
     _home: TempDir,
 }
 
-/// What the watch at the transport saw in a round, and the story.
+/// The observations of the watch at the transport in a round, and the story.
 #[derive(Default)]
 struct Watched {
     /// The world just before the round's first change, for which the plan was made.
@@ -83,8 +83,8 @@ impl Rig {
         let disk = StateDir::locate(Some(home.path()), ACCOUNT, REGION, &key()).unwrap();
         disk.create_empty().unwrap();
         let settings = Arc::new(for_the_daemon(&world.settings));
-        let hand = ClockOffset::default();
-        let clock = Clock::set_by(hand.clone(), world.now);
+        let clock_offset = ClockOffset::default();
+        let clock = Clock::set_by(clock_offset.clone(), world.now);
         let mut rig = Self {
             transport: SdkTransport::new(world),
             settings,
@@ -93,7 +93,7 @@ impl Rig {
             disk,
             births: 0,
             clock,
-            hand,
+            clock_offset,
             forgets_ledger: false,
             lost: None,
             watched: Arc::default(),
@@ -135,7 +135,7 @@ impl Rig {
         );
         let daemon = daemon.unwrap();
         if let Some(listener) = daemon.stop_listener() {
-            self.transport.world().attend(listener.clone(), self.hand.ahead());
+            self.transport.world().attend(listener.clone(), self.clock_offset.ahead());
         }
         self.daemon = Some(daemon);
     }
@@ -159,12 +159,12 @@ impl Rig {
         self.clock.clone()
     }
 
-    /// Sets the clock of the running daemon to so far ahead of EC2's.
+    /// Sets how far the clock of the running daemon is ahead of EC2's.
     pub(crate) fn set_clock(&mut self, ahead: SignedDuration) {
-        if self.hand.ahead() == ahead {
+        if self.clock_offset.ahead() == ahead {
             return;
         }
-        self.hand.set(ahead);
+        self.clock_offset.set(ahead);
         self.tell(&format!("the clock is set to {ahead:#} ahead"));
         if let Some(listener) = self.daemon.as_ref().and_then(Daemon::stop_listener) {
             self.transport.world().attend(listener.clone(), ahead);
@@ -247,7 +247,7 @@ impl Rig {
             Some((RoundEnd::Done(report), _)) => self.check(report),
             Some((RoundEnd::Failed { error, .. }, _)) => self.tell(&format!("failed: {error}")),
             Some((RoundEnd::Planned(_) | RoundEnd::Stopped, _)) => {
-                unreachable!("nobody asked for it")
+                unreachable!("the round was neither a dry run nor stopped")
             }
             None => {
                 self.tell(&format!("DROPPED at poll {n}"));
@@ -297,7 +297,7 @@ impl Rig {
         }
     }
 
-    /// Runs the loop of `provisionerd run` for so long. Calls `tell` with every turn.
+    /// Runs the loop of `provisionerd run` for `time`. Calls `tell` with every summary.
     pub(crate) async fn run_loop(&mut self, time: Duration, tell: impl FnMut(RoundSummary<'_>)) {
         let (stop, wake) = (CancellationToken::new(), Notify::new());
         let daemon = self.daemon.as_mut().expect("a daemon runs");
@@ -322,9 +322,9 @@ impl Rig {
 
     /// Asserts that there was no violation, and prints the end of the story if there was one.
     #[track_caller]
-    pub(crate) fn assert_sound(&self, what: &str) {
+    pub(crate) fn assert_sound(&self, context: &str) {
         if let Err(violations) = self.sound() {
-            panic!("{what}: {violations}\n{}", self.end_of_story());
+            panic!("{context}: {violations}\n{}", self.end_of_story());
         }
     }
 }
@@ -334,7 +334,9 @@ pub(crate) fn wake(end: &RoundEnd) -> Timestamp {
     match end {
         RoundEnd::Done(report) => report.wake,
         RoundEnd::Failed { wake, .. } => *wake,
-        RoundEnd::Planned(_) | RoundEnd::Stopped => unreachable!("nobody asked for it"),
+        RoundEnd::Planned(_) | RoundEnd::Stopped => {
+            unreachable!("the round was neither a dry run nor stopped")
+        }
     }
 }
 
@@ -375,7 +377,7 @@ fn as_intended(effect: &Effect, on_disk: Option<&Ledger>) -> Effect {
     let Some(intent) = intent else { return effect.clone() };
     let mut call = call.clone();
     call.decided = intent.call.decided;
-    // The protocol has times in whole seconds.
+    // The protocol has times in seconds.
     if call.valid_until.as_second() == intent.call.valid_until.as_second() {
         call.valid_until = intent.call.valid_until;
     }

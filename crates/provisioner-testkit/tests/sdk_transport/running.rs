@@ -26,15 +26,15 @@ async fn a_morning_of_the_loop() {
     let hours = Duration::from_hours(4);
     rig.run_loop(hours, |turn| {
         turns.push(turn.ended);
-        most = most.max(turn.machines.iter().map(|it| it.count).sum::<u64>());
-        let pool = turn.machines.first().and_then(|it| it.pool.as_ref());
+        most = most.max(turn.machines.iter().map(|machines| machines.count).sum::<u64>());
+        let pool = turn.machines.first().and_then(|machines| machines.pool.as_ref());
         priced |= pool.is_some_and(|pool| turn.prices.price(pool, turn.ended) == Some(price));
     })
     .await;
     assert_eq!(
         rig.transport.clock().now(),
         clock::after(start(), hours),
-        "it ends when it is told to"
+        "it ends when it is stopped"
     );
     let close = turns.windows(2).find(|pair| clock::age(pair[0], pair[1]) < secs(1));
     assert_eq!(close, None, "never closer than `min-interval`");
@@ -48,7 +48,7 @@ async fn a_morning_of_the_loop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn machines_go_when_their_workers_asked_and_agreed() {
+async fn machines_are_ended_when_their_workers_asked_and_agreed() {
     let linux = WorkerType { policy: Policy::default(), ..worker_type(&["c7g.large"], 10) };
     let mut settings = settings([("linux", linux)]);
     settings.server.workers = Some(worker_server());

@@ -56,12 +56,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_written_when_something_was_learned_and_once_a_minute() {
-        let mut keeper = MemoryWriter::default();
+        let mut writer = MemoryWriter::default();
         let now = Instant::now();
-        assert!(keeper.is_due(7, now), "the first time");
-        keeper.written = Some((7, now));
-        assert!(!keeper.is_due(7, now + Duration::from_secs(59)));
-        assert!(keeper.is_due(7, now + Duration::from_mins(1)));
-        assert!(keeper.is_due(8, now));
+        assert!(writer.is_due(7, now), "the first time");
+        writer.written = Some((7, now));
+        assert!(!writer.is_due(7, now + Duration::from_secs(59)));
+        assert!(writer.is_due(7, now + Duration::from_mins(1)));
+        assert!(writer.is_due(8, now));
     }
 }

@@ -46,7 +46,7 @@ pub struct Daemon<S> {
     pub(super) state: State,
     /// The load could not be recorded, and that was logged.
     pub(super) load_unrecorded: bool,
-    pub(super) keeper: MemoryWriter,
+    pub(super) memory_writer: MemoryWriter,
     pub(super) next: Arc<Next<S>>,
 }
 
@@ -91,7 +91,7 @@ impl<S: DemandSource> Daemon<S> {
                 duration::show(settings.provisioner.visibility_window)
             );
         }
-        let was_held = matches!(&read, LedgerState::Known(it) if it.hold_until.is_some());
+        let was_held = matches!(&read, LedgerState::Known(ledger) if ledger.hold_until.is_some());
         let ledger = absent.taken_for(read);
         // A round that changes nothing writes nothing, and the next process would be held again.
         if was_held
@@ -168,7 +168,7 @@ impl<S: DemandSource> Daemon<S> {
             read,
             state,
             load_unrecorded: false,
-            keeper: MemoryWriter::default(),
+            memory_writer: MemoryWriter::default(),
             next,
         }
     }

@@ -65,8 +65,8 @@ impl PriceWatch {
         std::mem::take(&mut self.news)
     }
 
-    /// Asks for the prices of `machines` if they are due, and takes in the answer if it comes before the
-    /// next round is due, or wished for.
+    /// Asks for the prices of `machines` if they are due, and records the answer if it comes before
+    /// the next round is due or requested.
     pub(super) async fn refresh(
         &mut self,
         client: &Client,
@@ -88,7 +88,7 @@ impl PriceWatch {
             () = tokio::time::sleep(spare.min(PATIENCE)) => None,
         };
         let (answered, known) = (answer.is_some(), self.failure.is_some());
-        self.take_in(answer);
+        self.record_answer(answer);
         if answered {
             self.log_failure(known);
         }
@@ -98,9 +98,9 @@ impl PriceWatch {
     /// know.
     pub(super) async fn ask_if_due(&mut self, client: &Client, machines: &[Machines]) {
         self.call_if_due(client, machines);
-        // A later answer is taken in after the next round.
+        // A later answer is recorded after the next round.
         if let Ok(answer) = timeout(LONG_PATIENCE, self.calls.join_next()).await {
-            self.take_in(answer);
+            self.record_answer(answer);
         }
     }
 
@@ -126,7 +126,7 @@ impl PriceWatch {
         rested && pools.iter().any(old)
     }
 
-    fn take_in(&mut self, answer: Option<Result<Answer, JoinError>>) {
+    fn record_answer(&mut self, answer: Option<Result<Answer, JoinError>>) {
         match answer {
             Some(Ok((pools, at, Ok(found)))) => {
                 self.prices.learn(&pools, &found, at);

@@ -86,7 +86,7 @@ fn needing_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let Aws { region, saved_region, profile, endpoint_url, account_id } = &old.aws;
     let Provisioner { key_name, state_dir, .. } = &old.provisioner;
     let Server { listen, listen_configured: _, workers } = &old.server;
-    let at = |workers: &Option<WorkerServer>| workers.as_ref().map(|it| it.listen);
+    let at = |workers: &Option<WorkerServer>| workers.as_ref().map(|workers| workers.listen);
     [
         ("provisioner.key-name", *key_name == new.provisioner.key_name),
         ("provisioner.state-dir", *state_dir == new.provisioner.state_dir),

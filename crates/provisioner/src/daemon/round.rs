@@ -94,7 +94,7 @@ impl<S: DemandSource> Daemon<S> {
         }
         let report = round.end(self.clock.now());
         self.reporter.round(&report, began.elapsed());
-        self.keeper.keep(state_dir, self.engine.memory());
+        self.memory_writer.keep(state_dir, self.engine.memory());
         RoundEnd::Done(report)
     }
 

@@ -32,7 +32,7 @@ impl<S: DemandSource> Daemon<S> {
         self.engine.resume_paused();
         let ended = self.rounds(stop, wake, tell).await;
         if let State::Locked(state) = &self.state {
-            self.keeper.leave(state, self.engine.memory());
+            self.memory_writer.leave(state, self.engine.memory());
         }
         ended
     }

@@ -1,7 +1,6 @@
 //! The comparison in plain words: the costs of the current and the other settings, and what to change.
 
 use std::fmt;
-use std::time::Duration;
 
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::duration::rounded;
@@ -44,7 +43,7 @@ impl Advice {
         let Some((first, others)) = comparison.policies.split_first() else {
             return Self::default();
         };
-        let hours = hours(load.span());
+        let hours = load.span_hours();
         let words = Words { hours, priced: price.is_some() };
         let mut lines: Vec<String> = recorded.into_iter().map(measured).collect();
         lines.push(words.alone(
@@ -225,10 +224,6 @@ fn difference(change: f64) -> String {
     } else {
         format!("{} {}", rounded(change.abs()), if change > 0.0 { "more" } else { "less" })
     }
-}
-
-pub(super) fn hours(millis: u64) -> f64 {
-    Duration::from_millis(millis).as_secs_f64() / 3600.0
 }
 
 #[cfg(test)]

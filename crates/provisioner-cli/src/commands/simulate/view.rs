@@ -8,7 +8,7 @@ use provisioner_simulate::report::{Comparison, Contender, PolicyResult};
 use provisioner_simulate::spot::OnDemand;
 use serde::Serialize;
 
-use super::advice::{Advice, hours};
+use super::advice::Advice;
 use super::market::ALONE;
 use crate::output::{self, Report};
 
@@ -47,7 +47,7 @@ impl View {
             on_demand: first
                 .and_then(|contender| contender.setup.market.as_ref()?.on_demand())
                 .map_or(OnDemand::USUAL.price, |on_demand| on_demand.price),
-            hours: hours(load.span()),
+            hours: load.span_hours(),
             round: first
                 .map(|contender| super::duration::format(contender.setup.round))
                 .unwrap_or_default(),

@@ -3,18 +3,9 @@
 use std::time::Duration;
 
 use super::market::Purchase;
-use super::{Event, Instance, InstanceState, Simulation};
-use crate::simulation::bounds::millis;
+use super::{Event, Instance, InstanceState, Simulation, Startup};
 use crate::simulation::setup::Wake;
-
-/// The two parts of a startup, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Startup {
-    /// The time until the request is fulfilled.
-    pub(super) open: u64,
-    /// The time from there until the worker is ready.
-    pub(super) boot: u64,
-}
+use crate::time::millis;
 
 impl Simulation<'_> {
     /// Requests an instance.

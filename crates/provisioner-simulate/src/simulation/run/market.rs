@@ -11,10 +11,9 @@ use jiff::Timestamp;
 use provisioner::internal::pools::{PoolRecord, divide};
 use provisioner_sim::rng::Rng;
 
-use super::instances::Startup;
-use super::{Event, InstanceState, Simulation};
-use crate::simulation::bounds::millis;
+use super::{Event, InstanceState, Simulation, Startup};
 use crate::spot::Market;
+use crate::time::millis;
 
 /// Where an instance is bought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

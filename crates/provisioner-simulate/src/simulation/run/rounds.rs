@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use provisioner::internal::policy::Situation;
 
 use super::{Counters, Simulation};
-use crate::simulation::bounds::millis;
 use crate::simulation::setup::WorkerKnowledge;
+use crate::time::millis;
 
 /// How often an idle worker asks whether to stop, in milliseconds, as in `examples/should-stop.sh`.
 const ASK_INTERVAL: u64 = 30_000;

@@ -68,7 +68,8 @@ impl Counting<'_> {
         for (name, group) in &self.view.index.types {
             let pending = demand.and_then(|demand| demand.pending.get(name));
             let worker_type = self.settings.worker_types.get(name);
-            let keeps_minimum = worker_type.is_some_and(|it| it.min_instances > 0);
+            let keeps_minimum =
+                worker_type.is_some_and(|worker_type| worker_type.min_instances > 0);
             // Workers that ask are believed to be free, as are those that keep the minimum.
             let presumed_free = match demand.map(|demand| &demand.running) {
                 Some(Running::Counted { .. }) => true,

@@ -19,10 +19,12 @@ pub(in crate::engine) struct Join<'o> {
 impl<'o> Join<'o> {
     /// Cheapest where both come sorted by id, as the adapter gives them.
     pub(in crate::engine) fn new(observation: &'o Observation) -> Self {
-        let mut instances: Vec<_> = observation.instances.iter().map(|it| (it, None)).collect();
+        let mut instances: Vec<_> =
+            observation.instances.iter().map(|instance| (instance, None)).collect();
         instances.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         instances.dedup_by(|(a, _), (b, _)| a.id == b.id);
-        let mut requests: Vec<_> = observation.spot_requests.iter().map(|it| (it, None)).collect();
+        let mut requests: Vec<_> =
+            observation.spot_requests.iter().map(|request| (request, None)).collect();
         requests.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         requests.dedup_by(|(a, _), (b, _)| a.id == b.id);
         let positions =
@@ -56,7 +58,7 @@ impl<'o> Join<'o> {
                 continue;
             }
             let Some(id) = &request.instance else { continue };
-            if let Ok(at) = self.instances.binary_search_by(|(it, _)| it.id.cmp(id)) {
+            if let Ok(at) = self.instances.binary_search_by(|(instance, _)| instance.id.cmp(id)) {
                 *instance = Some(self.instances[at].0);
                 self.instances[at].1.get_or_insert(request);
             }
@@ -78,7 +80,7 @@ impl<'o> Join<'o> {
 
     /// The request of an instance, by the instance's id; where that is not shown, the one that names it.
     pub(in crate::engine) fn request_of(&self, id: &InstanceId) -> Option<&'o SpotRequest> {
-        match self.instances.binary_search_by(|(it, _)| it.id.cmp(id)) {
+        match self.instances.binary_search_by(|(instance, _)| instance.id.cmp(id)) {
             Ok(at) => self.instances[at].1,
             Err(_) => {
                 let names =
@@ -90,7 +92,7 @@ impl<'o> Join<'o> {
 
     /// An instance by id.
     pub(in crate::engine) fn instance(&self, id: &InstanceId) -> Option<&'o Instance> {
-        let at = self.instances.binary_search_by(|(it, _)| it.id.cmp(id)).ok()?;
+        let at = self.instances.binary_search_by(|(instance, _)| instance.id.cmp(id)).ok()?;
         Some(self.instances[at].0)
     }
 }
