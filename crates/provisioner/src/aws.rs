@@ -93,3 +93,5 @@ pub(crate) use iam::{Ensured, FoundPolicy, FoundWorkerProfile, PAUSES as IAM_PAU
 pub(crate) use inventory::{FoundInstance, FoundRequest};
 #[cfg(feature = "aws")]
 pub use observe::Observed;
+#[cfg(feature = "aws")]
+pub use resolve::KnownPlaces;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provisioner::internal::aws::{Call, Client};
+use provisioner::internal::aws::{Call, Client, KnownPlaces};
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::ids::{
     ClientToken, InstanceId, InstanceType, SpotRequestId, Zone,
@@ -265,9 +265,9 @@ async fn accounts_and_zones_are_the_same(both: &Both) {
     // A type resolves to the same in both, because its zones are the same.
     let mut linux = worker_type(&[TYPE], 10);
     linux.availability_zones = vec![Zone::from(format!("{REGION}a").as_str())];
-    let ours = both.sim.resolve(&linux).await.unwrap();
+    let ours = both.sim.resolve(&linux, &KnownPlaces::default()).await.unwrap();
     linux.image_id.clone_from(&both.image);
-    let theirs = both.moto.resolve(&linux).await.unwrap();
+    let theirs = both.moto.resolve(&linux, &KnownPlaces::default()).await.unwrap();
     let zones =
         |placements: &[provisioner::internal::domain::launch::ResolvedPlacement]| -> Vec<_> {
             placements.iter().map(|placement| placement.zone.clone()).collect()

@@ -149,6 +149,14 @@ fn image(found: &types::Image) -> Option<(String, ImageFacts)> {
         ena: found.ena_support(),
         // A time that cannot be read does not make the image unusable.
         deprecated: found.deprecation_time().and_then(|time| time.parse().ok()),
+        lasting_devices: found
+            .block_device_mappings()
+            .iter()
+            .filter(|mapping| {
+                mapping.ebs().is_some_and(|ebs| ebs.delete_on_termination() == Some(false))
+            })
+            .filter_map(|mapping| mapping.device_name().map(str::to_owned))
+            .collect(),
     };
     Some((found.image_id()?.to_owned(), facts))
 }

@@ -7,7 +7,7 @@ use aws_sdk_ec2::types;
 use super::pages::{FILTER_VALUES, PAGE_ITEMS, Pages, exact};
 use super::{Client, Error};
 use crate::aws::preflight::{SecurityGroupFacts, SubnetFacts};
-use crate::domain::ids::{SubnetId, Zone};
+use crate::domain::ids::{InstanceType, SubnetId, Zone};
 use crate::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
 use crate::settings::WorkerType;
 
@@ -17,11 +17,88 @@ const SSM: &str = "ssm:";
 /// `CreateSecurityGroup`).
 pub(super) const GROUP_ID: &str = "sg-";
 
+/// What is known of the places in which worker types may launch. Empty where it could not be read, which holds up
+/// no launch: EC2's refusals tell the same, later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownPlaces {
+    /// The default subnets of the default VPC, one per zone.
+    default_subnets: BTreeMap<SubnetId, SubnetFacts>,
+    /// The zones in which each instance type is offered.
+    offerings: BTreeMap<InstanceType, BTreeSet<Zone>>,
+}
+
 impl Client {
+    /// Looks up the places of these worker types together: one call for all default subnets, and one for the
+    /// offerings of up to 200 instance types.
+    pub async fn known_places(&self, worker_types: &[&WorkerType]) -> KnownPlaces {
+        let mut places = KnownPlaces::default();
+        if worker_types.iter().any(|worker_type| worker_type.subnets.is_empty()) {
+            match self.default_subnets().await {
+                Ok(subnets) => places.default_subnets = subnets,
+                Err(error) => not_known("the default subnets", &error),
+            }
+        }
+        let types: BTreeSet<_> = worker_types.iter().flat_map(|it| &it.instance_types).collect();
+        let types: Vec<_> = types.into_iter().cloned().collect();
+        if !types.is_empty() {
+            match self.offerings(&types).await {
+                Ok(offerings) => places.offerings = offerings,
+                Err(error) => not_known("which zones offer which instance types", &error),
+            }
+        }
+        places
+    }
+
+    /// Returns the devices of each image whose volumes would outlive their instance.
+    pub async fn lasting_devices(&self, images: &[String]) -> BTreeMap<String, Vec<String>> {
+        match self.images(images).await {
+            Ok(images) => {
+                images.into_iter().map(|(id, image)| (id, image.lasting_devices)).collect()
+            }
+            Err(error) => {
+                not_known("which volumes of the images would outlive their instances", &error);
+                BTreeMap::new()
+            }
+        }
+    }
+
+    async fn default_subnets(&self) -> Result<BTreeMap<SubnetId, SubnetFacts>, Error> {
+        let mut found = BTreeMap::new();
+        let mut pages = Pages::of("DescribeSubnets", "the default subnets");
+        while pages.remain() {
+            let page = self
+                .ec2
+                .describe_subnets()
+                .filters(exact("default-for-az", ["true"]))
+                .max_results(PAGE_ITEMS)
+                .set_next_token(pages.token())
+                .send()
+                .await
+                .map_err(|error| pages.error(error))?;
+            let default = page.subnets().iter().filter(|it| it.default_for_az() != Some(false));
+            found.extend(default.filter_map(subnet));
+            pages.advance(page.next_token())?;
+        }
+        Ok(found)
+    }
+
     /// Resolves the names in a worker type. Makes no calls if there are no names.
-    pub async fn resolve(&self, worker_type: &WorkerType) -> Result<ResolvedWorkerType, Error> {
+    pub async fn resolve(
+        &self,
+        worker_type: &WorkerType,
+        known: &KnownPlaces,
+    ) -> Result<ResolvedWorkerType, Error> {
         let subnets = self.subnets(&worker_type.subnets).await?;
-        let placements = placements(worker_type, &subnets)?;
+        let mut placements = placements(worker_type, &subnets, &known.default_subnets)?;
+        for placement in &mut placements {
+            let Some(zone) = &placement.zone else { continue };
+            // A type of which nothing is known may be offered.
+            let is_missing = |instance_type: &&InstanceType| {
+                known.offerings.get(*instance_type).is_some_and(|zones| !zones.contains(zone))
+            };
+            let missing = worker_type.instance_types.iter().filter(is_missing);
+            placement.not_offered = missing.cloned().collect();
+        }
         let security_group_ids =
             self.security_group_ids(&worker_type.security_groups, &subnets).await?;
         Ok(ResolvedWorkerType {
@@ -236,21 +313,17 @@ fn subnet(found: &types::Subnet) -> Option<(SubnetId, SubnetFacts)> {
 pub(super) fn placements(
     worker_type: &WorkerType,
     subnets: &BTreeMap<SubnetId, SubnetFacts>,
+    default_subnets: &BTreeMap<SubnetId, SubnetFacts>,
 ) -> Result<Vec<ResolvedPlacement>, Error> {
     let zones = &worker_type.availability_zones;
     if worker_type.subnets.is_empty() {
-        if zones.is_empty() {
-            return Ok(vec![ResolvedPlacement::default()]);
-        }
-        let in_zone = |zone: &Zone| ResolvedPlacement::new(Some(zone.clone()), None);
-        return Ok(zones.iter().map(in_zone).collect());
+        return Ok(default_placements(zones, default_subnets));
     }
     let mut placements = Vec::new();
     for id in &worker_type.subnets {
-        let Some(SubnetFacts { zone, .. }) = subnets.get(id) else { continue };
-        if zones.is_empty() || zones.contains(zone) {
-            placements
-                .push(ResolvedPlacement { zone: Some(zone.clone()), subnet: Some(id.clone()) });
+        let Some(facts) = subnets.get(id) else { continue };
+        if zones.is_empty() || zones.contains(&facts.zone) {
+            placements.push(in_subnet(id, facts));
         }
     }
     if placements.is_empty() {
@@ -264,6 +337,39 @@ pub(super) fn placements(
         ));
     }
     Ok(placements)
+}
+
+fn in_subnet(id: &SubnetId, facts: &SubnetFacts) -> ResolvedPlacement {
+    ResolvedPlacement {
+        free_addresses: facts.free_addresses.map(u64::from),
+        ..ResolvedPlacement::new(Some(facts.zone.clone()), Some(id.clone()))
+    }
+}
+
+/// The places of a worker type without `subnets`: the default subnets, where EC2 would launch, but one for each
+/// zone instead of one of EC2's choice for every request.
+fn default_placements(
+    zones: &[Zone],
+    default_subnets: &BTreeMap<SubnetId, SubnetFacts>,
+) -> Vec<ResolvedPlacement> {
+    let by_zone: BTreeMap<&Zone, ResolvedPlacement> =
+        default_subnets.iter().map(|(id, facts)| (&facts.zone, in_subnet(id, facts))).collect();
+    if zones.is_empty() {
+        return if by_zone.is_empty() {
+            vec![ResolvedPlacement::default()]
+        } else {
+            by_zone.into_values().collect()
+        };
+    }
+    let in_zone = |zone: &Zone| {
+        let of_zone = by_zone.get(zone).cloned();
+        of_zone.unwrap_or_else(|| ResolvedPlacement::new(Some(zone.clone()), None))
+    };
+    zones.iter().map(in_zone).collect()
+}
+
+fn not_known(what: &str, error: &Error) {
+    tracing::warn!(%error, "{what} could not be read; launches go on without");
 }
 
 fn groups_called<'a>(names: impl IntoIterator<Item = &'a &'a str>) -> String {

@@ -204,6 +204,9 @@ impl Passes<'_> {
                         // EC2 has accepted it before or refuses it now; observations show which.
                         RefusalClass::IdempotentMismatch
                         | RefusalClass::NoCapacity
+                        | RefusalClass::UnsuitablePlace
+                        | RefusalClass::NoFreeAddresses
+                        | RefusalClass::Unclear
                         | RefusalClass::Quota
                         | RefusalClass::NotFound
                         | RefusalClass::UnknownProfile

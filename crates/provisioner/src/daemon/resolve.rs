@@ -1,6 +1,6 @@
 //! What worker types name in AWS (image parameters, security groups, subnets), looked up now and then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,23 @@ const FIRST_RETRY: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 8;
 /// What is not answered by then is looked up in a later round: no worker type waits for another's names.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+type Answer = (WorkerTypeName, Result<ResolvedWorkerType, String>);
+
+/// Notes which volumes of the images would outlive their instances, with one call for all images.
+async fn add_lasting_devices(answers: &mut [Answer], client: &Client, until: Instant) {
+    let resolved = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+    let images: BTreeSet<_> = resolved.map(|resolved| resolved.image_id.clone()).collect();
+    let images: Vec<_> = images.into_iter().collect();
+    if images.is_empty() {
+        return;
+    }
+    let devices = timeout_at(until, client.lasting_devices(&images)).await.unwrap_or_default();
+    for resolved in answers.iter_mut().filter_map(|(_, answer)| answer.as_mut().ok()) {
+        let lasting = devices.get(&resolved.image_id).cloned();
+        resolved.lasting_devices = lasting.unwrap_or_default();
+    }
+}
 
 /// What worker types name in AWS, and when each is to be looked up next.
 #[derive(Debug, Default)]
@@ -54,22 +71,30 @@ impl Resolver {
     /// Looks up the worker types that are due. A failure concerns that type alone.
     pub(super) async fn run(&mut self, settings: &Settings, client: &Client) {
         let until = Instant::now() + PATIENCE;
+        let is_due = |name: &WorkerTypeName| {
+            self.known.get(name).is_none_or(|known| known.next <= Instant::now())
+        };
+        let due: Vec<_> = settings.worker_types.iter().filter(|(name, _)| is_due(name)).collect();
+        if due.is_empty() {
+            return;
+        }
+        let worker_types: Vec<_> = due.iter().map(|(_, worker_type)| *worker_type).collect();
+        let places = timeout_at(until, client.known_places(&worker_types)).await;
+        let places = Arc::new(places.unwrap_or_default());
         let seats = Arc::new(Semaphore::new(AT_ONCE));
         let mut look_ups = JoinSet::new();
-        for (name, worker_type) in &settings.worker_types {
-            if self.known.get(name).is_some_and(|known| Instant::now() < known.next) {
-                continue;
-            }
+        for (name, worker_type) in due {
             let user_data = settings
                 .render_user_data(name, client.region())
                 .map_err(|error| error_chain(&error));
             let (client, name, worker_type) = (client.clone(), name.clone(), worker_type.clone());
             let seats = Arc::clone(&seats);
+            let places = Arc::clone(&places);
             look_ups.spawn(async move {
                 let look = async {
                     let user_data = user_data?;
                     let _seat = seats.acquire().await;
-                    let resolved = client.resolve(&worker_type).await;
+                    let resolved = client.resolve(&worker_type, &places).await;
                     resolved
                         .map(|resolved| ResolvedWorkerType { user_data, ..resolved })
                         .map_err(|error| error_chain(&error))
@@ -83,6 +108,7 @@ impl Resolver {
         }
         let mut answers = look_ups.join_all().await;
         answers.sort_by(|(a, _), (b, _)| a.cmp(b));
+        add_lasting_devices(&mut answers, client, until).await;
         for (name, answer) in answers {
             let answer = self.remember(&name, answer);
             self.resolved.insert(name, answer);

@@ -1,6 +1,6 @@
 //! Resolving names: image parameters, security groups, subnets.
 
-use provisioner::internal::aws::Error;
+use provisioner::internal::aws::{Error, KnownPlaces};
 use provisioner::internal::domain::ids::{SubnetId, Zone};
 use provisioner::internal::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
 use provisioner::internal::domain::refusal::RefusalClass;
@@ -101,7 +101,7 @@ fn one_a_page(sent: &Sent, set: &str, items: &[String]) -> Reply {
 }
 
 async fn resolve(worker_type: &WorkerType) -> Result<ResolvedWorkerType, Error> {
-    account().client().resolve(worker_type).await
+    account().client().resolve(worker_type, &KnownPlaces::default()).await
 }
 
 async fn error(worker_type: &WorkerType) -> String {
@@ -112,7 +112,7 @@ async fn error(worker_type: &WorkerType) -> String {
 async fn without_names_there_is_no_call() {
     let ec2 = Ec2::script([]);
     let plain = WorkerType { security_groups: groups(&["sg-1", "sg-2", "sg-1"]), ..worker_type() };
-    let resolved = ec2.client().resolve(&plain).await.unwrap();
+    let resolved = ec2.client().resolve(&plain, &KnownPlaces::default()).await.unwrap();
     let expected = ResolvedWorkerType {
         image_id: "ami-1".to_owned(),
         security_group_ids: groups(&["sg-1", "sg-2"]),
@@ -125,7 +125,8 @@ async fn without_names_there_is_no_call() {
     let zoned =
         WorkerType { availability_zones: zones(&["us-west-2b", "us-west-2a"]), ..worker_type() };
     let in_zone = |zone| ResolvedPlacement::new(Some(Zone::from(zone)), None);
-    let placements = ec2.client().resolve(&zoned).await.unwrap().placements;
+    let placements =
+        ec2.client().resolve(&zoned, &KnownPlaces::default()).await.unwrap().placements;
     assert_eq!(placements, ["us-west-2b", "us-west-2a"].map(in_zone));
 }
 
@@ -133,7 +134,11 @@ async fn without_names_there_is_no_call() {
 async fn an_image_parameter_is_read_from_ssm() {
     let image = |text: &str| WorkerType { image_id: text.to_owned(), ..worker_type() };
     let ec2 = account();
-    let resolved = ec2.client().resolve(&image("ssm:/aws/service/ami")).await.unwrap();
+    let resolved = ec2
+        .client()
+        .resolve(&image("ssm:/aws/service/ami"), &KnownPlaces::default())
+        .await
+        .unwrap();
     assert_eq!(resolved.image_id, "ami-0123");
     assert_eq!(ec2.actions(), ["GetParameter"]);
 
@@ -183,12 +188,12 @@ async fn group_names_are_looked_up_in_the_subnets_vpc() {
 async fn without_subnets_group_names_are_looked_up_in_the_default_vpc() {
     let named = WorkerType { security_groups: groups(&["default"]), ..worker_type() };
     let ec2 = account();
-    let resolved = ec2.client().resolve(&named).await.unwrap();
+    let resolved = ec2.client().resolve(&named, &KnownPlaces::default()).await.unwrap();
     assert_eq!(resolved.security_group_ids, ["sg-05"]);
     assert_eq!(ec2.actions(), ["DescribeVpcs", "DescribeSecurityGroups"]);
 
     let no_default = Ec2::script([Reply::ok(xml::answer("DescribeVpcs", "<vpcSet/>"))]);
-    let error = no_default.client().resolve(&named).await.unwrap_err();
+    let error = no_default.client().resolve(&named, &KnownPlaces::default()).await.unwrap_err();
     assert!(error.to_string().contains("no default VPC"), "{error}");
 }
 
@@ -226,7 +231,7 @@ async fn group_names_with_subnets_in_several_vpcs_are_ambiguous() {
 async fn a_refusal_names_the_resource() {
     let named = WorkerType { security_groups: groups(&["default"]), ..worker_type() };
     let ec2 = Ec2::new(|_| Reply::error(403, "UnauthorizedOperation"));
-    let error = ec2.client().resolve(&named).await.unwrap_err();
+    let error = ec2.client().resolve(&named, &KnownPlaces::default()).await.unwrap_err();
     assert_eq!(error.class(), RefusalClass::Unauthorized);
     assert!(error.to_string().contains("the default VPC"), "{error}");
 }

@@ -196,8 +196,14 @@ impl PolicyScope {
     pub(super) fn ec2(&self, kind: &str, ids: &[&str]) -> Vec<String> {
         // Images and snapshots are shared among accounts, so their ARNs contain no account.
         let is_shared = ["image", "snapshot"].contains(&kind);
+        // Subnets and groups may be shared by another account (AWS RAM): their ARNs then name its number.
+        let may_be_anothers = ["subnet", "security-group"].contains(&kind);
         let arns = self.places.iter().flat_map(|place| {
-            let account = if is_shared { "" } else { &place.account };
+            let account = match (is_shared, may_be_anothers) {
+                (true, _) => "",
+                (false, true) => "*",
+                (false, false) => &place.account,
+            };
             ids.iter()
                 .map(move |id| self.arn("ec2", &place.region, account, &format!("{kind}/{id}")))
         });

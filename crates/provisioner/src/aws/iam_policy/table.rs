@@ -31,6 +31,8 @@ enum PolicyResource {
     KeyPairs,
     SpotRequests,
     Instances,
+    /// The volumes of instances, which are tagged with them.
+    Volumes,
     Fleets,
     LaunchTemplates,
     /// The parameters that name images.
@@ -197,7 +199,7 @@ const TABLE: &[Grant] = &[
     Grant {
         sid: "TagInstances",
         actions: &[("ec2:CreateTags", RUN)],
-        on: &[PolicyResource::Instances],
+        on: &[PolicyResource::Instances, PolicyResource::Volumes],
         when: &[
             PolicyCondition::TaggingAsOurs,
             PolicyCondition::OnlyKeysOfLaunches,
@@ -363,6 +365,7 @@ impl PolicyResource {
             Self::KeyPairs => scope.key_pairs(),
             Self::SpotRequests => scope.ec2("spot-instances-request", &["*"]),
             Self::Instances => scope.ec2("instance", &["*"]),
+            Self::Volumes => scope.ec2("volume", &["*"]),
             Self::Fleets => scope.ec2("fleet", &["*"]),
             Self::LaunchTemplates => scope.ec2("launch-template", &["*"]),
             Self::Parameters => scope.parameters(),

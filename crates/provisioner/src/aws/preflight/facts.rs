@@ -97,6 +97,8 @@ pub struct ImageFacts {
     pub ena: Option<bool>,
     /// The time from which it is deprecated.
     pub deprecated: Option<Timestamp>,
+    /// The devices whose volumes outlive their instance, unless its launch says otherwise.
+    pub lasting_devices: Vec<String>,
 }
 
 /// An instance type. An empty list means that EC2 did not report a property.

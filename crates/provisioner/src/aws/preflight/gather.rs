@@ -121,7 +121,7 @@ impl Client {
     ) -> WorkerTypeFacts {
         let subnets = self.known_subnets(&worker_type.subnets).await;
         let placements = match &subnets {
-            Ok(subnets) => resolve::placements(worker_type, subnets),
+            Ok(subnets) => resolve::placements(worker_type, subnets, &BTreeMap::new()),
             Err(error) => Err(error.clone()),
         };
         // A group name belongs to a VPC, which is unknown if the subnets do not exist.

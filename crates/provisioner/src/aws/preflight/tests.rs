@@ -60,6 +60,7 @@ fn good() -> PreflightFacts {
         virtualization_type: Some("hvm".to_owned()),
         ena: Some(true),
         deprecated: None,
+        lasting_devices: Vec::new(),
     };
     let linux = WorkerTypeFacts {
         image_id: Ok("ami-1".to_owned()),
