@@ -101,7 +101,7 @@ fn launch(world: &mut World, call: usize, worker_type: &str, count: usize) {
         world.machines.iter().skip(before).map(|(id, _)| id.clone()).collect();
     let call = launched.first().and_then(|id| world.machines.get(id)?.call.clone());
     let tags = call.expect("a machine at once").tags.clone();
-    world.obey(&Effect::Tag { instances: launched, tags });
+    world.obey(&Effect::Tag { instances: launched, volumes: Vec::new(), tags });
 }
 
 /// Every tenth machine, whose worker has just ended its task.

@@ -144,6 +144,8 @@ async fn every_used_element_is_read() {
         launch_time: time("2026-11-23T11:00:00Z"),
         spot_request: Some(SpotRequestId::from("sir-2")),
         other_platform: Some("Windows & more".to_owned()),
+        state_reason: None,
+        volumes: Vec::new(),
         tags,
     };
     let old = Instance {
