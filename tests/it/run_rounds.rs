@@ -723,9 +723,13 @@ fn a_scale_up_by_500_is_one_call_and_a_steady_round_only_looks() {
     assert_eq!(
         calls,
         [
+            // What each process looks up once, and the daemon every ten minutes.
+            "DescribeImages",
+            "DescribeInstanceTypeOfferings",
             "DescribeInstances",
             "DescribeKeyPairs",
             "DescribeSpotInstanceRequests",
+            "DescribeSubnets",
             "GetCallerIdentity"
         ]
     );

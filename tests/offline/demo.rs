@@ -17,7 +17,7 @@ fn it_tells_what_is_done_and_why_and_what_it_cost() {
         "08:00:00 linux: request ",
         " pending tasks, room for ",
         "us-west-2a has no c7g.large left",
-        "was refused: InsufficientInstanceCapacity",
+        "cannot be filled there (capacity-not-available)",
         "back in two minutes",
         "2h of CI on the simulated EC2 (seed 1, ",
         " USD",

@@ -22,7 +22,7 @@ use provisioner::internal::settings::{Settings, WorkerType};
 use crate::deployment::{IMAGE, mins, name, secs, settings, start, worker_type};
 use crate::driver::{Driver, End};
 use crate::queue::Knowledge;
-use crate::world::throttle::Throttle;
+use crate::world::throttle::{Call, Rate, Throttle};
 use crate::world::{Boot, World};
 use load::Load;
 use script::Script;
@@ -105,7 +105,10 @@ impl Demo {
     pub fn new(seed: u64, length: Duration) -> Self {
         let mut world = World::new(Arc::new(deployment()), Knowledge::ByInstance, seed, start());
         world.boot = Boot::Lognormal(crate::rng::Lognormal::new(secs(60), secs(200)));
-        world.throttle = Some(Throttle::default());
+        // EC2 tells no limits. An account in which nothing else runs is shown.
+        let mut throttle = Throttle::default();
+        throttle.set_rate(Call::Request, Rate { burst: 50.0, per_second: 5.0 });
+        world.throttle = Some(throttle);
         world.faults.fill = secs(20);
         world.faults.lag = secs(15);
         world.faults.interrupted = 3;

@@ -185,10 +185,16 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     // The surroundings only have what launches depend on.
     left_out(
         "DescribeImages",
+        "imagesSet/item/blockDeviceMapping/item/ebs/",
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsBlockDevice.html",
+        "snapshotId volumeType",
+    ),
+    left_out(
+        "DescribeImages",
         "imagesSet/item/",
         "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html",
-        "blockDeviceMapping bootMode creationDate description hypervisor imageLocation \
-         imageOwnerAlias productCodes rootDeviceName tagSet",
+        "bootMode creationDate description hypervisor imageLocation \
+         imageOwnerAlias productCodes tagSet",
     ),
     left_out(
         "DescribeInstanceTypes",

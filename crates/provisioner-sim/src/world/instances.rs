@@ -32,6 +32,10 @@ pub const NOTICE: Duration = Duration::from_mins(2);
 
 /// An instance and the worker on it.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts about a machine, none of which excludes another"
+)]
 pub struct Machine {
     /// EC2's record of it.
     pub record: Lagged<Instance>,

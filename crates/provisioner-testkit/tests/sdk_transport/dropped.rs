@@ -42,7 +42,6 @@ async fn busy(lag: Duration) -> Rig {
     {
         let mut world = rig.transport.world();
         world.queue.withdraw(&name("large"), 0);
-        world.pools.dry.insert("c7g.large in us-west-2a".to_owned());
         world.add_tasks(&name("linux"), 2, Duration::from_hours(2));
         let stray = provisioner::internal::domain::ids::InstanceType::from("c7g.large");
         let tags = provisioner::internal::domain::observed::OwnTags::default();

@@ -11,7 +11,7 @@ use crate::random_worlds::in_its_own_time;
 use crate::rig::Rig;
 
 /// The number of worlds, the first of those in every test run, that must catch each bug.
-const WORLDS: u64 = 40;
+const WORLDS: u64 = 100;
 
 /// The bugs that can be planted below the adapter or on the daemon's disk.
 const BUGS: [PlantedBug; 3] =

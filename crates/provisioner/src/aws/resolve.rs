@@ -22,7 +22,7 @@ pub(super) const GROUP_ID: &str = "sg-";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownPlaces {
     /// The default subnets of the default VPC, one per zone.
-    default_subnets: BTreeMap<SubnetId, SubnetFacts>,
+    pub(super) default_subnets: BTreeMap<SubnetId, SubnetFacts>,
     /// The zones in which each instance type is offered.
     offerings: BTreeMap<InstanceType, BTreeSet<Zone>>,
 }

@@ -45,7 +45,7 @@ const EVALUATED_WITHIN: Duration = Duration::from_secs(10);
 #[must_use = "a round that is dropped does nothing"]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "six facts about a round, none of which excludes another"
+    reason = "seven facts about a round, none of which excludes another"
 )]
 pub struct Round<'e> {
     engine: &'e mut Engine,

@@ -364,7 +364,7 @@ async fn a_failed_look_up_fails_the_observation() {
         listings.answer(sent)
     });
     let error = observe_tracked(&ec2, &ids(["sir-1"])).await.unwrap_err();
-    assert_eq!(error.class(), RefusalClass::Invalid);
+    assert_eq!(error.class(), RefusalClass::Unclear);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Resolving names: image parameters, security groups, subnets.
 
 use provisioner::internal::aws::{Error, KnownPlaces};
-use provisioner::internal::domain::ids::{SubnetId, Zone};
+use provisioner::internal::domain::ids::{InstanceType, SubnetId, Zone};
 use provisioner::internal::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
 use provisioner::internal::domain::refusal::RefusalClass;
 use provisioner::internal::policy::Policy;
@@ -234,4 +234,60 @@ async fn a_refusal_names_the_resource() {
     let error = ec2.client().resolve(&named, &KnownPlaces::default()).await.unwrap_err();
     assert_eq!(error.class(), RefusalClass::Unauthorized);
     assert!(error.to_string().contains("the default VPC"), "{error}");
+}
+
+#[tokio::test]
+async fn places_are_the_default_subnets_with_what_their_zones_offer() {
+    let subnet = |id: &str, zone: &str, free: u32| {
+        format!(
+            "<item><subnetId>{id}</subnetId><vpcId>vpc-1</vpcId>\
+             <availabilityZone>{zone}</availabilityZone><defaultForAz>true</defaultForAz>\
+             <availableIpAddressCount>{free}</availableIpAddressCount></item>"
+        )
+    };
+    let subnets = format!(
+        "<subnetSet>{}{}</subnetSet>",
+        subnet("subnet-b", "us-west-2b", 60),
+        subnet("subnet-a", "us-west-2a", 7)
+    );
+    let offered = |kind: &str, zone: &str| {
+        format!(
+            "<item><instanceType>{kind}</instanceType><locationType>availability-zone\
+             </locationType><location>{zone}</location></item>"
+        )
+    };
+    let offerings = format!(
+        "<instanceTypeOfferingSet>{}{}{}</instanceTypeOfferingSet>",
+        offered("c7g.large", "us-west-2b"),
+        offered("m7g.large", "us-west-2a"),
+        offered("m7g.large", "us-west-2b")
+    );
+    let ec2 = Ec2::new(move |sent| match sent.action.as_str() {
+        "DescribeSubnets" => {
+            assert_eq!(sent.filter("default-for-az"), Some(vec!["true"]));
+            Reply::ok(xml::answer("DescribeSubnets", &subnets))
+        }
+        _ => Reply::ok(xml::answer("DescribeInstanceTypeOfferings", &offerings)),
+    });
+    let types = ["c7g.large", "m7g.large"].map(InstanceType::from);
+    let linux = WorkerType { instance_types: types.to_vec(), ..worker_type() };
+    let known = ec2.client().known_places(&[&linux]).await;
+    let placements = ec2.client().resolve(&linux, &known).await.unwrap().placements;
+    let of_a = ResolvedPlacement {
+        free_addresses: Some(7),
+        not_offered: [InstanceType::from("c7g.large")].into(),
+        ..in_subnet("us-west-2a", "subnet-a")
+    };
+    let of_b =
+        ResolvedPlacement { free_addresses: Some(60), ..in_subnet("us-west-2b", "subnet-b") };
+    assert_eq!(placements, [of_a, of_b]);
+}
+
+#[tokio::test]
+async fn places_that_cannot_be_read_hold_up_no_launch() {
+    let ec2 = Ec2::new(|_| Reply::error(403, "UnauthorizedOperation"));
+    let known = ec2.client().known_places(&[&worker_type()]).await;
+    assert_eq!(known, KnownPlaces::default());
+    let resolved = ec2.client().resolve(&worker_type(), &known).await.unwrap();
+    assert_eq!(resolved.placements, [ResolvedPlacement::default()]);
 }

@@ -74,9 +74,10 @@ fn a_launch_names_what_the_configuration_names() {
         json!([
             "arn:aws:ec2:us-west-2::image/ami-1",
             ours(&format!("key-pair/{KEY}")),
-            ours("security-group/sg-1"),
-            ours("subnet/subnet-1"),
-            ours("subnet/subnet-2"),
+            // They may be shared by another account, whose number is in their ARN.
+            "arn:aws:ec2:us-west-2:*:security-group/sg-1",
+            "arn:aws:ec2:us-west-2:*:subnet/subnet-1",
+            "arn:aws:ec2:us-west-2:*:subnet/subnet-2",
         ])
     );
     let tagged = statement(&run, "LaunchTagged");
@@ -143,8 +144,8 @@ fn interfaces_and_snapshots_are_launched_with_where_configured() {
             "arn:aws:ec2:us-west-2::image/ami-1",
             "arn:aws:ec2:us-west-2::snapshot/snap-1",
             format!("arn:aws:ec2:us-west-2:123456789012:key-pair/{KEY}"),
-            "arn:aws:ec2:us-west-2:123456789012:security-group/sg-1",
-            "arn:aws:ec2:us-west-2:123456789012:subnet/subnet-1",
+            "arn:aws:ec2:us-west-2:*:security-group/sg-1",
+            "arn:aws:ec2:us-west-2:*:subnet/subnet-1",
             "arn:aws:ec2:us-west-2:123456789012:network-interface/*",
         ])
     );

@@ -8,10 +8,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::aws::preflight::{
-    DryRun, DryRunAnswer, DryRunTarget, Fact, LaunchSite, PreflightFacts, SecurityGroupFacts,
-    WorkerTypeFacts,
+    DryRun, DryRunAnswer, DryRunTarget, Fact, ImageFacts, LaunchSite, PreflightFacts,
+    SecurityGroupFacts, WorkerTypeFacts,
 };
-use crate::aws::{Client, Error, Observed, resolve};
+use crate::aws::{Client, Error, KnownPlaces, Observed, resolve};
 use crate::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
@@ -98,17 +98,20 @@ impl Client {
         settings: &Arc<Settings>,
     ) -> BTreeMap<WorkerTypeName, WorkerTypeFacts> {
         let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
+        let worker_types: Vec<_> = settings.worker_types.values().collect();
+        let places = Arc::new(self.known_places(&worker_types).await);
         let mut look_ups = JoinSet::new();
         for (name, worker_type) in &settings.worker_types {
             let user_data = settings.render_user_data(name, self.region());
             let user_data = user_data.map(drop).map_err(|error| error.to_string());
             let client = self.clone();
             let permits = Arc::clone(&permits);
+            let places = Arc::clone(&places);
             let name = name.clone();
             let worker_type = worker_type.clone();
             look_ups.spawn(async move {
                 let _permit = permits.acquire().await;
-                (name, client.worker_type_facts(&worker_type, user_data).await)
+                (name, client.worker_type_facts(&worker_type, &places, user_data).await)
             });
         }
         look_ups.join_all().await.into_iter().collect()
@@ -117,11 +120,12 @@ impl Client {
     async fn worker_type_facts(
         &self,
         worker_type: &WorkerType,
+        places: &KnownPlaces,
         user_data: Result<(), String>,
     ) -> WorkerTypeFacts {
         let subnets = self.known_subnets(&worker_type.subnets).await;
         let placements = match &subnets {
-            Ok(subnets) => resolve::placements(worker_type, subnets, &BTreeMap::new()),
+            Ok(subnets) => resolve::placements(worker_type, subnets, &places.default_subnets),
             Err(error) => Err(error.clone()),
         };
         // A group name belongs to a VPC, which is unknown if the subnets do not exist.
@@ -217,7 +221,8 @@ impl Client {
         let mut runs = JoinSet::new();
         for (name, worker_type) in &settings.worker_types {
             let Some(found) = facts.worker_types.get(name) else { continue };
-            let Some(resolved) = self.resolved(settings, name, worker_type, found) else {
+            let Some(resolved) = self.resolved(settings, name, worker_type, found, &facts.images)
+            else {
                 continue;
             };
             let resolved = Arc::new(resolved);
@@ -270,7 +275,10 @@ impl Client {
         name: &WorkerTypeName,
         worker_type: &WorkerType,
         found: &WorkerTypeFacts,
+        images: &Fact<BTreeMap<String, ImageFacts>>,
     ) -> Option<ResolvedWorkerType> {
+        let image_id = found.image_id.as_ref().ok()?.clone();
+        let image = images.as_ref().ok().and_then(|images| images.get(&image_id));
         let subnets = found.subnets.as_ref().ok()?;
         if !worker_type.subnets.iter().all(|id| subnets.contains_key(id)) {
             return None;
@@ -288,11 +296,11 @@ impl Client {
             }
         }
         Some(ResolvedWorkerType {
-            image_id: found.image_id.as_ref().ok()?.clone(),
+            image_id,
             security_group_ids,
             user_data: settings.render_user_data(name, self.region()).ok()?,
             placements: found.placements.as_ref().ok()?.clone(),
-            lasting_devices: Vec::new(),
+            lasting_devices: image.map(|image| image.lasting_devices.clone()).unwrap_or_default(),
         })
     }
 }

@@ -232,7 +232,8 @@ impl Round<'_> {
         // nothing of the worker type.
         let shrinks = matches!(class, RefusalClass::Quota | RefusalClass::NoFreeAddresses);
         let may_shrink = shrinks && call.count > 1;
-        if !may_shrink && !(repeated && class != RefusalClass::NoCapacity) {
+        let says_nothing = repeated && class != RefusalClass::NoCapacity;
+        if !may_shrink && !says_nothing {
             let refused = RefusedLaunch {
                 worker_type: &call.worker_type,
                 pool: &call.pool(),

@@ -235,15 +235,16 @@ mod tests {
 
     #[test]
     fn calls_pass_as_fast_as_any_bucket_allows() {
-        for calls in [12, 60, 600] {
+        for calls in [12_u32, 60, 600] {
             for (burst, rate) in [(5.0, 2.0), (50.0, 5.0), (100.0, 20.0), (2.0, 0.5), (20.0, 1.0)] {
-                #[expect(clippy::cast_precision_loss, reason = "at most 600")]
-                let allowed = ((calls as f64 - burst) / rate).max(0.0);
-                let (took, refused) = spend(calls, burst, rate);
+                let n = usize::try_from(calls).unwrap();
+                let calls = f64::from(calls);
+                let allowed = ((calls - burst) / rate).max(0.0);
+                let (took, refused) = spend(n, burst, rate);
                 let case = format!("{calls} calls, {burst} at once, {rate}/s: {took} s, {refused}");
                 // Rounds are a second apart, and some pass until a large bucket is found out.
                 assert!(took <= 1.3 * allowed + 2.5, "{case}, of {allowed} s");
-                assert!(f64::from(refused) <= 3.0 + 0.25 * calls as f64, "{case} refused");
+                assert!(f64::from(refused) <= 3.0 + 0.25 * calls, "{case} refused");
             }
         }
     }

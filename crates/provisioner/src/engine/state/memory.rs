@@ -203,7 +203,9 @@ impl Memory {
         self.breakers.values_mut().for_each(|breaker| breaker.not_after(now));
         self.breakers.retain(|_, breaker| !breaker.is_forgotten(now));
         for types in self.unclear.values_mut() {
-            types.values_mut().for_each(|penalty| penalty.not_after(now));
+            for penalty in types.values_mut() {
+                penalty.not_after(now);
+            }
             types.retain(|_, penalty| !penalty.is_forgotten(now));
         }
         self.unclear.retain(|_, types| !types.is_empty());
