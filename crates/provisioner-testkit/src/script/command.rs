@@ -73,33 +73,8 @@ pub(super) enum Act {
         free: Option<i64>,
         refuses: bool,
     },
-    /// A zone does not offer an instance type.
-    NotOffered {
-        zone: String,
-        instance_type: String,
-    },
-    /// Workers power off so long after they came up without a task.
-    PowersOff {
-        name: String,
-        after: Option<Duration>,
-    },
-    /// Workers power off after one task.
-    OneShot(String),
-    /// EC2 itself ends the launches of a worker type, with a code.
-    EndsLaunches {
-        name: String,
-        code: Option<String>,
-    },
-    /// Launches of an instance type are refused with a code.
-    RefuseType {
-        instance_type: String,
-        code: Option<String>,
-    },
-    /// So many launching calls are allowed at once, and so many tenths per second.
-    Bucket {
-        at_once: u32,
-        tenths_per_second: u32,
-    },
+    /// EC2 or the workers on its instances behave otherwise from now on.
+    Ec2(Ec2Change),
     Price {
         zone: String,
         instance_type: String,
@@ -164,6 +139,23 @@ pub(super) enum Act {
     /// Time passes without a round.
     Wait(Duration),
     Show,
+}
+
+/// A change of how EC2 and the workers on its instances behave.
+#[derive(Clone, Debug)]
+pub(super) enum Ec2Change {
+    /// A zone does not offer an instance type.
+    NotOffered { zone: String, instance_type: String },
+    /// Workers power off so long after they came up without a task.
+    PowersOff { name: String, after: Option<Duration> },
+    /// Workers power off after one task.
+    OneShot(String),
+    /// EC2 itself ends the launches of a worker type, with a code.
+    EndsLaunches { name: String, code: Option<String> },
+    /// Launches of an instance type are refused with a code.
+    RefuseType { instance_type: String, code: Option<String> },
+    /// So many launching calls are allowed at once, and so many tenths per second.
+    Bucket { at_once: u32, tenths_per_second: u32 },
 }
 
 type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
@@ -332,25 +324,34 @@ impl Act {
                 };
                 Self::Capacity { zone, instance_type, free, refuses }
             }
-            "not-offered" => Self::NotOffered { zone: word()?, instance_type: word()? },
+            "not-offered" => {
+                Self::Ec2(Ec2Change::NotOffered { zone: word()?, instance_type: word()? })
+            }
             "powers-off" => {
                 let name = word()?;
                 let after = Some(word()?).filter(|word| word != "no-more");
-                Self::PowersOff { name, after: after.as_deref().map(time).transpose()? }
+                Self::Ec2(Ec2Change::PowersOff {
+                    name,
+                    after: after.as_deref().map(time).transpose()?,
+                })
             }
-            "one-shot" => Self::OneShot(word()?),
+            "one-shot" => Self::Ec2(Ec2Change::OneShot(word()?)),
             "ends-launches" => {
                 let name = word()?;
-                Self::EndsLaunches { name, code: Some(word()?).filter(|word| word != "no-more") }
+                Self::Ec2(Ec2Change::EndsLaunches {
+                    name,
+                    code: Some(word()?).filter(|word| word != "no-more"),
+                })
             }
             "refuse-type" => {
                 let instance_type = word()?;
                 let code = Some(word()?).filter(|word| word != "no-more");
-                Self::RefuseType { instance_type, code }
+                Self::Ec2(Ec2Change::RefuseType { instance_type, code })
             }
-            "bucket" => {
-                Self::Bucket { at_once: number(&word()?)?, tenths_per_second: number(&word()?)? }
-            }
+            "bucket" => Self::Ec2(Ec2Change::Bucket {
+                at_once: number(&word()?)?,
+                tenths_per_second: number(&word()?)?,
+            }),
             "price" => Self::Price { zone: word()?, instance_type: word()?, price: usd(&word()?)? },
             "trace" => {
                 let zone = word()?;

@@ -15,7 +15,7 @@ use provisioner::internal::engine::{ActionKind, ActionOutcome, ActionResult, Not
 use provisioner::internal::settings::Settings;
 
 use super::Stage;
-use super::command::Act;
+use super::command::{Act, Ec2Change};
 use super::stage::apply_all;
 use provisioner_sim::deployment::{key, name as type_name, start};
 use provisioner_sim::driver::{Disk, Driver, End};
@@ -74,41 +74,7 @@ impl Play {
             Act::Capacity { zone, instance_type, free, refuses } => {
                 set_capacity(world, format!("{instance_type} in {zone}"), free, refuses);
             }
-            Act::NotOffered { zone, instance_type } => {
-                world.pools.not_offered.insert(format!("{instance_type} in {zone}"));
-            }
-            Act::PowersOff { name, after } => {
-                let name = self.known(&name)?;
-                let powers_off = &mut self.driver.world.powers_off;
-                match after {
-                    Some(after) => powers_off.insert(name, after),
-                    None => powers_off.remove(&name),
-                };
-            }
-            Act::OneShot(name) => {
-                let name = self.known(&name)?;
-                self.driver.world.one_shot.insert(name);
-            }
-            Act::EndsLaunches { name, code } => {
-                let name = self.known(&name)?;
-                let ends_launches = &mut self.driver.world.ends_launches;
-                match code {
-                    Some(code) => ends_launches.insert(name, code),
-                    None => ends_launches.remove(&name),
-                };
-            }
-            Act::RefuseType { instance_type, code } => {
-                let instance_type = InstanceType::from(instance_type.as_str());
-                match code {
-                    Some(code) => world.refused_types.insert(instance_type, code),
-                    None => world.refused_types.remove(&instance_type),
-                };
-            }
-            Act::Bucket { at_once, tenths_per_second } => {
-                let per_second = f64::from(tenths_per_second) / 10.0;
-                let rate = Rate { burst: f64::from(at_once), per_second };
-                world.throttle.get_or_insert_default().set_rate(Call::Request, rate);
-            }
+            Act::Ec2(change) => self.change_ec2(change)?,
             Act::Price { zone, instance_type, price } => {
                 let now = world.now;
                 world.set_price(&format!("{instance_type} in {zone}"), now, price);
@@ -189,6 +155,48 @@ impl Play {
             Act::Show => return Ok(self.show()),
         }
         Ok(Vec::new())
+    }
+
+    fn change_ec2(&mut self, change: Ec2Change) -> Result<(), String> {
+        let world = &mut self.driver.world;
+        match change {
+            Ec2Change::NotOffered { zone, instance_type } => {
+                world.pools.not_offered.insert(format!("{instance_type} in {zone}"));
+            }
+            Ec2Change::PowersOff { name, after } => {
+                let name = self.known(&name)?;
+                let powers_off = &mut self.driver.world.powers_off;
+                match after {
+                    Some(after) => powers_off.insert(name, after),
+                    None => powers_off.remove(&name),
+                };
+            }
+            Ec2Change::OneShot(name) => {
+                let name = self.known(&name)?;
+                self.driver.world.one_shot.insert(name);
+            }
+            Ec2Change::EndsLaunches { name, code } => {
+                let name = self.known(&name)?;
+                let ends_launches = &mut self.driver.world.ends_launches;
+                match code {
+                    Some(code) => ends_launches.insert(name, code),
+                    None => ends_launches.remove(&name),
+                };
+            }
+            Ec2Change::RefuseType { instance_type, code } => {
+                let instance_type = InstanceType::from(instance_type.as_str());
+                match code {
+                    Some(code) => world.refused_types.insert(instance_type, code),
+                    None => world.refused_types.remove(&instance_type),
+                };
+            }
+            Ec2Change::Bucket { at_once, tenths_per_second } => {
+                let per_second = f64::from(tenths_per_second) / 10.0;
+                let rate = Rate { burst: f64::from(at_once), per_second };
+                world.throttle.get_or_insert_default().set_rate(Call::Request, rate);
+            }
+        }
+        Ok(())
     }
 
     fn running(&self, name: &str, n: usize) -> Result<Vec<InstanceId>, String> {
