@@ -4,6 +4,7 @@ use super::facts::{
     DryRunAnswer, InstanceProfileFacts, LaunchSite, PreflightFacts, WorkerTypeFacts,
 };
 use super::report::{CallNeed, FindingKind, FindingWriter, Severity, message_of};
+use crate::domain::ids::SubnetId;
 use crate::domain::refusal::{Refusal, RefusalClass};
 
 const OPERATION: &str = "RequestSpotInstances";
@@ -32,7 +33,8 @@ pub(super) fn assess(
         }
     }
     for (answer, sites) in groups {
-        let subject = sites.iter().map(|site| site_text(site)).collect::<Vec<_>>().join("; ");
+        let subject =
+            sites.iter().map(|site| site_text(site, found)).collect::<Vec<_>>().join("; ");
         match answer {
             DryRunAnswer::Allowed => {
                 about.good(FindingKind::Launch, subject, format!("{OPERATION} allowed"));
@@ -126,8 +128,12 @@ fn alike(one: &DryRunAnswer, other: &DryRunAnswer) -> bool {
     }
 }
 
-fn site_text(LaunchSite { instance_type, placement }: &LaunchSite) -> String {
-    match (&placement.subnet, &placement.zone) {
+fn site_text(site: &LaunchSite, found: &WorkerTypeFacts) -> String {
+    let LaunchSite { instance_type, placement } = site;
+    // The configuration names its subnets, and a default subnet by its zone.
+    let is_configured =
+        |subnet: &&SubnetId| found.subnets.as_ref().is_ok_and(|it| it.contains_key(*subnet));
+    match (placement.subnet.as_ref().filter(is_configured), &placement.zone) {
         (Some(subnet), _) => format!("{instance_type} in {subnet}"),
         (None, Some(zone)) => format!("{instance_type} in {zone}"),
         (None, None) => instance_type.to_string(),
