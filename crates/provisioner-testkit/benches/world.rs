@@ -1,12 +1,15 @@
 //! The speed of the whole engine in the simulated world, in virtual time.
 //!
 //! `cargo bench -p provisioner-testkit --bench world` runs every case in its own process and prints the time
-//! that it took; `-- CASE…` runs the named cases (`week`, `'week, adaptive'`, `seeds`). The capture is read
+//! that it took; `-- CASE…` runs the named cases (`gecko`, `week`, `'week, adaptive'`, `places`, `seeds`). A week
+//! takes a quarter of an hour, and is run only where it is named. The capture is read
 //! from `PROVISIONER_TRACES` (or `../shared/traces` beside the workspace); without it that case is skipped.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints tables")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads its own variable")]
 
+#[path = "world/places.rs"]
+mod places;
 #[path = "world/replay.rs"]
 mod replay;
 
@@ -40,11 +43,12 @@ struct Case {
     policy: &'static str,
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case { name: "gecko", load: "gecko", policy: "basic" },
     Case { name: "gecko, adaptive", load: "gecko", policy: "adaptive" },
     Case { name: "week", load: "week", policy: "basic" },
     Case { name: "week, adaptive", load: "week", policy: "adaptive" },
+    Case { name: "places", load: "", policy: "" },
     Case { name: "seeds", load: "", policy: "" },
 ];
 
@@ -65,7 +69,8 @@ fn main() -> Result<()> {
     );
     println!("|---|---|---|---|---|---|---|---|");
     for Case { name, .. } in CASES {
-        if !named.is_empty() && !named.iter().any(|given| given == name) {
+        let is_long = name.starts_with("week");
+        if named.is_empty() && is_long || !named.is_empty() && !named.iter().any(|it| it == name) {
             continue;
         }
         let status = Command::new(env::current_exe()?).args(["--only", name]).status()?;
@@ -80,6 +85,10 @@ fn run(case: &Case) -> Result<()> {
     let load = match case.load {
         "gecko" => gecko()?,
         "week" => Some(week()?),
+        _ if case.name == "places" => {
+            find_places();
+            return Ok(());
+        }
         _ => return seeds(),
     };
     let Some(load) = load else { return Ok(()) };
@@ -103,6 +112,18 @@ fn run(case: &Case) -> Result<()> {
     );
     eprintln!("{}: {:.2} s of wall time", case.name, wall.as_secs_f64());
     Ok(())
+}
+
+fn find_places() {
+    println!(
+        "\n| of nine places empty | seconds until 100 tasks have instances | launching calls | instances |"
+    );
+    println!("|---|---|---|---|");
+    for empty in [0, 5, 8] {
+        let served = places::served(100, empty);
+        let seconds = served.seconds.map_or_else(|| "never".to_owned(), |it| it.to_string());
+        println!("| {empty} | {seconds} | {} | {} |", served.calls, served.instances);
+    }
 }
 
 /// Plays random worlds with random faults and judges every step, like the tests.

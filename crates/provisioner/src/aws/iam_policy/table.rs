@@ -105,7 +105,7 @@ const TABLE: &[Grant] = &[
         on: &[PolicyResource::Everything],
         when: &[PolicyCondition::InRegion],
     },
-    // Only `validate --aws` needs these; a daemon runs without them.
+    // `validate --aws` needs these; a daemon runs without them, and learns the same from refusals.
     Grant {
         sid: "LookForValidate",
         actions: &[
