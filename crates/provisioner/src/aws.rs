@@ -94,4 +94,4 @@ pub(crate) use inventory::{FoundInstance, FoundRequest};
 #[cfg(feature = "aws")]
 pub use observe::Observed;
 #[cfg(feature = "aws")]
-pub use resolve::KnownPlaces;
+pub use resolve::{KnownPlaces, NotRead};

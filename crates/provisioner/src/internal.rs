@@ -8,7 +8,7 @@ pub mod aws {
     #[cfg(feature = "aws")]
     pub use crate::aws::{
         Call, CallCounter, CallCounts, Client, ConnectOptions, Error, KnownPlaces, NoRegion,
-        Observed, client_from_sdk_config,
+        NotRead, Observed, client_from_sdk_config,
     };
     pub mod iam_policy {
         pub use crate::aws::iam_policy::{

@@ -9,6 +9,7 @@ use super::{Client, Error};
 use crate::aws::preflight::{SecurityGroupFacts, SubnetFacts};
 use crate::domain::ids::{InstanceType, SubnetId, Zone};
 use crate::domain::launch::{ResolvedPlacement, ResolvedWorkerType};
+use crate::domain::refusal::RefusalClass;
 use crate::settings::WorkerType;
 
 /// The prefix of an image id that names a parameter of SSM.
@@ -17,8 +18,8 @@ const SSM: &str = "ssm:";
 /// `CreateSecurityGroup`).
 pub(super) const GROUP_ID: &str = "sg-";
 
-/// What is known of the places in which worker types may launch. Empty where it could not be read, which holds up
-/// no launch: EC2's refusals tell the same, later.
+/// What is known of the places in which worker types may launch. What could not be read is missing, which holds
+/// up no launch: EC2's refusals tell the same, later.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownPlaces {
     /// The default subnets of the default VPC, one per zone.
@@ -27,15 +28,52 @@ pub struct KnownPlaces {
     offerings: BTreeMap<InstanceType, BTreeSet<Zone>>,
 }
 
+/// A look-up that launches can do without, and that failed.
+#[derive(Clone, Debug)]
+pub struct NotRead {
+    /// What is unknown.
+    pub what: &'static str,
+    /// Why.
+    pub error: Error,
+}
+
+impl KnownPlaces {
+    const DEFAULT_SUBNETS: &str = "the default subnets";
+    const OFFERINGS: &str = "the zones in which the instance types are offered";
+
+    /// Takes over from `earlier` what could not be read this time because AWS did not answer. What these
+    /// credentials may no longer read is unknown. The free addresses are of now or unknown: an old number
+    /// could hold up launches for good.
+    pub fn or_earlier(mut self, earlier: &Self, not_read: &[NotRead]) -> Self {
+        let keeps = |what: &str| {
+            let unanswered = [RefusalClass::Transient, RefusalClass::Throttled];
+            let mut failed = not_read.iter().filter(|failed| failed.what == what);
+            failed.any(|failed| unanswered.contains(&failed.error.class()))
+        };
+        if keeps(Self::DEFAULT_SUBNETS) {
+            let aged = |(id, facts): (&SubnetId, &SubnetFacts)| {
+                (id.clone(), SubnetFacts { free_addresses: None, ..facts.clone() })
+            };
+            self.default_subnets = earlier.default_subnets.iter().map(aged).collect();
+        }
+        if keeps(Self::OFFERINGS) {
+            self.offerings = earlier.offerings.clone();
+        }
+        self
+    }
+}
+
 impl Client {
     /// Looks up the places of these worker types together: one call for all default subnets, and one for the
-    /// offerings of up to 200 instance types.
-    pub async fn known_places(&self, worker_types: &[&WorkerType]) -> KnownPlaces {
+    /// offerings of up to 200 instance types. Returns what could not be read, too.
+    pub async fn known_places(&self, worker_types: &[&WorkerType]) -> (KnownPlaces, Vec<NotRead>) {
         let mut places = KnownPlaces::default();
+        let mut not_read = Vec::new();
+        let mut fail = |what, error| not_read.push(NotRead { what, error });
         if worker_types.iter().any(|worker_type| worker_type.subnets.is_empty()) {
             match self.default_subnets().await {
                 Ok(subnets) => places.default_subnets = subnets,
-                Err(error) => not_known("the default subnets", &error),
+                Err(error) => fail(KnownPlaces::DEFAULT_SUBNETS, error),
             }
         }
         let types: BTreeSet<_> = worker_types.iter().flat_map(|it| &it.instance_types).collect();
@@ -43,23 +81,20 @@ impl Client {
         if !types.is_empty() {
             match self.offerings(&types).await {
                 Ok(offerings) => places.offerings = offerings,
-                Err(error) => not_known("which zones offer which instance types", &error),
+                Err(error) => fail(KnownPlaces::OFFERINGS, error),
             }
         }
-        places
+        (places, not_read)
     }
 
-    /// Returns the devices of each image whose volumes would outlive their instance.
-    pub async fn lasting_devices(&self, images: &[String]) -> BTreeMap<String, Vec<String>> {
-        match self.images(images).await {
-            Ok(images) => {
-                images.into_iter().map(|(id, image)| (id, image.lasting_devices)).collect()
-            }
-            Err(error) => {
-                not_known("which volumes of the images would outlive their instances", &error);
-                BTreeMap::new()
-            }
-        }
+    /// Returns the devices of each image whose volumes would outlive their instance. An image that does not
+    /// exist is missing.
+    pub async fn lasting_devices(
+        &self,
+        images: &[String],
+    ) -> Result<BTreeMap<String, Vec<String>>, Error> {
+        let images = self.images(images).await?;
+        Ok(images.into_iter().map(|(id, image)| (id, image.lasting_devices)).collect())
     }
 
     async fn default_subnets(&self) -> Result<BTreeMap<SubnetId, SubnetFacts>, Error> {
@@ -366,10 +401,6 @@ fn default_placements(
         of_zone.unwrap_or_else(|| ResolvedPlacement::new(Some(zone.clone()), None))
     };
     zones.iter().map(in_zone).collect()
-}
-
-fn not_known(what: &str, error: &Error) {
-    tracing::warn!(%error, "{what} could not be read; launches go on without");
 }
 
 fn groups_called<'a>(names: impl IntoIterator<Item = &'a &'a str>) -> String {

@@ -8,12 +8,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::aws::Client;
+use crate::aws::{Client, KnownPlaces, NotRead};
 use crate::domain::error_chain::error_chain;
 use crate::domain::ids::WorkerTypeName;
 use crate::domain::launch::ResolvedWorkerType;
 use crate::engine::Resolved;
-use crate::settings::Settings;
+use crate::settings::{Settings, WorkerType};
 
 /// A public image parameter changes every few days; a new image need not be used within seconds.
 const REFRESH_AFTER: Duration = Duration::from_mins(10);
@@ -24,28 +24,24 @@ const AT_ONCE: usize = 8;
 /// What is not answered by then is looked up in a later round: no worker type waits for another's names.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-type Answer = (WorkerTypeName, Result<ResolvedWorkerType, String>);
+/// What all worker types share is not waited for as long, so that it leaves time for the names of each.
+const PLACES_PATIENCE: Duration = Duration::from_secs(5);
+/// What launches do without when EC2 does not tell.
+const LASTING_DEVICES: &str = "the volumes of the images that would outlive their instances";
 
-/// Notes which volumes of the images would outlive their instances, with one call for all images.
-async fn add_lasting_devices(answers: &mut [Answer], client: &Client, until: Instant) {
-    let resolved = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
-    let images: BTreeSet<_> = resolved.map(|resolved| resolved.image_id.clone()).collect();
-    let images: Vec<_> = images.into_iter().collect();
-    if images.is_empty() {
-        return;
-    }
-    let devices = timeout_at(until, client.lasting_devices(&images)).await.unwrap_or_default();
-    for resolved in answers.iter_mut().filter_map(|(_, answer)| answer.as_mut().ok()) {
-        let lasting = devices.get(&resolved.image_id).cloned();
-        resolved.lasting_devices = lasting.unwrap_or_default();
-    }
-}
+type Answer = (WorkerTypeName, Result<ResolvedWorkerType, String>);
 
 /// What worker types name in AWS, and when each is to be looked up next.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     resolved: Resolved,
     known: BTreeMap<WorkerTypeName, Known>,
+    /// As of the last look-up.
+    places: Arc<KnownPlaces>,
+    /// The devices of each image whose volumes would outlive their instance. An image never changes.
+    lasting_devices: BTreeMap<String, Vec<String>>,
+    /// What could not be read and was told; it is told once.
+    told: BTreeSet<&'static str>,
 }
 
 #[derive(Debug)]
@@ -79,8 +75,8 @@ impl Resolver {
             return;
         }
         let worker_types: Vec<_> = due.iter().map(|(_, worker_type)| *worker_type).collect();
-        let places = timeout_at(until, client.known_places(&worker_types)).await;
-        let places = Arc::new(places.unwrap_or_default());
+        self.look_up_places(&worker_types, client).await;
+        let places = Arc::clone(&self.places);
         let seats = Arc::new(Semaphore::new(AT_ONCE));
         let mut look_ups = JoinSet::new();
         for (name, worker_type) in due {
@@ -108,10 +104,64 @@ impl Resolver {
         }
         let mut answers = look_ups.join_all().await;
         answers.sort_by(|(a, _), (b, _)| a.cmp(b));
-        add_lasting_devices(&mut answers, client, until).await;
+        self.add_lasting_devices(&mut answers, client, until).await;
         for (name, answer) in answers {
             let answer = self.remember(&name, answer);
             self.resolved.insert(name, answer);
+        }
+    }
+
+    /// Looks up what all worker types share. What is not answered stays as it was.
+    async fn look_up_places(&mut self, worker_types: &[&WorkerType], client: &Client) {
+        let until = Instant::now() + PLACES_PATIENCE;
+        let Ok((places, not_read)) = timeout_at(until, client.known_places(worker_types)).await
+        else {
+            let seconds = PLACES_PATIENCE.as_secs();
+            let why = format!("EC2 did not answer within {seconds}s");
+            self.tell("the places in which to launch", &why);
+            return;
+        };
+        self.told.retain(|what| {
+            *what == LASTING_DEVICES || not_read.iter().any(|failed| failed.what == *what)
+        });
+        for NotRead { what, error } in &not_read {
+            self.tell(what, &error_chain(error));
+        }
+        self.places = Arc::new(places.or_earlier(&self.places, &not_read));
+    }
+
+    /// Notes which volumes of the images would outlive their instances, with one call for all images that are
+    /// new.
+    async fn add_lasting_devices(
+        &mut self,
+        answers: &mut [Answer],
+        client: &Client,
+        until: Instant,
+    ) {
+        let resolved = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+        let images: BTreeSet<_> = resolved.map(|resolved| resolved.image_id.clone()).collect();
+        let is_new = |image: &String| !self.lasting_devices.contains_key(image);
+        let images: Vec<_> = images.into_iter().filter(is_new).collect();
+        if !images.is_empty() {
+            match timeout_at(until, client.lasting_devices(&images)).await {
+                Ok(Ok(found)) => {
+                    self.told.remove(LASTING_DEVICES);
+                    self.lasting_devices.extend(found);
+                }
+                Ok(Err(error)) => self.tell(LASTING_DEVICES, &error_chain(&error)),
+                Err(_) => self.tell(LASTING_DEVICES, "EC2 did not answer in time"),
+            }
+        }
+        for resolved in answers.iter_mut().filter_map(|(_, answer)| answer.as_mut().ok()) {
+            let lasting = self.lasting_devices.get(&resolved.image_id).cloned();
+            resolved.lasting_devices = lasting.unwrap_or_default();
+        }
+    }
+
+    /// Warns that something is not known, once until it is known again.
+    fn tell(&mut self, what: &'static str, why: &str) {
+        if self.told.insert(what) {
+            tracing::warn!(error = why, "EC2 does not tell {what}; launches go on without: {why}");
         }
     }
 

@@ -271,7 +271,8 @@ async fn places_are_the_default_subnets_with_what_their_zones_offer() {
     });
     let types = ["c7g.large", "m7g.large"].map(InstanceType::from);
     let linux = WorkerType { instance_types: types.to_vec(), ..worker_type() };
-    let known = ec2.client().known_places(&[&linux]).await;
+    let (known, not_read) = ec2.client().known_places(&[&linux]).await;
+    assert!(not_read.is_empty(), "{not_read:?}");
     let placements = ec2.client().resolve(&linux, &known).await.unwrap().placements;
     let of_a = ResolvedPlacement {
         free_addresses: Some(7),
@@ -286,8 +287,57 @@ async fn places_are_the_default_subnets_with_what_their_zones_offer() {
 #[tokio::test]
 async fn places_that_cannot_be_read_hold_up_no_launch() {
     let ec2 = Ec2::new(|_| Reply::error(403, "UnauthorizedOperation"));
-    let known = ec2.client().known_places(&[&worker_type()]).await;
+    let (known, not_read) = ec2.client().known_places(&[&worker_type()]).await;
     assert_eq!(known, KnownPlaces::default());
+    assert_eq!(not_read.len(), 2, "{not_read:?}");
     let resolved = ec2.client().resolve(&worker_type(), &known).await.unwrap();
     assert_eq!(resolved.placements, [ResolvedPlacement::default()]);
+}
+
+#[tokio::test]
+async fn places_are_used_on_while_ec2_does_not_answer_and_forgotten_when_denied() {
+    let subnets = "<subnetSet><item><subnetId>subnet-a</subnetId><vpcId>vpc-1</vpcId>\
+                   <availabilityZone>us-west-2a</availabilityZone>\
+                   <availableIpAddressCount>7</availableIpAddressCount></item></subnetSet>";
+    let offerings = "<instanceTypeOfferingSet/>";
+    let ec2 = Ec2::new(move |sent| match sent.action.as_str() {
+        "DescribeSubnets" => Reply::ok(xml::answer("DescribeSubnets", subnets)),
+        other => Reply::ok(xml::answer(other, offerings)),
+    });
+    let (earlier, _) = ec2.client().known_places(&[&worker_type()]).await;
+    for (code, kept) in [("RequestLimitExceeded", true), ("UnauthorizedOperation", false)] {
+        let failing = Ec2::new(move |_| Reply::error(400, code));
+        let (none, not_read) = failing.client().known_places(&[&worker_type()]).await;
+        let known = none.or_earlier(&earlier, &not_read);
+        let resolved = failing.client().resolve(&worker_type(), &known).await.unwrap();
+        // The number of free addresses is of an earlier time, so it counts as unknown.
+        let expected =
+            if kept { in_subnet("us-west-2a", "subnet-a") } else { ResolvedPlacement::default() };
+        assert_eq!(resolved.placements, [expected], "{code}");
+    }
+}
+
+#[tokio::test]
+async fn volumes_that_outlive_their_instance_are_found_in_the_image() {
+    let device =
+        |name: &str, ebs: &str| format!("<item><deviceName>{name}</deviceName>{ebs}</item>");
+    let images = format!(
+        "<imagesSet><item><imageId>ami-1</imageId><blockDeviceMapping>{}{}{}{}</blockDeviceMapping>\
+         </item></imagesSet>",
+        device("/dev/xvda", "<ebs><deleteOnTermination>true</deleteOnTermination></ebs>"),
+        device("/dev/sdb", "<ebs><deleteOnTermination>false</deleteOnTermination></ebs>"),
+        device("/dev/sdc", "<ebs/>"),
+        device("/dev/sdd", "<virtualName>ephemeral0</virtualName>")
+    );
+    let ec2 = Ec2::new(move |sent| {
+        assert_eq!(sent.filter("image-id"), Some(vec!["ami-1", "ami-2"]));
+        Reply::ok(xml::answer("DescribeImages", &images))
+    });
+    let wanted = ["ami-1", "ami-2"].map(str::to_owned);
+    let found = ec2.client().lasting_devices(&wanted).await.unwrap();
+    assert_eq!(
+        found.into_iter().collect::<Vec<_>>(),
+        [("ami-1".to_owned(), vec!["/dev/sdb".to_owned()])]
+    );
+    assert_eq!(ec2.actions(), ["DescribeImages"]);
 }

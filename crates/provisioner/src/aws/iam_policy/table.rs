@@ -97,6 +97,9 @@ const TABLE: &[Grant] = &[
             ("ec2:DescribeSecurityGroups", ALL),
             ("ec2:DescribeSubnets", RUN),
             ("ec2:DescribeVpcs", RUN),
+            // A daemon that may not make these two launches without what they tell.
+            ("ec2:DescribeImages", RUN),
+            ("ec2:DescribeInstanceTypeOfferings", RUN),
             ("ec2:DescribeSpotPriceHistory", RUN),
             ("ec2:DescribeFleets", CLEANUP),
             ("ec2:DescribeLaunchTemplates", CLEANUP),
@@ -108,12 +111,7 @@ const TABLE: &[Grant] = &[
     // `validate --aws` needs these; a daemon runs without them, and learns the same from refusals.
     Grant {
         sid: "LookForValidate",
-        actions: &[
-            ("ec2:DescribeAvailabilityZones", RUN),
-            ("ec2:DescribeImages", RUN),
-            ("ec2:DescribeInstanceTypeOfferings", RUN),
-            ("ec2:DescribeInstanceTypes", RUN),
-        ],
+        actions: &[("ec2:DescribeAvailabilityZones", RUN), ("ec2:DescribeInstanceTypes", RUN)],
         on: &[PolicyResource::Everything],
         when: &[PolicyCondition::InRegion],
     },

@@ -99,7 +99,8 @@ impl Client {
     ) -> BTreeMap<WorkerTypeName, WorkerTypeFacts> {
         let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
         let worker_types: Vec<_> = settings.worker_types.values().collect();
-        let places = Arc::new(self.known_places(&worker_types).await);
+        let (places, _) = self.known_places(&worker_types).await;
+        let places = Arc::new(places);
         let mut look_ups = JoinSet::new();
         for (name, worker_type) in &settings.worker_types {
             let user_data = settings.render_user_data(name, self.region());
