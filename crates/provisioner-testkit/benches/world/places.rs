@@ -27,7 +27,7 @@ pub(crate) fn served(tasks: u64, empty: usize) -> Served {
     let mut world = World::new(settings, Knowledge::ByInstance, 1, start());
     let places = TYPES.iter().flat_map(|kind| ZONES.map(|zone| format!("{kind} in {zone}")));
     world.pools.dry.extend(places.take(empty));
-    let mut driver = Driver::new(world, &ZONES);
+    let mut driver: Driver = Driver::new(world, &ZONES);
     driver.resolved.insert(name("linux"), Ok(resolved(&ZONES)));
     driver.world.add_tasks(&name("linux"), tasks, mins(600));
     let mut seconds = None;
