@@ -207,8 +207,7 @@ impl<'e> Round<'e> {
                 return Some(self.start_bulk(bulk, now));
             }
             if !self.repeats.is_empty() && self.budget(CallClass::Launch).available(now) == 0 {
-                self.hold_back(CallClass::Launch, self.repeats.len());
-                self.repeats.clear();
+                self.hold_back_repeats(now);
             }
             if let Some((token, reason)) = self.repeats.pop_front() {
                 let Some(intent) = self.engine.durable.ledger.intents.get(&token) else { continue };

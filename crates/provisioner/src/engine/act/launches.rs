@@ -72,6 +72,20 @@ impl Round<'_> {
         }
     }
 
+    /// Leaves the launches whose answer is not known to a later round: EC2 allows no more launching calls now.
+    pub(super) fn hold_back_repeats(&mut self, now: Timestamp) {
+        let calls = self.repeats.len();
+        let until = self.budget(CallClass::Launch).next_at(calls, now);
+        self.hold_back(CallClass::Launch, calls);
+        let obstacle = &Obstacle::ApiBudget { until };
+        for (token, _) in std::mem::take(&mut self.repeats) {
+            let Some(intent) = self.engine.durable.ledger.intents.get(&token) else { continue };
+            let wanted = u64::from(intent.call.count);
+            let note = PlanNote::NoLongerLaunched { wanted, obstacle };
+            self.notes.push(Note::about(&intent.call.worker_type, &note));
+        }
+    }
+
     /// Leaves the goals to a later round: EC2 allows no more launching calls now.
     fn hold_back_goals(&mut self, now: Timestamp) {
         let calls = self.goals.len();
