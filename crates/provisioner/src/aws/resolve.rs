@@ -44,6 +44,7 @@ impl KnownPlaces {
     /// Takes over from `earlier` what could not be read this time because AWS did not answer. What these
     /// credentials may no longer read is unknown. The free addresses are of now or unknown: an old number
     /// could hold up launches for good.
+    #[must_use]
     pub fn or_earlier(mut self, earlier: &Self, not_read: &[NotRead]) -> Self {
         let keeps = |what: &str| {
             let unanswered = [RefusalClass::Transient, RefusalClass::Throttled];
