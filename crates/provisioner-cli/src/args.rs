@@ -20,6 +20,6 @@ pub use provisionerd::{
     Command, CompletionsArgs, DemoArgs, ManArgs, PlanArgs, Provisionerd, RunArgs, Speed,
     ValidateArgs,
 };
-pub use setup::SetupAws;
+pub use setup::{KeyTypeArg, SetupAws};
 pub use simulate::{BootTime, KnowledgeArg, Patience, SimulateArgs, WorldArg};
 pub use status::StatusArgs;

@@ -91,8 +91,8 @@ pub mod domain {
     }
     pub mod observed {
         pub use crate::domain::observed::{
-            EndedBy, Instance, InstanceState, KeyPair, Observation, OwnTags, SpotRequest,
-            SpotRequestState, StateReason,
+            EndedBy, Instance, InstanceState, KeyPair, KeyPairType, Observation, OwnTags,
+            SpotRequest, SpotRequestState, StateReason,
         };
     }
     pub mod plural {

@@ -22,7 +22,7 @@ use crate::aws::Client;
 use crate::config::edit::{ConfigFile, Saved};
 use crate::domain::ids::{InvalidName, KeyName};
 use crate::domain::launch::profile_name;
-use crate::domain::observed::KeyPair;
+use crate::domain::observed::{KeyPair, KeyPairType};
 use crate::settings::RetiredKeyName;
 use crate::state_dir::StateDir;
 use worker_profile::MadeProfile;
@@ -34,6 +34,8 @@ pub struct SetupOptions {
     pub prefix: String,
     /// The OpenSSH public key to import; `None` if EC2 shall make a key pair.
     pub public_key: Option<PathBuf>,
+    /// The type of the key pair that EC2 makes.
+    pub key_type: KeyPairType,
     /// Whether to make an IAM role and an instance profile for the workers, too.
     pub with_worker_profile: bool,
     /// Whether to retire a key-name that is still in use, rather than to refuse.
@@ -54,6 +56,7 @@ impl Default for SetupOptions {
         Self {
             prefix: Self::DEFAULT_PREFIX.to_owned(),
             public_key: None,
+            key_type: KeyPairType::default(),
             with_worker_profile: false,
             force: false,
             dry_run: false,
@@ -155,8 +158,16 @@ pub async fn setup(
     report.warnings.extend(dangling_profile(&saved, &report));
     if !options.dry_run {
         let mut made = MadeResources::default();
-        let result =
-            make(client, &mut config, &report, public_key.as_deref(), &state_dir, &mut made).await;
+        let result = make(
+            client,
+            &mut config,
+            &report,
+            public_key.as_deref(),
+            options.key_type,
+            &state_dir,
+            &mut made,
+        )
+        .await;
         if let Err((attempt, source)) = result {
             tracing::debug!(error = %source, "undoing what was made");
             let left = made.undo(client, &report.key_name).await;
@@ -235,13 +246,14 @@ async fn make(
     config: &mut ConfigFile,
     report: &SetupReport,
     public_key: Option<&[u8]>,
+    key_type: KeyPairType,
     state_dir: &StateDir,
     made: &mut MadeResources,
 ) -> Result<(), (&'static str, SetupCause)> {
     let key_name = &report.key_name;
     let pair = match public_key {
         Some(public_key) => client.import_key_pair(key_name, public_key).await.map(|()| None),
-        None => client.create_key_pair(key_name).await.map(Some),
+        None => client.create_key_pair(key_name, key_type).await.map(Some),
     };
     // Without an answer it may exist. Nobody else has a key pair of this name, so it can be deleted.
     made.key_pair = pair.as_ref().err().is_none_or(|error| !error.class().is_definite());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use provisioner::internal::domain::ids::KeyName;
 
 use super::GlobalArgs;
@@ -37,6 +37,10 @@ pub struct SetupAws {
     #[arg(long, value_name = "FILE")]
     pub public_key: Option<PathBuf>,
 
+    /// The type of the key pair that EC2 creates; Windows images need `rsa`
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t, conflicts_with = "public_key")]
+    pub key_type: KeyTypeArg,
+
     /// The prefix of the key-name; a UUID follows it
     #[arg(long, value_name = "TEXT", default_value = "provisioner-test-")]
     #[arg(value_parser = parse_prefix)]
@@ -56,6 +60,16 @@ pub struct SetupAws {
     /// Only print what would be done; change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `setup-aws --key-type`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum KeyTypeArg {
+    /// ED25519, which EC2 takes for all images but those of Windows.
+    #[default]
+    Ed25519,
+    /// RSA.
+    Rsa,
 }
 
 impl AsRef<GlobalArgs> for SetupAws {

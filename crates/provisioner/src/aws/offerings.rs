@@ -157,6 +157,13 @@ fn image(found: &types::Image) -> Option<(String, ImageFacts)> {
             })
             .filter_map(|mapping| mapping.device_name().map(str::to_owned))
             .collect(),
+        platform: found.platform_details().map(str::to_owned).or_else(|| {
+            // Older endpoints tell Windows alone.
+            let platform = found.platform().map(AsRef::as_ref)?;
+            platform.eq_ignore_ascii_case("windows").then(|| "Windows".to_owned())
+        }),
+        requires_tokens: found.imds_support().is_some_and(|imds| imds.as_str() == "v2.0"),
+        allowed: found.image_allowed(),
     };
     Some((found.image_id()?.to_owned(), facts))
 }

@@ -8,23 +8,28 @@ mod account;
 mod facts;
 #[cfg(feature = "aws")]
 mod gather;
+#[cfg(feature = "aws")]
+mod gather_settings;
 mod image;
 mod instance_type;
 mod launch;
+mod metadata;
 mod network;
 mod permission;
 mod price;
 mod profile;
 mod quota;
 mod report;
+mod surplus;
+mod volume;
 
 #[cfg(test)]
 mod tests;
 
 #[cfg(any(feature = "aws", test))]
 pub(crate) use facts::{
-    DryRun, DryRunTarget, Fact, InstanceProfileFacts, InstanceTypeFacts, LaunchSite,
-    SecurityGroupFacts, SubnetFacts, WorkerTypeFacts,
+    AllowedImages, DryRun, DryRunTarget, Fact, InstanceProfileFacts, InstanceTypeFacts, LaunchSite,
+    MetadataDefaults, SecurityGroupFacts, SubnetFacts, WorkerTypeFacts,
 };
 pub use facts::{DryRunAnswer, ImageFacts, PreflightFacts};
 pub use report::{Finding, PassedCheck, PreflightReport, Severity};
@@ -45,8 +50,11 @@ pub fn assess(settings: &Settings, facts: &PreflightFacts, now: Timestamp) -> Pr
         let mut about = report.about(name);
         let image = image::assess(worker_type, found, facts, now, &mut about);
         network::assess(worker_type, found, facts, &mut about);
+        volume::assess(worker_type, image, &mut about);
+        metadata::assess(worker_type, facts, image, &mut about);
         instance_type::assess(worker_type, found, facts, image, &mut about);
-        price::assess(worker_type, found, facts, &mut about);
+        price::assess(worker_type, found, facts, image, &mut about);
+        surplus::assess(worker_type, settings, facts, image, &mut about);
         profile::assess(worker_type, found, &mut about);
         launch::assess(found, facts, &mut about);
     }

@@ -7,13 +7,16 @@ use jiff::Timestamp;
 
 use super::pages::{FILTER_VALUES, PAGE_ITEMS, Pages, exact};
 use super::{Client, Error, time};
+use crate::aws::preflight::ImageFacts;
 use crate::domain::ids::{InstanceType, Zone};
 use crate::domain::launch::Pool;
 use crate::domain::money::UsdPerHour;
 
-/// How EC2 calls plain Linux. It uses the second spelling in accounts that once had EC2-Classic (Amazon
-/// EC2 API Reference, `SpotPrice`).
-const LINUX: [&str; 2] = ["Linux/UNIX", "Linux/UNIX (Amazon VPC)"];
+/// Returns how EC2 calls an operating system in prices. It uses the second spelling in accounts that once had
+/// EC2-Classic (Amazon EC2 API Reference, `SpotPrice`).
+fn spellings(platform: &str) -> [String; 2] {
+    [platform.to_owned(), format!("{platform} (Amazon VPC)")]
+}
 
 /// The newest price of each pool that was read so far, with its time.
 type Newest = BTreeMap<Pool, (Option<Timestamp>, UsdPerHour)>;
@@ -26,6 +29,17 @@ impl Client {
         pools: &BTreeSet<Pool>,
         now: Timestamp,
     ) -> Result<BTreeMap<Pool, UsdPerHour>, Error> {
+        self.spot_prices_of(ImageFacts::LINUX, pools, now).await
+    }
+
+    /// Returns the spot prices of another operating system, as EC2 calls it (`Windows`).
+    pub async fn spot_prices_of(
+        &self,
+        platform: &str,
+        pools: &BTreeSet<Pool>,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Pool, UsdPerHour>, Error> {
+        let products = spellings(platform);
         let zoned: Vec<_> = pools
             .iter()
             .filter_map(|pool| Some((&pool.instance_type, pool.zone.as_ref()?)))
@@ -41,7 +55,7 @@ impl Client {
                 .filter(|(instance_type, _)| some_types.contains(instance_type))
                 .map(|(_, zone)| *zone)
                 .collect();
-            self.list_spot_prices(some_types, &zones, now, &mut newest).await?;
+            self.list_spot_prices(&products, some_types, &zones, now, &mut newest).await?;
         }
         newest.retain(|pool, _| pools.contains(pool));
         Ok(newest.into_iter().map(|(pool, (_, price))| (pool, price)).collect())
@@ -49,6 +63,7 @@ impl Client {
 
     async fn list_spot_prices(
         &self,
+        products: &[String; 2],
         instance_types: &[&InstanceType],
         zones: &BTreeSet<&Zone>,
         now: Timestamp,
@@ -67,7 +82,7 @@ impl Client {
                         .map(|instance_type| SdkInstanceType::from(instance_type.as_str()))
                         .collect(),
                 ))
-                .set_product_descriptions(Some(LINUX.map(str::to_owned).to_vec()))
+                .set_product_descriptions(Some(products.to_vec()))
                 .filters(exact("availability-zone", zones.iter().map(|zone| zone.as_str())))
                 .start_time(time::date_time(now))
                 .end_time(time::date_time(now))
@@ -77,7 +92,7 @@ impl Client {
                 .await
                 .map_err(|error| pages.error(error))?;
             for found in page.spot_price_history() {
-                if let Some((pool, at, price)) = read(found) {
+                if let Some((pool, at, price)) = read(found, products) {
                     let known = newest.entry(pool).or_insert((at, price));
                     if at >= known.0 {
                         *known = (at, price);
@@ -91,10 +106,13 @@ impl Client {
 }
 
 /// Reads one entry: the pool, when its price changed, and the price. Returns `None` for a price that is not
-/// that of plain Linux in a zone, since our machines do not pay it.
-fn read(found: &SpotPrice) -> Option<(Pool, Option<Timestamp>, UsdPerHour)> {
+/// that of one of these products in a zone, since our machines do not pay it.
+fn read(
+    found: &SpotPrice,
+    products: &[String; 2],
+) -> Option<(Pool, Option<Timestamp>, UsdPerHour)> {
     let product = found.product_description().map(AsRef::as_ref);
-    if product.is_some_and(|product| !LINUX.contains(&product)) {
+    if product.is_some_and(|product| !products.iter().any(|ours| ours == product)) {
         return None;
     }
     let price = UsdPerHour::parse(found.spot_price()?).ok()?;

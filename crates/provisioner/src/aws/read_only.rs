@@ -4,6 +4,13 @@ use aws_sdk_ec2::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ec2::error::BoxError;
 
+/// The calls that read a setting of the account, and are not called `Describe`.
+const SETTINGS: [&[u8]; 3] = [
+    b"Action=GetAllowedImagesSettings",
+    b"Action=GetDefaultCreditSpecification",
+    b"Action=GetInstanceMetadataDefaults",
+];
+
 /// Stops every call that neither describes nor is a dry run, before it is sent.
 #[derive(Debug)]
 pub(crate) struct ReadOnlyGuard;
@@ -33,8 +40,9 @@ impl Intercept for ReadOnlyGuard {
 /// Returns whether a call, which is sent as a form, leaves EC2 unchanged (Amazon EC2 API Reference,
 /// "Query requests").
 fn is_read_only(body: &[u8]) -> bool {
-    body.split(|byte| *byte == b'&')
-        .any(|pair| pair == b"DryRun=true" || pair.starts_with(b"Action=Describe"))
+    body.split(|byte| *byte == b'&').any(|pair| {
+        pair == b"DryRun=true" || pair.starts_with(b"Action=Describe") || SETTINGS.contains(&pair)
+    })
 }
 
 #[cfg(test)]
@@ -73,6 +81,7 @@ mod tests {
     fn only_describe_calls_and_dry_runs_are_sent() {
         for call in [
             "Action=DescribeInstances&Version=2016-11-15",
+            "Action=GetInstanceMetadataDefaults&Version=2016-11-15",
             "Action=RequestSpotInstances&Version=2016-11-15&DryRun=true&InstanceCount=1",
             "Action=TerminateInstances&Version=2016-11-15&InstanceId.1=i-1&DryRun=true",
         ] {
@@ -82,6 +91,7 @@ mod tests {
             "",
             "Action=RequestSpotInstances&Version=2016-11-15&InstanceCount=1",
             "Action=RequestSpotInstances&DryRun=false",
+            "Action=GetInstanceMetadataDefaultsToo",
             "Action=CreateTags&Tag.1.Value=DryRun%3Dtrue",
             "Action=CreateTags&XDryRun=true",
         ] {

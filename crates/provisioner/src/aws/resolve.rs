@@ -37,6 +37,12 @@ pub struct NotRead {
     pub error: Error,
 }
 
+impl NotRead {
+    pub(super) fn is_default_subnets(&self) -> bool {
+        self.what == KnownPlaces::DEFAULT_SUBNETS
+    }
+}
+
 impl KnownPlaces {
     const DEFAULT_SUBNETS: &str = "the default subnets";
     const OFFERINGS: &str = "the zones in which the instance types are offered";

@@ -46,6 +46,16 @@ pub enum KeyPair {
     Ours,
 }
 
+/// The type of a key pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyPairType {
+    /// ED25519, which EC2 takes for all images but those of Windows.
+    #[default]
+    Ed25519,
+    /// RSA.
+    Rsa,
+}
+
 /// The owner of a resource in IAM that is named after the key-name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

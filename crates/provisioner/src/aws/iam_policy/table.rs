@@ -111,7 +111,13 @@ const TABLE: &[Grant] = &[
     // `validate --aws` needs these; a daemon runs without them, and learns the same from refusals.
     Grant {
         sid: "LookForValidate",
-        actions: &[("ec2:DescribeAvailabilityZones", RUN), ("ec2:DescribeInstanceTypes", RUN)],
+        actions: &[
+            ("ec2:DescribeAvailabilityZones", RUN),
+            ("ec2:DescribeInstanceTypes", RUN),
+            ("ec2:GetAllowedImagesSettings", RUN),
+            ("ec2:GetDefaultCreditSpecification", RUN),
+            ("ec2:GetInstanceMetadataDefaults", RUN),
+        ],
         on: &[PolicyResource::Everything],
         when: &[PolicyCondition::InRegion],
     },

@@ -1,7 +1,7 @@
 //! Checks what concerns all worker types: the key pair, the spot role, capacity.
 
-use super::facts::PreflightFacts;
-use super::report::{CallNeed, FindingKind, PreflightReport, Severity};
+use super::facts::{AllowedImages, PreflightFacts};
+use super::report::{CallNeed, FindingKind, FindingWriter, PreflightReport, Severity};
 use crate::domain::launch::SPOT_ROLE;
 use crate::domain::observed::KeyPair;
 use crate::settings::Settings;
@@ -37,6 +37,18 @@ pub(super) fn assess(settings: &Settings, facts: &PreflightFacts, report: &mut P
             "check the key-name",
         ),
     }
+    if let Err(refusal) = &facts.default_subnets {
+        about.unknown(
+            FindingKind::Subnet,
+            "default subnets",
+            "DescribeSubnets",
+            CallNeed::ValidateOnly,
+            refusal,
+            "name `subnets`",
+        );
+    }
+    metadata_defaults(facts, &mut about);
+    allowed_images(facts, &mut about);
     match &facts.spot_role {
         Ok(true) => about.good(FindingKind::SpotRole, SPOT_ROLE, "exists"),
         Ok(false) => about.find(
@@ -58,4 +70,37 @@ pub(super) fn assess(settings: &Settings, facts: &PreflightFacts, report: &mut P
         "whether EC2 has spot capacity: only a request shows it",
         "name several instance types and zones, in case one of them has no capacity",
     );
+}
+
+fn metadata_defaults(facts: &PreflightFacts, about: &mut FindingWriter<'_>) {
+    match &facts.metadata_defaults {
+        Ok(_) => about.good(FindingKind::Metadata, "", "the account's defaults are known"),
+        Err(refusal) => about.unknown(
+            FindingKind::Metadata,
+            "",
+            "GetInstanceMetadataDefaults",
+            CallNeed::AccountSetting,
+            refusal,
+            "see the data protection settings of the region in the EC2 console",
+        ),
+    }
+}
+
+fn allowed_images(facts: &PreflightFacts, about: &mut FindingWriter<'_>) {
+    const SUBJECT: &str = "allowed images";
+    match &facts.allowed_images {
+        Ok(AllowedImages::All) => about.good(FindingKind::Image, SUBJECT, "are not limited"),
+        Ok(AllowedImages::Audited) => about.good(FindingKind::Image, SUBJECT, "are only audited"),
+        Ok(AllowedImages::Listed) => {
+            about.good(FindingKind::Image, SUBJECT, "are limited by the account's criteria");
+        }
+        Err(refusal) => about.unknown(
+            FindingKind::Image,
+            SUBJECT,
+            "GetAllowedImagesSettings",
+            CallNeed::AccountSetting,
+            refusal,
+            "see the data protection settings of the region in the EC2 console",
+        ),
+    }
 }

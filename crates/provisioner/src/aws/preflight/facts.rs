@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::domain::ids::{InstanceType, SubnetId, WorkerTypeName, Zone};
 use crate::domain::launch::{Pool, ResolvedPlacement};
 use crate::domain::money::UsdPerHour;
-use crate::domain::observed::KeyPair;
+use crate::domain::observed::{KeyPair, KeyPairType};
 use crate::domain::refusal::Refusal;
 
 /// The result of a look-up, or why it is not known.
@@ -20,21 +20,32 @@ pub struct PreflightFacts {
     pub region: String,
     /// Whether the key pair exists, and whether it is ours.
     pub key_pair: Fact<KeyPair>,
+    /// The type of the key pair; `None` if it is not known.
+    pub key_type: Option<KeyPairType>,
     /// Whether everything under the key-name could be listed, as every round does.
     pub listing: Fact<()>,
     /// The zones of the region that the account may use.
     pub zones: Fact<BTreeSet<Zone>>,
     /// The default VPC, if there is one; `None` outside if no worker type needs it.
     pub default_vpc: Option<Fact<Option<String>>>,
+    /// Whether the default subnets could be read, where launches without `subnets` go.
+    pub default_subnets: Fact<()>,
+    /// The account's defaults for the instance metadata service.
+    pub metadata_defaults: Fact<MetadataDefaults>,
+    /// Which images the account allows.
+    pub allowed_images: Fact<AllowedImages>,
+    /// What the account's burstable machines do with surplus credits, `standard` or `unlimited`, by instance
+    /// family. Empty where nothing depends on it.
+    pub credits: BTreeMap<String, Fact<String>>,
     /// The configured images by id. A missing one does not exist, or may not be used.
     pub images: Fact<BTreeMap<String, ImageFacts>>,
     /// The configured instance types. A missing one does not exist in this region.
     pub instance_types: Fact<BTreeMap<InstanceType, InstanceTypeFacts>>,
     /// The zones in which the instance types are offered.
     pub offerings: Fact<BTreeMap<InstanceType, BTreeSet<Zone>>>,
-    /// The spot prices of plain Linux for the instance types with a `max-price`. A pool without a price in
-    /// EC2 is missing.
-    pub prices: Fact<BTreeMap<Pool, UsdPerHour>>,
+    /// The spot prices for the instance types with a `max-price`, by what EC2 calls the operating system. A
+    /// pool without a price in EC2 is missing.
+    pub prices: BTreeMap<String, Fact<BTreeMap<Pool, UsdPerHour>>>,
     /// Whether the service-linked role `AWSServiceRoleForEC2Spot` exists.
     pub spot_role: Fact<bool>,
     /// The dry runs of calls that concern no worker type.
@@ -99,6 +110,51 @@ pub struct ImageFacts {
     pub deprecated: Option<Timestamp>,
     /// The devices whose volumes outlive their instance, unless its launch says otherwise.
     pub lasting_devices: Vec<String>,
+    /// What EC2 bills as: `Linux/UNIX`, `Windows`, `Red Hat Enterprise Linux`, ….
+    pub platform: Option<String>,
+    /// Whether its machines take metadata requests with a session token only, unless the account says
+    /// otherwise (`ImdsSupport` is `v2.0`).
+    pub requires_tokens: bool,
+    /// Whether the account's settings allow it.
+    pub allowed: Option<bool>,
+}
+
+impl ImageFacts {
+    /// What EC2 calls plain Linux.
+    pub const LINUX: &str = "Linux/UNIX";
+
+    /// Returns what EC2 bills as. An unknown image counts as plain Linux, the most common.
+    pub(super) fn platform(&self) -> &str {
+        self.platform.as_deref().unwrap_or(Self::LINUX)
+    }
+
+    pub(super) fn is_windows(&self) -> bool {
+        self.platform().starts_with("Windows")
+    }
+}
+
+/// The account's defaults for the instance metadata service. `None` means that the account has no preference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetadataDefaults {
+    /// Whether launches are refused that do not require session tokens.
+    pub tokens_enforced: bool,
+    /// Whether session tokens are required.
+    pub tokens_required: Option<bool>,
+    /// The number of hops that the answer with a session token may take.
+    pub hop_limit: Option<u8>,
+    /// Whether machines have the service at all.
+    pub has_endpoint: Option<bool>,
+}
+
+/// Which images the account allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowedImages {
+    /// All that it may use.
+    All,
+    /// All, but others are marked.
+    Audited,
+    /// Only those that its criteria name.
+    Listed,
 }
 
 /// An instance type. An empty list means that EC2 did not report a property.

@@ -7,15 +7,17 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::aws::preflight::surplus;
 use crate::aws::preflight::{
     DryRun, DryRunAnswer, DryRunTarget, Fact, ImageFacts, LaunchSite, PreflightFacts,
     SecurityGroupFacts, WorkerTypeFacts,
 };
-use crate::aws::{Client, Error, KnownPlaces, Observed, resolve};
+use crate::aws::{Client, Error, KnownPlaces, NotRead, Observed, resolve};
 use crate::domain::ids::{
     ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
 };
 use crate::domain::launch::{Pool, ResolvedWorkerType, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
+use crate::domain::money::UsdPerHour;
 use crate::domain::observed::InstanceState;
 use crate::domain::stop_secret::StopSecret;
 use crate::engine::Launch;
@@ -45,7 +47,7 @@ impl Client {
         now: Timestamp,
     ) -> PreflightFacts {
         let client = self.read_only();
-        let worker_types = client.all_worker_type_facts(settings).await;
+        let (worker_types, default_subnets) = client.all_worker_type_facts(settings).await;
 
         let types: BTreeSet<InstanceType> = settings
             .worker_types
@@ -60,7 +62,7 @@ impl Client {
             settings.worker_types.values().any(|worker_type| worker_type.subnets.is_empty());
         let no_requests = BTreeSet::new();
         let (key_pair, observed, zones, default_vpc, images, instance_types, offerings, spot_role) = tokio::join!(
-            client.key_pair(key_name),
+            client.typed_key_pair(key_name),
             client.observe(key_name, &no_requests, false, now),
             client.zones(),
             async { if needs_default_vpc { Some(client.default_vpc().await) } else { None } },
@@ -69,21 +71,33 @@ impl Client {
             client.offerings(&types),
             client.has_spot_role(),
         );
-        let pools = priced(settings, offerings.as_ref().ok());
+        let images = as_fact(images);
+        let pools = priced(settings, &worker_types, &images, offerings.as_ref().ok());
         let (prices, calls) = tokio::join!(
-            client.spot_prices(&pools, now),
+            client.prices(pools, now),
             client.dry_runs(settings, key_name, observed.as_ref().ok()),
         );
+        let (metadata_defaults, allowed_images, credits) = tokio::join!(
+            client.metadata_defaults(),
+            client.allowed_images(),
+            client.credits(surplus::families(settings)),
+        );
+        let key_type = key_pair.as_ref().ok().and_then(|(_, key_type)| *key_type);
         let mut facts = PreflightFacts {
             region: client.region().to_owned(),
-            key_pair: as_fact(key_pair),
+            key_pair: as_fact(key_pair.map(|(pair, _)| pair)),
+            key_type,
+            default_subnets,
+            metadata_defaults: as_fact(metadata_defaults),
+            allowed_images: as_fact(allowed_images),
+            credits,
             listing: as_fact(observed.map(drop)),
             zones: as_fact(zones),
             default_vpc: default_vpc.map(as_fact),
-            images: as_fact(images),
+            images,
             instance_types: as_fact(instance_types),
             offerings: as_fact(offerings),
-            prices: as_fact(prices),
+            prices,
             spot_role: as_fact(spot_role),
             calls,
             worker_types,
@@ -92,14 +106,31 @@ impl Client {
         facts
     }
 
-    /// Looks up the facts about each worker type, independently of the others.
+    /// Returns the spot prices of these pools, by what EC2 calls the operating system.
+    async fn prices(
+        &self,
+        pools: BTreeMap<String, BTreeSet<Pool>>,
+        now: Timestamp,
+    ) -> BTreeMap<String, Fact<BTreeMap<Pool, UsdPerHour>>> {
+        let mut prices = BTreeMap::new();
+        for (platform, pools) in pools {
+            let found = as_fact(self.spot_prices_of(&platform, &pools, now).await);
+            prices.insert(platform, found);
+        }
+        prices
+    }
+
+    /// Looks up the facts about each worker type, independently of the others, and whether the default subnets
+    /// could be read.
     async fn all_worker_type_facts(
         &self,
         settings: &Arc<Settings>,
-    ) -> BTreeMap<WorkerTypeName, WorkerTypeFacts> {
+    ) -> (BTreeMap<WorkerTypeName, WorkerTypeFacts>, Fact<()>) {
         let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
         let worker_types: Vec<_> = settings.worker_types.values().collect();
-        let (places, _) = self.known_places(&worker_types).await;
+        let (places, not_read) = self.known_places(&worker_types).await;
+        let default_subnets = not_read.into_iter().find(NotRead::is_default_subnets);
+        let default_subnets = default_subnets.map_or(Ok(()), |failed| Err(failed.error.refusal));
         let places = Arc::new(places);
         let mut look_ups = JoinSet::new();
         for (name, worker_type) in &settings.worker_types {
@@ -115,7 +146,7 @@ impl Client {
                 (name, client.worker_type_facts(&worker_type, &places, user_data).await)
             });
         }
-        look_ups.join_all().await.into_iter().collect()
+        (look_ups.join_all().await.into_iter().collect(), default_subnets)
     }
 
     async fn worker_type_facts(
@@ -306,24 +337,32 @@ impl Client {
     }
 }
 
-/// Returns the pools of the instance types with a `max-price`, in the zones that offer them.
+/// Returns the pools of the instance types with a `max-price`, in the zones that offer them, by what EC2 calls
+/// the operating system of their image.
 fn priced(
     settings: &Settings,
+    worker_types: &BTreeMap<WorkerTypeName, WorkerTypeFacts>,
+    images: &Fact<BTreeMap<String, ImageFacts>>,
     offerings: Option<&BTreeMap<InstanceType, BTreeSet<Zone>>>,
-) -> BTreeSet<Pool> {
-    let limited =
-        settings.worker_types.values().filter(|worker_type| worker_type.max_price.is_some());
-    limited
-        .flat_map(|worker_type| &worker_type.instance_types)
-        .filter_map(|instance_type| Some((instance_type, offerings?.get(instance_type)?)))
-        .flat_map(|(instance_type, zones)| {
-            let pool = |zone: &Zone| Pool {
+) -> BTreeMap<String, BTreeSet<Pool>> {
+    let mut pools: BTreeMap<String, BTreeSet<Pool>> = BTreeMap::new();
+    for (name, worker_type) in &settings.worker_types {
+        if worker_type.max_price.is_none() {
+            continue;
+        }
+        let image = worker_types.get(name).and_then(|found| found.image_id.as_ref().ok());
+        let image = image.and_then(|id| images.as_ref().ok()?.get(id));
+        let platform = image.map_or(ImageFacts::LINUX, ImageFacts::platform);
+        let of_platform = pools.entry(platform.to_owned()).or_default();
+        for instance_type in &worker_type.instance_types {
+            let zones = offerings.and_then(|offerings| offerings.get(instance_type));
+            of_platform.extend(zones.into_iter().flatten().map(|zone| Pool {
                 instance_type: instance_type.clone(),
                 zone: Some(zone.clone()),
-            };
-            zones.iter().map(pool)
-        })
-        .collect()
+            }));
+        }
+    }
+    pools
 }
 
 /// Returns launch sites that cover every instance type and every zone or subnet, but not every pair: for a

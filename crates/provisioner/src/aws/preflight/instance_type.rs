@@ -49,7 +49,7 @@ pub(super) fn assess(
                         FindingKind::InstanceType,
                         subject,
                         text,
-                        "nothing to fix: EC2 refuses it there, and the next choice is used",
+                        "nothing to fix: it is not asked for there, and other choices are",
                     ),
                     Whereabouts::Nowhere(text) => problems.push((
                         text,

@@ -1,8 +1,8 @@
 //! Compares `max-price` with the spot prices in force, below which EC2 fulfils no request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::{PreflightFacts, WorkerTypeFacts};
+use super::facts::{Fact, ImageFacts, PreflightFacts, WorkerTypeFacts};
 use super::instance_type::usable_zones;
 use super::report::{CallNeed, FindingKind, FindingWriter, Severity};
 use crate::domain::ids::{InstanceType, Zone};
@@ -16,26 +16,32 @@ pub(super) fn assess(
     worker_type: &WorkerType,
     found: &WorkerTypeFacts,
     facts: &PreflightFacts,
+    image: Option<&ImageFacts>,
     about: &mut FindingWriter<'_>,
 ) {
     let Some(max_price) = worker_type.max_price else { return };
-    if let Err(refusal) = &facts.prices {
-        about.unknown(
-            FindingKind::Price,
-            SUBJECT,
-            "DescribeSpotPriceHistory",
-            CallNeed::ValidateOnly,
-            refusal,
-            "check `max-price`",
-        );
-        return;
-    }
+    let platform = image.map_or(ImageFacts::LINUX, ImageFacts::platform);
+    let none = Fact::Ok(BTreeMap::new());
+    let prices = match facts.prices.get(platform).unwrap_or(&none) {
+        Ok(prices) => prices,
+        Err(refusal) => {
+            about.unknown(
+                FindingKind::Price,
+                SUBJECT,
+                "DescribeSpotPriceHistory",
+                CallNeed::ValidateOnly,
+                refusal,
+                "check `max-price`",
+            );
+            return;
+        }
+    };
     let zones = usable_zones(found, facts);
     let mut in_reach = 0_usize;
     let mut unknown = 0_usize;
     let mut too_dear = Vec::new();
     for instance_type in &worker_type.instance_types {
-        match lowest(instance_type, zones.as_ref(), facts) {
+        match lowest(instance_type, zones.as_ref(), prices) {
             Some((_, price)) if price <= max_price => in_reach += 1,
             Some((zone, price)) => too_dear.push((price, instance_type, zone)),
             None => unknown += 1,
@@ -65,7 +71,7 @@ pub(super) fn assess(
     if in_reach > 0 {
         let of = worker_type.instance_types.len();
         let text = format!(
-            "{max_price} USD per hour is enough for {in_reach} of {of} instance types now (Linux)"
+            "{max_price} USD per hour is enough for {in_reach} of {of} instance types now ({platform})"
         );
         about.good(FindingKind::Price, SUBJECT, text);
     } else if !about.has_errors() {
@@ -73,7 +79,9 @@ pub(super) fn assess(
             Severity::NotCheckable,
             FindingKind::Price,
             SUBJECT,
-            "EC2 names no spot price for these instance types where they launch",
+            format!(
+                "EC2 names no spot price of {platform} for these instance types where they launch"
+            ),
             "compare it with the Spot Instance pricing history in the EC2 console",
         );
     }
@@ -83,9 +91,8 @@ pub(super) fn assess(
 fn lowest<'a>(
     instance_type: &InstanceType,
     usable: Option<&BTreeSet<Zone>>,
-    facts: &'a PreflightFacts,
+    prices: &'a BTreeMap<Pool, UsdPerHour>,
 ) -> Option<(&'a Zone, UsdPerHour)> {
-    let prices = facts.prices.as_ref().ok()?;
     prices
         .iter()
         .filter(|(pool, _)| pool.instance_type == *instance_type)

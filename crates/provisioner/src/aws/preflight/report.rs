@@ -60,6 +60,12 @@ pub enum FindingKind {
     UserData,
     /// The launching call.
     Launch,
+    /// The instance metadata service.
+    Metadata,
+    /// A volume.
+    Volume,
+    /// The surplus credits of burstable instance types.
+    Credits,
     /// The service-linked role for spot requests.
     SpotRole,
     /// A quota of the account.
@@ -82,6 +88,9 @@ impl fmt::Display for FindingKind {
             Self::InstanceProfile => "instance profile",
             Self::UserData => "user data",
             Self::Launch => "launch",
+            Self::Metadata => "instance metadata",
+            Self::Volume => "volume",
+            Self::Credits => "credits",
             Self::SpotRole => "spot role",
             Self::Quota => "quota",
             Self::Capacity => "capacity",
@@ -139,6 +148,8 @@ pub(super) enum CallNeed {
     ValidateOnly,
     /// Only `validate` makes it, and the network may not reach the service (IAM has no endpoint in a VPC).
     Optional,
+    /// Only `validate` makes it, to read a setting of the account, and not every region has the call.
+    AccountSetting,
 }
 
 /// Writes findings about one worker type, or about all of them, into the report.
@@ -240,6 +251,10 @@ impl FindingWriter<'_> {
                 format!("these credentials may not call {operation}"),
                 format!("validate with credentials that may; `run` does without {operation}"),
             ),
+            _ if needed == CallNeed::AccountSetting => {
+                let text = format!("{operation} was refused: {}", message_of(refusal));
+                self.find(Severity::NotCheckable, kind, subject, text, fix);
+            }
             RefusalClass::NoCapacity
             | RefusalClass::UnsuitablePlace
             | RefusalClass::NoFreeAddresses
