@@ -120,6 +120,97 @@ fn cancelled_requests_and_ended_instances_are_remembered() {
 }
 
 #[test]
+fn a_type_that_a_zone_does_not_offer_fails_some_seconds_later() {
+    let account = account();
+    account.rules(&json!({ "not_offered": ["us-west-2a/m5.*"], "not_offered_after_s": 3600 }));
+    let offerings = json!({
+        "LocationType": "availability-zone",
+        "Filters": [{ "Name": "instance-type", "Values": ["m5.large"] }],
+    });
+    let offered = account.ec2("describe_instance_type_offerings", offerings);
+    let offered = offered["InstanceTypeOfferings"].as_array().unwrap();
+    assert!(!offered.is_empty() && offered.iter().all(|it| it["Location"] != "us-west-2a"));
+
+    account.ec2("request_spot_instances", ask_for(1, "a"));
+    account.ec2("describe_spot_instance_requests", json!({}));
+    assert_eq!(account.world().open("key").len(), 1, "the call succeeds");
+    account.rules(&json!({ "not_offered_after_s": 0 }));
+    let shown = account.ec2("describe_spot_instance_requests", json!({}));
+    let shown = &shown["SpotInstanceRequests"][0];
+    assert_eq!(
+        (&shown["State"], &shown["Status"]["Code"]),
+        (&json!("failed"), &json!("bad-parameters"))
+    );
+    let message = shown["Status"]["Message"].as_str().unwrap().to_lowercase();
+    assert!(message.contains("invalid availability zone"), "{message}");
+}
+
+#[test]
+fn a_subnet_without_enough_addresses_refuses_the_whole_call() {
+    let account = account();
+    let vpc = account.ec2("create_vpc", json!({ "CidrBlock": "10.7.0.0/16" }));
+    let small = json!({
+        "VpcId": vpc["Vpc"]["VpcId"], "CidrBlock": "10.7.1.0/28", "AvailabilityZone": "us-west-2a",
+    });
+    let subnet = account.ec2("create_subnet", small)["Subnet"]["SubnetId"].clone();
+    let free = || {
+        let found = account.ec2("describe_subnets", json!({ "SubnetIds": [subnet] }));
+        found["Subnets"][0]["AvailableIpAddressCount"].as_u64().unwrap()
+    };
+    let ask = |count, token: &str| {
+        let mut asked = ask_for(count, token);
+        asked["LaunchSpecification"].as_object_mut().unwrap().remove("Placement");
+        asked["LaunchSpecification"]["SubnetId"] = subnet.clone();
+        account.boto3("ec2", "request_spot_instances", asked)
+    };
+    assert_eq!(free(), 11, "five are AWS's own");
+    assert_eq!(ask(12, "a").unwrap_err().code, "InsufficientFreeAddressesInSubnet");
+    assert!(account.world().instances.is_empty());
+    ask(10, "b").unwrap();
+    assert_eq!(free(), 1);
+    account.to_instances(&json!({ "do": "terminate", "key_name": "key" }));
+    assert_eq!(free(), 11);
+}
+
+#[test]
+fn ended_instances_say_why() {
+    let account = account();
+    let reason = |how: Value| {
+        let id = account.add_instances(&json!({ "key_name": "key" })).remove(0);
+        let mut what = json!({ "ids": [id] });
+        what.as_object_mut().unwrap().extend(how.as_object().unwrap().clone());
+        account.to_instances(&what);
+        let shown = account.ec2("describe_instances", json!({ "InstanceIds": [id] }));
+        let reason = &shown["Reservations"][0]["Instances"][0]["StateReason"];
+        reason["Code"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(reason(json!({ "do": "terminate" })), "Client.UserInitiatedShutdown");
+    assert_eq!(reason(json!({ "do": "shut-down" })), "Client.InstanceInitiatedShutdown");
+    assert_eq!(reason(json!({ "do": "interrupt" })), "Server.SpotInstanceTermination");
+    assert_eq!(reason(json!({ "do": "fail" })), "Client.InternalError");
+}
+
+#[test]
+fn volumes_of_the_image_outlive_their_instance_if_it_says_so() {
+    let account = account();
+    account.rules(&json!({ "lasting_devices": { IMAGE: ["/dev/sdb"] } }));
+    let image = account.ec2("describe_images", json!({ "ImageIds": [IMAGE] }));
+    let devices = image["Images"][0]["BlockDeviceMappings"].as_array().unwrap();
+    let lasting = devices.iter().filter(|it| it["Ebs"]["DeleteOnTermination"] == false);
+    assert_eq!(lasting.count(), 1, "{devices:?}");
+    account.ec2("request_spot_instances", ask_for(1, "a"));
+    let mut told = ask_for(1, "b");
+    told["LaunchSpecification"]["BlockDeviceMappings"] =
+        json!([{ "DeviceName": "/dev/sdb", "Ebs": { "DeleteOnTermination": true } }]);
+    account.ec2("request_spot_instances", told);
+    assert_eq!(account.world().volumes.len(), 4);
+    account.to_instances(&json!({ "do": "terminate", "key_name": "key" }));
+    let left = account.world().volumes;
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left[0].instance_id, None);
+}
+
+#[test]
 fn pages_are_small_if_told_so() {
     let account = account();
     account.rules(&json!({ "page_size": 2 }));

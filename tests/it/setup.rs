@@ -39,6 +39,21 @@ fn makes_a_key_pair_and_saves_its_name() {
 }
 
 #[test]
+fn makes_an_rsa_key_pair_for_windows() {
+    let project = Project::new();
+    project.setup_aws(&["--key-type", "rsa"]).ok();
+    let key_name = project.key_name();
+    let pairs = project.account.ec2("describe_key_pairs", json!({ "KeyNames": [key_name] }));
+    assert_eq!(pairs["KeyPairs"][0]["KeyType"], "rsa");
+    let pem = project.work().join(format!("{key_name}.pem"));
+    assert!(fs::read_to_string(pem).unwrap().contains("RSA PRIVATE KEY"));
+
+    project.write("id.pub", PUBLIC_KEY);
+    let both = ["--public-key", "id.pub", "--key-type", "rsa"];
+    project.setup_aws(&both).code(2).says(&["--key-type"]);
+}
+
+#[test]
 fn leaves_everything_else_in_the_file_as_it_was() {
     let project = Project::new();
     let before = format!(

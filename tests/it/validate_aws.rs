@@ -7,6 +7,8 @@ use crate::harness::{Account, IMAGE, Project, REGION};
 
 /// An image for arm64 (`tests/moto/images.json`).
 const ARM_IMAGE: &str = "ami-00000000000000a64";
+/// An image of Windows.
+const WINDOWS_IMAGE: &str = "ami-00000000000000d86";
 
 /// Runs it, and asserts its exit code.
 #[track_caller]
@@ -99,6 +101,71 @@ fn all_is_good() {
         "fix: aws service-quotas",
         "0 errors",
     ]);
+}
+
+#[test]
+fn settings_of_the_account_that_are_in_the_way() {
+    let project = Project::set_up();
+    let good = validate(&project, 0);
+    assert!(checked(&good, "metadata", ""));
+    assert!(checked(&good, "image", "allowed images"));
+
+    project.account.rules(&json!({ "metadata_defaults": { "HttpTokensEnforced": "enabled" } }));
+    let verdict = validate(&project, 2);
+    assert_eq!(errors(&verdict), [("linux".to_owned(), "metadata".to_owned())]);
+    let found = about(&verdict, "metadata", "HttpTokensEnforced");
+    assert!(found["fix"].as_str().unwrap().contains("modify-instance-metadata-defaults"));
+
+    project.account.rules(&json!({ "metadata_defaults": {}, "allowed_images": "enabled" }));
+    let verdict = validate(&project, 2);
+    let found = about(&verdict, "image", IMAGE);
+    assert!(found["text"].as_str().unwrap().contains("allowed-images"), "{found}");
+    project.account.rules(&json!({ "allowed_images": "audit-mode" }));
+    assert_eq!(about(&validate(&project, 0), "image", IMAGE)["severity"], "warning");
+    project.account.rules(&json!({ "allowed_image_ids": [IMAGE] }));
+    assert!(checked(&validate(&project, 0), "image", IMAGE));
+
+    for action in ["GetInstanceMetadataDefaults", "GetAllowedImagesSettings"] {
+        forbid(&project, action);
+    }
+    let verdict = validate(&project, 0);
+    assert_eq!(about(&verdict, "metadata", "")["severity"], "not-checkable");
+    assert_eq!(about(&verdict, "image", "allowed images")["severity"], "not-checkable");
+    assert!(!checked(&verdict, "metadata", ""));
+}
+
+#[test]
+fn surplus_credits_under_a_dollar_limit() {
+    let project = Project::set_up();
+    project.set("worker-types.linux.instance-types", texts(&["t3.large"]));
+    project.set("worker-types.linux.max-price", 0.1);
+    project.set("limits.max-usd-per-hour", 5.0);
+    let verdict = validate(&project, 0);
+    let found = about(&verdict, "credits", "t3.large");
+    assert_eq!(found["severity"], "warning");
+    assert!(found["text"].as_str().unwrap().contains("0.20 USD per hour, not 0.10"), "{found}");
+    project.account.rules(&json!({ "default_credits": { "t3": "standard" } }));
+    assert!(checked(&validate(&project, 0), "credits", "t3.large"));
+}
+
+#[test]
+fn windows_takes_an_rsa_key_pair_and_its_own_price() {
+    let project = Project::new();
+    project.setup_aws(&["--key-type", "rsa"]).ok();
+    project.set("worker-types.linux.image-id", WINDOWS_IMAGE);
+    // The stand-in's price of Windows is three times that of Linux, a cent.
+    project.set("worker-types.linux.max-price", 0.02);
+    let verdict = validate(&project, 2);
+    assert_eq!(errors(&verdict), [("linux".to_owned(), "price".to_owned())]);
+    project.set("worker-types.linux.max-price", 0.03);
+    validate(&project, 0);
+
+    let other = Project::set_up();
+    other.set("worker-types.linux.image-id", WINDOWS_IMAGE);
+    let verdict = validate(&other, 2);
+    assert_eq!(errors(&verdict), [("linux".to_owned(), "key-pair".to_owned())]);
+    let findings = verdict["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|it| it["fix"].as_str().unwrap().contains("--key-type rsa")));
 }
 
 #[test]
@@ -344,7 +411,7 @@ fn permissions_to_look() {
         ("spot-role", "AWSServiceRoleForEC2Spot"),
     ] {
         assert_eq!(about(&verdict, kind, subject)["severity"], "not-checkable");
-        assert!(!checked(&verdict, kind, ""), "{kind}: {verdict:#}");
+        assert!(!checked(&verdict, kind, subject), "{kind}: {verdict:#}");
     }
     forbid(&project, "DescribeSpotInstanceRequests");
     assert_eq!(errors(&validate(&project, 2)), [(String::new(), "permission".to_owned())]);

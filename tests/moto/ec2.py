@@ -10,7 +10,7 @@ import base64
 import copy
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -18,11 +18,15 @@ import worlds
 from moto.core.responses import ActionResult
 from moto.core.types import Base64EncodedString
 from moto.ec2.exceptions import EC2ClientError, InvalidInstanceIdError
+from moto.ec2.models.amis import Ami
 from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.instance_types import INSTANCE_TYPES
-from moto.ec2.models.instances import Instance, Reservation
+from moto.ec2.models.instances import Instance, Reservation, StateReason
+from moto.ec2.models.subnets import Subnet
+from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.key_pairs import KeyPairs
+from moto.ec2.responses.settings import Settings
 from moto.ec2.responses.spot_instances import SpotInstances
 from moto.ec2.responses.tags import TagResponse
 from moto.ec2.utils import filter_iam_instance_profiles, random_spot_request_id
@@ -315,7 +319,21 @@ def describe_instances(self: InstanceResponse) -> ActionResult:
     return ActionResult({"Reservations": reservations, "NextToken": token})
 
 
-def end_instance(instance: Instance, status_code: str = "instance-terminated-by-user") -> str:
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
+REASONS = {
+    "Client.UserInitiatedShutdown": "User initiated shutdown",
+    "Client.InstanceInitiatedShutdown": "Instance initiated shutdown",
+    "Server.SpotInstanceTermination": "Spot instance termination",
+    "Client.InternalError": "Client error on launch",
+    "Client.VolumeLimitExceeded": "Volume limit exceeded",
+}
+
+
+def end_instance(
+    instance: Instance,
+    status_code: str = "instance-terminated-by-user",
+    reason: str = "Client.UserInitiatedShutdown",
+) -> str:
     """Terminates an instance and closes its spot request. Returns the state that it had before.
 
     A request that was `cancelled` stays so.
@@ -326,6 +344,7 @@ def end_instance(instance: Instance, status_code: str = "instance-terminated-by-
         return before
     instance.terminate()
     instance.ended = worlds.now()
+    instance.state_reason = StateReason(f"{reason}: {REASONS.get(reason, 'failed')}", reason)
     looks = worlds.of(instance.owner_id).rules.shutting_down_looks
     if looks:
         instance.state_looks = looks
@@ -416,6 +435,7 @@ class SpotRequest:
         self.create_time = worlds.now()
         self.looks = 0
         self.held_by_test = False
+        self.message: str | None = None
         self.hidden_looks = hidden_looks(worlds.of(backend.account_id))
         self.made = worlds.now()
         self.settle("open", "pending-evaluation")
@@ -428,12 +448,7 @@ class SpotRequest:
 
     def fulfil(self) -> None:
         spec, backend = self.spec, self.ec2_backend
-        extra: dict[str, Any] = {}
-        if spec.get("BlockDeviceMappings"):
-            extra["block_device_mappings"] = [
-                {**m, "Ebs": {"DeleteOnTermination": True, "VolumeSize": 8, **m.get("Ebs", {})}}
-                for m in spec["BlockDeviceMappings"]
-            ]
+        extra: dict[str, Any] = {"block_device_mappings": devices_of(backend, spec)}
         if spec.get("NetworkInterfaces"):
             extra["nics"] = spec["NetworkInterfaces"]
         reservation = backend.run_instances(
@@ -480,6 +495,12 @@ class SpotRequest:
         if self.held_by_test or self.state != "open":
             return
         pool = self.zone, self.spec.get("InstanceType", "")
+        if not world.offers(*pool):
+            # The call succeeds all the same (scylladb/scylla-cluster-tests#6495).
+            if self.create_time <= worlds.ago(rules.not_offered_after_s):
+                self.message = f"{MESSAGES['bad-parameters']} Invalid availability zone: [{self.zone}]"
+                self.settle("failed", "bad-parameters")
+            return
         if code := world.doom(*pool):
             self.settle("failed", code)
             return
@@ -554,7 +575,7 @@ class SpotRequest:
             "State": self.state,
             "Status": {
                 "Code": self.status_code,
-                "Message": MESSAGES.get(self.status_code, self.status_code),
+                "Message": self.message or MESSAGES.get(self.status_code, self.status_code),
                 "UpdateTime": self.status_time,
             },
             "CreateTime": self.create_time,
@@ -570,9 +591,26 @@ class SpotRequest:
         if self.state == "failed":
             out["Fault"] = {
                 "Code": self.status_code,
-                "Message": MESSAGES.get(self.status_code, "failed"),
+                "Message": self.message or MESSAGES.get(self.status_code, "failed"),
             }
         return {key: value for key, value in out.items() if value is not None}
+
+
+def devices_of(backend: Any, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the block devices of a launch: those of the image, as the launch changes them, and its own.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/block-device-mapping-concepts.html
+    """
+    image = backend.amis.get(spec.get("ImageId"))
+    devices = {m["DeviceName"]: dict(m["Ebs"]) for m in (image.block_device_mappings if image else [])}
+    for mapping in spec.get("BlockDeviceMappings") or []:
+        name = mapping["DeviceName"]
+        if mapping.get("NoDevice") is not None:
+            devices.pop(name, None)
+        elif not mapping.get("VirtualName"):
+            default = {"DeleteOnTermination": True, "VolumeSize": 8}
+            devices[name] = {**devices.get(name, default), **mapping.get("Ebs", {})}
+    return [{"DeviceName": name, "Ebs": ebs} for name, ebs in devices.items()]
 
 
 def plain(moment: datetime) -> datetime:
@@ -730,6 +768,7 @@ def request_spot_instances(self: SpotInstances) -> ActionResult:
     tags = self._parse_tag_specification().get("spot-instances-request", {})
     self.error_on_dryrun()
 
+    check_addresses(backend, spec, count)
     pool = world.capacity_key(zone_of(backend, spec), spec.get("InstanceType", ""))
     if (
         world.rules.no_capacity == "refuse"
@@ -750,6 +789,27 @@ def request_spot_instances(self: SpotInstances) -> ActionResult:
     if token is not None:
         tokens[token] = (asked, requests)
     return ActionResult({"SpotInstanceRequests": [r.answer() for r in requests]})
+
+
+def check_addresses(backend: Any, spec: dict[str, Any], count: int) -> None:
+    """Refuses as a whole a call for more instances than its subnet has free addresses.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+    """
+    interfaces = spec.get("NetworkInterfaces") or []
+    subnet_id = spec.get("SubnetId") or next(
+        (i["SubnetId"] for i in interfaces if i.get("SubnetId")), None
+    )
+    if subnet_id:
+        subnet = backend.get_subnet(subnet_id)
+    else:
+        subnet = backend.get_default_subnets().get(zone_of(backend, spec))
+    if subnet is not None and subnet.available_ip_address_count < count:
+        refuse(
+            "InsufficientFreeAddressesInSubnet",
+            f"There are not enough free addresses in subnet '{subnet.id}' to satisfy the requested number "
+            "of instances.",
+        )
 
 
 def note_peaks(backend: Any, world: worlds.World) -> None:
@@ -834,6 +894,89 @@ def cancel_spot_instance_requests(self: SpotInstances) -> ActionResult:
     )
 
 
+# --- what launches depend on ---------------------------------------------------------------------
+
+
+def free_addresses(self: Subnet) -> int:
+    """Five addresses are AWS's own, and each instance has one until it is terminated.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
+    """
+    taken = sum(
+        i._state.name != "terminated" and i.subnet_id == self.id
+        for i in all_instances(self.ec2_backend)
+    )
+    return self.cidr.num_addresses - 5 - taken
+
+
+_describe_instance_type_offerings = InstanceResponse.describe_instance_type_offerings
+
+
+def describe_instance_type_offerings(self: InstanceResponse) -> ActionResult:
+    """Leaves out what the rules say is not offered."""
+    world = worlds.of(self.current_account)
+    found = _describe_instance_type_offerings(self).result["InstanceTypeOfferings"]
+    offered = [o for o in found if world.offers(o["Location"], o["InstanceType"])]
+    return ActionResult({"InstanceTypeOfferings": offered})
+
+
+def image_devices(self: Ami) -> list[dict[str, Any]]:
+    """The root device ends with its instance, as with nearly every image; the rules name others."""
+    ebs = {"SnapshotId": self.ebs_snapshot.id, "VolumeSize": 15, "VolumeType": "standard"}
+    lasting = worlds.of(self.ec2_backend.account_id).rules.lasting_devices.get(self.id, [])
+    devices = {self.root_device_name: True} | dict.fromkeys(lasting, False)
+    return [
+        {"DeviceName": name, "Ebs": {**ebs, "DeleteOnTermination": deleted}}
+        for name, deleted in devices.items()
+    ]
+
+
+def image_allowed(self: Ami) -> bool:
+    rules = worlds.of(self.ec2_backend.account_id).rules
+    return rules.allowed_images == "disabled" or self.id in rules.allowed_image_ids
+
+
+_describe_images = AmisResponse.describe_images
+
+
+def describe_images(self: AmisResponse) -> ActionResult:
+    """Images that the account does not allow are not shown.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-allowed-amis.html
+    """
+    images = _describe_images(self).result["Images"]
+    if worlds.of(self.current_account).rules.allowed_images == "enabled":
+        images = [image for image in images if image_allowed(image)]
+    return ActionResult({"Images": images})
+
+
+def get_instance_metadata_defaults(self: Settings) -> ActionResult:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetInstanceMetadataDefaults.html"""
+    self.error_on_dryrun()
+    rules = worlds.of(self.current_account).rules
+    return ActionResult({"AccountLevel": rules.metadata_defaults})
+
+
+def get_allowed_images_settings(self: Settings) -> ActionResult:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetAllowedImagesSettings.html"""
+    self.error_on_dryrun()
+    state = worlds.of(self.current_account).rules.allowed_images
+    return ActionResult({"State": state, "ImageCriteria": [], "ManagedBy": "account"})
+
+
+def get_default_credit_specification(self: Settings) -> ActionResult:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetDefaultCreditSpecification.html"""
+    self.error_on_dryrun()
+    family = self._get_param("InstanceFamily")
+    if family not in ("t2", "t3", "t3a", "t4g"):
+        refuse("InvalidParameterValue", f"Invalid value '{family}' for instanceFamily")
+    usual = "standard" if family == "t2" else "unlimited"
+    credits = worlds.of(self.current_account).rules.default_credits.get(family, usual)
+    return ActionResult(
+        {"InstanceFamilyCreditSpecification": {"InstanceFamily": family, "CpuCredits": credits}}
+    )
+
+
 PRICE_FILTERS = {"availability-zone", "instance-type", "product-description"}
 
 
@@ -883,11 +1026,23 @@ def describe_spot_price_history(self: SpotInstances) -> ActionResult:
 
 # --- installation ------------------------------------------------------------------------------
 
-REPLACED: list[tuple[type, str, Callable[..., Any]]] = [
+# What moto does not have at all.
+ADDED: list[tuple[type, str, Any]] = [
+    (Ami, "image_allowed", property(image_allowed)),
+    (Settings, "get_instance_metadata_defaults", get_instance_metadata_defaults),
+    (Settings, "get_allowed_images_settings", get_allowed_images_settings),
+    (Settings, "get_default_credit_specification", get_default_credit_specification),
+]
+
+REPLACED: list[tuple[type, str, Any]] = [
     (TaggedEC2Resource, "get_tags", get_tags),
     (TagResponse, "create_tags", create_tags),
     (KeyPairs, "delete_key_pair", delete_key_pair),
+    (Ami, "block_device_mappings", property(image_devices)),
+    (AmisResponse, "describe_images", describe_images),
+    (Subnet, "available_ip_address_count", property(free_addresses)),
     (Instance, "__init__", instance_init),
+    (InstanceResponse, "describe_instance_type_offerings", describe_instance_type_offerings),
     (InstanceResponse, "describe_instances", describe_instances),
     (InstanceResponse, "terminate_instances", terminate_instances),
     (SpotInstances, "request_spot_instances", request_spot_instances),
@@ -897,8 +1052,12 @@ REPLACED: list[tuple[type, str, Callable[..., Any]]] = [
 ]
 
 
-def install(replaced: list[tuple[type, str, Callable[..., Any]]]) -> None:
-    """Replaces methods of moto."""
+def install(replaced: list[tuple[type, str, Any]]) -> None:
+    """Replaces methods of moto, and adds those that it lacks."""
+    for owner, name, ours in ADDED:
+        if hasattr(owner, name):
+            raise RuntimeError(f"this moto has {owner.__name__}.{name} already: wrong version?")
+        setattr(owner, name, ours)
     for owner, name, ours in replaced:
         if not hasattr(owner, name):
             raise RuntimeError(f"this moto has no {owner.__name__}.{name}: wrong version?")

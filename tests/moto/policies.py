@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ec2
+import worlds
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 
@@ -169,6 +170,12 @@ class Policy:
 # --- the checks of each call -------------------------------------------------------------------
 
 
+# The calls that read a setting of the account, and are not called Describe.
+SETTINGS = {
+    "GetAllowedImagesSettings", "GetDefaultCreditSpecification", "GetInstanceMetadataDefaults",
+}  # fmt: skip
+
+
 class Asked:
     """A call, with the account's things at hand."""
 
@@ -179,7 +186,7 @@ class Asked:
         self.iam = iam_backends[account]["aws"]
 
     def checks(self) -> Iterator[Check]:
-        if self.service == "ec2" and self.action.startswith("Describe"):
+        if self.service == "ec2" and (self.action.startswith("Describe") or self.action in SETTINGS):
             return iter([self.on_ec2("*")])
         try:
             return CHECKS[f"{self.service}:{self.action}"](self)
@@ -192,7 +199,9 @@ class Asked:
         return [value for key, value in self.params.items() if numbered.fullmatch(key)]
 
     def arn(self, kind: str, name: str) -> str:
-        account = "" if kind in ("image", "snapshot") else self.account
+        # A subnet or group that another account shares has that account's number.
+        owner = worlds.of(self.account).rules.owners.get(name, self.account)
+        account = "" if kind in ("image", "snapshot") else owner
         return f"arn:aws:ec2:{self.region}:{account}:{kind}/{name}"
 
     def on_ec2(self, resource: str, action: str | None = None, **context: Any) -> Check:
@@ -368,6 +377,7 @@ CHECKS: dict[str, Callable[[Asked], Iterator[Check]]] = {
     "ec2:CancelSpotInstanceRequests": on_each("spot-instances-request", "SpotInstanceRequestId"),
     "ec2:TerminateInstances": on_each("instance", "InstanceId"),
     "ec2:DeleteFleets": on_each("fleet", "FleetId"),
+    "ec2:DeleteVolume": on_each("volume", "VolumeId"),
     "ec2:DeleteLaunchTemplate": on_each("launch-template", "LaunchTemplateId"),
     "ec2:CreateKeyPair": make_key_pair,
     "ec2:ImportKeyPair": make_key_pair,

@@ -362,12 +362,19 @@ def on_request(request: ec2.SpotRequest, body: dict[str, Any]) -> str:
 
 
 def on_instance(instance: Any, body: dict[str, Any]) -> str:
-    """`do`: terminate | interrupt | stop | run | state (any text) | age | forget | protect."""
+    """`do`: terminate | shut-down | fail (code) | interrupt | stop | run | state (any text) | age | forget |
+    protect."""
     match body["do"]:
         case "terminate":
             ec2.end_instance(instance)
         case "interrupt":
-            ec2.end_instance(instance, "instance-terminated-no-capacity")
+            ec2.end_instance(
+                instance, "instance-terminated-no-capacity", "Server.SpotInstanceTermination"
+            )
+        case "shut-down":
+            ec2.end_instance(instance, reason="Client.InstanceInitiatedShutdown")
+        case "fail":  # EC2 itself ends the launch
+            ec2.end_instance(instance, reason=body.get("code", "Client.InternalError"))
         case "stop":
             instance.stop()
         case "run":
@@ -474,7 +481,11 @@ def picture(backend: Any) -> dict[str, Any]:
             for k in backend.key_pairs.values()
         ],
         "volumes": [
-            {"id": v.id, "instance_id": v.attachment.instance.id if v.attachment else None}
+            {
+                "id": v.id,
+                "instance_id": v.attachment.instance.id if v.attachment else None,
+                "tags": ec2.tags_of(backend, v.id),
+            }
             for v in backend.volumes.values()
         ],
     }

@@ -78,6 +78,20 @@ class Rules:
     capacity: dict[str, int] = field(default_factory=dict)
     # "ZONE/TYPE" (patterns) -> the status code with which requests there fail at once.
     doomed: dict[str, str] = field(default_factory=dict)
+    # "ZONE/TYPE" (patterns): types that a zone does not offer. Requests there fail after some seconds.
+    not_offered: list[str] = field(default_factory=list)
+    not_offered_after_s: float = 2
+    # Image -> devices whose volumes outlive their instance, unless its launch says otherwise.
+    lasting_devices: dict[str, list[str]] = field(default_factory=dict)
+    # Settings of the account, as EC2 names them: of GetInstanceMetadataDefaults ...
+    metadata_defaults: dict[str, Any] = field(default_factory=dict)
+    # ... GetAllowedImagesSettings (the state, and the images that are allowed if it is not "disabled") ...
+    allowed_images: str = "disabled"
+    allowed_image_ids: list[str] = field(default_factory=list)
+    # ... GetDefaultCreditSpecification (family -> credits, "unlimited" if absent, but for t2).
+    default_credits: dict[str, str] = field(default_factory=dict)
+    # Subnet or security group -> the account that owns it and shares it with this one.
+    owners: dict[str, str] = field(default_factory=dict)
     # Without capacity: "hold" the request open, or "refuse" the call.
     no_capacity: str = "hold"
     # The maximum size of a page, whatever MaxResults requests.
@@ -193,6 +207,11 @@ class World:
         """Returns the status code with which requests to this pool fail, if they do."""
         found = self._rules_of(self.rules.doomed, zone, instance_type)
         return self.rules.doomed[found[0]] if found else None
+
+    def offers(self, zone: str, instance_type: str) -> bool:
+        """Returns whether the zone offers the instance type."""
+        pool = f"{zone}/{instance_type}"
+        return not any(fnmatch.fnmatchcase(pool, p) for p in self.rules.not_offered)
 
     def spot_price(self, zone: str, instance_type: str) -> float | None:
         """Returns the current price of an instance-hour in this pool."""

@@ -193,7 +193,7 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         "DescribeImages",
         "imagesSet/item/",
         "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html",
-        "bootMode creationDate description hypervisor imageLocation \
+        "bootMode creationDate description hypervisor imageAllowed imageLocation \
          imageOwnerAlias productCodes tagSet",
     ),
     left_out(

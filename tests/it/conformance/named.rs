@@ -43,9 +43,16 @@ async fn what_a_configuration_names_is_looked_up_alike() {
 fn shown(facts: &PreflightFacts) -> String {
     let images: Vec<ImageFacts> = facts.images.as_ref().unwrap().values().cloned().collect();
     // moto does not say whether an image knows the adapter, and the images' volumes are not the same.
-    let alike = |image| ImageFacts { ena: None, lasting_devices: Vec::new(), ..image };
+    let alike = |image| ImageFacts {
+        ena: None,
+        lasting_devices: Vec::new(),
+        // The simulated EC2 has no settings of accounts.
+        allowed: None,
+        ..image
+    };
     let images: Vec<ImageFacts> = images.into_iter().map(alike).collect();
-    let pools: BTreeSet<_> = facts.prices.as_ref().unwrap().keys().collect();
+    let pools: BTreeSet<_> =
+        facts.prices.values().flat_map(|prices| prices.as_ref().unwrap().keys()).collect();
     // EC2 does not document whether a dry run checks unknown ids first, so the two may differ in that.
     let calls: Vec<_> = facts.calls.iter().map(|call| (call.operation, call.target)).collect();
     let launches = facts.worker_types.values().flat_map(|worker_type| &worker_type.launches);

@@ -147,7 +147,8 @@ impl Account {
     }
 
     /// Does something to instances, chosen by `ids` or `key_name`, at most `limit`; `do` is
-    /// `terminate`, `interrupt`, `stop`, `run`, `state`, `age`, `forget` or `protect`.
+    /// `terminate`, `shut-down`, `fail`, `interrupt`, `stop`, `run`, `state`, `age`, `forget` or
+    /// `protect`.
     #[track_caller]
     pub(crate) fn to_instances(&self, what: &Value) -> Vec<String> {
         ids(self.ask(REGION, "instances", Some(what)))

@@ -66,6 +66,7 @@ pub(crate) struct KeyPair {
 pub(crate) struct Volume {
     pub(crate) id: String,
     pub(crate) instance_id: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 /// An API call that the stand-in has seen.

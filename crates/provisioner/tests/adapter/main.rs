@@ -8,6 +8,7 @@
 mod execute;
 mod iam;
 mod observe;
+mod preflight;
 mod prices;
 mod request;
 mod resolve;
