@@ -318,11 +318,40 @@ fn volumes_that_survive_are_named() {
     );
     project.queue.pending(&[("linux", 1)]);
     project.round().ok();
-    let volume = project.world().volumes.remove(0).id;
-    project.cleanup_aws(&["--yes"]).code(4).says(&[&volume]);
-    assert!(project.world().live(&project.key_name()).is_empty());
-    project.account.ec2("delete_volume", json!({ "VolumeId": volume }));
+    let cleaned = project.cleanup_aws(&["--yes"]).code(4);
+    let world = project.world();
+    let [volume] = &world.volumes[..] else { panic!("{:?}", world.volumes) };
+    cleaned.says(&[&volume.id, "delete-volume"]);
+    assert!(world.live(&project.key_name()).is_empty());
+    project.account.ec2("delete_volume", json!({ "VolumeId": volume.id }));
     project.cleanup_aws(&["--yes"]).ok();
+}
+
+#[test]
+fn volumes_with_our_tag_are_deleted_and_those_of_others_are_not() {
+    let project = Project::set_up();
+    let make = |owner: &str| {
+        let tags = [json!({ "Key": "provisioner:key-name", "Value": owner })];
+        let made = project.account.ec2(
+            "create_volume",
+            json!({
+                "AvailabilityZone": "us-west-2a", "Size": 8,
+                "TagSpecifications": [{ "ResourceType": "volume", "Tags": tags }],
+            }),
+        );
+        made["VolumeId"].as_str().unwrap().to_owned()
+    };
+    let ours = make(&project.key_name());
+    let theirs = make("somebody-else");
+    let listed = project.cleanup_aws(&["--dry-run"]).ok();
+    assert!(listed.stdout.contains(&ours) && !listed.stdout.contains(&theirs), "{}", listed.stdout);
+    let denied =
+        json!({ "action": "DeleteVolume", "code": "UnauthorizedOperation", "status": 403 });
+    project.account.fault(&denied);
+    project.cleanup_aws(&["--yes"]).code(4).says(&[&ours, "UnauthorizedOperation"]);
+    project.cleanup_aws(&["--yes"]).ok();
+    let left: Vec<_> = project.world().volumes.into_iter().map(|volume| volume.id).collect();
+    assert_eq!(left, [theirs]);
 }
 
 #[test]

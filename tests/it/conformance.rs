@@ -27,7 +27,13 @@ use shape::{Kind, Shape};
 const TYPE: &str = "m5.large";
 
 /// Calls of `cleanup-aws` about resources that cannot be created there.
-const NOT_SIMULATED: [&str; 2] = ["DeleteFleets", "DeleteLaunchTemplate"];
+const NOT_SIMULATED: [&str; 5] = [
+    "DeleteFleets",
+    "DeleteLaunchTemplate",
+    "GetAllowedImagesSettings",
+    "GetDefaultCreditSpecification",
+    "GetInstanceMetadataDefaults",
+];
 
 /// A public key, as the Query protocol has it (in base64 once more).
 const PUBLIC_KEY: &str = "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUc2ZzRIWkU1MzRCNUpmWEJYYUFEU3lXK3FlZTA2WFhPYzBxZkRwVTdVNHAgdGVzdHM=";
@@ -275,6 +281,7 @@ fn play(pair: &mut Pair) {
         ec2("DescribeFleets", ""),
         ec2("DescribeLaunchTemplates", ""),
         ec2("DescribeVolumes", ""),
+        ec2("DeleteVolume", "&VolumeId=vol-00000000000000000"),
         ec2("DescribeInstances", ""),
         ec2("DescribeSpotInstanceRequests", ""),
     ] {

@@ -56,7 +56,7 @@ pub struct QueryResponse {
 type CarryOut = fn(&mut World, Form) -> Result<Vec<Node>, Refusal>;
 
 /// The calls that the simulated EC2 knows, with their functions and the token buckets that throttle them.
-const OPERATIONS: [(&str, CarryOut, Call); 21] = [
+const OPERATIONS: [(&str, CarryOut, Call); 22] = [
     ("RequestSpotInstances", spot_requests::request, Call::Request),
     ("CancelSpotInstanceRequests", spot_requests::cancel, Call::Cancel),
     ("TerminateInstances", instances::terminate, Call::Terminate),
@@ -64,6 +64,7 @@ const OPERATIONS: [(&str, CarryOut, Call); 21] = [
     ("CreateKeyPair", key_pairs::create, Call::KeyPair),
     ("ImportKeyPair", key_pairs::import, Call::KeyPair),
     ("DeleteKeyPair", key_pairs::delete, Call::KeyPair),
+    ("DeleteVolume", volumes::delete, Call::Tag),
     ("DescribeAvailabilityZones", places::zones, Call::Describe),
     ("DescribeFleets", accounts::no_fleets, Call::Describe),
     ("DescribeImages", places::images, Call::Describe),

@@ -95,6 +95,22 @@ pub(super) fn describe(world: &mut World, mut form: Form) -> Result<Vec<Node>, R
     Ok(inside)
 }
 
+/// `DeleteVolume`. A volume that is attached is in use.
+pub(super) fn delete(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
+    let id = form.text("VolumeId").unwrap_or_default();
+    let dry_run = form.dry_run()?;
+    form.finish()?;
+    only_tried(dry_run)?;
+    let found = all(world).into_iter().find(|(_, volume)| volume.id.as_str() == id);
+    let Some((_, volume)) = found else { return Err(unknown(&id)) };
+    if let Some(instance) = volume.instance {
+        let message = format!("Volume {id} is currently attached to {instance}");
+        return Err(refusal("VolumeInUse", message));
+    }
+    world.volumes.remove(&volume.id);
+    Ok(vec![text("return", true)])
+}
+
 fn unknown(id: &str) -> Refusal {
     refusal("InvalidVolume.NotFound", format!("The volume '{id}' does not exist."))
 }

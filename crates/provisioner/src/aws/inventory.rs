@@ -1,6 +1,6 @@
 //! Everything under a key-name, for `setup-aws` and `cleanup-aws`: all pages, or an error.
 
-use aws_sdk_ec2::types::{FleetData, LaunchTemplate, VolumeState};
+use aws_sdk_ec2::types::{FleetData, LaunchTemplate, Volume, VolumeState};
 
 use super::describe::{instance_pages, launches_with, spot_request_pages, under_key_name};
 use super::listing::{InstanceFields, SpotRequestFields};
@@ -39,6 +39,16 @@ pub(crate) struct FoundInstance {
 pub(crate) struct FoundTemplate {
     pub(crate) id: String,
     pub(crate) name: String,
+}
+
+/// A volume with our tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundVolume {
+    pub(crate) id: String,
+    /// Whether it is attached to nothing, and can be deleted.
+    pub(crate) is_available: bool,
+    /// Whether its machine takes it along when it ends.
+    pub(crate) ends_with_machine: bool,
 }
 
 impl Client {
@@ -119,6 +129,38 @@ impl Client {
         Ok(found)
     }
 
+    /// Returns the volumes with our tag that are not being deleted.
+    pub(crate) async fn volumes(&self, name: &KeyName) -> Result<Vec<FoundVolume>, Error> {
+        let tag = format!("tag:{TAG_KEY_NAME}");
+        let mut found = Vec::new();
+        let mut pages = Pages::of("DescribeVolumes", under_key_name(name));
+        while pages.remain() {
+            let page = self
+                .ec2
+                .describe_volumes()
+                .filters(exact(&tag, [name.as_str()]))
+                .max_results(PAGE_ITEMS)
+                .set_next_token(pages.token())
+                .send()
+                .await
+                .map_err(|error| pages.error(error))?;
+            found.extend(page.volumes().iter().filter_map(|found| volume(found, name)));
+            pages.advance(page.next_token())?;
+        }
+        Ok(found)
+    }
+
+    /// Deletes a volume. One that does not exist counts as deleted.
+    pub(crate) async fn delete_volume(&self, id: &str) -> Result<(), Error> {
+        match self.ec2.delete_volume().volume_id(id).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = Error::new("DeleteVolume", format!("volume {id}"), error);
+                if error.code() == "InvalidVolume.NotFound" { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+
     /// Returns those of the volumes `ids` that exist and are not being deleted. Errors name the
     /// key-name that the volumes belonged to.
     pub(crate) async fn existing_volumes(
@@ -140,11 +182,7 @@ impl Client {
                     .send()
                     .await
                     .map_err(|error| pages.error(error))?;
-                let stands = |state: &VolumeState| {
-                    !matches!(state, VolumeState::Deleting | VolumeState::Deleted)
-                };
-                let standing =
-                    page.volumes().iter().filter(|volume| volume.state().is_none_or(stands));
+                let standing = page.volumes().iter().filter(|volume| volume_stands(volume));
                 let ids = standing.filter_map(|volume| volume.volume_id.clone());
                 found.extend(ids.filter(|id| chunk.contains(id)));
                 pages.advance(page.next_token())?;
@@ -219,6 +257,23 @@ fn fleet_stands(fleet: &FleetData, name: &KeyName) -> bool {
         && state != "failed"
 }
 
+fn volume_stands(volume: &Volume) -> bool {
+    !matches!(volume.state(), Some(VolumeState::Deleting | VolumeState::Deleted))
+}
+
+fn volume(volume: &Volume, name: &KeyName) -> Option<FoundVolume> {
+    if tags::own_tags(volume.tags()).key_name.as_ref() != Some(name) || !volume_stands(volume) {
+        return None;
+    }
+    let attachments = volume.attachments();
+    Some(FoundVolume {
+        id: volume.volume_id.clone()?,
+        is_available: volume.state() == Some(&VolumeState::Available),
+        ends_with_machine: !attachments.is_empty()
+            && attachments.iter().all(|it| it.delete_on_termination() == Some(true)),
+    })
+}
+
 fn template(template: &LaunchTemplate, name: &KeyName) -> Option<FoundTemplate> {
     if tags::own_tags(template.tags()).key_name.as_ref() != Some(name) {
         return None;
@@ -231,7 +286,7 @@ fn template(template: &LaunchTemplate, name: &KeyName) -> Option<FoundTemplate> 
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_ec2::types::{FleetStateCode, Tag};
+    use aws_sdk_ec2::types::{FleetStateCode, Tag, VolumeAttachment};
 
     use super::*;
 
@@ -253,6 +308,28 @@ mod tests {
         };
         assert!(!stands("terminated"));
         assert!(["running", "stopped", "surprising"].into_iter().all(stands));
+    }
+
+    #[test]
+    fn volumes_of_ours_stand_until_they_are_being_deleted() {
+        let name = KeyName::from("k");
+        let found = |state: VolumeState, owner: &str, delete: Option<bool>| {
+            let tag = Tag::builder().key(TAG_KEY_NAME).value(owner).build();
+            let attached = delete
+                .map(|delete| VolumeAttachment::builder().delete_on_termination(delete).build());
+            let found = Volume::builder()
+                .volume_id("vol-1")
+                .state(state)
+                .tags(tag)
+                .set_attachments(Some(attached.into_iter().collect()))
+                .build();
+            volume(&found, &name).map(|found| (found.is_available, found.ends_with_machine))
+        };
+        assert_eq!(found(VolumeState::Available, "k", None), Some((true, false)));
+        assert_eq!(found(VolumeState::InUse, "k", Some(true)), Some((false, true)));
+        assert_eq!(found(VolumeState::InUse, "k", Some(false)), Some((false, false)));
+        assert_eq!(found(VolumeState::Deleting, "k", None), None);
+        assert_eq!(found(VolumeState::Available, "other", None), None);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Inventory {
     pub fleets: Vec<String>,
     /// Launch templates with our tag, by id.
     pub launch_templates: Vec<String>,
+    /// Volumes with our tag, but for those that end with their machines.
+    pub volumes: Vec<String>,
     /// The volumes that outlive their instances.
     pub lasting_volumes: Vec<String>,
     /// The IAM role and instance profile.
@@ -50,6 +52,7 @@ impl Inventory {
         let instances = client.instances(key_name).await?;
         let fleets = client.fleets(key_name).await?;
         let launch_templates = client.launch_templates(key_name).await?;
+        let volumes = client.volumes(key_name).await?;
         let worker_profile = WorkerProfile::find(client, key_name).await;
         Ok(Self {
             key_pair,
@@ -58,6 +61,11 @@ impl Inventory {
             instances: instances.into_iter().map(InventoryItem::from).collect(),
             fleets,
             launch_templates: launch_templates.into_iter().map(|template| template.id).collect(),
+            volumes: volumes
+                .into_iter()
+                .filter(|volume| !volume.ends_with_machine)
+                .map(|volume| volume.id)
+                .collect(),
             worker_profile,
             target,
         })
@@ -67,6 +75,7 @@ impl Inventory {
     pub fn is_empty(&self) -> bool {
         self.n_running() == 0
             && self.launch_templates.is_empty()
+            && self.volumes.is_empty()
             && self.key_pair != KeyPair::Ours
             && !self.worker_profile.is_ours()
     }

@@ -74,6 +74,7 @@ fn write_inventory(
         instances,
         fleets,
         launch_templates,
+        volumes,
         lasting_volumes,
         worker_profile,
     } = inventory;
@@ -85,7 +86,9 @@ fn write_inventory(
             writeln!(f, "  {what} {id}  {state}  {instance_type}  {worker_type}")?;
         }
     }
-    for (what, ids) in [("fleet", fleets), ("launch template", launch_templates)] {
+    for (what, ids) in
+        [("fleet", fleets), ("launch template", launch_templates), ("volume", volumes)]
+    {
         for id in ids {
             writeln!(f, "  {what} {id}")?;
         }
@@ -101,7 +104,7 @@ fn write_inventory(
         KeyPair::Absent | KeyPair::Unknown => {}
     }
     write_worker_profile(f, worker_profile, target)?;
-    for id in lasting_volumes {
+    for id in lasting_volumes.iter().filter(|id| !volumes.contains(id)) {
         writeln!(f, "  (volume {id} stays when its instance is terminated)")?;
     }
     if inventory.is_empty() {
@@ -172,6 +175,7 @@ mod tests {
             instances: vec![instance],
             fleets: Vec::new(),
             launch_templates: Vec::new(),
+            volumes: vec!["vol-1".to_owned()],
             lasting_volumes: Vec::new(),
             worker_profile: WorkerProfile {
                 role: Whose::Ours,
@@ -187,7 +191,7 @@ mod tests {
     fn the_list_names_everything() {
         assert_eq!(
             plan(KeyPair::Ours).to_string(),
-            "k in us-west-2, account 1:\n  instance i-1  running  c7g.large  -\n  key pair k\n  (the \
+            "k in us-west-2, account 1:\n  instance i-1  running  c7g.large  -\n  volume vol-1\n  key pair k\n  (the \
              instance profile k carries no tag of ours and is kept)\n  IAM role k\n"
         );
         let json = serde_json::to_value(plan(KeyPair::Ours)).unwrap();

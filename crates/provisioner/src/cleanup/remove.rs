@@ -1,5 +1,8 @@
 //! Removes everything in a plan, and then the key-names from the configuration file.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -8,13 +11,15 @@ use super::worker_profile;
 use super::{
     CleanupError, CleanupOptions, CleanupPlan, CleanupReport, Inventory, NamedBy, TargetReport,
 };
-use crate::aws::Client;
+use crate::aws::{Client, Error};
 use crate::config::edit::{ConfigFile, EditError};
 use crate::domain::error_chain::error_chain;
 use crate::domain::ids::KeyName;
 use crate::domain::launch::profile_name;
 use crate::domain::ledger::Ledger;
 use crate::domain::observed::KeyPair;
+use crate::domain::plural;
+use crate::domain::refusal::RefusalClass;
 use crate::setup::private_key;
 use crate::state_dir::{LedgerState, LockedStateDir, StateDir, StateDirError};
 
@@ -195,6 +200,7 @@ impl Removal<'_> {
             return report;
         }
         self.check_fleets(&mut report).await;
+        self.delete_volumes(&mut report, &mut progress).await;
         self.check_volumes(&volumes, &mut report).await;
         // Nothing runs under the key-name any more, so the resources behind it can be deleted.
         self.delete_launch_templates(&mut report, &mut progress).await;
@@ -239,12 +245,78 @@ impl Removal<'_> {
         }
     }
 
+    /// Deletes the volumes with our tag as they become free, and reports those that do not.
+    async fn delete_volumes(
+        &self,
+        report: &mut TargetReport,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) {
+        let mut deleted = BTreeSet::new();
+        let mut failed: BTreeMap<String, Error> = BTreeMap::new();
+        let mut pauses = self.options.pauses.iter().copied();
+        let mut pause = Duration::ZERO;
+        loop {
+            let mut standing = match self.client.volumes(&self.inventory.target.key_name).await {
+                Ok(standing) => standing,
+                Err(error) => return report.leave("volumes", error.to_string()),
+            };
+            // What is deleted can be shown for a while.
+            standing.retain(|volume| !deleted.contains(&volume.id));
+            // What was attached a moment ago can still be in use.
+            let hopeless = |error: &Error| {
+                error.code() != "VolumeInUse"
+                    && matches!(error.class(), RefusalClass::Unauthorized | RefusalClass::Invalid)
+            };
+            for volume in standing.iter().filter(|volume| volume.is_available) {
+                if failed.get(&volume.id).is_some_and(hopeless) {
+                    continue;
+                }
+                match self.client.delete_volume(&volume.id).await {
+                    Ok(()) => {
+                        progress(&format!("deleted volume {}", volume.id));
+                        report.deleted.push(format!("volume {}", volume.id));
+                        deleted.insert(volume.id.clone());
+                        failed.remove(&volume.id);
+                    }
+                    Err(error) => {
+                        progress(&error.to_string());
+                        failed.insert(volume.id.clone(), error);
+                    }
+                }
+            }
+            standing.retain(|volume| !deleted.contains(&volume.id));
+            let now = Instant::now();
+            if now >= self.deadline
+                || standing.iter().all(|volume| failed.get(&volume.id).is_some_and(hopeless))
+            {
+                for volume in standing {
+                    let why = match failed.get(&volume.id) {
+                        Some(error) => error.to_string(),
+                        None => "it is still attached to something".to_owned(),
+                    };
+                    report.leave(format!("volume {}", volume.id), why);
+                }
+                return;
+            }
+            progress(&format!("waiting for {}", plural::count(standing.len(), "volume")));
+            pause = pauses.next().unwrap_or(pause);
+            tokio::time::sleep_until(self.deadline.min(now + pause)).await;
+        }
+    }
+
+    /// Names the volumes without our tag that were to outlive their machines.
     async fn check_volumes(&self, volumes: &[String], report: &mut TargetReport) {
         if volumes.is_empty() {
             return;
         }
         match self.client.existing_volumes(&self.inventory.target.key_name, volumes).await {
             Ok(volumes) => {
+                let is_known = |id: &String| {
+                    let what = format!("volume {id}");
+                    report.deleted.contains(&what)
+                        || report.left.iter().any(|left| left.what == what)
+                };
+                let volumes: Vec<_> = volumes.into_iter().filter(|id| !is_known(id)).collect();
                 for id in volumes {
                     report.leave(
                         format!("volume {id}"),

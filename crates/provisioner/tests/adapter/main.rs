@@ -7,6 +7,7 @@
 
 mod execute;
 mod iam;
+mod inventory;
 mod observe;
 mod preflight;
 mod prices;

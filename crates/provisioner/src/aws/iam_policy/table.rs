@@ -203,6 +203,7 @@ const TABLE: &[Grant] = &[
     Grant {
         sid: "TagInstances",
         actions: &[("ec2:CreateTags", RUN)],
+        // An instance of ours has no tags before this call, so one without is not somebody else's for sure.
         on: &[PolicyResource::Instances, PolicyResource::Volumes],
         when: &[
             PolicyCondition::TaggingAsOurs,
@@ -305,6 +306,12 @@ const TABLE: &[Grant] = &[
         sid: "DeleteLaunchTemplates",
         actions: &[("ec2:DeleteLaunchTemplate", CLEANUP)],
         on: &[PolicyResource::LaunchTemplates],
+        when: &[PolicyCondition::Ours],
+    },
+    Grant {
+        sid: "DeleteVolumes",
+        actions: &[("ec2:DeleteVolume", CLEANUP)],
+        on: &[PolicyResource::Volumes],
         when: &[PolicyCondition::Ours],
     },
     Grant {
