@@ -441,6 +441,36 @@ fn the_policy_of_the_daemon_allows_nothing_of_others() {
     Project::finish(&mut command).code(2);
 }
 
+/// A subnet and a group that another account shares (AWS RAM) have that account's number in their ARNs.
+#[test]
+fn what_another_account_shares_can_be_launched_in() {
+    let mut project = Project::new();
+    full_configuration(&project);
+    project.setup_aws(&[]).ok();
+    let subnet =
+        project.value("worker-types.windows.subnets").unwrap()[0].as_str().unwrap().to_owned();
+    let account = project.account.clone();
+    let by_name = json!([{ "Name": "group-name", "Values": ["workers"] }]);
+    let group = account.ec2("describe_security_groups", json!({ "Filters": by_name }));
+    let group = group["SecurityGroups"][0]["GroupId"].as_str().unwrap().to_owned();
+    for name in ["linux", "windows"] {
+        project.set(&format!("worker-types.{name}.subnets"), vec![subnet.as_str()]);
+        project.set(&format!("worker-types.{name}.security-groups"), vec![group.as_str()]);
+    }
+    let run = policy(&project, "run", WORKER_ROLE);
+    let said = project.provisionerd(&["iam-policy", "--output", "json"]).ok().json();
+    let kinds: Vec<_> = said["warnings"].as_array().unwrap().iter().map(|it| &it["kind"]).collect();
+    assert!(kinds.contains(&&json!("shared")), "{kinds:?}");
+
+    let owner = "210987654321";
+    account.rules(&json!({ "owners": { subnet.as_str(): owner, group.as_str(): owner } }));
+    project.account = account.under(&run);
+    project.queue.pending(&[("windows", 1)]);
+    project.round().ok();
+    assert_eq!(project.live_and_open(), (1, 0));
+    assert_eq!(denied(&account), [""; 0]);
+}
+
 /// The policies do not cover an untagged request of another owner under our key pair, and it does not block
 /// our own work.
 #[test]

@@ -87,7 +87,7 @@ impl ResourceIds {
         }
     }
 
-    fn is_list(&self) -> bool {
+    pub(super) fn is_list(&self) -> bool {
         matches!(self, Self::ListedItem(ids) if !ids.is_empty())
     }
 

@@ -100,6 +100,11 @@ fn a_launch_names_what_the_configuration_names() {
         })
     );
     assert!(!kinds(&run).contains(&PolicyWarningKind::Names), "{:#?}", run.warnings);
+    for kind in
+        [PolicyWarningKind::Shared, PolicyWarningKind::WorkerRights, PolicyWarningKind::Tags]
+    {
+        assert!(kinds(&run).contains(&kind), "{kind:?}: {:#?}", run.warnings);
+    }
     assert!(find(&run, "ReadImageParameters").is_none());
 }
 
@@ -177,6 +182,7 @@ fn without_a_profile_no_role_is_passed() {
     let run = made(PolicyProgram::Run, &linux(""));
     assert!(find(&run, "PassWorkerRole").is_none());
     assert!(find(&run, "LookAtWorkerProfiles").is_none());
+    assert!(!kinds(&run).contains(&PolicyWarningKind::WorkerRights));
 }
 
 #[test]

@@ -32,6 +32,12 @@ pub enum PolicyWarningKind {
     Look,
     /// Key pairs of other deployments can be deleted.
     Undo,
+    /// Instances and volumes that are not ours can be tagged as ours.
+    Tags,
+    /// The permissions of the workers can be had by launching a worker.
+    WorkerRights,
+    /// The ARNs of subnets and security groups name no account.
+    Shared,
     /// Some spot requests under the key-name cannot be cancelled.
     Cancel,
     /// The configuration does not list images, subnets or groups by their ids.
@@ -48,11 +54,14 @@ pub enum PolicyWarningKind {
 
 impl PolicyWarningKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Terminate,
         Self::Launch,
         Self::Look,
         Self::Undo,
+        Self::Tags,
+        Self::WorkerRights,
+        Self::Shared,
         Self::Cancel,
         Self::Names,
         Self::WorkerRole,
@@ -68,6 +77,9 @@ impl PolicyWarningKind {
             Self::Launch => "launch",
             Self::Look => "look",
             Self::Undo => "undo",
+            Self::Tags => "tags",
+            Self::WorkerRights => "worker-rights",
+            Self::Shared => "shared",
             Self::Cancel => "cancel",
             Self::Names => "names",
             Self::WorkerRole => "worker-role",
@@ -96,35 +108,7 @@ pub(super) fn all(scope: &PolicyScope, document: &PolicyDocument) -> Vec<PolicyW
     let there = if regions.is_empty() { "every region".to_owned() } else { regions.join(", ") };
 
     if scope.program != PolicyProgram::Setup {
-        warn(
-            PolicyWarningKind::Terminate,
-            format!(
-                "instances in {there} that have no tag `{TAG_KEY_NAME}` can be terminated, whoever \
-                 launched them"
-            ),
-            "EC2 has no condition on an instance's key pair, and an instance of ours has no tags until a \
-             later round; those tagged with another key-name are safe"
-                .to_owned(),
-        );
-        warn(
-            PolicyWarningKind::Launch,
-            "spot requests of any instance type and number, and some without a key pair, can be made"
-                .to_owned(),
-            "EC2 has no conditions on these for RequestSpotInstances; each request must carry our tags, \
-             and the account's spot quota bounds them"
-                .to_owned(),
-        );
-        if scope.ends_strays {
-            warn(
-                PolicyWarningKind::Cancel,
-                "spot requests that somebody else made with the key pair, without our tags, cannot be \
-                 cancelled"
-                    .to_owned(),
-                "EC2 has no condition on a request's key pair: allowing it would allow to cancel anybody's; \
-                 cancel them by hand"
-                    .to_owned(),
-            );
-        }
+        machines(scope, &there, &mut warn);
     }
     if let KeyNames::Pattern(pattern) = &scope.names {
         let what = if scope.worker_profile {
@@ -180,12 +164,84 @@ pub(super) fn all(scope: &PolicyScope, document: &PolicyDocument) -> Vec<PolicyW
     warnings
 }
 
+/// Adds the warnings about what can be done to instances and spot requests.
+fn machines(
+    scope: &PolicyScope,
+    there: &str,
+    warn: &mut impl FnMut(PolicyWarningKind, String, String),
+) {
+    warn(
+        PolicyWarningKind::Terminate,
+        format!(
+            "instances in {there} that have no tag `{TAG_KEY_NAME}` can be terminated, whoever \
+             launched them"
+        ),
+        "EC2 has no condition on an instance's key pair, and an instance of ours has no tags until a \
+         later round; those tagged with another key-name are safe"
+            .to_owned(),
+    );
+    warn(
+        PolicyWarningKind::Launch,
+        "spot requests of any instance type and number, and some without a key pair, can be made"
+            .to_owned(),
+        "EC2 has no conditions on these for RequestSpotInstances; each request must carry our tags, \
+         and the account's spot quota bounds them"
+            .to_owned(),
+    );
+    if scope.program == PolicyProgram::Run {
+        warn(
+            PolicyWarningKind::Tags,
+            format!(
+                "instances and volumes in {there} that have no tag `{TAG_KEY_NAME}` can be tagged and \
+                 renamed as ours, whoever made them"
+            ),
+            "an instance of ours has no tags until a later round, and EC2 has no condition on its key \
+             pair; those with another key-name can be neither tagged nor renamed"
+                .to_owned(),
+        );
+    }
+    if scope.ends_strays {
+        warn(
+            PolicyWarningKind::Cancel,
+            "spot requests that somebody else made with the key pair, without our tags, cannot be \
+             cancelled"
+                .to_owned(),
+            "EC2 has no condition on a request's key pair: allowing it would allow to cancel anybody's; \
+             cancel them by hand"
+                .to_owned(),
+        );
+    }
+}
+
 /// Adds the warnings about what a launch can use.
 fn launches(scope: &PolicyScope, warn: &mut impl FnMut(PolicyWarningKind, String, String)) {
     if scope.program == PolicyProgram::Setup {
         return;
     }
     let launch = &scope.launch;
+    if !launch.roles.is_empty() {
+        let roles: Vec<String> = launch.roles.iter().map(|role| format!("`{role}`")).collect();
+        warn(
+            PolicyWarningKind::WorkerRights,
+            format!(
+                "whoever holds these credentials has the permissions of the workers, too: by launching a \
+                 machine with the role {}",
+                roles.join(", ")
+            ),
+            "a machine runs what its user data says. Every task has these permissions as well: give the \
+             role no more than that, and nothing that changes IAM or launches"
+                .to_owned(),
+        );
+    }
+    if launch.subnets.is_list() || launch.security_groups.is_list() {
+        warn(
+            PolicyWarningKind::Shared,
+            "the ARNs of subnets and security groups have `*` for the account".to_owned(),
+            "they may be shared by another account (AWS RAM), whose number is then in their ARN, and no call \
+             to AWS is made to see whose they are; their ids are unique among accounts"
+                .to_owned(),
+        );
+    }
     let all: Vec<&str> = [
         (&launch.images, "image"),
         (&launch.snapshots, "snapshot"),
