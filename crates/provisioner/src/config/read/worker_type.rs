@@ -49,7 +49,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
         ),
         subnets: section.list(
             "subnets",
-            "Subnets to launch in, `subnet-…`; if empty, EC2's choice in the default VPC",
+            "Subnets to launch in, `subnet-…`; if empty, the default subnets of the default VPC",
             parse_subnet,
         ),
         security_groups: section.list(
