@@ -52,9 +52,8 @@ pub(crate) fn growing(first: Duration, strikes: u32, longest: Duration) -> Durat
 impl CoolDown {
     /// Adds a strike to what was there.
     pub(crate) fn strike(before: Option<&Self>, code: &str, now: Timestamp) -> Self {
-        // A refusal long after the last is a new spell of its own.
         let strikes = match before {
-            Some(before) if now < clock::after(before.until(), LONGEST_PAUSE) => before.strikes + 1,
+            Some(before) if !before.is_forgotten(now) => before.strikes + 1,
             _ => 1,
         };
         Self { strikes, last: now, code: code.to_owned(), at_least_seconds: 0, unsuitable: false }
@@ -67,9 +66,9 @@ impl CoolDown {
         Self { at_least_seconds: tour.as_secs(), ..self }
     }
 
-    /// Whether it was forgotten by now: a refusal long after the last is a new spell of its own.
+    /// Whether it is forgotten by now: a refusal long after the last is a new spell of its own.
     pub(crate) fn is_forgotten(&self, now: Timestamp) -> bool {
-        clock::age(self.until(), now) > LONGEST_PAUSE
+        now >= clock::after(self.until(), LONGEST_PAUSE)
     }
 
     /// Sees to it that it does not lie in the future, because the clock was ahead when it was made.

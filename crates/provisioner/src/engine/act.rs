@@ -26,9 +26,8 @@ use crate::engine::decide::placement::LaunchGoal;
 use crate::engine::decide::plan::{Action, ActionKind, Note, Plan, Reason};
 use crate::engine::state::api_budget::{Bucket, CallClass};
 use crate::engine::state::group::UNFILLABLE_AFTER;
-use crate::engine::{Engine, Resolved};
-
 use crate::engine::state::machine::OpenRequest;
+use crate::engine::{Engine, Resolved};
 use crate::pools::PoolRecord;
 
 use bulk::{Batch, Bulk};
@@ -153,9 +152,9 @@ impl<'e> Round<'e> {
         decided: Decided,
         now: Timestamp,
     ) -> Self {
-        let Decided { plan, mut goals, repeats } = decided;
+        let Decided { mut plan, mut goals, repeats } = decided;
         let (freeing, tags) = Bulk::of(&plan);
-        // Who has waited longest for EC2's limits comes first.
+        // The worker types that have waited longest for EC2's limits come first.
         let waiting = &engine.backoff.waiting;
         let first = |goal: &LaunchGoal| {
             waiting.get(&goal.worker_type).map_or((true, now), |since| (false, *since))
@@ -163,7 +162,6 @@ impl<'e> Round<'e> {
         goals.sort_by_key(first);
         let launches = engine.backoff.budget.of(CallClass::Launch);
         let calls = goals.len() + repeats.len();
-        let mut plan = plan;
         if calls > launches.available(now) {
             let takes = launches.takes(calls);
             plan.notes.push(Note::general(&PlanNote::Burst { calls, takes }));
@@ -217,7 +215,7 @@ impl<'e> Round<'e> {
                 return Some(Effect::Request(call));
             }
             if self.launches_throttled {
-                self.withdraw_throttled();
+                self.withdraw_throttled(now);
             } else if self.prepared.is_empty() && !self.ledger_broken {
                 self.prepare(now);
             }

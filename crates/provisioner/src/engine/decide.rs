@@ -242,7 +242,7 @@ impl<'a> Draft<'a> {
         self.timed_out_requests(name, worker_type, group);
         self.worn_out_machines(name, worker_type, group);
         if self.demand_known() {
-            self.unfillable_requests(name, worker_type, group);
+            self.unfillable_requests(name, group);
             self.unneeded_requests(name, group, target);
             self.over_maximum(name, worker_type, group);
             self.launch(name, worker_type, group, target);

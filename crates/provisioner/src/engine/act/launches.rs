@@ -42,8 +42,10 @@ impl Round<'_> {
             return Err(held);
         }
         let addresses_taken = &self.addresses_taken;
-        let circumstances = Circumstances { memory, addresses_taken, interval, now };
-        placement::next(&places::all(worker_type, resolved), goal, circumstances)
+        let circumstances =
+            Circumstances { worker_type: name, memory, addresses_taken, interval, now };
+        let placements = places::all(worker_type, resolved);
+        placement::next(&placements, goal.remaining, &goal.tries, circumstances)
     }
 
     /// Puts the intents of the next launches into the ledger, one per worker type: together, so that
@@ -74,28 +76,38 @@ impl Round<'_> {
 
     /// Leaves the launches whose answer is not known to a later round: EC2 allows no more launching calls now.
     pub(super) fn hold_back_repeats(&mut self, now: Timestamp) {
-        let calls = self.repeats.len();
-        let until = self.budget(CallClass::Launch).next_at(calls, now);
-        self.hold_back(CallClass::Launch, calls);
-        let obstacle = &Obstacle::ApiBudget { until };
-        for (token, _) in std::mem::take(&mut self.repeats) {
-            let Some(intent) = self.engine.durable.ledger.intents.get(&token) else { continue };
-            let wanted = u64::from(intent.call.count);
-            let note = PlanNote::NoLongerLaunched { wanted, obstacle };
-            self.notes.push(Note::about(&intent.call.worker_type, &note));
-        }
+        let intents = &self.engine.durable.ledger.intents;
+        let repeats = std::mem::take(&mut self.repeats);
+        let calls = repeats.iter().filter_map(|(token, _)| intents.get(token));
+        let wanted = calls
+            .map(|intent| (intent.call.worker_type.clone(), u64::from(intent.call.count)))
+            .collect();
+        self.hold_back_launches(wanted, |until| Obstacle::ApiBudget { until }, now);
     }
 
     /// Leaves the goals to a later round: EC2 allows no more launching calls now.
     fn hold_back_goals(&mut self, now: Timestamp) {
-        let calls = self.goals.len();
+        let goals = std::mem::take(&mut self.goals).into_iter();
+        let wanted = goals.map(|goal| (goal.worker_type, goal.remaining)).collect();
+        self.hold_back_launches(wanted, |until| Obstacle::ApiBudget { until }, now);
+    }
+
+    /// Notes that so many instances of each worker type are left to the round that comes when EC2 allows more
+    /// launching calls. The worker types that wait longest come first then.
+    fn hold_back_launches(
+        &mut self,
+        wanted: Vec<(WorkerTypeName, u64)>,
+        obstacle: impl FnOnce(Timestamp) -> Obstacle<'static>,
+        now: Timestamp,
+    ) {
+        let calls = wanted.len();
         let until = self.budget(CallClass::Launch).next_at(calls, now);
         self.hold_back(CallClass::Launch, calls);
-        let obstacle = &Obstacle::ApiBudget { until };
-        for goal in std::mem::take(&mut self.goals) {
-            let note = PlanNote::NoLongerLaunched { wanted: goal.remaining, obstacle };
-            self.notes.push(Note::about(&goal.worker_type, &note));
-            self.engine.backoff.waiting.entry(goal.worker_type).or_insert(now);
+        let obstacle = &obstacle(until);
+        for (worker_type, wanted) in wanted {
+            let note = PlanNote::NoLongerLaunched { wanted, obstacle };
+            self.notes.push(Note::about(&worker_type, &note));
+            self.engine.backoff.waiting.entry(worker_type).or_insert(self.started);
         }
     }
 
@@ -107,18 +119,12 @@ impl Round<'_> {
 
     /// Gives up the launches of this round that were not made, because EC2 wants fewer launching calls.
     /// Other calls have budgets of their own (EC2 API Reference, "Request throttling").
-    pub(super) fn withdraw_throttled(&mut self) {
+    pub(super) fn withdraw_throttled(&mut self, now: Timestamp) {
         let prepared = self.prepared.iter().map(|(_, goal)| goal);
         let goals = self.goals.iter().chain(prepared).filter(|goal| goal.remaining > 0);
-        let goals: Vec<_> = goals.map(|goal| (goal.worker_type.clone(), goal.remaining)).collect();
-        if !goals.is_empty() {
-            self.hold_back(CallClass::Launch, goals.len());
-        }
-        for (worker_type, wanted) in goals {
-            let obstacle = &Obstacle::Throttled;
-            let note = PlanNote::NoLongerLaunched { wanted, obstacle };
-            self.notes.push(Note::about(&worker_type, &note));
-            self.engine.backoff.waiting.entry(worker_type).or_insert(self.started);
+        let wanted: Vec<_> = goals.map(|goal| (goal.worker_type.clone(), goal.remaining)).collect();
+        if !wanted.is_empty() {
+            self.hold_back_launches(wanted, |_| Obstacle::Throttled, now);
         }
         self.withdraw_all();
     }
@@ -186,10 +192,10 @@ impl Round<'_> {
                 if let Some(mut goal) = goal {
                     goal.remaining = goal.remaining.saturating_sub(n);
                     let place = places::place_name(&pool, call.subnet.as_ref());
-                    *goal.granted.entry(place).or_default() += n;
+                    *goal.tries.granted.entry(place).or_default() += n;
                     // Asked = granted + refused: the rest is asked for elsewhere.
                     if n < u64::from(call.count) {
-                        goal.tried.insert(pool.to_string());
+                        goal.tries.refused.insert(pool.to_string());
                         self.soon = true;
                     }
                     self.goals.push_back(goal);
@@ -264,28 +270,30 @@ impl Round<'_> {
         let Some(mut goal) = goal else { return };
         match class {
             RefusalClass::NoCapacity => {
-                goal.tried.insert(call.pool().to_string());
+                goal.tries.refused.insert(call.pool().to_string());
             }
             RefusalClass::NoFreeAddresses if call.count > 1 => {
-                goal.at_most_in.insert(place, u64::from(call.count / 2));
+                goal.tries.at_most_in.insert(place, u64::from(call.count / 2));
             }
             RefusalClass::NoFreeAddresses | RefusalClass::UnsuitablePlace => {
-                goal.tried.insert(place);
+                goal.tries.refused.insert(place);
             }
             RefusalClass::Unclear => {
                 let same = places.iter().filter(|it| it.instance_type == call.instance_type);
-                goal.tried.extend(same.map(Placement::name));
+                goal.tries.refused.extend(same.map(Placement::name));
             }
-            RefusalClass::Quota if call.count > 1 => goal.at_most = u64::from(call.count / 2),
+            RefusalClass::Quota if call.count > 1 => {
+                goal.tries.at_most = u64::from(call.count / 2);
+            }
             // Another type may be under another quota, which has headroom of its own; the breaker passes over
             // those that are not.
-            RefusalClass::Quota => goal.at_most = u64::MAX,
+            RefusalClass::Quota => goal.tries.at_most = u64::MAX,
             RefusalClass::UnknownProfile => return self.profile_unknown(call, refusal, &goal, now),
             RefusalClass::Throttled => {}
             // What this call asked for counts as in flight until its answer is known.
             RefusalClass::IdempotentMismatch | RefusalClass::Transient => {
                 goal.remaining = goal.remaining.saturating_sub(u64::from(call.count));
-                *goal.granted.entry(place).or_default() += u64::from(call.count);
+                *goal.tries.granted.entry(place).or_default() += u64::from(call.count);
             }
             RefusalClass::NotFound | RefusalClass::Unauthorized | RefusalClass::Invalid => return,
         }
@@ -296,10 +304,7 @@ impl Round<'_> {
 
     /// All places in which the worker type may launch.
     pub(super) fn places_of(&self, name: &WorkerTypeName) -> Vec<Placement> {
-        match (self.engine.settings.worker_types.get(name), self.resolved.get(name)) {
-            (Some(worker_type), Some(Ok(resolved))) => places::all(worker_type, resolved),
-            _ => Vec::new(),
-        }
+        places::of(name, &self.engine.settings, self.resolved)
     }
 
     /// Closes the intent of a call that was definitely refused; one that was accepted before is followed.

@@ -7,14 +7,14 @@ use crate::domain::clock;
 use crate::domain::ids::WorkerTypeName;
 use crate::domain::observed::KeyPair;
 use crate::engine::decide::detail::{LaunchReason, NoRoom, Obstacle, PlanNote, ReasonDetail};
-use crate::engine::decide::placement::{self, Circumstances, LaunchGoal};
+use crate::engine::decide::placement::{self, Circumstances, LaunchGoal, Tries};
 use crate::engine::decide::plan::{ActionKind, Reason};
 use crate::engine::observe::ledger::is_repeated;
 use crate::engine::state::group::Group;
 use crate::engine::state::machine::{Class, Machine};
 use crate::engine::state::memory::Failures;
 use crate::engine::state::places;
-use crate::policy::{CapacityTarget, Why};
+use crate::policy::CapacityTarget;
 use crate::settings::WorkerType;
 
 impl<'a> Draft<'a> {
@@ -111,11 +111,11 @@ impl<'a> Draft<'a> {
         let interval = decide.settings.provisioner.interval;
         let held = placement::held_profile(worker_type, memory, interval, now);
         let nowhere = || {
-            let reason = ReasonDetail::Launch(LaunchReason::Spare { why: Why::Short }).into();
-            let goal = LaunchGoal::new(name.clone(), 1, 0, reason);
             let addresses_taken = &BTreeMap::new();
-            let circumstances = Circumstances { memory, addresses_taken, interval, now };
-            placement::next(&places::all(worker_type, resolved), &goal, circumstances).err()
+            let circumstances =
+                Circumstances { worker_type: name, memory, addresses_taken, interval, now };
+            let placements = places::all(worker_type, resolved);
+            placement::next(&placements, 1, &Tries::default(), circumstances).err()
         };
         held.or_else(nowhere).map(Obstacle::NoPlacement)
     }

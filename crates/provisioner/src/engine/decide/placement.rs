@@ -22,14 +22,39 @@ pub(in crate::engine) struct LaunchGoal {
     /// How many of them no task waits for: they are asked for in excess or in advance.
     pub(in crate::engine) extra: u64,
     pub(in crate::engine) reason: Reason,
-    /// Pools that refused in this round. Each pool is asked once.
-    pub(in crate::engine) tried: BTreeSet<String>,
-    /// How many instances each place granted in this round.
+    pub(in crate::engine) tries: Tries,
+}
+
+/// What the places have answered to a goal in this round.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Tries {
+    /// The places and pools that refused. Each is asked once.
+    pub(in crate::engine) refused: BTreeSet<String>,
+    /// How many instances each place granted.
     pub(in crate::engine) granted: BTreeMap<String, u64>,
-    /// After a quota refused, ask for no more than this at once.
+    /// After a quota refused, the most that is asked for at once.
     pub(in crate::engine) at_most: u64,
-    /// After a subnet refused for want of addresses, ask it for no more than this at once.
+    /// After a subnet refused for want of addresses, the most that it is asked for at once.
     pub(in crate::engine) at_most_in: BTreeMap<String, u64>,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self {
+            refused: BTreeSet::new(),
+            granted: BTreeMap::new(),
+            at_most: u64::MAX,
+            at_most_in: BTreeMap::new(),
+        }
+    }
+}
+
+impl Tries {
+    /// The most that a place may be asked for at once.
+    fn at_most(&self, placement: &Placement) -> u64 {
+        let in_place = self.at_most_in.get(&placement.name()).copied().unwrap_or(u64::MAX);
+        self.at_most.min(in_place)
+    }
 }
 
 impl LaunchGoal {
@@ -39,26 +64,12 @@ impl LaunchGoal {
         extra: u64,
         reason: Reason,
     ) -> Self {
-        Self {
-            worker_type,
-            remaining,
-            extra,
-            reason,
-            tried: BTreeSet::new(),
-            granted: BTreeMap::new(),
-            at_most: u64::MAX,
-            at_most_in: BTreeMap::new(),
-        }
+        Self { worker_type, remaining, extra, reason, tries: Tries::default() }
     }
 
     /// How many of [`remaining`](Self::remaining) tasks or the minimum need.
     pub(in crate::engine) fn needed(&self) -> u64 {
         self.remaining.saturating_sub(self.extra)
-    }
-
-    /// How many instances the goal is about in all.
-    fn total(&self) -> u64 {
-        self.remaining + self.granted.values().sum::<u64>()
     }
 }
 
@@ -69,9 +80,16 @@ pub(in crate::engine) struct Choice {
     pub(in crate::engine) at_most: u64,
 }
 
-/// What the choice of a place depends on besides the goal.
+impl Choice {
+    fn of(placement: &Placement, at_most: u64) -> Self {
+        Self { placement: placement.clone(), at_most }
+    }
+}
+
+/// What the choice of a place depends on besides the places and what they have answered.
 #[derive(Clone, Copy)]
 pub(in crate::engine) struct Circumstances<'a> {
+    pub(in crate::engine) worker_type: &'a WorkerTypeName,
     pub(in crate::engine) memory: &'a Memory,
     /// How many addresses launches took in each subnet since it was last looked up.
     pub(in crate::engine) addresses_taken: &'a BTreeMap<SubnetId, u64>,
@@ -94,16 +112,17 @@ pub(in crate::engine) fn held_profile(
     Some(NoPlacement::UnknownProfile { until, profile: profile.clone() })
 }
 
-/// Returns the place to ask next for `goal`.
+/// Returns the place to ask next for the `remaining` instances of a goal.
 ///
-/// A place that refused lately is passed over while there is another one. If there is none, it is tried
-/// all the same, at growing pauses: a penalty must never starve the only option.
+/// A place that refused lately is passed over as long as another place is open. Otherwise it is tried in spite of
+/// its penalty, at growing pauses: a penalty must never starve the only option.
 pub(in crate::engine) fn next(
     placements: &[Placement],
-    goal: &LaunchGoal,
+    remaining: u64,
+    tries: &Tries,
     circumstances: Circumstances<'_>,
 ) -> Result<Choice, NoPlacement> {
-    let Circumstances { memory, interval, now, .. } = circumstances;
+    let Circumstances { worker_type, memory, interval, now, .. } = circumstances;
     if placements.is_empty() {
         return Err(NoPlacement::NotOffered);
     }
@@ -112,14 +131,14 @@ pub(in crate::engine) fn next(
     let mut open = Vec::new();
     let mut full = None;
     for placement in placements {
-        if placement.names().any(|name| goal.tried.contains(&name)) {
+        if placement.names().any(|name| tries.refused.contains(&name)) {
             continue;
         }
         if let Some((quota, breaker)) = breaker(&placement.instance_type, memory, now) {
             obstacle = NoPlacement::Quota { until: breaker.until(), quota: quota.clone() };
             continue;
         }
-        let Some(penalty) = placement.penalty(&goal.worker_type, memory, now) else {
+        let Some(penalty) = placement.penalty(worker_type, memory, now) else {
             match addresses_left(placement, circumstances) {
                 Some(0) => full = full.or(Some(placement)),
                 left => open.push((placement, left)),
@@ -135,27 +154,20 @@ pub(in crate::engine) fn next(
     }
     let (trials, sure): (Vec<_>, Vec<_>) =
         open.iter().copied().partition(|(placement, _)| is_on_trial(placement, memory));
-    let trial = trials.into_iter().find(|(placement, _)| may_be_tried(placement, goal, memory));
+    let trial = trials.into_iter().find(|(placement, _)| may_be_tried(placement, tries, memory));
     // A place that is on trial takes one instance, while there are others for the rest.
     if let Some((placement, _)) = trial.filter(|_| !sure.is_empty()) {
-        return Ok(Choice {
-            placement: placement.clone(),
-            at_most: most_in(placement, goal).min(1),
-        });
+        return Ok(Choice::of(placement, tries.at_most(placement).min(1)));
     }
-    let choice = if sure.is_empty() { choose(&open, goal) } else { choose(&sure, goal) };
-    if let Some(choice) = choice {
+    let candidates = if sure.is_empty() { &open } else { &sure };
+    if let Some(choice) = choose(candidates, remaining, tries) {
         return Ok(choice);
     }
-    let one = |placement: &Placement| Choice {
-        placement: placement.clone(),
-        at_most: most_in(placement, goal).min(1),
-    };
     match (full, cooling) {
         // The look-up may be old: its answer does not keep a task waiting.
-        (Some(placement), _) => Ok(one(placement)),
-        (None, Some((at, _, placement, _))) if at <= now && goal.tried.is_empty() => {
-            Ok(Choice { placement: placement.clone(), at_most: most_in(placement, goal) })
+        (Some(placement), _) => Ok(Choice::of(placement, tries.at_most(placement).min(1))),
+        (None, Some((at, _, placement, _))) if at <= now && tries.refused.is_empty() => {
+            Ok(Choice::of(placement, tries.at_most(placement)))
         }
         (None, Some((at, _, _, penalty))) => {
             Err(NoPlacement::Cooling { until: at, code: penalty.code.clone() })
@@ -170,32 +182,27 @@ fn is_on_trial(placement: &Placement, memory: &Memory) -> bool {
 }
 
 /// Whether nothing is on trial there already: neither from this goal nor from an earlier round.
-fn may_be_tried(placement: &Placement, goal: &LaunchGoal, memory: &Memory) -> bool {
+fn may_be_tried(placement: &Placement, tries: &Tries, memory: &Memory) -> bool {
     let pool = placement.pool();
-    !goal.granted.contains_key(&placement.name())
+    !tries.granted.contains_key(&placement.name())
         && !memory.open.values().any(|open| open.pool == pool)
 }
 
 /// The first of the open places, in order of preference, that has not taken its share of the goal yet.
-fn choose(open: &[(&Placement, Option<u64>)], goal: &LaunchGoal) -> Option<Choice> {
-    let share = if open.len() < SPREAD_FROM { u64::MAX } else { (goal.total() / 2).max(1) };
-    let room = |&(placement, left): &(&Placement, Option<u64>)| {
-        let granted = goal.granted.get(&placement.name()).copied().unwrap_or(0);
-        let room = share.saturating_sub(granted).min(left.unwrap_or(u64::MAX));
-        Choice { placement: placement.clone(), at_most: room.min(most_in(placement, goal)) }
+fn choose(open: &[(&Placement, Option<u64>)], remaining: u64, tries: &Tries) -> Option<Choice> {
+    let total = remaining + tries.granted.values().sum::<u64>();
+    let share = if open.len() < SPREAD_FROM { u64::MAX } else { (total / 2).max(1) };
+    let within = |&(placement, left): &(&Placement, Option<u64>), share: u64| {
+        let at_most = share.min(left.unwrap_or(u64::MAX)).min(tries.at_most(placement));
+        Choice::of(placement, at_most)
     };
-    let with_room = open.iter().map(room).find(|choice| choice.at_most > 0);
-    // All have taken their share: what others did not grant may come from any.
-    with_room.or_else(|| {
-        let (placement, left) = open.first()?;
-        let at_most = most_in(placement, goal).min(left.unwrap_or(u64::MAX));
-        Some(Choice { placement: (*placement).clone(), at_most })
-    })
-}
-
-fn most_in(placement: &Placement, goal: &LaunchGoal) -> u64 {
-    let in_place = goal.at_most_in.get(&placement.name()).copied().unwrap_or(u64::MAX);
-    goal.at_most.min(in_place)
+    let with_room = open.iter().map(|place| {
+        let granted = tries.granted.get(&place.0.name()).copied().unwrap_or(0);
+        within(place, share.saturating_sub(granted))
+    });
+    // Where all have taken their share, any may take what others did not grant.
+    let any = || open.first().map(|place| within(place, u64::MAX));
+    with_room.into_iter().find(|choice| choice.at_most > 0).or_else(any)
 }
 
 /// How many free addresses the subnet still has, as far as that is known.

@@ -32,12 +32,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Cancels requests that cannot be filled where they are, if there is somewhere else.
-    pub(super) fn unfillable_requests(
-        &mut self,
-        name: &WorkerTypeName,
-        worker_type: &WorkerType,
-        group: &'a Group,
-    ) {
+    pub(super) fn unfillable_requests(&mut self, name: &WorkerTypeName, group: &'a Group) {
         let decide = self.decide;
         let now = decide.now;
         let unfillable: Vec<_> =
@@ -45,10 +40,7 @@ impl<'a> Draft<'a> {
         if unfillable.is_empty() {
             return;
         }
-        let placements = match decide.resolved.get(name) {
-            Some(Ok(resolved)) => places::all(worker_type, resolved),
-            Some(Err(_)) | None => Vec::new(),
-        };
+        let placements = places::of(name, decide.settings, decide.resolved);
         let (movable, waiting): (Vec<_>, Vec<_>) = unfillable.into_iter().partition(|request| {
             placements.iter().any(|placement| {
                 placement.pool() != request.pool && placement.is_open(name, decide.memory, now)

@@ -19,7 +19,7 @@ use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
 use crate::engine::state::machine::OpenRequest;
 use crate::engine::state::memory::{Fulfilled, MachineMemory, OpenMemory};
-use crate::engine::state::places::{self, Placement, RefusedLaunch};
+use crate::engine::state::places::{self, RefusedLaunch};
 use crate::engine::state::token;
 
 /// A request that ends with an instance this soon after it was granted had a machine that never came up.
@@ -245,8 +245,8 @@ impl Reconcile<'_> {
             self.memory.fulfilled.insert(request.id.clone(), before.unwrap_or(first_seen));
             return;
         };
-        let before_fulfilled = before.clone();
-        if known.tracked && before.is_none() {
+        let is_new = known.tracked && before.is_none();
+        if is_new {
             self.pool_had_capacity(&known);
         }
         // The instance may run: counted once it is visible, and until then as one on its way, for as long
@@ -258,23 +258,7 @@ impl Reconcile<'_> {
             progress.fulfilled_before.remove(&request.id);
             self.memory.fulfilled.insert(request.id.clone(), before.unwrap_or(first_seen));
         }
-        let seen = join.instance(instance);
-        let never_lived = seen.is_some_and(|seen| !seen.state.is_live())
-            && known.tracked
-            && before_fulfilled.is_none()
-            && !self.memory.ended.contains_key(instance)
-            && !self.memory.machines.contains_key(instance);
-        if let Some(name) = known.worker_type.clone().filter(|_| never_lived) {
-            // It ended before an observation showed it alive.
-            let machine = MachineMemory {
-                first_seen: seen.map_or(self.now, |seen| seen.launch_time),
-                asked: Some(request.created),
-                claimed: false,
-                idle_rounds: 0,
-                ran: false,
-                worker_type: Some(name),
-                price: known.max_price,
-            };
+        if is_new && let Some(machine) = self.never_seen_alive(&known, instance, join) {
             progress.never_lived.push((instance.clone(), machine));
             return;
         }
@@ -285,6 +269,29 @@ impl Reconcile<'_> {
         if died_at_once && known.worker_type.is_some() {
             progress.failed.push(known);
         }
+    }
+
+    /// What would have been remembered of an instance that ended before an observation showed it alive.
+    fn never_seen_alive(
+        &self,
+        known: &KnownRequest<'_>,
+        instance: &InstanceId,
+        join: &Join<'_>,
+    ) -> Option<MachineMemory> {
+        let seen = join.instance(instance).filter(|seen| !seen.state.is_live())?;
+        let memory = &self.memory;
+        if memory.ended.contains_key(instance) || memory.machines.contains_key(instance) {
+            return None;
+        }
+        Some(MachineMemory {
+            first_seen: seen.launch_time,
+            asked: Some(known.request.created),
+            claimed: false,
+            idle_rounds: 0,
+            ran: false,
+            worker_type: Some(known.worker_type.clone()?),
+            price: known.max_price,
+        })
     }
 
     /// A pool that fills a request has capacity again, and its instance profile is known to EC2.
@@ -308,14 +315,6 @@ impl Reconcile<'_> {
         self.memory.fulfilled.retain(|id, entry| {
             now < clock::after(entry.since, window) || join.request(id).is_some()
         });
-    }
-
-    /// All places in which the worker type may launch.
-    fn places_of(&self, name: &WorkerTypeName) -> Vec<Placement> {
-        match (self.settings.worker_types.get(name), self.resolved.get(name)) {
-            (Some(worker_type), Some(Ok(resolved))) => places::all(worker_type, resolved),
-            _ => Vec::new(),
-        }
     }
 
     /// Counts a launch that ended without an instance against its pool, its quota or its worker type.
@@ -343,7 +342,7 @@ impl Reconcile<'_> {
                     Some(class) => class,
                     None => RefusalClass::Invalid,
                 };
-                let places = self.places_of(name);
+                let places = places::of(name, self.settings, self.resolved);
                 let refused = RefusedLaunch {
                     worker_type: name,
                     pool,

@@ -11,8 +11,9 @@ use crate::domain::cool_down::CoolDown;
 use crate::domain::ids::{InstanceType, SubnetId, WorkerTypeName};
 use crate::domain::launch::{LaunchCall, Pool, ResolvedPlacement, ResolvedWorkerType};
 use crate::domain::refusal::RefusalClass;
+use crate::engine::Resolved;
 use crate::engine::state::memory::{Memory, quota};
-use crate::settings::WorkerType;
+use crate::settings::{Settings, WorkerType};
 
 /// An instance type in a zone or subnet.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +89,18 @@ pub(in crate::engine) fn all(
         placements.collect::<Vec<_>>()
     };
     worker_type.instance_types.iter().flat_map(of_type).collect()
+}
+
+/// Returns all places of the worker type of this name; none if what it names in AWS is not known.
+pub(in crate::engine) fn of(
+    name: &WorkerTypeName,
+    settings: &Settings,
+    resolved: &Resolved,
+) -> Vec<Placement> {
+    match (settings.worker_types.get(name), resolved.get(name)) {
+        (Some(worker_type), Some(Ok(resolved))) => all(worker_type, resolved),
+        _ => Vec::new(),
+    }
 }
 
 /// The name of a pool seen from one subnet, for refusals that concern the subnet alone.
