@@ -105,7 +105,7 @@ impl Demo {
     pub fn new(seed: u64, length: Duration) -> Self {
         let mut world = World::new(Arc::new(deployment()), Knowledge::ByInstance, seed, start());
         world.boot = Boot::Lognormal(crate::rng::Lognormal::new(secs(60), secs(200)));
-        // EC2 tells no limits. An account in which nothing else runs is shown.
+        // EC2 publishes no limits. These are those of an account in which nothing else runs.
         let mut throttle = Throttle::default();
         throttle.set_rate(Call::Request, Rate { burst: 50.0, per_second: 5.0 });
         world.throttle = Some(throttle);

@@ -130,8 +130,8 @@ pub struct World {
     pub pools: Pools,
     /// Subnets with a limited number of addresses.
     pub subnets: BTreeMap<SubnetId, Subnet>,
-    /// The zones among which EC2 chooses for requests that name neither a zone nor a subnet; if there are none,
-    /// such requests have a pool of their own.
+    /// The zones among which EC2 chooses for requests that name neither a zone nor a subnet. Without any, such
+    /// requests have a pool of their own.
     pub zones: Vec<Zone>,
     /// Whether the image's root volume outlives its instance, unless the launch says otherwise.
     pub lasting_volumes: bool,

@@ -35,7 +35,7 @@ impl Call {
     pub fn rate(self) -> Rate {
         let (per_second, burst) = match self {
             Self::Describe => (20.0, 100.0),
-            // Like `RunInstances`: EC2 tells none for `RequestSpotInstances`.
+            // Like `RunInstances`: EC2 publishes none for `RequestSpotInstances`.
             Self::Request => (2.0, 5.0),
             Self::Cancel | Self::KeyPair => (5.0, 50.0),
             Self::Terminate => (5.0, 100.0),

@@ -64,7 +64,7 @@ fn shorten(record: &mut Value) {
     }
 }
 
-/// Runs a round, and lets another process go on with what was remembered, changed by the bug.
+/// Runs a round. Then another process continues from the stored memory, as the bug has changed it.
 fn round_and_restart(driver: &mut Driver, bug: PlantedMemory) {
     let report = round(driver);
     let now = driver.clock().to_string();
@@ -121,8 +121,8 @@ struct Burst {
     order: Vec<String>,
 }
 
-/// `repeated` of the worker types get a new task in every round. `forgets`: what was learned of EC2's limits, and
-/// who has waited, is forgotten from round to round.
+/// `repeated` of the worker types get a new task in every round. With `forgets`, the engine loses from round to
+/// round what it has learned of EC2's limits, and which worker types have waited.
 fn burst(types: usize, (at_once, per_second): (f64, f64), repeated: usize, forgets: bool) -> Burst {
     let names: Vec<_> = (0..types).map(|n| format!("w{n:03}")).collect();
     let types = names.iter().map(|name| (name.as_str(), worker_type(&["c7g.large"], 500)));

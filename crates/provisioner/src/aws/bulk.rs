@@ -4,12 +4,9 @@
 //! the call for all ids. The call is then repeated at once without the ids that the refusal names.
 
 use super::{Client, Error};
-use crate::domain::bulk::split_around_bad_ids;
+use crate::domain::bulk::{IDS_PER_CALL, split_around_bad_ids};
 use crate::domain::ids::{InstanceId, SpotRequestId};
 
-/// EC2 takes 1000 ids in one call (API Reference, `TerminateInstances`), but throttles such a call as a whole in
-/// a busy account. Our own choice.
-const IDS_PER_CALL: usize = 200;
 /// Our own bound. If every repetition meets another bad id, the rest waits for the next pass.
 const MAX_REPETITIONS: usize = 20;
 
@@ -182,19 +179,6 @@ mod tests {
         })
         .await;
         assert!(result.denied.is_empty() && result.error.is_some());
-    }
-
-    #[tokio::test]
-    async fn no_call_has_more_than_200_ids() {
-        let ids: Vec<_> = (0..450).map(|n| InstanceId::new(format!("i-{n}"))).collect();
-        let sizes = RefCell::new(Vec::new());
-        let result = bulk(&ids, InstanceId::as_str, async |ids| {
-            sizes.borrow_mut().push(ids.len());
-            Ok(())
-        })
-        .await;
-        assert_eq!(*sizes.borrow(), [200, 200, 50]);
-        assert_eq!(result.done, ids);
     }
 
     #[tokio::test]

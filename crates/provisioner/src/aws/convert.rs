@@ -7,12 +7,10 @@ use jiff::Timestamp;
 
 use super::listing::{InstanceFields, SpotRequestFields};
 use super::state::{instance_state, spot_request_state};
+use crate::aws::preflight::ImageFacts;
 use crate::domain::ids::{InstanceId, InstanceType, SpotRequestId, Zone};
 use crate::domain::money::UsdPerHour;
 use crate::domain::observed::{Instance, SpotRequest, StateReason};
-
-/// The platform without licence costs (Amazon EC2 API Reference, `Instance`, `platformDetails`).
-const PLAIN_LINUX: &str = "Linux/UNIX";
 
 /// Returns `None` for an instance without a usable id; it could neither be tagged nor terminated.
 ///
@@ -59,7 +57,7 @@ fn state_reason(found: &InstanceFields) -> Option<StateReason> {
 fn other_platform(found: &InstanceFields) -> Option<String> {
     let details = found.platform_details.as_ref().filter(|details| !details.is_empty());
     let platform = details.or(found.platform.as_ref())?;
-    (platform != PLAIN_LINUX).then(|| platform.clone())
+    (platform != ImageFacts::LINUX).then(|| platform.clone())
 }
 
 /// Returns `None` for a spot request without a usable id; it could not be cancelled.

@@ -41,7 +41,7 @@ impl Client {
         self.typed_key_pair(name).await.map(|(pair, _)| pair)
     }
 
-    /// Returns the same, and the type of the key pair, if EC2 tells one that we know.
+    /// Returns the same, and the type of the key pair, if EC2 shows one that we know.
     pub(super) async fn typed_key_pair(
         &self,
         name: &KeyName,

@@ -158,7 +158,7 @@ fn image(found: &types::Image) -> Option<(String, ImageFacts)> {
             .filter_map(|mapping| mapping.device_name().map(str::to_owned))
             .collect(),
         platform: found.platform_details().map(str::to_owned).or_else(|| {
-            // Older endpoints tell Windows alone.
+            // Older endpoints show a platform for Windows alone.
             let platform = found.platform().map(AsRef::as_ref)?;
             platform.eq_ignore_ascii_case("windows").then(|| "Windows".to_owned())
         }),

@@ -23,7 +23,7 @@ pub(super) const GROUP_ID: &str = "sg-";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownPlaces {
     /// The default subnets of the default VPC, one per zone.
-    pub(super) default_subnets: BTreeMap<SubnetId, SubnetFacts>,
+    default_subnets: BTreeMap<SubnetId, SubnetFacts>,
     /// The zones in which each instance type is offered.
     offerings: BTreeMap<InstanceType, BTreeSet<Zone>>,
 }
@@ -35,12 +35,6 @@ pub struct NotRead {
     pub what: &'static str,
     /// Why.
     pub error: Error,
-}
-
-impl NotRead {
-    pub(super) fn is_default_subnets(&self) -> bool {
-        self.what == KnownPlaces::DEFAULT_SUBNETS
-    }
 }
 
 impl KnownPlaces {
@@ -77,11 +71,9 @@ impl Client {
         let mut places = KnownPlaces::default();
         let mut not_read = Vec::new();
         let mut fail = |what, error| not_read.push(NotRead { what, error });
-        if worker_types.iter().any(|worker_type| worker_type.subnets.is_empty()) {
-            match self.default_subnets().await {
-                Ok(subnets) => places.default_subnets = subnets,
-                Err(error) => fail(KnownPlaces::DEFAULT_SUBNETS, error),
-            }
+        match self.default_subnets(worker_types).await {
+            Ok(subnets) => places.default_subnets = subnets,
+            Err(error) => fail(KnownPlaces::DEFAULT_SUBNETS, error),
         }
         let types: BTreeSet<_> = worker_types.iter().flat_map(|it| &it.instance_types).collect();
         let types: Vec<_> = types.into_iter().cloned().collect();
@@ -104,8 +96,15 @@ impl Client {
         Ok(images.into_iter().map(|(id, image)| (id, image.lasting_devices)).collect())
     }
 
-    async fn default_subnets(&self) -> Result<BTreeMap<SubnetId, SubnetFacts>, Error> {
+    /// Looks up the default subnets of the default VPC, unless every one of these worker types names its own.
+    pub(super) async fn default_subnets(
+        &self,
+        worker_types: &[&WorkerType],
+    ) -> Result<BTreeMap<SubnetId, SubnetFacts>, Error> {
         let mut found = BTreeMap::new();
+        if worker_types.iter().all(|worker_type| !worker_type.subnets.is_empty()) {
+            return Ok(found);
+        }
         let mut pages = Pages::of("DescribeSubnets", "the default subnets");
         while pages.remain() {
             let page = self

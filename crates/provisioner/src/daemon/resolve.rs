@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What all worker types share is not waited for as long, so that it leaves time for the names of each.
 const PLACES_PATIENCE: Duration = Duration::from_secs(5);
-/// What launches do without when EC2 does not tell.
+/// Launches can do without this knowledge.
 const LASTING_DEVICES: &str = "the volumes of the images that would outlive their instances";
 
 type Answer = (WorkerTypeName, Result<ResolvedWorkerType, String>);
@@ -40,8 +40,8 @@ pub(super) struct Resolver {
     places: Arc<KnownPlaces>,
     /// The devices of each image whose volumes would outlive their instance. An image never changes.
     lasting_devices: BTreeMap<String, Vec<String>>,
-    /// What could not be read and was told; it is told once.
-    told: BTreeSet<&'static str>,
+    /// What could not be read and was reported, so that it is reported once.
+    reported: BTreeSet<&'static str>,
 }
 
 #[derive(Debug)]
@@ -118,14 +118,14 @@ impl Resolver {
         else {
             let seconds = PLACES_PATIENCE.as_secs();
             let why = format!("EC2 did not answer within {seconds}s");
-            self.tell("the places in which to launch", &why);
+            self.report_unknown("the places in which to launch", &why);
             return;
         };
-        self.told.retain(|what| {
+        self.reported.retain(|what| {
             *what == LASTING_DEVICES || not_read.iter().any(|failed| failed.what == *what)
         });
         for NotRead { what, error } in &not_read {
-            self.tell(what, &error_chain(error));
+            self.report_unknown(what, &error_chain(error));
         }
         self.places = Arc::new(places.or_earlier(&self.places, &not_read));
     }
@@ -145,11 +145,11 @@ impl Resolver {
         if !images.is_empty() {
             match timeout_at(until, client.lasting_devices(&images)).await {
                 Ok(Ok(found)) => {
-                    self.told.remove(LASTING_DEVICES);
+                    self.reported.remove(LASTING_DEVICES);
                     self.lasting_devices.extend(found);
                 }
-                Ok(Err(error)) => self.tell(LASTING_DEVICES, &error_chain(&error)),
-                Err(_) => self.tell(LASTING_DEVICES, "EC2 did not answer in time"),
+                Ok(Err(error)) => self.report_unknown(LASTING_DEVICES, &error_chain(&error)),
+                Err(_) => self.report_unknown(LASTING_DEVICES, "EC2 did not answer in time"),
             }
         }
         for resolved in answers.iter_mut().filter_map(|(_, answer)| answer.as_mut().ok()) {
@@ -159,9 +159,12 @@ impl Resolver {
     }
 
     /// Warns that something is not known, once until it is known again.
-    fn tell(&mut self, what: &'static str, why: &str) {
-        if self.told.insert(what) {
-            tracing::warn!(error = why, "EC2 does not tell {what}; launches go on without: {why}");
+    fn report_unknown(&mut self, what: &'static str, why: &str) {
+        if self.reported.insert(what) {
+            tracing::warn!(
+                error = why,
+                "{what} could not be read, and launches go on without them: {why}"
+            );
         }
     }
 

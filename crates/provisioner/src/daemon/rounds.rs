@@ -28,7 +28,7 @@ impl<S: DemandSource> Daemon<S> {
         wake: &Notify,
         tell: impl FnMut(RoundSummary<'_>),
     ) -> Result<(), GaveUp> {
-        // Whoever starts it again expects the next try of what was paused at once.
+        // A restart is an operator's way to ask for the next try of what was paused.
         self.engine.resume_paused();
         let ended = self.rounds(stop, wake, tell).await;
         if let State::Locked(state) = &self.state {

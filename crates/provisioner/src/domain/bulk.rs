@@ -4,6 +4,10 @@
 
 use super::refusal::Refusal;
 
+/// How many ids go into one cancelling, terminating or tagging call. EC2 takes 1000 (API Reference,
+/// `TerminateInstances`), but throttles such a call as a whole in a busy account. Our own choice.
+pub(crate) const IDS_PER_CALL: usize = 200;
+
 /// The items of a refused bulk call, by whether EC2's message names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadIdSplit<T> {

@@ -120,7 +120,7 @@ pub struct ImageFacts {
 }
 
 impl ImageFacts {
-    /// What EC2 calls plain Linux.
+    /// The platform without licence costs (Amazon EC2 API Reference, `Instance`, `platformDetails`).
     pub const LINUX: &str = "Linux/UNIX";
 
     /// Returns what EC2 bills as. An unknown image counts as plain Linux, the most common.

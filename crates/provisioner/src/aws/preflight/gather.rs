@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use crate::aws::preflight::surplus;
 use crate::aws::preflight::{
     DryRun, DryRunAnswer, DryRunTarget, Fact, ImageFacts, LaunchSite, PreflightFacts,
-    SecurityGroupFacts, WorkerTypeFacts,
+    SecurityGroupFacts, SubnetFacts, WorkerTypeFacts,
 };
-use crate::aws::{Client, Error, KnownPlaces, NotRead, Observed, resolve};
+use crate::aws::{Client, Error, Observed, resolve};
 use crate::domain::ids::{
-    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, WorkerTypeName, Zone,
+    ClientToken, InstanceId, InstanceType, KeyName, SpotRequestId, SubnetId, WorkerTypeName, Zone,
 };
 use crate::domain::launch::{Pool, ResolvedWorkerType, TAG_KEY_NAME, TAG_NAME, TAG_WORKER_TYPE};
 use crate::domain::money::UsdPerHour;
@@ -128,36 +128,36 @@ impl Client {
     ) -> (BTreeMap<WorkerTypeName, WorkerTypeFacts>, Fact<()>) {
         let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
         let worker_types: Vec<_> = settings.worker_types.values().collect();
-        let (places, not_read) = self.known_places(&worker_types).await;
-        let default_subnets = not_read.into_iter().find(NotRead::is_default_subnets);
-        let default_subnets = default_subnets.map_or(Ok(()), |failed| Err(failed.error.refusal));
-        let places = Arc::new(places);
+        let (default_subnets, read) = match self.default_subnets(&worker_types).await {
+            Ok(subnets) => (Arc::new(subnets), Ok(())),
+            Err(error) => (Arc::default(), Err(error.refusal)),
+        };
         let mut look_ups = JoinSet::new();
         for (name, worker_type) in &settings.worker_types {
             let user_data = settings.render_user_data(name, self.region());
             let user_data = user_data.map(drop).map_err(|error| error.to_string());
             let client = self.clone();
             let permits = Arc::clone(&permits);
-            let places = Arc::clone(&places);
+            let default_subnets = Arc::clone(&default_subnets);
             let name = name.clone();
             let worker_type = worker_type.clone();
             look_ups.spawn(async move {
                 let _permit = permits.acquire().await;
-                (name, client.worker_type_facts(&worker_type, &places, user_data).await)
+                (name, client.worker_type_facts(&worker_type, &default_subnets, user_data).await)
             });
         }
-        (look_ups.join_all().await.into_iter().collect(), default_subnets)
+        (look_ups.join_all().await.into_iter().collect(), read)
     }
 
     async fn worker_type_facts(
         &self,
         worker_type: &WorkerType,
-        places: &KnownPlaces,
+        default_subnets: &BTreeMap<SubnetId, SubnetFacts>,
         user_data: Result<(), String>,
     ) -> WorkerTypeFacts {
         let subnets = self.known_subnets(&worker_type.subnets).await;
         let placements = match &subnets {
-            Ok(subnets) => resolve::placements(worker_type, subnets, &places.default_subnets),
+            Ok(subnets) => resolve::placements(worker_type, subnets, default_subnets),
             Err(error) => Err(error.clone()),
         };
         // A group name belongs to a VPC, which is unknown if the subnets do not exist.

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use jiff::Timestamp;
 
 use super::{ActionOutcome, ActionResult, Round};
-use crate::domain::bulk::split_around_bad_ids;
+use crate::domain::bulk::{IDS_PER_CALL, split_around_bad_ids};
 use crate::domain::clock;
 use crate::domain::ids::{InstanceId, SpotRequestId, VolumeId};
 use crate::domain::refusal::{Refusal, RefusalClass};
@@ -18,10 +18,6 @@ use crate::engine::state::memory::Cancelling;
 /// How often bulk calls are repeated without an id that failed them, in one round. EC2 may name one id
 /// at a time; a batch must not become hundreds of calls.
 const MAX_BULK_REPEATS: u32 = 20;
-
-/// How many ids go into one cancelling, terminating or tagging call. EC2 recommends at most 1000 (API
-/// Reference, `TerminateInstances`), but in a busy account so many at once are throttled as a whole.
-const BULK: usize = 200;
 
 /// The ids of one bulk call, with the actions they belong to (places in the plan).
 #[derive(Clone, Debug)]
@@ -39,7 +35,7 @@ impl<I: Clone + Borrow<str>> Batch<I> {
             while !ids.is_empty() {
                 if left == 0 {
                     batches.push_back(Self { parts: Vec::new() });
-                    left = BULK;
+                    left = IDS_PER_CALL;
                 }
                 let (now, later) = ids.split_at(ids.len().min(left));
                 left -= now.len();

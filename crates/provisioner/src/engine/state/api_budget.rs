@@ -1,7 +1,7 @@
 //! What EC2 allows of each class of call: token buckets, learned from throttling, for all callers of the engine.
 //!
-//! EC2 throttles by token buckets per class of call whose sizes it does not tell, and which others in the same
-//! account use too. A call that is throttled empties our estimate of its bucket. From then on the calls that
+//! EC2 throttles by token buckets per class of call whose sizes it does not publish; other programs in the
+//! same account use them too. A call that is throttled empties our estimate of its bucket. From then on the calls that
 //! pass until the bucket is empty again measure the rate at which it is refilled. While no call is throttled,
 //! the estimates grow, so that a larger bucket is found out.
 
@@ -30,8 +30,8 @@ pub(in crate::engine) struct ApiBudget {
 }
 
 impl Default for ApiBudget {
-    /// The limits to begin with are those that Karpenter models (`kwok/ec2`). EC2 tells none for
-    /// `RequestSpotInstances`: it is taken to refill like `RunInstances`, and a first burst to be large, since
+    /// The limits to begin with are those that Karpenter models (`kwok/ec2`). EC2 publishes none
+    /// for `RequestSpotInstances`: it is taken to refill like `RunInstances`, and a first burst to be large, since
     /// a call that is throttled costs little.
     fn default() -> Self {
         Self {
