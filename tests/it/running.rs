@@ -1,5 +1,6 @@
 //! The daemon as a process: rounds in time, signals, the lock, the small server, credentials.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -284,6 +285,59 @@ fn throttling_is_backed_off_from() {
     let mut daemon = project.daemon();
     daemon.until("all tasks get machines", || project.live_and_open().0 == 4);
     daemon.stop();
+}
+
+/// Runs the daemon until each of so many worker types has a machine. Five of them get new tasks all the time.
+/// Returns the worker types in the order in which they were granted, and how many calls were throttled.
+fn burst(types: usize, per_second: f64, at_once: f64) -> (Vec<String>, usize) {
+    let project = Project::set_up();
+    project.set("provisioner.interval", "1s");
+    let names: Vec<_> = (0..types).map(|n| format!("type-{n:02}")).collect();
+    for name in &names {
+        project.add_worker_type(name);
+    }
+    project
+        .account
+        .rules(&json!({ "throttle": { "RequestSpotInstances": [per_second, at_once] } }));
+    let wait_for = |repeated: usize| {
+        let tasks = |n| if n < 5 { repeated } else { 1 };
+        let pending = names.iter().enumerate().map(|(n, name)| (name.as_str(), tasks(n)));
+        project.queue.pending(&pending.collect::<Vec<_>>());
+    };
+    wait_for(1);
+    let mut daemon = project.daemon();
+    let mut repeated = 1;
+    let begun = Instant::now();
+    let granted = || -> Vec<String> {
+        let calls = project.account.calls_of("RequestSpotInstances").into_iter();
+        calls.filter(|call| call.status == Some(200)).map(|call| call.worker_type()).collect()
+    };
+    daemon.until("each worker type is served", || {
+        repeated += 1;
+        wait_for(repeated);
+        let granted = granted();
+        names.iter().all(|name| granted.contains(name))
+    });
+    let took = begun.elapsed().as_secs_f64();
+    daemon.stop();
+    let calls = project.account.calls_of("RequestSpotInstances");
+    let throttled = calls.iter().filter(|call| call.error.is_some()).count();
+    println!(
+        "{types} worker types, {at_once} at once, {per_second} a second: {took:.1} s, {} calls, \
+         {throttled} throttled",
+        calls.len()
+    );
+    (granted(), throttled)
+}
+
+#[test]
+fn in_a_burst_no_worker_type_comes_twice_before_each_has_come_once() {
+    for (types, per_second, at_once) in [(12, 2.0, 5.0), (60, 5.0, 10.0)] {
+        let (order, throttled) = burst(types, per_second, at_once);
+        let first: BTreeSet<_> = order.iter().take(types).collect();
+        assert_eq!(first.len(), types, "{order:?}");
+        assert!(throttled < types / 2, "{throttled} calls were throttled");
+    }
 }
 
 #[test]

@@ -143,4 +143,11 @@ impl Call {
     pub(crate) fn param(&self, name: &str) -> &str {
         self.params.get(name).map_or("", String::as_str)
     }
+
+    /// The worker type in the tags that a call requests, or nothing.
+    pub(crate) fn worker_type(&self) -> String {
+        let key = self.params.iter().find(|(_, value)| *value == "provisioner:worker-type");
+        let value = key.map(|(key, _)| key.replace(".Key", ".Value"));
+        value.map_or_else(String::new, |name| self.param(&name).to_owned())
+    }
 }
