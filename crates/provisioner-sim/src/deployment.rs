@@ -126,16 +126,18 @@ pub fn stop_secret() -> StopSecret {
     StopSecret::new([7; 64])
 }
 
-/// Returns a resolved worker type that may use these zones.
+/// Returns a resolved worker type that may use these zones. Without any, EC2 chooses.
 pub fn resolved(zones: &[&str]) -> ResolvedWorkerType {
+    let mut placements: Vec<_> =
+        zones.iter().map(|zone| ResolvedPlacement::new(Some(Zone::from(*zone)), None)).collect();
+    if zones.is_empty() {
+        placements.push(ResolvedPlacement::new(None, None));
+    }
     ResolvedWorkerType {
         image_id: IMAGE.to_owned(),
         security_group_ids: vec![GROUP.to_owned()],
         user_data: None,
-        placements: zones
-            .iter()
-            .map(|zone| ResolvedPlacement::new(Some(Zone::from(*zone)), None))
-            .collect(),
+        placements,
         lasting_devices: Vec::new(),
     }
 }

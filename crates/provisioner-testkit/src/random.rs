@@ -27,7 +27,7 @@ use provisioner_sim::queue::Knowledge;
 use provisioner_sim::rng::Rng;
 use provisioner_sim::world::throttle::Throttle;
 use provisioner_sim::world::trace::Trace;
-use provisioner_sim::world::{Habits, World};
+use provisioner_sim::world::{Habits, Subnet, World};
 
 pub use case::{Case, NoCase};
 pub use chaos::{Disturbance, ProcessEvent};
@@ -37,6 +37,9 @@ pub use trial::{Failed, Played, Trial, least};
 
 /// The zones in which capacity is requested.
 pub const ZONES: [&str; 2] = ["us-west-2a", "us-west-2b"];
+
+/// The default subnets of these zones.
+const SUBNETS: [&str; 2] = ["subnet-sim0a", "subnet-sim0b"];
 
 /// How long faults occur.
 pub const CHAOS: Duration = Duration::from_mins(30);
@@ -239,7 +242,8 @@ fn some_faults(seed: u64, window: Duration) -> (Faults, Duration) {
 }
 
 /// Gives some worlds what EC2's accounts have: zones that do not offer a type, images whose volumes last, status
-/// times that move, workers that take one task, and launches that come to nothing until the faults end.
+/// times that move, workers that take one task, launches that come to nothing until the faults end, subnets with
+/// few free addresses, and requests whose zone EC2 chooses.
 fn answer_as_ec2_does(world: &mut World, case: &Case) {
     let mut rng = Rng::stream(case.seed, "as EC2 does");
     let types: Vec<_> = world.settings.worker_types.keys().cloned().collect();
@@ -270,6 +274,14 @@ fn answer_as_ec2_does(world: &mut World, case: &Case) {
     {
         let codes = ["Client.InternalError", "Client.VolumeLimitExceeded"];
         world.ends_launches.insert(name.clone(), one_of(&mut rng, codes).to_owned());
+    }
+    if rng.percent(20) && case.has("subnets") {
+        // The last subnet has room for all.
+        for ((zone, subnet), free) in ZONES.iter().zip(SUBNETS).zip([rng.below(6), 60]) {
+            world.subnets.insert(subnet.into(), Subnet { zone: (*zone).into(), free });
+        }
+    } else if rng.percent(12) && case.has("chosen-zones") {
+        world.zones = ZONES.map(Into::into).to_vec();
     }
 }
 

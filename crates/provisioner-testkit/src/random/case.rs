@@ -28,8 +28,9 @@ pub struct NoCase(String);
 impl Case {
     /// Kinds besides the [`Faults`]: throttling by token buckets, quotas, moving prices, recorded capacity, a
     /// wrong clock, workers that ask whether to stop, a limit per day, zones that do not offer a type, volumes that
-    /// last, workers that take one task or none, and launches that EC2 ends.
-    pub const MORE_KINDS: [&str; 12] = [
+    /// last, workers that take one task or none, launches that EC2 ends, subnets with few addresses, and zones that
+    /// EC2 chooses.
+    pub const MORE_KINDS: [&str; 14] = [
         "buckets",
         "quotas",
         "prices",
@@ -42,6 +43,8 @@ impl Case {
         "one-shot",
         "powers-off",
         "ends-launches",
+        "subnets",
+        "chosen-zones",
     ];
 
     /// Returns the complete world of a seed.

@@ -100,8 +100,14 @@ pub(crate) fn play(case: &Case, bug: Option<PlantedBug>) -> Result<(Driver, bool
 /// Creates a world and an engine in it.
 pub(crate) fn begin(case: &Case) -> (Driver, Chaos) {
     let (world, chaos) = random::world(case);
-    let mut driver = Driver::new(world, &ZONES);
+    let mut driver = if world.zones.is_empty() {
+        Driver::new(world, &ZONES)
+    } else {
+        // EC2 chooses among the zones of the world.
+        Driver::new(world, &[])
+    };
     driver.look_up_image();
+    driver.look_up_subnets();
     driver.world.keep_habits(random::habits(case.seed));
     let process = Process::of(case);
     // With a limit per day the spending must not be lost.
