@@ -27,13 +27,7 @@ use shape::{Kind, Shape};
 const TYPE: &str = "m5.large";
 
 /// Calls of `cleanup-aws` about resources that cannot be created there.
-const NOT_SIMULATED: [&str; 5] = [
-    "DeleteFleets",
-    "DeleteLaunchTemplate",
-    "GetAllowedImagesSettings",
-    "GetDefaultCreditSpecification",
-    "GetInstanceMetadataDefaults",
-];
+const NOT_SIMULATED: [&str; 2] = ["DeleteFleets", "DeleteLaunchTemplate"];
 
 /// A public key, as the Query protocol has it (in base64 once more).
 const PUBLIC_KEY: &str = "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUc2ZzRIWkU1MzRCNUpmWEJYYUFEU3lXK3FlZTA2WFhPYzBxZkRwVTdVNHAgdGVzdHM=";
@@ -258,6 +252,9 @@ fn play(pair: &mut Pair) {
         ec2("DescribeKeyPairs", "&KeyName.1=nobodys"),
         ec2("DescribeAvailabilityZones", ""),
         ec2("DescribeVpcs", "&Filter.1.Name=is-default&Filter.1.Value.1=true"),
+        ec2("GetAllowedImagesSettings", ""),
+        ec2("GetDefaultCreditSpecification", "&InstanceFamily=t3"),
+        ec2("GetInstanceMetadataDefaults", ""),
         ec2(
             "DescribeSubnets",
             "&Filter.1.Name=availability-zone&Filter.1.Value.1=us-west-2a&MaxResults=1000",

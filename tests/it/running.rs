@@ -289,6 +289,7 @@ fn throttling_is_backed_off_from() {
 
 /// Runs the daemon until each of so many worker types has a machine. Five of them get new tasks all the time.
 /// Returns the worker types in the order in which they were granted, and how many calls were throttled.
+#[expect(clippy::print_stdout, reason = "the seconds are for BENCHMARKS.md")]
 fn burst(types: usize, per_second: f64, at_once: f64) -> (Vec<String>, usize) {
     let project = Project::set_up();
     project.set("provisioner.interval", "1s");

@@ -19,7 +19,7 @@ use provisioner::internal::domain::money::UsdPerHour;
 use provisioner::internal::engine::{ActionKind, ActionOutcome, ActionResult, NoteKind};
 use provisioner::internal::settings::{Settings, WorkerType};
 
-use crate::deployment::{IMAGE, mins, name, secs, settings, start, worker_type};
+use crate::deployment::{IMAGE, key, mins, name, secs, settings, worker_type};
 use crate::driver::{Driver, End};
 use crate::queue::Knowledge;
 use crate::world::throttle::{Call, Rate, Throttle};
@@ -89,6 +89,7 @@ pub struct Demo {
     driver: Driver,
     load: Load,
     script: Script,
+    begins: Timestamp,
     ends: Timestamp,
     next_round: Timestamp,
     rounds: u64,
@@ -101,9 +102,10 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Begins a demonstration at 08:00 of a working day that lasts for `length`.
-    pub fn new(seed: u64, length: Duration) -> Self {
-        let mut world = World::new(Arc::new(deployment()), Knowledge::ByInstance, seed, start());
+    /// Begins a demonstration in the morning of a working day that lasts for `length`, whatever the clock shows
+    /// at that time.
+    pub fn new(seed: u64, begins: Timestamp, length: Duration) -> Self {
+        let mut world = World::new(Arc::new(deployment()), Knowledge::ByInstance, seed, begins);
         world.boot = Boot::Lognormal(crate::rng::Lognormal::new(secs(60), secs(200)));
         // EC2 publishes no limits. These are those of an account in which nothing else runs.
         let mut throttle = Throttle::default();
@@ -112,8 +114,8 @@ impl Demo {
         world.faults.fill = secs(20);
         world.faults.lag = secs(15);
         world.faults.interrupted = 3;
-        let ends = clock::after(start(), length);
-        market::open(&mut world, seed, ends);
+        let ends = clock::after(begins, length);
+        market::open(&mut world, seed, begins, ends);
         let mut driver = Driver::new(world, &ZONES);
         for kind in &KINDS {
             if let Some(Ok(resolved)) = driver.resolved.get_mut(kind.name) {
@@ -122,10 +124,11 @@ impl Demo {
         }
         Self {
             driver,
-            load: Load::new(seed),
-            script: Script::new(ends),
+            load: Load::new(seed, begins),
+            script: Script::new(begins, ends),
+            begins,
             ends,
-            next_round: start(),
+            next_round: begins,
             rounds: 0,
             actions: 0,
             told: 0,
@@ -156,6 +159,16 @@ impl Demo {
 
     /// Lets time pass until `until`, with new tasks, work and events. Returns lines for the noteworthy events.
     pub fn advance(&mut self, until: Timestamp) -> Vec<Line> {
+        self.pass(until);
+        self.lines.drain(..).collect()
+    }
+
+    /// Lets time pass between two rounds, for a call from outside that comes at `now`.
+    pub fn catch_up(&mut self, now: Timestamp) {
+        self.pass(now.min(self.next_round));
+    }
+
+    fn pass(&mut self, until: Timestamp) {
         let until = until.min(self.ends);
         while self.load.next_at() <= until {
             self.play(self.load.next_at().min(until));
@@ -168,7 +181,6 @@ impl Demo {
         self.play(until);
         self.driver.world.advance(until);
         self.tell_taken_back();
-        self.lines.drain(..).collect()
     }
 
     /// Lets the remaining time pass, after the last round.
@@ -191,6 +203,9 @@ impl Demo {
         let world = &self.driver.world;
         for (at, id) in &world.taken_back[self.told..] {
             let Some(machine) = world.machines.get(id) else { continue };
+            if machine.key != key() {
+                continue;
+            }
             let text = format!("EC2 takes {id} back in two minutes ({})", machine.pool());
             let worker_type = machine.worker_type.clone();
             self.lines.push_back(Line { at: *at, kind: LineKind::World, worker_type, text });
@@ -253,9 +268,10 @@ fn line(at: Timestamp, executed: &ActionOutcome) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deployment::start;
 
     fn play(seed: u64, length: Duration) -> (Demo, Vec<Line>) {
-        let mut demo = Demo::new(seed, length);
+        let mut demo = Demo::new(seed, start(), length);
         let mut lines = Vec::new();
         while let Some(next) = demo.next_round() {
             lines.extend(demo.advance(next));
@@ -285,7 +301,7 @@ mod tests {
 
     #[test]
     fn all_that_is_shown_at_once_is_of_the_same_moment() {
-        let mut demo = Demo::new(1, Duration::from_hours(2));
+        let mut demo = Demo::new(1, start(), Duration::from_hours(2));
         let mut just_asked = 0;
         while let Some(next) = demo.next_round() {
             demo.advance(next);

@@ -1,4 +1,5 @@
-//! A server of EC2's Query protocol on the loopback interface, for other programs.
+//! A server of the world on the loopback interface, for other programs: the AWS APIs at `/`, and a queue at
+//! `/VERSION/jobs`.
 //!
 //! It does not check credentials. It refuses calls for another host or another region, which came here by
 //! mistake.
@@ -7,16 +8,19 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use provisioner::internal::domain::loopback;
 use tokio::net::TcpListener;
 
-use crate::query_api::{QueryResponse, REGION, wrong_place};
+use crate::query_api::{self, QueryResponse, REGION, ssm, wrong_place};
+use crate::visitors_queue::{self, Asked};
+use crate::world::World;
 
 /// A server on a port of 127.0.0.1.
 #[derive(Debug)]
@@ -24,6 +28,12 @@ pub struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
 }
+
+/// The media type of EC2's, IAM's and STS's answers.
+const XML: &str = "text/xml;charset=UTF-8";
+
+/// The media type of SSM's answers.
+const JSON: &str = "application/x-amz-json-1.1";
 
 /// Answers the body of a call, like [`query_api::answer`](crate::query_api::answer).
 type Answers = Arc<dyn Fn(&str) -> QueryResponse + Send + Sync>;
@@ -55,23 +65,80 @@ impl HttpServer {
         answers: impl Fn(&str) -> QueryResponse + Send + Sync + 'static,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let answers: Answers = Arc::new(answers);
-        let router = Router::new().route("/", post(call)).with_state(answers);
+        axum::serve(self.listener, aws(Arc::new(answers))).with_graceful_shutdown(stop).await
+    }
+
+    /// Answers calls of the AWS APIs and of the visitors' queue in a world until `stop` ends.
+    ///
+    /// # Errors
+    ///
+    /// Listening fails.
+    pub async fn serve_world<D: Doors>(
+        self,
+        world: D,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let of_aws = world.clone();
+        let answers = move |body: &str| of_aws.enter(|world| query_api::answer(world, body));
+        let queue = Router::new()
+            .route("/{version}/jobs", get(jobs::<D>).post(add_jobs::<D>))
+            .with_state(world)
+            .layer(middleware::from_fn(only_this_machine));
+        let router = aws(Arc::new(answers)).merge(queue);
         axum::serve(self.listener, router).with_graceful_shutdown(stop).await
     }
 }
 
+/// Access to a world that is served while it runs.
+pub trait Doors: Clone + Send + Sync + 'static {
+    /// Lets time pass until now, and does something in the world.
+    fn enter<T>(&self, what: impl FnOnce(&mut World) -> T) -> T;
+}
+
+fn aws(answers: Answers) -> Router {
+    Router::new().route("/", post(call)).with_state(answers)
+}
+
+async fn only_this_machine(request: Request, next: Next) -> Response {
+    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
+    if names_this_machine(host.unwrap_or_default()) {
+        next.run(request).await
+    } else {
+        (StatusCode::MISDIRECTED_REQUEST, "Only loopback addresses are answered.\n").into_response()
+    }
+}
+
+async fn jobs<D: Doors>(State(world): State<D>, RawQuery(query): RawQuery) -> Response {
+    match Asked::read(&query.unwrap_or_default()) {
+        Ok(asked) => Json(world.enter(|world| visitors_queue::tasks(world, asked))).into_response(),
+        Err(problem) => (StatusCode::BAD_REQUEST, problem).into_response(),
+    }
+}
+
+async fn add_jobs<D: Doors>(State(world): State<D>, body: String) -> Response {
+    match world.enter(|world| visitors_queue::add(world, &body)) {
+        Ok(added) => added.into_response(),
+        Err(problem) => (StatusCode::BAD_REQUEST, problem).into_response(),
+    }
+}
+
 async fn call(State(answers): State<Answers>, headers: HeaderMap, body: String) -> Response {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = |name: HeaderName| {
+        headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    };
+    let target = header(HeaderName::from_static(ssm::TARGET));
+    let media_type = if target.is_empty() { XML } else { JSON };
     let QueryResponse { status, body } = if !names_this_machine(header(HOST)) {
         wrong_place("This is a simulated EC2, which answers to loopback addresses only.")
     } else if let Some(region) = region(header(AUTHORIZATION)).filter(|region| *region != REGION) {
         wrong_place(&format!("This is a simulated EC2 in {REGION}, and the call is for {region}."))
-    } else {
+    } else if target.is_empty() {
         answers(&body)
+    } else {
+        ssm::answer(target, &body)
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [(CONTENT_TYPE, "text/xml;charset=UTF-8")], body).into_response()
+    (status, [(CONTENT_TYPE, media_type)], body).into_response()
 }
 
 /// Returns whether a `Host` header names this machine. A web page in a browser can send forms here too, with

@@ -35,5 +35,7 @@ pub mod queue;
 pub mod rng;
 #[cfg(feature = "aws")]
 pub mod sdk_transport;
+#[cfg(feature = "aws")]
+mod visitors_queue;
 pub mod world;
 mod written;

@@ -11,6 +11,7 @@ mod delivery;
 mod filters;
 mod form;
 mod hardware;
+mod iam;
 mod instances;
 mod key_pairs;
 mod launch;
@@ -19,6 +20,7 @@ mod places;
 mod prices;
 mod refused;
 mod spot_requests;
+pub mod ssm;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ use xml::{Node, text};
 
 pub use accounts::ACCOUNT;
 pub use delivery::{Delivery, deliver};
+pub(crate) use iam::Iam;
 pub use places::REGION;
 
 /// The version of EC2's API.
@@ -56,7 +59,7 @@ pub struct QueryResponse {
 type CarryOut = fn(&mut World, Form) -> Result<Vec<Node>, Refusal>;
 
 /// The calls that the simulated EC2 knows, with their functions and the token buckets that throttle them.
-const OPERATIONS: [(&str, CarryOut, Call); 22] = [
+const OPERATIONS: [(&str, CarryOut, Call); 25] = [
     ("RequestSpotInstances", spot_requests::request, Call::Request),
     ("CancelSpotInstanceRequests", spot_requests::cancel, Call::Cancel),
     ("TerminateInstances", instances::terminate, Call::Terminate),
@@ -79,6 +82,9 @@ const OPERATIONS: [(&str, CarryOut, Call); 22] = [
     ("DescribeSubnets", places::subnets, Call::Describe),
     ("DescribeVolumes", volumes::describe, Call::Describe),
     ("DescribeVpcs", places::vpcs, Call::Describe),
+    ("GetAllowedImagesSettings", accounts::allowed_images, Call::Describe),
+    ("GetDefaultCreditSpecification", accounts::default_credits, Call::Describe),
+    ("GetInstanceMetadataDefaults", accounts::metadata_defaults, Call::Describe),
 ];
 
 /// The only call of STS.
@@ -122,14 +128,17 @@ fn read(body: &str) -> (String, Option<String>, Form) {
     (action, version, form)
 }
 
-/// Returns the answer of EC2 (or STS, for its call) to the body of a call.
+/// Returns the answer of EC2 (or of STS and IAM, for their calls) to the body of a call.
 pub fn answer(world: &mut World, body: &str) -> QueryResponse {
     let (action, version, form) = read(body);
     let request_id = world.next_request_id();
     if action == CALLER {
         return QueryResponse { status: 200, body: accounts::caller_identity(&request_id) };
     }
-    // Only the version tells for which service a call is.
+    // Only the version shows for which service a call is.
+    if version.as_deref() == Some(iam::VERSION) {
+        return of_iam(world, &action, form, &request_id);
+    }
     if version.is_some_and(|version| version != VERSION) {
         let message = format!("The simulated EC2 is no other service, and has no {action}.");
         let (status, body) = refused::elsewhere(&refusal("InvalidAction", message), &request_id);
@@ -142,6 +151,26 @@ pub fn answer(world: &mut World, body: &str) -> QueryResponse {
             QueryResponse { status: 200, body }
         }
         Err(refusal) => refused(&refusal, &request_id),
+    }
+}
+
+fn of_iam(world: &mut World, action: &str, form: Form, request_id: &str) -> QueryResponse {
+    match iam::carry_out(world, action, form) {
+        Ok(result) => {
+            let inside = [
+                Node::Named(format!("{action}Result"), result),
+                xml::tree("ResponseMetadata", [text("RequestId", request_id)]),
+            ];
+            let outermost = format!("{action}Response");
+            QueryResponse {
+                status: 200,
+                body: xml::document(&outermost, Some(iam::NAMESPACE), &inside),
+            }
+        }
+        Err(refusal) => {
+            let (status, body) = refused::elsewhere(&refusal, request_id);
+            QueryResponse { status, body }
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod state_reason;
 pub mod throttle;
 pub mod trace;
 mod truth;
+mod visitors;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -35,6 +36,7 @@ use provisioner::internal::domain::observed::{Instance, KeyPair, SpotRequest};
 use provisioner::internal::settings::Settings;
 
 use crate::faults::Faults;
+use crate::query_api::Iam;
 use crate::queue::{Knowledge, Queue};
 use crate::rng::{Lognormal, Rng};
 use crate::written::Written;
@@ -50,6 +52,7 @@ pub use instances::{Machine, Machines, NOTICE};
 pub(crate) use instances::{ROOT_DEVICE, root_volume};
 pub use requests::{Request, Requests};
 pub use truth::Bill;
+use visitors::Crew;
 
 /// How long a worker takes from a running instance to its first claim.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,6 +115,8 @@ pub struct World {
     pub settings: Arc<Settings>,
     /// The queue.
     pub queue: Queue,
+    /// The queue of programs to which this world is served.
+    pub visitors: Queue,
     /// Whether the queue answered when it was last asked.
     pub queue_answered: bool,
     /// The time at which the queue's last answer was true.
@@ -165,6 +170,8 @@ pub struct World {
     pub throttle: Option<Throttle>,
     /// The maximum number of records per page of a describe call.
     pub page: usize,
+    /// What there is in IAM.
+    pub(crate) iam: Iam,
     /// Everything that happened and must never happen.
     pub violations: Vec<String>,
     /// Every launching call, in order.
@@ -179,8 +186,8 @@ pub struct World {
     /// Spot requests in EC2's protocol, as they were last shown.
     pub(crate) written_requests: Written<SpotRequest>,
     events: Events,
-    /// Machines that can take a task, per worker type: since when they are idle, and their number.
-    free_workers: BTreeMap<WorkerTypeName, BTreeSet<(Timestamp, usize)>>,
+    /// Machines that can take a task, per worker type and queue: since when they are idle, and their number.
+    free_workers: BTreeMap<Crew, BTreeSet<(Timestamp, usize)>>,
     ended: Bill,
     /// Whether the queue's last answer left out a running task.
     left_out: bool,
@@ -204,6 +211,7 @@ impl World {
             observed: start,
             settings,
             queue: Queue::new(knowledge),
+            visitors: Queue::new(Knowledge::ByInstance),
             queue_answered: true,
             queue_read: start,
             faults: Faults::default(),
@@ -230,6 +238,7 @@ impl World {
             asking: None,
             throttle: None,
             page: describe::PAGE,
+            iam: Iam::default(),
             violations: Vec::new(),
             calls: Vec::new(),
             taken_back: Vec::new(),

@@ -7,8 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provisioner::internal::domain::clock;
 use provisioner_sim::demo::{Demo, Line};
+use provisioner_sim::deployment::start;
 #[cfg(feature = "aws")]
-use provisioner_sim::{http_server::HttpServer, query_api};
+use provisioner_sim::http_server::{Doors, HttpServer};
+#[cfg(feature = "aws")]
+use provisioner_sim::world::World;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +32,14 @@ const STATE: Duration = Duration::from_mins(15);
 /// Shows a demonstration and its summary.
 pub(crate) async fn demo(args: DemoArgs, mut context: Context) -> Result<ExitStatus, Failure> {
     let stop = signals::listen()?;
-    let demo = Stand::new(Demo::new(args.seed, args.length));
+    // Programs to which it is served compare its times with their own clock.
+    let begins = if args.serve_ec2.is_some() { Timestamp::now() } else { start() };
+    let pace = Pace { began: begins, started: Instant::now(), speed: args.speed };
+    let demo = Stand::new(Demo::new(args.seed, begins, args.length), pace);
     if let Some(port) = args.serve_ec2 {
         let endpoint = demo.serve(port, &stop).await?;
         context.notices.progress(usage(&endpoint));
     }
-    let pace = Pace { began: demo.lock().now(), started: Instant::now(), speed: args.speed };
     let json = context.globals.output == OutputFormat::Json;
     let mut stage = match Size::of_stdout() {
         _ if json => Stage::Silent,
@@ -79,18 +84,41 @@ pub(crate) async fn demo(args: DemoArgs, mut context: Context) -> Result<ExitSta
 
 /// The demonstration, shared with the server, which reads and changes its world between two steps.
 #[derive(Clone)]
-struct Stand(Arc<Mutex<Demo>>);
+struct Stand {
+    demo: Arc<Mutex<Demo>>,
+    #[cfg(feature = "aws")]
+    pace: Pace,
+}
+
+#[cfg(feature = "aws")]
+impl Doors for Stand {
+    fn enter<T>(&self, what: impl FnOnce(&mut World) -> T) -> T {
+        let mut demo = self.lock();
+        if let Some(now) = self.pace.now() {
+            demo.catch_up(now);
+        }
+        what(demo.world_mut())
+    }
+}
 
 impl Stand {
-    fn new(demo: Demo) -> Self {
-        Self(Arc::new(Mutex::new(demo)))
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(unused_variables, reason = "nobody calls from outside")
+    )]
+    fn new(demo: Demo, pace: Pace) -> Self {
+        Self {
+            demo: Arc::new(Mutex::new(demo)),
+            #[cfg(feature = "aws")]
+            pace,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Demo> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.demo.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves its EC2 to the AWS CLI until `stop`, and returns the endpoint.
+    /// Serves its EC2 and a queue until `stop`, and returns the endpoint.
     #[cfg(feature = "aws")]
     async fn serve(&self, port: u16, stop: &CancellationToken) -> Result<String, Failure> {
         let loopback = HttpServer::bind(port).await.map_err(|error| {
@@ -99,9 +127,7 @@ impl Stand {
                 .with_hint("name another port, or use `--serve-ec2 0` for a free one")
         })?;
         let endpoint = loopback.endpoint();
-        let demo = self.clone();
-        let answers = move |body: &str| query_api::answer(demo.lock().world_mut(), body);
-        let serving = loopback.serve(answers, stop.clone().cancelled_owned());
+        let serving = loopback.serve_world(self.clone(), stop.clone().cancelled_owned());
         tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(error = %error, "the simulated EC2 is no longer served: {error}");
@@ -119,10 +145,34 @@ impl Stand {
 
 /// Returns what to type in another terminal.
 fn usage(endpoint: &str) -> String {
+    let port = endpoint.rsplit(':').next().unwrap_or_default();
     format!(
-        "The simulated EC2 answers at\n  {endpoint}\nIn another terminal:\n  \
-         AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any aws --endpoint-url {endpoint} \
-         --region us-west-2 ec2 describe-instances\n"
+        "\
+The simulated EC2 and a queue answer at
+  {endpoint}
+In another terminal, in an empty directory:
+  export AWS_ENDPOINT_URL={endpoint} AWS_REGION=us-west-2
+  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
+  setup-aws
+  cat >>provisioner.toml <<'END'
+
+[queue]
+host = \"127.0.0.1\"
+port = {port}
+
+[worker-types.linux]
+image-id = \"ami-1\"
+instance-types = [\"c7g.large\", \"m7g.large\"]
+max-price = 0.08
+max-instances = 4
+END
+  provisionerd run
+Tasks for it:
+  curl -d '{{\"workerType\":\"linux\",\"count\":3,\"seconds\":60}}' {endpoint}/0.1.0/jobs
+What there is, in a third terminal with the same exports:
+  provisionerd status
+  aws --endpoint-url {endpoint} --region us-west-2 ec2 describe-instances
+"
     )
 }
 
@@ -151,6 +201,13 @@ impl Pace {
             () = stop.cancelled() => false,
             () = wait => true,
         }
+    }
+
+    /// Returns the present simulated time, unless it does not follow the machine's clock.
+    #[cfg(feature = "aws")]
+    fn now(&self) -> Option<Timestamp> {
+        let Speed::Times(times) = self.speed else { return None };
+        Some(clock::after(self.began, self.started.elapsed().mul_f64(times)))
     }
 
     fn speed(&self) -> String {

@@ -5,14 +5,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provisioner::internal::domain::clock;
 
-use crate::deployment::{mins, secs, start};
+use crate::deployment::{mins, secs};
 use crate::rng::{Lognormal, Rng};
 
-/// Pushes per hour, by the hour of the day in UTC: people work by day, robots all the time.
+/// Pushes per hour, by the hour of the day: people work by day, robots all the time.
 const PUSHES_PER_HOUR: [f64; 24] = [
     2.0, 2.0, 4.0, 2.0, 2.0, 2.0, 3.0, 6.0, 12.0, 18.0, 20.0, 18.0, 10.0, 16.0, 20.0, 20.0, 18.0,
     14.0, 8.0, 5.0, 4.0, 3.0, 3.0, 2.0,
 ];
+
+/// The hour of the day in which a demonstration begins.
+const FIRST_HOUR: u64 = 8;
 
 /// The tasks of a push: worker type, minimum and maximum number, and run times.
 struct Part {
@@ -45,18 +48,20 @@ pub(super) struct Load {
     pushes: Rng,
     sizes: Rng,
     run_times: Rng,
+    begins: Timestamp,
     next: Timestamp,
     /// The size of the next push, as a multiple of the usual size.
     times: u64,
 }
 
 impl Load {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, begins: Timestamp) -> Self {
         Self {
             pushes: Rng::stream(seed, "demo: pushes"),
             sizes: Rng::stream(seed, "demo: sizes"),
             run_times: Rng::stream(seed, "demo: run times"),
-            next: start(),
+            begins,
+            next: begins,
             times: 1,
         }
     }
@@ -84,8 +89,8 @@ impl Load {
             }
         }
         self.times = 1;
-        let hour = self.next.as_second().rem_euclid(24 * 3600) / 3600;
-        let per_hour = PUSHES_PER_HOUR[usize::try_from(hour).unwrap_or(0) % 24];
+        let hour = FIRST_HOUR + clock::age(self.begins, self.next).as_secs() / 3600;
+        let per_hour = PUSHES_PER_HOUR[usize::try_from(hour % 24).unwrap_or(0)];
         let mean = Duration::from_hours(1).div_f64(per_hour);
         self.next = clock::after(self.next, self.pushes.until_next(mean).max(secs(1)));
         tasks

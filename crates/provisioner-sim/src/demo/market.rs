@@ -7,7 +7,6 @@ use provisioner::internal::domain::clock;
 use provisioner::internal::domain::money::UsdPerHour;
 
 use super::{KINDS, ZONES};
-use crate::deployment::start;
 use crate::rng::Rng;
 use crate::world::World;
 
@@ -17,14 +16,26 @@ const STEP: Duration = Duration::from_mins(40);
 const MOST: f64 = 0.06;
 
 /// Sets the prices of all pools until `ends`.
-pub(super) fn open(world: &mut World, seed: u64, ends: Timestamp) {
+pub(super) fn open(world: &mut World, seed: u64, begins: Timestamp, ends: Timestamp) {
     let mut rng = Rng::stream(seed, "demo: prices");
+    set_prices(world, &mut rng, &ZONES, (begins, ends));
+    // Only programs to which this EC2 is served launch there.
+    let mut rng = Rng::stream(seed, "demo: prices of the last zone");
+    set_prices(world, &mut rng, &["us-west-2d"], (begins, ends));
+}
+
+fn set_prices(
+    world: &mut World,
+    rng: &mut Rng,
+    zones: &[&str],
+    (begins, ends): (Timestamp, Timestamp),
+) {
     for kind in &KINDS {
         for (instance_type, usual) in kind.instance_types {
-            for zone in ZONES {
+            for zone in zones {
                 let pool = format!("{instance_type} in {zone}");
                 let mut price = usual * (1.0 + 0.2 * (rng.unit() - 0.5));
-                let mut at = start();
+                let mut at = begins;
                 while at < ends {
                     if let Ok(price) = UsdPerHour::from_dollars(price) {
                         world.set_price(&pool, at, price);

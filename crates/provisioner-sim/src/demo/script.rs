@@ -8,7 +8,7 @@ use provisioner::internal::domain::clock;
 use provisioner::internal::domain::ids::InstanceId;
 
 use super::load::Load;
-use crate::deployment::start;
+use crate::deployment::key;
 use crate::world::World;
 
 /// An event.
@@ -52,9 +52,9 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn new(ends: Timestamp) -> Self {
+    pub(super) fn new(begins: Timestamp, ends: Timestamp) -> Self {
         let mut scenes = Vec::new();
-        let mut day = start();
+        let mut day = begins;
         while day < ends {
             scenes.extend(TURNS.map(|(minute, turn)| Scene {
                 at: clock::after(day, Duration::from_mins(minute)),
@@ -89,7 +89,8 @@ impl Scene {
                 let there: Vec<InstanceId> = world
                     .live()
                     .filter(|(_, machine)| {
-                        machine.truth().zone.as_ref().is_some_and(|own| own.as_str() == zone)
+                        let own = machine.truth().zone.as_ref();
+                        machine.key == key() && own.is_some_and(|own| own.as_str() == zone)
                     })
                     .map(|(id, _)| id.clone())
                     .take(n)

@@ -10,7 +10,7 @@ use provisioner::internal::engine::WorkerTypeStatus;
 use serde::Serialize;
 
 use super::Demo;
-use crate::deployment::{name, start};
+use crate::deployment::{key, name};
 
 /// A line about an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,11 +180,12 @@ impl Demo {
         let world = &self.driver.world;
         let served = &world.queue.served;
         let bill = world.bill();
+        let ours = |id| world.machines.get(id).is_some_and(|machine| machine.key == key());
         let waits = &served.waits;
         let busy = (served.busy + world.queue.run_so_far(world.now)).as_secs_f64();
         let paid = bill.instance_time.as_secs_f64();
         Summary {
-            seconds: clock::age(start(), world.now).as_secs(),
+            seconds: clock::age(self.begins, world.now).as_secs(),
             rounds: self.rounds,
             actions: self.actions,
             tasks: Tasks {
@@ -199,8 +200,8 @@ impl Demo {
                 p95: waits.quantile(0.95).as_secs_f64(),
                 max: waits.quantile(1.0).as_secs_f64(),
             },
-            launches: world.machines.len() as u64,
-            interruptions: world.taken_back.len() as u64,
+            launches: world.machines.all().filter(|machine| machine.key == key()).count() as u64,
+            interruptions: world.taken_back.iter().filter(|(_, id)| ours(id)).count() as u64,
             refused_launches: world
                 .calls
                 .iter()

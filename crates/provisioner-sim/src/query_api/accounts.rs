@@ -4,6 +4,7 @@ use provisioner::internal::domain::refusal::Refusal;
 
 use super::filters::Filters;
 use super::form::Form;
+use super::only_tried;
 use super::pages::Asked;
 use super::xml::{self, Node, set, text, tree};
 use crate::world::World;
@@ -46,4 +47,32 @@ pub(super) fn no_fleets(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal>
 /// `DescribeLaunchTemplates`.
 pub(super) fn no_launch_templates(_: &mut World, form: Form) -> Result<Vec<Node>, Refusal> {
     none("launchTemplates", "LaunchTemplateId", form)
+}
+
+/// `GetInstanceMetadataDefaults` of an account that has set none.
+pub(super) fn metadata_defaults(_: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
+    let dry_run = form.dry_run()?;
+    form.finish()?;
+    only_tried(dry_run)?;
+    Ok(vec![tree("accountLevel", [])])
+}
+
+/// `GetAllowedImagesSettings` of an account that allows all images.
+pub(super) fn allowed_images(_: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
+    let dry_run = form.dry_run()?;
+    form.finish()?;
+    only_tried(dry_run)?;
+    Ok(vec![text("managedBy", "account"), text("state", "disabled")])
+}
+
+/// `GetDefaultCreditSpecification` of an account that has set none (Amazon EC2 User Guide, "Unlimited mode": only
+/// T2 is `standard` by default).
+pub(super) fn default_credits(_: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
+    let family = form.required("InstanceFamily")?;
+    let dry_run = form.dry_run()?;
+    form.finish()?;
+    only_tried(dry_run)?;
+    let credits = if family == "t2" { "standard" } else { "unlimited" };
+    let specification = [text("instanceFamily", family), text("cpuCredits", credits)];
+    Ok(vec![tree("instanceFamilyCreditSpecification", specification)])
 }

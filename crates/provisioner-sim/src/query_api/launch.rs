@@ -44,6 +44,7 @@ pub(super) fn read(world: &World, form: &mut Form) -> Result<LaunchCall, Refusal
     let mut specification = form.structure("LaunchSpecification").unwrap_or_default();
     let call = launch_call(&mut specification, tags)?;
     specification.finish()?;
+    places::must_exist(world, &call)?;
     Ok(LaunchCall { token: ClientToken::new(token), count, max_price, valid_until, ..call })
 }
 

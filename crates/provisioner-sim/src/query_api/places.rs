@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use provisioner::internal::domain::ids::{InstanceType, SubnetId, Zone};
+use provisioner::internal::domain::launch::LaunchCall;
 use provisioner::internal::domain::refusal::Refusal;
 
 use super::accounts::ACCOUNT;
@@ -223,14 +224,9 @@ pub(super) fn security_groups(world: &mut World, form: Form) -> Result<Vec<Node>
     listing.describe(world, form, vec![default])
 }
 
-/// `DescribeImages`: an image has the architecture of the instance types that are launched with it.
-pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
-    form.parsed::<bool>("IncludeDeprecated")?;
-    let listing = Listing {
-        name: "imagesSet",
-        ids: ("ImageId", "image-id", "InvalidAMIID.NotFound"),
-        page: 1000,
-    };
+/// Returns the images that the deployment uses, which are all that the simulation has. An image has the
+/// architecture of the instance types that are launched with it.
+fn image_architectures(world: &World) -> BTreeMap<&str, &'static str> {
     let mut ids = BTreeMap::from([(IMAGE, "arm64")]);
     for worker_type in world.settings.worker_types.values() {
         for instance_type in &worker_type.instance_types {
@@ -242,12 +238,24 @@ pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Ref
             }
         }
     }
+    ids
+}
+
+/// `DescribeImages`.
+pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Refusal> {
+    form.parsed::<bool>("IncludeDeprecated")?;
+    let listing = Listing {
+        name: "imagesSet",
+        ids: ("ImageId", "image-id", "InvalidAMIID.NotFound"),
+        page: 1000,
+    };
     let ends_with_instance = !world.lasting_volumes;
     let root = || {
         let ebs = [text("deleteOnTermination", ends_with_instance), text("volumeSize", 8)];
         vec![text("deviceName", ROOT_DEVICE), tree("ebs", ebs)]
     };
-    let all = ids.into_iter().map(|(id, architecture)| Shown {
+    let images = image_architectures(world);
+    let all = images.into_iter().map(|(id, architecture)| Shown {
         inside: vec![
             text("imageId", id),
             text("imageState", "available"),
@@ -272,6 +280,21 @@ pub(super) fn images(world: &mut World, mut form: Form) -> Result<Vec<Node>, Ref
 fn types(world: &World) -> BTreeSet<InstanceType> {
     let of_all = world.settings.worker_types.values().flat_map(|it| it.instance_types.clone());
     of_all.collect()
+}
+
+/// Refuses an image or an instance type that the simulation does not have.
+pub(super) fn must_exist(world: &World, call: &LaunchCall) -> Result<(), Refusal> {
+    let image = &call.image_id;
+    if !image_architectures(world).contains_key(image.as_str()) {
+        let message = format!("The image id '[{image}]' does not exist");
+        return Err(refusal("InvalidAMIID.NotFound", message));
+    }
+    let instance_type = &call.instance_type;
+    if !types(world).contains(instance_type) {
+        let message = format!("Invalid value '{instance_type}' for InstanceType.");
+        return Err(refusal("InvalidParameterValue", message));
+    }
+    Ok(())
 }
 
 /// `DescribeInstanceTypes`.

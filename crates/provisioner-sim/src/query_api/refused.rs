@@ -11,6 +11,8 @@ fn status(code: &str) -> u16 {
         "DryRunOperation" => 412,
         "UnauthorizedOperation" => 403,
         "AuthFailure" => 401,
+        "NoSuchEntity" => 404,
+        "EntityAlreadyExists" | "DeleteConflict" | "LimitExceeded" => 409,
         "RequestLimitExceeded" | "ServiceUnavailable" | "Unavailable" => 503,
         "InsufficientInstanceCapacity"
         | "InsufficientCapacity"

@@ -6,7 +6,7 @@ use provisioner::internal::domain::money::UsdPerHour;
 use provisioner::internal::domain::observed::{KeyPair, OwnTags, SpotRequestState};
 
 use super::*;
-use crate::deployment::{at, key, secs, settings, start, worker_type};
+use crate::deployment::{IMAGE, at, key, secs, settings, start, worker_type};
 use crate::queue::Knowledge;
 
 fn world() -> World {
@@ -215,14 +215,18 @@ fn what_is_not_known_is_refused() {
     }
     let iam = answer(&mut world, "Action=GetRole&Version=2010-05-08&RoleName=r");
     assert!(
-        iam.status == 400 && iam.body.contains("<ErrorResponse><Error><Type>Sender</Type>"),
-        "{iam:?}"
+        iam.status == 404 && iam.body.contains("<Code>NoSuchEntity</Code>"),
+        "IAM's own form: {iam:?}"
     );
     let (_, code, text) = refused(&mut world, &request(1, "&LaunchSpecification.Hibernate=true"));
     assert_eq!(
         (code.as_str(), text.contains("LaunchSpecification.Hibernate")),
         ("UnknownParameter", true)
     );
+    let unknown = request(1, "").replace("ImageId=ami-1", "ImageId=ami-2");
+    assert_eq!(refused(&mut world, &unknown).1, "InvalidAMIID.NotFound");
+    let unknown = request(1, "").replace("c7g.large", "x9.large");
+    assert_eq!(refused(&mut world, &unknown).1, "InvalidParameterValue");
     let elsewhere = request(1, "&LaunchSpecification.SubnetId=subnet-1");
     assert_eq!(refused(&mut world, &elsewhere).1, "InvalidSubnetID.NotFound");
     assert!(world.requests.is_empty());
@@ -380,4 +384,37 @@ fn key_pairs_are_made_shown_and_deleted() {
     }
     ok(&mut world, "Action=DeleteKeyPair&KeyName=provisioner-test-sim");
     assert_eq!(world.key_pair, KeyPair::Absent);
+}
+
+#[test]
+fn a_worker_profile_is_made_and_deleted_as_in_iam() {
+    let mut world = world();
+    let mut iam = |call: &str| {
+        let answer = answer(&mut world, &format!("Action={call}&Version=2010-05-08"));
+        (answer.status, answer.body)
+    };
+    let role = "CreateRole&RoleName=r&AssumeRolePolicyDocument=%7B%7D&Tags.member.1.Key=k&Tags.member.1.Value=v";
+    assert_eq!(iam(role).0, 200);
+    assert_eq!(iam(role).0, 409, "it exists");
+    assert!(iam("GetRole&RoleName=r").1.contains("<Key>k</Key><Value>v</Value>"));
+    assert_eq!(iam("CreateInstanceProfile&InstanceProfileName=p").0, 200);
+    assert_eq!(iam("AddRoleToInstanceProfile&InstanceProfileName=p&RoleName=r").0, 200);
+    assert!(iam("GetInstanceProfile&InstanceProfileName=p").1.contains("<RoleName>r</RoleName>"));
+    assert!(iam("DeleteRole&RoleName=r").1.contains("DeleteConflict"));
+    assert!(iam("DeleteInstanceProfile&InstanceProfileName=p").1.contains("DeleteConflict"));
+    assert_eq!(iam("RemoveRoleFromInstanceProfile&InstanceProfileName=p&RoleName=r").0, 200);
+    assert_eq!(iam("DeleteInstanceProfile&InstanceProfileName=p").0, 200);
+    assert_eq!(iam("DeleteRole&RoleName=r").0, 200);
+    assert_eq!(iam("GetInstanceProfile&InstanceProfileName=p").0, 404);
+    let spot = iam("CreateServiceLinkedRole&AWSServiceName=spot.amazonaws.com");
+    assert!(spot.1.contains("has been taken"), "{spot:?}");
+}
+
+#[test]
+fn parameters_of_images_name_the_simulated_one() {
+    let asked = r#"{"Name":"/aws/service/ami-amazon-linux-latest/al2023"}"#;
+    let answer = ssm::answer("AmazonSSM.GetParameter", asked);
+    assert!(answer.status == 200 && answer.body.contains(IMAGE), "{answer:?}");
+    let answer = ssm::answer("AmazonSSM.GetParameter", r#"{"Name":"mine"}"#);
+    assert!(answer.status == 400 && answer.body.contains("ParameterNotFound"), "{answer:?}");
 }

@@ -14,6 +14,8 @@ pub(super) enum Node {
     Text(&'static str, String),
     /// An element with elements.
     Tree(&'static str, Vec<Node>),
+    /// An element with elements, whose name depends on the call.
+    Named(String, Vec<Node>),
     /// A record of a listing, as [`record`] has written it.
     Record(Arc<str>),
 }
@@ -100,6 +102,7 @@ fn write(node: &Node, depth: Option<usize>, out: &mut String) {
     let (name, empty) = match node {
         Node::Text(name, value) => (*name, value.is_empty()),
         Node::Tree(name, inside) => (*name, inside.is_empty()),
+        Node::Named(name, inside) => (name.as_str(), inside.is_empty()),
         Node::Record(written) => return out.push_str(written),
     };
     begin_line(depth, out);
@@ -111,7 +114,7 @@ fn write(node: &Node, depth: Option<usize>, out: &mut String) {
     out.push('>');
     match node {
         Node::Text(_, value) => out.push_str(&partial_escape(value.as_str())),
-        Node::Tree(_, inside) => {
+        Node::Tree(_, inside) | Node::Named(_, inside) => {
             for node in inside {
                 write(node, depth.map(|depth| depth + 1), out);
             }

@@ -116,7 +116,7 @@ impl World {
             && machine.truth().state == InstanceState::Running
             && !machine.draining
             && machine.asker.next == Some(self.now)
-            && self.queue.runs(&machine.truth().id) == 0
+            && self.tasks_on(no) == 0
     }
 
     fn say(&mut self, no: usize, word: WorkerReport) -> Option<StopAnswer> {
@@ -160,7 +160,7 @@ impl World {
             asker.leaving = false;
             self.becomes_free(no);
             self.hand_out(no);
-            if self.queue.runs(&self.machines.at(no).truth().id) == 0 {
+            if self.tasks_on(no) == 0 {
                 self.will_ask(no);
             }
         } else if self.asks.percent(habits.ends_itself) {

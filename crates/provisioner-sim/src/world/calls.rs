@@ -79,13 +79,15 @@ impl World {
                     Outcome::Refused(refusal) => refusal.code.clone(),
                     other => format!("{other:?}"),
                 };
-                self.calls.push(AnsweredLaunch {
-                    at: self.now,
-                    pool: call.pool(),
-                    worker_type: call.worker_type.clone(),
-                    count: call.count,
-                    answer,
-                });
+                if call.key_name == key() {
+                    self.calls.push(AnsweredLaunch {
+                        at: self.now,
+                        pool: call.pool(),
+                        worker_type: call.worker_type.clone(),
+                        count: call.count,
+                        answer,
+                    });
+                }
                 outcome
             }
             Effect::Cancel(ids) => self.cancel(ids),

@@ -270,8 +270,7 @@ impl World {
 
     /// A worker without a task powers its instance off.
     pub(super) fn powers_off(&mut self, no: usize) {
-        let machine = self.machines.at(no);
-        if self.queue.runs(&machine.truth().id) == 0 {
+        if self.tasks_on(no) == 0 {
             self.end_machine(no, "instance-terminated-by-user", state_reason::ITSELF);
         }
     }
@@ -365,7 +364,6 @@ impl World {
         let machine = self.machines.at_mut(no);
         machine.up = false;
         let pool = machine.pool();
-        let id = machine.truth().id.clone();
         let request = machine.truth().spot_request.clone();
         self.is_billed_no_more(no);
         self.machines.at_mut(no).ended = Some(self.now);
@@ -383,7 +381,7 @@ impl World {
                 });
             }
         }
-        self.queue.requeue(&id);
+        self.requeue(no);
         self.hand_out(no);
         self.schedule(Duration::from_secs(40), Event::Terminated(no));
         self.schedule(Duration::from_hours(1), Event::Vanish(no));
@@ -397,7 +395,7 @@ impl World {
             self.set_state(no, InstanceState::Stopping);
             self.is_billed_no_more(no);
             self.machines.at_mut(no).up = false;
-            self.queue.requeue(id);
+            self.requeue(no);
             self.schedule(Duration::from_secs(30), Event::Stopped(no));
         }
     }

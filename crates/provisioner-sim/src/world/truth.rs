@@ -100,9 +100,11 @@ impl World {
             .fold(UsdPerHour::ZERO, UsdPerHour::plus)
     }
 
-    /// Returns the bill so far.
+    /// Returns the bill of the instances under our key-name so far.
     pub fn bill(&self) -> Bill {
-        let there = self.machines.iter().map(|(_, machine)| self.bill_of(machine));
+        let ours = key();
+        let there = self.machines.iter().filter(|(_, machine)| machine.key == ours);
+        let there = there.map(|(_, machine)| self.bill_of(machine));
         there.fold(self.ended, Bill::plus)
     }
 
@@ -141,7 +143,9 @@ impl World {
     pub(super) fn is_billed_no_more(&mut self, no: usize) {
         let bill = self.bill_of(self.machines.at(no));
         self.machines.at_mut(no).billed_from = None;
-        self.ended = self.ended.plus(bill);
+        if self.machines.at(no).key == key() {
+            self.ended = self.ended.plus(bill);
+        }
     }
 }
 

@@ -8,16 +8,22 @@ use provisioner::internal::domain::observed::InstanceState;
 
 use super::events::Event;
 use super::state_reason;
+use super::visitors::Crew;
 use super::{Waking, World};
 use crate::queue::TaskNo;
 
 impl World {
     /// Creates `n` tasks of `worker_type` with the same run time.
     pub fn add_tasks(&mut self, worker_type: &WorkerTypeName, n: u64, duration: Duration) {
+        self.add_tasks_of(&Crew { visits: false, worker_type: worker_type.clone() }, n, duration);
+    }
+
+    pub(super) fn add_tasks_of(&mut self, crew: &Crew, n: u64, duration: Duration) {
+        let now = self.now;
         for _ in 0..n {
-            self.queue.add(worker_type, duration, self.now);
+            self.queue_mut(crew.visits).add(&crew.worker_type, duration, now);
         }
-        self.claim(worker_type);
+        self.claim(crew);
     }
 
     /// Withdraws all running tasks of `worker_type`.
@@ -53,11 +59,11 @@ impl World {
 
     pub(super) fn task_ends(&mut self, task: TaskNo, no: usize) {
         let id = self.machines.at(no).truth().id.clone();
-        if self.queue.finish(task, &id).is_some() {
+        let Some(crew) = self.crew(no) else { return };
+        if self.queue_mut(crew.visits).finish(task, &id).is_some() {
             self.leaves_the_free(no);
             self.machines.at_mut(no).idle_since = self.now;
-            let worker_type = self.machines.at(no).worker_type.as_ref();
-            if worker_type.is_some_and(|name| self.one_shot.contains(name)) {
+            if self.one_shot.contains(&crew.worker_type) {
                 return self.powers_off(no);
             }
             self.becomes_free(no);
@@ -71,7 +77,7 @@ impl World {
         let machine = self.machines.at(no);
         let idle = clock::after(machine.idle_since, self.idle_timeout(no)) <= self.now;
         // A worker that may ask is told when to stop.
-        if machine.up && idle && !self.may_ask(no) && self.queue.runs(&machine.truth().id) == 0 {
+        if machine.up && idle && !self.may_ask(no) && self.tasks_on(no) == 0 {
             self.end_machine(no, "instance-terminated-by-user", state_reason::ITSELF);
         }
     }
@@ -84,50 +90,52 @@ impl World {
     }
 
     fn watch_idle(&mut self, no: usize) {
-        if self.queue.runs(&self.machines.at(no).truth().id) == 0 {
+        if self.tasks_on(no) == 0 {
             self.schedule(self.idle_timeout(no), Event::Idle(no));
             self.will_ask(no);
         }
     }
 
-    fn slots(&self, worker_type: &WorkerTypeName) -> u64 {
-        let worker_type = self.settings.worker_types.get(worker_type);
-        worker_type.map_or(1, |worker_type| u64::from(worker_type.tasks_per_instance))
+    /// Returns how many tasks an instance takes at a time. The configuration of visitors is not known.
+    fn slots(&self, crew: &Crew) -> u64 {
+        let configured = self.settings.worker_types.get(&crew.worker_type);
+        let slots = configured.map(|worker_type| u64::from(worker_type.tasks_per_instance));
+        slots.filter(|_| !crew.visits).unwrap_or(1)
     }
 
     pub(super) fn becomes_free(&mut self, no: usize) {
         let machine = self.machines.at(no);
-        if let Some(name) = &machine.worker_type
+        if let Some(crew) = self.crew(no)
             && machine.up
             && !machine.draining
             && !machine.asker.is_leaving()
         {
             let place = (machine.idle_since, no);
-            self.free_workers.entry(name.clone()).or_default().insert(place);
+            self.free_workers.entry(crew).or_default().insert(place);
         }
     }
 
     pub(super) fn leaves_the_free(&mut self, no: usize) {
-        let machine = self.machines.at(no);
-        if let Some(name) = &machine.worker_type
-            && let Some(free) = self.free_workers.get_mut(name)
+        let idle_since = self.machines.at(no).idle_since;
+        if let Some(crew) = self.crew(no)
+            && let Some(free) = self.free_workers.get_mut(&crew)
         {
-            free.remove(&(machine.idle_since, no));
+            free.remove(&(idle_since, no));
         }
     }
 
     /// Offers waiting tasks to all workers of this machine's worker type.
     pub(super) fn hand_out(&mut self, no: usize) {
-        if let Some(name) = self.machines.at(no).worker_type.clone() {
-            self.claim(&name);
+        if let Some(crew) = self.crew(no) {
+            self.claim(&crew);
         }
     }
 
     /// Gives waiting tasks to workers that have room.
-    fn claim(&mut self, worker_type: &WorkerTypeName) {
-        let slots = self.slots(worker_type);
-        while self.queue.pending(worker_type) > 0 {
-            let Some(free) = self.free_workers.get(worker_type) else { return };
+    fn claim(&mut self, crew: &Crew) {
+        let slots = self.slots(crew);
+        while self.queue_mut(crew.visits).pending(&crew.worker_type) > 0 {
+            let Some(free) = self.free_workers.get(crew) else { return };
             let chosen = match self.waking {
                 Waking::FirstIdle => free.first(),
                 Waking::Random => {
@@ -137,10 +145,12 @@ impl World {
             };
             let Some(&(_, no)) = chosen else { return };
             let id = self.machines.at(no).truth().id.clone();
-            let Some((task, duration)) = self.queue.claim(worker_type, &id, self.now) else {
+            let now = self.now;
+            let queue = self.queue_mut(crew.visits);
+            let Some((task, duration)) = queue.claim(&crew.worker_type, &id, now) else {
                 return;
             };
-            if self.queue.runs(&id) >= slots {
+            if queue.runs(&id) >= slots {
                 self.leaves_the_free(no);
             }
             self.schedule(duration, Event::Finished(task, no));

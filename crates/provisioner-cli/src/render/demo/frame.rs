@@ -168,11 +168,12 @@ mod tests {
 
     use provisioner::internal::domain::clock;
     use provisioner_sim::demo::Demo;
+    use provisioner_sim::deployment::start;
 
     use super::*;
 
     fn frame(size: Size, minutes: u64) -> String {
-        let mut demo = Demo::new(1, Duration::from_hours(6));
+        let mut demo = Demo::new(1, start(), Duration::from_hours(6));
         let mut frame = Frame::new("a title".to_owned());
         let until = clock::after(demo.now(), Duration::from_mins(minutes));
         let mut text = String::new();
