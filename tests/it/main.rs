@@ -19,6 +19,7 @@ mod iam_policy;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod outside;
 mod places;
 mod profile;
 mod queue_faults;

@@ -279,6 +279,26 @@ fn a_lost_answer_leaves_nothing_unnamed() {
 }
 
 #[test]
+fn a_set_up_that_was_killed_is_named_by_the_next_and_a_second_at_once_is_refused() {
+    let project = Project::new();
+    // The key pair is made, and the answer does not come.
+    project.account.fault(
+        &json!({ "action": "CreateKeyPair", "after": "applied", "hang_ms": 60_000, "drop": true }),
+    );
+    let mut killed = project.spawn(&mut project.command("setup-aws", &[]));
+    killed.until("the key pair is made", || !project.world().key_pairs.is_empty());
+    let left = project.world().key_pairs[0].name.clone();
+    project.setup_aws(&[]).code(1).says(&["another setup-aws"]);
+    killed.kill();
+    project.setup_aws(&[]).ok().says(&["was killed", &left, "cleanup-aws"]);
+    assert_ne!(project.key_name(), left);
+    assert!(project.config().contains(&left), "it is retired");
+    assert!(!project.files().iter().any(|name| name.ends_with(".setup")));
+    project.cleanup_aws(&["--yes"]).ok();
+    assert!(project.world().key_pairs.is_empty());
+}
+
+#[test]
 fn a_file_that_cannot_be_written_leaves_no_key_pair() {
     let project = Project::new();
     project.setup_aws(&["--config", "nowhere/provisioner.toml", "--region", REGION]).fails();

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use crate::exit::Failure;
+use crate::stderr;
 
 /// Whether to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,7 @@ impl Confirm {
             return Ok(true);
         }
         let failed = |error: io::Error| Failure::failed("failed to ask").caused_by(&error);
+        stderr::flush();
         let mut stderr = io::stderr().lock();
         write!(stderr, "{listing}{question} [y/N] ")
             .and_then(|()| stderr.flush())

@@ -34,8 +34,9 @@ impl ExitStatus {
         ),
         (
             Self::FAILED,
-            "failed; `provisionerd run --once`: no decision was possible, because the queue could not be \
-             used, or AWS could not be read or refused every call; `provisionerd validate --aws`: AWS \
+            "failed; `provisionerd run`: an address to listen at is taken; `provisionerd run --once`: no decision \
+             was possible, because the queue could not be used, or AWS could not be read or refused every \
+             call; `provisionerd validate --aws`: AWS \
              did not answer every call; `provisionerd status`: nothing could be read, or the daemon did \
              not answer",
         ),

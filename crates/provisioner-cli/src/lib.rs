@@ -8,12 +8,18 @@
 use std::process::ExitCode;
 
 pub mod args;
+#[cfg(any(feature = "aws", test))]
+mod callers;
 mod commands;
 #[cfg(feature = "aws")]
 mod confirm;
 #[cfg(feature = "aws")]
 mod connect;
+#[cfg(any(feature = "aws", test))]
+mod connections;
 mod context;
+#[cfg(feature = "aws")]
+mod descriptors;
 #[cfg(test)]
 mod doc_tests;
 pub mod exit;
@@ -34,6 +40,7 @@ mod screen;
 #[cfg(feature = "aws")]
 mod server;
 mod signals;
+mod stderr;
 mod style;
 mod telemetry;
 #[cfg(feature = "aws")]

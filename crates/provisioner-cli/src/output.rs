@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::args::OutputFormat;
 use crate::exit::Failure;
+use crate::stderr;
 use crate::style::{Paint, Role};
 
 /// The result of a command: its fields are the JSON, and it can write itself as text.
@@ -72,6 +73,8 @@ impl Output {
     /// Prints text unchanged and outside any report, for people who watch. It adds no line break, which would
     /// move the cursor of a text that is redrawn in place.
     pub(crate) fn show(&mut self, text: &str) -> Result<(), Failure> {
+        // On a terminal both are one text, so the order counts.
+        stderr::flush();
         match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
             // The reader has seen enough (`| head`), which is not a failure.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -151,9 +154,7 @@ impl Notices {
         if watched {
             const CLEAR_LINE: &str = "\r\u{1b}[K";
             let text = if done < of { format!("{done} of {of} {what}") } else { String::new() };
-            let mut stderr = io::stderr().lock();
-            // There is nowhere to report that stderr is gone, and no reason to stop.
-            let _ = write!(stderr, "{CLEAR_LINE}{text}").and_then(|()| stderr.flush());
+            stderr::write(format!("{CLEAR_LINE}{text}"));
         }
         watched
     }
@@ -173,8 +174,7 @@ impl Notices {
 }
 
 fn to_stderr(line: &str) {
-    // There is nowhere to report that stderr is gone, and no reason to stop.
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    stderr::write(format!("{line}\n"));
 }
 
 /// Whether stderr is a terminal.

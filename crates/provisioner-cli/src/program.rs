@@ -11,6 +11,7 @@ use crate::args::{CONFIG_VARIABLE, Colour, GlobalArgs};
 use crate::context::{self, Context};
 use crate::exit::{ExitStatus, Failure};
 use crate::output::{self, Notices, Output};
+use crate::stderr;
 use crate::style::Paint;
 use crate::telemetry;
 
@@ -42,13 +43,12 @@ where
     let paint = Paint::decide(globals.color, no_color.as_deref(), output::stderr_is_terminal());
     let notices = Notices::new(paint, globals.quiet > globals.verbose);
     let ended = start(args, globals, paint, notices, command);
-    match ended {
-        Ok(status) => status.into(),
-        Err(failure) => {
-            notices.failure(&failure);
-            failure.status().into()
-        }
-    }
+    let status = ended.unwrap_or_else(|failure| {
+        notices.failure(&failure);
+        failure.status()
+    });
+    stderr::flush();
+    status.into()
 }
 
 /// Parses like `try_parse`, but prints help and errors with the requested colours.

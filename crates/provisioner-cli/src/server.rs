@@ -1,6 +1,10 @@
 //! The daemon's HTTP server: it takes wake-ups, and answers with health, readiness, status and metrics.
 //!
 //! A wake-up carries no data, because the next round observes everything anyway.
+//!
+//! Health, readiness and metrics are answered whoever asks, and however busy the rest is: probes know neither
+//! names nor secrets. What else there is checks its callers ([`callers`]) and has a bounded number of requests
+//! at the same time, which leaves seats ([`connections`]) for the probes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,9 +13,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
@@ -19,11 +24,14 @@ use provisioner::internal::settings;
 use provisioner::internal::status::{self, Status, StatusPicture, StatusSource};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::callers;
+use crate::connections::{self, Rules};
+use crate::descriptors;
 use crate::exit::Failure;
 use crate::health::Health;
 use crate::metrics::{self, Metrics};
@@ -34,8 +42,9 @@ const MAX_BODY: usize = 64 * 1024;
 /// How long a client may take to send the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long open connections may delay the end of the daemon.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+/// The most requests at the same time beside those for health, readiness and metrics. Others are told to
+/// come again.
+const AT_ONCE: usize = 32;
 
 /// The parts of the daemon that the server uses.
 #[derive(Clone, Debug)]
@@ -60,37 +69,25 @@ pub(crate) struct Server {
 /// Starts the server, if one is configured. It ends when `shutdown` is cancelled.
 ///
 /// # Errors
-/// Fails if a configured address is taken or not ours. If the default address is taken, it only warns.
+/// Fails if the address is taken or not ours: health checks would ask another program.
 pub(crate) async fn start(
     settings: &settings::Server,
     links: Links,
     shutdown: CancellationToken,
 ) -> Result<Option<Server>, Failure> {
     let Some(listen) = settings.listen else { return Ok(None) };
-    let bound = match TcpListener::bind(listen).await {
-        Ok(listener) => listener.local_addr().map(|address| (listener, address)),
-        Err(error) => Err(error),
+    let failed = |error: std::io::Error| {
+        Failure::failed(format!("failed to listen on `{listen}`"))
+            .caused_by(&error)
+            .with_hint("set `server.listen` to a free address, or to \"\" to run no server")
     };
-    match bound {
-        Ok((listener, address)) => {
-            tracing::info!(%address, "listening on http://{address}");
-            let task = tokio::spawn(serve(listener, links, shutdown));
-            Ok(Some(Server { address, task }))
-        }
-        Err(error) if settings.listen_configured => {
-            Err(Failure::failed(format!("failed to listen on `{listen}`"))
-                .caused_by(&error)
-                .with_hint("set `server.listen` to a free address, or to \"\" to run no server"))
-        }
-        Err(error) => {
-            tracing::warn!(
-                address = %listen,
-                error = %error,
-                "cannot listen on `{listen}`, so there are no wake-ups, health checks and metrics: {error} (set `server.listen`)"
-            );
-            Ok(None)
-        }
-    }
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    tracing::info!(%address, "listening on http://{address}");
+    let rules = Rules { seats: descriptors::seats(), keep_alive: true };
+    let router = router(links, settings.hosts.clone());
+    let task = tokio::spawn(connections::serve(listener, router, rules, shutdown));
+    Ok(Some(Server { address, task }))
 }
 
 impl Server {
@@ -110,35 +107,47 @@ impl Server {
     }
 }
 
-async fn serve(listener: TcpListener, links: Links, shutdown: CancellationToken) {
-    let serving = axum::serve(listener, router(links))
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let patience = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(SHUTDOWN_GRACE).await;
-    };
-    tokio::select! {
-        served = serving => {
-            if let Err(error) = served {
-                tracing::error!(error = %error, "the server ended: {error}");
-            }
-        }
-        () = patience => tracing::debug!("ending while connections are open"),
-    }
-}
-
-fn router(links: Links) -> Router {
+fn router(links: Links, hosts: Vec<String>) -> Router {
+    let guard = Guard { hosts: hosts.into(), requests: Arc::new(Semaphore::new(AT_ONCE)) };
     Router::new()
         .route("/wake", post(wake))
+        .route(status::ROUTE, get(status))
+        // Only the routes above are guarded.
+        .route_layer(from_fn_with_state(guard, guarded))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route(status::ROUTE, get(status))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
         })
         .with_state(links)
+}
+
+/// Protects the routes that are not for probes.
+#[derive(Clone, Debug)]
+struct Guard {
+    /// `server.hosts`.
+    hosts: Arc<[String]>,
+    requests: Arc<Semaphore>,
+}
+
+async fn guarded(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let mut allowed = callers::check_host(headers, &guard.hosts);
+    if !request.method().is_safe() {
+        allowed = allowed.and_then(|()| callers::check_origin(headers, &guard.hosts));
+    }
+    if let Err(refused) = allowed {
+        tracing::debug!("a request for {} was refused: {refused}", request.uri().path());
+        return (StatusCode::FORBIDDEN, format!("{refused}\n")).into_response();
+    }
+    let Ok(_permit) = guard.requests.try_acquire() else {
+        let again = [(RETRY_AFTER, "1")];
+        return (StatusCode::SERVICE_UNAVAILABLE, again, "too many requests at once\n")
+            .into_response();
+    };
+    next.run(request).await
 }
 
 /// Wakes the loop. Wake-ups coalesce, because [`Notify`] keeps one permit. The body is read and discarded, so
@@ -235,7 +244,7 @@ mod tests {
     fn listen(address: &str) -> settings::Server {
         settings::Server {
             listen: Some(address.parse().unwrap()),
-            listen_configured: true,
+            hosts: Vec::new(),
             workers: None,
         }
     }
@@ -261,7 +270,7 @@ mod tests {
             let mut stream = TcpStream::connect(self.server.address()).await.unwrap();
             let length = body.len();
             let request = format!(
-                "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+                "{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
             );
             stream.write_all(request.as_bytes()).await.unwrap();
             // The server may answer and close the connection before it has read everything.
@@ -380,7 +389,7 @@ mod tests {
     async fn an_open_connection_does_not_delay_the_end() {
         let running = running().await;
         let mut idle = TcpStream::connect(running.server.address()).await.unwrap();
-        idle.write_all(b"POST /wake HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
+        idle.write_all(b"POST /wake HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n")
             .await
             .unwrap();
         running.ask("GET /healthz", b"").await;
@@ -389,13 +398,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taken_address_is_an_error_only_if_it_was_configured() {
+    async fn a_taken_address_is_an_error_at_the_default_too() {
         let running = running().await;
         let mut settings = listen(&running.server.address().to_string());
         let failure = start(&settings, links().0, CancellationToken::new()).await.unwrap_err();
         assert_eq!(failure.status().code(), 1);
-        settings.listen_configured = false;
-        assert!(start(&settings, links().0, CancellationToken::new()).await.unwrap().is_none());
         settings.listen = None;
         assert!(start(&settings, links().0, CancellationToken::new()).await.unwrap().is_none());
     }

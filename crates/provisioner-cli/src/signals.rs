@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{ExitStatus, Failure};
+use crate::stderr;
 
 fn take(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::failed("failed to listen for signals").caused_by(&error))
@@ -28,7 +29,8 @@ pub(crate) fn listen() -> Result<CancellationToken, Failure> {
     Ok(token)
 }
 
-/// Returns a token that SIGINT or SIGTERM cancels, for work that may end at any time.
+/// Returns a token that SIGINT or SIGTERM cancels, for work that may end at any time. The second signal ends
+/// the process with 130 all the same, because a write to a stdout that nobody reads does not end.
 pub(crate) fn ending() -> Result<CancellationToken, Failure> {
     let mut interrupt = take(SignalKind::interrupt())?;
     let mut terminate = take(SignalKind::terminate())?;
@@ -37,6 +39,8 @@ pub(crate) fn ending() -> Result<CancellationToken, Failure> {
     tokio::spawn(async move {
         next(&mut interrupt, &mut terminate).await;
         ended.cancel();
+        next(&mut interrupt, &mut terminate).await;
+        end_at_once();
     });
     Ok(token)
 }
@@ -73,6 +77,11 @@ async fn escalate(mut interrupt: Signal, mut terminate: Signal, token: Cancellat
         signal = name,
         "{name} again: ending at once; the next start settles an action in flight"
     );
+    end_at_once();
+}
+
+fn end_at_once() -> ! {
+    stderr::flush();
     #[expect(clippy::exit, reason = "at once, whatever is in flight")]
     std::process::exit(i32::from(ExitStatus::INTERRUPTED.code()));
 }

@@ -10,6 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::args::{GlobalArgs, LogFormat};
 use crate::exit::Failure;
+use crate::stderr::LogLine;
 use crate::style::Paint;
 
 /// The variables that may hold a filter; the first one that is set wins.
@@ -24,8 +25,8 @@ pub(crate) fn start(
 ) -> Result<(), Failure> {
     let subscriber = tracing_subscriber::registry().with(filter(globals, environment)?);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        // It would be reported with `eprintln!`, which panics when stderr is gone.
+        .with_writer(|| LogLine)
+        // It would be reported with `eprintln!`, which panics when stderr is gone and blocks when it is not read.
         .log_internal_errors(false)
         .with_ansi(paint == Paint::Coloured);
     let json = match globals.log_format {

@@ -1,8 +1,8 @@
 //! The listener where idle workers ask whether to stop: `POST /v1/workers/INSTANCE-ID/should-stop`.
 //!
 //! It is separate from the daemon's HTTP server because it faces other machines: it shows nothing of the
-//! daemon, and every connection is one small request with a time limit. The engine decides the answers
-//! (`StopConsent`).
+//! daemon, has seats of its own ([`connections`]), and every connection is one small request. The engine
+//! decides the answers (`StopConsent`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,31 +14,26 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use provisioner::internal::daemon::StopListener;
 use provisioner::internal::domain::ids::InstanceId;
 use provisioner::internal::engine::{StopAnswer, StopAskError, WorkerReport};
 use provisioner::internal::settings::{Server, WorkerServer};
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::connections::{self, Rules};
+use crate::descriptors;
 use crate::exit::Failure;
 
 /// The largest body, in bytes, that is accepted; a question has 20 bytes.
 const MAX_BODY: usize = 1024;
 
-/// The time limit of a connection, from its first byte to the end of the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The number of concurrent connections; others wait to be accepted. A connection takes milliseconds, and
-/// 10 s at worst, so this suffices for tens of thousands of workers that ask every 30 s.
-const AT_ONCE: usize = 256;
+/// How long a worker may take to send the body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The parts of the daemon that the handlers use.
 #[derive(Clone, Debug)]
@@ -67,47 +62,9 @@ pub(crate) async fn start(
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     tracing::info!(%address, "workers may ask on http://{address}{} whether to stop", Server::WORKERS);
-    tokio::spawn(serve(listener, router(links), shutdown));
+    let rules = Rules { seats: descriptors::seats(), keep_alive: false };
+    tokio::spawn(connections::serve(listener, router(links), rules, shutdown));
     Ok(address)
-}
-
-async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let seats = Arc::new(Semaphore::new(AT_ONCE));
-    loop {
-        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let router = router.clone();
-                tokio::spawn(async move {
-                    converse(stream, router).await;
-                    drop(seat);
-                });
-            }
-            Err(error) => {
-                // This may be a lack of file descriptors, which ends.
-                tracing::warn!(error = %error, "a worker's connection was not accepted: {error}");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-/// Serves one request.
-async fn converse(stream: TcpStream, router: Router) {
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match timeout(PATIENCE, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(error = %error, "a worker's connection broke: {error}"),
-        Err(_) => tracing::debug!("a worker's connection took over {PATIENCE:?} and was closed"),
-    }
 }
 
 fn router(links: Links) -> Router {
@@ -153,7 +110,7 @@ async fn should_stop(
     body: Body,
 ) -> Response {
     let Some(token) = bearer(&headers) else { return unauthorized() };
-    let body = match timeout(PATIENCE / 2, axum::body::to_bytes(body, MAX_BODY)).await {
+    let body = match timeout(BODY_TIMEOUT, axum::body::to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, "over 1 KiB, or cut off"),
         Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "too slow"),
@@ -226,6 +183,7 @@ fn unauthorized() -> Response {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     use super::*;
 

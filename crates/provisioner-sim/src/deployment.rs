@@ -89,7 +89,7 @@ pub fn settings<'n>(types: impl IntoIterator<Item = (&'n str, WorkerType)>) -> S
             timeout: secs(10),
             token_file: None,
         },
-        server: Server { listen: None, listen_configured: false, workers: None },
+        server: Server { listen: None, hosts: Vec::new(), workers: None },
         worker_types: types.into_iter().map(|(n, worker_type)| (name(n), worker_type)).collect(),
         retired_max_lifetime: Some(Duration::from_hours(24)),
     }

@@ -101,7 +101,7 @@ fn settings(size: Size, max_instances: u64) -> Settings {
             timeout: Duration::from_secs(10),
             token_file: None,
         },
-        server: Server { listen: None, listen_configured: false, workers: None },
+        server: Server { listen: None, hosts: Vec::new(), workers: None },
         worker_types: (0..size.worker_types).map(|i| (name(i), worker_type.clone())).collect(),
         retired_max_lifetime: Some(Duration::from_hours(24)),
     }

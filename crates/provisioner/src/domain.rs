@@ -16,6 +16,7 @@ pub(crate) mod money;
 pub(crate) mod observed;
 pub(crate) mod plural;
 pub(crate) mod prices;
+pub(crate) mod proxy;
 pub(crate) mod refusal;
 pub(crate) mod stop_secret;
 pub(crate) mod suggest;

@@ -141,6 +141,7 @@ pub mod pools {
 pub mod queue {
     pub use crate::queue::Queue;
     pub mod http {
+        pub use crate::queue::http::address::shown_text;
         pub use crate::queue::http::{PendingResponse, TaskFilter};
     }
     pub mod source {

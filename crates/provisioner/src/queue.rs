@@ -24,8 +24,8 @@
 //!
 //! - A response that was not understood completely is an error and never a smaller demand. A single
 //!   element that is valid JSON but not a task is skipped and counted.
-//! - A queue that cannot list running tasks answers RUNNING with 404 or 400 from the start. Once it has
-//!   answered otherwise, it must go on doing so.
+//! - A queue that cannot list running tasks refuses RUNNING from the start, with 501 or a 4xx that is not
+//!   about this client (401, 403, 408, 429). Once it has answered with 200, it must go on doing so.
 //! - The next round is the retry, so that nothing is repeated within one. Every round reports everything
 //!   that was skipped; the caller decides what is news.
 

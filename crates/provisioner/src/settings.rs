@@ -155,7 +155,8 @@ pub struct QueueSettings {
 /// `queue.running`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AskRunning {
-    /// Ask; an answer of 404 or 400 to the first attempt means that the queue does not offer it.
+    /// Ask; a 4xx (but 401, 403, 408 and 429) or 501 before the first 200 means that the queue does not offer
+    /// it.
     Auto,
     /// Always ask; after a failure, the demand is unknown.
     Always,
@@ -168,8 +169,8 @@ pub enum AskRunning {
 pub struct Server {
     /// The address to listen at; `None` means no server.
     pub listen: Option<std::net::SocketAddr>,
-    /// Whether the user configured the address. If the default is in use already, that is only a warning.
-    pub listen_configured: bool,
+    /// The names by which the server may be addressed, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
     /// The server where workers may ask whether to stop; `None` if they may not ask.
     pub workers: Option<WorkerServer>,
 }

@@ -10,6 +10,7 @@ pub(crate) mod private_key;
 mod public_key;
 mod report;
 mod spot_role;
+mod unfinished;
 mod worker_profile;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use crate::domain::launch::profile_name;
 use crate::domain::observed::{KeyPair, KeyPairType};
 use crate::settings::RetiredKeyName;
 use crate::state_dir::StateDir;
+use unfinished::SetupNote;
 use worker_profile::MadeProfile;
 
 /// What the user asked for.
@@ -126,14 +128,19 @@ pub async fn setup(
         return Err(SetupError::InUse(in_use));
     }
 
+    let note = if options.dry_run { None } else { Some(SetupNote::take(config.path())?) };
+    let unfinished = note.as_ref().map(|note| note.earlier(saved.key_name.as_ref()));
+    let unfinished = unfinished.unwrap_or_default();
+    let named = |key_name: &KeyName| RetiredKeyName {
+        key_name: key_name.clone(),
+        region: client.region().to_owned(),
+        account_id: Some(account_id.clone()),
+    };
     // Only in memory: a layout that cannot be edited is noticed before anything is made.
-    if let Some(key_name) = &earlier.retired {
-        config.retire(&RetiredKeyName {
-            key_name: key_name.clone(),
-            region: client.region().to_owned(),
-            account_id: Some(account_id.clone()),
-        })?;
+    for retired in unfinished.iter().cloned().chain(earlier.retired.as_ref().map(named)) {
+        config.retire(&retired)?;
     }
+    let making = named(&key_name);
     config.set_key_name(&key_name, client.region(), &account_id)?;
     if options.with_worker_profile {
         config.set_iam_instance_profile(key_name.as_str())?;
@@ -156,25 +163,56 @@ pub async fn setup(
         warnings: Vec::new(),
     };
     report.warnings.extend(dangling_profile(&saved, &report));
-    if !options.dry_run {
-        let mut made = MadeResources::default();
-        let result = make(
-            client,
-            &mut config,
-            &report,
-            public_key.as_deref(),
-            options.key_type,
-            &state_dir,
-            &mut made,
-        )
-        .await;
-        if let Err((attempt, source)) = result {
-            tracing::debug!(error = %source, "undoing what was made");
-            let left = made.undo(client, &report.key_name).await;
-            return Err(SetupError::Failed { attempt, source, left });
+    report.warnings.extend(unfinished.iter().map(not_finished));
+    if let Some(mut note) = note {
+        note.write(&making)?;
+        let public_key = public_key.as_deref();
+        let made =
+            make_or_undo(client, &mut config, &report, public_key, options.key_type, &state_dir);
+        let ended = match made.await {
+            Ok(()) => note.done(),
+            Err(error) => {
+                let is_left = matches!(&error, SetupError::Failed { left, .. } if !left.is_empty());
+                if let Err(error) = note.failed(is_left.then_some(&making)) {
+                    tracing::warn!(error = %error, "the note of this run could not be written: {error}");
+                }
+                return Err(error);
+            }
+        };
+        if let Err(error) = ended {
+            tracing::warn!(error = %error, "the note of this run could not be removed: {error}");
         }
     }
     Ok(report)
+}
+
+/// Returns the warning about an earlier run that was killed.
+fn not_finished(left: &RetiredKeyName) -> SetupWarning {
+    let RetiredKeyName { key_name, region, account_id: _ } = left;
+    SetupWarning {
+        message: format!(
+            "an earlier setup-aws was killed: key pair `{key_name}` in {region}, its .pem file and its \
+             worker profile may be left"
+        ),
+        hint: "`cleanup-aws` removes them: the key-name is in provisioner.retired now".to_owned(),
+    }
+}
+
+/// Makes everything, or undoes what it made.
+async fn make_or_undo(
+    client: &Client,
+    config: &mut ConfigFile,
+    report: &SetupReport,
+    public_key: Option<&[u8]>,
+    key_type: KeyPairType,
+    state_dir: &StateDir,
+) -> Result<(), SetupError> {
+    let mut made = MadeResources::default();
+    let result = make(client, config, report, public_key, key_type, state_dir, &mut made).await;
+    let Err((attempt, source)) = result else { return Ok(()) };
+    tracing::debug!(error = %source, "undoing what was made");
+    let left = made.undo(client, &report.key_name).await;
+    Err(SetupError::Failed { attempt, source, left })
 }
 
 /// Does what follows [`setup`] and is never undone: makes sure that the account has the service-linked role

@@ -21,12 +21,15 @@
 //! Writing requires the lock and therefore has a type of its own, [`LockedStateDir`]. A [`StateDir`] can
 //! only be read from: it creates and moves nothing, so that `plan` and `--dry-run` leave no trace.
 //!
+//! The directory must belong to the user of the program, and its files must be regular files: links are not
+//! followed, and no file is read beyond a fixed size.
+//!
 //! Everything in here blocks. The files are small; async code may use `spawn_blocking`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -44,6 +47,7 @@ mod error;
 mod file;
 mod lock;
 mod recorded;
+mod spare_descriptors;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +55,7 @@ pub use error::StateDirError;
 use file::{Content, Format};
 use lock::Lock;
 pub use recorded::RecordedLoad;
+use spare_descriptors::SpareDescriptors;
 
 /// The ledger's file.
 const LEDGER: Format =
@@ -80,6 +85,7 @@ pub struct LockedStateDir {
     dir: StateDir,
     /// The kernel releases it when the process ends, even after `kill -9`.
     _lock: Lock,
+    spare: SpareDescriptors,
 }
 
 /// What is known about the ledger.
@@ -136,7 +142,8 @@ impl StateDir {
     pub fn lock(&self) -> Result<LockedStateDir, StateDirError> {
         self.create()?;
         let lock = Lock::take(&self.path.join(LOCK))?;
-        Ok(LockedStateDir { dir: self.clone(), _lock: lock })
+        let spare = SpareDescriptors::of(&self.path);
+        Ok(LockedStateDir { dir: self.clone(), _lock: lock, spare })
     }
 
     /// Writes an empty ledger unless there is one already, for `setup-aws`. Returns whether there was one.
@@ -216,7 +223,19 @@ impl StateDir {
             }
         }
         let permissions = |source| StateDirError::io("restrict access to", &self.path, source);
-        let mode = fs::metadata(&self.path).map_err(permissions)?.permissions().mode();
+        // Not of the target of a link: whoever made that could lead the files elsewhere later.
+        let metadata = fs::symlink_metadata(&self.path).map_err(permissions)?;
+        let user = rustix::process::geteuid();
+        if !metadata.is_dir() {
+            let why = "it is not a directory".to_owned();
+            return Err(StateDirError::NotOurs { path: self.path.clone(), why });
+        }
+        // `cleanup-aws` may run as root on the directory of the daemon's user.
+        if metadata.uid() != user.as_raw() && !user.is_root() {
+            let why = format!("it belongs to user {}", metadata.uid());
+            return Err(StateDirError::NotOurs { path: self.path.clone(), why });
+        }
+        let mode = metadata.permissions().mode();
         if mode & 0o077 != 0 {
             fs::set_permissions(&self.path, fs::Permissions::from_mode(0o700))
                 .map_err(permissions)?;
@@ -257,7 +276,13 @@ impl LockedStateDir {
     /// Replaces the ledger. If this succeeds, the new one is synced to the disk; if it fails, the old one is
     /// still there.
     pub fn write_ledger(&self, ledger: &Ledger) -> Result<(), StateDirError> {
-        file::replace(&self.dir.path.join(LEDGER.name), &LEDGER, ledger)
+        let path = self.dir.path.join(LEDGER.name);
+        match file::replace(&path, &LEDGER, ledger) {
+            Err(StateDirError::Io { source, .. }) if spare_descriptors::are_lacking(&source) => {
+                self.spare.lend(|| file::replace(&path, &LEDGER, ledger))
+            }
+            written => written,
+        }
     }
 
     /// Returns the secret from which the workers' stop tokens are made, and creates it if there is none. It is

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use provisioner::internal::aws::shared_config::{DEFAULT_PROFILE, ProfileRegion, SharedConfig};
 use provisioner::internal::config::{Entry, KeyKind, Loaded, Origin};
 use provisioner::internal::domain::duration;
+use provisioner::internal::queue::http::shown_text;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -110,7 +111,10 @@ impl<'a> Sdk<'a> {
 
     fn value(&self, key: &str) -> Option<(String, From)> {
         if let Some((variable, value)) = variable(key, self.environment) {
-            return Some((value.to_owned(), From::Environment { variable: variable.to_owned() }));
+            // The SDK takes a URL with a password, which the configuration refuses.
+            let value =
+                if key == "aws.endpoint-url" { shown_text(value) } else { value.to_owned() };
+            return Some((value, From::Environment { variable: variable.to_owned() }));
         }
         let (profile, found) = self.region.clone().filter(|_| key == "aws.region")?;
         let ProfileRegion { region, file, line } = found;
@@ -226,6 +230,20 @@ mod tests {
         );
         assert_eq!(json["values"][4]["seconds"], Value::Null);
         assert_eq!(json["values"][2]["origin"]["variable"], "AWS_REGION");
+    }
+
+    #[test]
+    fn a_password_in_the_endpoint_of_the_environment_is_not_shown() {
+        for (url, shown) in [
+            ("https://me:secret@ec2.example/x", "https://ec2.example/x"),
+            ("me:secret@ec2.example", "ec2.example"),
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5000/"),
+        ] {
+            let environment = BTreeMap::from([("AWS_ENDPOINT_URL".to_owned(), url.to_owned())]);
+            let sdk = Sdk { environment: &environment, region: None };
+            let entry = entry("aws.endpoint-url", KeyKind::Text, Value::Null, Origin::Default);
+            assert_eq!(row(&entry, &sdk).value, json!(shown));
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod with_aws {
     use crate::notify::Notifier;
     use crate::reload::reload_at;
     use crate::render::PlanView;
-    use crate::{load, notify, server, signals, workers};
+    use crate::{descriptors, load, notify, server, signals, workers};
 
     /// The pauses between attempts to connect while AWS does not answer: doubled each time, so that an
     /// outage of seconds delays the start by seconds, and a long one costs one call a minute.
@@ -54,6 +54,7 @@ mod with_aws {
         let config::Loaded { settings, entries, .. } = loaded;
         let settings = Arc::new(settings);
         let stop = signals::listen()?;
+        descriptors::raise_limit();
         let hang_ups = if args.once { None } else { Some(signals::hang_ups(stop.clone())?) };
         let mut notifier = Notifier::default();
         let Some(connection) = connect(&settings, args.once, &stop, &mut notifier).await? else {

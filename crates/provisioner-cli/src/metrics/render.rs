@@ -258,6 +258,11 @@ impl Scrape {
         let mut family =
             to.gauge("process_start_time_seconds", "When the daemon began to measure")?;
         family.value(&[], unix(self.started))?;
+        let mut family = to.counter(
+            "provisioner_log_lines_lost",
+            "Lines of the log that could not be written to stderr",
+        )?;
+        family.count(&[], crate::stderr::dropped())?;
         let mut family = to.gauge("process_resident_memory_bytes", "Resident memory")?;
         if let Some(bytes) = process::resident_memory_bytes() {
             family.whole(&[], bytes)?;

@@ -7,6 +7,8 @@ use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::Error;
 use super::call_counter::{CallCounter, CountingInterceptor};
@@ -14,6 +16,7 @@ use super::credentials::ProfileCredentials;
 use super::read_only::ReadOnlyGuard;
 use super::truncation_guard::TruncationGuard;
 use crate::aws::shared_config::{NoSuchProfile, SharedConfig};
+use crate::domain::proxy;
 use crate::domain::refusal::RefusalClass;
 use crate::settings;
 
@@ -114,6 +117,9 @@ impl Client {
         }
         if let Some(url) = endpoint_url {
             loader = loader.endpoint_url(url);
+        }
+        if proxy::is_off(std::env::vars_os()) {
+            loader = loader.http_client(client_without_proxy());
         }
         Ok(Self::new(&loader.load().await, CallCounter::default())?)
     }
@@ -226,6 +232,13 @@ impl Client {
 /// part of their interface. Tests and the simulator bring their own transport this way.
 pub fn client_from_sdk_config(sdk_config: &SdkConfig) -> Result<Client, NoRegion> {
     Client::new(sdk_config, CallCounter::default())
+}
+
+/// Returns the SDK's own HTTP client, but for its use of proxies.
+fn client_without_proxy() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
+        .build_https()
 }
 
 /// Returns the environment variables, which the SDK reads as well.

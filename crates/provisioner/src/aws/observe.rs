@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::Filter;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::describe::{instance_pages, launches_with, spot_request_pages};
-use super::pages::{FILTER_VALUES, exact};
+use super::pages::{FILTER_VALUES, LISTING_DEADLINE, exact};
 use super::{Client, Error, convert};
 use crate::domain::ids::{KeyName, SharedTexts, SpotRequestId};
 use crate::domain::observed::{Instance, KeyPair, Observation, SpotRequest};
@@ -26,12 +27,27 @@ pub struct Observed {
 }
 
 impl Client {
-    /// Observes everything under `key_name`. Fails if any page of any call fails.
+    /// Observes everything under `key_name`. Fails if any page of any call fails, or if the last one has not
+    /// come after two minutes: a loop that waits for endless pages would decide nothing, and say nothing.
     ///
     /// Open and active spot requests are listed. Those in `tracked`, and those of instances that have
     /// no tags yet, are looked up by id if the listing does not show them. An item without a time
     /// counts as made `now`.
     pub async fn observe(
+        &self,
+        key_name: &KeyName,
+        tracked: &BTreeSet<SpotRequestId>,
+        with_key_pair: bool,
+        now: Timestamp,
+    ) -> Result<Observed, Error> {
+        let observing = self.observe_all(key_name, tracked, with_key_pair, now);
+        timeout(LISTING_DEADLINE, observing).await.unwrap_or_else(|_| {
+            let problem = "the observation was not complete after two minutes";
+            Err(Error::incomplete("DescribeInstances", key_name.as_str(), problem))
+        })
+    }
+
+    async fn observe_all(
         &self,
         key_name: &KeyName,
         tracked: &BTreeSet<SpotRequestId>,

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::Filter;
+use tokio::time::Instant;
 
 use super::Error;
 
@@ -15,6 +17,9 @@ pub(super) const PAGE_ITEMS: i32 = 1000;
 pub(super) const FILTER_VALUES: usize = 200;
 /// Our own bound. It allows a million items; an endpoint that still has a next page then is not EC2.
 const MAX_PAGES: usize = 1000;
+/// Our own bound on the time of one observation and of one listing. 20,000 machines are twenty pages of a few
+/// seconds each; this leaves room for throttling, and stays below the watchdog of the systemd unit.
+pub(super) const LISTING_DEADLINE: Duration = Duration::from_mins(2);
 
 /// How far one listing has been read.
 ///
@@ -26,6 +31,7 @@ pub(super) struct Pages {
     resource: String,
     seen: BTreeSet<String>,
     next: NextPage,
+    began: Instant,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +45,13 @@ impl Pages {
     /// Begins a listing by `operation`; errors name it and `resource`.
     pub(super) fn of(operation: &'static str, resource: impl Into<String>) -> Self {
         let resource = resource.into();
-        Self { operation, resource, seen: BTreeSet::new(), next: NextPage::First }
+        Self {
+            operation,
+            resource,
+            seen: BTreeSet::new(),
+            next: NextPage::First,
+            began: Instant::now(),
+        }
     }
 
     /// Returns whether there is another page to be read.
@@ -75,6 +87,9 @@ impl Pages {
         let endless = |problem| Error::incomplete(self.operation, self.resource.as_str(), problem);
         if !self.seen.insert(token.to_owned()) {
             return Err(endless("the same NextToken twice: the listing does not end"));
+        }
+        if self.began.elapsed() >= LISTING_DEADLINE {
+            return Err(endless("over two minutes of pages, and the listing does not end"));
         }
         if self.seen.len() >= MAX_PAGES {
             return Err(endless("a thousand pages, and the listing does not end"));

@@ -1,14 +1,15 @@
 //! Reading the layers, each into a tree: files, environment, command line.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lookup;
 use super::origin::{ConfigProblem, Origin, Warning};
 use super::tree::{self, Node, NodeValue, Table};
-use super::trust::distrust_warning;
+use super::trust;
 use super::{Override, Sources};
 
 /// The layers before they are merged.
@@ -59,16 +60,29 @@ fn shown(current_dir: &Path, file: &Path) -> Arc<Path> {
 impl Layers {
     fn read_local_file(&mut self, current_dir: &Path) {
         let file = current_dir.join(lookup::FILE_NAME);
-        match distrust_warning(&file) {
-            Some(warning) => self.warnings.push(warning),
-            None => self.read_file(current_dir, &file, Missing::Fine),
+        // What was checked is what is read: the file is opened once.
+        match trust::open(&file) {
+            Ok(Ok(open)) => self.take_file(current_dir, &file, Missing::Fine, read_all(open)),
+            Ok(Err(warning)) => self.warnings.push(warning),
+            Err(error) => self.take_file(current_dir, &file, Missing::Fine, Err(error)),
         }
     }
 
     fn read_file(&mut self, current_dir: &Path, file: &Path, missing: Missing) {
+        let read = std::fs::read(current_dir.join(file));
+        self.take_file(current_dir, file, missing, read);
+    }
+
+    fn take_file(
+        &mut self,
+        current_dir: &Path,
+        file: &Path,
+        missing: Missing,
+        read: io::Result<Vec<u8>>,
+    ) {
         let name = shown(current_dir, file);
         let path = current_dir.join(file);
-        let text = match std::fs::read(&path) {
+        let text = match read {
             Ok(bytes) => String::from_utf8(bytes)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())),
             Err(error) if missing == Missing::Fine && is_absent(&error) => return,
@@ -114,6 +128,12 @@ impl Layers {
             }
         }
     }
+}
+
+fn read_all(mut file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn is_absent(error: &io::Error) -> bool {

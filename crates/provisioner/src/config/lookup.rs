@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::origin::Warning;
-use super::trust::distrust_warning;
+use super::trust;
 
 /// The name of the file in every directory.
 pub(crate) const FILE_NAME: &str = "provisioner.toml";
@@ -21,7 +21,7 @@ pub fn local_file(explicit: Option<&Path>, current_dir: &Path) -> PathBuf {
 /// Returns a warning if `./provisioner.toml` exists but would be skipped when the configuration is read, so
 /// that nothing is saved where it would be ignored.
 pub fn skipped_local_file(current_dir: &Path) -> Option<Warning> {
-    distrust_warning(&current_dir.join(FILE_NAME))
+    trust::open(&current_dir.join(FILE_NAME)).ok()?.err()
 }
 
 /// Returns the user's file: in `$XDG_CONFIG_HOME`, else in `$HOME/.config`, or if neither is set, where

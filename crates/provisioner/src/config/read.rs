@@ -168,7 +168,11 @@ fn server(section: &Section<'_>) -> Server {
         "Address and port of `POST /wake`, `GET /healthz`, `/readyz`, `/metrics` and `/v1/status`; `\"\"` means no server",
         |text| address(text, "[::1]:3000"),
     );
-    let listen_configured = section.is_set("listen");
+    let hosts = section.list(
+        "hosts",
+        "Names by which `listen` may be addressed, beside addresses and `localhost`: the `Host` of a request for anything but `/healthz`, `/readyz` and `/metrics` must be one of these",
+        host_name,
+    );
     let worker_listen = section.checked(
         "worker-listen",
         "Address and port of `POST /v1/workers/INSTANCE-ID/should-stop`, where idle workers ask whether to stop; without it, they cannot ask",
@@ -193,7 +197,18 @@ fn server(section: &Section<'_>) -> Server {
         let stop_url = url.map(|url| format!("{}{}", url.trim_end_matches('/'), Server::WORKERS));
         WorkerServer { listen, stop_url }
     });
-    Server { listen, listen_configured, workers }
+    Server { listen, hosts, workers }
+}
+
+/// A name without scheme, port and path.
+fn host_name(text: &str) -> Result<String, Rejection> {
+    let name = text.trim_end_matches('.').to_ascii_lowercase();
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    if name.is_empty() || !name.chars().all(allowed) {
+        let message = format!("`{text}` is not a host name");
+        return Err(Rejection::new(message, "without scheme and port: provisioner.example.com"));
+    }
+    Ok(name)
 }
 
 fn address(text: &str, other: &str) -> Result<SocketAddr, Rejection> {

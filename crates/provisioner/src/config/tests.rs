@@ -93,7 +93,7 @@ fn nothing_at_all_is_the_defaults() {
     assert_eq!(queue.worker_type_pointer, ["workerType"]);
     assert_eq!(queue.timeout, Duration::from_secs(10));
     assert_eq!(server.listen, Some("127.0.0.1:3000".parse().unwrap()));
-    assert!(!server.listen_configured);
+    assert!(server.hosts.is_empty());
     assert!(worker_types.is_empty());
     assert_eq!(*retired_max_lifetime, Some(Duration::from_hours(24)));
     assert!(loaded.files_read.is_empty() && loaded.warnings.is_empty());
@@ -624,9 +624,18 @@ fn empty_is_unset() {
         (&None, &None)
     );
     assert_eq!(loaded.settings.server.listen, None);
-    assert!(loaded.settings.server.listen_configured);
     assert_eq!(loaded.settings.queue.base_url, "http://localhost:8314/0.1.0");
     assert_eq!(worker_type(&loaded).user_data, None);
+}
+
+#[test]
+fn hosts_are_names_without_scheme_and_port() {
+    let scene = |host: &str| Scene::with(&format!("[server]\nhosts = ['{host}']\n"));
+    assert_eq!(scene("Prov.example.").load().settings.server.hosts, ["prov.example"]);
+    for wrong in ["https://prov.example", "prov.example:3000", "", "*"] {
+        let error = load(&scene(wrong).sources).unwrap_err();
+        assert!(error.to_string().contains("server.hosts"), "{wrong}: {error}");
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Whether a file in the current directory can be trusted to configure a program that spends money. The
 //! directory may belong to anybody (`/tmp`, a checkout).
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::origin::Warning;
 
@@ -21,21 +23,46 @@ pub(super) enum Distrust {
         /// The permission bits.
         mode: u32,
     },
+    /// It is a directory, a pipe or a device.
+    NoFile,
 }
 
-/// Checks the file at `path`, and the symlink if the path is one.
-pub(super) fn check(path: &Path) -> io::Result<Result<(), Distrust>> {
+/// Opens the file at `path` if it can be trusted, and returns a warning if it cannot. The file is checked after it
+/// was opened, because it could be replaced between a check of its name and the opening.
+pub(super) fn open(path: &Path) -> io::Result<Result<File, Warning>> {
+    Ok(check(path)?.map_err(|distrust| warning(path, distrust)))
+}
+
+fn check(path: &Path) -> io::Result<Result<File, Distrust>> {
     let user = rustix::process::geteuid().as_raw();
+    // Opening a pipe would wait for a writer.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let before = check_link(path, user)?;
+    let file = match File::options().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        // A file of somebody else is skipped whether or not it can be read.
+        Err(error) => {
+            let distrust = before.and(check_metadata(&path.metadata()?, user)).err();
+            return distrust.map_or(Err(error), |distrust| Ok(Err(distrust)));
+        }
+    };
+    let trusted = before
+        // A link of somebody else may have taken the place of the first one.
+        .and(check_link(path, user)?)
+        .and(check_metadata(&file.metadata()?, user));
+    Ok(trusted.map(|()| file))
+}
+
+/// Checks whose link `path` is, if it is one.
+fn check_link(path: &Path, user: u32) -> io::Result<Result<(), Distrust>> {
     let link = path.symlink_metadata()?;
-    if link.is_symlink()
-        && let Err(distrust) = check_owner(link.uid(), user)
-    {
-        return Ok(Err(distrust));
-    }
-    Ok(check_metadata(&path.metadata()?, user))
+    Ok(if link.is_symlink() { check_owner(link.uid(), user) } else { Ok(()) })
 }
 
 fn check_metadata(metadata: &Metadata, user: u32) -> Result<(), Distrust> {
+    if !metadata.is_file() {
+        return Err(Distrust::NoFile);
+    }
     check_owner(metadata.uid(), user)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o022 == 0 { Ok(()) } else { Err(Distrust::WritableByOthers { mode }) }
@@ -45,10 +72,8 @@ fn check_owner(owner: u32, user: u32) -> Result<(), Distrust> {
     if owner == user || owner == 0 { Ok(()) } else { Err(Distrust::ForeignOwner { uid: owner }) }
 }
 
-/// Returns a warning if `./provisioner.toml` exists but is not to be trusted.
-pub(super) fn distrust_warning(file: &Path) -> Option<Warning> {
-    // A file that cannot be checked cannot be read either, and reading it reports the error.
-    let distrust = check(file).ok()?.err()?;
+/// Returns a warning that `./provisioner.toml` exists but is not to be trusted.
+fn warning(file: &Path, distrust: Distrust) -> Warning {
     let (why, hint) = match distrust {
         Distrust::ForeignOwner { uid } => (
             format!("it belongs to user {uid}, who could change it"),
@@ -58,8 +83,12 @@ pub(super) fn distrust_warning(file: &Path) -> Option<Warning> {
             format!("group or others may write to it (mode {mode:04o})"),
             format!("`chmod go-w {}`", file.display()),
         ),
+        Distrust::NoFile => (
+            "it is not a regular file".to_owned(),
+            format!("name it, if it is meant: `--config {}`", file.display()),
+        ),
     };
-    Some(Warning { message: format!("skipped {}: {why}", file.display()), hint })
+    Warning { message: format!("skipped {}: {why}", file.display()), hint }
 }
 
 #[cfg(test)]
@@ -98,6 +127,7 @@ mod tests {
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert_eq!(check(&link).unwrap(), Err(Distrust::WritableByOthers { mode: 0o666 }));
+        let distrust = check(&link).unwrap().unwrap_err();
+        assert_eq!(distrust, Distrust::WritableByOthers { mode: 0o666 });
     }
 }

@@ -85,7 +85,7 @@ impl<S> Reloader<S> {
 fn needing_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let Aws { region, saved_region, profile, endpoint_url, account_id } = &old.aws;
     let Provisioner { key_name, state_dir, .. } = &old.provisioner;
-    let Server { listen, listen_configured: _, workers } = &old.server;
+    let Server { listen, hosts, workers } = &old.server;
     let at = |workers: &Option<WorkerServer>| workers.as_ref().map(|workers| workers.listen);
     [
         ("provisioner.key-name", *key_name == new.provisioner.key_name),
@@ -95,6 +95,7 @@ fn needing_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("aws.endpoint-url", *endpoint_url == new.aws.endpoint_url),
         ("aws.account-id", *account_id == new.aws.account_id),
         ("server.listen", *listen == new.server.listen),
+        ("server.hosts", *hosts == new.server.hosts),
         ("server.worker-listen", at(workers) == at(&new.server.workers)),
     ]
     .into_iter()

@@ -70,8 +70,10 @@ impl HttpQueue {
         }
         let tally = RunningTally::new(filter, owned, history);
         let running = match endpoint.read("RUNNING", filter.pointer(), tally).await {
-            Err(Error::Status { status: 400 | 404, .. })
-                if *ask_running == AskRunning::Auto && !*running_answered =>
+            Err(Error::Status { status, .. })
+                if *ask_running == AskRunning::Auto
+                    && !*running_answered
+                    && means_not_offered(status) =>
             {
                 return Ok(demand);
             }
@@ -95,6 +97,12 @@ impl HttpQueue {
         *history = update.history;
         Ok(demand)
     }
+}
+
+/// Whether a status says that the queue does not list running tasks at all. A client that is not let in (401,
+/// 403), is too slow (408) or asks too often (429) learns nothing about that.
+fn means_not_offered(status: u16) -> bool {
+    matches!(status, 400..=499 | 501) && !matches!(status, 401 | 403 | 408 | 429)
 }
 
 impl DemandSource for HttpQueue {

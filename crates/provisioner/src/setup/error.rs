@@ -63,6 +63,20 @@ pub enum SetupError {
     /// The state directory cannot be located or used.
     #[error(transparent)]
     State(#[from] StateDirError),
+    /// Another run works on the same file.
+    #[error("another setup-aws is running for this file: it has `{}` locked", path.display())]
+    Running {
+        /// The note of the other run.
+        path: PathBuf,
+    },
+    /// What is about to be made could not be noted down.
+    #[error("failed to read or write `{}`", path.display())]
+    Note {
+        /// The note.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// The key-name in the file is still in use.
     #[error("{0}")]
     InUse(KeyNameInUse),
@@ -142,6 +156,8 @@ impl SetupError {
             | Self::PublicKey { .. } => true,
             Self::PrivateKeyExists { .. }
             | Self::State(_)
+            | Self::Running { .. }
+            | Self::Note { .. }
             | Self::InUse(_)
             | Self::Observe(_)
             | Self::Failed { .. } => false,
@@ -169,7 +185,11 @@ impl SetupError {
             Self::State(error) | Self::Failed { source: SetupCause::State(error), .. } => {
                 return error.hint();
             }
+            Self::Running { .. } => {
+                "wait until it has ended, and run this again if you need another name"
+            }
             Self::Config(_)
+            | Self::Note { .. }
             | Self::PublicKey { .. }
             | Self::Failed { source: SetupCause::File { .. } | SetupCause::Config(_), .. } => {
                 return None;

@@ -24,6 +24,14 @@ pub enum StateDirError {
         /// The holder's process id, if it has written it already.
         holder: Option<u32>,
     },
+    /// Somebody else could change what is in the directory.
+    #[error("the state directory `{}` cannot be trusted: {why}", .path.display())]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The operating system reported an error.
     #[error("failed to {attempt} `{}`", .path.display())]
     Io {
@@ -58,6 +66,10 @@ impl StateDirError {
         match self {
             Self::NoHome => Some("set `provisioner.state-dir` in the configuration".to_owned()),
             Self::BadName { .. } | Self::Encode { .. } => None,
+            Self::NotOurs { path, .. } => Some(format!(
+                "take `{}` over with `chown -R`, or set `provisioner.state-dir`",
+                path.display()
+            )),
             Self::Locked { holder, .. } => Some(match holder {
                 Some(pid) => format!(
                     "one `provisionerd run` or `cleanup-aws` works per key-name; wait for process {pid}, or end it"

@@ -23,6 +23,9 @@ pub(super) struct Format {
     pub(super) survives_power_cut: bool,
 }
 
+/// The longest file that is read, in bytes: twenty times the soft state of 20,000 machines.
+const MOST: u64 = 256 << 20;
+
 /// What a file holds.
 pub(super) enum Content<T> {
     Complete(T),
@@ -39,7 +42,7 @@ pub(super) fn read<T: DeserializeOwned>(
     path: &Path,
     format: &Format,
 ) -> Result<Content<T>, StateDirError> {
-    let bytes = match fs::read(path) {
+    let bytes = match files::open_regular(path).and_then(|file| files::read_up_to(file, MOST)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Absent),
         Err(source) => return Err(StateDirError::io("read", path, source)),

@@ -1,11 +1,11 @@
 //! The exclusive lock: one process per deployment.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::StateDirError;
+use crate::files;
 
 /// A lock that is held. The lock file stays when the lock is released: if it were removed, two processes
 /// could hold locks on two files of the same name.
@@ -24,26 +24,12 @@ impl Drop for Lock {
 
 impl Lock {
     pub(super) fn take(path: &Path) -> Result<Self, StateDirError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false) // the holder's process id is in it
-            .mode(0o600)
-            .open(path)
-            .map_err(|source| StateDirError::io("open the lock file", path, source))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StateDirError::Locked {
-                    path: path.to_owned(),
-                    holder: read_holder(&mut file),
-                });
-            }
-            Err(TryLockError::Error(source)) => {
-                return Err(StateDirError::io("lock", path, source));
-            }
-        }
+        let locked =
+            files::lock(path).map_err(|source| StateDirError::io("open and lock", path, source))?;
+        let mut file = locked.map_err(|mut file| StateDirError::Locked {
+            path: path.to_owned(),
+            holder: read_holder(&mut file),
+        })?;
         write_holder(&mut file)
             .map_err(|source| StateDirError::io("write the process id into", path, source))?;
         Ok(Self { file })

@@ -19,6 +19,7 @@ use super::StateDirError;
 use crate::domain::clock;
 use crate::domain::demand::FinishedTask;
 use crate::domain::ids::WorkerTypeName;
+use crate::files;
 
 /// The folder in the state directory.
 const FOLDER: &str = "load";
@@ -27,6 +28,8 @@ const FOLDER: &str = "load";
 const HEADER: &str = "created,duration,wait,task\n";
 /// The size at which a file becomes the old one: about 90,000 tasks.
 const MAX_BYTES: u64 = 4 << 20;
+/// The longest file that is read: the tasks of one round may exceed the size above.
+const MOST_READ: u64 = 256 << 20;
 
 /// A recorded load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,21 +63,21 @@ fn append_up_to(
         let failed = |source| StateDirError::io("write", &path, source);
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);
-        let mut open = match options.open(&path) {
+        let mut open = match files::regular(&mut options, &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::DirBuilder::new()
                     .recursive(true)
                     .mode(0o700)
                     .create(&folder)
                     .map_err(failed)?;
-                options.open(&path).map_err(failed)?
+                files::regular(&mut options, &path).map_err(failed)?
             }
             opened => opened.map_err(failed)?,
         };
         let mut size = open.seek(SeekFrom::End(0)).map_err(failed)?;
         if size >= most {
             fs::rename(&path, file(&folder, name, true)).map_err(failed)?;
-            open = options.open(&path).map_err(failed)?;
+            open = files::regular(&mut options, &path).map_err(failed)?;
             size = 0;
         }
         let mut text = String::with_capacity(HEADER.len() + 64 * tasks.len());
@@ -135,7 +138,8 @@ pub(super) fn read(state_dir: &Path, name: &WorkerTypeName) -> Result<RecordedLo
     let mut tasks = BTreeMap::new();
     let mut unreadable = 0;
     for path in [file(&folder, name, true), file(&folder, name, false)] {
-        let bytes = match fs::read(&path) {
+        let read = files::open_regular(&path).and_then(|file| files::read_up_to(file, MOST_READ));
+        let bytes = match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             read => read.map_err(|source| StateDirError::io("read", &path, source))?,
         };

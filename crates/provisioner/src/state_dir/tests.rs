@@ -301,3 +301,83 @@ fn another_process_is_refused_and_a_killed_one_leaves_no_lock() {
     child.wait().unwrap();
     drop(dir.lock().unwrap());
 }
+
+#[test]
+fn links_and_pipes_in_the_place_of_files_are_not_followed() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    let elsewhere = root.path().join("elsewhere");
+    fs::write(&elsewhere, "{\"version\":1,\"ledger\":{}}").unwrap();
+    let ledger = dir.path().join("ledger.json");
+    std::os::unix::fs::symlink(&elsewhere, &ledger).unwrap();
+    assert!(locked.read_ledger(now()).is_err(), "neither known nor lost");
+    fs::remove_file(&ledger).unwrap();
+    // Reading a pipe would wait for a writer.
+    assert!(Command::new("mkfifo").arg(&ledger).status().unwrap().success());
+    assert!(dir.peek_ledger().is_err());
+    drop(locked);
+    let lock = dir.path().join("lock");
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &lock).unwrap();
+    assert!(dir.lock().is_err());
+    assert!(fs::read_to_string(&elsewhere).unwrap().starts_with('{'), "the target is untouched");
+}
+
+#[test]
+fn a_link_in_the_place_of_the_directory_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let elsewhere = root.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, dir.path()).unwrap();
+    let error = dir.lock().unwrap_err();
+    assert!(matches!(error, StateDirError::NotOurs { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("chown"));
+}
+
+#[test]
+fn a_lock_file_that_was_replaced_is_no_lock() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("lock");
+    let first = crate::files::lock(&path).unwrap().unwrap();
+    assert!(crate::files::lock(&path).unwrap().is_err());
+    fs::remove_file(&path).unwrap();
+    // The name is free again, so this is another file with a lock of its own.
+    let second = crate::files::lock(&path).unwrap().unwrap();
+    assert!(crate::files::lock(&path).unwrap().is_err());
+    drop((first, second));
+}
+
+const WITHOUT_DESCRIPTORS: &str = "STATE_DIR_TEST_WITHOUT_DESCRIPTORS";
+
+/// Is not a test by itself: the next test runs it as another process.
+#[test]
+fn child_writes_the_ledger_without_a_descriptor_left() {
+    let Some(root) = std::env::var_os(WITHOUT_DESCRIPTORS) else { return };
+    let locked = state_dir(Path::new(&root)).lock().unwrap();
+    let mut open = Vec::new();
+    while let Ok(file) = fs::File::open("/dev/null") {
+        open.push(file);
+    }
+    for _ in 0..3 {
+        locked.write_ledger(&a_ledger()).unwrap();
+    }
+    assert!(fs::File::open("/dev/null").is_err(), "nothing was left");
+}
+
+#[test]
+fn the_ledger_is_written_when_no_descriptor_is_left() {
+    let root = tempfile::tempdir().unwrap();
+    let name = "state_dir::tests::child_writes_the_ledger_without_a_descriptor_left";
+    let status = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(WITHOUT_DESCRIPTORS, root.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let known = LedgerState::Known(a_ledger());
+    assert_eq!(state_dir(root.path()).peek_ledger().unwrap(), known);
+}

@@ -8,6 +8,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
 use super::{Status, VERSION};
+use crate::domain::proxy;
 use crate::queue::http::address;
 
 /// The path under which the daemon serves the status.
@@ -154,7 +155,7 @@ async fn fetch(url: Url, shown: &str) -> Result<Vec<u8>, AskError> {
     let mut client = Client::builder()
         .user_agent(concat!("provisionerd/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none());
-    if address::is_loopback(&url) {
+    if address::is_loopback(&url) || proxy::is_off(std::env::vars_os()) {
         // A proxy from the environment would connect to its own loopback interface.
         client = client.no_proxy();
     }

@@ -1,6 +1,7 @@
 //! Observations: every page of every call, or an error.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -293,6 +294,26 @@ async fn a_listing_that_turns_in_a_circle_is_an_error() {
     let same = world(|_| xml::spot_requests(&[], "a"), |_| panic!(), BTreeMap::new());
     assert!(observe(&same).await.is_err());
     assert_eq!(same.sent().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn endless_pages_with_ever_new_tokens_end_an_observation() {
+    let pages = AtomicU32::new(0);
+    let ec2 = Ec2::new(move |sent| {
+        let body = if sent.action == "DescribeInstances" {
+            let page = pages.fetch_add(1, Ordering::Relaxed);
+            xml::instances(&[xml::instance(&format!("i-{page}"), "running", "")], &page.to_string())
+        } else {
+            xml::spot_requests(&[], "")
+        };
+        // Each page is quick enough for the time limit of a call.
+        Reply::After(Duration::from_secs(2), Box::new(Reply::ok(body)))
+    });
+    let began = tokio::time::Instant::now();
+    let error = observe(&ec2).await.unwrap_err();
+    assert!(began.elapsed() <= Duration::from_secs(125), "{:?}", began.elapsed());
+    assert_eq!(error.class(), RefusalClass::Transient, "{error}");
+    assert!(error.to_string().contains("two minutes"), "{error}");
 }
 
 #[tokio::test]

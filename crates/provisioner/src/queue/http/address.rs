@@ -11,10 +11,7 @@ pub(crate) fn parse(base_url: &str) -> Result<Url, Error> {
     match Url::parse(base_url) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
         Ok(url) => Err(Error::Address { url: shown(&url) }),
-        // An invalid URL cannot be redacted by its parts; a password would stand before the `@`.
-        Err(_) => {
-            Err(Error::Address { url: base_url.rsplit('@').next().unwrap_or_default().to_owned() })
-        }
+        Err(_) => Err(Error::Address { url: shown_text(base_url) }),
     }
 }
 
@@ -29,6 +26,15 @@ pub(super) fn jobs(base: &Url, state: &str) -> Url {
 /// Returns `url` as messages show it, without user name and password.
 pub(crate) fn shown(url: &Url) -> String {
     without_user(url.clone()).to_string()
+}
+
+/// Returns a text that should be a URL as messages show it.
+pub fn shown_text(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(url) if url.has_host() => shown(&url),
+        // What is not a URL cannot be redacted by its parts; a password would stand before the `@`.
+        Ok(_) | Err(_) => text.rsplit('@').next().unwrap_or_default().to_owned(),
+    }
 }
 
 /// Returns `url` without user name and password.

@@ -11,6 +11,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use super::error::Error;
 use super::response::{TaskResponse, TaskSink};
 use super::{address, token};
+use crate::domain::proxy;
 use crate::settings::QueueSettings;
 
 /// The longest response that is read, in bytes. 100,000 tasks take some 60 MB.
@@ -53,8 +54,12 @@ impl Endpoint {
         let mut client = Client::builder()
             .user_agent(concat!("provisionerd/", env!("CARGO_PKG_VERSION")))
             .default_headers(accept)
+            // Each request has a connection of its own. A kept one may have been closed by the queue, or by
+            // a balancer before it, without a word, which the next request would find out by its failure.
+            // Two connections per round cost less than a lost round.
+            .pool_max_idle_per_host(0)
             .redirect(redirects);
-        if address::is_loopback(&base) {
+        if address::is_loopback(&base) || proxy::is_off(std::env::vars_os()) {
             // A proxy from the environment would take the token off this machine.
             client = client.no_proxy();
         }
@@ -148,26 +153,24 @@ impl Endpoint {
         target.set_fragment(None);
         let reason = if self.token_file.is_some() {
             "redirects are not followed with a token"
-        } else if is_same_scheme_and_host(&target, &self.base) {
+        } else if is_same_server(&target, &self.base) {
             "there were too many"
         } else {
-            "it leads to another scheme or host"
+            "it leads to another scheme, host or port"
         };
         Error::Redirect { url, to: address::shown(&target), reason }
     }
 }
 
-/// Follows a few redirects within one scheme and host. Any other redirect becomes the response.
+/// Follows a few redirects within one server. Any other redirect becomes the response.
 fn redirect(attempt: Attempt<'_>) -> Action {
     // The first of the previous URLs is the one that was requested.
     let follow = attempt.previous().len() <= MAX_REDIRECTS
-        && attempt
-            .previous()
-            .first()
-            .is_some_and(|asked| is_same_scheme_and_host(attempt.url(), asked));
+        && attempt.previous().first().is_some_and(|asked| is_same_server(attempt.url(), asked));
     if follow { attempt.follow() } else { attempt.stop() }
 }
 
-fn is_same_scheme_and_host(a: &Url, b: &Url) -> bool {
-    a.scheme() == b.scheme() && a.host_str() == b.host_str()
+/// Whether both have the scheme, host and port in common: behind another port may be another's service.
+fn is_same_server(a: &Url, b: &Url) -> bool {
+    a.origin() == b.origin()
 }

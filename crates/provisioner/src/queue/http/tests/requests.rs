@@ -173,7 +173,14 @@ async fn running_may_be_left_out() {
 
 #[tokio::test]
 async fn a_queue_without_running_is_asked_again_in_each_round() {
-    for line in ["404 Not Found", "400 Bad Request"] {
+    for line in [
+        "404 Not Found",
+        "400 Bad Request",
+        "405 Method Not Allowed",
+        "410 Gone",
+        "422 Unprocessable Content",
+        "501 Not Implemented",
+    ] {
         let server = Server::with(|| ok(LINUX), move || status(line, "")).await;
         let mut queue = queue(&server.url, AskRunning::Auto);
         for _ in 0..2 {
@@ -182,6 +189,22 @@ async fn a_queue_without_running_is_asked_again_in_each_round() {
             assert_eq!(demand.pending["linux"].count, 2);
         }
         assert_eq!(server.asked().len(), 4);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_this_client_does_not_mean_that_there_is_no_running() {
+    for line in [
+        "401 Unauthorized",
+        "403 Forbidden",
+        "408 Request Timeout",
+        "429 Too Many Requests",
+        "500 Internal Server Error",
+        "503 Service Unavailable",
+    ] {
+        let server = Server::with(|| ok(LINUX), move || status(line, "")).await;
+        let error = demand(&mut queue(&server.url, AskRunning::Auto)).await.unwrap_err();
+        assert!(matches!(error, Error::Status { .. }), "{line}: {error}");
     }
 }
 
@@ -310,6 +333,39 @@ async fn a_broken_connection_is_an_error() {
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
 }
 
+/// Serves several requests per connection, and after two of them closes it without a word.
+async fn closing_without_a_word() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for answered in 0.. {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { break };
+                    head.push(byte);
+                }
+                if answered == 2 || !head.ends_with(b"\r\n\r\n") {
+                    break;
+                }
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]";
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_queue_that_closes_its_connections_without_a_word_costs_no_round() {
+    let mut queue = queue(&closing_without_a_word().await, AskRunning::Always);
+    for round in 0..20 {
+        let read = demand(&mut queue).await;
+        assert!(read.is_ok(), "round {round}: {read:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_slow_answer_is_an_error() {
     for start in ["", "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n[1,"] {
@@ -381,12 +437,17 @@ async fn a_few_redirects_are_followed_within_the_server() {
 }
 
 #[tokio::test]
-async fn redirects_do_not_leave_scheme_and_host() {
-    for location in ["http://example.com/v1/jobs?secret=1", "https://127.0.0.1/", "//127.0.0.2/"] {
+async fn redirects_do_not_leave_scheme_host_and_port() {
+    for location in [
+        "http://example.com/v1/jobs?secret=1",
+        "https://127.0.0.1/",
+        "//127.0.0.2/",
+        "http://127.0.0.1:1/v1/jobs",
+    ] {
         let error =
             error_of(move || status("302 Found", &format!("Location: {location}\r\n"))).await;
         assert!(matches!(error, Error::Redirect { .. }), "{error}");
-        assert!(error.to_string().contains("another scheme or host"), "{error}");
+        assert!(error.to_string().contains("another scheme, host or port"), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }
