@@ -183,7 +183,7 @@ pub struct World {
     free_workers: BTreeMap<WorkerTypeName, BTreeSet<(Timestamp, usize)>>,
     ended: Bill,
     /// Whether the queue's last answer left out a running task.
-    left_out: bool,
+    left_out: demand::LeftOut,
     /// For the fate of requests and instances.
     fate: Rng,
     boots: Rng,
@@ -240,7 +240,7 @@ impl World {
             events: Events::default(),
             free_workers: BTreeMap::new(),
             ended: Bill::default(),
-            left_out: false,
+            left_out: demand::LeftOut::default(),
             fate: Rng::stream(seed, "fate"),
             boots: Rng::stream(seed, "boots"),
             lag: Rng::stream(seed, "lag"),

@@ -7,6 +7,7 @@ pub(super) mod backoff;
 pub(super) mod capacity;
 pub(super) mod durable;
 pub(super) mod group;
+pub(super) mod idleness;
 pub(super) mod in_flight;
 pub(super) mod index;
 pub(super) mod lookup;

@@ -40,6 +40,7 @@ impl Reconcile<'_> {
                 asked: request.map(|request| request.created),
                 claimed: false,
                 idle_rounds: 0,
+                idle_left: None,
                 ran: instance.state == InstanceState::Running,
                 worker_type: worker_type.cloned(),
                 price: self.known_price(instance, request),

@@ -288,6 +288,7 @@ impl Reconcile<'_> {
             asked: Some(known.request.created),
             claimed: false,
             idle_rounds: 0,
+            idle_left: None,
             ran: false,
             worker_type: Some(known.worker_type.clone()?),
             price: known.max_price,

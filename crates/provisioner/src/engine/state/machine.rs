@@ -32,7 +32,7 @@ pub(in crate::engine) struct Machine {
     /// Whether it carries our tags already.
     pub(in crate::engine) tagged: bool,
     pub(in crate::engine) class: Class,
-    /// Known to run no task, in two consecutive rounds.
+    /// Known to run no task, for long enough and in enough rounds.
     pub(in crate::engine) positively_idle: bool,
     /// Its worker was told to stop and confirmed that it is stopping, and no task is seen on it.
     pub(in crate::engine) agreed: bool,

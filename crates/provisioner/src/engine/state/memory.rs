@@ -41,6 +41,8 @@ pub struct Memory {
     pub(crate) usual_boot: BTreeMap<WorkerTypeName, Duration>,
     /// The configuration that those failures are about, as a hash per worker type.
     pub(crate) configured: BTreeMap<WorkerTypeName, u64>,
+    /// When the running tasks were last read.
+    pub(crate) looked_at_running: Option<Timestamp>,
     /// What is known of each instance.
     pub(crate) machines: BTreeMap<InstanceId, MachineMemory>,
     /// Requests that EC2 shows open.
@@ -59,9 +61,6 @@ pub struct Memory {
     /// Dollars spent today.
     pub(crate) spent: Spent,
 }
-
-/// How many rounds running a machine must be known idle before it is ended for that.
-pub(in crate::engine) const IDLE_ROUNDS: u32 = 2;
 
 /// An instance profile that EC2 does not know. It may be a fresh one: what IAM makes reaches EC2 later.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
@@ -272,6 +271,8 @@ impl Memory {
             usual_boot: _,
             unknown_profiles,
             configured,
+            // Moves with every round.
+            looked_at_running: _,
             machines,
             open,
             cancelling,
@@ -295,12 +296,13 @@ impl Memory {
                 asked: _,
                 claimed,
                 idle_rounds,
+                idle_left: _,
                 ran,
                 worker_type,
                 price,
             } = machine;
-            let idle_rounds = idle_rounds.min(&IDLE_ROUNDS);
-            (id, first_seen, claimed, idle_rounds, ran, worker_type, price).hash(&mut hasher);
+            let is_idle = (*idle_rounds > 0, machine.is_known_idle());
+            (id, first_seen, claimed, is_idle, ran, worker_type, price).hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -366,6 +368,9 @@ pub(crate) struct MachineMemory {
     pub(crate) claimed: bool,
     /// In how many rounds running it was known to run none.
     pub(crate) idle_rounds: u32,
+    /// For how much longer it must run none to be known idle; `None`: it may run one.
+    #[serde(default)]
+    pub(crate) idle_left: Option<Duration>,
     /// Whether it was ever seen running.
     #[serde(default)]
     pub(crate) ran: bool,
@@ -488,6 +493,7 @@ mod tests {
             asked: None,
             claimed: true,
             idle_rounds,
+            idle_left: (idle_rounds > 0).then_some(Duration::ZERO),
             ran: true,
             worker_type: None,
             price: None,
