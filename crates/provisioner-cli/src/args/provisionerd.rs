@@ -155,6 +155,14 @@ pub struct RunArgs {
     /// option that there are none.
     #[arg(long)]
     pub assume_clean: bool,
+
+    /// Launch although another daemon seems to launch under the same key-name
+    ///
+    /// A request or an instance that another ledger made after this daemon started is taken for the work of
+    /// another daemon, and nothing is launched beside it for `provisioner.visibility-window`. Assert with
+    /// this option that there is none.
+    #[arg(long)]
+    pub assume_alone: bool,
 }
 
 /// `provisionerd validate`.

@@ -189,7 +189,7 @@ fn machines_of_a_type_no_longer_configured_are_ended_when_idle_and_only_then() {
         let live = driver.world.live().count();
         assert_eq!(live, if knowledge == Knowledge::ByInstance { 0 } else { 2 }, "{knowledge:?}");
         // At max-lifetime they are ended, whether or not their tasks are known.
-        driver.world.advance(clock::after(driver.world.now, std::time::Duration::from_hours(24)));
+        driver.world.advance(clock::after(driver.world.now, Duration::from_hours(24)));
         round(&mut driver);
         assert_eq!(driver.world.live().count(), 0, "{knowledge:?}");
     }
@@ -223,7 +223,7 @@ fn running_that_is_empty_for_seconds_ends_no_busy_machine_however_many_wakes_com
         assert!(named(&plan, ReasonKind::MaxLifetime).is_empty());
     }
     driver.world.queue.forgets_running = false;
-    woken(&mut driver, secs(1));
+    let _ = woken(&mut driver, secs(1));
     assert_eq!(driver.world.live().count(), 5);
     // The same of a worker type that is no longer configured.
     let mut without = Settings::clone(&driver.settings);
@@ -265,7 +265,7 @@ fn when_most_machines_leave_running_at_once_they_are_idle_a_minute_later_than_on
 fn a_clock_that_is_set_ahead_makes_no_machine_idle() {
     let mut driver = five_busy_and_aged();
     driver.world.queue.forgets_running = true;
-    woken(&mut driver, secs(1));
+    let _ = woken(&mut driver, secs(1));
     driver.set_clock(jiff::SignedDuration::from_mins(20));
     assert!(named(&woken(&mut driver, secs(1)), ReasonKind::MaxLifetime).is_empty());
     assert!(named(&woken(&mut driver, secs(1)), ReasonKind::MaxLifetime).is_empty());
@@ -293,7 +293,7 @@ fn a_machine_is_idle_only_after_a_minute_and_two_rounds() {
     );
     // The queue fails in between, so that the count begins again.
     driver.world.queue.down = true;
-    woken(&mut driver, mins(2));
+    let _ = woken(&mut driver, mins(2));
     driver.world.queue.down = false;
     assert!(named(&woken(&mut driver, mins(2)), ReasonKind::Retired).is_empty());
     assert_eq!(named(&woken(&mut driver, mins(2)), ReasonKind::Retired), [id.to_string()]);

@@ -13,6 +13,7 @@ pub(super) mod index;
 pub(super) mod lookup;
 pub(super) mod machine;
 pub(super) mod memory;
+pub(super) mod other_ledgers;
 pub(super) mod places;
 pub(super) mod token;
 pub(super) mod view;

@@ -275,6 +275,24 @@ impl StopConsent {
         })
     }
 
+    /// Sees to it that nothing heard lies after `now`, and that nothing promised holds longer than a promise
+    /// that is given now: the clock may have been ahead.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        let latest = clock::after(now, LEASE);
+        self.closed_until = self.closed_until.map(|until| until.min(latest));
+        self.open_until = self.open_until.map(|until| until.min(clock::after(now, OFFER_FOR)));
+        for at in self.last_asked.values_mut() {
+            *at = (*at).min(now);
+        }
+        for reported in self.reported.values_mut() {
+            reported.last = reported.last.min(now);
+            reported.idle_since = reported.idle_since.map(|since| since.min(now));
+            if let Consent::Promised { until } = &mut reported.consent {
+                *until = (*until).min(latest);
+            }
+        }
+    }
+
     /// Expires old promises. Returns how many expired, per worker type.
     pub(super) fn expire(&mut self, now: Timestamp) -> BTreeMap<WorkerTypeName, u64> {
         let mut expired: BTreeMap<WorkerTypeName, u64> = BTreeMap::new();

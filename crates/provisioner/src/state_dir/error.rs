@@ -24,6 +24,16 @@ pub enum StateDirError {
         /// The holder's process id, if it has written it already.
         holder: Option<u32>,
     },
+    /// A file on which money hangs was written by a newer version of the program.
+    #[error("`{}` has version {version}, and this program knows versions up to {known}", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+        /// The newest version that is known.
+        known: u64,
+    },
     /// The operating system reported an error.
     #[error("failed to {attempt} `{}`", .path.display())]
     Io {
@@ -58,6 +68,11 @@ impl StateDirError {
         match self {
             Self::NoHome => Some("set `provisioner.state-dir` in the configuration".to_owned()),
             Self::BadName { .. } | Self::Encode { .. } => None,
+            Self::Newer { .. } => Some(
+                "run the release that wrote it, or a later one; without its content launches may be \
+                 made twice"
+                    .to_owned(),
+            ),
             Self::Locked { holder, .. } => Some(match holder {
                 Some(pid) => format!(
                     "one `provisionerd run` or `cleanup-aws` works per key-name; wait for process {pid}, or end it"

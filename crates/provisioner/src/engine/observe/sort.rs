@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use super::owners::Owner;
 use super::{Reconcile, Reconciled};
+use jiff::Timestamp;
+
 use crate::domain::clock;
 use crate::domain::ids::{InstanceType, WorkerTypeName, Zone};
 use crate::domain::launch::Pool;
@@ -106,7 +108,7 @@ impl Reconcile<'_> {
             rank: 0,
             pool: priced.then(|| pool_places.of(instance)),
             state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
-            launched: instance.launch_time,
+            launched: self.launched(instance),
             price: self.hourly(instance, request),
             intent,
             volumes: if tagged { Vec::new() } else { instance.volumes.clone() },
@@ -123,6 +125,13 @@ impl Reconcile<'_> {
         Some((machine, home))
     }
 
+    /// When an instance was launched, by our clock: it is as old as it was when first seen, and what passed
+    /// since. A clock that is ahead for some rounds makes no machine too old.
+    fn launched(&self, instance: &Instance) -> Timestamp {
+        let known = self.memory.machines.get(&instance.id).and_then(|machine| machine.launched);
+        known.unwrap_or_else(|| self.by_our_clock(instance.launch_time))
+    }
+
     /// Where an instance of this owner belongs.
     fn home<'o>(&self, instance: &Instance, owner: Owner<'o>, leaving: bool) -> Home<'o> {
         let window = self.settings.provisioner.visibility_window;
@@ -136,7 +145,7 @@ impl Reconcile<'_> {
             // is it a stray.
             Owner::Stray
                 if instance.spot_request.is_some()
-                    && self.now < clock::after(instance.launch_time, window) =>
+                    && self.now < clock::after(self.launched(instance), window) =>
             {
                 Home::Unresolved
             }
