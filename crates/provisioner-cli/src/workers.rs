@@ -4,16 +4,17 @@
 //! daemon, and every connection is one small request with a time limit. The engine decides the answers
 //! (`StopConsent`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -57,7 +58,7 @@ pub(crate) async fn start(
     settings: &WorkerServer,
     links: Links,
     shutdown: CancellationToken,
-) -> Result<std::net::SocketAddr, Failure> {
+) -> Result<SocketAddr, Failure> {
     let listen = settings.listen;
     let failed = |error: std::io::Error| {
         Failure::failed(format!("failed to listen on `{listen}` for workers"))
@@ -81,8 +82,8 @@ async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToke
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let router = router.clone();
+            Ok((stream, peer)) => {
+                let router = router.clone().layer(Extension(ConnectInfo(peer)));
                 tokio::spawn(async move {
                     converse(stream, router).await;
                     drop(seat);
@@ -148,6 +149,7 @@ struct Told {
 
 async fn should_stop(
     State(links): State<Links>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(instance): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -164,7 +166,8 @@ async fn should_stop(
         return refuse(StatusCode::BAD_REQUEST, message);
     };
     let instance = InstanceId::new(instance);
-    match links.stop_listener.hear(&instance, token, word, Timestamp::now()) {
+    let from = peer.ip().to_canonical();
+    match links.stop_listener.hear(&instance, token, from, word, Timestamp::now()) {
         Ok(answer) => {
             log(&instance, word, answer);
             if (word, answer != StopAnswer::Stay) == (WorkerReport::Stopping, true) {
@@ -179,6 +182,15 @@ async fn should_stop(
         Err(StopAskError::WrongToken) => {
             tracing::debug!(%instance, "{instance} sent a token that does not belong to its launch");
             unauthorized()
+        }
+        Err(StopAskError::WrongAddress) => {
+            tracing::warn!(
+                %instance, %from,
+                "a worker asked as {instance} from {from}, which EC2 does not name for that instance, and \
+                 was not believed"
+            );
+            let error = "EC2 names other addresses for this instance than the one that asks";
+            refuse(StatusCode::FORBIDDEN, error)
         }
         Err(StopAskError::NoSuchInstance) => refuse(StatusCode::NOT_FOUND, "no such instance"),
     }

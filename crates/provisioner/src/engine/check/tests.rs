@@ -47,6 +47,7 @@ fn machine(id: &str, state: InstanceState, launched: Timestamp) -> Machine {
         launched,
         price: Some(dollars(1.0)),
         intent: None,
+        addresses: Vec::new(),
         volumes: Vec::new(),
         request: None,
         noticed: false,

@@ -111,6 +111,11 @@ impl Reconcile<'_> {
             launched: self.launched(instance),
             price: self.hourly(instance, request),
             intent,
+            addresses: if self.settings.server.workers.is_some() {
+                instance.addresses.clone()
+            } else {
+                Vec::new()
+            },
             volumes: if tagged { Vec::new() } else { instance.volumes.clone() },
             request: instance.spot_request.clone().or_else(|| Some(request?.id.clone())),
             tagged,
