@@ -139,6 +139,7 @@ Examples:
 
 The first SIGINT or SIGTERM ends it after the action in flight, the second one
 at once. Ending the daemon never terminates instances; `cleanup-aws` does")]
+#[expect(clippy::struct_excessive_bools, reason = "four flags, none of which excludes another")]
 pub struct RunArgs {
     /// Run one round and end
     #[arg(long)]

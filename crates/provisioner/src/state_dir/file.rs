@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::StateDirError;
+use crate::domain::stop_secret::to_hex;
 use crate::files::{self, NewFile};
 
 /// A kind of file: its name, and its content `{"version": VERSION, FIELD: …}`.
@@ -111,7 +112,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], format: &Format) -> Result<T, Unusab
 
 /// The SHA-256 digest of a text, in hexadecimal digits. It finds what a disk or a copy changed; it is no seal.
 fn digest_of(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    to_hex(&Sha256::digest(text))
 }
 
 /// Replaces a file, by way of a temporary one beside it. The caller holds the lock.

@@ -383,11 +383,13 @@ fn no_flipped_bit_of_a_ledger_goes_unnoticed() {
     }
 }
 
+/// A change that makes a ledger contradict itself.
+type Change<'a> = &'a dyn Fn(&mut Ledger);
+
 #[test]
 fn a_ledger_whose_parts_contradict_each_other_is_damaged() {
     let (token, intent) = with_an_intent().intents.pop_first().unwrap();
     let other = ClientToken::new("another");
-    type Change<'a> = &'a dyn Fn(&mut Ledger);
     let changes: [(&str, Change<'_>); 6] = [
         ("", &|_| {}),
         ("client token", &|ledger| {
