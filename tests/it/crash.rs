@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::harness::{Answer, Project};
+use crate::harness::{Answer, Project, get};
 
 /// Returns the launching calls so far with all of their parameters.
 fn launches(project: &Project) -> Vec<BTreeMap<String, String>> {
@@ -289,6 +289,43 @@ fn a_damaged_ledger_is_kept_aside() {
     let aside = |(name, text): &(String, Vec<u8>)| text == b"{ damaged" && !damaged.contains(name);
     assert!(files(&dir).iter().any(aside), "{:?}", files(&dir));
     assert_eq!(project.world().spot_requests.len(), 5);
+}
+
+#[test]
+fn a_ledger_of_a_newer_version_ends_with_2_and_is_not_lost() {
+    let project = three_wanted();
+    let ledger = project.ledger_dir().join("ledger.json");
+    let newer = "{\"version\":3,\"book\":[]}";
+    fs::write(&ledger, newer).unwrap();
+    for args in [&["run", "--once"][..], &["run", "--once", "--assume-clean"], &["plan"]] {
+        project.provisionerd(args).code(2).says(&["version 3", "ledger.json", "later"]);
+    }
+    assert_eq!(fs::read_to_string(&ledger).unwrap(), newer);
+    assert!(launches(&project).is_empty());
+}
+
+#[test]
+fn a_daemon_beside_another_one_says_so_in_its_log_in_status_and_at_readyz() {
+    let (project, port) = Project::listening();
+    project.set("provisioner.visibility-window", "3s");
+    project.set("worker-types.linux.max-instances", 100);
+    let mut daemon = project.daemon();
+    // Another host has a state directory of its own.
+    let elsewhere = tempfile::tempdir().unwrap();
+    project.set("provisioner.state-dir", elsewhere.path().to_str().unwrap());
+    let mut wanted = 0;
+    daemon.until("it is seen at /readyz", || {
+        wanted += 2;
+        project.queue.pending(&[("linux", wanted)]);
+        project.provisionerd(&["run", "--once", "--assume-clean"]);
+        let answer = get(port, "/readyz").expect("an answer");
+        answer.status == 200 && answer.body.contains("another daemon")
+    });
+    let status = get(port, "/v1/status").expect("an answer").body;
+    assert!(status.contains("other-daemon"), "{status}");
+    let said = daemon.said();
+    assert!(said.contains("other-daemon") && said.contains("--assume-alone"), "{said}");
+    daemon.stop();
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Workers ask the daemon over HTTP whether to stop, with the URL and token of their user data.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Project, Response, free_port, get, mode, post_bearer};
@@ -21,13 +23,16 @@ fn asking() -> (Project, u16, u16) {
 /// A worker, as it finds itself on its machine.
 struct Worker {
     instance: String,
+    address: Ipv4Addr,
     port: u16,
     token: String,
 }
 
 impl Worker {
     fn on(project: &Project, instance: &str, port: u16) -> Self {
-        let user_data = project.world().instance(instance).user_data.clone().expect("user data");
+        let world = project.world();
+        let machine = world.instance(instance);
+        let user_data = machine.user_data.clone().expect("user data");
         let after = |key: &str| {
             let line = user_data.lines().find_map(|line| line.strip_prefix(key));
             line.expect("what the template names").to_owned()
@@ -35,7 +40,7 @@ impl Worker {
         assert_eq!(after("url="), format!("http://127.0.0.1:{port}/v1/workers"));
         let token = after("token=");
         assert!(token.len() == 64 && token.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        Self { instance: instance.to_owned(), port, token }
+        Self { instance: instance.to_owned(), address: machine.address, port, token }
     }
 
     fn all(project: &Project, port: u16) -> Vec<Self> {
@@ -49,7 +54,7 @@ impl Worker {
     }
 
     fn post(&self, token: &str, body: &str) -> Response {
-        post_bearer(self.port, &self.path(), token, body).expect("an answer")
+        post_bearer(self.address, self.port, &self.path(), token, body).expect("an answer")
     }
 
     /// Whether it is told to stop; `false` also if the machine is not known yet.
@@ -158,7 +163,7 @@ fn only_a_machines_own_token_counts_and_nothing_is_told_to_others() {
     for path in ["/metrics", "/v1/status", "/healthz"] {
         assert_eq!(get(workers, path).unwrap().status, 404, "{path} is the operator's");
     }
-    assert_eq!(post_bearer(port, &one.path(), &one.token, idle).unwrap().status, 404);
+    assert_eq!(post_bearer(one.address, port, &one.path(), &one.token, idle).unwrap().status, 404);
 
     let secret = project.ledger_dir().join("stop-secret.json");
     assert_eq!(mode(&secret), 0o600);
@@ -173,10 +178,34 @@ fn only_a_machines_own_token_counts_and_nothing_is_told_to_others() {
     daemon.kill();
     let mut daemon = project.daemon();
     daemon.until("it knows them", || {
-        let answer = post_bearer(workers, &one.path(), &one.token, idle);
+        let answer = post_bearer(one.address, workers, &one.path(), &one.token, idle);
         answer.is_ok_and(|answer| answer.status == 200)
     });
     assert_eq!(one.post(&other.token, idle).status, 401);
+    daemon.stop();
+}
+
+#[test]
+fn the_token_of_a_launch_ends_no_busy_sibling() {
+    let (project, port, workers) = asking();
+    let mut daemon = with_machines(&project, 2);
+    let [thief, busy] = &Worker::all(&project, workers)[..] else { panic!("two machines") };
+    project.queue.pending(&[]);
+    let as_busy = |body: &str| {
+        post_bearer(thief.address, workers, &busy.path(), &thief.token, body).expect("an answer")
+    };
+    daemon
+        .until("the daemon knows it", || busy.post(&busy.token, "{\"idle\":false}").status == 200);
+    for body in ["{\"idle\":true}", "{\"stopping\":true}"] {
+        assert_eq!(as_busy(body).status, 403, "{body}");
+    }
+    daemon.rounds(&project.queue, 3);
+    assert_eq!(project.live_and_open().0, 2);
+    let metrics = get(port, "/metrics").expect("metrics").body;
+    let line = "provisioner_worker_asks_total{outcome=\"wrong-address\"} 2";
+    assert!(metrics.contains(line), "{metrics}");
+    let said = daemon.said();
+    assert!(said.contains(&format!("{} from {}", busy.instance, thief.address)), "{said}");
     daemon.stop();
 }
 

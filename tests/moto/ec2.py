@@ -188,6 +188,12 @@ def dress(instance: Instance) -> None:
     instance.made = worlds.now()
     instance.state_looks = world.rules.pending_looks
     instance.spot_instance_request_id = None
+    # An address of this machine, so that a worker can ask from there: 127.0.0.2 and so on.
+    address = f"127.0.{(instance.number + 1) // 256}.{(instance.number + 1) % 256}"
+    nic = instance.nics[0]
+    nic.private_ip_address = address
+    for private in nic.private_ip_addresses:
+        private["PrivateIpAddress"] = address
     if instance.state_looks:
         instance._state.name, instance._state.code = "pending", 0
 

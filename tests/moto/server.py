@@ -443,6 +443,7 @@ def picture(backend: Any) -> dict[str, Any]:
                 "subnet_id": i.subnet_id,
                 "lifecycle": i.lifecycle,
                 "spot_request_id": i.spot_instance_request_id,
+                "address": i.private_ip_address,
                 "launch_time": ec2.stamp(i.launch_time),
                 "user_data": i.user_data.decode() if i.user_data else None,
                 "profile_arn": (i.iam_instance_profile or {}).get("Arn"),

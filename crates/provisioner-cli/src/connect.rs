@@ -75,5 +75,9 @@ impl Connection {
 
 /// Returns the failure of a state directory that cannot be used, with the process that holds it and a hint.
 pub(crate) fn state_dir_failure(error: &StateDirError) -> Failure {
-    Failure::from_error(ExitStatus::FAILED, error).with_hint(error.hint().unwrap_or_default())
+    let status = match error {
+        StateDirError::Newer { .. } => ExitStatus::USAGE,
+        _ => ExitStatus::FAILED,
+    };
+    Failure::from_error(status, error).with_hint(error.hint().unwrap_or_default())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provisioner::internal::daemon::{RoundEnd, RoundSummary};
 use provisioner::internal::domain::plural;
+use provisioner::internal::engine::NoteKind;
 use tokio::time::Instant;
 
 /// A loop that has not run for three intervals, and at least this long, is stuck. A round may take longer
@@ -26,6 +27,8 @@ pub(crate) struct Health {
     pub(crate) failed_rounds: u32,
     /// Why the last round failed, if it did.
     pub(crate) failure: Option<String>,
+    /// Why nothing is launched although all is well: another daemon launches under the same key-name.
+    pub(crate) other_daemon: Option<String>,
     /// The time between rounds.
     pub(crate) interval: Duration,
 }
@@ -40,6 +43,7 @@ impl Health {
             last_round: None,
             failed_rounds: 0,
             failure: None,
+            other_daemon: None,
             interval,
         }
     }
@@ -57,6 +61,11 @@ impl Health {
         self.last_round = Some(turn.ended);
         self.failed_rounds = turn.failed_rounds;
         self.failure = failure;
+        if let Some(plan) = turn.end.plan() {
+            let mut notes = plan.notes.iter();
+            let note = notes.find(|note| note.kind == NoteKind::OtherDaemon);
+            self.other_daemon = note.map(|note| note.text.clone());
+        }
         self.interval = turn.settings.provisioner.interval;
     }
 

@@ -188,7 +188,7 @@ async fn healthz(State(links): State<Links>) -> (StatusCode, Json<Healthz>) {
 #[derive(Serialize)]
 struct Readyz {
     status: &'static str,
-    /// Why it is not ready.
+    /// Why it is not ready, or holds back its launches.
     reason: Option<String>,
     last_success: Option<Timestamp>,
     failed_rounds: u32,
@@ -201,6 +201,8 @@ async fn readyz(State(links): State<Links>) -> (StatusCode, Json<Readyz>) {
         None => (StatusCode::OK, "ready"),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
     };
+    // It works as it should, and a restart would not help.
+    let reason = reason.or_else(|| health.other_daemon.clone());
     let Health { last_success, failed_rounds, .. } = health;
     (code, Json(Readyz { status, reason, last_success, failed_rounds }))
 }

@@ -4,11 +4,12 @@
 //! daemon, has seats of its own ([`connections`]), and every connection is one small request. The engine
 //! decides the answers (`StopConsent`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -52,7 +53,7 @@ pub(crate) async fn start(
     settings: &WorkerServer,
     links: Links,
     shutdown: CancellationToken,
-) -> Result<std::net::SocketAddr, Failure> {
+) -> Result<SocketAddr, Failure> {
     let listen = settings.listen;
     let failed = |error: std::io::Error| {
         Failure::failed(format!("failed to listen on `{listen}` for workers"))
@@ -105,6 +106,7 @@ struct Told {
 
 async fn should_stop(
     State(links): State<Links>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(instance): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -121,7 +123,8 @@ async fn should_stop(
         return refuse(StatusCode::BAD_REQUEST, message);
     };
     let instance = InstanceId::new(instance);
-    match links.stop_listener.hear(&instance, token, word, Timestamp::now()) {
+    let from = peer.ip().to_canonical();
+    match links.stop_listener.hear(&instance, token, from, word, Timestamp::now()) {
         Ok(answer) => {
             log(&instance, word, answer);
             if (word, answer != StopAnswer::Stay) == (WorkerReport::Stopping, true) {
@@ -136,6 +139,15 @@ async fn should_stop(
         Err(StopAskError::WrongToken) => {
             tracing::debug!(%instance, "{instance} sent a token that does not belong to its launch");
             unauthorized()
+        }
+        Err(StopAskError::WrongAddress) => {
+            tracing::warn!(
+                %instance, %from,
+                "a worker asked as {instance} from {from}, which EC2 does not name for that instance, and \
+                 was not believed"
+            );
+            let error = "EC2 names other addresses for this instance than the one that asks";
+            refuse(StatusCode::FORBIDDEN, error)
         }
         Err(StopAskError::NoSuchInstance) => refuse(StatusCode::NOT_FOUND, "no such instance"),
     }

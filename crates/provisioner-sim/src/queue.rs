@@ -99,6 +99,8 @@ pub struct Queue {
     pub knowledge: Knowledge,
     /// Whether it does not answer.
     pub down: bool,
+    /// Whether it answers that no task runs, as one does that has just restarted.
+    pub forgets_running: bool,
     /// Statistics about all tasks.
     pub served: Served,
 }
@@ -113,6 +115,7 @@ impl Queue {
             on: BTreeMap::new(),
             knowledge,
             down: false,
+            forgets_running: false,
             served: Served::default(),
         }
     }
@@ -268,9 +271,11 @@ impl Queue {
                 demand.pending.insert(name.clone(), pending);
             }
         }
-        let running = self.running.iter().filter(|(name, n)| **n > 0 && configured(name));
+        let shows = !self.forgets_running;
+        let running = self.running.iter().filter(|(name, n)| shows && **n > 0 && configured(name));
         let tasks = running.map(|(name, n)| (name.clone(), *n)).collect();
-        let instances = || self.on.iter().map(|(id, on)| (id.clone(), count(on))).collect();
+        let on = || self.on.iter().filter(|_| shows);
+        let instances = || on().map(|(id, on)| (id.clone(), count(on))).collect();
         demand.running = match self.knowledge {
             Knowledge::Unknown => Running::Unknown,
             Knowledge::Counted => Running::Counted { tasks },

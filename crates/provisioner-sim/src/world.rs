@@ -49,7 +49,7 @@ pub use asking::{Asking, Habits};
 pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
 pub use instances::{Machine, Machines, NOTICE};
-pub(crate) use instances::{ROOT_DEVICE, root_volume};
+pub(crate) use instances::{ROOT_DEVICE, address, root_volume};
 pub use requests::{Request, Requests};
 pub use truth::Bill;
 use visitors::Crew;
@@ -190,7 +190,7 @@ pub struct World {
     free_workers: BTreeMap<Crew, BTreeSet<(Timestamp, usize)>>,
     ended: Bill,
     /// Whether the queue's last answer left out a running task.
-    left_out: bool,
+    left_out: demand::LeftOut,
     /// For the fate of requests and instances.
     fate: Rng,
     boots: Rng,
@@ -249,7 +249,7 @@ impl World {
             events: Events::default(),
             free_workers: BTreeMap::new(),
             ended: Bill::default(),
-            left_out: false,
+            left_out: demand::LeftOut::default(),
             fate: Rng::stream(seed, "fate"),
             boots: Rng::stream(seed, "boots"),
             lag: Rng::stream(seed, "lag"),

@@ -131,6 +131,7 @@ fn observation(size: Size) -> Observation {
             spot_request: Some(request.clone()),
             other_platform: None,
             state_reason: None,
+            addresses: Vec::new(),
             volumes: Vec::new(),
             tags: tags.clone(),
         });

@@ -123,24 +123,29 @@ impl Engine {
     /// Makes an engine for everything under `key_name`.
     pub fn new(settings: Arc<Settings>, key_name: KeyName, start: Start, now: Timestamp) -> Self {
         let window = settings.provisioner.visibility_window;
-        let (ledger, ledger_dirty) = match start.ledger {
-            LedgerFound::Known(ledger) => (ledger, false),
+        let (ledger, is_on_disk) = match start.ledger {
+            LedgerFound::Known(ledger) => (ledger, true),
             LedgerFound::Lost => {
-                (Ledger { hold_until: Some(clock::after(now, window)), ..Ledger::default() }, true)
+                (Ledger { hold_until: Some(clock::after(now, window)), ..Ledger::default() }, false)
             }
-            LedgerFound::AssumedClean => (Ledger::default(), true),
+            LedgerFound::AssumedClean => (Ledger::default(), false),
         };
         let mut memory = start.memory;
         memory.forget_reconfigured(&settings);
         Self {
             settings,
             key_name,
-            durable: Durable { ledger, ledger_dirty, memory },
-            view: View::default(),
+            durable: Durable::new(ledger, is_on_disk, memory, start.nonce),
+            view: View::new(now),
             backoff: Backoff::default(),
             tokens: Tokens::new(start.nonce),
             stop_secret: None,
         }
+    }
+
+    /// Takes the operator's word that no other daemon launches under this key-name (`--assume-alone`).
+    pub fn assume_alone(&mut self) {
+        self.view.other_ledgers.assume_alone();
     }
 
     /// Lets workers ask whether to stop, by tokens made with `secret`.
@@ -218,6 +223,7 @@ impl Engine {
         now: Timestamp,
     ) -> Round<'e> {
         let Inputs { resolved, observation, observed, demand } = inputs;
+        self.follow_clock(consent, now);
         self.view.note_demand(demand.as_ref().ok());
         let Self { settings, key_name, durable, view, .. } = self;
         let mut notes =
@@ -235,7 +241,18 @@ impl Engine {
     /// again.
     pub fn round_failed(&mut self, consent: &mut StopConsent, now: Timestamp) -> Timestamp {
         consent.close();
+        self.follow_clock(consent, now);
         self.backoff.round_failed().until(&mut self.tokens, &self.settings, now)
+    }
+
+    /// Takes in what the clock shows, so that no remembered instant lies in the future.
+    fn follow_clock(&mut self, consent: &mut StopConsent, now: Timestamp) {
+        let settings = &self.settings.provisioner;
+        let (interval, window) = (settings.interval, settings.visibility_window);
+        let step = self.durable.follow_clock(interval, window, now);
+        self.view.follow_clock(step, now);
+        self.backoff.not_after(now);
+        consent.not_after(now);
     }
 
     fn decide(
@@ -247,6 +264,7 @@ impl Engine {
     ) -> Decided {
         let Durable { ledger, memory, .. } = &mut self.durable;
         let window = self.settings.provisioner.visibility_window;
+        let other_daemon = self.view.other_ledgers.daemon(window, now);
         let in_flight = in_flight::count(ledger, &self.view, memory, window, now);
         let terms = targets::Terms { calls_pass: self.backoff.throttled_rounds == 0, consent, now };
         let targets =
@@ -262,6 +280,8 @@ impl Engine {
             demand: demand.map_err(String::as_str),
             resolved,
             tagged_lately: &self.view.tagged_lately,
+            other_daemon: other_daemon.as_ref(),
+            earlier_ledgers: &self.view.other_ledgers.earlier,
             now,
         };
         let mut decided = decide.run();

@@ -81,7 +81,7 @@ pub mod domain {
         };
     }
     pub mod ledger {
-        pub use crate::domain::ledger::Ledger;
+        pub use crate::domain::ledger::{Intent, Ledger, LedgerId};
     }
     pub mod loopback {
         pub use crate::domain::loopback::is_loopback;
@@ -94,6 +94,9 @@ pub mod domain {
             EndedBy, Instance, InstanceState, KeyPair, KeyPairType, Observation, OwnTags,
             SpotRequest, SpotRequestState, StateReason,
         };
+    }
+    pub mod spending {
+        pub use crate::domain::spending::Spending;
     }
     pub mod plural {
         pub use crate::domain::plural::count;

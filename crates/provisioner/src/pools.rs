@@ -71,11 +71,14 @@ impl PoolRecord {
         self.proven
     }
 
-    /// Forgets a refusal of long ago, and keeps none in the future.
+    /// Every instant that is remembered.
+    pub(crate) fn instants(&mut self) -> impl Iterator<Item = &mut Timestamp> {
+        let refused = self.refused.as_mut().map(|refused| &mut refused.last);
+        refused.into_iter().chain(self.faded.as_mut())
+    }
+
+    /// Forgets a refusal of long ago.
     pub(crate) fn age(&mut self, now: Timestamp) {
-        if let Some(refused) = &mut self.refused {
-            refused.not_after(now);
-        }
         self.refused.take_if(|refused| refused.is_forgotten(now));
     }
 

@@ -7,8 +7,8 @@
 //! | file | content | if it is lost or damaged |
 //! |---|---|---|
 //! | `lock` | the process id of the holder | nothing: the kernel holds the lock, not the content |
-//! | `ledger.json` | launches that are not visible in EC2 yet | the daemon pauses launches; a damaged file is kept aside and never overwritten |
-//! | `memory.json` | soft state, such as refusals and cool-downs | a few needless attempts |
+//! | `ledger.json` | launches that are not visible in EC2 yet, and what was spent | the daemon pauses launches; a damaged file is kept aside and never overwritten |
+//! | `memory.json` | soft state, such as refusals and cool-downs, and a copy of what was spent | a few needless attempts |
 //! | `stop-secret.json` | the key of the workers' stop tokens | running workers stop only by their idle timeout |
 //! | `last-round.json` | the last round, for `status` | `status` shows no last round |
 //! | `load/` | tasks and how long they ran, for `simulate` | a shorter load |
@@ -57,18 +57,42 @@ use lock::Lock;
 pub use recorded::RecordedLoad;
 use spare_descriptors::SpareDescriptors;
 
-/// The ledger's file.
-const LEDGER: Format =
-    Format { name: "ledger.json", version: 1, field: "ledger", survives_power_cut: true };
+/// The ledger's file. Version 2 has a digest, the ledger's id and what was spent.
+const LEDGER: Format = Format {
+    name: "ledger.json",
+    version: 2,
+    oldest: 1,
+    field: "ledger",
+    survives_power_cut: true,
+    money_hangs_on_it: true,
+};
 /// The soft state's file.
-const MEMORY: Format =
-    Format { name: "memory.json", version: 1, field: "memory", survives_power_cut: true };
+const MEMORY: Format = Format {
+    name: "memory.json",
+    version: 1,
+    oldest: 1,
+    field: "memory",
+    survives_power_cut: true,
+    money_hangs_on_it: false,
+};
 /// The file of the last round. It is written in every round, and only for display.
-const RECORD: Format =
-    Format { name: "last-round.json", version: 1, field: "record", survives_power_cut: false };
+const RECORD: Format = Format {
+    name: "last-round.json",
+    version: 1,
+    oldest: 1,
+    field: "record",
+    survives_power_cut: false,
+    money_hangs_on_it: false,
+};
 /// The file of the secret from which the workers' stop tokens are made.
-const STOP_SECRET: Format =
-    Format { name: "stop-secret.json", version: 1, field: "secret", survives_power_cut: true };
+const STOP_SECRET: Format = Format {
+    name: "stop-secret.json",
+    version: 1,
+    oldest: 1,
+    field: "secret",
+    survives_power_cut: true,
+    money_hangs_on_it: false,
+};
 
 /// The lock's file.
 const LOCK: &str = "lock";
@@ -163,7 +187,7 @@ impl StateDir {
     /// file stays where it is.
     pub fn peek_ledger(&self) -> Result<LedgerState, StateDirError> {
         let path = self.path.join(LEDGER.name);
-        Ok(match file::read(&path, &LEDGER)? {
+        Ok(match read_consistent(&path)? {
             Content::Complete(ledger) => LedgerState::Known(ledger),
             Content::Absent => absent(&path),
             Content::Damaged(why) => {
@@ -257,7 +281,7 @@ impl LockedStateDir {
     /// lost.
     pub fn read_ledger(&self, now: Timestamp) -> Result<LedgerState, StateDirError> {
         let path = self.dir.path.join(LEDGER.name);
-        Ok(match file::read(&path, &LEDGER)? {
+        Ok(match read_consistent(&path)? {
             Content::Complete(ledger) => LedgerState::Known(ledger),
             Content::Absent => absent(&path),
             Content::Damaged(why) => {
@@ -341,6 +365,17 @@ impl LockedStateDir {
     pub fn write_record(&self, record: &RoundRecord) -> Result<(), StateDirError> {
         file::replace(&self.dir.path.join(RECORD.name), &RECORD, record)
     }
+}
+
+/// Reads the ledger. One whose parts contradict each other counts as damaged.
+fn read_consistent(path: &Path) -> Result<Content<Ledger>, StateDirError> {
+    Ok(match file::read::<Ledger>(path, &LEDGER)? {
+        Content::Complete(ledger) => match ledger.contradiction() {
+            Some(why) => Content::Damaged(why),
+            None => Content::Complete(ledger),
+        },
+        other => other,
+    })
 }
 
 fn absent(path: &Path) -> LedgerState {

@@ -21,9 +21,28 @@ pub(crate) fn post(port: u16, path: &str, body: &str) -> io::Result<Response> {
     call("POST", port, path, JSON, body)
 }
 
-/// POSTs `body` with a bearer token.
-pub(crate) fn post_bearer(port: u16, path: &str, token: &str, body: &str) -> io::Result<Response> {
-    call("POST", port, path, &format!("{JSON}\r\nAuthorization: Bearer {token}"), body)
+/// POSTs `body` with a bearer token, from an address of this machine.
+pub(crate) fn post_bearer(
+    from: Ipv4Addr,
+    port: u16,
+    path: &str,
+    token: &str,
+    body: &str,
+) -> io::Result<Response> {
+    let headers = format!("{JSON}\r\nAuthorization: Bearer {token}");
+    converse(connect_from(from, port)?, "POST", path, &headers, body)
+}
+
+/// Connects to a server on 127.0.0.1. The standard library cannot choose the address to connect from.
+fn connect_from(from: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        socket.connect((Ipv4Addr::LOCALHOST, port).into()).await?.into_std()
+    })?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// POSTs a form with as much of a signature as the stand-in checks.
@@ -39,7 +58,18 @@ const JSON: &str = "Content-Type: application/json";
 
 fn call(method: &str, port: u16, path: &str, headers: &str, body: &str) -> io::Result<Response> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_mins(1))?;
+    let stream = TcpStream::connect_timeout(&address, Duration::from_mins(1))?;
+    converse(stream, method, path, headers, body)
+}
+
+fn converse(
+    mut stream: TcpStream,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> io::Result<Response> {
+    let address = stream.peer_addr()?;
     // A busy machine can stall for minutes; no test depends on this limit.
     stream.set_read_timeout(Some(Duration::from_mins(10)))?;
     write!(

@@ -1,6 +1,7 @@
 //! The resources in an account, as the stand-in reports them.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,6 +25,8 @@ pub(crate) struct Instance {
     pub(crate) kind: String,
     pub(crate) zone: String,
     pub(crate) spot_request_id: Option<String>,
+    /// From which its worker asks.
+    pub(crate) address: Ipv4Addr,
     pub(crate) user_data: Option<String>,
     pub(crate) profile_arn: Option<String>,
     pub(crate) security_groups: Vec<String>,

@@ -139,6 +139,7 @@ Examples:
 
 The first SIGINT or SIGTERM ends it after the action in flight, the second one
 at once. Ending the daemon never terminates instances; `cleanup-aws` does")]
+#[expect(clippy::struct_excessive_bools, reason = "four flags, none of which excludes another")]
 pub struct RunArgs {
     /// Run one round and end
     #[arg(long)]
@@ -155,6 +156,14 @@ pub struct RunArgs {
     /// option that there are none.
     #[arg(long)]
     pub assume_clean: bool,
+
+    /// Launch although another daemon seems to launch under the same key-name
+    ///
+    /// A request or an instance that another ledger made after this daemon started is taken for the work of
+    /// another daemon, and nothing is launched beside it for `provisioner.visibility-window`. Assert with
+    /// this option that there is none.
+    #[arg(long)]
+    pub assume_alone: bool,
 }
 
 /// `provisionerd validate`.

@@ -91,7 +91,10 @@ mod tests {
     #[test]
     fn bash_completes_command_lines() {
         assert_eq!(offered(Program::Provisionerd, &["pl"]), ["plan"]);
-        assert_eq!(offered(Program::Provisionerd, &["run", "--assume"]), ["--assume-clean"]);
+        assert_eq!(
+            offered(Program::Provisionerd, &["run", "--assume"]),
+            ["--assume-clean", "--assume-alone"]
+        );
         assert_eq!(offered(Program::Provisionerd, &["plan", "--output", ""]), ["text", "json"]);
         assert_eq!(offered(Program::SetupAws, &["--publ"]), ["--public-key"]);
         assert_eq!(offered(Program::CleanupAws, &["--ti"]), ["--timeout"]);

@@ -125,7 +125,11 @@ mod with_aws {
         } else {
             Daemon::open(settings, key_name, client, queue, &state_dir, absent)
         };
-        opened.map_err(|error| connect::state_dir_failure(&error))
+        let mut daemon = opened.map_err(|error| connect::state_dir_failure(&error))?;
+        if args.assume_alone {
+            daemon.assume_alone();
+        }
+        Ok(daemon)
     }
 
     async fn once(

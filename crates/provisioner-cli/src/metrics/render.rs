@@ -120,6 +120,7 @@ impl Scrape {
             lapsed,
             withdrawn,
             wrong_token,
+            wrong_address,
             no_such_instance,
         } = counts;
         let mut family = to.counter(
@@ -133,6 +134,7 @@ impl Scrape {
             ("stopping", agreed),
             ("too-late", too_late),
             ("wrong-token", wrong_token),
+            ("wrong-address", wrong_address),
             ("no-such-instance", no_such_instance),
         ] {
             family.count(&[("outcome", outcome)], count)?;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::accounts::ACCOUNT;
 use super::places::{REGION, VPC};
 use super::xml::{Node, set, text, time, tree};
-use crate::world::ROOT_DEVICE;
+use crate::world::{ROOT_DEVICE, address};
 
 /// The hardware of one instance.
 pub(super) struct Hardware {
@@ -37,9 +37,9 @@ impl Hardware {
         let [_, b, c, d] = number.to_be_bytes();
         Self {
             digits,
-            // In the VPC, and in a range that nobody is assigned (RFC 2544). They repeat after 65,536 and
-            // 131,072 instances.
-            private: Ipv4Addr::new(172, 31, c, d),
+            // Of this machine, so that a worker on it can ask from there; and in a range that nobody is assigned
+            // (RFC 2544), which repeats after 131,072 instances.
+            private: address(usize::try_from(number).unwrap_or_default()),
             public: Ipv4Addr::new(198, 18 + b % 2, c, d),
             subnet,
             launched,

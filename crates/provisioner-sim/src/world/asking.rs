@@ -123,7 +123,9 @@ impl World {
         let Asking { listener, ahead, .. } = self.asking.as_ref()?;
         let machine = self.machines.at(no);
         let now = self.now.checked_add(*ahead).unwrap_or(self.now);
-        listener.hear(&machine.truth().id, machine.asker.token.as_ref()?, word, now).ok()
+        let instance = machine.truth();
+        let from = *instance.addresses.first()?;
+        listener.hear(&instance.id, machine.asker.token.as_ref()?, from, word, now).ok()
     }
 
     pub(super) fn worker_asks(&mut self, no: usize) {

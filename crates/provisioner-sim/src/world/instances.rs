@@ -1,6 +1,7 @@
 //! Instances: launched, running, interrupted, stopped, terminated.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,13 @@ pub(crate) const ROOT_DEVICE: &str = "/dev/xvda";
 /// The time between a spot instance interruption notice and the end of the instance (EC2 User Guide, "Spot
 /// Instance interruption notices").
 pub const NOTICE: Duration = Duration::from_mins(2);
+
+/// Returns the address of the instance with this number: 127.0.0.2, 127.0.0.3 and so on, each a different one
+/// from which a worker on this machine can ask.
+pub(crate) fn address(no: usize) -> Ipv4Addr {
+    let no = u32::try_from(no).unwrap_or(0) % (1 << 24) + 2;
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 0, 0)) | no & 0x00ff_ffff)
+}
 
 /// An instance and the worker on it.
 #[derive(Clone, Debug)]
@@ -212,6 +220,7 @@ impl World {
             spot_request: request,
             other_platform: None,
             state_reason: None,
+            addresses: vec![address(no).into()],
             volumes: vec![root_volume(no)],
             tags,
         };

@@ -291,8 +291,9 @@ fn a_worker_that_asks_and_never_takes_a_task_is_not_capacity() {
             let id = driver.world.live().next().map(|(id, _)| id.clone());
             if let (Some(call), Some(id)) = (call, id) {
                 let token = stop_secret().token(&call.token);
-                let _ =
-                    driver.stop_listener().hear(&id, &token, WorkerReport::Idle, driver.world.now);
+                let from = driver.world.machines.get(&id).unwrap().truth().addresses[0];
+                let now = driver.world.now;
+                let _ = driver.stop_listener().hear(&id, &token, from, WorkerReport::Idle, now);
             }
             step(&mut driver);
             assert!(driver.world.now < at(900), "{knowledge:?}: the task waits for ever");

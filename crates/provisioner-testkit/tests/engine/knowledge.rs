@@ -1,10 +1,11 @@
 //! Which instances may be ended and which count as capacity, at each level of knowledge about running tasks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::ids::InstanceId;
-use provisioner::internal::engine::{NoteKind, ReasonKind};
+use provisioner::internal::engine::{NoteKind, Plan, ReasonKind};
 use provisioner::internal::settings::Settings;
 
 use crate::stories::{calm, has_note, named, plan, round};
@@ -188,17 +189,95 @@ fn machines_of_a_type_no_longer_configured_are_ended_when_idle_and_only_then() {
         let live = driver.world.live().count();
         assert_eq!(live, if knowledge == Knowledge::ByInstance { 0 } else { 2 }, "{knowledge:?}");
         // At max-lifetime they are ended, whether or not their tasks are known.
-        driver.world.advance(clock::after(driver.world.now, std::time::Duration::from_hours(24)));
+        driver.world.advance(clock::after(driver.world.now, Duration::from_hours(24)));
         round(&mut driver);
         assert_eq!(driver.world.live().count(), 0, "{knowledge:?}");
     }
 }
 
+/// Returns a world of five machines that run long tasks and are past their maximum age.
+fn five_busy_and_aged() -> Driver {
+    let mut linux = worker_type(&["c7g.large"], 5);
+    linux.max_lifetime = Some(mins(30));
+    linux.idle_timeout = mins(600);
+    let mut driver = calm(linux, Knowledge::ByInstance);
+    driver.world.add_tasks(&name("linux"), 5, mins(600));
+    driver.run(at(31 * 60));
+    assert_eq!(driver.world.live().count(), 5);
+    driver
+}
+
+/// Runs a round after `pause`, as a wake-up brings it.
+fn woken(driver: &mut Driver, pause: Duration) -> Plan {
+    let next = clock::after(driver.world.now, pause);
+    driver.world.advance(next);
+    round(driver).plan
+}
+
 #[test]
-fn a_machine_is_idle_only_after_two_rounds_in_a_row() {
+fn running_that_is_empty_for_seconds_ends_no_busy_machine_however_many_wakes_come() {
+    let mut driver = five_busy_and_aged();
+    driver.world.queue.forgets_running = true;
+    for _ in 0..9 {
+        let plan = woken(&mut driver, Duration::from_millis(300));
+        assert!(named(&plan, ReasonKind::MaxLifetime).is_empty());
+    }
+    driver.world.queue.forgets_running = false;
+    let _ = woken(&mut driver, secs(1));
+    assert_eq!(driver.world.live().count(), 5);
+    // The same of a worker type that is no longer configured.
+    let mut without = Settings::clone(&driver.settings);
+    without.worker_types.clear();
+    driver.restart(Arc::new(without));
+    driver.world.queue.forgets_running = true;
+    for _ in 0..9 {
+        assert!(woken(&mut driver, Duration::from_millis(300)).actions.is_empty());
+    }
+}
+
+#[test]
+fn when_most_machines_leave_running_at_once_they_are_idle_a_minute_later_than_one_is() {
+    for (ended, needed) in [(1, secs(60)), (2, secs(60)), (3, secs(120)), (5, secs(120))] {
+        let mut driver = five_busy_and_aged();
+        let ids: Vec<_> = driver.world.live().map(|(id, _)| id.clone()).take(ended).collect();
+        driver.world.leave_out(ids.clone(), mins(10));
+        let first = round(&mut driver);
+        assert!(named(&first.plan, ReasonKind::MaxLifetime).is_empty());
+        let since = driver.world.now;
+        loop {
+            // In truth they work on, which the plan cannot know.
+            let next = clock::after(driver.world.now, secs(1));
+            driver.world.advance(next);
+            driver.round();
+            let plan = driver.plan.clone();
+            let idle = named(&plan, ReasonKind::MaxLifetime);
+            let elapsed = clock::age(since, driver.world.now);
+            assert_eq!(idle.is_empty(), elapsed < needed, "{ended} left, after {elapsed:?}");
+            if !idle.is_empty() {
+                assert_eq!(idle.len(), ended);
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_ahead_makes_no_machine_idle() {
+    let mut driver = five_busy_and_aged();
+    driver.world.queue.forgets_running = true;
+    let _ = woken(&mut driver, secs(1));
+    driver.set_clock(jiff::SignedDuration::from_mins(20));
+    assert!(named(&woken(&mut driver, secs(1)), ReasonKind::MaxLifetime).is_empty());
+    assert!(named(&woken(&mut driver, secs(1)), ReasonKind::MaxLifetime).is_empty());
+}
+
+#[test]
+fn a_machine_is_idle_only_after_a_minute_and_two_rounds() {
     let types =
         [("linux", worker_type(&["c7g.large"], 4)), ("old", worker_type(&["c7g.large"], 4))];
-    let mut driver = crate::stories::with(settings(types), Knowledge::ByInstance);
+    let mut both = settings(types);
+    both.provisioner.interval = mins(2);
+    let mut driver = crate::stories::with(both, Knowledge::ByInstance);
     driver.world.add_tasks(&name("old"), 1, mins(5));
     driver.run(at(3 * 60));
     let id = first(&driver);
@@ -214,10 +293,10 @@ fn a_machine_is_idle_only_after_two_rounds_in_a_row() {
     );
     // The queue fails in between, so that the count begins again.
     driver.world.queue.down = true;
-    round(&mut driver);
+    let _ = woken(&mut driver, mins(2));
     driver.world.queue.down = false;
-    assert!(named(&round(&mut driver).plan, ReasonKind::Retired).is_empty());
-    assert_eq!(named(&round(&mut driver).plan, ReasonKind::Retired), [id.to_string()]);
+    assert!(named(&woken(&mut driver, mins(2)), ReasonKind::Retired).is_empty());
+    assert_eq!(named(&woken(&mut driver, mins(2)), ReasonKind::Retired), [id.to_string()]);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod consent;
 mod crashes;
 mod knowledge;
+mod ledgers;
 mod places;
 mod plans;
 mod planted_bugs;

@@ -75,6 +75,7 @@ fn instance(i: u64) -> impl Strategy<Value = Instance> {
             spot_request: request.map(|request| SpotRequestId::new(format!("sir-{request:02}"))),
             other_platform: None,
             state_reason: None,
+            addresses: Vec::new(),
             volumes: Vec::new(),
             tags,
         },

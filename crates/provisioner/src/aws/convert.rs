@@ -41,6 +41,7 @@ pub(crate) fn instance(
         spot_request: usable_id(found.spot_request.as_deref()).map(SpotRequestId::from),
         other_platform: other_platform(found),
         state_reason: if state.is_live() { None } else { state_reason(found) },
+        addresses: if state.is_live() { found.addresses.clone() } else { Vec::new() },
         volumes: if found.tags.own.key_name.is_none() { found.volumes.all() } else { Vec::new() },
         tags: found.tags.own.clone(),
     })

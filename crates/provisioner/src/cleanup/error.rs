@@ -45,7 +45,8 @@ impl CleanupError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::WrongRegion { .. } | Self::WrongAccount { .. } | Self::Config(_) => true,
-            Self::State(_) | Self::Observe(_) => false,
+            Self::State(error) => matches!(error, StateDirError::Newer { .. }),
+            Self::Observe(_) => false,
         }
     }
 

@@ -178,6 +178,11 @@ impl<S: DemandSource> Daemon<S> {
         self.engine.ledger().hold_until.filter(|until| self.clock.now() < *until)
     }
 
+    /// Takes the operator's word that no other daemon launches under this key-name (`--assume-alone`).
+    pub fn assume_alone(&mut self) {
+        self.engine.assume_alone();
+    }
+
     /// Returns what hands this daemon another configuration while it runs.
     pub fn reloader(&self) -> Reloader<S> {
         Reloader::new(Arc::clone(&self.settings), Arc::clone(&self.next))

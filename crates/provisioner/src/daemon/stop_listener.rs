@@ -1,5 +1,6 @@
 //! The lock that the daemon and the workers' listener share.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -18,18 +19,21 @@ impl StopListener {
         Self(Arc::new(Mutex::new(consent)))
     }
 
-    /// Hears a worker that shows the token from its user data.
+    /// Hears a worker that shows the token from its user data, and asks `from` an address that EC2 names for
+    /// its machine.
     ///
     /// # Errors
-    /// The instance is not known, or was not launched with that token; nothing is changed then.
+    /// The instance is not known, was not launched with that token, or has another address; nothing is changed
+    /// then.
     pub fn hear(
         &self,
         instance: &InstanceId,
         token: &str,
+        from: IpAddr,
         report: WorkerReport,
         now: Timestamp,
     ) -> Result<StopAnswer, StopAskError> {
-        self.lock().hear(instance, token, report, now)
+        self.lock().hear(instance, token, from, report, now)
     }
 
     /// What was heard and answered since the start.

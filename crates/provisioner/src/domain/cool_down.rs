@@ -71,11 +71,6 @@ impl CoolDown {
         now >= clock::after(self.until(), LONGEST_PAUSE)
     }
 
-    /// Sees to it that it does not lie in the future, because the clock was ahead when it was made.
-    pub(crate) fn not_after(&mut self, now: Timestamp) {
-        self.last = self.last.min(now);
-    }
-
     /// When it ends.
     pub(crate) fn until(&self) -> Timestamp {
         let pause = growing(FIRST_PAUSE, self.strikes, LONGEST_PAUSE);

@@ -89,7 +89,8 @@ impl TryFrom<String> for StopSecret {
     }
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+/// Returns bytes in hexadecimal digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16);
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).filter_map(digit).collect()
 }

@@ -339,7 +339,7 @@ impl<'e> Round<'e> {
     fn persisted(&mut self, outcome: Outcome) {
         self.unsaved = false;
         let Outcome::NotPersisted(why) = outcome else {
-            self.engine.durable.ledger_dirty = false;
+            self.engine.durable.ledger_written();
             return;
         };
         self.ledger_broken = true;

@@ -38,6 +38,7 @@ pub(super) enum Violation {
     LaunchesWithoutDemand,
     LaunchesUnconfigured(WorkerTypeName),
     LaunchesWithoutLedger(WorkerTypeName),
+    LaunchesBesideAnotherDaemon(WorkerTypeName),
     LaunchesOverMaximum { worker_type: WorkerTypeName, total: u64, max: u64 },
     LaunchesWithUnknownPrices { unpriced: u64 },
     LaunchesOverLimits(LimitsUsage),
@@ -81,6 +82,9 @@ impl Display for Violation {
             }
             Self::LaunchesWithoutLedger(name) => {
                 write!(f, "launches `{name}` while the ledger is lost")
+            }
+            Self::LaunchesBesideAnotherDaemon(name) => {
+                write!(f, "launches `{name}` while another daemon launches under the same key-name")
             }
             Self::LaunchesOverMaximum { worker_type, total, max } => {
                 let total = plural::count(*total, "instance");
@@ -278,6 +282,9 @@ impl<'a> Check<'a> {
             }
             if decide.ledger.hold_until.is_some_and(|until| decide.now < until) {
                 self.found(Violation::LaunchesWithoutLedger(name.clone()));
+            }
+            if decide.other_daemon.is_some() {
+                self.found(Violation::LaunchesBesideAnotherDaemon(name.clone()));
             }
         }
         if goals.is_empty() {

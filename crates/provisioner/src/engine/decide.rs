@@ -55,8 +55,8 @@ use jiff::Timestamp;
 use crate::domain::demand::Demand;
 use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, WorkerTypeName};
 use crate::domain::launch::ResolvedWorkerType;
-use crate::domain::ledger::Ledger;
-use crate::engine::decide::detail::{DemandNote, NoteDetail, ReasonDetail};
+use crate::domain::ledger::{Ledger, LedgerId};
+use crate::engine::decide::detail::{DemandNote, LedgerNote, NoteDetail, ReasonDetail};
 use crate::engine::decide::placement::LaunchGoal;
 use crate::engine::decide::plan::{Action, ActionKind, Note, Plan, Reason, WorkerTypeStatus};
 use crate::engine::state::group::Group;
@@ -64,6 +64,7 @@ use crate::engine::state::in_flight::InFlight;
 use crate::engine::state::index::Index;
 use crate::engine::state::machine::{Machine, OpenRequest};
 use crate::engine::state::memory::Memory;
+use crate::engine::state::other_ledgers::OtherDaemon;
 use crate::policy::CapacityTarget;
 use crate::settings::{Settings, WorkerType};
 
@@ -82,6 +83,10 @@ pub(super) struct Decide<'a> {
     pub(super) resolved: &'a BTreeMap<WorkerTypeName, Result<ResolvedWorkerType, String>>,
     /// Instances tagged in the last minute; EC2 may not show their tags yet.
     pub(super) tagged_lately: &'a BTreeMap<InstanceId, Timestamp>,
+    /// Another daemon that launches under our key-name.
+    pub(super) other_daemon: Option<&'a OtherDaemon>,
+    /// What ledgers before ours launched, and how much of it is left.
+    pub(super) earlier_ledgers: &'a BTreeMap<LedgerId, u64>,
     pub(super) now: Timestamp,
 }
 
@@ -119,6 +124,7 @@ impl Decide<'_> {
             over_limits: false,
         };
         draft.note_demand();
+        draft.note_ledgers();
         for (name, group) in &self.index.types {
             if let Some(worker_type) = self.settings.worker_types.get(name) {
                 draft.worker_type(name, worker_type, group);
@@ -213,6 +219,22 @@ impl<'a> Draft<'a> {
         }
         if skipped.running_ignored {
             self.note(&DemandNote::RunningIgnored);
+        }
+    }
+
+    /// Notes what other ledgers launched, and what is not known of our own spending.
+    fn note_ledgers(&mut self) {
+        let decide = self.decide;
+        if let Some(OtherDaemon { ledger, until }) = decide.other_daemon {
+            self.note(&LedgerNote::OtherDaemon { ledger, until: *until });
+        }
+        for (ledger, &launched) in decide.earlier_ledgers {
+            self.note(&LedgerNote::EarlierLedger { ledger, launched });
+        }
+        let spending = &decide.ledger.spending;
+        if decide.settings.limits.max_usd_per_day.is_some() && spending.is_lower_bound(decide.now) {
+            let usd = spending.on_day_of(decide.now);
+            self.note(&LedgerNote::SpendingLowerBound { usd });
         }
     }
 

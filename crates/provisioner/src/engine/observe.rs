@@ -21,13 +21,14 @@ pub(super) mod join;
 mod launch_health;
 pub(super) mod ledger;
 mod machines;
+mod other_ledgers;
 mod owners;
 mod requests;
 mod sort;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::clock;
 use crate::domain::ids::{ClientToken, InstanceId, KeyName, WorkerTypeName};
@@ -37,10 +38,11 @@ use crate::domain::refusal::{RefusalClass, classify};
 use crate::engine::Resolved;
 use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
-use crate::engine::state::durable::Durable;
+use crate::engine::state::durable::{Durable, moved};
 use crate::engine::state::group::Group;
 use crate::engine::state::index::Index;
 use crate::engine::state::memory::Memory;
+use crate::engine::state::other_ledgers::OtherLedgers;
 use crate::engine::state::view::View;
 use crate::settings::Settings;
 
@@ -57,11 +59,13 @@ pub(super) fn observe(
 ) -> Vec<Note> {
     // The old index goes first: it need not be held in memory beside the new one.
     let key_pair = std::mem::take(&mut view.index).key_pair;
-    let Durable { ledger, memory, .. } = durable;
+    let Durable { ledger, memory, ahead, .. } = durable;
     memory.forget_old(now);
-    let reconcile = Reconcile { settings, resolved, key_name, ledger, memory, now };
-    let reconciled = reconcile.run(observation, key_pair);
+    let ahead = *ahead;
+    let reconcile = Reconcile { settings, resolved, key_name, ledger, memory, ahead, now };
+    let reconciled = reconcile.run(observation, key_pair, &mut view.other_ledgers);
     durable.ledger_dirty |= reconciled.ledger_changed;
+    durable.keep_spending(now);
     view.index = reconciled.index;
     view.seen_by_intent = reconciled.seen_by_intent;
     view.forget_old_tags(now);
@@ -75,6 +79,8 @@ struct Reconcile<'a> {
     key_name: &'a KeyName,
     ledger: &'a mut Ledger,
     memory: &'a mut Memory,
+    /// How far our clock was set ahead since the process began.
+    ahead: SignedDuration,
     now: Timestamp,
 }
 
@@ -89,7 +95,12 @@ struct Reconciled {
 }
 
 impl Reconcile<'_> {
-    fn run(mut self, observation: &Observation, key_pair_before: KeyPair) -> Reconciled {
+    fn run(
+        mut self,
+        observation: &Observation,
+        key_pair_before: KeyPair,
+        others: &mut OtherLedgers,
+    ) -> Reconciled {
         let key_pair = match observation.key_pair {
             KeyPair::Unknown => key_pair_before,
             seen => seen,
@@ -103,17 +114,22 @@ impl Reconcile<'_> {
             ledger_changed: false,
             notes: Vec::new(),
         };
+        self.find_other_ledgers(&join, others);
         self.reconcile_requests(&join, &mut reconciled);
-        let counted_to = self.memory.spent.counted_to;
         let ended_by_us = self.forget_ended(&join);
-        self.count_spending(&join);
+        let counted_from = self.count_spending(&join);
         self.sort_instances(&join, &mut reconciled);
         self.reconcile_granted(&join, &mut reconciled);
         self.reconcile_intents(&join, &mut reconciled);
         reconciled.index.groups_mut().for_each(Group::finish);
         reconciled.notes.sort_by(|a, b| (&a.worker_type, &a.text).cmp(&(&b.worker_type, &b.text)));
-        self.remember_machines(&join, &ended_by_us, counted_to, &mut reconciled);
+        self.remember_machines(&join, &ended_by_us, counted_from, &mut reconciled);
         reconciled
+    }
+
+    /// An instant of EC2's clock by ours, as it was set since the process began.
+    fn by_our_clock(&self, at: Timestamp) -> Timestamp {
+        moved(at, self.ahead)
     }
 
     /// Forgets the instances that we ended and that are gone by now. Returns all that we had ended.

@@ -1,6 +1,6 @@
 //! A saved observation, from which a plan can be made again anywhere, without AWS.
 //!
-//! Holds no credentials and no user data: it is meant to be attached to a bug report.
+//! Holds no credentials, no user data and no addresses: it is meant to be attached to a bug report.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +50,9 @@ impl Snapshot {
     pub fn redacted(mut self) -> Self {
         for intent in self.ledger.intents.values_mut() {
             intent.call.user_data = None;
+        }
+        for instance in &mut self.observation.instances {
+            instance.addresses.clear();
         }
         for resolved in self.resolved.values_mut() {
             resolved.user_data = None;

@@ -12,7 +12,8 @@
 //! 4. If tasks come to need the machine in between, the round takes back the promises that were not
 //!    confirmed yet: the worker's next report is answered with "stay".
 //!
-//! A worker proves itself by the token in its launch's user data. A round that fails, and a plan that
+//! A worker proves itself by the token in its launch's user data, and by asking from an address that EC2
+//! names for its machine, since all machines of a launch have the same token. A round that fails, and a plan that
 //! breaks a fence, close the offers until the next round is decided.
 //!
 //! Nothing of this is kept over a restart: after one, every worker is told to stay until the promises of
@@ -22,6 +23,7 @@
 //! belongs to the driver.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -73,6 +75,10 @@ pub enum StopAskError {
     /// The token is not that of the machine's launch.
     #[error("wrong token")]
     WrongToken,
+    /// The token is that of the machine's launch, but EC2 names another address for the machine: each machine
+    /// of a launch has the same token.
+    #[error("the address is none of this machine's")]
+    WrongAddress,
 }
 
 /// What was heard and answered since the start.
@@ -94,6 +100,8 @@ pub struct StopConsentCounts {
     pub withdrawn: u64,
     /// Reports with a wrong token.
     pub wrong_token: u64,
+    /// Reports with the right token from an address that is not the machine's.
+    pub wrong_address: u64,
     /// Reports from instances that are not known.
     pub no_such_instance: u64,
 }
@@ -122,6 +130,8 @@ pub(super) struct Worker {
     pub(super) of: WorkerTypeName,
     /// The client token of the call that launched it.
     pub(super) launch: ClientToken,
+    /// The addresses that EC2 names for the machine.
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) removability: Removability,
 }
 
@@ -198,14 +208,17 @@ impl StopConsent {
         self.counts
     }
 
-    /// Hears a worker that shows the token from its user data.
+    /// Hears a worker that shows the token from its user data, and asks `from` an address that EC2 names for
+    /// its machine.
     ///
     /// # Errors
-    /// The instance is not known, or was not launched with that token; nothing is changed then.
+    /// The instance is not known, was not launched with that token, or has another address; nothing is changed
+    /// then.
     pub fn hear(
         &mut self,
         instance: &InstanceId,
         token: &str,
+        from: IpAddr,
         report: WorkerReport,
         now: Timestamp,
     ) -> Result<StopAnswer, StopAskError> {
@@ -216,6 +229,10 @@ impl StopConsent {
         if !secret.opens(&worker.launch, token) {
             self.counts.wrong_token += 1;
             return Err(StopAskError::WrongToken);
+        }
+        if !worker.addresses.contains(&from.to_canonical()) {
+            self.counts.wrong_address += 1;
+            return Err(StopAskError::WrongAddress);
         }
         let first = Reported { idle_since: None, last: now, consent: Consent::Works };
         let reported = self.reported.entry(instance.clone()).or_insert(first);
@@ -273,6 +290,24 @@ impl StopConsent {
                 }
             }
         })
+    }
+
+    /// Sees to it that nothing heard lies after `now`, and that nothing promised holds longer than a promise
+    /// that is given now: the clock may have been ahead.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        let latest = clock::after(now, LEASE);
+        self.closed_until = self.closed_until.map(|until| until.min(latest));
+        self.open_until = self.open_until.map(|until| until.min(clock::after(now, OFFER_FOR)));
+        for at in self.last_asked.values_mut() {
+            *at = (*at).min(now);
+        }
+        for reported in self.reported.values_mut() {
+            reported.last = reported.last.min(now);
+            reported.idle_since = reported.idle_since.map(|since| since.min(now));
+            if let Consent::Promised { until } = &mut reported.consent {
+                *until = (*until).min(latest);
+            }
+        }
     }
 
     /// Expires old promises. Returns how many expired, per worker type.

@@ -32,6 +32,16 @@ pub enum StateDirError {
         /// Why not.
         why: String,
     },
+    /// A file on which money hangs was written by a newer version of the program.
+    #[error("`{}` has version {version}, and this program knows versions up to {known}", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+        /// The newest version that is known.
+        known: u64,
+    },
     /// The operating system reported an error.
     #[error("failed to {attempt} `{}`", .path.display())]
     Io {
@@ -70,6 +80,11 @@ impl StateDirError {
                 "take `{}` over with `chown -R`, or set `provisioner.state-dir`",
                 path.display()
             )),
+            Self::Newer { .. } => Some(
+                "run the release that wrote it, or a later one; without its content launches may be \
+                 made twice"
+                    .to_owned(),
+            ),
             Self::Locked { holder, .. } => Some(match holder {
                 Some(pid) => format!(
                     "one `provisionerd run` or `cleanup-aws` works per key-name; wait for process {pid}, or end it"

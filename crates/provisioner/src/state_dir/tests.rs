@@ -30,6 +30,7 @@ fn a_ledger() -> Ledger {
             pool: Pool { instance_type: "c7g.large".into(), zone: None },
             at: now(),
             last_seen: None,
+            missed: 0,
             arrived: None,
             max_price: None,
         },
@@ -77,7 +78,8 @@ fn a_ledger_comes_back_as_it_was_written() {
         assert_eq!(dir.peek_ledger().unwrap(), LedgerState::Known(ledger));
     }
     let text = fs::read_to_string(dir.path().join("ledger.json")).unwrap();
-    assert_eq!(text, "{\"version\":1,\"ledger\":{\"intents\":{},\"granted\":{}}}\n");
+    let content = "{\"version\":2,\"ledger\":{\"intents\":{},\"granted\":{},\"spending\":{\"days\":{},\"counted\":null}},\"digest\":\"";
+    assert!(text.starts_with(content), "{text}");
     assert_eq!(mode(dir.path()), 0o700);
     assert_eq!(mode(&dir.path().join("ledger.json")), 0o600);
     assert_eq!(names(&dir), ["ledger.json", "lock"]);
@@ -93,7 +95,7 @@ fn a_damaged_ledger_is_kept_aside_and_counts_as_lost() {
         b"",
         b"not json",
         b"{\"version\":1,\"ledger\":{\"intents\":{},\"gr",
-        b"{\"version\":2,\"ledger\":{}}",
+        b"{\"version\":2,\"ledger\":{},\"digest\":\"44136fa355b3678a\"}",
         b"{\"ledger\":{}}",
         b"{\"version\":1}",
         b"{\"version\":1,\"ledger\":{\"surprise\":1}}",
@@ -380,4 +382,125 @@ fn the_ledger_is_written_when_no_descriptor_is_left() {
     assert!(status.success());
     let known = LedgerState::Known(a_ledger());
     assert_eq!(state_dir(root.path()).peek_ledger().unwrap(), known);
+}
+
+#[test]
+fn a_ledger_of_the_first_version_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    let old = "{\"version\":1,\"ledger\":{\"intents\":{},\"granted\":{\"sir-1\":{\"worker-type\":\"linux\",\"token\":\"t\",\"pool\":{\"instance-type\":\"c7g.large\",\"zone\":null},\"at\":\"2026-01-02T03:04:05Z\",\"max-price\":null}},\"hold-until\":\"2026-01-02T03:04:05Z\"}}";
+    fs::write(dir.path().join("ledger.json"), old).unwrap();
+    assert_eq!(locked.read_ledger(now()).unwrap(), LedgerState::Known(a_ledger()));
+}
+
+#[test]
+fn a_ledger_of_a_newer_version_is_an_error_and_never_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    let path = dir.path().join("ledger.json");
+    fs::write(&path, "{\"version\":3,\"book\":[]}").unwrap();
+    for error in [locked.read_ledger(now()).unwrap_err(), dir.peek_ledger().unwrap_err()] {
+        assert!(matches!(error, StateDirError::Newer { version: 3, known: 2, .. }), "{error}");
+    }
+    assert!(path.exists(), "it stays where it is");
+}
+
+/// A ledger with one launch whose answer is not known.
+fn with_an_intent() -> Ledger {
+    use crate::domain::launch::{
+        LaunchCall, LaunchSpecification, TAG_INTENT, TAG_KEY_NAME, TAG_WORKER_TYPE,
+    };
+    use crate::domain::ledger::Intent;
+    let token = ClientToken::new("0123456789abcdef-019a0000-0000-7000-8000-000000000001");
+    let tags = [
+        (TAG_KEY_NAME, key_name().to_string()),
+        (TAG_WORKER_TYPE, "linux".to_owned()),
+        (TAG_INTENT, token.to_string()),
+    ];
+    let call = LaunchCall {
+        token: token.clone(),
+        worker_type: "linux".into(),
+        decided: now(),
+        count: 3,
+        key_name: key_name(),
+        image_id: "ami-00000000000000b86".to_owned(),
+        instance_type: "c7g.large".into(),
+        zone: None,
+        subnet: None,
+        security_group_ids: Vec::new(),
+        iam_instance_profile: None,
+        user_data: None,
+        max_price: None,
+        valid_until: now(),
+        tags: tags.map(|(key, value)| (key.to_owned(), value)).into(),
+        launch_specification: LaunchSpecification::default(),
+    };
+    let mut ledger = a_ledger();
+    ledger.intents.insert(token, Intent::new(call));
+    ledger
+}
+
+#[test]
+fn no_flipped_bit_of_a_ledger_goes_unnoticed() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    let path = dir.path().join("ledger.json");
+    let ledger = with_an_intent();
+    locked.write_ledger(&ledger).unwrap();
+    let written = fs::read(&path).unwrap();
+    for at in 0..written.len() * 8 {
+        let mut flipped = written.clone();
+        flipped[at / 8] ^= 1 << (at % 8);
+        fs::write(&path, &flipped).unwrap();
+        match dir.peek_ledger() {
+            Ok(LedgerState::Lost { .. }) | Err(StateDirError::Newer { .. }) => {}
+            Ok(LedgerState::Known(read)) => assert_eq!(read, ledger, "bit {at} of {flipped:?}"),
+            Err(error) => panic!("bit {at}: {error}"),
+        }
+    }
+}
+
+/// A change that makes a ledger contradict itself.
+type Change<'a> = &'a dyn Fn(&mut Ledger);
+
+#[test]
+fn a_ledger_whose_parts_contradict_each_other_is_damaged() {
+    let (token, intent) = with_an_intent().intents.pop_first().unwrap();
+    let other = ClientToken::new("another");
+    let changes: [(&str, Change<'_>); 6] = [
+        ("", &|_| {}),
+        ("client token", &|ledger| {
+            let intent = ledger.intents.pop_first().unwrap().1;
+            ledger.intents.insert(other.clone(), intent);
+        }),
+        ("its tag", &|ledger| {
+            let mut intent = intent.clone();
+            intent.call.tags.insert("provisioner:intent".to_owned(), "another".to_owned());
+            ledger.intents.insert(token.clone(), intent);
+        }),
+        ("its tag", &|ledger| {
+            let mut intent = intent.clone();
+            intent.call.key_name = "another".into();
+            ledger.intents.insert(token.clone(), intent);
+        }),
+        ("0 instances", &|ledger| ledger.intents.get_mut(&token).unwrap().call.count = 0),
+        ("asks for 1073741827 instances", &|ledger| {
+            ledger.intents.get_mut(&token).unwrap().call.count |= 1 << 30;
+        }),
+    ];
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    let locked = dir.lock().unwrap();
+    for (says, change) in changes {
+        let mut ledger = with_an_intent();
+        change(&mut ledger);
+        locked.write_ledger(&ledger).unwrap();
+        match dir.peek_ledger().unwrap() {
+            LedgerState::Known(read) => assert!(says.is_empty() && read == ledger, "{says}"),
+            LedgerState::Lost { why } => assert!(!says.is_empty() && why.contains(says), "{why}"),
+        }
+    }
 }

@@ -146,6 +146,7 @@ async fn every_used_element_is_read() {
         spot_request: Some(SpotRequestId::from("sir-2")),
         other_platform: Some("Windows & more".to_owned()),
         state_reason: None,
+        addresses: Vec::new(),
         volumes: Vec::new(),
         tags,
     };

@@ -1,6 +1,8 @@
 //! The elements that are read of each instance and spot request (Amazon EC2 API Reference, `Instance` and
 //! `SpotInstanceRequest`).
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 
 use super::ListedItem;
@@ -23,6 +25,7 @@ pub(crate) struct InstanceFields {
     pub(crate) spot_request: Option<String>,
     pub(crate) reason_code: Option<String>,
     pub(crate) reason_message: Option<String>,
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) volumes: VolumeFields,
     pub(crate) tags: TagFields,
 }
@@ -101,6 +104,15 @@ impl TagFields {
     }
 }
 
+/// Takes in an address, which EC2 shows of the instance, of its interface and of the interface's addresses.
+fn address(instance: &mut InstanceFields, text: &str) {
+    if let Ok(address) = text.parse()
+        && !instance.addresses.contains(&address)
+    {
+        instance.addresses.push(address);
+    }
+}
+
 fn set(field: &mut Option<String>, text: &str) {
     *field = Some(text.to_owned());
 }
@@ -131,6 +143,21 @@ impl Tagged for SpotRequestFields {
         &mut self.tags
     }
 }
+
+/// The children of `association`, of an interface or one of its addresses.
+const ASSOCIATION: &[Element<InstanceFields>] =
+    &[text("publicIp", address), text("carrierIp", address)];
+
+/// The children of an item of `networkInterfaceSet`.
+const INTERFACE: &[Element<InstanceFields>] = &[
+    text("privateIpAddress", address),
+    within("association", ASSOCIATION),
+    within(
+        "privateIpAddressesSet",
+        &[within("item", &[text("privateIpAddress", address), within("association", ASSOCIATION)])],
+    ),
+    within("ipv6AddressesSet", &[within("item", &[text("ipv6Address", address)])]),
+];
 
 /// The children of `ebs` in a block device mapping.
 const EBS: &[Element<InstanceFields>] = &[
@@ -191,6 +218,10 @@ impl ListedItem for InstanceFields {
                                         }),
                                     ],
                                 ),
+                                text("privateIpAddress", address),
+                                text("ipAddress", address),
+                                text("ipv6Address", address),
+                                within("networkInterfaceSet", &[within("item", INTERFACE)]),
                                 within(
                                     "blockDeviceMapping",
                                     &[part("item", &[within("ebs", EBS)], |instance| {

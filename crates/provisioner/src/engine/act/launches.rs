@@ -61,7 +61,7 @@ impl Round<'_> {
                     let call = self.render(&goal.worker_type, &placement, count, now);
                     let token = call.token.clone();
                     let durable = &mut self.engine.durable;
-                    durable.ledger.intents.insert(token.clone(), Intent { call, accepted: None });
+                    durable.ledger.intents.insert(token.clone(), Intent::new(call));
                     durable.ledger_dirty = true;
                     self.unsaved = true;
                     self.prepared.push_back((token, goal));
@@ -145,7 +145,7 @@ impl Round<'_> {
         count: u32,
         now: Timestamp,
     ) -> LaunchCall {
-        let token = self.engine.tokens.next(now);
+        let token = self.engine.tokens.next(self.engine.durable.ledger.id.as_ref(), now);
         let secret = self.engine.stop_secret.as_ref();
         let launch = Launch {
             key_name: &self.engine.key_name,
@@ -220,6 +220,7 @@ impl Round<'_> {
                 pool: call.pool(),
                 at: now,
                 last_seen: None,
+                missed: 0,
                 arrived: None,
                 max_price: call.max_price,
             };

@@ -67,7 +67,11 @@ impl Sum {
 
 impl<'a> Sums<'a> {
     pub(super) fn new(decide: &'a Decide<'a>) -> Self {
-        let mut sums = Self { decide, by_type: BTreeMap::new(), spent: spent_today(decide) };
+        let mut sums = Self {
+            decide,
+            by_type: BTreeMap::new(),
+            spent: decide.ledger.spending.on_day_of(decide.now),
+        };
         let index = decide.index;
         for (name, group) in index.types.iter().chain(&index.retired) {
             sums.by_type.entry(Some(name)).or_default().add_group(group);
@@ -171,16 +175,6 @@ impl<'a> Sums<'a> {
             Some(worker_type) => worker_type.max_lifetime,
             None => settings.retired_max_lifetime,
         }
-    }
-}
-
-/// What was spent since midnight UTC. What is remembered may be of another day.
-fn spent_today(decide: &Decide<'_>) -> Usd {
-    let spent = &decide.memory.spent;
-    let midnight = clock::last_midnight(decide.now);
-    match spent.counted_to {
-        Some(counted_to) if counted_to >= midnight => spent.usd,
-        Some(_) | None => Usd::ZERO,
     }
 }
 

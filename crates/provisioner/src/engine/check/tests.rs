@@ -6,13 +6,15 @@ use super::*;
 use crate::config;
 use crate::domain::demand::Demand;
 use crate::domain::launch::Pool;
-use crate::domain::ledger::{Granted, Ledger};
+use crate::domain::ledger::{Granted, Ledger, LedgerId};
 use crate::domain::money::{Usd, UsdPerHour};
+use crate::domain::spending::Spending;
 use crate::engine::decide::detail::LimitUsage;
 use crate::engine::decide::plan::Action;
 use crate::engine::state::index::Index;
 use crate::engine::state::machine::{Class, OpenRequest};
-use crate::engine::state::memory::{Fulfilled, Memory, Spent};
+use crate::engine::state::memory::{Fulfilled, Memory};
+use crate::engine::state::other_ledgers::OtherDaemon;
 use crate::settings::Settings;
 use jiff::Timestamp;
 
@@ -24,6 +26,7 @@ struct Case {
     ledger: Ledger,
     memory: Memory,
     demand: Result<Demand, String>,
+    other_daemon: Option<OtherDaemon>,
     now: Timestamp,
 }
 
@@ -44,6 +47,7 @@ fn machine(id: &str, state: InstanceState, launched: Timestamp) -> Machine {
         launched,
         price: Some(dollars(1.0)),
         intent: None,
+        addresses: Vec::new(),
         volumes: Vec::new(),
         request: None,
         noticed: false,
@@ -86,6 +90,7 @@ impl Case {
             ledger: Ledger::default(),
             memory: Memory::default(),
             demand: Ok(Demand::default()),
+            other_daemon: None,
             now,
         };
         case.index.types.insert(linux(), group);
@@ -96,6 +101,7 @@ impl Case {
             pool,
             at: now,
             last_seen: None,
+            missed: 0,
             arrived: None,
             max_price: price,
         };
@@ -117,6 +123,8 @@ impl Case {
             targets: &BTreeMap::new(),
             resolved: &BTreeMap::new(),
             tagged_lately: &BTreeMap::new(),
+            other_daemon: self.other_daemon.as_ref(),
+            earlier_ledgers: &BTreeMap::new(),
             now: self.now,
         };
         check(&decide, decided)
@@ -166,7 +174,7 @@ fn dollars_are_added_up() {
     // Four hours to midnight count as six, and each lives for twice two: 6 * 4, and 10 are spent.
     let spent = |mut case: Case, counted_to: Timestamp| {
         let usd = Usd::from_dollars(10.0).unwrap();
-        case.memory.spent = Spent { counted_to: Some(counted_to), usd };
+        case.ledger.spending = Spending::of_day(counted_to, usd);
         case.check_launch(1)
     };
     let today = Case::new("").now;
@@ -198,6 +206,14 @@ fn a_lost_ledger_and_an_unknown_demand_launch_nothing() {
         case.check_action(ActionKind::Cancel(open), ReasonKind::NoDemand),
         [Violation::CancelsWithoutDemand]
     );
+}
+
+#[test]
+fn beside_another_daemon_nothing_is_launched() {
+    let mut case = Case::new("");
+    let until = clock::after(case.now, std::time::Duration::from_mins(5));
+    case.other_daemon = Some(OtherDaemon { ledger: LedgerId::new(7), until });
+    assert_eq!(case.check_launch(1), [Violation::LaunchesBesideAnotherDaemon(linux())]);
 }
 
 #[test]

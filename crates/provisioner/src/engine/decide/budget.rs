@@ -9,12 +9,12 @@ use jiff::Timestamp;
 
 use crate::domain::clock;
 use crate::domain::ids::WorkerTypeName;
+use crate::domain::ledger::Ledger;
 use crate::domain::money::{Usd, UsdPerHour};
 use crate::engine::decide::detail::{LimitUsage, LimitsUsage};
 use crate::engine::decide::placement::LaunchGoal;
 use crate::engine::state::in_flight::InFlight;
 use crate::engine::state::index::Index;
-use crate::engine::state::memory::Memory;
 use crate::settings::{Settings, WorkerType};
 
 /// The fences of `[limits]` and what is used of them.
@@ -46,23 +46,18 @@ impl Budget {
         settings: &Settings,
         index: &Index,
         in_flight: &BTreeMap<Option<WorkerTypeName>, InFlight>,
-        memory: &Memory,
+        ledger: &Ledger,
         now: Timestamp,
     ) -> Self {
         let limits = &settings.limits;
         let ahead = clock::age(now, clock::next_midnight(now)).max(LEAST_AHEAD);
-        let spent = &memory.spent;
-        let spent_today = match spent.counted_to {
-            Some(at) if at >= clock::last_midnight(now) => spent.usd,
-            _ => Usd::ZERO,
-        };
         let mut budget = Self {
             max_instances: limits.max_instances,
             max_per_hour: limits.max_usd_per_hour,
             max_per_day: limits.max_usd_per_day,
             instances: 0,
             per_hour: UsdPerHour::ZERO,
-            today: spent_today,
+            today: ledger.spending.on_day_of(now),
             unpriced: 0,
             ahead,
         };

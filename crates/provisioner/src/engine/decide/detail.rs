@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::kinds::{NoteKind, ReasonKind};
 use crate::domain::ids::{ClientToken, SpotRequestId, StatusText, WorkerTypeName};
+use crate::domain::ledger::LedgerId;
 use crate::domain::money::{Usd, UsdPerHour};
 use crate::engine::state::machine::Machine;
 use crate::policy::Why;
@@ -158,6 +159,10 @@ pub(in crate::engine) enum Obstacle<'a> {
     LedgerLost {
         until: Timestamp,
     },
+    OtherDaemon {
+        ledger: &'a LedgerId,
+        until: Timestamp,
+    },
     KeyPairMissing,
     Paused {
         failures: u32,
@@ -186,6 +191,7 @@ impl Obstacle<'_> {
     fn kind(&self) -> NoteKind {
         match self {
             Self::LedgerLost { .. } => NoteKind::LedgerLost,
+            Self::OtherDaemon { .. } => NoteKind::OtherDaemon,
             Self::KeyPairMissing => NoteKind::KeyPairMissing,
             Self::Paused { .. } | Self::Probing { .. } => NoteKind::Paused,
             Self::Unresolved { .. } | Self::NoPlacement(NoPlacement::NotOffered) => {
@@ -205,7 +211,15 @@ impl Obstacle<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum NoRoom {
     NotConfigured,
-    OverMaximum { total: u64, max: u64 },
+    /// The configuration has no longer the image, the instance type or the price of the call.
+    Withdrawn,
+    /// It is not known which image the worker type names now.
+    Unresolved,
+    OtherDaemon,
+    OverMaximum {
+        total: u64,
+        max: u64,
+    },
     OverLimits,
 }
 
@@ -227,6 +241,42 @@ pub(in crate::engine) trait NoteDetail: Display {
     /// What else than its kind and worker type tells the note from others.
     fn subject(&self) -> Option<String> {
         None
+    }
+}
+
+/// What is known of ledgers, ours and others.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum LedgerNote<'a> {
+    OtherDaemon {
+        ledger: &'a LedgerId,
+        until: Timestamp,
+    },
+    EarlierLedger {
+        ledger: &'a LedgerId,
+        launched: u64,
+    },
+    /// What was counted today before was lost.
+    SpendingLowerBound {
+        usd: Usd,
+    },
+}
+
+impl NoteDetail for LedgerNote<'_> {
+    fn kind(&self) -> NoteKind {
+        match self {
+            Self::OtherDaemon { .. } => NoteKind::OtherDaemon,
+            Self::EarlierLedger { .. } => NoteKind::EarlierLedger,
+            Self::SpendingLowerBound { .. } => NoteKind::SpendingLowerBound,
+        }
+    }
+
+    fn subject(&self) -> Option<String> {
+        match self {
+            Self::OtherDaemon { ledger, .. } | Self::EarlierLedger { ledger, .. } => {
+                Some(ledger.to_string())
+            }
+            Self::SpendingLowerBound { .. } => None,
+        }
     }
 }
 

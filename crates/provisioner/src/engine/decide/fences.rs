@@ -138,6 +138,6 @@ impl<'a> Draft<'a> {
 
 impl super::Decide<'_> {
     fn budget(&self) -> Budget {
-        Budget::new(self.settings, self.index, self.in_flight, self.memory, self.now)
+        Budget::new(self.settings, self.index, self.in_flight, self.ledger, self.now)
     }
 }

@@ -139,6 +139,16 @@ kinds! {
         "wait for `provisioner.visibility-window`, or start with `--assume-clean` if nothing was in \
          flight",
     ),
+    /// Another daemon launches under our key-name: nothing is launched beside it.
+    OtherDaemon => NoteKindInfo::withheld("other-daemon").fence().fix(
+        "end the other `provisionerd run` with this key-name, or give it a key-name of its own; \
+         `--assume-alone` overrides",
+    ),
+    /// Instances or requests were launched by an earlier ledger.
+    EarlierLedger => NoteKindInfo::fact("earlier-ledger"),
+    /// What was spent today is more than is known.
+    SpendingLowerBound => NoteKindInfo::problem("spending-lower-bound")
+        .fix("compare with the bill, and lower `limits.max-usd-per-day` for today if it matters"),
     /// The ledger could not be written: nothing is launched.
     LedgerNotWritten => NoteKindInfo::withheld("ledger-not-written")
         .fix("free the disk of `provisioner.state-dir`, or correct its owner and mode"),

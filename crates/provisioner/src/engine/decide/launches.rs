@@ -13,6 +13,7 @@ use crate::engine::observe::ledger::is_repeated;
 use crate::engine::state::group::Group;
 use crate::engine::state::machine::{Class, Machine};
 use crate::engine::state::memory::Failures;
+use crate::engine::state::other_ledgers::OtherDaemon;
 use crate::engine::state::places;
 use crate::policy::CapacityTarget;
 use crate::settings::WorkerType;
@@ -80,6 +81,9 @@ impl<'a> Draft<'a> {
         if let Some(until) = decide.ledger.hold_until.filter(|until| now < *until) {
             return Some(Obstacle::LedgerLost { until });
         }
+        if let Some(OtherDaemon { ledger, until }) = decide.other_daemon {
+            return Some(Obstacle::OtherDaemon { ledger, until: *until });
+        }
         if decide.index.key_pair == KeyPair::Absent {
             return Some(Obstacle::KeyPairMissing);
         }
@@ -128,6 +132,13 @@ impl<'a> Draft<'a> {
         let Some(worker_type) = decide.settings.worker_types.get(name) else {
             return Some(NoRoom::NotConfigured);
         };
+        if decide.other_daemon.is_some() {
+            return Some(NoRoom::OtherDaemon);
+        }
+        // What it names now is not known, so it may name another image.
+        if !matches!(decide.resolved.get(name), Some(Ok(_))) {
+            return Some(NoRoom::Unresolved);
+        }
         let group = decide.index.types.get(name)?;
         let total = group.counts.live() + group.counts.leaving + self.coming(name, group);
         let max = worker_type.max_instances;
@@ -141,11 +152,15 @@ impl<'a> Draft<'a> {
     pub(super) fn repeats(&mut self) {
         let decide = self.decide;
         for (token, intent) in &decide.ledger.intents {
+            let name = &intent.call.worker_type;
+            let asked = intent.call.count;
+            if intent.withdrawn.is_some() {
+                let why = NoRoom::Withdrawn;
+                self.note_about(name, &PlanNote::Unanswered { asked, why });
+            }
             if !is_repeated(intent, decide.now) {
                 continue;
             }
-            let name = &intent.call.worker_type;
-            let asked = intent.call.count;
             if let Some(why) = self.no_room_for(name) {
                 self.note_about(name, &PlanNote::Unanswered { asked, why });
                 continue;

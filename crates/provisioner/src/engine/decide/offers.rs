@@ -24,7 +24,9 @@ pub(in crate::engine) fn renew(decide: &Decide<'_>, consent: &mut StopConsent) {
         for machine in &group.machines {
             let Some(launch) = machine.intent.clone() else { continue };
             let removability = removability(machine, if_idle);
-            workers.insert(machine.id.clone(), Worker { of: name.clone(), launch, removability });
+            let (of, addresses) = (name.clone(), machine.addresses.clone());
+            let worker = Worker { of, launch, addresses, removability };
+            workers.insert(machine.id.clone(), worker);
             if machine.class == Class::Busy {
                 working.push(&machine.id);
             }

@@ -103,7 +103,9 @@ fn rank(machine: &Machine) -> u8 {
                 2
             }
         }
-        Class::Idle => 3,
-        Class::Unknown | Class::Busy | Class::Aged => 4,
+        Class::Idle | Class::Aged if machine.positively_idle => 3,
+        // Presumed idle, or in no running task for a moment.
+        Class::Idle => 4,
+        Class::Unknown | Class::Busy | Class::Aged => 5,
     }
 }

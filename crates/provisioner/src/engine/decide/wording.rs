@@ -6,8 +6,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::detail::{
-    DemandNote, ExceededLimit, LaunchReason, LimitsUsage, MachineNote, NoPlacement, NoRoom,
-    Obstacle, PlanNote, ReasonDetail, Removed, SomeIds, StraysKept,
+    DemandNote, ExceededLimit, LaunchReason, LedgerNote, LimitsUsage, MachineNote, NoPlacement,
+    NoRoom, Obstacle, PlanNote, ReasonDetail, Removed, SomeIds, StraysKept,
 };
 use crate::domain::duration;
 use crate::domain::plural::{are, count};
@@ -190,6 +190,28 @@ impl Display for LimitsUsage {
     }
 }
 
+impl Display for LedgerNote<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherDaemon { ledger, until } => write!(
+                f,
+                "another daemon (ledger {ledger}) launches under our key-name; nothing is launched \
+                 here before {until}, and until it has launched nothing for visibility-window \
+                 (`--assume-alone` overrides)"
+            ),
+            Self::EarlierLedger { ledger, launched } => {
+                let launched = are(*launched, "instance");
+                write!(f, "{launched} of an earlier ledger ({ledger}), and counted like ours")
+            }
+            Self::SpendingLowerBound { usd } => write!(
+                f,
+                "at least {usd} USD were spent since midnight UTC: the count was lost, and this is what \
+                 EC2 still shows"
+            ),
+        }
+    }
+}
+
 impl Display for DemandNote<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -299,6 +321,11 @@ impl Display for Obstacle<'_> {
                 "the in-flight ledger was lost: nothing is launched before {until}, when EC2 shows \
                  all that was asked for (`--assume-clean` overrides)"
             ),
+            Self::OtherDaemon { ledger, until } => write!(
+                f,
+                "another daemon (ledger {ledger}) launches under our key-name: nothing is launched \
+                 before {until}"
+            ),
             Self::KeyPairMissing => {
                 f.write_str("EC2 has no key pair of our key-name; run `setup-aws`")
             }
@@ -356,6 +383,13 @@ impl Display for NoPlacement {
 impl Display for NoRoom {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Withdrawn => f.write_str(
+                "because the configuration has another image, instance type or price by now",
+            ),
+            Self::Unresolved => {
+                f.write_str("because it is not known which image the worker type names now")
+            }
+            Self::OtherDaemon => f.write_str("because another daemon launches under our key-name"),
             Self::NotConfigured => f.write_str("because the worker type is no longer configured"),
             Self::OverMaximum { total, max } => {
                 write!(f, "because with it there are {total}, over max-instances ({max})")

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use super::{Reconcile, Reconciled};
 use crate::domain::clock;
 use crate::domain::ids::SpotRequestId;
-use crate::domain::ledger::{Granted, Intent};
+use crate::domain::launch::LaunchCall;
+use crate::domain::ledger::{Granted, Intent, LEAST_LOOKS};
 use crate::domain::observed::{SpotRequest, SpotRequestState};
 use crate::engine::decide::detail::MachineNote;
 use crate::engine::decide::plan::Note;
@@ -23,7 +24,9 @@ const REPEAT_FOR: Duration = Duration::from_mins(30);
 
 /// Whether the call of `intent` is to be made again. An older one is settled by describe alone.
 pub(in crate::engine) fn is_repeated(intent: &Intent, now: Timestamp) -> bool {
-    intent.accepted.is_none() && now < clock::after(intent.call.decided, REPEAT_FOR)
+    intent.accepted.is_none()
+        && intent.withdrawn.is_none()
+        && now < clock::after(intent.call.decided, REPEAT_FOR)
 }
 
 /// What becomes of a granted request in the ledger.
@@ -47,23 +50,29 @@ impl Reconcile<'_> {
         }
         let now = self.now;
         let before = self.ledger.granted.len();
+        let mut newly_missed = false;
         let untagged = untagged_requests(join);
         let mut granted = std::mem::take(&mut self.ledger.granted);
-        granted.retain(|id, granted| match self.granted_fate(id, granted, join, &untagged) {
-            GrantedFate::Arrived => {
-                reconciled.index.arrived.insert(id.clone());
-                true
-            }
-            GrantedFate::Stays => true,
-            GrantedFate::Leaves => false,
-            GrantedFate::NeverSeen => {
-                let age = clock::age(granted.at, now);
-                let note = MachineNote::GrantNeverSeen { request: id, age };
-                reconciled.notes.push(Note::about(&granted.worker_type, &note));
-                false
+        granted.retain(|id, granted| {
+            let missed = granted.missed;
+            let fate = self.granted_fate(id, granted, join, &untagged);
+            newly_missed |= granted.missed > missed;
+            match fate {
+                GrantedFate::Arrived => {
+                    reconciled.index.arrived.insert(id.clone());
+                    true
+                }
+                GrantedFate::Stays => true,
+                GrantedFate::Leaves => false,
+                GrantedFate::NeverSeen => {
+                    let age = clock::age(granted.at, now);
+                    let note = MachineNote::GrantNeverSeen { request: id, age };
+                    reconciled.notes.push(Note::about(&granted.worker_type, &note));
+                    false
+                }
             }
         });
-        reconciled.ledger_changed |= before != granted.len();
+        reconciled.ledger_changed |= newly_missed || before != granted.len();
         self.ledger.granted = granted;
     }
 
@@ -96,6 +105,7 @@ impl Reconcile<'_> {
         }
         if let Some(request) = request {
             granted.last_seen = Some(self.now);
+            granted.missed = 0;
             let open =
                 matches!(request.state, SpotRequestState::Open | SpotRequestState::Unrecognised(_));
             return stays(open || may_hide || self.memory.fulfilled.contains_key(id));
@@ -103,8 +113,9 @@ impl Reconcile<'_> {
         if granted.arrived.is_some() {
             return stays(may_hide);
         }
+        granted.missed = granted.missed.saturating_add(1).min(LEAST_LOOKS);
         let known = granted.last_seen.map_or(granted.at, |seen| seen.max(granted.at));
-        if self.now < clock::after(known, window) {
+        if self.now < clock::after(known, window) || granted.missed < LEAST_LOOKS {
             GrantedFate::Stays
         } else {
             GrantedFate::NeverSeen
@@ -121,12 +132,23 @@ impl Reconcile<'_> {
         let window = self.settings.provisioner.visibility_window;
         let seen = &reconciled.seen_by_intent;
         let before = self.ledger.intents.len();
-        self.ledger.intents.retain(|token, intent| {
+        let mut changed = false;
+        let mut intents = std::mem::take(&mut self.ledger.intents);
+        intents.retain(|token, intent| {
             let found = seen.get(token).copied().unwrap_or(0);
             // The last repetition may have been the one that was heard: it shows within the window.
             let too_old = now >= clock::after(intent.call.decided, REPEAT_FOR + window);
-            let looked_long = intent.accepted.is_some_and(|at| now >= clock::after(at, window));
-            let accounted_for = found >= intent.call.count || too_old || looked_long;
+            if intent.withdrawn.is_none() && self.is_withdrawn(&intent.call) {
+                intent.withdrawn = Some(now);
+                changed = true;
+            }
+            // It is not made again, so what it made shows within the window.
+            let not_repeated = intent.accepted.into_iter().chain(intent.withdrawn).min();
+            let looked_long = not_repeated.is_some_and(|at| now >= clock::after(at, window));
+            changed |= intent.looks < LEAST_LOOKS;
+            intent.looks = intent.looks.saturating_add(1).min(LEAST_LOOKS);
+            let looked_enough = intent.looks >= LEAST_LOOKS && (too_old || looked_long);
+            let accounted_for = found >= intent.call.count || looked_enough;
             // Each request that was seen is counted by itself. The rest never came.
             if accounted_for && found < intent.call.count {
                 let age = clock::age(intent.call.decided, now);
@@ -136,8 +158,25 @@ impl Reconcile<'_> {
             }
             !accounted_for
         });
-        reconciled.ledger_changed |= before != self.ledger.intents.len();
+        reconciled.ledger_changed |= changed || before != intents.len();
+        self.ledger.intents = intents;
         reconciled.seen_by_intent.retain(|token, _| self.ledger.intents.contains_key(token));
+    }
+
+    /// Whether the configuration has no longer the image, the instance type or the price of a call. What is
+    /// not known, such as an image that could not be looked up, has not been withdrawn yet.
+    fn is_withdrawn(&self, call: &LaunchCall) -> bool {
+        let Some(worker_type) = self.settings.worker_types.get(&call.worker_type) else {
+            return false;
+        };
+        let is_dearer = match (call.max_price, worker_type.max_price) {
+            (Some(asked), Some(most)) => asked > most,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        let resolved = self.resolved.get(&call.worker_type);
+        let is_another_image = matches!(resolved, Some(Ok(now)) if now.image_id != call.image_id);
+        is_dearer || is_another_image || !worker_type.instance_types.contains(&call.instance_type)
     }
 
     /// Finds the requests that carry the token of an unanswered launch.
@@ -158,6 +197,7 @@ impl Reconcile<'_> {
                 pool: intent.call.pool(),
                 at: intent.call.decided,
                 last_seen: Some(self.now),
+                missed: 0,
                 arrived: instance.map(|_| self.now),
                 max_price: intent.call.max_price,
             });

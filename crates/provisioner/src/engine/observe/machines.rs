@@ -14,7 +14,7 @@ use crate::domain::observed::{EndedBy, Instance, InstanceState, SpotRequest, Sta
 use crate::engine::decide::detail::MachineNote;
 use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
-use crate::engine::state::memory::{EndedUnclaimed, MachineMemory, Spent};
+use crate::engine::state::memory::{EndedUnclaimed, MachineMemory};
 
 /// Machines that this observation shows for the first time, and those that it no longer shows.
 struct Turnover<'o> {
@@ -29,7 +29,7 @@ impl Reconcile<'_> {
         &mut self,
         join: &Join<'_>,
         ended_by_us: &BTreeSet<InstanceId>,
-        counted_to: Option<Timestamp>,
+        counted_from: Timestamp,
         reconciled: &mut Reconciled,
     ) {
         let Turnover { new, gone } = self.update_known(join);
@@ -37,9 +37,11 @@ impl Reconcile<'_> {
             let worker_type = self.worker_type_of(instance, request);
             let first_seen = MachineMemory {
                 first_seen: self.now,
+                launched: Some(self.by_our_clock(instance.launch_time)),
                 asked: request.map(|request| request.created),
                 claimed: false,
                 idle_rounds: 0,
+                idle_left: None,
                 ran: instance.state == InstanceState::Running,
                 worker_type: worker_type.cloned(),
                 price: self.known_price(instance, request),
@@ -51,7 +53,7 @@ impl Reconcile<'_> {
 
         let mut failed: BTreeMap<WorkerTypeName, String> = BTreeMap::new();
         for (id, machine) in gone {
-            self.count_last_hours(&machine, counted_to);
+            self.count_last_hours(&machine, counted_from);
             if ended_by_us.contains(&id) {
                 continue;
             }
@@ -98,14 +100,13 @@ impl Reconcile<'_> {
 
     /// Counts what a machine that is gone may have cost since the last observation: it lived on for some of
     /// that time, and is counted for all of it.
-    fn count_last_hours(&mut self, machine: &MachineMemory, counted_to: Option<Timestamp>) {
-        let from = counted_to.unwrap_or(self.now).max(clock::last_midnight(self.now));
+    fn count_last_hours(&mut self, machine: &MachineMemory, counted_from: Timestamp) {
         let name = machine.worker_type.as_ref();
         let configured = name.is_some_and(|name| self.settings.worker_types.contains_key(name));
         let guess = if configured { None } else { self.dearest() };
         if let Some(price) = machine.price.or(guess) {
-            let spent = &mut self.memory.spent.usd;
-            *spent = spent.plus(price.over(clock::age(from, self.now)));
+            let usd = price.over(clock::age(counted_from, self.now));
+            self.ledger.spending.add(usd, self.now);
         }
     }
 
@@ -131,7 +132,9 @@ impl Reconcile<'_> {
             (None, None) => String::new(),
         };
         let text = format!("{id} ended {when}{said}");
-        let launched = instance.map_or(machine.first_seen, |instance| instance.launch_time);
+        let launched = machine.launched.unwrap_or_else(|| {
+            instance.map_or(machine.first_seen, |it| self.by_our_clock(it.launch_time))
+        });
         let interrupted = request.is_some_and(SpotRequest::has_notice);
         match reason.map(StateReason::ended_by) {
             Some(EndedBy::WrongLaunch) => {
@@ -169,25 +172,35 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Adds what live instances cost since the last observation, at the highest possible price.
-    pub(super) fn count_spending(&mut self, join: &Join<'_>) {
-        let midnight = clock::last_midnight(self.now);
-        let spent = &self.memory.spent;
-        let (from, mut usd) = match spent.counted_to {
-            Some(at) if at >= midnight => (at, spent.usd),
-            _ => (midnight, Usd::ZERO),
-        };
+    /// Adds what live instances cost since the last observation, at the highest possible price. Returns since
+    /// when that is.
+    ///
+    /// If all that was counted before is lost, what EC2 still shows of the day counts, ended instances too: the
+    /// least that was spent.
+    pub(super) fn count_spending(&mut self, join: &Join<'_>) -> Timestamp {
+        let now = self.now;
+        let midnight = clock::last_midnight(now);
+        let is_lost = self.ledger.spending.is_unknown();
+        let counted_from = self.ledger.spending.begin(now);
         // An instance that was not seen before may have run for as long as describe calls lag.
         let window = self.settings.provisioner.visibility_window;
-        let unseen_from = clock::before(from, window).max(midnight);
-        let live = join.instances.iter().filter(|(instance, _)| instance.state.is_live());
-        for (instance, request) in live {
+        let unseen_from = clock::before(counted_from, window).max(midnight);
+        let mut usd = Usd::ZERO;
+        for (instance, request) in &join.instances {
+            if !is_lost && !instance.state.is_live() {
+                continue;
+            }
             if let Some(price) = self.hourly(instance, *request) {
                 let is_known = self.memory.machines.contains_key(&instance.id);
-                let from = instance.launch_time.max(if is_known { from } else { unseen_from });
-                usd = usd.plus(price.over(clock::age(from, self.now)));
+                let from = if is_known { counted_from } else { unseen_from };
+                let from = instance.launch_time.max(from);
+                usd = usd.plus(price.over(clock::age(from, now)));
             }
         }
-        self.memory.spent = Spent { counted_to: Some(self.now), usd };
+        self.ledger.spending.add(usd, now);
+        if is_lost && !join.instances.is_empty() {
+            self.ledger.spending.is_lower_bound_from(now);
+        }
+        counted_from
     }
 }

@@ -178,7 +178,7 @@ impl Reconcile<'_> {
         if let SpotRequestState::Unrecognised(state) = &request.state {
             reconciled.index.odd.push(format!("{} is `{state}`", request.id));
         }
-        let asked = asked_at(request);
+        let asked = self.by_our_clock(asked_at(request));
         if granted_at.is_none()
             && let Some(name) = &worker_type
         {
@@ -189,6 +189,7 @@ impl Reconcile<'_> {
                 pool: pool.clone(),
                 at: asked,
                 last_seen: Some(self.now),
+                missed: 0,
                 arrived: None,
                 max_price,
             };
@@ -285,9 +286,11 @@ impl Reconcile<'_> {
         }
         Some(MachineMemory {
             first_seen: seen.launch_time,
+            launched: Some(self.by_our_clock(seen.launch_time)),
             asked: Some(known.request.created),
             claimed: false,
             idle_rounds: 0,
+            idle_left: None,
             ran: false,
             worker_type: Some(known.worker_type.clone()?),
             price: known.max_price,
@@ -376,7 +379,7 @@ fn ended_empty<'o>(known: KnownRequest<'o>, progress: &mut Progress<'o>) {
 
 /// When `request` was asked for: EC2's own time, unless that lies more than a day before the time our
 /// token was made at. Then it is not believed, since some stand-ins for EC2 answer with 2015.
-fn asked_at(request: &SpotRequest) -> Timestamp {
+pub(super) fn asked_at(request: &SpotRequest) -> Timestamp {
     let ours = request.tags.intent.as_ref().and_then(token::made_at);
     match ours {
         Some(ours) if clock::age(request.created, ours) > Duration::from_hours(24) => ours,

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use super::owners::Owner;
 use super::{Reconcile, Reconciled};
+use jiff::Timestamp;
+
 use crate::domain::clock;
 use crate::domain::ids::{InstanceType, WorkerTypeName, Zone};
 use crate::domain::launch::Pool;
@@ -106,9 +108,14 @@ impl Reconcile<'_> {
             rank: 0,
             pool: priced.then(|| pool_places.of(instance)),
             state: if leaving { InstanceState::ShuttingDown } else { instance.state.clone() },
-            launched: instance.launch_time,
+            launched: self.launched(instance),
             price: self.hourly(instance, request),
             intent,
+            addresses: if self.settings.server.workers.is_some() {
+                instance.addresses.clone()
+            } else {
+                Vec::new()
+            },
             volumes: if tagged { Vec::new() } else { instance.volumes.clone() },
             request: instance.spot_request.clone().or_else(|| Some(request?.id.clone())),
             tagged,
@@ -121,6 +128,13 @@ impl Reconcile<'_> {
         };
         let home = self.home(instance, self.owner_of(instance, request), leaving);
         Some((machine, home))
+    }
+
+    /// When an instance was launched, by our clock: it is as old as it was when first seen, and what passed
+    /// since. A clock that is ahead for some rounds makes no machine too old.
+    fn launched(&self, instance: &Instance) -> Timestamp {
+        let known = self.memory.machines.get(&instance.id).and_then(|machine| machine.launched);
+        known.unwrap_or_else(|| self.by_our_clock(instance.launch_time))
     }
 
     /// Where an instance of this owner belongs.
@@ -136,7 +150,7 @@ impl Reconcile<'_> {
             // is it a stray.
             Owner::Stray
                 if instance.spot_request.is_some()
-                    && self.now < clock::after(instance.launch_time, window) =>
+                    && self.now < clock::after(self.launched(instance), window) =>
             {
                 Home::Unresolved
             }

@@ -35,6 +35,13 @@ pub(in crate::engine) struct GrowingPause {
 }
 
 impl Backoff {
+    /// Sees to it that nothing remembered lies after `now`.
+    pub(in crate::engine) fn not_after(&mut self, now: Timestamp) {
+        for since in self.waiting.values_mut() {
+            *since = (*since).min(now);
+        }
+    }
+
     /// EC2 could not be observed.
     pub(in crate::engine) fn round_failed(&mut self) -> GrowingPause {
         self.failed_rounds = self.failed_rounds.saturating_add(1);

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::domain::clock;
 use crate::domain::demand::Running;
+use crate::engine::state::idleness::Look;
 use crate::engine::state::lookup::Lookup;
 use crate::engine::state::machine::{Counts, Machine, OpenRequest};
 use crate::engine::stop_consent::StopConsent;
@@ -42,8 +43,9 @@ pub(in crate::engine) struct Claims<'a> {
     pub(in crate::engine) running: &'a Running,
     /// Running tasks of this worker type, as counted.
     pub(in crate::engine) tasks: Option<u64>,
-    /// Whether the demand was read since the last recount.
-    pub(in crate::engine) fresh: bool,
+    /// What the running tasks add to what is known of idle machines, if they were read since the last
+    /// recount.
+    pub(in crate::engine) look: Option<Look>,
     /// Since when tasks have been pending beside machines that look free.
     pub(in crate::engine) unclaimed_since: Option<Timestamp>,
     /// What workers reported of themselves.

@@ -11,6 +11,7 @@ use crate::domain::ids::{SpotRequestId, WorkerTypeName};
 use crate::domain::launch::Pool;
 use crate::domain::observed::KeyPair;
 use crate::engine::state::group::{Claims, Group, Rules};
+use crate::engine::state::idleness::Look;
 use crate::engine::state::lookup::Lookup;
 use crate::engine::state::machine::Machine;
 use crate::engine::state::memory::Memory;
@@ -64,14 +65,15 @@ impl Index {
         consent: &StopConsent,
         now: Timestamp,
     ) -> BTreeSet<WorkerTypeName> {
+        let interval = settings.provisioner.interval;
+        let look = demand_is_fresh.then(|| Look::new(memory, running, interval, now));
         let mut claimed = BTreeSet::new();
         let mut lookup = Lookup::new(&mut memory.machines, running);
         for (name, group) in &mut self.types {
             let Some(worker_type) = settings.worker_types.get(name) else { continue };
             let unclaimed_since = memory.unclaimed_since.get(name).copied();
             let tasks = running.tasks(name);
-            let claims =
-                Claims { running, tasks, fresh: demand_is_fresh, unclaimed_since, consent };
+            let claims = Claims { running, tasks, look, unclaimed_since, consent };
             let mut rules = Rules::of(worker_type);
             rules.excuse(memory.policies.get(name).map_or(0, PolicyMemory::kept));
             if group.recount(rules, &claims, &mut lookup, now) {
@@ -80,13 +82,7 @@ impl Index {
         }
         let rules = Rules::retired(settings);
         for group in self.retired.values_mut().chain([&mut self.strays]) {
-            let claims = Claims {
-                running,
-                tasks: None,
-                fresh: demand_is_fresh,
-                unclaimed_since: None,
-                consent,
-            };
+            let claims = Claims { running, tasks: None, look, unclaimed_since: None, consent };
             group.recount(rules, &claims, &mut lookup, now);
         }
         claimed

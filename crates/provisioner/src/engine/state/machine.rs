@@ -1,5 +1,7 @@
 //! An instance and a request as the engine sees them, and how many there are of each class.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 
 use crate::domain::ids::{ClientToken, InstanceId, SpotRequestId, StatusText, VolumeId};
@@ -23,6 +25,8 @@ pub(in crate::engine) struct Machine {
     pub(in crate::engine) launched: Timestamp,
     pub(in crate::engine) price: Option<UsdPerHour>,
     pub(in crate::engine) intent: Option<ClientToken>,
+    /// Where its worker asks from, if workers are heard.
+    pub(in crate::engine) addresses: Vec<IpAddr>,
     /// Its volumes, which are tagged with it; empty once it is tagged.
     pub(in crate::engine) volumes: Vec<VolumeId>,
     /// The spot request that made it.
@@ -32,7 +36,7 @@ pub(in crate::engine) struct Machine {
     /// Whether it carries our tags already.
     pub(in crate::engine) tagged: bool,
     pub(in crate::engine) class: Class,
-    /// Known to run no task, in two consecutive rounds.
+    /// Known to run no task, for long enough and in enough rounds.
     pub(in crate::engine) positively_idle: bool,
     /// Its worker was told to stop and confirmed that it is stopping, and no task is seen on it.
     pub(in crate::engine) agreed: bool,

@@ -1,7 +1,8 @@
 //! What the engine remembers from round to round besides the ledger.
 //!
 //! Soft state: kept on disk so that a restart, or a chain of `run --once`, goes on where it was, but
-//! losing it costs only some repeated tries. What money hangs on is in the [ledger](crate::domain::ledger).
+//! losing it costs only some repeated tries. What money hangs on is in the [ledger](crate::domain::ledger);
+//! what was spent is kept here too, as a copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -15,6 +16,7 @@ use crate::domain::cool_down::{CoolDown, growing};
 use crate::domain::ids::{InstanceId, InstanceType, SpotRequestId, WorkerTypeName};
 use crate::domain::launch::Pool;
 use crate::domain::money::{Usd, UsdPerHour};
+use crate::domain::spending::Spending;
 use crate::policy::PolicyMemory;
 use crate::pools::PoolRecord;
 use crate::settings::{Settings, WorkerType};
@@ -41,6 +43,8 @@ pub struct Memory {
     pub(crate) usual_boot: BTreeMap<WorkerTypeName, Duration>,
     /// The configuration that those failures are about, as a hash per worker type.
     pub(crate) configured: BTreeMap<WorkerTypeName, u64>,
+    /// When the running tasks were last read.
+    pub(crate) looked_at_running: Option<Timestamp>,
     /// What is known of each instance.
     pub(crate) machines: BTreeMap<InstanceId, MachineMemory>,
     /// Requests that EC2 shows open.
@@ -56,12 +60,12 @@ pub struct Memory {
     pub(crate) unclaimed_since: BTreeMap<WorkerTypeName, Timestamp>,
     /// What the policies have learned, per worker type.
     pub(crate) policies: BTreeMap<WorkerTypeName, PolicyMemory>,
-    /// Dollars spent today.
-    pub(crate) spent: Spent,
+    /// A copy of what the ledger holds of what was spent.
+    pub(crate) spending: Spending,
+    /// What an earlier version kept of it.
+    #[serde(skip_serializing)]
+    pub(crate) spent: Option<Spent>,
 }
-
-/// How many rounds running a machine must be known idle before it is ended for that.
-pub(in crate::engine) const IDLE_ROUNDS: u32 = 2;
 
 /// An instance profile that EC2 does not know. It may be a fresh one: what IAM makes reaches EC2 later.
 #[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
@@ -196,32 +200,72 @@ impl Memory {
         }
     }
 
-    /// Forgets refusals of long ago. No remembered instant lies after now: a clock that was ahead costs nothing.
+    /// What was spent, according to this copy.
+    pub(in crate::engine) fn known_spending(&self) -> Spending {
+        let mut spending = self.spending.clone();
+        if let Some(Spent { counted_to: Some(counted_to), usd }) = self.spent {
+            spending.merge(&Spending::of_day(counted_to, usd));
+        }
+        spending
+    }
+
+    /// Every remembered instant that is past by its meaning, and of our own clock.
+    pub(in crate::engine) fn instants(&mut self) -> impl Iterator<Item = &mut Timestamp> {
+        let Self {
+            pools,
+            unclear,
+            breakers,
+            unknown_profiles,
+            failures,
+            ended_unclaimed,
+            last_taken,
+            usual_boot: _,
+            configured: _,
+            looked_at_running,
+            machines,
+            open,
+            cancelling,
+            fulfilled,
+            ended,
+            unclaimed_since,
+            policies: _,
+            // Counted by days.
+            spending: _,
+            spent: _,
+        } = self;
+        let unclear = unclear.values_mut().flat_map(BTreeMap::values_mut);
+        let cool_downs = unclear.chain(breakers.values_mut()).map(|cool_down| &mut cool_down.last);
+        let profiles = unknown_profiles.values_mut();
+        let profiles = profiles.flat_map(|profile| [&mut profile.since, &mut profile.last]);
+        (pools.values_mut().flat_map(PoolRecord::instants))
+            .chain(cool_downs)
+            .chain(profiles)
+            .chain(failures.values_mut().map(|failures| &mut failures.last))
+            .chain(ended_unclaimed.values_mut().map(|ended| &mut ended.at))
+            .chain(last_taken.values_mut())
+            .chain(looked_at_running.as_mut())
+            .chain(machines.values_mut().flat_map(|machine| {
+                std::iter::once(&mut machine.first_seen).chain(machine.launched.as_mut())
+            }))
+            .chain(open.values_mut().filter_map(|open| open.unfillable_since.as_mut()))
+            .chain(cancelling.values_mut().map(|cancelling| &mut cancelling.at))
+            .chain(fulfilled.values_mut().map(|fulfilled| &mut fulfilled.since))
+            .chain(ended.values_mut())
+            .chain(unclaimed_since.values_mut())
+    }
+
+    /// Forgets refusals of long ago.
     pub(in crate::engine) fn forget_old(&mut self, now: Timestamp) {
         self.pools.values_mut().for_each(|record| record.age(now));
         self.pools.retain(|_, record| !record.is_blank());
-        self.breakers.values_mut().for_each(|breaker| breaker.not_after(now));
         self.breakers.retain(|_, breaker| !breaker.is_forgotten(now));
         for types in self.unclear.values_mut() {
-            for penalty in types.values_mut() {
-                penalty.not_after(now);
-            }
             types.retain(|_, penalty| !penalty.is_forgotten(now));
         }
         self.unclear.retain(|_, types| !types.is_empty());
-        for failures in self.failures.values_mut() {
-            failures.last = failures.last.min(now);
-        }
         self.failures.retain(|_, failures| {
             failures.is_too_many() || clock::age(failures.last, now) < Failures::FORGOTTEN_AFTER
         });
-        let profiles = self.unknown_profiles.values_mut();
-        profiles.for_each(|profile| profile.last = profile.last.min(now));
-        for at in self.last_taken.values_mut() {
-            *at = (*at).min(now);
-        }
-        let ended = self.ended_unclaimed.values_mut();
-        ended.for_each(|ended| ended.at = ended.at.min(now));
     }
 
     /// Adds a strike against the quota that `code` is about for `instance_type`.
@@ -272,6 +316,8 @@ impl Memory {
             usual_boot: _,
             unknown_profiles,
             configured,
+            // Moves with every round.
+            looked_at_running: _,
             machines,
             open,
             cancelling,
@@ -280,6 +326,7 @@ impl Memory {
             unclaimed_since,
             // Estimates that move a little in every round: saved with what else is learned.
             policies: _,
+            spending: _,
             spent: _,
         } = self;
         let mut hasher = DefaultHasher::new();
@@ -292,15 +339,17 @@ impl Memory {
         for (id, machine) in machines {
             let MachineMemory {
                 first_seen,
+                launched: _,
                 asked: _,
                 claimed,
                 idle_rounds,
+                idle_left: _,
                 ran,
                 worker_type,
                 price,
             } = machine;
-            let idle_rounds = idle_rounds.min(&IDLE_ROUNDS);
-            (id, first_seen, claimed, idle_rounds, ran, worker_type, price).hash(&mut hasher);
+            let is_idle = (*idle_rounds > 0, machine.is_known_idle());
+            (id, first_seen, claimed, is_idle, ran, worker_type, price).hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -359,6 +408,9 @@ impl Failures {
 pub(crate) struct MachineMemory {
     /// When we first saw it.
     pub(crate) first_seen: Timestamp,
+    /// When EC2 launched it, by our clock, which is set now and then.
+    #[serde(default)]
+    pub(crate) launched: Option<Timestamp>,
     /// When it was asked for, where its request was seen with it.
     #[serde(default)]
     pub(crate) asked: Option<Timestamp>,
@@ -366,6 +418,9 @@ pub(crate) struct MachineMemory {
     pub(crate) claimed: bool,
     /// In how many rounds running it was known to run none.
     pub(crate) idle_rounds: u32,
+    /// For how much longer it must run none to be known idle; `None`: it may run one.
+    #[serde(default)]
+    pub(crate) idle_left: Option<Duration>,
     /// Whether it was ever seen running.
     #[serde(default)]
     pub(crate) ran: bool,
@@ -413,8 +468,8 @@ pub(crate) struct Cancelling {
     pub(crate) at: Timestamp,
 }
 
-/// Dollars spent since midnight UTC, at the highest possible price.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Dollars spent since midnight UTC, as earlier versions kept them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(crate) struct Spent {
     /// Up to when it was counted.
@@ -485,16 +540,18 @@ mod tests {
     fn what_every_round_adds_is_nothing_learned() {
         let machine = |idle_rounds| MachineMemory {
             first_seen: at(0),
+            launched: None,
             asked: None,
             claimed: true,
             idle_rounds,
+            idle_left: (idle_rounds > 0).then_some(Duration::ZERO),
             ran: true,
             worker_type: None,
             price: None,
         };
         let memory = |idle_rounds, second| Memory {
             machines: BTreeMap::from([(InstanceId::from("i-1"), machine(idle_rounds))]),
-            spent: Spent { counted_to: Some(at(second)), usd: Usd::ZERO },
+            spending: Spending::of_day(at(second), Usd::ZERO),
             ..Memory::default()
         };
         assert_eq!(memory(2, 0).learned(), memory(7, 10).learned());

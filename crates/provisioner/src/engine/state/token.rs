@@ -1,9 +1,10 @@
-//! Client tokens: unique, and carrying the time they were made at.
+//! Client tokens: unique, and carrying the name of their ledger and the time they were made at.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::domain::ids::ClientToken;
+use crate::domain::ledger::LedgerId;
 
 /// Makes tokens from a nonce (the driver's randomness, a value to the engine), a counter and the time.
 #[derive(Clone, Debug)]
@@ -17,17 +18,23 @@ impl Tokens {
         Self { nonce, counter: 0 }
     }
 
-    /// The next token: a version 7 UUID (RFC 9562), 36 characters of EC2's 64.
-    pub(in crate::engine) fn next(&mut self, now: Timestamp) -> ClientToken {
+    /// The next token of a ledger: its name and a version 7 UUID (RFC 9562), 53 characters of EC2's 64.
+    pub(in crate::engine) fn next(
+        &mut self,
+        ledger: Option<&LedgerId>,
+        now: Timestamp,
+    ) -> ClientToken {
         self.counter = self.counter.wrapping_add(1);
         let mut tail = [0; 10];
         tail[..2].copy_from_slice(&self.counter.to_be_bytes());
         tail[2..].copy_from_slice(&self.nonce.to_be_bytes());
         // The version takes the top half byte, so twelve bits of the counter tell: 4096 a millisecond.
         let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
-        ClientToken::new(
-            uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid().to_string(),
-        )
+        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid();
+        ClientToken::new(match ledger {
+            Some(ledger) => format!("{ledger}-{uuid}"),
+            None => uuid.to_string(),
+        })
     }
 
     /// A number that looks random, for jitter.
@@ -44,7 +51,8 @@ impl Tokens {
 
 /// When `token` was made, if it is one of ours.
 pub(in crate::engine) fn made_at(token: &ClientToken) -> Option<Timestamp> {
-    let (seconds, nanos) = Uuid::parse_str(token.as_str()).ok()?.get_timestamp()?.to_unix();
+    let uuid = LedgerId::of(token).map_or(token.as_str(), |(_, uuid)| uuid);
+    let (seconds, nanos) = Uuid::parse_str(uuid).ok()?.get_timestamp()?.to_unix();
     Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
 }
 
@@ -58,9 +66,11 @@ mod tests {
     fn tokens_are_unique_within_a_millisecond_and_tell_their_time() {
         let now = Timestamp::from_millisecond(1_790_000_000_123).unwrap();
         let mut tokens = Tokens::new(0xdead_beef_0bad_cafe);
-        let made: BTreeSet<_> = (0..4000).map(|_| tokens.next(now)).collect();
+        let ledger = LedgerId::new(0xabc);
+        let made: BTreeSet<_> = (0..4000).map(|_| tokens.next(Some(&ledger), now)).collect();
         assert_eq!(made.len(), 4000);
         for token in &made {
+            assert_eq!(LedgerId::of(token).map(|(of, _)| of), Some(ledger.clone()));
             assert!(token.as_str().len() <= 64 && token.as_str().is_ascii());
             assert_eq!(made_at(token), Some(now));
         }
@@ -69,6 +79,9 @@ mod tests {
     #[test]
     fn other_tokens_tell_no_time() {
         assert_eq!(made_at(&ClientToken::from("hand-made")), None);
+        let earlier = Tokens::new(7).next(None, Timestamp::from_second(1_800_000_000).unwrap());
+        assert_eq!(LedgerId::of(&earlier), None, "a token of an earlier version");
+        assert!(made_at(&earlier).is_some());
         assert_eq!(made_at(&ClientToken::from("0b9e1f9e-4c1e-4f0e-8a2e-6f6f3b1f7d11")), None);
     }
 }

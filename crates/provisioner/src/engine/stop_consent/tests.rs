@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use super::*;
 
 fn at(second: i64) -> Timestamp {
@@ -17,10 +19,16 @@ fn linux() -> WorkerTypeName {
 }
 
 /// Machines 0 to 3, each launched by a call of its own, all idle; `places` of them may go.
+/// The machines have 127.0.0.2, 127.0.0.3, …
+fn address(n: u32) -> IpAddr {
+    Ipv4Addr::from(0x7f00_0002 + n).into()
+}
+
 fn renew(consent: &mut StopConsent, places: u64, second: i64) {
     let worker = |n: u32| Worker {
         of: linux(),
         launch: ClientToken::new(format!("launch-{n}")),
+        addresses: vec![address(n), "2001:db8::1".parse().unwrap()],
         removability: Removability::IfOffered,
     };
     let workers = (0..4).map(|n| (id(n), worker(n))).collect();
@@ -36,7 +44,7 @@ fn listening(places: u64) -> StopConsent {
 
 fn report(consent: &mut StopConsent, n: u32, report: WorkerReport, second: i64) -> StopAnswer {
     let token = secret().token(&ClientToken::new(format!("launch-{n}")));
-    consent.hear(&id(n), &token, report, at(second)).unwrap()
+    consent.hear(&id(n), &token, address(n), report, at(second)).unwrap()
 }
 
 const YES: StopAnswer = StopAnswer::Stop(LEASE);
@@ -59,21 +67,35 @@ fn a_place_is_given_once() {
 }
 
 #[test]
+fn the_token_of_a_launch_is_believed_only_from_the_machine_itself() {
+    let mut consent = listening(2);
+    // A sibling of the same launch has the same token.
+    let token = secret().token(&ClientToken::from("launch-0"));
+    let mut ask = |from: IpAddr, report| consent.hear(&id(0), &token, from, report, at(1));
+    for word in [WorkerReport::Idle, WorkerReport::Stopping, WorkerReport::Busy] {
+        assert_eq!(ask(address(1), word), Err(StopAskError::WrongAddress));
+    }
+    assert_eq!(ask("2001:db8::1".parse().unwrap(), WorkerReport::Idle), Ok(YES));
+    assert_eq!(ask("::ffff:127.0.0.2".parse().unwrap(), WorkerReport::Stopping), Ok(YES));
+    assert_eq!((consent.counts.wrong_address, consent.counts.agreed), (3, 1));
+}
+
+#[test]
 fn only_the_machines_own_token_is_heard() {
     let mut consent = listening(2);
     for token in ["", "x", &secret().token(&ClientToken::from("launch-1"))] {
         assert_eq!(
-            consent.hear(&id(0), token, WorkerReport::Idle, at(1)),
+            consent.hear(&id(0), token, address(0), WorkerReport::Idle, at(1)),
             Err(StopAskError::WrongToken)
         );
     }
     assert_eq!(
-        consent.hear(&id(9), "x", WorkerReport::Idle, at(1)),
+        consent.hear(&id(9), "x", address(9), WorkerReport::Idle, at(1)),
         Err(StopAskError::NoSuchInstance)
     );
     assert!(!consent.has_heard());
     assert_eq!((consent.counts.wrong_token, consent.counts.no_such_instance), (3, 1));
-    let unopened = StopConsent::default().hear(&id(0), "x", WorkerReport::Idle, at(1));
+    let unopened = StopConsent::default().hear(&id(0), "x", address(0), WorkerReport::Idle, at(1));
     assert_eq!(unopened, Err(StopAskError::NoSuchInstance));
 }
 
@@ -191,7 +213,8 @@ fn what_goes_is_forgotten() {
 fn what_nobody_needs_may_go_without_a_place() {
     let mut consent = listening(0);
     let launch = ClientToken::from("launch-0");
-    let old = Worker { of: linux(), launch, removability: Removability::Goes };
+    let addresses = vec![address(0)];
+    let old = Worker { of: linux(), launch, addresses, removability: Removability::Goes };
     consent.workers.insert(id(0), old);
     assert_eq!(report(&mut consent, 0, WorkerReport::Idle, 1), YES);
 }

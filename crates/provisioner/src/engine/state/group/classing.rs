@@ -11,7 +11,7 @@ use crate::domain::demand::Running;
 use crate::domain::observed::InstanceState;
 use crate::engine::state::lookup::Lookup;
 use crate::engine::state::machine::{Class, Machine};
-use crate::engine::state::memory::{IDLE_ROUNDS, MachineMemory};
+use crate::engine::state::memory::MachineMemory;
 use crate::engine::stop_consent::Heard;
 
 /// How long an instance took to its first task.
@@ -71,15 +71,15 @@ impl Classing<'_> {
                     started.extend(startup(machine, known, now));
                 }
                 if known_tasks > 0 {
-                    known.idle_rounds = 0;
-                } else if self.claims.fresh {
-                    known.idle_rounds = known.idle_rounds.saturating_add(1).min(IDLE_ROUNDS);
+                    known.may_work();
+                } else if let Some(look) = self.claims.look {
+                    known.runs_nothing(look);
                 }
                 Some(u64::from(known_tasks))
             }
             Running::Unknown | Running::Counted { .. } => {
-                if self.claims.fresh {
-                    known.idle_rounds = 0;
+                if self.claims.look.is_some() {
+                    known.may_work();
                 }
                 None
             }
@@ -138,9 +138,8 @@ impl Classing<'_> {
             _ => known_tasks,
         };
         machine.agreed = machine.class == Class::Stopping && heard == Heard::Agreed;
-        machine.positively_idle = tasks == Some(0)
-            && machine.state == InstanceState::Running
-            && known.idle_rounds >= IDLE_ROUNDS;
+        machine.positively_idle =
+            tasks == Some(0) && machine.state == InstanceState::Running && known.is_known_idle();
     }
 }
 
