@@ -26,6 +26,8 @@ pub(crate) struct Health {
     pub(crate) failed_rounds: u32,
     /// Why the last round failed, if it did.
     pub(crate) failure: Option<String>,
+    /// Why the configuration that was to be taken up last was not, if so: the old one stays in force.
+    pub(crate) reload_failure: Option<String>,
     /// The time between rounds.
     pub(crate) interval: Duration,
 }
@@ -40,6 +42,7 @@ impl Health {
             last_round: None,
             failed_rounds: 0,
             failure: None,
+            reload_failure: None,
             interval,
         }
     }

@@ -17,6 +17,7 @@ pub(crate) mod observed;
 pub(crate) mod plural;
 pub(crate) mod prices;
 pub(crate) mod refusal;
+pub(crate) mod shown;
 pub(crate) mod stop_secret;
 pub(crate) mod suggest;
 pub(crate) mod user_data;

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::StateDirError;
 
@@ -22,6 +23,49 @@ impl Drop for Lock {
     }
 }
 
+/// The process that holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockHolder {
+    /// Its process id; `None` if it has not written it yet.
+    pub pid: Option<u32>,
+}
+
+/// Returns who holds the lock of this file, if anybody does. Creates nothing.
+///
+/// Looking takes a shared lock for a moment; [`Lock::take`] tries again for longer than that.
+pub(super) fn holder(path: &Path) -> Result<Option<LockHolder>, StateDirError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StateDirError::io("open the lock file", path, source)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => {
+            let _ = file.unlock(); // closing the file does it too
+            Ok(None)
+        }
+        Err(TryLockError::WouldBlock) => Ok(Some(LockHolder { pid: read_holder(&mut file) })),
+        Err(TryLockError::Error(source)) => {
+            Err(StateDirError::io("read the lock of", path, source))
+        }
+    }
+}
+
+/// Takes the lock, and waits for those that only look whether it is held, which takes microseconds.
+fn lock_past_onlookers(file: &File) -> Result<(), TryLockError> {
+    const TRIES: u32 = 5;
+    const PAUSE: Duration = Duration::from_millis(2);
+    let mut tried = file.try_lock();
+    for _ in 1..TRIES {
+        if !matches!(tried, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        tried = file.try_lock();
+    }
+    tried
+}
+
 impl Lock {
     pub(super) fn take(path: &Path) -> Result<Self, StateDirError> {
         let mut file = OpenOptions::new()
@@ -32,7 +76,7 @@ impl Lock {
             .mode(0o600)
             .open(path)
             .map_err(|source| StateDirError::io("open the lock file", path, source))?;
-        match file.try_lock() {
+        match lock_past_onlookers(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(StateDirError::Locked {
