@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use serde_json::Value;
+
 use crate::harness::Project;
 
 /// Asserts that every program that would use it refuses this configuration.
@@ -181,21 +183,23 @@ fn a_good_configuration_is_called_good_offline() {
 }
 
 #[test]
-fn limits_that_let_nothing_be_launched_are_doubted() {
+fn a_worker_type_that_can_never_launch_is_an_error_and_other_limits_are_doubted() {
     let project = offline();
-    let warnings = || {
-        let verdict = project.provisionerd(&["validate", "--output", "json"]).ok().json();
-        let warnings = verdict["warnings"].as_array().unwrap().iter();
-        warnings.map(|warning| warning["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    let verdict = |code| project.provisionerd(&["validate", "--output", "json"]).code(code).json();
+    let said = |verdict: &Value, key: &str| {
+        let found = verdict[key].as_array().unwrap().iter();
+        found.map(|one| one["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     project.set("limits.max-usd-per-day", 5.0);
     project.set("limits.max-instances", 3);
     project.set("worker-types.linux.min-instances", 2);
-    assert_eq!(warnings(), Vec::<String>::new());
+    assert_eq!(said(&verdict(0), "warnings"), Vec::<String>::new());
     project.add_worker_type("other");
     project.unset("worker-types.other.max-price");
-    let [price, minimum] = warnings().try_into().unwrap();
+    let verdict = verdict(2);
+    let [price] = said(&verdict, "problems").try_into().unwrap();
     assert!(price.contains("`other`") && price.contains("limits.max-usd-per-day"), "{price}");
+    let [minimum] = said(&verdict, "warnings").try_into().unwrap();
     assert!(minimum.contains("is 4,") && minimum.contains("is 3"), "{minimum}");
 }
 

@@ -137,7 +137,56 @@ fn elements_of_the_wrong_kind_are_skipped_and_counted() {
     ]));
     let said = project.round().ok();
     assert_eq!(project.live_and_open(), (0, 3));
-    assert!(said.stderr.contains('5'), "5 skipped elements are counted:\n{}", said.stderr);
+    said.says(&[
+        "3 elements are skipped",
+        "2 tasks are skipped for want of a text at `/workerType`",
+    ]);
+}
+
+#[test]
+fn fields_of_another_type_than_expected_cost_no_task() {
+    let project = Project::set_up();
+    project.account.rules(&json!({ "spot": "held" }));
+    let taskcluster = json!({
+        "taskId": 7, "workerType": "linux", "priority": "lowest", "created": 1_767_225_600_000_u64,
+    });
+    project.queue.answer_pending(Answer::Tasks(vec![taskcluster]));
+    let said = project.round().ok();
+    assert_eq!(project.live_and_open(), (0, 1));
+    said.says(&["`priority` cannot be read in 1 task", "in task `7`, for example"]);
+}
+
+#[test]
+fn tasks_none_of_which_can_be_read_fail_the_round_with_field_value_and_example() {
+    let project = Project::set_up();
+    project.queue.answer_pending(Answer::Tasks(vec![
+        json!({ "taskId": "a", "workerType": 3 }),
+        json!({ "taskId": "b", "workerType": null }),
+    ]));
+    for command in [&["run", "--once"][..], &["plan"], &["status"]] {
+        let said = project.provisionerd(command).code(1);
+        let all =
+            said.stderr.clone() + &said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            all.contains(
+                "not one of 2 tasks can be used: no text at `/workerType` (`3` in task `a`"
+            ),
+            "{all}"
+        );
+    }
+}
+
+#[test]
+fn a_task_forges_no_line_and_moves_no_cursor() {
+    let project = Project::set_up();
+    let evil = "x\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J\u{202e}";
+    project.queue.answer_pending(Answer::Tasks(vec![task("a", evil), json!({ "taskId": evil })]));
+    for command in [&["run", "--once", "--log-format", "text"][..], &["plan"], &["status"]] {
+        let said = project.provisionerd(command).ok();
+        let all = said.stderr + &said.stdout;
+        assert!(!all.contains(['\u{1b}', '\u{202e}']), "{all:?}");
+        assert!(!all.lines().any(|line| line.contains("ERROR") && !line.contains("x\\n")), "{all}");
+    }
 }
 
 #[test]

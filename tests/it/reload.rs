@@ -1,6 +1,6 @@
 //! SIGHUP: the configuration is read again while the daemon runs.
 
-use crate::harness::{Daemon, Project};
+use crate::harness::{Daemon, Project, get};
 
 fn held_at_one() -> (Project, Daemon) {
     let project = Project::set_up();
@@ -68,6 +68,51 @@ fn a_configuration_that_is_not_good_changes_nothing() {
     daemon.until("two requests", || open(&project) == 2);
     let said = daemon.stop().stderr;
     assert_eq!(said.matches("the old one stays in force").count(), 5, "{said}");
+}
+
+#[test]
+fn a_reload_that_fails_is_shown_everywhere_until_one_succeeds() {
+    let (project, port) = Project::listening();
+    project.queue.pending(&[]);
+    project.provisionerd(&["reload"]).code(1).says(&["no daemon that reloads was found"]);
+    let mut daemon = project.daemon();
+    daemon.until("it is ready", || get(port, "/readyz").is_ok_and(|ready| ready.status == 200));
+    let good = project.config();
+    let metric = || {
+        let text = get(port, "/metrics").unwrap().body;
+        let name = "provisioner_config_last_reload_successful ";
+        text.lines().find_map(|line| Some(line.strip_prefix(name)?.to_owned())).unwrap()
+    };
+    assert_eq!(metric(), "1");
+
+    for (bad, says) in [
+        (good.replace("[provisioner]", "[provisioner]\nmax-instanses = 9\n"), "max-instanses"),
+        ("this is no toml".to_owned(), "provisioner.toml"),
+    ] {
+        project.write_config(&bad);
+        let failed = project.command("provisionerd", &["reload"]);
+        // A configuration that cannot be read names no state directory.
+        let failed = Project::finish(
+            { failed }.env("PROVISIONER__PROVISIONER__STATE_DIR", project.state_dir()),
+        );
+        failed.code(1).says(&["the old one stays in force", says]);
+        assert_eq!(metric(), "0");
+        let ready = get(port, "/readyz").unwrap();
+        assert_eq!(ready.status, 200, "it works with the old one: {ready:?}");
+        assert!(ready.body.contains("the old one stays in force"), "{ready:?}");
+        project.write_config(&good);
+        let url = format!("http://127.0.0.1:{port}");
+        for from in [&["status"][..], &["status", "--url", &url]] {
+            project.provisionerd(from).ok().prints(&["last reload:", "failed", says]);
+        }
+    }
+
+    project.provisionerd(&["reload"]).ok();
+    assert_eq!(metric(), "1");
+    let status = project.provisionerd(&["status"]).ok();
+    assert!(!status.stdout.contains("Last reload"), "{}", status.stdout);
+    daemon.stop();
+    project.provisionerd(&["reload"]).code(1).says(&["no daemon that reloads was found"]);
 }
 
 #[test]

@@ -23,6 +23,12 @@ fn direct(project: &Project) -> Value {
     project.provisionerd(&["status", "--output", "json"]).ok().json()
 }
 
+/// Returns the status where EC2 or the queue cannot be read, and the exit code says so.
+#[track_caller]
+fn direct_in_part(project: &Project) -> Value {
+    project.provisionerd(&["status", "--output", "json"]).code(1).json()
+}
+
 /// Returns the status of the daemon on this port, once it answers.
 fn told(port: u16) -> Value {
     let answer = get(port, "/v1/status").map(|answer| serde_json::from_str(&answer.body));
@@ -93,8 +99,9 @@ fn tasks_machines_and_what_they_cost() {
         "total",
         "cost per hour: 0.0200 usd",
         "1 action done",
-        "next round:",
+        "daemon is running",
     ]);
+    assert!(!text.stdout.contains("Next round"), "{}", text.stdout);
     assert!(!text.stdout.contains('\u{1b}'), "not coloured: {}", text.stdout);
     let coloured = project.provisionerd(&["status", "--color", "always"]).ok();
     assert!(coloured.stdout.contains("\u{1b}[1m"), "{}", coloured.stdout);
@@ -176,20 +183,26 @@ fn prices_that_may_not_be_asked_for_are_an_error_with_its_fix() {
 fn what_can_be_told_is_told() {
     let project = two_boot();
     project.queue.answer_pending(Answer::Status(500, String::new()));
-    let status = direct(&project);
+    let status = direct_in_part(&project);
     let linux = &status["worker_types"][0];
     for key in ["pending", "oldest_pending", "oldest_pending_seconds", "running", "wanted"] {
         assert_eq!(linux[key], Value::Null, "{key}: {linux}");
     }
     assert_eq!((&linux["booting"], &linux["usd_per_hour"]), (&2.into(), &0.02.into()));
     assert_eq!(errors(&status, "demand-unknown").len(), 1, "{status}");
-    project.provisionerd(&["status"]).ok().prints(&["?", "the queue could not be read", "fix:"]);
+    let text = project.provisionerd(&["status"]).code(1);
+    text.prints(&["?", "the queue could not be read", "fix:", "daemon is running"]);
+    assert!(!project.provisionerd(&["status"]).stdout.contains("Next round"));
+    let plan = project.provisionerd(&["plan", "--output", "json"]).code(1).json();
+    assert_eq!(plan["worker_types"][0]["pending"], Value::Null, "{plan}");
+    let plan = project.provisionerd(&["plan"]).code(1).prints(&["? is unknown"]);
+    assert!(!plan.stdout.contains("Nothing to do"), "{}", plan.stdout);
 
     project.queue.pending(&[("linux", 3)]);
     project.account.fault(&json!({
         "action": "DescribeInstances", "code": "UnauthorizedOperation", "status": 403, "times": null,
     }));
-    let status = direct(&project);
+    let status = direct_in_part(&project);
     let linux = &status["worker_types"][0];
     assert_eq!((&linux["pending"], &linux["booting"]), (&3.into(), &Value::Null));
     assert_eq!((&linux["usd_per_hour"], &status["observed"]), (&Value::Null, &Value::Null));
@@ -209,7 +222,7 @@ fn what_can_be_told_is_told() {
 fn without_credentials_the_queue_and_the_last_round_are_known() {
     let mut project = two_boot();
     project.account.forge_keys();
-    let status = direct(&project);
+    let status = direct_in_part(&project);
     assert_eq!(status["worker_types"][0]["pending"], 2);
     assert_eq!(status["worker_types"][0]["busy"], Value::Null);
     assert_eq!(status["last_round"]["outcome"], "done", "{status}");

@@ -15,9 +15,9 @@ fn it_tells_what_is_done_and_why_and_what_it_cost() {
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     for part in [
         "08:00:00 linux: request ",
-        " pending tasks, room for ",
+        " tasks wait, none on the way; room for ",
         "us-west-2a has no c7g.large left",
-        "cannot be filled there (capacity-not-available)",
+        "no capacity there (capacity-not-available) for ",
         "back in two minutes",
         "2h of CI on the simulated EC2 (seed 1, ",
         " USD",

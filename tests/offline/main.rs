@@ -4,6 +4,7 @@
 
 mod colour;
 mod demo;
+mod reload;
 mod simulate;
 
 use std::process::{Command, Output};

@@ -187,7 +187,7 @@ fn a_spot_market_is_bought_in_and_held_against_its_pools() {
 fn recorded(dir: &Path) -> String {
     let state = dir.join("123456789012-us-west-2-provisioner-test-1/load");
     fs::create_dir_all(&state).expect("a directory");
-    let line = |n| format!("{}.250,600.000,100.000,{n:016x}\n", 1_790_000_000 + n / 25 * 7200);
+    let line = |n| format!("{}.250,600.000,100.000,{n:016x}\n", 1_790_000_000 + n / 20 * 7200);
     let lines: String = (0..300).map(line).collect();
     let load = format!("created,duration,wait,task\n{lines}1790000000.250,600.0");
     let _ = file(&state, "linux.csv", &load);
@@ -214,6 +214,7 @@ fn a_recorded_load_says_what_to_change() {
     let dir = tempfile::tempdir().expect("a directory");
     let config = recorded(dir.path());
     let args = ["simulate", "--config", &config, "--load=recorded", "--seeds=2"];
+    let args = [&args[..], &["--knowledge=workers"]].concat();
     let output = run(&args);
     let shown = text(&output.stdout);
     let said = text(&output.stderr);
@@ -223,7 +224,7 @@ fn a_recorded_load_says_what_to_change() {
         "As recorded: 300 tasks; they waited 100 s on average",
         "Today, with `worker-manager:ratio=0.5`: ",
         " USD",
-        "` is cheaper and quicker.",
+        "` is cheaper and quicker: ",
         "[worker-types.linux] policy = \"adaptive",
     ] {
         assert!(shown.contains(words), "{words}: {shown}");
@@ -256,6 +257,53 @@ fn another_configuration_is_held_against_todays() {
     ] {
         assert!(shown.contains(&words), "{words}: {shown}");
     }
+}
+
+#[test]
+fn it_says_on_what_the_saving_rests_unless_the_configuration_says_how_workers_behave() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config =
+        file(dir.path(), "c.toml", &CONFIG.replace("worker-manager:ratio=0.5", "adaptive"));
+    let hours = |args: &[&str]| {
+        let load = ["simulate", "--load=synthetic:bursty-ci", "--until=2d", "--seeds=1"];
+        let json =
+            json(&run(&[&load[..], args, &["--output=json", "--max-instances=200"]].concat()));
+        let hours = json["policies"][0]["instance_hours"].as_f64().expect("hours");
+        (hours, json["advice"].to_string())
+    };
+    let (told, advice) = hours(&[]);
+    let (by_themselves, _) = hours(&["--knowledge=counts"]);
+    assert!(by_themselves > told * 1.2, "{told} {by_themselves}");
+    for words in [
+        format!("stop when they are told to: {told:.1} instance-hours"),
+        format!(
+            "end themselves when they have been idle for long, it is {by_themselves:.1} instance"
+        ),
+    ] {
+        assert!(advice.contains(&words), "{words}: {advice}");
+    }
+    let same = |a: f64, b: f64| (a - b).abs() < 1e-9;
+    let configured = |args: &[&str]| {
+        let (hours, advice) = hours(&[&["--config", &config, "--round=10s"], args].concat());
+        assert!(!advice.contains("told to"), "{advice}");
+        hours
+    };
+    assert!(same(configured(&[]), configured(&["--knowledge=counts"])));
+    let asking = fs::read_to_string(&config).expect("it")
+        + "\n[server]\nworker-listen = \"10.0.0.1:3001\"\n";
+    fs::write(&config, asking).expect("it");
+    assert!(same(configured(&[]), configured(&["--knowledge=asking"])));
+    assert!(configured(&[]) < by_themselves);
+}
+
+#[test]
+fn nothing_is_advised_from_a_few_tasks() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tasks = file(dir.path(), "t.csv", TASKS);
+    let output = run(&["simulate", "--load", &tasks, "--policy=basic", "--policy=adaptive"]);
+    let shown = text(&output.stdout);
+    assert!(shown.contains("No advice: 3 tasks in 0.1 h are too few"), "{shown}");
+    assert!(!shown.contains("cheaper"), "{shown}");
 }
 
 #[test]

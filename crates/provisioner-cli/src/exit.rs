@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+use provisioner::internal::domain::shown::shown;
+
 use crate::style::{Paint, Role};
 
 /// A documented exit code.
@@ -34,16 +36,16 @@ impl ExitStatus {
         ),
         (
             Self::FAILED,
-            "failed; `provisionerd run`: an address to listen at is taken; `provisionerd run --once`: no decision \
-             was possible, because the queue could not be used, or AWS could not be read or refused every \
-             call; `provisionerd validate --aws`: AWS \
-             did not answer every call; `provisionerd status`: nothing could be read, or the daemon did \
-             not answer",
+            "failed; `provisionerd run`: an address to listen at is taken; `provisionerd run --once`: no \
+             decision was possible, because the queue could not be used, or AWS could not be read or \
+             refused every call; `provisionerd validate --aws`: AWS did not answer every call; \
+             `provisionerd plan` and `status`: EC2 or the queue could not be read, or the daemon did not \
+             answer; `provisionerd reload`: the old configuration stays in force",
         ),
         (
             Self::USAGE,
-            "wrong usage or configuration, or the wrong account or region; `provisionerd validate --aws`: \
-             launches would fail; nothing was changed",
+            "wrong usage or configuration, or the wrong account or region; `provisionerd validate`: a \
+             worker type can never launch, or with `--aws` launches would fail; nothing was changed",
         ),
         (Self::ACTIONS, "`provisionerd plan --exit-code` found something to do"),
         (
@@ -107,7 +109,8 @@ impl Failure {
     }
 
     fn new(status: ExitStatus, message: impl Into<String>) -> Self {
-        let complaint = Complaint { message: message.into(), causes: Vec::new(), hint: None };
+        let message = shown_lines(message.into());
+        let complaint = Complaint { message, causes: Vec::new(), hint: None };
         Self { status, complaints: vec![complaint] }
     }
 
@@ -117,7 +120,7 @@ impl Failure {
         if let Some(complaint) = self.complaints.last_mut() {
             let mut next = Some(cause);
             while let Some(error) = next {
-                complaint.causes.push(error.to_string());
+                complaint.causes.push(shown_lines(error));
                 next = error.source();
             }
         }
@@ -174,6 +177,15 @@ impl Failure {
     }
 }
 
+/// Escapes what would act on the terminal, line by line: some libraries show a place over several lines.
+fn shown_lines(text: impl fmt::Display) -> String {
+    text.to_string()
+        .split('\n')
+        .map(|line| shown(line).to_string())
+        .collect::<Vec<_>>()
+        .join("\n  ")
+}
+
 impl fmt::Display for Failure {
     /// On one line, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -185,7 +197,7 @@ impl fmt::Display for Failure {
                 .collect::<Vec<_>>()
                 .join(": ")
         });
-        f.write_str(&lines.collect::<Vec<_>>().join("; "))
+        write!(f, "{}", shown(lines.collect::<Vec<_>>().join("; ")))
     }
 }
 
@@ -209,6 +221,15 @@ mod tests {
             "error: failed to list instances\n  caused by: connection refused\nhint: try again"
         );
         assert_eq!(failure.status().code(), 1);
+    }
+
+    #[test]
+    fn what_others_wrote_does_not_act_on_the_terminal() {
+        let forged = "no\u{1b}]0;title\u{7}\nerror: \u{202e}forged";
+        let failure = Failure::failed(forged);
+        let shown = "no\\u{1b}]0;title\\u{7}\n  error: \\u{202e}forged";
+        assert_eq!(failure.render(Paint::Plain), format!("error: {shown}"));
+        assert!(!failure.to_string().contains('\n'), "{failure}");
     }
 
     #[test]

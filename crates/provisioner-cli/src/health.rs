@@ -29,6 +29,8 @@ pub(crate) struct Health {
     pub(crate) failure: Option<String>,
     /// Why nothing is launched although all is well: another daemon launches under the same key-name.
     pub(crate) other_daemon: Option<String>,
+    /// Why the configuration that was to be taken up last was not, if so: the old one stays in force.
+    pub(crate) reload_failure: Option<String>,
     /// The time between rounds.
     pub(crate) interval: Duration,
 }
@@ -44,6 +46,7 @@ impl Health {
             failed_rounds: 0,
             failure: None,
             other_daemon: None,
+            reload_failure: None,
             interval,
         }
     }

@@ -25,7 +25,7 @@ use provisioner::internal::settings::{Limits, Settings};
 use provisioner::internal::status::cost::{self, Cost};
 
 use histogram::Histogram;
-pub(crate) use render::CONTENT_TYPE;
+pub(crate) use render::TextFormat;
 
 /// The label of instances without a configured worker type: of a removed one, strays, and those that are
 /// not known yet. It cannot be the name of a worker type, which has no `_`.
@@ -72,6 +72,7 @@ struct Picture {
     ended: Option<Timestamp>,
     last_success: Option<Timestamp>,
     failed_rounds: u32,
+    reload_successful: bool,
 }
 
 impl Metrics {
@@ -91,6 +92,12 @@ impl Metrics {
         let mut picture = self.picture.lock().unwrap_or_else(PoisonError::into_inner);
         // This copies the picture only while it is being rendered.
         Arc::make_mut(&mut picture).update(turn, now);
+    }
+
+    /// Records whether a reload took up the configuration.
+    pub(crate) fn reloaded(&self, successful: bool) {
+        let mut picture = self.picture.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut picture).reload_successful = successful;
     }
 
     fn picture(&self) -> Arc<Picture> {
@@ -125,6 +132,7 @@ impl Picture {
             ended: None,
             last_success: None,
             failed_rounds: 0,
+            reload_successful: true,
         };
         picture.configured(settings);
         picture

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::args::{CONFIG_VARIABLE, Colour, GlobalArgs};
+use crate::args::{CONFIG_VARIABLE, Colour, GlobalArgs, without_meaningless};
 use crate::context::{self, Context};
 use crate::exit::{ExitStatus, Failure};
 use crate::output::{self, Notices, Output};
@@ -53,7 +53,7 @@ where
 
 /// Parses like `try_parse`, but prints help and errors with the requested colours.
 fn parse<A: Parser>(arguments: &[OsString]) -> Result<A, clap::Error> {
-    let command = || A::command().color(Colour::asked_for(arguments).into());
+    let command = || without_meaningless(A::command()).color(Colour::asked_for(arguments).into());
     let mut matches = command().try_get_matches_from(arguments)?;
     A::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command()))
 }

@@ -4,28 +4,36 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use provisioner::internal::config::{self, Entry, Origin};
 use provisioner::internal::daemon::Reloader;
 use provisioner::internal::domain::plural;
 use provisioner::internal::queue::Queue;
+use provisioner::internal::status::LastReload;
 use tokio::sync::Notify;
 
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use crate::{load, notify};
 
-/// Reloads at each of `hang_ups`, until the future is dropped.
+/// Reloads at each of `hang_ups`, until the future is dropped. `told` hears of each outcome.
 pub(crate) async fn reload_at(
     hang_ups: &Notify,
     context: &Context,
     mut reloader: Reloader<Queue>,
     mut in_force: Vec<Entry>,
+    told: impl Fn(&LastReload),
 ) -> Infallible {
+    reloader.record(None);
     loop {
         hang_ups.notified().await;
+        let began = Timestamp::now();
         notify::reloading();
-        match reload(context, &mut reloader, &in_force) {
-            Ok(entries) => in_force = entries,
+        let failure = match reload(context, &mut reloader, &in_force) {
+            Ok(entries) => {
+                in_force = entries;
+                None
+            }
             Err(failure) => {
                 for (message, hint) in failure.messages() {
                     let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -33,10 +41,23 @@ pub(crate) async fn reload_at(
                         "the configuration was not reloaded, and the old one stays in force: {message}{hint}"
                     );
                 }
+                Some(on_one_line(&failure))
             }
-        }
+        };
+        let last = LastReload { began, time: Timestamp::now(), failure };
+        told(&last);
+        reloader.record(Some(last));
         notify::reloaded();
     }
+}
+
+/// Returns all that is wrong, with what to do about it.
+fn on_one_line(failure: &Failure) -> String {
+    let of = |(message, hint): (&str, Option<&str>)| {
+        let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{message}{hint}")
+    };
+    failure.messages().map(of).collect::<Vec<_>>().join("; ")
 }
 
 fn reload(

@@ -11,6 +11,7 @@ mod wrap;
 use std::fmt;
 
 use jiff::Timestamp;
+use provisioner::internal::domain::shown::shown;
 use provisioner::internal::engine::{Action, Note, Plan, WorkerTypeStatus};
 #[cfg(feature = "aws")]
 use provisioner::internal::engine::{ActionOutcome, ActionResult, Report};
@@ -24,9 +25,27 @@ pub(crate) use status::{StatusView, USUAL_WIDTH};
 #[derive(Debug, Serialize)]
 pub(crate) struct PlanView {
     time: Timestamp,
-    worker_types: Vec<WorkerTypeStatus>,
+    worker_types: Vec<WorkerTypeView>,
     actions: Vec<ActionView>,
     notes: Vec<NoteView>,
+    #[serde(skip)]
+    demand_known: bool,
+}
+
+/// One worker type. What is not known is `None`, and never 0.
+#[derive(Debug, Serialize)]
+struct WorkerTypeView {
+    name: String,
+    pending: Option<u64>,
+    running: Option<u64>,
+    open_requests: u64,
+    booting: u64,
+    idle: u64,
+    busy: u64,
+    stopping: u64,
+    wanted: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_pending: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,9 +96,14 @@ impl PlanView {
     pub(crate) fn of_plan(plan: &Plan, time: Timestamp) -> Self {
         Self {
             time,
-            worker_types: plan.worker_types.clone(),
+            worker_types: plan
+                .worker_types
+                .iter()
+                .map(|status| WorkerTypeView::of(status, plan.demand_known()))
+                .collect(),
             actions: plan.actions.iter().map(|action| ActionView::of(action, None)).collect(),
             notes: plan.notes.iter().map(NoteView::of).collect(),
+            demand_known: plan.demand_known(),
         }
     }
 
@@ -117,19 +141,29 @@ impl output::Report for PlanView {
         let rows = self.worker_types.iter().map(|row| {
             [
                 row.name.clone(),
-                row.pending.to_string(),
-                row.running.to_string(),
+                count(row.pending),
+                count(row.running),
                 row.open_requests.to_string(),
                 row.booting.to_string(),
                 row.idle.to_string(),
                 row.busy.to_string(),
                 row.stopping.to_string(),
-                row.wanted.to_string(),
+                count(row.wanted),
             ]
         });
         output::write_table(f, header, rows)?;
         writeln!(f)?;
-        writeln!(f, "{}", if self.actions.is_empty() { "Nothing to do." } else { "Actions:" })?;
+        if !self.demand_known {
+            writeln!(
+                f,
+                "? is unknown: the queue could not be read, so nothing is done for its tasks."
+            )?;
+        }
+        match (self.actions.is_empty(), self.demand_known) {
+            (false, _) => writeln!(f, "Actions:")?,
+            (true, true) => writeln!(f, "Nothing to do.")?,
+            (true, false) => {}
+        }
         for action in &self.actions {
             action.text(f)?;
         }
@@ -145,6 +179,41 @@ impl output::Report for PlanView {
     }
 }
 
+impl WorkerTypeView {
+    fn of(status: &WorkerTypeStatus, demand_known: bool) -> Self {
+        let WorkerTypeStatus {
+            name,
+            pending,
+            running,
+            open_requests,
+            booting,
+            idle,
+            busy,
+            stopping,
+            wanted,
+            oldest_pending,
+        } = status;
+        let demanded = |count: u64| demand_known.then_some(count);
+        Self {
+            name: name.clone(),
+            pending: demanded(*pending),
+            running: *running,
+            open_requests: *open_requests,
+            booting: *booting,
+            idle: *idle,
+            busy: *busy,
+            stopping: *stopping,
+            wanted: demanded(*wanted),
+            oldest_pending: *oldest_pending,
+        }
+    }
+}
+
+/// Writes a count that may not be known.
+fn count(count: Option<u64>) -> String {
+    count.map_or_else(|| "?".to_owned(), |count| count.to_string())
+}
+
 impl ActionView {
     fn text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let worker_type = self.worker_type.as_deref().unwrap_or("several or none");
@@ -153,13 +222,14 @@ impl ActionView {
             let pool = result.pool.as_ref().map(|pool| format!(" ({pool})")).unwrap_or_default();
             match &result.error {
                 None => writeln!(f, "    {}{pool}", result.outcome)?,
-                Some(error) => {
-                    writeln!(f, "    {}{pool}: {}: {}", result.outcome, error.code, error.message)?;
+                Some(ErrorView { code, message, .. }) => {
+                    let (code, message) = (shown(code), shown(message));
+                    writeln!(f, "    {}{pool}: {code}: {message}", result.outcome)?;
                 }
             }
         }
         if !self.ids.is_empty() {
-            writeln!(f, "    {}", self.ids.join(" "))?;
+            writeln!(f, "    {}", shown(self.ids.join(" ")))?;
         }
         Ok(())
     }
@@ -211,5 +281,37 @@ impl NoteView {
             kind: note.kind.as_str(),
             text: note.text.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use provisioner::internal::engine::NoteKind;
+
+    use super::*;
+    use crate::args::OutputFormat;
+    use crate::output::tests::printed;
+
+    fn plan(notes: Vec<Note>) -> PlanView {
+        let status = WorkerTypeStatus { name: "linux".to_owned(), busy: 2, ..Default::default() };
+        let plan = Plan { worker_types: vec![status], notes, ..Plan::default() };
+        PlanView::of_plan(&plan, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_plan_without_the_queue_shows_no_zero_and_does_not_say_that_there_is_nothing_to_do() {
+        let down = Note::new(None, NoteKind::DemandUnknown, "down".to_owned());
+        let unknown = plan(vec![down]);
+        let text = printed(OutputFormat::Text, &unknown);
+        let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(row, ["linux", "?", "?", "0", "0", "0", "2", "0", "?"]);
+        assert!(text.contains("? is unknown: the queue could not be read"), "{text}");
+        assert!(!text.contains("Nothing to do"), "{text}");
+        let json: serde_json::Value =
+            serde_json::from_str(&printed(OutputFormat::Json, &unknown)).unwrap();
+        let row = &json["worker_types"][0];
+        assert!(row["pending"].is_null() && row["wanted"].is_null() && row["running"].is_null());
+        assert_eq!((&row["busy"], &row["open_requests"]), (&2.into(), &0.into()));
+        assert!(printed(OutputFormat::Text, &plan(Vec::new())).contains("Nothing to do."));
     }
 }

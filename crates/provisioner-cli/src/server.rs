@@ -14,8 +14,8 @@ use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -34,7 +34,7 @@ use crate::connections::{self, Rules};
 use crate::descriptors;
 use crate::exit::Failure;
 use crate::health::Health;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{Metrics, TextFormat};
 
 /// The largest body, in bytes, that is accepted. No request needs a body, but web hooks send one.
 const MAX_BODY: usize = 64 * 1024;
@@ -201,8 +201,13 @@ async fn readyz(State(links): State<Links>) -> (StatusCode, Json<Readyz>) {
         None => (StatusCode::OK, "ready"),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
     };
-    // It works as it should, and a restart would not help.
-    let reason = reason.or_else(|| health.other_daemon.clone());
+    // An old configuration that works is no reason to send traffic elsewhere.
+    let old_configuration = || {
+        let why = health.reload_failure.as_ref()?;
+        Some(format!("the configuration was not reloaded, and the old one stays in force: {why}"))
+    };
+    // Beside another daemon it works as it should, and a restart would not help.
+    let reason = reason.or_else(|| health.other_daemon.clone()).or_else(old_configuration);
     let Health { last_success, failed_rounds, .. } = health;
     (code, Json(Readyz { status, reason, last_success, failed_rounds }))
 }
@@ -212,9 +217,11 @@ async fn status(State(links): State<Links>) -> Json<Status> {
     Json(links.picture.borrow().status(StatusSource::Daemon, Timestamp::now()))
 }
 
-async fn metrics(State(links): State<Links>) -> Response {
-    match links.metrics.render() {
-        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+async fn metrics(State(links): State<Links>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = TextFormat::accepted(accept);
+    match links.metrics.render(format) {
+        Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be encoded: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -361,6 +368,13 @@ mod tests {
         let answer = running.ask("GET /readyz", b"").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.contains("\"status\":\"ready\",\"reason\":null"), "{answer}");
+
+        running.health.send_modify(|health| {
+            health.reload_failure = Some("line 3: no".to_owned());
+        });
+        let answer = running.ask("GET /readyz", b"").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("\"status\":\"ready\",\"reason\":\"the configuration was not"));
     }
 
     #[tokio::test]
@@ -383,6 +397,11 @@ mod tests {
         let running = running().await;
         let answer = running.ask("GET /metrics", b"").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+        // The version of HTTP follows what is given here.
+        let accepting =
+            "GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text;q=0.5\r\nx: ";
+        let answer = running.ask(accepting, b"").await;
         assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0"));
         assert!(answer.ends_with("# EOF\n"), "{answer}");
     }

@@ -1,5 +1,7 @@
 //! Logs: to stderr, filtered, as text or JSON.
 
+mod fields;
+
 use std::collections::BTreeMap;
 
 use tracing_subscriber::filter::Targets;
@@ -39,7 +41,8 @@ pub(crate) fn start(
     } else {
         let clock =
             if environment.contains_key("JOURNAL_STREAM") { Clock::Journal } else { Clock::Own };
-        subscriber.with(lines.with_target(false).with_timer(clock)).try_init()
+        let lines = lines.fmt_fields(fields::UnsaidFields).with_target(false).with_timer(clock);
+        subscriber.with(lines).try_init()
     };
     started.map_err(|error| Failure::failed("failed to start logging").caused_by(&error))
 }

@@ -88,8 +88,8 @@ mod tests {
         assert_eq!(
             output,
             "> worker-type linux c7g.large\n> demand linux 2\n> round\n  \
-             0s request 2 linux (c7g.large in us-west-2a): 2 pending tasks, room for 0 on instances up \
-             or booting, 0 requests open or in flight\n"
+             0s request 2 linux (c7g.large in us-west-2a): 2 tasks wait, none on the way; room for 0 on \
+             instances\n"
         );
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod plural;
 pub(crate) mod prices;
 pub(crate) mod proxy;
 pub(crate) mod refusal;
+pub(crate) mod shown;
 pub(crate) mod spending;
 pub(crate) mod stop_secret;
 pub(crate) mod suggest;

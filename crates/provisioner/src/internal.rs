@@ -95,6 +95,9 @@ pub mod domain {
             SpotRequest, SpotRequestState, StateReason,
         };
     }
+    pub mod shown {
+        pub use crate::domain::shown::{Shown, shown};
+    }
     pub mod spending {
         pub use crate::domain::spending::Spending;
     }
@@ -165,14 +168,14 @@ pub mod setup {
 }
 
 pub mod state_dir {
-    pub use crate::state_dir::{LedgerState, RecordedLoad, StateDir, StateDirError};
+    pub use crate::state_dir::{LedgerState, LockHolder, RecordedLoad, StateDir, StateDirError};
 }
 
 pub mod status {
     pub use crate::status::{
-        ActionCounts, AskError, HourlyCost, LastRound, OtherMachines, Problem, ProblemScope,
-        ProblemSeen, ROUTE, RoundOutcome, RoundRecord, Status, StatusNote, StatusPicture,
-        StatusSource, Trigger, VERSION, WorkerTypeRow, ask,
+        ActionCounts, AskError, HourlyCost, LastReload, LastRound, OtherMachines, Problem,
+        ProblemScope, ProblemSeen, ROUTE, ReloadRecord, RoundOutcome, RoundRecord, Status,
+        StatusNote, StatusPicture, StatusSource, Trigger, VERSION, WorkerTypeRow, ask,
     };
     pub mod cost {
         pub use crate::status::cost::{Cost, usd_per_hour};

@@ -94,7 +94,9 @@ pub use settings::{
 };
 
 // Demand, and where it comes from.
-pub use domain::demand::{Demand, FinishedTask, PendingTasks, Running, Skipped, TaskWaits};
+pub use domain::demand::{
+    Demand, FinishedTask, PendingTasks, Running, Skipped, TaskWaits, UnreadField,
+};
 pub use queue::Queue;
 pub use queue::source::{DemandError, DemandErrorKind, DemandSource};
 

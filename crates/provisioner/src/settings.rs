@@ -122,6 +122,12 @@ pub struct Limits {
     pub max_usd_per_day: Option<Usd>,
 }
 
+impl Limits {
+    /// For how long each instance is counted to `max_usd_per_day` at least, as `docs/operations.md` says.
+    /// Shortly before midnight it would otherwise cost next to nothing of the day and much of the next.
+    pub const LEAST_AHEAD: Duration = Duration::from_hours(6);
+}
+
 /// `[aws]`: which account and region, and how to reach them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Aws {

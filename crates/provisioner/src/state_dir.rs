@@ -11,6 +11,7 @@
 //! | `memory.json` | soft state, such as refusals and cool-downs, and a copy of what was spent | a few needless attempts |
 //! | `stop-secret.json` | the key of the workers' stop tokens | running workers stop only by their idle timeout |
 //! | `last-round.json` | the last round, for `status` | `status` shows no last round |
+//! | `last-reload.json` | the process that reloads at SIGHUP, and how its last reload ended | `provisionerd reload` refuses to signal |
 //! | `load/` | tasks and how long they ran, for `simulate` | a shorter load |
 //!
 //! The JSON files carry a version and are replaced completely or not at all (`file`). The first three of
@@ -41,7 +42,7 @@ use crate::domain::error_chain::error_chain;
 use crate::domain::ids::{KeyName, WorkerTypeName};
 use crate::domain::ledger::Ledger;
 use crate::domain::stop_secret::StopSecret;
-use crate::status::RoundRecord;
+use crate::status::{ReloadRecord, RoundRecord};
 
 mod error;
 mod file;
@@ -54,6 +55,7 @@ mod tests;
 pub use error::StateDirError;
 use file::{Content, Format};
 use lock::Lock;
+pub use lock::LockHolder;
 pub use recorded::RecordedLoad;
 use spare_descriptors::SpareDescriptors;
 
@@ -81,6 +83,15 @@ const RECORD: Format = Format {
     version: 1,
     oldest: 1,
     field: "record",
+    survives_power_cut: false,
+    money_hangs_on_it: false,
+};
+/// The file of the last reload.
+const RELOAD: Format = Format {
+    name: "last-reload.json",
+    version: 1,
+    oldest: 1,
+    field: "reload",
     survives_power_cut: false,
     money_hangs_on_it: false,
 };
@@ -229,6 +240,36 @@ impl StateDir {
         })
     }
 
+    /// Returns who holds the lock, if anybody does.
+    pub fn holder(&self) -> Result<Option<LockHolder>, StateDirError> {
+        lock::holder(&self.path.join(LOCK))
+    }
+
+    /// Reads the record of reloads. Returns `None` if there is none of this version.
+    pub fn read_reload(&self) -> Result<Option<ReloadRecord>, StateDirError> {
+        match file::read(&self.path.join(RELOAD.name), &RELOAD)? {
+            Content::Complete(record) => Ok(Some(record)),
+            Content::Absent | Content::Damaged(_) => Ok(None),
+        }
+    }
+
+    /// Returns the state directories of all deployments under `configured` (`provisioner.state-dir`), or
+    /// under [`StateDir::default_root`] if that is `None`.
+    pub fn all_under(configured: Option<&Path>) -> Result<Vec<Self>, StateDirError> {
+        let root = match configured {
+            Some(root) => root.to_owned(),
+            None => Self::default_root().ok_or(StateDirError::NoHome)?,
+        };
+        let entries = match fs::read_dir(&root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(StateDirError::io("list", &root, source)),
+        };
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        Ok(paths.into_iter().filter(|path| path.is_dir()).map(|path| Self { path }).collect())
+    }
+
     /// Reads the recorded load of one worker type, which is empty if nothing was recorded.
     pub fn read_load(&self, name: &WorkerTypeName) -> Result<RecordedLoad, StateDirError> {
         recorded::read(&self.path, name)
@@ -333,7 +374,7 @@ impl LockedStateDir {
     /// for `cleanup-aws`. Other files, such as a damaged ledger kept aside, stay, and so does the directory
     /// then.
     pub fn forget(&self) -> Result<(), StateDirError> {
-        for name in [LEDGER.name, MEMORY.name, RECORD.name, STOP_SECRET.name, LOCK] {
+        for name in [LEDGER.name, MEMORY.name, RECORD.name, RELOAD.name, STOP_SECRET.name, LOCK] {
             let path = self.dir.path.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -359,6 +400,11 @@ impl LockedStateDir {
         tasks: &BTreeMap<WorkerTypeName, Vec<FinishedTask>>,
     ) -> Result<(), StateDirError> {
         recorded::append(&self.dir.path, tasks)
+    }
+
+    /// Replaces the record of reloads.
+    pub fn write_reload(&self, record: &ReloadRecord) -> Result<(), StateDirError> {
+        file::replace(&self.dir.path.join(RELOAD.name), &RELOAD, record)
     }
 
     /// Replaces the record of the last round.

@@ -10,6 +10,7 @@ pub(crate) mod cost;
 mod picture;
 mod problem;
 mod record;
+mod reload;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ pub use ask::{AskError, ROUTE, ask};
 pub use picture::StatusPicture;
 pub use problem::{Problem, ProblemScope, ProblemSeen};
 pub use record::{ActionCounts, LastRound, RoundOutcome, RoundRecord, Trigger};
+pub use reload::{LastReload, ReloadRecord};
 
 /// The version of the document's shape.
 pub const VERSION: u32 = 1;
@@ -49,6 +51,12 @@ pub struct Status {
     pub cost: HourlyCost,
     /// The last round of a daemon or of `run --once`; `None` if it is not known.
     pub last_round: Option<LastRound>,
+    /// Whether a daemon runs; `None` if that is not known.
+    #[serde(default)]
+    pub daemon_running: Option<bool>,
+    /// The last reload of the running daemon's configuration; `None` if there was none, or if it is not known.
+    #[serde(default)]
+    pub last_reload: Option<LastReload>,
     /// The notes of the plan that are not errors and that somebody can act on, such as why less was done
     /// than is wanted. Empty if no plan was made.
     #[serde(default)]
@@ -89,7 +97,7 @@ pub struct WorkerTypeRow {
     pub oldest_pending: Option<Timestamp>,
     /// The age of the oldest pending task.
     pub oldest_pending_seconds: Option<u64>,
-    /// Running tasks as the queue counts them; 0 if it does not report them.
+    /// Running tasks as the queue counts them; `None` if it does not report them.
     pub running: Option<u64>,
     /// The total number of instances wanted.
     pub wanted: Option<u64>,
@@ -150,7 +158,7 @@ impl Status {
     pub fn unknown(source: StatusSource, why: ProblemSeen, now: Timestamp) -> Self {
         let mut picture = StatusPicture::new(std::iter::empty::<WorkerTypeName>());
         picture.observed_directly(vec![why], now);
-        picture.status(source, now)
+        Self { daemon_running: None, ..picture.status(source, now) }
     }
 
     /// Returns whether neither EC2 nor the queue could be read.

@@ -16,6 +16,11 @@ pub(crate) fn get(port: u16, path: &str) -> io::Result<Response> {
     call("GET", port, path, JSON, "")
 }
 
+/// GETs the metrics as Prometheus does, in the `OpenMetrics` format.
+pub(crate) fn get_metrics(port: u16) -> io::Result<Response> {
+    call("GET", port, "/metrics", "Accept: application/openmetrics-text; version=1.0.0", "")
+}
+
 /// POSTs `body` to a server on this machine.
 pub(crate) fn post(port: u16, path: &str, body: &str) -> io::Result<Response> {
     call("POST", port, path, JSON, body)

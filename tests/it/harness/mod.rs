@@ -13,7 +13,7 @@ mod world;
 use std::time::{Duration, Instant};
 
 pub(crate) use account::Account;
-pub(crate) use http::{Response, free_port, get, post, post_bearer};
+pub(crate) use http::{Response, free_port, get, get_metrics, post, post_bearer};
 pub(crate) use moto::{MotoServer, lint};
 pub(crate) use process::Daemon;
 pub(crate) use project::{Project, mode};

@@ -36,7 +36,7 @@ pub struct GlobalArgs {
     pub endpoint_url: Option<String>,
 
     /// The format of the data on stdout
-    #[arg(long, global = true, value_name = "FORMAT", help_heading = OUTPUT)]
+    #[arg(short, long, global = true, value_name = "FORMAT", help_heading = OUTPUT)]
     #[arg(value_enum, default_value_t)]
     pub output: OutputFormat,
 

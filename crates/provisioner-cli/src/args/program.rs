@@ -16,6 +16,27 @@ pub enum Program {
     CleanupAws,
 }
 
+/// The commands of `provisionerd` that read no configuration and know no AWS, and the options of every
+/// command that mean nothing to them.
+const MEANINGLESS: ([&str; 3], [&str; 4]) =
+    (["demo", "completions", "man"], ["config", "region", "profile", "endpoint_url"]);
+
+/// Hides the options that mean nothing to a command from its help.
+pub(crate) fn without_meaningless(command: Command) -> Command {
+    let (commands, options) = MEANINGLESS;
+    let hidden: Vec<_> = command
+        .get_arguments()
+        .filter(|arg| options.contains(&arg.get_id().as_str()))
+        .map(|arg| arg.clone().hide(true))
+        .collect();
+    commands.into_iter().fold(command, |command, name| {
+        if command.find_subcommand(name).is_none() {
+            return command;
+        }
+        command.mut_subcommand(name, |sub| sub.args(hidden.clone()))
+    })
+}
+
 impl Program {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Provisionerd, Self::SetupAws, Self::CleanupAws];
@@ -32,7 +53,7 @@ impl Program {
     /// Its command line.
     pub fn command(self) -> Command {
         match self {
-            Self::Provisionerd => Provisionerd::command(),
+            Self::Provisionerd => without_meaningless(Provisionerd::command()),
             Self::SetupAws => SetupAws::command(),
             Self::CleanupAws => CleanupAws::command(),
         }

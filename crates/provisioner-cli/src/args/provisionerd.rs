@@ -52,7 +52,8 @@ pub enum Command {
     /// A round reads the queue and EC2, decides, and acts. The first round starts at once, and the next
     /// ones every `provisioner.interval`, or sooner after a POST to /wake. Each decision is logged with its
     /// reason. A round never decides on partial data: while the queue cannot be read, nothing is launched,
-    /// cancelled or terminated because of demand. SIGHUP reloads the configuration.
+    /// cancelled or terminated because of demand. SIGHUP reloads the configuration, and `provisionerd reload`
+    /// does so and reports the outcome.
     Run(RunArgs),
 
     /// Print what the next round would do and why, and change nothing
@@ -70,6 +71,19 @@ pub enum Command {
     /// running daemon with `--url`. Nothing is changed. What cannot be read is shown as unknown, and the
     /// errors say why and how to fix it.
     Status(StatusArgs),
+
+    /// Have the running daemon take up the changed configuration, and report whether it did
+    ///
+    /// It finds the daemon by the lock in its state directory, sends it SIGHUP, and waits up to 10 seconds
+    /// for the outcome. A configuration that the daemon refuses changes nothing: the old one stays in
+    /// force, the reasons are printed, and the exit code is 1.
+    #[command(after_help = "\
+Examples:
+  provisionerd reload
+  provisionerd --config /etc/provisioner/provisioner.toml reload
+
+It needs neither AWS nor the queue, and runs as the daemon's own user or as root")]
+    Reload,
 
     /// Check the configuration, and with `--aws` the AWS resources that it names
     ///
@@ -173,8 +187,9 @@ Examples:
   provisionerd --config ./provisioner.toml validate
   provisionerd validate --aws
 
-The exit code is 2 if `provisionerd run` would refuse the configuration or if
-launches would fail, and 1 if AWS did not answer")]
+The exit code is 2 if `provisionerd run` would refuse the configuration, if a
+worker type can never launch, or if launches would fail, and 1 if AWS did not
+answer")]
 pub struct ValidateArgs {
     /// Also check what the configuration names in AWS; changes nothing there
     #[arg(long)]

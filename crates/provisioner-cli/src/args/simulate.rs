@@ -1,12 +1,17 @@
 //! `provisionerd simulate`.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum, ValueHint};
 use provisioner::internal::domain::duration;
 use provisioner::internal::domain::money::UsdPerHour;
 use provisioner_simulate::policy::SimulatedPolicy;
+
+/// The argument of `--load` that stands for the load that the daemon recorded.
+pub(crate) const RECORDED: &str = "recorded";
 
 /// `provisionerd simulate`.
 #[derive(Args, Clone, Debug)]
@@ -29,7 +34,7 @@ pub struct SimulateArgs {
     ///
     /// `recorded` is the load that `provisionerd run` saw: it records which tasks arrived and how long they
     /// ran in the state directory of the configuration's key-name.
-    #[arg(long, value_name = "LOAD", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "LOAD", value_parser = LoadNames, hide_possible_values = true)]
     pub load: String,
 
     /// Simulate this worker type of the configuration
@@ -96,9 +101,12 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "DURATION", value_parser = positive)]
     pub until: Option<Duration>,
 
-    /// What the policy knows about the workers
-    #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
-    pub knowledge: KnowledgeArg,
+    /// What the policy knows about the workers [default: as the configuration, or `workers`]
+    ///
+    /// With a worker type: `asking` if `server.worker-listen` is set, `pending` if `queue.running` is
+    /// false, and else `counts`.
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub knowledge: Option<KnowledgeArg>,
 
     /// The price of an instance-hour in USD [default: the worker type's `max-price`, or 1]
     #[arg(long, value_name = "USD", value_parser = UsdPerHour::parse)]
@@ -107,6 +115,39 @@ pub struct SimulateArgs {
     /// Draw the runs of the first seed to this SVG file
     #[arg(long, value_name = "FILE.svg", value_hint = ValueHint::FilePath)]
     pub plot: Option<PathBuf>,
+}
+
+/// Takes any load, and offers the names of those that are no files to the shell.
+#[derive(Clone)]
+pub(crate) struct LoadNames;
+
+impl LoadNames {
+    /// The names of the loads that are no files.
+    pub(crate) const ALL: [&str; 6] = [
+        "synthetic:steady",
+        "synthetic:bursty-ci",
+        "synthetic:nightly-batch",
+        "synthetic:flash-crowd",
+        "synthetic:mixed",
+        RECORDED,
+    ];
+}
+
+impl TypedValueParser for LoadNames {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Self::ALL.into_iter().map(PossibleValue::new)))
+    }
 }
 
 /// `--world`.
@@ -133,7 +174,7 @@ pub enum WorldArg {
 }
 
 /// `--knowledge`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum KnowledgeArg {
     /// The number of waiting tasks; workers stop by themselves.
     Pending,
@@ -144,7 +185,6 @@ pub enum KnowledgeArg {
     /// Also, idle workers ask every 30 s whether to stop, and stay up until the answer is yes.
     Asking,
     /// What every worker does; idle workers stop at once when told to.
-    #[default]
     Workers,
 }
 
@@ -197,6 +237,7 @@ fn boot_time(text: &str) -> Result<BootTime, String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use provisioner_simulate::load::{SYNTHETIC_PREFIX, Synthetic};
 
     use super::super::{Command, Provisionerd};
     use super::*;
@@ -208,6 +249,13 @@ mod tests {
             Ok(_) => panic!("another command"),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    #[test]
+    fn every_load_that_is_no_file_is_named() {
+        let synthetic = Synthetic::ALL.map(|kind| format!("{SYNTHETIC_PREFIX}{}", kind.as_str()));
+        let all: Vec<_> = synthetic.iter().map(String::as_str).chain([RECORDED]).collect();
+        assert_eq!(LoadNames::ALL.to_vec(), all);
     }
 
     #[test]

@@ -21,8 +21,8 @@ Examples:
   provisionerd status --output json
 
 With --url, neither a configuration nor AWS is needed. The exit code is 1 if
-nothing could be read or the daemon does not answer; --watch ends with 0 at
-Ctrl-C")]
+EC2 or the queue could not be read, or if the daemon does not answer; --watch
+ends with 0 at Ctrl-C")]
 pub struct StatusArgs {
     /// Ask the daemon at this address (`server.listen`) instead of AWS and the queue
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]

@@ -15,7 +15,6 @@ pub(crate) use with_aws::run;
 
 #[cfg(feature = "aws")]
 mod with_aws {
-    use std::convert::Infallible;
     use std::pin::pin;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -66,7 +65,7 @@ mod with_aws {
         let Some(hang_ups) = hang_ups else {
             return once(daemon, context, args, &stop).await;
         };
-        let reloading = reload_at(&hang_ups, &context, daemon.reloader(), entries);
+        let reloading = Reloading { hang_ups: &hang_ups, context: &context, entries };
         forever(daemon, &settings, &stop, reloading, metrics, notifier).await
     }
 
@@ -173,11 +172,19 @@ mod with_aws {
         })
     }
 
+    /// What reloads need besides the daemon.
+    struct Reloading<'a> {
+        hang_ups: &'a Notify,
+        context: &'a Context,
+        /// The configuration in force.
+        entries: Vec<config::Entry>,
+    }
+
     async fn forever(
         mut daemon: Daemon<Queue>,
         settings: &Settings,
         stop: &CancellationToken,
-        reloading: impl Future<Output = Infallible>,
+        reloading: Reloading<'_>,
         metrics: Arc<Metrics>,
         mut notifier: Notifier,
     ) -> Result<ExitStatus, Failure> {
@@ -210,6 +217,12 @@ mod with_aws {
                 workers::Links { stop_listener: stop_listener.clone(), wake: Arc::clone(&wake) };
             workers::start(workers, links, listening.clone()).await?;
         }
+        let Reloading { hang_ups, context, entries } = reloading;
+        let reloading = reload_at(hang_ups, context, daemon.reloader(), entries, |last| {
+            metrics.reloaded(last.failure.is_none());
+            health_sender.send_modify(|health| health.reload_failure.clone_from(&last.failure));
+            picture_sender.send_modify(|picture| picture.reloaded(last.clone()));
+        });
         let running = Box::pin(daemon.run(stop, &wake, |turn| {
             metrics.update(&turn, Instant::now());
             health_sender.send_modify(|health| health.update(&turn));

@@ -22,7 +22,7 @@ use provisioner_simulate::policy::SimulatedPolicy;
 use provisioner_simulate::report::{self, Contender, PlottedRun};
 use provisioner_simulate::simulation::{Setup, WorkerKnowledge, WorldModel, WorldName};
 
-use crate::args::{GlobalArgs, KnowledgeArg, SimulateArgs, WorldArg};
+use crate::args::{GlobalArgs, KnowledgeArg, RECORDED, SimulateArgs, WorldArg};
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use advice::Advice;
@@ -87,6 +87,15 @@ pub(super) fn simulate(
     let comparison = compare(&contenders);
     let alternatives = contenders.first().map(market::alternatives).unwrap_or_default();
     let alternatives = (!alternatives.is_empty()).then(|| compare(&alternatives).policies);
+    // Whoever names no worker type has not said how the workers behave, on which most of the saving rests.
+    let assumed = args.knowledge.is_none() && deployed.is_none();
+    let adaptive = contenders.iter().rposition(|contender| contender.policy.lets_go());
+    let by_themselves = adaptive.filter(|_| assumed).and_then(|place| {
+        let counted = contenders.get(place)?.clone();
+        let setup = Setup { knowledge: WorkerKnowledge::Counts, ..counted.setup };
+        let alone = compare(&[Contender { setup, ..counted }]).policies.pop()?;
+        Some((place, alone))
+    });
     let changes: Vec<_> = candidates.into_iter().map(|candidate| candidate.change).collect();
     let standings: Vec<_> = comparison.policies.iter().map(view::in_short).collect();
     let advice = Advice::new(
@@ -95,6 +104,7 @@ pub(super) fn simulate(
         &changes,
         recorded.as_ref(),
         price(args, deployed.as_ref()),
+        by_themselves.as_ref(),
     );
     context.output.report(&View::new(comparison, alternatives, advice, &load, &contenders))?;
     if let Some(path) = plot {
@@ -109,9 +119,6 @@ impl SimulateArgs {
         self.load == RECORDED
     }
 }
-
-/// The argument of `--load` that stands for the load that the daemon recorded.
-const RECORDED: &str = "recorded";
 
 fn read(
     args: &SimulateArgs,
@@ -159,7 +166,12 @@ fn candidates(
     context: &Context,
 ) -> Result<Vec<Candidate>, Failure> {
     let Some(today) = deployed else {
-        let setup = overridden(args, seen, Setup::of(WorldModel::named(world(args.world))));
+        let setup = overridden(
+            args,
+            KnowledgeArg::Workers,
+            seen,
+            Setup::of(WorldModel::named(world(args.world))),
+        );
         let own = [SimulatedPolicy::default()];
         let policies = given_or(&args.policies, &own);
         let usd_per_hour = price(args, None).map_or(1.0, UsdPerHour::dollars);
@@ -178,7 +190,7 @@ fn candidates(
     let others = others.collect::<Result<Vec<_>, _>>()?;
     for (place, deployment) in std::iter::once(today).chain(&others).enumerate() {
         let (setup, _, own) = deployment.setup(args, context)?;
-        let setup = overridden(args, seen, setup);
+        let setup = overridden(args, deployment.knowledge(), seen, setup);
         let mut policies = given_or(&args.policies, &[own]).to_vec();
         if args.policies.is_empty() && args.against.is_empty() && args.is_recorded() {
             let adaptive = |wait_cost| Rule::Adaptive(Adaptive { wait_cost: Some(wait_cost) });
@@ -197,12 +209,15 @@ fn candidates(
                 _ => policy.to_string(),
             };
             let contender = Contender { name, policy, setup: setup.clone(), usd_per_hour };
-            let change = match candidates.first() {
+            let mut change = match candidates.first() {
                 Some(first) => {
                     Change::between((today, &first.contender.policy), (deployment, &policy))?
                 }
                 None => Change::default(),
             };
+            // What was simulated with workers as they are requires no others.
+            change.asks_workers &=
+                matches!(args.knowledge, Some(KnowledgeArg::Asking | KnowledgeArg::Workers));
             candidates.push(Candidate { contender, change });
         }
     }

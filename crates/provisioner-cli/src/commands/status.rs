@@ -30,10 +30,14 @@ pub(super) async fn status(args: StatusArgs, mut context: Context) -> Result<Exi
     }
     let status = probe.read().await.map_err(NotRead::failure)?;
     show.once(&status, &mut context)?;
-    if status.source == StatusSource::Direct && status.knows_nothing() {
-        return Err(Failure::failed("neither EC2 nor the queue could be read"));
-    }
-    Ok(ExitStatus::DONE)
+    // A daemon that answered did what it was asked for, whatever it knows.
+    let unread = match (status.source, status.observed.is_some(), status.demand_known) {
+        (StatusSource::Daemon, _, _) | (_, true, true) => return Ok(ExitStatus::DONE),
+        (_, false, true) => "EC2 could not be read",
+        (_, true, false) => "the queue could not be read",
+        (_, false, false) => "neither EC2 nor the queue could be read",
+    };
+    Err(Failure::failed(unread))
 }
 
 async fn repeat(

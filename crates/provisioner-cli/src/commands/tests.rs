@@ -32,7 +32,9 @@ struct Ended {
 
 async fn provisionerd_with(dir: &Path, config: &str, args: &[&str]) -> Ended {
     fs::write(dir.join("provisioner.toml"), config).unwrap();
-    let line = ["provisionerd", "--config", "provisioner.toml"].iter().chain(args);
+    let reads_none = ["demo", "completions", "man"].iter().any(|name| args.contains(name));
+    let config = if reads_none { &[][..] } else { &["--config", "provisioner.toml"] };
+    let line = ["provisionerd"].iter().chain(config).chain(args);
     let args = Provisionerd::try_parse_from(line).unwrap();
     let captured = Captured::default();
     let context = Context {
@@ -99,6 +101,32 @@ async fn validate_refuses_what_run_refuses() {
 }
 
 #[tokio::test]
+async fn validate_refuses_a_worker_type_that_can_never_launch() {
+    let dir = tempfile::tempdir().unwrap();
+    for (limits, price, said) in [
+        ("max-usd-per-hour = 1.0", "", "it has no max-price, and limits.max-usd-per-hour is set"),
+        ("max-usd-per-day = 1.0", "", "it has no max-price, and limits.max-usd-per-day is set"),
+        (
+            "max-usd-per-hour = 0.05",
+            "max-price = 0.1",
+            "(0.1) is more than limits.max-usd-per-hour",
+        ),
+        ("max-usd-per-day = 0.5", "max-price = 0.1", "is counted for 6h, which is more than"),
+        ("max-usd-per-day = 0.6", "max-price = 0.1", ""),
+    ] {
+        let text = format!(
+            "[provisioner]\nkey-name = \"k\"\n[aws]\nregion = \"us-west-2\"\n[limits]\n{limits}\n\
+             [worker-types.linux]\nimage-id = \"ami-1\"\ninstance-types = [\"c7g.large\"]\n{price}\n"
+        );
+        let ended = provisionerd_with(dir.path(), &text, &["validate", "--output", "json"]).await;
+        let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(ended.code, if said.is_empty() { 0 } else { 2 }, "{limits}: {}", ended.stderr);
+        assert_eq!(json["ok"], said.is_empty(), "{limits}");
+        assert!(ended.stderr.contains(said), "{limits}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
 async fn config_prints_values_with_origins() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["config", "--region", "eu-west-1"];
@@ -141,6 +169,23 @@ async fn completions_and_pages_need_no_configuration() {
     let ended = provisionerd_with(dir.path(), broken, &["man", "nothing"]).await;
     assert_eq!(ended.code, 2);
     assert!(ended.stderr.contains("`nothing`") && ended.stderr.contains("provisionerd-plan"));
+}
+
+#[tokio::test]
+async fn options_are_taken_only_where_they_mean_something() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, option) in [
+        (&["demo", "--region", "x"][..], "--region"),
+        (&["--endpoint-url", "http://x", "man"], "--endpoint-url"),
+        (&["completions", "bash", "--profile", "x"], "--profile"),
+    ] {
+        let ended = provisionerd_with(dir.path(), "", args).await;
+        assert_eq!(ended.code, 2, "{args:?}");
+        assert!(ended.stderr.contains(&format!("{option} means nothing to")), "{}", ended.stderr);
+    }
+    let ended = provisionerd_with(dir.path(), GOOD, &["config", "-o", "json"]).await;
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(json["version"], 1);
 }
 
 #[tokio::test]

@@ -6,8 +6,10 @@ mod aws;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use provisioner::internal::config::{ConfigError, ConfigProblem, Loaded, Warning};
+use provisioner::internal::domain::duration;
 use provisioner::internal::domain::ids::WorkerTypeName;
 use provisioner::internal::domain::money::UsdPerHour;
 use provisioner::internal::domain::plural;
@@ -60,6 +62,8 @@ pub(super) async fn validate(
             warnings.extend(doubts(&loaded, &context));
             let worker_types = loaded.settings.worker_types.iter().map(ValidatedType::of).collect();
             let mut failure = refusals(&loaded, &context);
+            // `run` goes on with the other worker types.
+            let never = never_launched(&loaded.settings);
             let files = loaded.files_read;
             let mut aws = None;
             if failure.is_none() && args.aws {
@@ -68,6 +72,7 @@ pub(super) async fn validate(
                     Err(not_checked) => failure = Some(not_checked),
                 }
             }
+            let failure = failure.into_iter().chain(never).reduce(Failure::and);
             let problems = failure.iter().flat_map(Finding::refusals).collect();
             let failure = failure.or_else(|| aws.as_ref().and_then(AwsChecks::failure));
             let ok = failure.is_none();
@@ -107,32 +112,51 @@ fn doubts(loaded: &Loaded, context: &Context) -> Vec<Finding> {
             "set `aws.region`, or let `setup-aws` save it",
         ));
     }
-    doubts.extend(without_a_price(settings));
     doubts.extend(minimum_over_the_limit(settings));
     doubts
 }
 
-/// Returns the worker types for which a limit in dollars prevents every launch, because they have no
-/// `max-price`.
-fn without_a_price(settings: &Settings) -> impl Iterator<Item = Finding> {
-    let Limits { max_instances: _, max_usd_per_hour, max_usd_per_day } = settings.limits;
+/// Returns the worker types of which no instance can ever be launched.
+fn never_launched(settings: &Settings) -> Option<Failure> {
+    let failures = settings.worker_types.iter().filter_map(|(name, worker_type)| {
+        let (why, fix) = cannot_launch(&settings.limits, worker_type)?;
+        Some(
+            Failure::usage(format!("no instance of `{name}` can ever be launched: {why}"))
+                .with_hint(format!("set `worker-types.{name}.max-price`{fix}")),
+        )
+    });
+    failures.reduce(Failure::and)
+}
+
+/// Returns which limit in dollars prevents every launch, and what else than the maximum price would help.
+fn cannot_launch(limits: &Limits, worker_type: &WorkerType) -> Option<(String, &'static str)> {
+    let Limits { max_instances: _, max_usd_per_hour, max_usd_per_day } = limits;
     let limit = [
         ("limits.max-usd-per-hour", max_usd_per_hour.is_some()),
         ("limits.max-usd-per-day", max_usd_per_day.is_some()),
     ];
-    let limit = limit.into_iter().find_map(|(key, is_set)| is_set.then_some(key));
-    limit.into_iter().flat_map(|limit| {
-        let unpriced =
-            settings.worker_types.iter().filter(|(_, worker_type)| worker_type.max_price.is_none());
-        unpriced.map(move |(name, _)| {
-            Finding::new(
-                &format!(
-                    "nothing will be launched for `{name}`: it has no max-price, and {limit} is set"
-                ),
-                &format!("set `worker-types.{name}.max-price`"),
-            )
-        })
-    })
+    let limit = limit.into_iter().find_map(|(key, is_set)| is_set.then_some(key))?;
+    let Some(price) = worker_type.max_price else {
+        return Some((format!("it has no max-price, and {limit} is set"), ""));
+    };
+    if let Some(max) = max_usd_per_hour.filter(|max| price > *max) {
+        let why = format!(
+            "its max-price ({}) is more than limits.max-usd-per-hour ({}) allows for everything",
+            price.dollars(),
+            max.dollars()
+        );
+        return Some((why, ", or raise `limits.max-usd-per-hour`"));
+    }
+    let lifetime = worker_type.max_lifetime.map(|lifetime| lifetime.saturating_mul(2));
+    let counted = lifetime.unwrap_or(Duration::MAX).min(Limits::LEAST_AHEAD);
+    let max = max_usd_per_day.filter(|max| price.over(counted) > *max)?;
+    let why = format!(
+        "its max-price ({}) is counted for {}, which is more than limits.max-usd-per-day ({}) allows",
+        price.dollars(),
+        duration::show(counted),
+        max.dollars()
+    );
+    Some((why, ", or raise `limits.max-usd-per-day`"))
 }
 
 fn minimum_over_the_limit(settings: &Settings) -> Option<Finding> {

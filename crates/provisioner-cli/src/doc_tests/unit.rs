@@ -27,7 +27,7 @@ fn its_command_lines_are_understood() {
     }
     assert!(only(&unit, "ExecStart").ends_with("provisionerd run"));
     assert_eq!(only(&unit, "Type"), "notify");
-    assert_eq!(only(&unit, "ExecReload"), "/bin/kill -HUP $MAINPID");
+    assert_eq!(only(&unit, "ExecReload"), "/usr/local/bin/provisionerd reload");
 }
 
 #[test]

@@ -17,12 +17,60 @@ use provisioner::internal::engine::{StopConsentCounts, Usage};
 
 use super::{Metrics, Picture, process, seconds};
 
-/// The content type of the text.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// A format of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextFormat {
+    /// `OpenMetrics` 1.0, for those who ask for it, as Prometheus does.
+    OpenMetrics,
+    /// Prometheus's own text format 0.0.4, which everything else reads (`promtool check metrics`).
+    Prometheus,
+}
+
+impl TextFormat {
+    /// Returns the format for a request with this `Accept` header.
+    pub(crate) fn accepted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
+        }
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Writes an `OpenMetrics` text in Prometheus's format. They differ for what we write in two points: there,
+/// the family of a counter has the name of its sample, with `_total`; and there is no mark at the end.
+fn to_prometheus(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    let mut help = None;
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ');
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            let total = if kind == "counter" { "_total" } else { "" };
+            if let Some((_, help)) = help.take().filter(|(of, _)| *of == name) {
+                written.push_str(&format!("# HELP {name}{total} {help}\n"));
+            }
+            written.push_str(&format!("# TYPE {name}{total} {kind}\n"));
+        } else if !line.starts_with('#') {
+            written.push_str(line);
+            written.push('\n');
+        }
+    }
+    written
+}
 
 impl Metrics {
     /// Returns the text of all metrics as of now.
-    pub(crate) fn render(&self) -> Result<String, fmt::Error> {
+    pub(crate) fn render(&self, format: TextFormat) -> Result<String, fmt::Error> {
         let scrape = Scrape {
             picture: self.picture(),
             attempts: self.attempts.counts(),
@@ -33,7 +81,10 @@ impl Metrics {
         registry.register_collector(Box::new(scrape));
         let mut body = String::new();
         text::encode(&mut body, &registry)?;
-        Ok(body)
+        Ok(match format {
+            TextFormat::OpenMetrics => body,
+            TextFormat::Prometheus => to_prometheus(&body),
+        })
     }
 }
 
@@ -81,6 +132,11 @@ impl Scrape {
         }
         let mut family = to.gauge("provisioner_failed_rounds", "Consecutive rounds that failed")?;
         family.whole(&[], self.picture.failed_rounds.into())?;
+        let mut family = to.gauge(
+            "provisioner_config_last_reload_successful",
+            "1 if the configuration in force is the one that was asked for last, else 0",
+        )?;
+        family.whole(&[], self.picture.reload_successful.into())?;
         let mut family = to.counter(
             "provisioner_actions",
             "Instances and spot requests by kind and outcome of the action on them",

@@ -125,7 +125,7 @@ impl Life {
     }
 
     fn families(&self) -> Vec<Family> {
-        let text = self.metrics.render().unwrap();
+        let text = self.metrics.render(TextFormat::OpenMetrics).unwrap();
         openmetrics::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
@@ -287,10 +287,10 @@ fn a_removed_worker_type_vanishes() {
     let mut life = Life::new(&["linux", "windows"]);
     life.machines = vec![machines(Some("windows"), Usage::Busy, "us-west-2a", 1)];
     life.round(0, &done(plan(&[("linux", 5), ("windows", 5)]), Vec::new()));
-    assert!(life.metrics.render().unwrap().contains("windows"));
+    assert!(life.metrics.render(TextFormat::OpenMetrics).unwrap().contains("windows"));
     life.settings = settings(&["linux"]);
     life.round(10, &failed());
-    let text = life.metrics.render().unwrap();
+    let text = life.metrics.render(TextFormat::OpenMetrics).unwrap();
     assert!(!text.contains("windows"), "{text}");
     let other = "provisioner_instances{state=\"busy\",worker_type=\"_other\"}";
     assert_eq!(life.value(other), Some(1.0));
@@ -326,4 +326,116 @@ fn the_document_has_every_metric() {
         rendered.insert((format!("{name}{suffix}"), kind, labels));
     }
     assert_eq!(told, rendered);
+}
+
+/// What `promtool check metrics` has to say (promlint of client_golang, rule by rule).
+fn linted(text: &str) -> Vec<String> {
+    const ABBREVIATIONS: [&str; 17] = [
+        "s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "kib", "mib", "m", "min",
+        "h", "d",
+    ];
+    const NO_BASE_UNITS: [&str; 15] = [
+        "milliseconds",
+        "microseconds",
+        "nanoseconds",
+        "minutes",
+        "hours",
+        "days",
+        "weeks",
+        "bits",
+        "kilobytes",
+        "megabytes",
+        "gigabytes",
+        "kibibytes",
+        "mebibytes",
+        "percent",
+        "millimeters",
+    ];
+    let mut helped = BTreeSet::new();
+    let mut kinds = BTreeMap::<&str, &str>::new();
+    let mut seen = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for line in text.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')) {
+            if !help.trim().is_empty() {
+                helped.insert(name);
+            }
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|l| l.split_once(' '))
+        {
+            if kinds.insert(name, kind).is_some() {
+                wrong.push(format!("{name}: twice"));
+            }
+        } else if line.starts_with('#') {
+            wrong.push(format!("no comment of this format: {line}"));
+        } else {
+            let series = line.rsplit_once(' ').map_or(line, |(series, _)| series);
+            if !seen.insert(series) {
+                wrong.push(format!("{series}: twice"));
+            }
+            let sample = series.split('{').next().unwrap_or_default();
+            let of_histogram = ["_bucket", "_sum", "_count"].iter().any(|suffix| {
+                let family = sample.strip_suffix(suffix);
+                family.is_some_and(|family| kinds.get(family) == Some(&"histogram"))
+            });
+            if !kinds.contains_key(sample) && !of_histogram {
+                wrong.push(format!("{sample}: a sample of no family"));
+            }
+        }
+    }
+    for (name, kind) in &kinds {
+        let mut must = |holds: bool, what: &str| {
+            if !holds {
+                wrong.push(format!("{name}: {what}"));
+            }
+        };
+        let words: Vec<_> = name.split('_').collect();
+        must(helped.contains(name), "no help text");
+        must(
+            (*kind == "counter") == name.ends_with("_total"),
+            "counters, and no others, have _total",
+        );
+        for suffix in ["_bucket", "_count", "_sum"] {
+            must(!name.ends_with(suffix), "a suffix of histograms");
+        }
+        must(!words.iter().any(|word| NO_BASE_UNITS.contains(word)), "not in base units");
+        must(!words[1..].iter().any(|word| ABBREVIATIONS.contains(word)), "an abbreviated unit");
+        let types = ["counter", "gauge", "histogram", "summary", "untyped"];
+        must(!words.iter().any(|word| types.contains(word)), "the type in the name");
+        must(
+            name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'),
+            "not snake_case, or a colon",
+        );
+    }
+    wrong
+}
+
+#[test]
+fn promtool_finds_nothing_in_what_everybody_but_prometheus_is_answered() {
+    assert_eq!(TextFormat::accepted("*/*"), TextFormat::Prometheus);
+    let mut life = Life::new(&["linux"]);
+    life.machines = vec![machines(Some("linux"), Usage::Busy, "us-west-2a", 3)];
+    life.metrics.attempts.add("DescribeInstances", None);
+    life.round(0, &done(plan(&[("linux", 5)]), Vec::new()));
+    let text = life.metrics.render(TextFormat::Prometheus).unwrap();
+    assert_eq!(linted(&text), Vec::<String>::new(), "{text}");
+    assert!(text.contains("# TYPE provisioner_reconcile_total counter\n"), "{text}");
+    let samples = |text: &str| {
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let open = life.metrics.render(TextFormat::OpenMetrics).unwrap();
+    assert_eq!(samples(&text).len(), samples(&open).len());
+    // OpenMetrics is not what promtool reads.
+    assert!(!linted(&open).is_empty());
+}
+
+#[test]
+fn a_failed_reload_is_a_metric() {
+    let life = Life::new(&[]);
+    let name = "provisioner_config_last_reload_successful";
+    assert_eq!(life.value(name), Some(1.0));
+    life.metrics.reloaded(false);
+    assert_eq!(life.value(name), Some(0.0));
+    life.metrics.reloaded(true);
+    assert_eq!(life.value(name), Some(1.0));
 }

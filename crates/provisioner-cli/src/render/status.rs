@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provisioner::internal::domain::duration::{brief, brief_seconds};
+use provisioner::internal::domain::shown::shown;
 use provisioner::internal::domain::{clock, plural};
 use provisioner::internal::status::{
-    HourlyCost, LastRound, OtherMachines, Problem, RoundOutcome, Status, StatusNote, StatusSource,
-    Trigger, WorkerTypeRow,
+    HourlyCost, LastReload, LastRound, OtherMachines, Problem, RoundOutcome, Status, StatusNote,
+    StatusSource, Trigger, WorkerTypeRow,
 };
 use serde::{Serialize, Serializer};
 
 use super::columns::{Heading, lay_out};
+use super::count;
 use super::wrap::wrap;
 use crate::style::{Paint, Role};
 
@@ -105,8 +107,10 @@ impl StatusView<'_> {
     fn table(&self) -> Vec<String> {
         let Status { worker_types, other, cost, .. } = self.status;
         let decimals = decimals(cost);
-        let mut rows: Vec<_> =
-            worker_types.iter().map(|row| (row.name.clone(), cells(row, decimals))).collect();
+        let mut rows: Vec<_> = worker_types
+            .iter()
+            .map(|row| (shown(&row.name).to_string(), cells(row, decimals)))
+            .collect();
         let OtherMachines { booting, busy, idle, stopping, cost: other_cost } = *other;
         let counts = [booting, busy, idle, stopping];
         let has_other = counts.iter().any(|count| count.is_some_and(|count| count > 0));
@@ -157,7 +161,9 @@ impl StatusView<'_> {
     }
 
     fn facts(&self) -> Vec<String> {
-        let Status { time, source, observed, last_round, cost, .. } = self.status;
+        let Status {
+            time, source, observed, last_round, cost, daemon_running, last_reload, ..
+        } = self.status;
         let mut facts = vec![("Cost per hour:", self.cost(cost))];
         let failed = last_round.as_ref().is_some_and(|round| round.outcome == RoundOutcome::Failed);
         let is_old = |at: &Timestamp| failed || clock::age(*at, *time) > OLD;
@@ -170,10 +176,19 @@ impl StatusView<'_> {
             "Last round:",
             last_round
                 .as_ref()
-                .map_or_else(|| self.no_round().to_owned(), |round| ended(round, *time)),
+                .map_or_else(|| self.no_round().to_owned(), |round| self.ended(round)),
         ));
-        if let Some(round) = last_round {
+        if let Some(round) = last_round.as_ref().filter(|_| *daemon_running != Some(false)) {
             facts.push(("Next round:", self.next(round)));
+        }
+        if let Some(LastReload { time: at, failure: Some(why), .. }) = last_reload {
+            let failed = self.paint.role(Role::Warning, "failed");
+            let text = format!(
+                "{failed} {}, so the old configuration stays in force: {}",
+                ago(*at, *time),
+                shown(why)
+            );
+            facts.push(("Last reload:", text));
         }
         let column = facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0) + 1;
         let indent = " ".repeat(column);
@@ -245,11 +260,21 @@ impl StatusView<'_> {
                 format!("in {}", brief(left))
             };
         }
-        let why = match self.status.source {
-            StatusSource::Daemon => "the loop hangs, or its round takes a long time",
-            StatusSource::Direct => "no daemon seems to be running",
+        let why = match self.status.daemon_running {
+            None => "no daemon seems to be running",
+            Some(_) => "the loop hangs, or its round takes a long time",
         };
         format!("was due {}: {}", ago(round.next, now), self.paint.role(Role::Warning, why))
+    }
+
+    fn ended(&self, round: &LastRound) -> String {
+        let ended = ended(round, self.status.time);
+        if self.status.daemon_running == Some(false) {
+            let running = self.paint.role(Role::Warning, "no daemon is running");
+            format!("{ended}; {running}")
+        } else {
+            ended
+        }
     }
 
     fn notes(&self) -> Vec<String> {
@@ -327,6 +352,9 @@ impl StatusView<'_> {
     /// Wraps prose, indenting the first line to one column and the others to another.
     fn indented(&self, text: &str, first: usize, others: usize) -> Vec<String> {
         let width = self.width.saturating_sub(first);
+        // A line break is a gap between words here; other characters may act on the terminal.
+        let text = text.split_whitespace().map(|word| shown(word).to_string());
+        let text = &text.collect::<Vec<_>>().join(" ");
         let lines = wrap(text, &" ".repeat(others.saturating_sub(first)), width);
         lines.into_iter().map(|line| format!("{}{line}", " ".repeat(first))).collect()
     }
@@ -349,10 +377,6 @@ fn cells(row: &WorkerTypeRow, decimals: usize) -> [String; 9] {
         count(row.stopping),
         dollars(&row.cost, decimals),
     ]
-}
-
-fn count(count: Option<u64>) -> String {
-    count.map_or_else(|| UNKNOWN.to_owned(), |count| count.to_string())
 }
 
 fn dollars(cost: &HourlyCost, decimals: usize) -> String {

@@ -11,7 +11,7 @@ pub(super) fn wrap(text: &str, indent: &str, width: usize) -> Vec<String> {
     let mut line = String::new();
     let mut used = 0;
     for word in text.split_whitespace().flat_map(|word| pieces(word, inside)) {
-        let length = word.chars().count();
+        let length = seen(&word);
         let room = if lines.is_empty() { width } else { inside };
         if used > 0 && used + 1 + length > room {
             push(&mut lines, &mut line, indent);
@@ -28,6 +28,16 @@ pub(super) fn wrap(text: &str, indent: &str, width: usize) -> Vec<String> {
         push(&mut lines, &mut line, indent);
     }
     lines
+}
+
+/// Counts the characters that take a place on a terminal, which the codes of colours do not.
+fn seen(word: &str) -> usize {
+    let codes: usize = word
+        .split('\u{1b}')
+        .skip(1)
+        .filter_map(|part| Some(part.find('m')? + "\u{1b}m".len()))
+        .sum();
+    word.chars().count() - codes
 }
 
 fn push(lines: &mut Vec<String>, line: &mut String, indent: &str) {

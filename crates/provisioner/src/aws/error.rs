@@ -9,8 +9,10 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 
 use crate::domain::refusal::{
-    NO_ANSWER, NO_CREDENTIALS, Refusal, RefusalClass, TIMEOUT, UNRESOLVED, classify_answer,
+    NO_ANSWER, NO_CREDENTIALS, Refusal, RefusalClass, TIMEOUT, UNREADABLE, UNRESOLVED,
+    classify_answer,
 };
+use crate::domain::shown::shown;
 
 /// The code of a call that could not be built.
 const NOT_SENT: &str = "not-sent";
@@ -109,12 +111,14 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operation, resource, refusal } = self;
-        write!(f, "{operation} for {resource} ")?;
+        let message = shown(&refusal.message);
+        write!(f, "{operation} for {} ", shown(resource))?;
         match refusal.code.as_str() {
-            TIMEOUT => write!(f, "got no answer in time: {}", refusal.message),
-            NO_ANSWER => write!(f, "got no answer: {}", refusal.message),
-            UNRESOLVED => write!(f, "found nothing to use: {}", refusal.message),
-            NO_CREDENTIALS => write!(f, "was not tried: {}", refusal.message),
+            TIMEOUT => write!(f, "got no answer in time: {message}"),
+            NO_ANSWER => write!(f, "got no answer: {message}"),
+            UNREADABLE => write!(f, "got an answer that is not from AWS: {message}"),
+            UNRESOLVED => write!(f, "found nothing to use: {message}"),
+            NO_CREDENTIALS => write!(f, "was not tried: {message}"),
             _ => write!(f, "was refused: {refusal}"),
         }
     }
@@ -139,7 +143,14 @@ where
             let metadata = answer.err().meta();
             let message = metadata.message().unwrap_or_default().trim().to_owned();
             let Some(code) = metadata.code() else {
-                return own(by_status(status), &format!("http-{status}"), message);
+                return match status {
+                    200..300 => own(
+                        RefusalClass::Transient,
+                        UNREADABLE,
+                        format!("HTTP status {status}, but not the document that was asked for"),
+                    ),
+                    _ => own(by_status(status), &format!("http-{status}"), without_code(message)),
+                };
             };
             // EC2 documents its request id in the body, where the SDK does not look.
             let in_body = || element(answer.raw().body().bytes()?, "RequestID");
@@ -148,12 +159,16 @@ where
             Refusal { class, code: code.to_owned(), message, request_id }
         }
         _ if is_credentials(error) => {
-            own(RefusalClass::Unauthorized, NO_CREDENTIALS, causes(error))
+            own(RefusalClass::Unauthorized, NO_CREDENTIALS, without_credentials(&causes(error)))
         }
         SdkError::ConstructionFailure(_) => own(RefusalClass::Invalid, NOT_SENT, causes(error)),
         SdkError::TimeoutError(_) => own(RefusalClass::Transient, TIMEOUT, causes(error)),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             own(RefusalClass::Transient, TIMEOUT, causes(error))
+        }
+        SdkError::ResponseError(_) => {
+            tracing::debug!("the SDK could not read an answer: {}", causes(error));
+            own(RefusalClass::Transient, UNREADABLE, "it is cut off or garbled".to_owned())
         }
         _ => own(RefusalClass::Transient, NO_ANSWER, causes(error)),
     }
@@ -186,6 +201,26 @@ fn by_status(status: u16) -> RefusalClass {
         400..500 => RefusalClass::Invalid,
         _ => RefusalClass::Transient,
     }
+}
+
+/// Returns a message for an error answer without a code, which AWS itself never gives.
+fn without_code(message: String) -> String {
+    if message.is_empty() {
+        "the answer has no error code, so it may come from a proxy or another server".to_owned()
+    } else {
+        message
+    }
+}
+
+/// Returns why there are no credentials. The SDK's list of all the places where it looked is only logged.
+fn without_credentials(causes: &str) -> String {
+    if !causes.contains("no providers in chain") {
+        return causes.to_owned();
+    }
+    tracing::debug!("the SDK looked for credentials: {}", shown(causes));
+    "there are no credentials in the environment, in AWS's files, or from this machine's role (-v shows \
+     the places that were tried)"
+        .to_owned()
 }
 
 fn chain<'a>(
@@ -249,6 +284,18 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_not_from_aws_is_told_in_our_words() {
+        let page = answered(200, None);
+        assert_eq!((page.class(), page.code()), (RefusalClass::Transient, "unreadable"));
+        assert_eq!(
+            page.to_string(),
+            "TerminateInstances for 2 instances got an answer that is not from AWS: HTTP status 200, but \
+             not the document that was asked for"
+        );
+        assert!(page.hint().is_some());
+    }
+
+    #[test]
     fn the_text_says_what_was_tried_and_never_the_raw_answer() {
         assert_eq!(
             answered(400, Some("InvalidInstanceID.NotFound")).to_string(),
@@ -292,7 +339,9 @@ mod tests {
         let cause = CredentialsError::not_loaded("no providers in chain provided credentials");
         let error = lost(SdkError::dispatch_failure(ConnectorError::other(cause.into(), None)));
         assert_eq!(error.class(), RefusalClass::Unauthorized);
-        assert!(error.to_string().contains("no providers in chain"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("there are no credentials in"), "{text}");
+        assert!(!text.contains("providers"), "the SDK's inner words: {text}");
         assert!(error.hint().is_some());
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{CleanupError, CleanupTarget, Inventory, InventoryItem, WorkerProfile};
 use crate::aws::Client;
 use crate::domain::observed::{KeyPair, Whose};
+use crate::domain::shown::shown;
 
 /// Everything that would be removed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,8 +82,10 @@ fn write_inventory(
     writeln!(f, "{} in {}, account {account_id}:", target.key_name, target.region)?;
     for (what, items) in [("spot request", spot_requests), ("instance", instances)] {
         for item in items {
-            let worker_type = item.worker_type.as_deref().unwrap_or("-");
-            let InventoryItem { id, state, instance_type, .. } = item;
+            let InventoryItem { id, state, instance_type, worker_type } = item;
+            let worker_type = worker_type.as_deref().unwrap_or("-");
+            let [id, state, instance_type, worker_type] =
+                [id, state, instance_type, worker_type].map(shown);
             writeln!(f, "  {what} {id}  {state}  {instance_type}  {worker_type}")?;
         }
     }
@@ -90,7 +93,7 @@ fn write_inventory(
         [("fleet", fleets), ("launch template", launch_templates), ("volume", volumes)]
     {
         for id in ids {
-            writeln!(f, "  {what} {id}")?;
+            writeln!(f, "  {what} {}", shown(id))?;
         }
     }
     match key_pair {
@@ -105,7 +108,7 @@ fn write_inventory(
     }
     write_worker_profile(f, worker_profile, target)?;
     for id in lasting_volumes.iter().filter(|id| !volumes.contains(id)) {
-        writeln!(f, "  (volume {id} stays when its instance is terminated)")?;
+        writeln!(f, "  (volume {} stays when its instance is terminated)", shown(id))?;
     }
     if inventory.is_empty() {
         writeln!(f, "  nothing")?;
@@ -140,10 +143,14 @@ fn write_worker_profile(
         }
     }
     for policy in policies {
-        writeln!(f, "  (the IAM role cannot be deleted before somebody takes {policy} from it)")?;
+        writeln!(
+            f,
+            "  (the IAM role cannot be deleted before somebody takes {} from it)",
+            shown(policy)
+        )?;
     }
     if let Some(problem) = problem.as_ref().filter(|_| target.has_profile) {
-        writeln!(f, "  (IAM could not be read: {problem})")?;
+        writeln!(f, "  (IAM could not be read: {})", shown(problem))?;
     }
     Ok(())
 }
@@ -198,6 +205,17 @@ mod tests {
         assert_eq!(json["key_names"][0]["key_name"], "k");
         assert_eq!(json["key_names"][0]["key_pair"], "ours");
         assert_eq!(json["key_names"][0]["worker_profile"]["instance_profile"], "foreign");
+    }
+
+    #[test]
+    fn a_tag_forges_no_line_of_the_list() {
+        let mut plan = plan(KeyPair::Ours);
+        plan.key_names[0].instances[0].worker_type =
+            Some("linux\n  instance i-0  terminated\u{1b}[1A\u{202e}".to_owned());
+        let text = plan.to_string();
+        assert_eq!(text.lines().filter(|line| line.contains("instance i-")).count(), 1, "{text}");
+        let tag = "linux\\n  instance i-0  terminated\\u{1b}[1A\\u{202e}\n";
+        assert!(text.contains(tag), "{text}");
     }
 
     #[test]

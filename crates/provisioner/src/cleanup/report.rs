@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::config::{Entry, Loaded};
 use crate::domain::ids::KeyName;
+use crate::domain::shown::shown;
 
 /// The report of a clean-up: what was removed, and what is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -195,16 +196,16 @@ fn write_target(f: &mut fmt::Formatter<'_>, report: &TargetReport) -> fmt::Resul
         }
     }
     for what in deleted {
-        writeln!(f, "  deleted {what}")?;
+        writeln!(f, "  deleted {}", shown(what))?;
     }
     for what in kept {
-        writeln!(f, "  kept {what}")?;
+        writeln!(f, "  kept {}", shown(what))?;
     }
     for note in notes {
-        writeln!(f, "  note: {note}")?;
+        writeln!(f, "  note: {}", shown(note))?;
     }
     for Leftover { what, why } in left {
-        writeln!(f, "  left: {what}: {why}")?;
+        writeln!(f, "  left: {}: {}", shown(what), shown(why))?;
     }
     if left.is_empty() {
         writeln!(f, "  nothing is left")?;

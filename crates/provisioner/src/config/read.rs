@@ -44,6 +44,8 @@ pub(super) fn settings(reader: &Reader, tree: Table, saved_region: Option<String
         let context = worker_type::Context {
             key_name: provisioner.key_name.as_ref().map(KeyName::as_str),
             region: aws.region.as_deref(),
+            // Another region on the command line is reported as such, and not once per zone.
+            saved_region: aws.saved_region.as_deref().or(aws.region.as_deref()),
             queue_url: &queue.base_url,
             asking: server.asking(),
         };

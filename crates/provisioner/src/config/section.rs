@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 
 use super::key::{Key, KeyKind};
 use super::origin::{ConfigProblem, Entry, Origin};
-use super::setting::{Rejection, Setting};
+use super::setting::{Rejection, Setting, tight};
 use super::tree::{self, Node, NodeValue, Table};
 use crate::domain::suggest;
 
@@ -339,9 +339,9 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reads any text. An empty one counts as absent.
+    /// Reads any name, without white space around it. An empty one counts as absent.
     pub(super) fn text(&self, name: &str, meaning: &'static str) -> Option<String> {
-        self.checked(name, meaning, |text| Ok(text.to_owned()))
+        self.checked(name, meaning, |text| tight(text).map(str::to_owned))
     }
 
     /// Reads a text of which only the length is recorded.

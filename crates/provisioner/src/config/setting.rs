@@ -27,6 +27,18 @@ impl Rejection {
     }
 }
 
+/// Refuses white space around a name or an id: to EC2 it is another name.
+pub(super) fn tight(text: &str) -> Result<&str, Rejection> {
+    let inside = text.trim();
+    if inside == text {
+        return Ok(text);
+    }
+    Err(Rejection::new(
+        format!("`{text}` has white space around it"),
+        format!("write \"{inside}\""),
+    ))
+}
+
 /// A type that a key can have.
 pub(super) trait Setting: Sized {
     /// Returns its kind, as shown to users.

@@ -126,7 +126,7 @@ fn the_sample_loads_and_shows_the_defaults() {
         "[aws]\nregion = 'us-west-2'\n[limits]\nmax-instances = 50\nmax-usd-per-hour = 5\n\
          max-usd-per-day = 50\n[server]\nlisten = '127.0.0.1:3000'\n[worker-types.linux]\n\
          image-id = 'ami-0123456789abcdef0'\ninstance-types = ['c7g.large', 'c6g.large']\n\
-         tags.team = 'ci'\n",
+         max-price = 0.1\ntags.team = 'ci'\n",
     )
     .load();
     assert_eq!(loaded.settings, with_defaults.settings);
@@ -378,6 +378,13 @@ fn wrong_values_of_worker_types_are_named() {
         ("max-price = 0", "linux.max-price: at 0 USD no request is ever fulfilled"),
         ("request-timeout = '0s'", "linux.request-timeout: must be longer than 0s"),
         ("boot-timeout = '0s'", "linux.boot-timeout: must be longer than 0s"),
+        ("security-groups = [' sg-1']", "linux.security-groups[0]: ` sg-1` has white space"),
+        ("availability-zones = ['us-west-2a ']", "linux.availability-zones[0]: `us-west-2a ` has"),
+        ("iam-instance-profile = 'ci '", "linux.iam-instance-profile: `ci ` has white space"),
+        (
+            "iam-instance-profile = 'arn:aws:iam::123456789012:role/ci'",
+            "linux.iam-instance-profile: `arn:aws:iam::123456789012:role/ci` is the ARN of a role, not of",
+        ),
         ("subnets = ['vpc-1']", "linux.subnets[0]: `vpc-1` is not a subnet id"),
         ("subnets = 'subnet-1'", "linux.subnets: expected an array, found a string"),
         ("aliases = ['a', 1]", "linux.aliases[1]: expected a string, found an integer"),
@@ -413,6 +420,33 @@ fn wrong_values_of_worker_types_are_named() {
         );
         assert_eq!(error.lines().count(), 1, "{error}");
     }
+}
+
+#[test]
+fn white_space_around_an_id_is_another_id() {
+    let text = "[worker-types.linux]\nimage-id = ' ami-1'\ninstance-types = ['c7g.large ']\n\
+                subnets = [\"subnet-1\\n\"]\n[aws]\nprofile = 'ci '\n";
+    let error = Scene::with(text).error();
+    for expected in [
+        "linux.image-id: ` ami-1` has white space around it (write \"ami-1\")",
+        "linux.instance-types[0]: `c7g.large ` has white space around it (write \"c7g.large\")",
+        "linux.subnets[0]: ",
+        "aws.profile: `ci ` has white space around it",
+    ] {
+        assert!(error.contains(expected), "{expected}\n{error}");
+    }
+}
+
+#[test]
+fn zones_are_those_of_the_region() {
+    let text = |zones: &str| {
+        format!("[aws]\nregion = 'us-west-2'\n{TYPE}availability-zones = [{zones}]\n")
+    };
+    assert!(Scene::with(&text("'us-west-2a', 'us-west-2-lax-1a'")).load().warnings.is_empty());
+    let error = Scene::with(&text("'us-west-2a', 'eu-west-1a'")).error();
+    assert!(error.contains("`eu-west-1a` is not a zone of the region `us-west-2`"), "{error}");
+    let profile = "iam-instance-profile = 'arn:aws:iam::123456789012:instance-profile/ci'\n";
+    assert!(Scene::with(&format!("{TYPE}{profile}")).load().warnings.is_empty());
 }
 
 #[test]

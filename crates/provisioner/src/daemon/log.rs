@@ -1,6 +1,6 @@
 //! What the daemon says: one line per action, one per round that did something, and each note once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::aws;
 use crate::domain::ids::{SpotRequestId, WorkerTypeName, Zone};
 use crate::domain::plural;
+use crate::domain::shown::shown;
 use crate::engine::{ActionKind, ActionOutcome, ActionResult, Note, NoteKind, Plan, Report};
 
 /// What tells one note from another.
@@ -19,8 +20,9 @@ const MOST_REMEMBERED: usize = 10_000;
 /// Remembers what was said already.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
-    /// The notes of the last round: a note that stays is not said again.
-    last: BTreeSet<Key>,
+    /// The notes of the last round with their texts: a note that stays is not said again, and its end is
+    /// said once.
+    last: BTreeMap<Key, String>,
     /// Said once and never again.
     once: BTreeSet<Key>,
     warnings: BTreeSet<String>,
@@ -149,7 +151,7 @@ impl Reporter {
     }
 
     pub(super) fn notes(&mut self, notes: &[Note]) {
-        let mut seen = BTreeSet::new();
+        let mut seen = BTreeMap::new();
         for note in notes {
             let key = (note.worker_type.clone(), note.kind, note.subject.clone());
             let forever =
@@ -157,8 +159,8 @@ impl Reporter {
             let new = if forever {
                 self.once.len() < MOST_REMEMBERED && self.once.insert(key)
             } else {
-                let new = !self.last.contains(&key);
-                seen.insert(key) && new
+                let new = !self.last.contains_key(&key);
+                seen.insert(key, note.text.clone()).is_none() && new
             };
             if !new {
                 continue;
@@ -184,12 +186,29 @@ impl Reporter {
                 );
             }
         }
+        // Without the demand most notes are not looked for, so that their absence says nothing.
+        if notes.iter().any(|note| note.kind == NoteKind::DemandUnknown) {
+            for (key, text) in std::mem::take(&mut self.last) {
+                seen.entry(key).or_insert(text);
+            }
+        }
+        for ((worker_type, kind, _), text) in
+            self.last.iter().filter(|(key, _)| !seen.contains_key(*key))
+        {
+            tracing::info!(
+                reconcile.iteration = self.rounds,
+                note.kind = kind.as_str(),
+                note.ended = true,
+                worker_type = worker_type.as_ref().map(WorkerTypeName::as_str),
+                "no longer so: {text}"
+            );
+        }
         self.last = seen;
     }
 
     pub(super) fn warning(&mut self, text: &str) {
         if self.warnings.len() < MOST_REMEMBERED && self.warnings.insert(text.to_owned()) {
-            tracing::warn!("{text}");
+            tracing::warn!("{}", shown(text));
         }
     }
 

@@ -54,7 +54,7 @@ pub struct Daemon<S> {
 #[derive(Debug)]
 pub(super) enum State {
     /// Held by us alone.
-    Locked(LockedStateDir),
+    Locked(Arc<LockedStateDir>),
     /// Read only: nothing is carried out.
     DryRun,
 }
@@ -105,7 +105,7 @@ impl<S: DemandSource> Daemon<S> {
             Some(_) => Some(locked.stop_secret()?),
             None => None,
         };
-        let state = State::Locked(locked);
+        let state = State::Locked(Arc::new(locked));
         // Nothing depends on the record: one that cannot be read begins again.
         let record = state_dir.read_record().ok().flatten().unwrap_or_default();
         let mut daemon =
@@ -185,7 +185,11 @@ impl<S: DemandSource> Daemon<S> {
 
     /// Returns what hands this daemon another configuration while it runs.
     pub fn reloader(&self) -> Reloader<S> {
-        Reloader::new(Arc::clone(&self.settings), Arc::clone(&self.next))
+        let state = match &self.state {
+            State::Locked(state) => Some(Arc::clone(state)),
+            State::DryRun => None,
+        };
+        Reloader::new(Arc::clone(&self.settings), Arc::clone(&self.next), state)
     }
 
     pub(super) fn take_up_reload(&mut self) {

@@ -4,13 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::domain::error_chain::error_chain;
 use crate::settings::{Aws, Provisioner, Server, Settings, WorkerServer};
+use crate::state_dir::LockedStateDir;
+use crate::status::{LastReload, ReloadRecord};
 
 /// Hands a running daemon another configuration (see [`super::Daemon::reloader`]).
 #[derive(Debug)]
 pub struct Reloader<S> {
     current: Arc<Settings>,
     next: Arc<Next<S>>,
+    /// Where reloads are recorded; `None` in a dry run, which writes nothing.
+    state: Option<Arc<LockedStateDir>>,
 }
 
 /// These keys name what the process holds: the connection, the lock, the listening socket.
@@ -48,8 +53,21 @@ impl<S> Next<S> {
 }
 
 impl<S> Reloader<S> {
-    pub(super) fn new(current: Arc<Settings>, next: Arc<Next<S>>) -> Self {
-        Self { current, next }
+    pub(super) fn new(
+        current: Arc<Settings>,
+        next: Arc<Next<S>>,
+        state: Option<Arc<LockedStateDir>>,
+    ) -> Self {
+        Self { current, next, state }
+    }
+
+    /// Records in the state directory how the last reload of this process ended, or with `None` that SIGHUP
+    /// makes it reload.
+    pub fn record(&self, last: Option<LastReload>) {
+        let Some(state) = &self.state else { return };
+        if let Err(error) = state.write_reload(&ReloadRecord { pid: std::process::id(), last }) {
+            tracing::warn!(error = %error_chain(&error), "the reload could not be recorded");
+        }
     }
 
     /// What is in force, or was handed over last.
@@ -117,7 +135,7 @@ mod tests {
     #[test]
     fn the_latest_configuration_wins_and_no_source_is_lost() {
         let next = Next::new();
-        let mut reloader = Reloader::new(settings(""), Arc::clone(&next));
+        let mut reloader = Reloader::new(settings(""), Arc::clone(&next), None);
         assert!(next.take().is_none());
         reloader.reload(settings("[limits]\nmax-instances = 1"), Some("source")).unwrap();
         let latest = settings("[limits]\nmax-instances = 2");
@@ -137,7 +155,7 @@ mod tests {
     #[test]
     fn what_the_process_holds_needs_a_restart() {
         let next = Next::<()>::new();
-        let mut reloader = Reloader::new(settings("[aws]\nregion = \"eu-west-1\""), next);
+        let mut reloader = Reloader::new(settings("[aws]\nregion = \"eu-west-1\""), next, None);
         for (text, keys) in [
             ("[aws]\nregion = \"eu-west-2\"", &["aws.region"][..]),
             (

@@ -16,7 +16,7 @@ use crate::engine::{Engine, Inputs, LedgerFound, Memory, NoteKind, Resolved, Sta
 use crate::queue::source::DemandSource;
 use crate::settings::Settings;
 use crate::state_dir::{StateDir, StateDirError};
-use crate::status::{ProblemScope, ProblemSeen, Status, StatusPicture, StatusSource};
+use crate::status::{ProblemScope, ProblemSeen, ReloadRecord, Status, StatusPicture, StatusSource};
 
 /// Reads EC2, the queue and a state directory, as often as it is asked to.
 #[derive(Debug)]
@@ -49,6 +49,15 @@ impl<S: DemandSource> StatusProbe<S> {
             || Ok(nothing_known()),
             |state_dir| {
                 picture.record(&state_dir.read_record()?.unwrap_or_default());
+                let holder = state_dir.holder()?;
+                picture.daemon_running(holder.is_some());
+                let reload = state_dir.read_reload()?;
+                let of_holder = |record: &ReloadRecord| {
+                    holder.is_some_and(|holder| holder.pid == Some(record.pid))
+                };
+                if let Some(last) = reload.filter(of_holder).and_then(|record| record.last) {
+                    picture.reloaded(last);
+                }
                 peek(state_dir, MissingLedger::IsLost)
             },
         );

@@ -1,12 +1,14 @@
 //! The demand: what tasks the queue has, counted per worker type.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{InstanceId, WorkerTypeName};
+use crate::domain::shown::{beginning, shown};
 
 /// The demand of one round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -95,6 +97,13 @@ impl Running {
 pub struct Skipped {
     /// Elements of the wrong type or without a worker type.
     pub malformed: u64,
+    /// The same elements, by the field that makes them unusable; its name is empty for elements that are
+    /// no objects.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub malformed_fields: BTreeMap<String, UnreadField>,
+    /// Optional fields that could not be read. Their tasks count as if they had no such field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread_fields: BTreeMap<String, UnreadField>,
     /// Elements over 1 MiB.
     pub oversized: u64,
     /// Tasks of another `provisionerId`.
@@ -110,6 +119,72 @@ pub struct Skipped {
 impl Skipped {
     /// How many unknown worker types are kept by name.
     pub const MAX_NAMES: usize = 100;
+
+    /// Adds the elements and fields that could not be read in another answer of the same queue.
+    pub(crate) fn add_unread(&mut self, other: Self) {
+        self.malformed += other.malformed;
+        self.oversized += other.oversized;
+        for (mine, theirs) in [
+            (&mut self.malformed_fields, other.malformed_fields),
+            (&mut self.unread_fields, other.unread_fields),
+        ] {
+            for (name, field) in theirs {
+                match mine.get_mut(&name) {
+                    Some(known) => known.count += field.count,
+                    None => {
+                        mine.insert(name, field);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A field of tasks that could not be read, with one example.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct UnreadField {
+    /// In how many tasks.
+    pub count: u64,
+    /// The beginning of one value, as the queue wrote it; `None` if the field was missing.
+    pub value: Option<String>,
+    /// The identifier of the task with that value, if it has one.
+    pub task: Option<String>,
+}
+
+impl UnreadField {
+    /// The characters kept of a value and of a task's identifier.
+    const LONGEST: usize = 60;
+
+    /// Counts one more value in `fields`, and keeps the first as the example.
+    pub(crate) fn count(
+        fields: &mut BTreeMap<String, Self>,
+        name: &str,
+        value: Option<&str>,
+        task: Option<&str>,
+    ) {
+        if let Some(known) = fields.get_mut(name) {
+            known.count += 1;
+            return;
+        }
+        let kept = |text: &str| beginning(text, Self::LONGEST);
+        let field = Self { count: 1, value: value.map(kept), task: task.map(kept) };
+        fields.insert(name.to_owned(), field);
+    }
+}
+
+impl fmt::Display for UnreadField {
+    /// Writes the value and its task, as in "`\"lowest\"` in task `abc`, for example".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "`{}`", shown(value))?,
+            None => f.write_str("missing")?,
+        }
+        if let Some(task) = &self.task {
+            write!(f, " in task `{}`", shown(task))?;
+        }
+        f.write_str(", for example")
+    }
 }
 
 /// A histogram of how long tasks waited from their creation to their start. Its size does not depend on

@@ -2,10 +2,12 @@
 
 use std::error::Error;
 
+use super::shown::shown;
+
 /// Returns the error and all its sources on one line, joined by `": "`, for logs and status documents.
 ///
 /// Errors here never repeat the text of their source, so the chain has to be printed somewhere: this is
-/// the one place.
+/// the one place. What servers and files wrote into them is [`shown`] safely.
 pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -14,7 +16,7 @@ pub(crate) fn error_chain(error: &dyn Error) -> String {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    text
+    shown(text).to_string()
 }
 
 #[cfg(test)]
@@ -34,6 +36,8 @@ mod tests {
         let write = Layer { text: "failed to write", source: Some(Box::new(disk)) };
         let save = Layer { text: "failed to save", source: Some(Box::new(write)) };
         assert_eq!(error_chain(&save), "failed to save: failed to write: disk full");
+        let forged = Layer { text: "no\nWARN \u{1b}[31m", source: None };
+        assert_eq!(error_chain(&forged), "no\\nWARN \\u{1b}[31m");
         assert_eq!(error_chain(&Layer { text: "alone", source: None }), "alone");
     }
 }

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::shown::shown;
+
 /// An answer other than the expected one, or no answer at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -26,8 +28,10 @@ pub(crate) const UNRESOLVED: &str = "unresolved";
 pub(crate) const NO_CREDENTIALS: &str = "no-credentials";
 /// Our code for a call that took too long.
 pub(crate) const TIMEOUT: &str = "timeout";
-/// Our code for a call without an answer, or without a readable one.
+/// Our code for a call without an answer, or without a complete one.
 pub(crate) const NO_ANSWER: &str = "no-answer";
+/// Our code for an answer that is not the document of AWS.
+pub(crate) const UNREADABLE: &str = "unreadable";
 
 /// The classes of refusals, by what can be done about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,18 +112,18 @@ impl Refusal {
 
     /// Returns what the user can do about it, if that is known.
     pub fn hint(&self) -> Option<&'static str> {
-        hint(&self.code)
+        hint(&self.code, &self.message)
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.code)?;
+        write!(f, "{}", shown(&self.code))?;
         if !self.message.is_empty() {
-            write!(f, ": {}", self.message)?;
+            write!(f, ": {}", shown(&self.message))?;
         }
         if let Some(id) = &self.request_id {
-            write!(f, " (request {id})")?;
+            write!(f, " (request {})", shown(id))?;
         }
         Ok(())
     }
@@ -292,11 +296,23 @@ pub(crate) fn classify(code: &str) -> Option<RefusalClass> {
     Some(class)
 }
 
-fn hint(code: &str) -> Option<&'static str> {
+/// What STS says of a call that was signed at another time than its own (EC2 only says `AuthFailure`).
+const SIGNED_AT_ANOTHER_TIME: [&str; 2] = ["Signature expired", "not yet current"];
+
+const CHECK_THE_CLOCK: &str =
+    "this machine's clock is wrong: set it, and keep it right (`timedatectl` shows whether it is)";
+
+fn hint(code: &str, message: &str) -> Option<&'static str> {
+    if code == "SignatureDoesNotMatch"
+        && SIGNED_AT_ANOTHER_TIME.iter().any(|text| message.contains(text))
+    {
+        return Some(CHECK_THE_CLOCK);
+    }
     let hint = match code {
         NO_CREDENTIALS => {
             "log in (`aws sso login`, `aws configure`), name a profile with --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         }
+        UNREADABLE => "check the endpoint URL, and any proxy between this machine and AWS",
         TIMEOUT | NO_ANSWER => "check the network, the region's name and the endpoint URL",
         "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
             "`provisionerd iam-policy` prints the permissions that are needed"
@@ -304,15 +320,22 @@ fn hint(code: &str) -> Option<&'static str> {
         "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
             "an administrator runs once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
         }
-        "AuthFailure"
-        | "InvalidClientTokenId"
+        "AuthFailure" => {
+            "AWS does not accept these credentials, or this machine's clock is wrong (`timedatectl`): are \
+             they for this partition, and complete?"
+        }
+        "InvalidClientTokenId"
         | "SignatureDoesNotMatch"
         | "InvalidAccessKeyId"
         | "UnrecognizedClientException" => {
             "AWS does not accept these credentials: are they for this partition, and complete?"
         }
         "ExpiredToken" | "ExpiredTokenException" => "the session has expired: log in again",
-        "RequestExpired" | "RequestTimeTooSkewed" => "check this machine's clock",
+        "RequestExpired" => {
+            "check this machine's clock (`timedatectl`); if it is right, the session has expired: log in \
+             again"
+        }
+        "RequestTimeTooSkewed" => CHECK_THE_CLOCK,
         "LimitExceeded" => {
             "delete what nobody needs, or ask for a higher quota in the Service Quotas console"
         }
@@ -438,6 +461,26 @@ mod tests {
         };
         assert!(refusal.names("i-1") && refusal.names("i-22"));
         assert!(!refusal.names("i-2") && !refusal.names(""));
+    }
+
+    #[test]
+    fn a_wrong_clock_is_named_whoever_says_so() {
+        let hint = |code: &str, message: &str| hint(code, message).unwrap();
+        let expired =
+            "Signature expired: 20261123T120000Z is now earlier than 20261123T121500Z (…)";
+        for (code, message) in [
+            ("SignatureDoesNotMatch", expired),
+            ("SignatureDoesNotMatch", "Signature not yet current: 20261123T130000Z is still later"),
+            ("AuthFailure", "AWS was not able to validate the provided access credentials"),
+            ("RequestExpired", "Request has expired."),
+            ("RequestTimeTooSkewed", ""),
+        ] {
+            assert!(hint(code, message).contains("clock"), "{code}");
+        }
+        assert!(hint("RequestExpired", "").contains("session"));
+        let secret =
+            "The request signature we calculated does not match the signature you provided";
+        assert!(!hint("SignatureDoesNotMatch", secret).contains("clock"));
     }
 
     #[test]

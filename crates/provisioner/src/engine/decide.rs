@@ -206,9 +206,20 @@ impl<'a> Draft<'a> {
             Err(why) => return self.note(&DemandNote::Unknown { why }),
         };
         let skipped = &demand.skipped;
-        if skipped.malformed + skipped.oversized > 0 {
-            let malformed = skipped.malformed;
-            self.note(&DemandNote::Malformed { malformed, oversized: skipped.oversized });
+        for (field, unread) in &skipped.malformed_fields {
+            self.note(&DemandNote::Malformed { field, unread });
+        }
+        // Another source may not say which field it was.
+        let explained = skipped.malformed_fields.values().map(|field| field.count).sum();
+        let tasks = skipped.malformed.saturating_sub(explained);
+        if tasks > 0 {
+            self.note(&DemandNote::NotRead { tasks });
+        }
+        if skipped.oversized > 0 {
+            self.note(&DemandNote::Oversized { tasks: skipped.oversized });
+        }
+        for (field, unread) in &skipped.unread_fields {
+            self.note(&DemandNote::UnreadField { field, unread });
         }
         for (worker_type, &tasks) in &skipped.unknown_worker_types {
             self.note(&DemandNote::UnknownWorkerType { tasks, worker_type });
@@ -284,7 +295,7 @@ impl<'a> Draft<'a> {
         WorkerTypeStatus {
             name: name.to_string(),
             pending: self.pending(name),
-            running: demand.and_then(|demand| demand.running.tasks(name)).unwrap_or(0),
+            running: demand.and_then(|demand| demand.running.tasks(name)),
             open_requests: self.coming(name, group),
             booting: counts.booting + counts.overdue,
             idle: counts.idle,

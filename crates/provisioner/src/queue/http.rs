@@ -63,13 +63,19 @@ impl HttpQueue {
         let Self { endpoint, filter, ask_running, running_answered, state_filter, history } = self;
         // PENDING first: a task that starts in between is then counted twice for a round, and not missed.
         let pending = endpoint.read("PENDING", filter.pointer(), PendingTally::new(filter)).await?;
+        if pending.none_read() {
+            return Err(Error::NoneRead {
+                url: endpoint.shown("PENDING"),
+                skipped: pending.skipped,
+            });
+        }
         let mut demand =
             Demand { pending: pending.pending, skipped: pending.skipped, ..Demand::default() };
         if *ask_running == AskRunning::Never {
             return Ok(demand);
         }
         let tally = RunningTally::new(filter, owned, history);
-        let running = match endpoint.read("RUNNING", filter.pointer(), tally).await {
+        let mut running = match endpoint.read("RUNNING", filter.pointer(), tally).await {
             Err(Error::Status { status, .. })
                 if *ask_running == AskRunning::Auto
                     && !*running_answered
@@ -88,8 +94,7 @@ impl HttpQueue {
             demand.skipped.running_ignored = true;
             return Ok(demand);
         }
-        demand.skipped.malformed += running.malformed;
-        demand.skipped.oversized += running.oversized;
+        demand.skipped.add_unread(std::mem::take(&mut running.unread));
         let (running, update) = running.finish();
         demand.running = running;
         demand.waits = update.waits;

@@ -504,3 +504,39 @@ fn a_ledger_whose_parts_contradict_each_other_is_damaged() {
         }
     }
 }
+
+#[test]
+fn the_holder_of_the_lock_is_known_and_looking_for_it_takes_no_lock_away() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = state_dir(root.path());
+    assert_eq!(dir.holder().unwrap(), None, "there is no directory yet");
+    let locked = dir.lock().unwrap();
+    let ours = LockHolder { pid: Some(std::process::id()) };
+    assert_eq!(dir.holder().unwrap(), Some(ours));
+    assert_eq!(StateDir::all_under(Some(root.path())).unwrap(), std::slice::from_ref(&dir));
+    drop(locked);
+    assert_eq!(dir.holder().unwrap(), None);
+    assert!(StateDir::all_under(Some(&root.path().join("absent"))).unwrap().is_empty());
+
+    // Many look while one takes the lock: it always gets it.
+    std::thread::scope(|scope| {
+        let looking = || (0..2_000).for_each(|_| drop(dir.holder()));
+        scope.spawn(looking);
+        scope.spawn(looking);
+        for _ in 0..200 {
+            drop(dir.lock().unwrap());
+        }
+    });
+}
+
+#[test]
+fn the_last_reload_is_read_back() {
+    let root = tempfile::tempdir().unwrap();
+    let locked = state_dir(root.path()).lock().unwrap();
+    assert_eq!(locked.dir().read_reload().unwrap(), None);
+    let failure = Some("no".to_owned());
+    let last = crate::status::LastReload { began: now(), time: now(), failure };
+    let record = ReloadRecord { pid: 7, last: Some(last) };
+    locked.write_reload(&record).unwrap();
+    assert_eq!(locked.dir().read_reload().unwrap(), Some(record));
+}

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::problem::ProblemSeen;
 use super::{
-    HourlyCost, OtherMachines, RoundRecord, Status, StatusNote, StatusSource, VERSION,
+    HourlyCost, LastReload, OtherMachines, RoundRecord, Status, StatusNote, StatusSource, VERSION,
     WorkerTypeRow,
 };
 use crate::domain::clock;
@@ -27,6 +27,8 @@ pub struct StatusPicture {
     prices: SpotPrices,
     notes: Vec<StatusNote>,
     record: RoundRecord,
+    daemon_running: Option<bool>,
+    last_reload: Option<LastReload>,
 }
 
 impl StatusPicture {
@@ -48,7 +50,7 @@ impl StatusPicture {
             let pending = demand.pending.get(&name).copied().unwrap_or_default();
             row.pending = Some(pending.count);
             row.oldest_pending = pending.oldest;
-            row.running = Some(demand.running.tasks(&name).unwrap_or(0));
+            row.running = demand.running.tasks(&name);
         }
     }
 
@@ -72,6 +74,16 @@ impl StatusPicture {
     /// Adds what is known about earlier rounds.
     pub fn record(&mut self, record: &RoundRecord) {
         self.record.clone_from(record);
+    }
+
+    /// Adds whether a daemon runs, which a picture of the daemon itself need not be told.
+    pub fn daemon_running(&mut self, running: bool) {
+        self.daemon_running = Some(running);
+    }
+
+    /// Adds how the last reload of the configuration ended.
+    pub fn reloaded(&mut self, reload: LastReload) {
+        self.last_reload = Some(reload);
     }
 
     /// Adds the problems of a direct observation of EC2 and the queue. Whatever it could have found but did
@@ -109,6 +121,11 @@ impl StatusPicture {
             worker_types,
             cost: if_observed(total),
             last_round: self.record.last_round().cloned(),
+            daemon_running: match source {
+                StatusSource::Daemon => Some(true),
+                StatusSource::Direct => self.daemon_running,
+            },
+            last_reload: self.last_reload.clone(),
             notes: self.notes.clone(),
             errors: self.record.problems(),
         }
@@ -162,7 +179,7 @@ fn row_of(status: &WorkerTypeStatus, demand_known: bool) -> WorkerTypeRow {
         pending: tasks(pending),
         oldest_pending: oldest_pending.filter(|_| demand_known),
         oldest_pending_seconds: None,
-        running: tasks(running),
+        running: running.filter(|_| demand_known),
         wanted: tasks(wanted),
         open_requests: Some(open_requests),
         booting: Some(booting),

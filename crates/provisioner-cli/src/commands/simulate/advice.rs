@@ -5,6 +5,7 @@ use std::fmt;
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::duration::rounded;
 use provisioner::internal::domain::money::UsdPerHour;
+use provisioner::internal::domain::plural;
 use provisioner::internal::state_dir::RecordedLoad;
 use provisioner_simulate::load::Load;
 use provisioner_simulate::report::{Comparison, PolicyResult};
@@ -26,7 +27,9 @@ impl Serialize for Advice {
 const SAME: f64 = 0.01;
 /// A smaller difference of waits does not count, in seconds.
 const SAME_WAIT: f64 = 0.5;
-/// The shortest load, in hours, from which costs are projected to a month.
+/// The fewest tasks from which something is advised.
+const LEAST_TASKS: usize = 50;
+/// The shortest load, in hours, from which costs are projected to a month and something is advised.
 const A_DAY: f64 = 24.0;
 /// The hours of a year of 365 days, divided by twelve.
 const HOURS_PER_MONTH: f64 = 730.0;
@@ -39,6 +42,7 @@ impl Advice {
         changes: &[Change],
         recorded: Option<&RecordedLoad>,
         price: Option<UsdPerHour>,
+        by_themselves: Option<&(usize, PolicyResult)>,
     ) -> Self {
         let Some((first, others)) = comparison.policies.split_first() else {
             return Self::default();
@@ -51,9 +55,17 @@ impl Advice {
             recorded.is_some() || changes.iter().any(|change| !change.settings.is_empty()),
         ));
         lines.extend(others.iter().map(|other| words.beside(other, first)));
+        if let Some((place, alone)) = by_themselves
+            && let Some(told) = comparison.policies.get(*place)
+        {
+            lines.push(words.assumption(told, alone));
+        }
         let others: Vec<_> = others.iter().zip(changes.iter().skip(1)).collect();
         if !others.is_empty() {
-            lines.extend(words.verdict(first, &others));
+            match too_little(load.tasks().len(), hours) {
+                Some(why) => lines.push(why),
+                None => lines.extend(words.verdict(first, &others)),
+            }
         }
         Self(lines)
     }
@@ -63,6 +75,17 @@ impl fmt::Display for Advice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
+}
+
+/// Returns why nothing is advised, if the load is too small: chance decides such a comparison.
+fn too_little(tasks: usize, hours: f64) -> Option<String> {
+    (tasks < LEAST_TASKS || hours < A_DAY).then(|| {
+        format!(
+            "No advice: {} in {hours:.1} h are too few to choose by; it takes {LEAST_TASKS} tasks and a \
+             day at least.",
+            plural::count(tasks, "task")
+        )
+    })
 }
 
 /// Returns the sentence about the recorded waits.
@@ -115,6 +138,18 @@ impl Words {
             rounded(wait.mean),
             rounded(wait.p95),
             unserved(standing),
+        )
+    }
+
+    /// Returns on which behaviour of the workers the cost of a policy rests.
+    fn assumption(&self, told: &PolicyResult, by_themselves: &PolicyResult) -> String {
+        format!(
+            "`{}` is simulated with workers that stop when they are told to: {}. With workers that end \
+             themselves when they have been idle for long, it is {} (`--knowledge counts`). Which of them \
+             yours are decides what is saved; docs/operations.md says how workers ask.",
+            told.policy,
+            self.amount(told.cost_usd),
+            self.amount(by_themselves.cost_usd),
         )
     }
 
@@ -282,6 +317,15 @@ mod tests {
         let mut unserved = standing("x", 50.0, 10.0);
         unserved.outcome.unserved_tasks = 1.0;
         assert!(verdict(&[(unserved, Change::default())]).starts_with("Nothing here"));
+    }
+
+    #[test]
+    fn nothing_is_advised_from_few_tasks_or_hours() {
+        assert_eq!(too_little(50, 24.0), None);
+        for (tasks, hours) in [(49, 100.0), (10_000, 23.9)] {
+            let why = too_little(tasks, hours).unwrap();
+            assert!(why.starts_with("No advice: "), "{why}");
+        }
     }
 
     #[test]

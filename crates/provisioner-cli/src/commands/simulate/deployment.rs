@@ -6,14 +6,14 @@ use std::time::Duration;
 use provisioner::internal::domain::ids::WorkerTypeName;
 use provisioner::internal::domain::money::UsdPerHour;
 use provisioner::internal::engine::{Memory, memory};
-use provisioner::internal::settings::{Settings, WorkerType};
+use provisioner::internal::settings::{AskRunning, Settings, WorkerType};
 use provisioner::internal::state_dir::{RecordedLoad, StateDir};
 use provisioner_sim::rng::Lognormal;
 use provisioner_simulate::policy::SimulatedPolicy;
 use provisioner_simulate::simulation::{Setup, WorldModel};
 
 use super::world;
-use crate::args::{GlobalArgs, SimulateArgs, WorldArg};
+use crate::args::{GlobalArgs, KnowledgeArg, SimulateArgs, WorldArg};
 use crate::context::Context;
 use crate::exit::{ExitStatus, Failure};
 use crate::load;
@@ -96,6 +96,16 @@ impl Deployment {
         Ok((setup, worker_type.max_price, worker_type.policy.into()))
     }
 
+    /// Returns what the daemon of this configuration knows about its workers.
+    pub(super) fn knowledge(&self) -> KnowledgeArg {
+        let Settings { server, queue, .. } = &self.settings;
+        match (&server.workers, queue.running) {
+            (Some(_), _) => KnowledgeArg::Asking,
+            (None, AskRunning::Never) => KnowledgeArg::Pending,
+            (None, AskRunning::Auto | AskRunning::Always) => KnowledgeArg::Counts,
+        }
+    }
+
     /// Returns the load that the daemon of this configuration recorded, and the startups that it observed
     /// if there were enough of them.
     pub(super) fn recorded(&self) -> Result<(RecordedLoad, Option<Startups>), Failure> {
@@ -168,8 +178,13 @@ fn most_instances(worker_type: &WorkerType, settings: &Settings) -> u64 {
     fences.into_iter().flatten().min().unwrap_or(worker_type.max_instances)
 }
 
-/// Applies the observed startups to a setup, and then the command line.
-pub(super) fn overridden(args: &SimulateArgs, seen: Option<Startups>, mut setup: Setup) -> Setup {
+/// Applies what is known of the workers and the observed startups to a setup, and then the command line.
+pub(super) fn overridden(
+    args: &SimulateArgs,
+    knowledge: KnowledgeArg,
+    seen: Option<Startups>,
+    mut setup: Setup,
+) -> Setup {
     // The other worlds are defined by their startups.
     if let Some((median, p90)) = seen.filter(|_| matches!(args.world, WorldArg::P | WorldArg::Z)) {
         setup.world.startup = Lognormal::with_p90(median, p90);
@@ -184,6 +199,6 @@ pub(super) fn overridden(args: &SimulateArgs, seen: Option<Startups>, mut setup:
         setup.max_instances = max;
         setup.min_instances = setup.min_instances.min(max);
     }
-    setup.knowledge = args.knowledge.into();
+    setup.knowledge = args.knowledge.unwrap_or(knowledge).into();
     setup
 }

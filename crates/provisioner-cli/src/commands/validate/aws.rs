@@ -9,6 +9,7 @@ use provisioner::internal::aws::preflight::{
 };
 use provisioner::internal::domain::ids::WorkerTypeName;
 use provisioner::internal::domain::plural::count;
+use provisioner::internal::domain::shown::shown;
 use provisioner::internal::settings::Settings;
 use serde::Serialize;
 
@@ -103,7 +104,8 @@ fn write_finding(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
 }
 
 fn write_line(f: &mut fmt::Formatter<'_>, word: &str, what: &str, text: &str) -> fmt::Result {
-    writeln!(f, "  {word:COLUMN$}{}: {text}", what.trim_end())
+    // Messages of EC2 and names that others gave are in both.
+    writeln!(f, "  {word:COLUMN$}{}: {}", shown(what.trim_end()), shown(text))
 }
 
 impl fmt::Display for AwsChecks {

@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn it_shows_tasks_machines_and_reasons() {
         let text = frame(Size { columns: 120, rows: 40 }, 130);
-        for part in ["WORKER TYPE", "linux-large", "gpu", "all", "tasks waiting", "pending tasks"] {
+        for part in ["WORKER TYPE", "linux-large", "gpu", "all", "tasks waiting", "tasks wait, "] {
             assert!(text.contains(part), "no `{part}` in\n{text}");
         }
         assert!(text.contains('█'), "{text}");

@@ -63,6 +63,8 @@ fn status(worker_types: Vec<WorkerTypeRow>) -> Status {
         other,
         cost: cost(460_000),
         last_round: Some(round()),
+        daemon_running: Some(true),
+        last_reload: None,
         notes: Vec::new(),
         errors: Vec::new(),
     }
@@ -213,7 +215,42 @@ fn a_round_that_does_not_come_is_missed() {
     status.last_round = next(before(11_520), RoundOutcome::Done);
     assert_says(&status, &["was due 3h12m ago: the loop hangs, or its round takes a long time\n"]);
     status.source = StatusSource::Direct;
-    assert_says(&status, &["was due 3h12m ago: no daemon seems to be running\n"]);
+    status.daemon_running = Some(false);
+    assert_says(&status, &["2 actions done (round 37); no daemon is", "running\n"]);
+    assert!(!shown(&status, USUAL_WIDTH).contains("Next round"));
+    status.daemon_running = Some(true);
+    assert_says(&status, &["was due 3h12m ago: the loop hangs"]);
+}
+
+#[test]
+fn a_failed_reload_is_shown_until_one_succeeds() {
+    let mut status = status(vec![worker_type("linux", 0, 0)]);
+    let reload =
+        LastReload { began: before(61), time: before(60), failure: Some("line 3: no".to_owned()) };
+    status.last_reload = Some(reload.clone());
+    assert_says(
+        &status,
+        &["Last reload:   failed 60s ago, so the old configuration stays in force: line 3:\n"],
+    );
+    status.last_reload = Some(LastReload { failure: None, ..reload });
+    assert!(!shown(&status, USUAL_WIDTH).contains("reload"));
+}
+
+#[test]
+fn what_another_server_wrote_does_not_act_on_the_terminal() {
+    let evil = "a\u{1b}[2J\nb\u{202e}";
+    let mut status = status(vec![worker_type(evil, 0, 0)]);
+    status.errors = vec![Problem { message: evil.to_owned(), ..refusal() }];
+    status.notes = vec![StatusNote {
+        worker_type: Some(evil.to_owned()),
+        kind: evil.to_owned(),
+        text: evil.to_owned(),
+    }];
+    status.last_reload =
+        Some(LastReload { began: now(), time: now(), failure: Some(evil.to_owned()) });
+    let text = shown(&status, USUAL_WIDTH);
+    assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+    assert!(text.contains("a\\u{1b}[2J"), "{text}");
 }
 
 #[test]

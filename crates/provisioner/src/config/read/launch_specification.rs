@@ -1,7 +1,7 @@
 //! `launch-specification`: fields of EC2's launch specification, spelled as EC2 spells them.
 
 use crate::config::section::Section;
-use crate::config::setting::Rejection;
+use crate::config::setting::{Rejection, tight};
 use crate::domain::launch::{
     BlockDeviceMapping, Ebs, LaunchSpecification, Monitoring, NetworkInterface, Placement,
 };
@@ -43,11 +43,15 @@ fn ebs(section: &Section<'_>) -> Ebs {
         encrypted: section.optional("Encrypted", "Whether the volume is encrypted"),
         iops: section.optional("Iops", "I/O operations per second"),
         throughput: section.optional("Throughput", "MiB per second, for gp3"),
-        kms_key_id: section.optional("KmsKeyId", "The key to encrypt the volume with"),
-        snapshot_id: section.optional("SnapshotId", "The snapshot to make the volume from"),
+        kms_key_id: section.checked("KmsKeyId", "The key to encrypt the volume with", id),
+        snapshot_id: section.checked("SnapshotId", "The snapshot to make the volume from", id),
         volume_size: section.optional("VolumeSize", "Size in GiB"),
         volume_type: section.optional("VolumeType", "Such as `gp3`"),
     }
+}
+
+fn id(text: &str) -> Result<String, Rejection> {
+    tight(text).map(str::to_owned)
 }
 
 fn monitoring(section: &Section<'_>) -> Monitoring {
@@ -83,7 +87,7 @@ fn network_interface(section: &Section<'_>) -> NetworkInterface {
             .optional("DeleteOnTermination", "Whether it is deleted with the instance"),
         description: section.optional("Description", "The description of the interface"),
         groups: section.list("Groups", "Security groups, `sg-…`", |text| {
-            if text.starts_with("sg-") {
+            if tight(text)?.starts_with("sg-") {
                 Ok(text.to_owned())
             } else {
                 Err(Rejection::new(format!("`{text}` is not a security group id"), "sg-…"))
@@ -91,7 +95,7 @@ fn network_interface(section: &Section<'_>) -> NetworkInterface {
         }),
         ipv6_address_count: section
             .optional("Ipv6AddressCount", "The number of IPv6 addresses to assign"),
-        subnet_id: section.optional("SubnetId", "The subnet of the interface"),
+        subnet_id: section.checked("SubnetId", "The subnet of the interface", id),
         interface_type: section.optional("InterfaceType", "Such as `efa`"),
     }
 }

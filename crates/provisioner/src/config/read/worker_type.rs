@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{launch_specification, tags};
 use crate::config::section::{Recording, Section};
-use crate::config::setting::Rejection;
+use crate::config::setting::{Rejection, tight};
 use crate::domain::ids::{InstanceType, SubnetId, Zone};
 use crate::domain::money::UsdPerHour;
 use crate::domain::user_data::{Asking, UserData, Variables};
@@ -16,6 +16,8 @@ use crate::settings::WorkerType;
 pub(super) struct Context<'a> {
     pub(super) key_name: Option<&'a str>,
     pub(super) region: Option<&'a str>,
+    /// The region that the files name, where our resources are.
+    pub(super) saved_region: Option<&'a str>,
     pub(super) queue_url: &'a str,
     pub(super) asking: Asking<'a>,
 }
@@ -45,7 +47,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
         availability_zones: section.list(
             "availability-zones",
             "Zones to launch in; if empty, all zones of the region; with `subnets`, filters these",
-            |text| not_blank(text, "zone").map(Zone::new),
+            |text| not_blank(text, "zone").and_then(tight).map(Zone::new),
         ),
         subnets: section.list(
             "subnets",
@@ -55,11 +57,12 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
         security_groups: section.list(
             "security-groups",
             "Ids (`sg-…`), or names in the subnets' VPC; if empty, the VPC's default group",
-            |text| not_blank(text, "security group").map(str::to_owned),
+            |text| not_blank(text, "security group").and_then(tight).map(str::to_owned),
         ),
-        iam_instance_profile: section.text(
+        iam_instance_profile: section.checked(
             "iam-instance-profile",
             "The name or ARN of the instance profile whose role the workers have",
+            parse_instance_profile,
         ),
         user_data: user_data(section),
         max_price: section.optional(
@@ -113,6 +116,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>, part: Part<'_>)
     check_values(section, &worker_type);
     if let Part::Type { name } = part {
         check_complete(section, &worker_type);
+        check_zones(section, context.saved_region, &worker_type.availability_zones);
         check_template(section, context, name, &worker_type);
     }
     worker_type
@@ -187,6 +191,18 @@ fn check_complete(section: &Section<'_>, worker_type: &WorkerType) {
     }
 }
 
+/// Checks that zones are of the region. The names of all zones begin with it, local zones included.
+fn check_zones(section: &Section<'_>, region: Option<&str>, zones: &[Zone]) {
+    let Some(region) = region else { return };
+    for zone in zones.iter().filter(|zone| !zone.as_str().starts_with(region)) {
+        section.contradiction(
+            &["availability-zones"],
+            format!("`{zone}` is not a zone of the region `{region}` (aws.region)"),
+            &format!("its zones have names such as {region}a"),
+        );
+    }
+}
+
 /// Checks the names in a template, and its length with the values that are known already.
 fn check_template(
     section: &Section<'_>,
@@ -195,7 +211,7 @@ fn check_template(
     worker_type: &WorkerType,
 ) {
     let Some(user_data) = &worker_type.user_data else { return };
-    let Context { key_name, region, queue_url, asking } = context;
+    let Context { key_name, region, saved_region: _, queue_url, asking } = context;
     let variables = Variables {
         // `setup-aws` may not have made a key-name yet, and the region may be the SDK's.
         key_name: key_name.or(Some("")),
@@ -274,12 +290,27 @@ fn not_blank<'a>(text: &'a str, what: &str) -> Result<&'a str, Rejection> {
     Ok(text)
 }
 
+/// Takes the name or the ARN of an instance profile.
+fn parse_instance_profile(text: &str) -> Result<String, Rejection> {
+    let text = tight(text)?;
+    if !text.starts_with("arn:") || text.contains(":instance-profile/") {
+        return Ok(text.to_owned());
+    }
+    let what = if text.contains(":role/") { "a role" } else { "something else" };
+    Err(Rejection::new(
+        format!("`{text}` is the ARN of {what}, not of an instance profile"),
+        "`aws iam list-instance-profiles-for-role --role-name …` names those of a role; one that was made in \
+         the console has the name of its role",
+    ))
+}
+
 fn parse_policy(text: &str) -> Result<Policy, Rejection> {
     let policy = text.parse::<Policy>();
     policy.map_err(|error| Rejection::new(error.to_string(), error.hint()))
 }
 
 fn parse_image_id(text: &str) -> Result<String, Rejection> {
+    let text = tight(text)?;
     let is_image = text.strip_prefix("ami-").is_some_and(|id| !id.is_empty());
     if is_image || text.strip_prefix("ssm:").is_some_and(|path| path.starts_with('/')) {
         Ok(text.to_owned())
@@ -290,6 +321,7 @@ fn parse_image_id(text: &str) -> Result<String, Rejection> {
 }
 
 fn parse_instance_type(text: &str) -> Result<InstanceType, Rejection> {
+    let text = tight(text)?;
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
     let parts = text.split_once('.');
     let has_both = parts.is_some_and(|(family, size)| !family.is_empty() && !size.is_empty());
@@ -301,6 +333,7 @@ fn parse_instance_type(text: &str) -> Result<InstanceType, Rejection> {
 }
 
 fn parse_subnet(text: &str) -> Result<SubnetId, Rejection> {
+    let text = tight(text)?;
     if text.starts_with("subnet-") {
         Ok(SubnetId::new(text))
     } else {

@@ -15,7 +15,7 @@ use crate::engine::decide::detail::{LimitUsage, LimitsUsage};
 use crate::engine::decide::placement::LaunchGoal;
 use crate::engine::state::in_flight::InFlight;
 use crate::engine::state::index::Index;
-use crate::settings::{Settings, WorkerType};
+use crate::settings::{Limits, Settings, WorkerType};
 
 /// The fences of `[limits]` and what is used of them.
 pub(in crate::engine) struct Budget {
@@ -30,10 +30,6 @@ pub(in crate::engine) struct Budget {
     /// For how long each instance may still cost.
     ahead: Duration,
 }
-
-/// For how long each instance is counted at least, as `docs/operations.md` says. Shortly before midnight it
-/// would otherwise cost next to nothing of the day and much of the next.
-const LEAST_AHEAD: Duration = Duration::from_hours(6);
 
 /// Returns for how long an instance may cost: until midnight, or until it is terminated at twice its
 /// `max-lifetime`.
@@ -50,7 +46,7 @@ impl Budget {
         now: Timestamp,
     ) -> Self {
         let limits = &settings.limits;
-        let ahead = clock::age(now, clock::next_midnight(now)).max(LEAST_AHEAD);
+        let ahead = clock::age(now, clock::next_midnight(now)).max(Limits::LEAST_AHEAD);
         let mut budget = Self {
             max_instances: limits.max_instances,
             max_per_hour: limits.max_usd_per_hour,

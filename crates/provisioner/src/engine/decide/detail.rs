@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::kinds::{NoteKind, ReasonKind};
+use crate::domain::demand::UnreadField;
 use crate::domain::ids::{ClientToken, SpotRequestId, StatusText, WorkerTypeName};
 use crate::domain::ledger::LedgerId;
 use crate::domain::money::{Usd, UsdPerHour};
@@ -87,7 +88,10 @@ pub(in crate::engine) enum ReasonDetail<'a> {
         boot_timeout: Duration,
     },
     MaxLifetime {
-        ended: usize,
+        /// Those that are idle and past it.
+        idle: usize,
+        /// Those past twice that, which are ended whatever they do.
+        past_twice: usize,
         max_lifetime: Duration,
     },
     RetiredMaxLifetime {
@@ -283,10 +287,34 @@ impl NoteDetail for LedgerNote<'_> {
 /// What the queue answers.
 #[derive(Clone, Debug)]
 pub(in crate::engine) enum DemandNote<'a> {
-    Unknown { why: &'a str },
-    Malformed { malformed: u64, oversized: u64 },
-    UnknownWorkerType { tasks: u64, worker_type: &'a str },
-    FurtherUnknownWorkerTypes { tasks: u64 },
+    Unknown {
+        why: &'a str,
+    },
+    /// Tasks that do not count. `field` is empty if they are no objects.
+    Malformed {
+        field: &'a str,
+        unread: &'a UnreadField,
+    },
+    /// Tasks that do not count, for a reason that is not known.
+    NotRead {
+        tasks: u64,
+    },
+    /// Tasks over 1 MiB, which do not count.
+    Oversized {
+        tasks: u64,
+    },
+    /// Tasks that count, but for a field.
+    UnreadField {
+        field: &'a str,
+        unread: &'a UnreadField,
+    },
+    UnknownWorkerType {
+        tasks: u64,
+        worker_type: &'a str,
+    },
+    FurtherUnknownWorkerTypes {
+        tasks: u64,
+    },
     RunningIgnored,
 }
 
@@ -294,7 +322,10 @@ impl NoteDetail for DemandNote<'_> {
     fn kind(&self) -> NoteKind {
         match self {
             Self::Unknown { .. } => NoteKind::DemandUnknown,
-            Self::Malformed { .. } => NoteKind::MalformedTasks,
+            Self::Malformed { .. } | Self::NotRead { .. } | Self::Oversized { .. } => {
+                NoteKind::MalformedTasks
+            }
+            Self::UnreadField { .. } => NoteKind::UnreadField,
             Self::UnknownWorkerType { .. } | Self::FurtherUnknownWorkerTypes { .. } => {
                 NoteKind::UnknownWorkerType
             }
@@ -305,6 +336,10 @@ impl NoteDetail for DemandNote<'_> {
     fn subject(&self) -> Option<String> {
         match self {
             Self::UnknownWorkerType { worker_type, .. } => Some((*worker_type).to_owned()),
+            Self::Malformed { field, .. } | Self::UnreadField { field, .. } => {
+                Some((*field).to_owned())
+            }
+            Self::Oversized { .. } => Some("oversized".to_owned()),
             _ => None,
         }
     }

@@ -196,6 +196,8 @@ kinds! {
         .fix("add the worker type, or an alias to one"),
     /// Elements of the queue's answer that could not be read.
     MalformedTasks => NoteKindInfo::fact("malformed-tasks").fix(CORRECT_THE_QUEUE),
+    /// A field of tasks that could not be read: it counts as absent.
+    UnreadField => NoteKindInfo::fact("unread-field"),
     /// The queue answers RUNNING with the pending tasks.
     RunningIgnored => NoteKindInfo::fact("running-ignored").fix(CORRECT_THE_QUEUE),
     /// Workers were told to stop and did not say that they do.

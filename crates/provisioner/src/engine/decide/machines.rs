@@ -73,14 +73,20 @@ impl<'a> Draft<'a> {
         let is_idle = |machine: &Machine| {
             demand_known && machine.class == Class::Aged && machine.positively_idle
         };
-        let old = group
+        let old: Vec<(usize, &Machine)> = group
             .machines
             .iter()
             .enumerate()
             .filter(|(i, machine)| *i < n_doubly_old || is_idle(machine))
-            .map(|(_, machine)| machine)
-            .filter(|machine| machine.may_be_ended());
-        self.end(Some(name), old, |ended| ReasonDetail::MaxLifetime { ended, max_lifetime });
+            .filter(|(_, machine)| machine.may_be_ended() && !self.ended.contains(&machine.id))
+            .collect();
+        let past_twice = old.iter().filter(|(i, _)| *i < n_doubly_old).count();
+        let old = old.into_iter().map(|(_, machine)| machine);
+        self.end(Some(name), old, |ended| ReasonDetail::MaxLifetime {
+            idle: ended - past_twice,
+            past_twice,
+            max_lifetime,
+        });
     }
 
     pub(super) fn note_boot_timeout(

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::domain::ids::{InstanceId, SpotRequestId, WorkerTypeName};
+use crate::domain::shown::shown;
 use crate::engine::decide::detail::{NoteDetail, ReasonDetail};
 
 pub use super::kinds::{NoteKind, ReasonKind};
@@ -39,8 +40,8 @@ pub struct WorkerTypeStatus {
     pub name: String,
     /// Pending tasks; 0 where the demand is unknown.
     pub pending: u64,
-    /// Running tasks as the queue counts them, where it does.
-    pub running: u64,
+    /// Running tasks as the queue counts them; `None` where it does not.
+    pub running: Option<u64>,
     /// Open spot instance requests and launches in flight.
     pub open_requests: u64,
     /// Instances on which no task has run yet and that are not overdue.
@@ -51,7 +52,7 @@ pub struct WorkerTypeStatus {
     pub busy: u64,
     /// Instances stopping or stopped.
     pub stopping: u64,
-    /// Instances the policy wants in all.
+    /// Instances the policy wants in all; without meaning where the demand is unknown.
     pub wanted: u64,
     /// When the oldest pending task was created.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +134,7 @@ pub struct Reason {
 
 impl From<ReasonDetail<'_>> for Reason {
     fn from(detail: ReasonDetail<'_>) -> Self {
-        Self { kind: detail.kind(), text: detail.to_string() }
+        Self { kind: detail.kind(), text: shown(detail).to_string() }
     }
 }
 
@@ -162,7 +163,8 @@ impl Note {
             worker_type: None,
             kind: detail.kind(),
             subject: detail.subject(),
-            text: detail.to_string(),
+            // It holds names and messages of the queue and of EC2.
+            text: shown(detail).to_string(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The sentences of reasons and notes.
 //!
-//! Each says what was decided and by which numbers, so that a reader of the log can follow the decision
-//! without the code. `status`, `plan`, the log and the JSON documents show them as they are.
+//! Each begins with the cause in a few words; the figures follow, so that a reader of the log can follow the
+//! decision without the code. `status`, `plan`, the log and the JSON documents show them as they are.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -17,28 +17,26 @@ impl Display for LaunchReason<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::PendingTasks { pending, free_slots, coming, why } => {
-                let pending = count(*pending, "pending task");
-                let coming = count(*coming, "request");
-                write!(
-                    f,
-                    "{pending}, room for {free_slots} on instances up or booting, {coming} open or \
-                     in flight{}",
-                    AfterSemicolon(why)
-                )
+                let (waiting, coming) = (Waiting(*pending), OnTheWay(*coming));
+                let why = AfterSemicolon(why);
+                write!(f, "{waiting}, {coming}; room for {free_slots} on instances{why}")
             }
             Self::Spare { why } => {
                 let why = AfterSemicolon(why);
                 write!(f, "no task waits for them, but one is likely to soon{why}")
             }
             Self::BelowMinimum { launched, min, total } => {
-                write!(f, "{launched} more keep min-instances ({min}): there are {total} in all")
+                let more = are(*launched, "more instance");
+                write!(
+                    f,
+                    "fewer than min-instances ({min}): there are {total} in all, {more} asked for"
+                )
             }
             Self::UnansweredIntent { age, token } => {
                 let age = duration::show(*age);
                 write!(
                     f,
-                    "the answer to a launch decided {age} ago is not known; repeated with its token \
-                     {token}"
+                    "no answer to a launch decided {age} ago; repeated with its token {token}"
                 )
             }
         }
@@ -50,19 +48,19 @@ impl Display for ReasonDetail<'_> {
         match self {
             Self::Launch(reason) => reason.fmt(f),
             Self::NoDemand { cancelled, open, pending, free_slots, in_flight } => {
-                let open = are(*open, "open request");
-                let pending = count(*pending, "pending task");
+                let waiting = Waiting(*pending);
+                let open = count(*open, "open request");
                 let in_flight = count(*in_flight, "launch");
                 write!(
                     f,
-                    "{cancelled} of {open} not needed: {pending}, room for {free_slots} on instances \
-                     up or booting, {in_flight} in flight"
+                    "{waiting}: {cancelled} of {open} too many; room for {free_slots} on instances, \
+                     {in_flight} in flight"
                 )
             }
             Self::OverMaximum { removed, max, total } => {
-                write!(f, "{removed} over max-instances ({max}): there are {total} in all")
+                write!(f, "over max-instances ({max}) by {removed}: there are {total} in all")
             }
-            Self::OverLimit { removed, limit } => write!(f, "{removed}, {limit}"),
+            Self::OverLimit { removed, limit } => write!(f, "{limit}: {removed}"),
             Self::RequestTimeout { cancelled, timeout } => {
                 let requests = are(*cancelled, "request");
                 let timeout = duration::show(*timeout);
@@ -78,18 +76,30 @@ impl Display for ReasonDetail<'_> {
                 let codes = codes.join(", ");
                 write!(
                     f,
-                    "{requests} cannot be filled there ({codes}); the next type or zone is tried"
+                    "no capacity there ({codes}) for {requests}; the next type or zone is tried"
                 )
             }
             Self::NeverClaimed { ended, boot_timeout } => {
                 let instances = count(*ended, "instance");
                 let timeout = duration::show(*boot_timeout);
-                write!(f, "{instances} never claimed a task within boot-timeout ({timeout})")
+                write!(f, "no task claimed within boot-timeout ({timeout}) by {instances}")
             }
-            Self::MaxLifetime { ended, max_lifetime } => {
-                let instances = are(*ended, "instance");
+            Self::MaxLifetime { idle, past_twice, max_lifetime } => {
                 let lifetime = duration::show(*max_lifetime);
-                write!(f, "{instances} past max-lifetime ({lifetime}) and idle, or past twice that")
+                let busy_or_not = |f: &mut Formatter<'_>| {
+                    let instances = count(*past_twice, "instance");
+                    write!(f, "past twice max-lifetime ({lifetime}), busy or not: {instances}")
+                };
+                if *idle == 0 {
+                    return busy_or_not(f);
+                }
+                let instances = count(*idle, "instance");
+                write!(f, "idle and past max-lifetime ({lifetime}): {instances}")?;
+                if *past_twice == 0 {
+                    return Ok(());
+                }
+                f.write_str("; ")?;
+                busy_or_not(f)
             }
             Self::RetiredMaxLifetime { ended, worker_type, max_lifetime } => {
                 let removed = Removed::Instances(*ended);
@@ -141,6 +151,31 @@ impl Display for AfterSemicolon<'_> {
         match self.0.to_string() {
             why if why.is_empty() => Ok(()),
             why => write!(f, "; {why}"),
+        }
+    }
+}
+
+/// The tasks that wait, as the beginning of a sentence.
+struct Waiting(u64);
+
+impl Display for Waiting {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("no task waits"),
+            1 => f.write_str("1 task waits"),
+            tasks => write!(f, "{tasks} tasks wait"),
+        }
+    }
+}
+
+/// The requests that are open or in flight.
+struct OnTheWay(u64);
+
+impl Display for OnTheWay {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("none on the way"),
+            requests => write!(f, "{requests} on the way"),
         }
     }
 }
@@ -220,14 +255,23 @@ impl Display for DemandNote<'_> {
                 "the queue could not be read: {why}; nothing is launched, cancelled or ended on \
                  account of demand"
             ),
-            Self::Malformed { malformed, oversized } => {
-                let malformed = count(*malformed, "element");
-                let were = if *oversized == 1 { "was" } else { "were" };
-                write!(
-                    f,
-                    "{malformed} of the queue's answer could not be read and {oversized} {were} \
-                     over 1 MiB; skipped"
-                )
+            Self::Malformed { field: "", unread } => {
+                let elements = are(unread.count, "element");
+                write!(f, "{elements} skipped, being no tasks but {unread}")
+            }
+            Self::Malformed { field, unread } => {
+                let tasks = are(unread.count, "task");
+                write!(f, "{tasks} skipped for want of a text at `{field}`: {unread}")
+            }
+            Self::NotRead { tasks } => {
+                write!(f, "{} skipped, because they cannot be read", are(*tasks, "task"))
+            }
+            Self::Oversized { tasks } => {
+                write!(f, "{} skipped, being over 1 MiB", are(*tasks, "task"))
+            }
+            Self::UnreadField { field, unread } => {
+                let tasks = count(unread.count, "task");
+                write!(f, "`{field}` cannot be read in {tasks} and counts as absent: {unread}")
             }
             Self::UnknownWorkerType { tasks, worker_type } => {
                 let tasks = count(*tasks, "pending task");
@@ -251,13 +295,13 @@ impl Display for PlanNote<'_> {
                 let needed = are(*needed, "more instance");
                 write!(
                     f,
-                    "{needed} wanted; max-instances ({max}) leaves room for {room}, there are \
+                    "max-instances ({max}) leaves room for {room}: {needed} wanted, and there are \
                      {total} in all"
                 )
             }
             Self::AtLimit { needed, room, usage } => {
                 let needed = are(*needed, "more instance");
-                write!(f, "{needed} wanted; [limits] leave room for {room} ({usage})")
+                write!(f, "[limits] leave room for {room}: {needed} wanted ({usage})")
             }
             Self::PricesUnknown { unpriced } => write!(
                 f,
@@ -268,32 +312,30 @@ impl Display for PlanNote<'_> {
                 let needed = are(*needed, "instance");
                 write!(
                     f,
-                    "{needed} wanted, but a dollar limit is set and the worker type has no \
-                     max-price: set worker-types.{worker_type}.max-price"
+                    "no max-price, but a dollar limit is set, so {needed} wanted in vain: set \
+                     worker-types.{worker_type}.max-price"
                 )
             }
             Self::NotLaunched { wanted, obstacle } => {
-                write!(f, "{} wanted, but {obstacle}", are(*wanted, "instance"))
+                write!(f, "{obstacle}; {} wanted", are(*wanted, "instance"))
             }
             Self::NoLongerLaunched { wanted, obstacle } => {
-                write!(f, "{} still wanted, but {obstacle}", are(*wanted, "instance"))
+                write!(f, "{obstacle}; {} still wanted", are(*wanted, "instance"))
             }
             Self::LedgerNotWritten { why, wanted } => {
-                if let Some(wanted) = wanted {
-                    write!(f, "{} still wanted; ", are(*wanted, "instance"))?;
-                }
                 write!(
                     f,
                     "the in-flight ledger could not be written, so nothing is launched: {why}"
-                )
+                )?;
+                match wanted {
+                    Some(wanted) => write!(f, "; {} still wanted", are(*wanted, "instance")),
+                    None => Ok(()),
+                }
             }
             Self::InFlight { coming, waiting } => {
-                let coming = count(*coming, "request");
-                let waiting = count(*waiting, "pending task");
-                write!(
-                    f,
-                    "{coming} open or in flight for the {waiting} that no instance has room for"
-                )
+                let coming = are(*coming, "request");
+                let waiting = count(*waiting, "task");
+                write!(f, "{coming} on the way for the {waiting} that no instance has room for")
             }
             Self::Burst { calls, takes } => {
                 let calls = count(*calls, "launching call");

@@ -72,6 +72,11 @@ impl Endpoint {
         })
     }
 
+    /// Returns the address at which the tasks in `state` are, without user name and password.
+    pub(super) fn shown(&self, state: &str) -> String {
+        address::shown(&address::jobs(&self.base, state))
+    }
+
     /// Reads the tasks in `state` into `sink`.
     pub(super) async fn read<T: TaskSink>(
         &self,

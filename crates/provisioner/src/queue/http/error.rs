@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::json_array::ResponseError;
+use crate::domain::demand::Skipped;
+use crate::domain::plural;
 use crate::queue::source::{DemandError, DemandErrorKind};
 
 /// The error of a library below.
@@ -32,6 +34,9 @@ pub(crate) enum Error {
     /// A redirect that is not followed. `to` carries no query; `reason` names the rule.
     #[error("failed to read {url}: redirect to {to} refused: {reason}")]
     Redirect { url: String, to: String, reason: &'static str },
+    /// There are tasks, and not one of them can be used.
+    #[error("failed to read {url}: {}", none_read(skipped))]
+    NoneRead { url: String, skipped: Skipped },
     /// The response is something other than a JSON array.
     #[error("failed to read {url}: the answer is not a JSON array")]
     NotAnArray { url: String },
@@ -55,6 +60,22 @@ pub(crate) enum Error {
     TokenInTheClear { url: String },
 }
 
+fn none_read(skipped: &Skipped) -> String {
+    let tasks = plural::count(skipped.malformed + skipped.oversized, "task");
+    let mut parts: Vec<_> = skipped
+        .malformed_fields
+        .iter()
+        .map(|(name, field)| match name.as_str() {
+            "" => format!("{} that is no object ({field})", plural::count(field.count, "element")),
+            name => format!("no text at `{name}` ({field})"),
+        })
+        .collect();
+    if skipped.oversized > 0 {
+        parts.push("over 1 MiB".to_owned());
+    }
+    format!("not one of {tasks} can be used: {}", parts.join(", "))
+}
+
 impl Error {
     /// Adds to `error` which URL was read.
     pub(super) fn response(url: &str, error: ResponseError) -> Self {
@@ -76,6 +97,7 @@ impl From<Error> for DemandError {
             Error::Token { .. } => (DemandErrorKind::Setup, "token"),
             Error::TokenInTheClear { .. } => (DemandErrorKind::Setup, "token-in-the-clear"),
             Error::Unreachable { .. } => (DemandErrorKind::Unreachable, "unreachable"),
+            Error::NoneRead { .. } => (DemandErrorKind::BadResponse, "no-tasks-read"),
             Error::TooSlow { .. } => (DemandErrorKind::TimedOut, "too-slow"),
             Error::Status { .. } => (DemandErrorKind::Refused, "status"),
             Error::Redirect { .. } => (DemandErrorKind::Refused, "redirect"),

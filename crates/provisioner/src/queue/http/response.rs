@@ -3,15 +3,17 @@
 use serde::de::IgnoredAny;
 
 use super::json_array::{ArraySplitter, RawElement, ResponseError, position};
-use super::task::Task;
+use super::task::{NoWorkerType, Task};
 
 /// One element of a response, as far as it could be read.
 #[derive(Debug, PartialEq)]
 pub(super) enum ResponseElement<'a> {
     /// A task, and its text.
     Task(Task<'a>, &'a str),
-    /// JSON that is not a task.
-    Malformed(&'a str),
+    /// An object without a worker type, and its text.
+    NoWorkerType(NoWorkerType<'a>, &'a str),
+    /// JSON that is no object.
+    NoObject(&'a str),
     /// An element over [`MAX_ELEMENT`], which was not read.
     Oversized,
 }
@@ -66,14 +68,14 @@ fn read<'a>(
         at: at + error.valid_up_to() as u64,
         source: error.into(),
     })?;
-    if let Ok(task) = Task::read(text, pointer) {
-        return Ok(ResponseElement::Task(task, text));
+    match Task::read(text, pointer) {
+        Ok(Ok(task)) => return Ok(ResponseElement::Task(task, text)),
+        Ok(Err(task)) => return Ok(ResponseElement::NoWorkerType(task, text)),
+        Err(_) => {}
     }
-    // Is it not a task, or not JSON? The categories of serde_json do not tell: to it, lone surrogates,
-    // numbers out of range and too deep a path to the worker type are "syntax". Skipping a value checks
-    // nothing but the grammar.
+    // Is it not an object, or not JSON? Skipping a value checks nothing but the grammar.
     match serde_json::from_str::<IgnoredAny>(text) {
-        Ok(IgnoredAny) => Ok(ResponseElement::Malformed(text)),
+        Ok(IgnoredAny) => Ok(ResponseElement::NoObject(text)),
         Err(error) if error.is_eof() => Err(ResponseError::syntax(
             at + text.len() as u64,
             "the value is not complete".to_owned(),

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::json_array::ResponseError;
 use super::response::{ResponseElement, TaskResponse, TaskSink};
-use super::task::Task;
+use super::task::{NoWorkerType, Task};
 use super::task_fingerprint::TaskFingerprint;
 use super::task_history::{HistoryReader, HistoryUpdate, TaskHistory, update};
-use crate::domain::demand::{PendingTasks, Running, Skipped};
+use crate::domain::demand::{PendingTasks, Running, Skipped, UnreadField};
 use crate::domain::ids::{InstanceId, WorkerTypeName};
 use crate::settings::Settings;
 
@@ -56,6 +56,13 @@ impl TaskFilter {
         &self.pointer
     }
 
+    /// Returns the pointer as the configuration spells it (RFC 6901).
+    fn shown_pointer(&self) -> String {
+        let segments = self.pointer.iter();
+        let spelled = segments.map(|segment| segment.replace('~', "~0").replace('/', "~1"));
+        format!("/{}", spelled.collect::<Vec<_>>().join("/"))
+    }
+
     fn worker_type(&self, task: &Task<'_>) -> Option<&WorkerTypeName> {
         self.names.get(task.worker_type.as_ref())
     }
@@ -99,6 +106,8 @@ pub(super) struct PendingTally<'f> {
     pub(super) pending: BTreeMap<WorkerTypeName, PendingTasks>,
     pub(super) skipped: Skipped,
     pub(super) fingerprint: TaskFingerprint,
+    /// Whether some element is a task.
+    some_read: bool,
     /// Whether some task has a worker or a start.
     pub(super) started: bool,
 }
@@ -110,11 +119,18 @@ impl<'f> PendingTally<'f> {
             pending: BTreeMap::new(),
             skipped: Skipped::default(),
             fingerprint: TaskFingerprint::default(),
+            some_read: false,
             started: false,
         }
     }
 
+    /// Returns whether there are elements, and none of them is a task: what waits is then unknown.
+    pub(super) fn none_read(&self) -> bool {
+        none_read(self.some_read, &self.skipped)
+    }
+
     fn task(&mut self, task: &Task<'_>) {
+        self.some_read = true;
         self.started |= has_started(task);
         if self.filter.is_other_provisioners(task) {
             self.skipped.other_provisioner += 1;
@@ -154,9 +170,11 @@ impl TaskSink for PendingTally<'_> {
     fn accept(&mut self, element: ResponseElement<'_>) {
         self.fingerprint.add(&element);
         match element {
-            ResponseElement::Task(task, _) => self.task(&task),
-            ResponseElement::Malformed(_) => self.skipped.malformed += 1,
-            ResponseElement::Oversized => self.skipped.oversized += 1,
+            ResponseElement::Task(task, _) => {
+                count_unread(&task, &mut self.skipped);
+                self.task(&task);
+            }
+            element => skip(&element, self.filter, &mut self.skipped),
         }
     }
 }
@@ -172,9 +190,11 @@ pub(super) struct RunningTally<'f> {
     unknown_instances: usize,
     /// Whether every task so far names its instance.
     all_named: bool,
-    pub(super) malformed: u64,
-    pub(super) oversized: u64,
+    /// What could not be read; of [`Skipped`], nothing else is counted here.
+    pub(super) unread: Skipped,
     pub(super) fingerprint: TaskFingerprint,
+    /// Whether some element is a task.
+    some_read: bool,
     /// Whether some task has a worker or a start.
     pub(super) started: bool,
     history: HistoryReader<'f>,
@@ -197,9 +217,9 @@ impl<'f> RunningTally<'f> {
             instances: BTreeMap::new(),
             unknown_instances: 0,
             all_named: true,
-            malformed: 0,
-            oversized: 0,
+            unread: Skipped::default(),
             fingerprint: TaskFingerprint::default(),
+            some_read: false,
             started: false,
             history: HistoryReader::new(history, Timestamp::now()),
         }
@@ -207,7 +227,9 @@ impl<'f> RunningTally<'f> {
 
     /// Returns what is known of running tasks, and what changed since the response before.
     pub(super) fn finish(self) -> (Running, HistoryUpdate) {
-        let running = if self.all_named {
+        let running = if none_read(self.some_read, &self.unread) {
+            Running::Unknown
+        } else if self.all_named {
             Running::ByInstance { tasks: self.tasks, instances: self.instances }
         } else {
             Running::Counted { tasks: self.tasks }
@@ -216,6 +238,7 @@ impl<'f> RunningTally<'f> {
     }
 
     fn task(&mut self, task: &Task<'_>) {
+        self.some_read = true;
         self.started |= has_started(task);
         let ours = if self.filter.is_other_provisioners(task) {
             None
@@ -256,16 +279,44 @@ impl TaskSink for RunningTally<'_> {
     fn accept(&mut self, element: ResponseElement<'_>) {
         self.fingerprint.add(&element);
         match element {
-            ResponseElement::Task(task, _) => self.task(&task),
-            ResponseElement::Malformed(_) => {
-                self.malformed += 1;
-                self.all_named = false;
+            ResponseElement::Task(task, _) => {
+                count_unread(&task, &mut self.unread);
+                self.task(&task);
             }
-            ResponseElement::Oversized => {
-                self.oversized += 1;
+            element => {
+                skip(&element, self.filter, &mut self.unread);
                 self.all_named = false;
             }
         }
+    }
+}
+
+/// Returns whether there are elements, and none of them is a task.
+fn none_read(some_read: bool, skipped: &Skipped) -> bool {
+    !some_read && skipped.malformed + skipped.oversized > 0
+}
+
+/// Counts the optional fields of `task` that could not be read.
+fn count_unread(task: &Task<'_>, skipped: &mut Skipped) {
+    for (name, value) in &task.unread {
+        UnreadField::count(&mut skipped.unread_fields, name, Some(value), task.id.as_deref());
+    }
+}
+
+/// Counts an element that is not a task.
+fn skip(element: &ResponseElement<'_>, filter: &TaskFilter, skipped: &mut Skipped) {
+    let fields = &mut skipped.malformed_fields;
+    match element {
+        ResponseElement::Task(..) => {}
+        ResponseElement::NoWorkerType(NoWorkerType { id, found }, _) => {
+            skipped.malformed += 1;
+            UnreadField::count(fields, &filter.shown_pointer(), *found, id.as_deref());
+        }
+        ResponseElement::NoObject(text) => {
+            skipped.malformed += 1;
+            UnreadField::count(fields, "", Some(text), None);
+        }
+        ResponseElement::Oversized => skipped.oversized += 1,
     }
 }
 

@@ -5,12 +5,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde_json::value::RawValue;
 
 /// The fields that are used. Text borrows from the response where it has no escapes.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Task<'a> {
     pub(super) id: Option<Cow<'a, str>>,
     pub(super) worker_type: Cow<'a, str>,
@@ -18,16 +20,94 @@ pub(super) struct Task<'a> {
     pub(super) provisioner_id: Option<Cow<'a, str>>,
     pub(super) worker_id: Option<Cow<'a, str>>,
     pub(super) started: Option<Timestamp>,
+    /// The optional fields that are of another type than expected, with their values as they were written.
+    /// They count as absent.
+    pub(super) unread: Vec<(&'static str, &'a str)>,
+}
+
+/// An object without the text that names its worker type.
+#[derive(Debug, PartialEq)]
+pub(super) struct NoWorkerType<'a> {
+    pub(super) id: Option<Cow<'a, str>>,
+    /// The value at the first segment of the path, as it was written; `None` if there is none.
+    pub(super) found: Option<&'a str>,
 }
 
 impl<'a> Task<'a> {
-    /// Reads one element of the response, with the worker type at `pointer`.
-    pub(super) fn read(text: &'a str, pointer: &[String]) -> serde_json::Result<Self> {
+    /// Reads one element of the response, with the worker type at `pointer`. An error means that the element
+    /// is no object, or is not JSON.
+    pub(super) fn read(
+        text: &'a str,
+        pointer: &[String],
+    ) -> serde_json::Result<Result<Self, NoWorkerType<'a>>> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let task = TaskSeed { pointer }.deserialize(&mut deserializer)?;
         deserializer.end()?;
         Ok(task)
     }
+
+    /// Takes the value of an optional field. Of a repeated one the last value counts, as in every common
+    /// parser.
+    fn take(&mut self, field: Field, value: &'a str) {
+        let read = match field {
+            Field::TaskId => set(&mut self.id, identifier(value)),
+            Field::ProvisionerId => set(&mut self.provisioner_id, text_at(value, &[])),
+            Field::WorkerId => set(&mut self.worker_id, text_at(value, &[])),
+            Field::Created => set(&mut self.created, time(value)),
+            Field::Started => set(&mut self.started, time(value)),
+            // No policy uses them yet, but a queue's author wants to know.
+            Field::ExpectedDuration | Field::Priority => number(value).is_some(),
+            Field::Other => true,
+        };
+        // Null is another way to be absent.
+        if !read && value != "null" {
+            self.unread.push((field.as_str(), value));
+        }
+    }
+}
+
+/// Sets `field` to what was read, and returns whether there is anything.
+fn set<T>(field: &mut Option<T>, read: Option<T>) -> bool {
+    *field = read;
+    field.is_some()
+}
+
+/// Reads the text at `path` below a value.
+fn text_at<'a>(value: &'a str, path: &[String]) -> Option<Cow<'a, str>> {
+    TextAt(path).deserialize(&mut serde_json::Deserializer::from_str(value)).ok().flatten()
+}
+
+/// Reads a text or a number, which many queues have as the identifiers of tasks.
+fn identifier(value: &str) -> Option<Cow<'_, str>> {
+    number(value).map(|_| Cow::Borrowed(value)).or_else(|| text_at(value, &[]))
+}
+
+fn number(value: &str) -> Option<f64> {
+    serde_json::from_str(value).ok()
+}
+
+/// Reads RFC 3339, or a number of seconds or milliseconds since 1970.
+fn time(value: &str) -> Option<Timestamp> {
+    match number(value) {
+        Some(since_1970) => epoch(since_1970),
+        None => rfc3339(&text_at(value, &[])?),
+    }
+}
+
+/// From this number on, a time is in milliseconds: as seconds it would lie after the year 5000, and as
+/// milliseconds before it, it would lie before 1974.
+const MILLISECONDS_FROM: f64 = 1e11;
+
+/// Above this number it is neither: microseconds or nanoseconds.
+const NEITHER_FROM: f64 = 1e14;
+
+fn epoch(since_1970: f64) -> Option<Timestamp> {
+    if !(0.0..NEITHER_FROM).contains(&since_1970) {
+        return None;
+    }
+    let seconds = if since_1970 < MILLISECONDS_FROM { since_1970 } else { since_1970 / 1_000.0 };
+    let since = Duration::try_from_secs_f64(seconds).ok()?;
+    Timestamp::UNIX_EPOCH.checked_add(since).ok()
 }
 
 struct TaskSeed<'p> {
@@ -35,7 +115,7 @@ struct TaskSeed<'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for TaskSeed<'_> {
-    type Value = Task<'de>;
+    type Value = Result<Task<'de>, NoWorkerType<'de>>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, de: D) -> Result<Self::Value, D::Error> {
         de.deserialize_map(self)
@@ -43,59 +123,37 @@ impl<'de> DeserializeSeed<'de> for TaskSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for TaskSeed<'_> {
-    type Value = Task<'de>;
+    type Value = Result<Task<'de>, NoWorkerType<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a task")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut task = Task::default();
         let mut worker_type = None;
-        let mut id = None;
-        let mut created = None;
-        let mut provisioner_id = None;
-        let mut worker_id = None;
-        let mut started = None;
-        // Of a repeated key the last value counts, as in every common parser.
+        let mut found = None;
         while let Some(Key { field, on_path }) = map.next_key_seed(KeySeed(self.pointer))? {
+            if !on_path && matches!(field, Field::Other) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value = map.next_value::<&RawValue>()?.get();
             if on_path {
+                worker_type = text_at(value, &self.pointer[1..]);
+                found = Some(value);
                 // The configured path has precedence over the field's own meaning. If the path is the field
                 // itself, both are read from the same text.
-                worker_type = map.next_value_seed(TextAt(&self.pointer[1..]))?;
                 if self.pointer.len() > 1 {
                     continue;
                 }
-                let text: Option<Cow<'de, str>> = worker_type.clone();
-                match field {
-                    Field::TaskId => id = text,
-                    Field::ProvisionerId => provisioner_id = text,
-                    Field::WorkerId => worker_id = text,
-                    Field::Created => created = timestamp(text.as_deref())?,
-                    Field::Started => started = timestamp(text.as_deref())?,
-                    Field::Number | Field::Other => {}
-                }
-                continue;
             }
-            match field {
-                Field::TaskId => id = map.next_value_seed(TextAt(&[]))?,
-                Field::ProvisionerId => provisioner_id = map.next_value_seed(TextAt(&[]))?,
-                Field::WorkerId => worker_id = map.next_value_seed(TextAt(&[]))?,
-                Field::Created => {
-                    created = timestamp(map.next_value_seed(TextAt(&[]))?.as_deref())?;
-                }
-                Field::Started => {
-                    started = timestamp(map.next_value_seed(TextAt(&[]))?.as_deref())?;
-                }
-                Field::Number => {
-                    map.next_value::<Option<f64>>()?;
-                }
-                Field::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
+            task.take(field, value);
         }
-        let worker_type = worker_type.ok_or_else(|| A::Error::custom("no worker type"))?;
-        Ok(Task { id, worker_type, created, provisioner_id, worker_id, started })
+        Ok(match worker_type {
+            Some(worker_type) => Ok(Task { worker_type, ..task }),
+            None => Err(NoWorkerType { id: task.id, found }),
+        })
     }
 }
 
@@ -112,9 +170,24 @@ enum Field {
     WorkerId,
     Created,
     Started,
-    /// `expectedDuration` and `priority`. No policy uses them yet, but their type is checked.
-    Number,
+    ExpectedDuration,
+    Priority,
     Other,
+}
+
+impl Field {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::TaskId => "taskId",
+            Self::ProvisionerId => "provisionerId",
+            Self::WorkerId => "workerId",
+            Self::Created => "created",
+            Self::Started => "started",
+            Self::ExpectedDuration => "expectedDuration",
+            Self::Priority => "priority",
+            Self::Other => "",
+        }
+    }
 }
 
 struct KeySeed<'p>(&'p [String]);
@@ -141,7 +214,8 @@ impl Visitor<'_> for KeySeed<'_> {
             "workerId" => Field::WorkerId,
             "created" => Field::Created,
             "started" => Field::Started,
-            "expectedDuration" | "priority" => Field::Number,
+            "expectedDuration" => Field::ExpectedDuration,
+            "priority" => Field::Priority,
             _ => Field::Other,
         };
         let on_path = self.0.first().is_some_and(|segment| segment == key);
@@ -264,10 +338,6 @@ impl Visitor<'_> for KeyEquals<'_> {
     fn visit_str<E: Error>(self, key: &str) -> Result<bool, E> {
         Ok(key == self.0)
     }
-}
-
-fn timestamp<E: Error>(text: Option<&str>) -> Result<Option<Timestamp>, E> {
-    text.map(|text| rfc3339(text).ok_or_else(|| E::custom("not an RFC 3339 time"))).transpose()
 }
 
 /// Parses `YYYY-MM-DDThh:mm:ss[.fraction](Z|±hh:mm)`. jiff alone would accept more: dates without

@@ -33,7 +33,9 @@ impl TaskFingerprint {
                 }
                 (task.worker_id.is_some(), task.started.is_some()).hash(&mut hasher);
             }
-            ResponseElement::Malformed(text) => (false, *text).hash(&mut hasher),
+            ResponseElement::NoWorkerType(_, text) | ResponseElement::NoObject(text) => {
+                (false, *text).hash(&mut hasher);
+            }
             ResponseElement::Oversized => return,
         }
         self.insert(hasher.finish());
@@ -72,7 +74,7 @@ mod tests {
     fn fingerprint(elements: impl IntoIterator<Item = u64>) -> TaskFingerprint {
         let mut fingerprint = TaskFingerprint::default();
         for element in elements {
-            fingerprint.add(&ResponseElement::Malformed(&element.to_string()));
+            fingerprint.add(&ResponseElement::NoObject(&element.to_string()));
         }
         fingerprint
     }

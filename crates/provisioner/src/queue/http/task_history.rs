@@ -240,6 +240,7 @@ mod tests {
                     provisioner_id: None,
                     worker_id: None,
                     started: started.map(at),
+                    unread: Vec::new(),
                 };
                 reader.task(&WorkerTypeName::from(*name), &task);
             }

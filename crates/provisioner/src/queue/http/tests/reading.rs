@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -184,22 +185,6 @@ fn malformed_elements_are_skipped_and_counted() {
         r#"{"workerType":1.5}"#,
         r#"{"workerType":["linux"]}"#,
         r#"{"workerType":{"a":"linux"}}"#,
-        r#"{"workerType":"linux","taskId":7}"#,
-        r#"{"workerType":"linux","created":7}"#,
-        r#"{"workerType":"linux","created":"yesterday"}"#,
-        r#"{"workerType":"linux","created":"2026-01-01"}"#,
-        r#"{"workerType":"linux","created":"2026-01-01T00:00:00"}"#,
-        r#"{"workerType":"linux","created":"20260101T000000Z"}"#,
-        r#"{"workerType":"linux","created":"2026-01-01T00:00Z"}"#,
-        r#"{"workerType":"linux","created":"2026-01-01T00:00:00Z[UTC]"}"#,
-        r#"{"workerType":"linux","created":"2026-13-01T00:00:00Z"}"#,
-        r#"{"workerType":"linux","started":"soon"}"#,
-        r#"{"workerType":"linux","provisionerId":{}}"#,
-        r#"{"workerType":"linux","workerId":[]}"#,
-        r#"{"workerType":"linux","priority":"high"}"#,
-        r#"{"workerType":"linux","expectedDuration":"1h"}"#,
-        r#"{"workerType":"linux","expectedDuration":1e999}"#,
-        r#"{"workerType":"linux","taskId":"\ud800"}"#,
     ];
     for element in malformed {
         let text = format!(r#"[{element},{{"workerType":"linux"}}]"#);
@@ -207,6 +192,87 @@ fn malformed_elements_are_skipped_and_counted() {
     }
     // After a wrong type the rest is still checked.
     assert!(matches!(read(r#"[{"workerType":1,"x":tru}]"#), Err(ResponseError::Syntax { .. })));
+}
+
+#[test]
+fn optional_fields_of_another_type_count_as_absent_and_are_named() {
+    for (field, value) in [
+        ("taskId", r#"{"a":1}"#),
+        ("taskId", r#""\ud800""#),
+        ("created", r#""yesterday""#),
+        ("created", r#""2026-01-01""#),
+        ("created", r#""2026-01-01T00:00:00""#),
+        ("created", r#""20260101T000000Z""#),
+        ("created", r#""2026-01-01T00:00Z""#),
+        ("created", r#""2026-01-01T00:00:00Z[UTC]""#),
+        ("created", r#""2026-13-01T00:00:00Z""#),
+        ("created", "-1"),
+        ("created", "1767225600000000"),
+        ("created", "true"),
+        ("started", r#""soon""#),
+        ("provisionerId", "{}"),
+        ("workerId", "[]"),
+        ("workerId", "17"),
+        ("priority", r#""lowest""#),
+        ("expectedDuration", r#""1h""#),
+        ("expectedDuration", "1e999"),
+    ] {
+        let text = format!(r#"[{{"{field}":{value},"workerType":"linux"}}]"#);
+        let read = read(&text).unwrap();
+        assert_eq!(linux_and_malformed(&read), (1, 0), "{text}");
+        let unread = &read.1.unread_fields;
+        assert_eq!(unread.keys().collect::<Vec<_>>(), [field], "{text}");
+        assert_eq!(unread[field].value.as_deref(), Some(value), "{text}");
+    }
+    // A task of Taskcluster, but for its identifier.
+    let text = r#"[{"taskId":7,"workerType":"linux","priority":"lowest","created":"2026-01-01T00:00:00"},
+        {"taskId":"b","workerType":"linux","priority":"high"}]"#;
+    let (pending, skipped) = read(text).unwrap();
+    assert_eq!(pending["linux"], PendingTasks { count: 2, oldest: None });
+    let priority = &skipped.unread_fields["priority"];
+    assert_eq!((priority.count, priority.task.as_deref()), (2, Some("7")));
+    assert_eq!(priority.to_string(), "`\"lowest\"` in task `7`, for example");
+    // A machine is in a task whose start cannot be read, and knows of none whose worker cannot.
+    let text = r#"[{"workerType":"linux","workerId":"i-1","started":"soon"}]"#;
+    assert_eq!(running(&["i-1"], text), by_instance(1, &[("i-1", 1)]));
+    let text = r#"[{"workerType":"linux","workerId":1}]"#;
+    assert!(matches!(running(&["i-1"], text), Running::Counted { .. }));
+}
+
+#[test]
+fn skipped_tasks_are_told_with_the_field_the_value_and_an_example() {
+    let told = |text: &str| {
+        let (_, skipped) = read(text).unwrap();
+        let (field, unread) = skipped.malformed_fields.into_iter().next().unwrap();
+        (field, unread.count, unread.to_string())
+    };
+    let of = |field: &str, count, text: &str| (field.to_owned(), count, text.to_owned());
+    assert_eq!(
+        told(r#"[{"taskId":"a","workerType":3},{"taskId":"b"}]"#),
+        of("/workerType", 2, "`3` in task `a`, for example")
+    );
+    assert_eq!(told(r#"[{"taskId":7}]"#), of("/workerType", 1, "missing in task `7`, for example"));
+    assert_eq!(told("[null, 3]"), of("", 2, "`null`, for example"));
+    let long = format!(r#"[["{}"]]"#, "x".repeat(1_000));
+    assert_eq!(told(&long), of("", 1, &format!("`[\"{}…`, for example", "x".repeat(58))));
+}
+
+#[test]
+fn running_tasks_none_of_which_can_be_read_are_unknown() {
+    assert_eq!(running(&["i-1"], r#"[{"workerId":"i-1"},3]"#), Running::Unknown);
+}
+
+#[test]
+fn epochs_in_seconds_and_milliseconds_are_times() {
+    let expected: Timestamp = "2026-01-01T00:00:00.5Z".parse().unwrap();
+    for (value, expected) in
+        [("1767225600.5", expected), ("1767225600500", expected), ("0", Timestamp::UNIX_EPOCH)]
+    {
+        let text = format!(r#"[{{"workerType":"linux","created":{value}}}]"#);
+        let (pending, skipped) = read(&text).unwrap();
+        assert_eq!(pending["linux"].oldest, Some(expected), "{value}");
+        assert_eq!(skipped, Skipped::default());
+    }
 }
 
 #[test]
@@ -219,7 +285,8 @@ fn rfc_3339_times_are_read() {
         "1969-01-01T00:00:00-00:00",
     ] {
         let text = format!(r#"[{{"workerType":"linux","created":"{time}"}}]"#);
-        assert_eq!(linux_and_malformed(&read(&text).unwrap()), (1, 0), "{time}");
+        let read = read(&text).unwrap();
+        assert!(read.0["linux"].oldest.is_some() && read.1 == Skipped::default(), "{time}");
     }
 }
 

@@ -298,6 +298,20 @@ async fn malformed_elements_of_both_responses_are_counted() {
 }
 
 #[tokio::test]
+async fn tasks_none_of_which_can_be_read_are_an_error_and_not_an_empty_queue() {
+    let error =
+        error_of(|| ok(r#"[{"taskId":"a","type":"linux"},{"taskId":"b","type":"linux"},1]"#)).await;
+    let text = error.to_string();
+    assert!(
+        text.ends_with(
+            "/v1/jobs?state=PENDING: not one of 3 tasks can be used: 1 element that is no object (`1`, \
+             for example), no text at `/workerType` (missing in task `a`, for example)"
+        ),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn only_200_is_an_answer() {
     for (line, expected) in [
         ("404 Not Found", 404),
@@ -393,7 +407,7 @@ async fn a_refused_connection_is_an_error() {
 
 #[tokio::test]
 async fn a_long_answer_is_refused() {
-    const LONG: &str = "[1,2,3,4,5,6]";
+    const LONG: &str = r#"[{"workerType":"linux"}]"#;
     let chunked = || {
         let length = LONG.len();
         Reply::Send(format!(
@@ -405,10 +419,10 @@ async fn a_long_answer_is_refused() {
     for server in [announced, unannounced] {
         let mut queue = queue(&server.url, AskRunning::Never);
         queue.endpoint.max_response = LONG.len() as u64;
-        assert_eq!(demand(&mut queue).await.unwrap().skipped.malformed, 6);
+        assert_eq!(demand(&mut queue).await.unwrap().pending["linux"].count, 1);
         queue.endpoint.max_response -= 1;
         let error = demand(&mut queue).await.unwrap_err();
-        assert!(matches!(error, Error::TooLarge { limit: 12, .. }), "{error}");
+        assert!(matches!(error, Error::TooLarge { limit: 23, .. }), "{error}");
     }
 }
 
