@@ -1,12 +1,18 @@
 //! The demonstration, looked at from outside while it runs.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Project, SOON, eventually};
+use crate::harness::{Daemon, Project, SOON, eventually, get, post};
 
-/// Starts it with a door; returns the endpoint.
+/// Starts it with a door, in fast motion; returns the endpoint.
 fn start(project: &Project) -> (Daemon, String) {
-    let args = ["demo", "--speed", "60", "--for", "24h", "--serve-ec2", "0"];
+    start_at(project, "60")
+}
+
+fn start_at(project: &Project, speed: &str) -> (Daemon, String) {
+    let args = ["demo", "--speed", speed, "--for", "24h", "--serve-ec2", "0"];
     let mut demo = project.spawn(&mut project.command("provisionerd", &args));
     demo.until_it_says("describe-instances");
     let said = demo.said();
@@ -119,4 +125,59 @@ fn a_port_that_is_taken_is_said_with_a_way_out() {
     let (_demo, endpoint) = start(&project);
     let port = endpoint.rsplit(':').next().unwrap();
     project.provisionerd(&["demo", "--serve-ec2", port]).code(1).says(&[port, "--serve-ec2 0"]);
+}
+
+#[test]
+fn all_our_programs_work_in_it_with_the_configuration_that_it_prints() {
+    let project = Project::new();
+    let (demo, endpoint) = start_at(&project, "1");
+    let said = demo.said();
+    let (_, rest) = said.split_once("<<'END'\n").expect("a configuration");
+    let (printed, _) = rest.split_once("END\n").expect("its end");
+    // Indented for reading.
+    let printed: Vec<_> = printed.lines().map(str::trim_start).collect();
+    std::fs::remove_file(project.config_path()).unwrap();
+    let run = |program: &str, args: &[&str]| {
+        let mut command = project.command(program, args);
+        Project::finish(command.env("AWS_ENDPOINT_URL", &endpoint))
+    };
+    run("setup-aws", &["--with-worker-profile"]).ok();
+    project.write_config(&format!("{}\n{}\n", project.config(), printed.join("\n")));
+    run("provisionerd", &["validate"]).ok();
+    run("provisionerd", &["validate", "--aws"]).ok();
+    let port = endpoint.rsplit(':').next().unwrap().parse().unwrap();
+    let added = post(port, "/0.1.0/jobs", r#"{"workerType":"linux","count":2}"#).unwrap();
+    assert_eq!((added.status, &*added.body), (200, "2 added; 2 of linux wait\n"));
+    assert_eq!(get(port, "/0.1.0/jobs").unwrap().status, 400, "of which state?");
+    run("provisionerd", &["plan"]).ok().prints(&["2 tasks wait"]);
+    run("provisionerd", &["run", "--once"]).ok();
+    let machines = || {
+        let status = run("provisionerd", &["status", "-o", "json"]).ok().json();
+        let linux = status["worker_types"][0].clone();
+        let count = |key: &str| linux[key].as_u64().unwrap();
+        count("booting") + count("busy") + count("idle")
+    };
+    eventually("both requests are fulfilled", Duration::from_secs(100), || machines() == 2);
+    run("cleanup-aws", &["--yes"]).ok();
+    assert!(project.value("provisioner.key-name").is_none(), "{}", project.config());
+    demo.stop();
+}
+
+#[test]
+fn what_it_does_not_have_is_refused_as_by_ec2() {
+    let project = Project::new();
+    let (demo, endpoint) = start(&project);
+    let launch = |image: &str, instance_type: &str| {
+        let specification = json!({ "ImageId": image, "InstanceType": instance_type });
+        let with = json!({ "InstanceCount": 1, "LaunchSpecification": specification });
+        let answer = project.account.boto3_at(&endpoint, "ec2", "request_spot_instances", with);
+        answer.map_err(|error| error.code)
+    };
+    assert_eq!(launch("ami-none", "c7g.large").unwrap_err(), "InvalidAMIID.NotFound");
+    assert_eq!(launch("ami-1", "x9.large").unwrap_err(), "InvalidParameterValue");
+    launch("ami-1", "c7g.large").unwrap();
+    let parameter = json!({ "Name": "/aws/service/ami-amazon-linux-latest/al2023-arm64" });
+    let parameter = project.account.boto3_at(&endpoint, "ssm", "get_parameter", parameter).unwrap();
+    assert_eq!(parameter["Parameter"]["Value"], "ami-1");
+    demo.stop();
 }
