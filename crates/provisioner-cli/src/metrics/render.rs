@@ -1,6 +1,6 @@
 //! The text of `GET /metrics`, in the `OpenMetrics` format.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -57,9 +57,10 @@ fn to_prometheus(text: &str) -> String {
         {
             let total = if kind == "counter" { "_total" } else { "" };
             if let Some((_, help)) = help.take().filter(|(of, _)| *of == name) {
-                written.push_str(&format!("# HELP {name}{total} {help}\n"));
+                // Writing to a String cannot fail.
+                let _ = writeln!(written, "# HELP {name}{total} {help}");
             }
-            written.push_str(&format!("# TYPE {name}{total} {kind}\n"));
+            let _ = writeln!(written, "# TYPE {name}{total} {kind}");
         } else if !line.starts_with('#') {
             written.push_str(line);
             written.push('\n');

@@ -54,12 +54,16 @@ pub(super) fn holder(path: &Path) -> Result<Option<LockHolder>, StateDirError> {
 /// Takes the lock, and waits for those that only look whether it is held, which takes microseconds. `Err` holds
 /// the file that another process has locked.
 fn lock_past_onlookers(path: &Path) -> io::Result<Result<File, File>> {
-    const TRIES: u32 = 5;
-    const PAUSE: Duration = Duration::from_millis(2);
+    const TRIES: u32 = 500;
+    const PAUSE: Duration = Duration::from_millis(1);
     let mut tried = files::lock(path)?;
     for _ in 1..TRIES {
-        if tried.is_ok() {
-            break;
+        let Err(file) = &tried else { break };
+        // A holder shares its lock with nobody, and onlookers share theirs with everybody.
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => file.unlock()?,
         }
         std::thread::sleep(PAUSE);
         tried = files::lock(path)?;
