@@ -71,7 +71,8 @@ fn a_key_name_is_made_and_removed_again_in_the_demonstration() {
     let (demo, endpoint) = start(&project);
     let run = |program: &str, args: &[&str]| {
         let mut command = project.command(program, args);
-        Project::finish(command.env("AWS_ENDPOINT_URL", &endpoint)).ok()
+        Project::finish(command.env("AWS_ENDPOINT_URL", &endpoint).env("AWS_REGION", "us-west-2"))
+            .ok()
     };
     run("setup-aws", &[]);
     let key_name = project.key_name();

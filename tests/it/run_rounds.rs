@@ -589,6 +589,7 @@ fn a_quota_error_halves_the_count_and_then_waits() {
 fn a_dry_run_and_a_plan_change_nothing() {
     let project = held();
     project.queue.pending(&[("linux", 3)]);
+    project.queue.running(&[]);
     let before = project.account.changes().len();
     project.provisionerd(&["run", "--once", "--dry-run"]).ok();
     project.provisionerd(&["plan"]).ok().prints(&["linux", "3"]);

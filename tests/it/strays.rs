@@ -1,8 +1,10 @@
 //! Things under the key-name that are not, or not clearly, of our making.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::harness::Project;
+use crate::harness::{Project, SOON, eventually};
 
 /// Tags as the product sets them, for the worker type `name`.
 fn our_tags(project: &Project, name: &str) -> serde_json::Value {
@@ -112,11 +114,11 @@ fn machines_of_a_removed_worker_type_end_when_idle() {
     project.queue.pending(&[]);
     project.queue.running(&[("old", Some(&ids[0]))]);
     let mut daemon = project.daemon();
-    daemon.until("the idle one is ended", || !project.world().instance(&ids[1]).is_live());
+    // A machine is idle once it has been without a task for a minute.
+    let limit = Duration::from_mins(1) + SOON;
+    eventually("the idle one is ended", limit, || !project.world().instance(&ids[1]).is_live());
     daemon.rounds(&project.queue, 2);
     assert!(project.world().instance(&ids[0]).is_live(), "the busy one is left");
-    project.queue.running(&[]);
-    daemon.until("it is ended once idle", || !project.world().instance(&ids[0]).is_live());
     daemon.stop();
 }
 

@@ -289,7 +289,7 @@ mod tests {
         assert!(summary.cost_usd > 1.0, "{summary:?}");
         let told = |part: &str| lines.iter().any(|line| line.text.contains(part));
         for part in [
-            "pending tasks",
+            "tasks wait",
             "cannot be filled there",
             "takes i-sim",
             "has no c7g.large left",

@@ -49,7 +49,7 @@ pub use asking::{Asking, Habits};
 pub(crate) use calls::refusal;
 pub use calls::unknown_profile;
 pub use instances::{Machine, Machines, NOTICE};
-pub(crate) use instances::{ROOT_DEVICE, address, root_volume};
+pub(crate) use instances::{ROOT_DEVICE, address, public_address, root_volume};
 pub use requests::{Request, Requests};
 pub use truth::Bill;
 use visitors::Crew;

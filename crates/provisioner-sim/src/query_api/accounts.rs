@@ -62,7 +62,7 @@ pub(super) fn allowed_images(_: &mut World, mut form: Form) -> Result<Vec<Node>,
     let dry_run = form.dry_run()?;
     form.finish()?;
     only_tried(dry_run)?;
-    Ok(vec![text("managedBy", "account"), text("state", "disabled")])
+    Ok(vec![set("imageCriterionSet", []), text("managedBy", "account"), text("state", "disabled")])
 }
 
 /// `GetDefaultCreditSpecification` of an account that has set none (Amazon EC2 User Guide, "Unlimited mode": only

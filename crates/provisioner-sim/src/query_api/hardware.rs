@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::accounts::ACCOUNT;
 use super::places::{REGION, VPC};
 use super::xml::{Node, set, text, time, tree};
-use crate::world::{ROOT_DEVICE, address};
+use crate::world::{ROOT_DEVICE, address, public_address};
 
 /// The hardware of one instance.
 pub(super) struct Hardware {
@@ -33,14 +33,12 @@ impl Hardware {
         is_live: bool,
     ) -> Self {
         let digits = id.trim_start_matches("i-").to_owned();
-        let number = u32::from_str_radix(digits.trim_start_matches("sim"), 16).unwrap_or_default();
-        let [_, b, c, d] = number.to_be_bytes();
+        let number =
+            usize::from_str_radix(digits.trim_start_matches("sim"), 16).unwrap_or_default();
         Self {
             digits,
-            // Of this machine, so that a worker on it can ask from there; and in a range that nobody is assigned
-            // (RFC 2544), which repeats after 131,072 instances.
-            private: address(usize::try_from(number).unwrap_or_default()),
-            public: Ipv4Addr::new(198, 18 + b % 2, c, d),
+            private: address(number),
+            public: public_address(number),
             subnet,
             launched,
             is_live,

@@ -38,6 +38,13 @@ pub(crate) fn address(no: usize) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 0, 0)) | no & 0x00ff_ffff)
 }
 
+/// Returns the public address of the instance with this number: in a range that nobody is assigned (RFC 2544),
+/// which repeats after 131,072 instances.
+pub(crate) fn public_address(no: usize) -> Ipv4Addr {
+    let [_, b, c, d] = u32::try_from(no).unwrap_or(0).to_be_bytes();
+    Ipv4Addr::new(198, 18 + b % 2, c, d)
+}
+
 /// An instance and the worker on it.
 #[derive(Clone, Debug)]
 #[expect(
@@ -220,7 +227,7 @@ impl World {
             spot_request: request,
             other_platform: None,
             state_reason: None,
-            addresses: vec![address(no).into()],
+            addresses: vec![address(no).into(), public_address(no).into()],
             volumes: vec![root_volume(no)],
             tags,
         };
