@@ -308,9 +308,11 @@ fn a_ledger_of_a_newer_version_ends_with_2_and_is_not_lost() {
 fn a_daemon_beside_another_one_says_so_in_its_log_in_status_and_at_readyz() {
     let (project, port) = Project::listening();
     project.set("provisioner.visibility-window", "3s");
-    project.set("worker-types.linux.max-instances", 100);
+    project.set("worker-types.linux.max-instances", 1);
     let mut daemon = project.daemon();
-    // Another host has a state directory of its own.
+    daemon.until_it_says("started");
+    // Another host has a state directory of its own, and here a configuration under which it always launches.
+    project.set("worker-types.linux.max-instances", 1000);
     let elsewhere = tempfile::tempdir().unwrap();
     project.set("provisioner.state-dir", elsewhere.path().to_str().unwrap());
     let mut wanted = 0;

@@ -140,7 +140,7 @@ fn all_our_programs_work_in_it_with_the_configuration_that_it_prints() {
     std::fs::remove_file(project.config_path()).unwrap();
     let run = |program: &str, args: &[&str]| {
         let mut command = project.command(program, args);
-        Project::finish(command.env("AWS_ENDPOINT_URL", &endpoint))
+        Project::finish(command.env("AWS_ENDPOINT_URL", &endpoint).env("AWS_REGION", "us-west-2"))
     };
     run("setup-aws", &["--with-worker-profile"]).ok();
     project.write_config(&format!("{}\n{}\n", project.config(), printed.join("\n")));

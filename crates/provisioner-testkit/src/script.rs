@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(
             output,
             "> worker-type linux c7g.large\n> demand linux 2\n> round\n  \
-             0s request 2 linux (c7g.large in us-west-2a): 2 tasks wait, none on the way; room for 0 on \
+             0s request 2 linux (c7g.large in us-west-2a): 2 tasks wait, none on the way; no room on \
              instances\n"
         );
     }

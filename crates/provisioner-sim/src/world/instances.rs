@@ -299,7 +299,13 @@ impl World {
     }
 
     fn set_state(&mut self, no: usize, state: InstanceState) {
-        self.change_machine(no, |instance| instance.state = state);
+        self.change_machine(no, |instance| {
+            if !state.is_live() {
+                // EC2 shows none of an instance that ends.
+                instance.addresses.clear();
+            }
+            instance.state = state;
+        });
     }
 
     fn is_in(&self, no: usize, state: &InstanceState) -> bool {

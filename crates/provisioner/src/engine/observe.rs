@@ -1,4 +1,4 @@
-//! Takes one complete observation in.
+//! Evaluates one complete observation.
 //!
 //! EC2 is eventually consistent: a request that was granted may not be visible yet, one that is fulfilled
 //! between two describe calls shows as open beside its own instance, and the next page may be answered by
@@ -12,7 +12,8 @@
 //! 3. [`sort`]: every instance by its owner, into the [`Index`]. The ledger names the owner of an instance
 //!    whose request is not visible yet, so this comes before the ledger forgets anything.
 //! 4. [`ledger`]: granted requests and unanswered launches that are now accounted for, or never came.
-//! 5. [`machines`] again: which are new, which are gone, and which of these failed.
+//! 5. [`launch_health`], called by [`machines`]: which machines are new, which are gone, and which of these
+//!    are failed launches.
 //!
 //! [`count`] then classes the machines by what is known of their tasks.
 

@@ -6,6 +6,7 @@ pub(super) mod api_budget;
 pub(super) mod backoff;
 pub(super) mod capacity;
 pub(super) mod durable;
+pub(super) mod failures;
 pub(super) mod group;
 pub(super) mod idleness;
 pub(super) mod in_flight;

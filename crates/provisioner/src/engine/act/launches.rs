@@ -16,7 +16,7 @@ use crate::engine::decide::detail::{Obstacle, PlanNote};
 use crate::engine::decide::placement::{self, Choice, Circumstances, LaunchGoal};
 use crate::engine::decide::plan::{Action, ActionKind, Note, Reason};
 use crate::engine::state::api_budget::CallClass;
-use crate::engine::state::memory::Failures;
+use crate::engine::state::failures::Failures;
 use crate::engine::state::places::{self, Placement, RefusedLaunch};
 use crate::settings::WorkerType;
 

@@ -10,9 +10,9 @@ use crate::engine::decide::detail::{LaunchReason, NoRoom, Obstacle, PlanNote, Re
 use crate::engine::decide::placement::{self, Circumstances, LaunchGoal, Tries};
 use crate::engine::decide::plan::{ActionKind, Reason};
 use crate::engine::observe::ledger::is_repeated;
+use crate::engine::state::failures::Failures;
 use crate::engine::state::group::Group;
 use crate::engine::state::machine::{Class, Machine};
-use crate::engine::state::memory::Failures;
 use crate::engine::state::other_ledgers::OtherDaemon;
 use crate::engine::state::places;
 use crate::policy::CapacityTarget;

@@ -18,8 +18,8 @@ impl Display for LaunchReason<'_> {
         match self {
             Self::PendingTasks { pending, free_slots, coming, why } => {
                 let (waiting, coming) = (Waiting(*pending), OnTheWay(*coming));
-                let why = AfterSemicolon(why);
-                write!(f, "{waiting}, {coming}; room for {free_slots} on instances{why}")
+                let (free, why) = (FreeSlots(*free_slots), AfterSemicolon(why));
+                write!(f, "{waiting}, {coming}; {free}{why}")
             }
             Self::Spare { why } => {
                 let why = AfterSemicolon(why);
@@ -48,13 +48,12 @@ impl Display for ReasonDetail<'_> {
         match self {
             Self::Launch(reason) => reason.fmt(f),
             Self::NoDemand { cancelled, open, pending, free_slots, in_flight } => {
-                let waiting = Waiting(*pending);
+                let (waiting, free) = (Waiting(*pending), FreeSlots(*free_slots));
                 let open = count(*open, "open request");
                 let in_flight = count(*in_flight, "launch");
                 write!(
                     f,
-                    "{waiting}: {cancelled} of {open} too many; room for {free_slots} on instances, \
-                     {in_flight} in flight"
+                    "{waiting}: {cancelled} of {open} too many; {free}, {in_flight} in flight"
                 )
             }
             Self::OverMaximum { removed, max, total } => {
@@ -164,6 +163,18 @@ impl Display for Waiting {
             0 => f.write_str("no task waits"),
             1 => f.write_str("1 task waits"),
             tasks => write!(f, "{tasks} tasks wait"),
+        }
+    }
+}
+
+/// The tasks that instances have room for.
+struct FreeSlots(u64);
+
+impl Display for FreeSlots {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("no room on instances"),
+            tasks => write!(f, "room for {tasks} on instances"),
         }
     }
 }

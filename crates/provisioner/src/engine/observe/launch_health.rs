@@ -12,7 +12,7 @@ use super::count::Counting;
 use crate::domain::clock;
 use crate::domain::demand::{Demand, Running};
 use crate::domain::ids::WorkerTypeName;
-use crate::engine::state::memory::EndedUnclaimed;
+use crate::engine::state::failures::EndedUnclaimed;
 
 /// A machine that lives longer than its worker type's usual boot and this much was at work, or had nothing to do.
 const BEYOND_BOOT: Duration = Duration::from_mins(1);

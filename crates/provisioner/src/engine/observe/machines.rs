@@ -14,7 +14,8 @@ use crate::domain::observed::{EndedBy, Instance, InstanceState, SpotRequest, Sta
 use crate::engine::decide::detail::MachineNote;
 use crate::engine::decide::plan::Note;
 use crate::engine::observe::join::Join;
-use crate::engine::state::memory::{EndedUnclaimed, MachineMemory};
+use crate::engine::state::failures::EndedUnclaimed;
+use crate::engine::state::memory::MachineMemory;
 
 /// Machines that this observation shows for the first time, and those that it no longer shows.
 struct Turnover<'o> {
