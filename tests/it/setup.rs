@@ -293,7 +293,9 @@ fn a_set_up_that_was_killed_is_named_by_the_next_and_a_second_at_once_is_refused
     project.setup_aws(&[]).ok().says(&["was killed", &left, "cleanup-aws"]);
     assert_ne!(project.key_name(), left);
     assert!(project.config().contains(&left), "it is retired");
-    assert!(!project.files().iter().any(|name| name.ends_with(".setup")));
+    assert!(!project.files().iter().any(|name| {
+        std::path::Path::new(name).extension().is_some_and(|extension| extension == "setup")
+    }));
     project.cleanup_aws(&["--yes"]).ok();
     assert!(project.world().key_pairs.is_empty());
 }

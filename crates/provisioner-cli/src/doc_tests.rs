@@ -9,6 +9,7 @@ mod container;
 mod exit_codes;
 mod iam;
 mod links;
+pub(crate) mod monitoring;
 mod operations;
 mod unit;
 

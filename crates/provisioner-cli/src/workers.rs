@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     struct Running {
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         wake: Arc<Notify>,
         shutdown: CancellationToken,
     }
