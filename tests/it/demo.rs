@@ -1,10 +1,13 @@
 //! The demonstration, looked at from outside while it runs.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Project, SOON, eventually, get, post};
+use crate::harness::{Daemon, Finished, Project, SOON, eventually, get, post};
+use crate::readme::blocks_of_section;
 
 /// Starts it with a door, in fast motion; returns the endpoint.
 fn start(project: &Project) -> (Daemon, String) {
@@ -128,38 +131,132 @@ fn a_port_that_is_taken_is_said_with_a_way_out() {
     project.provisionerd(&["demo", "--serve-ec2", port]).code(1).says(&[port, "--serve-ec2 0"]);
 }
 
+/// A user's terminal beside the served demonstration: an empty directory, the variables that the demonstration
+/// prints, and our programs on the path.
+struct Terminal<'a> {
+    project: &'a Project,
+    variables: Vec<(String, String)>,
+}
+
+impl Terminal<'_> {
+    fn beside<'a>(project: &'a Project, said: &str) -> Terminal<'a> {
+        std::fs::remove_file(project.config_path()).unwrap();
+        let exports = said.lines().filter_map(|line| line.trim().strip_prefix("export "));
+        let variables = exports.flat_map(str::split_whitespace).map(|assigned| {
+            let (name, value) = assigned.split_once('=').expect("NAME=value");
+            (name.to_owned(), value.to_owned())
+        });
+        let mut variables: Vec<_> = variables.collect();
+        assert_eq!(variables.len(), 5, "{said}");
+        let programs = Path::new(env!("CARGO_BIN_EXE_provisionerd")).parent().unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        variables.push(("PATH".to_owned(), format!("{}:{path}", programs.display())));
+        Terminal { project, variables }
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = self.project.command(program, args);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Types a line.
+    fn sh(&self, line: &str) -> Finished {
+        // What the test harness sets for `provisionerd` holds for `sh` too.
+        let like = self.command("provisionerd", &[]);
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", line]).current_dir(self.project.work()).env_clear();
+        shell.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Project::finish(&mut shell)
+    }
+
+    /// How many machines of `linux` there are.
+    fn machines(&self) -> u64 {
+        let mut status = self.command("provisionerd", &["status", "-o", "json"]);
+        let status = Project::finish(&mut status).ok().json();
+        let count = |key: &str| status["worker_types"][0][key].as_u64().unwrap();
+        count("booting") + count("busy") + count("idle")
+    }
+}
+
+/// The section "With real AWS", typed line by line, as the README has it.
 #[test]
-fn all_our_programs_work_in_it_with_the_configuration_that_it_prints() {
+fn the_commands_of_the_readme_can_be_walked_in_it() {
     let project = Project::new();
     let (demo, endpoint) = start_at(&project, "1");
     let said = demo.said();
+    let terminal = Terminal::beside(&project, &said);
+    let has_aws = Command::new("aws").arg("--version").output().is_ok();
     let (_, rest) = said.split_once("<<'END'\n").expect("a configuration");
     let (printed, _) = rest.split_once("END\n").expect("its end");
     // Indented for reading.
     let printed: Vec<_> = printed.lines().map(str::trim_start).collect();
-    std::fs::remove_file(project.config_path()).unwrap();
-    let run = |program: &str, args: &[&str]| {
-        let mut command = project.command(program, args);
-        Project::finish(command.env("AWS_ENDPOINT_URL", &endpoint).env("AWS_REGION", "us-west-2"))
-    };
-    run("setup-aws", &["--with-worker-profile"]).ok();
-    project.write_config(&format!("{}\n{}\n", project.config(), printed.join("\n")));
-    run("provisionerd", &["validate"]).ok();
-    run("provisionerd", &["validate", "--aws"]).ok();
     let port = endpoint.rsplit(':').next().unwrap().parse().unwrap();
-    let added = post(port, "/0.1.0/jobs", r#"{"workerType":"linux","count":2}"#).unwrap();
-    assert_eq!((added.status, &*added.body), (200, "2 added; 2 of linux wait\n"));
-    assert_eq!(get(port, "/0.1.0/jobs").unwrap().status, 400, "of which state?");
-    run("provisionerd", &["plan"]).ok().prints(&["2 tasks wait"]);
-    run("provisionerd", &["run", "--once"]).ok();
-    let machines = || {
-        let status = run("provisionerd", &["status", "-o", "json"]).ok().json();
-        let linux = status["worker_types"][0].clone();
-        let count = |key: &str| linux[key].as_u64().unwrap();
-        count("booting") + count("busy") + count("idle")
+    let add = |count: u32| {
+        let task = json!({ "workerType": "linux", "count": count, "seconds": 600 });
+        let added = post(port, "/0.1.0/jobs", &task.to_string()).unwrap();
+        let is_added = added.body.starts_with(&format!("{count} added; "));
+        assert!(added.status == 200 && is_added, "{}", added.body);
     };
-    eventually("both requests are fulfilled", Duration::from_secs(100), || machines() == 2);
-    run("cleanup-aws", &["--yes"]).ok();
+    assert_eq!(get(port, "/0.1.0/jobs").unwrap().status, 400, "of which state?");
+
+    let mut typed = Vec::new();
+    for block in blocks_of_section("With real AWS", "sh") {
+        let block = block.replace("\\\n", " ");
+        let (variables, lines): (Vec<_>, Vec<_>) =
+            block.lines().partition(|line| line.starts_with("KEY="));
+        for line in lines {
+            let line = line.split(" #").next().unwrap_or_default().trim();
+            typed.push(line.to_owned());
+            match line.split_whitespace().next().unwrap_or_default() {
+                "cargo" => assert!(line.starts_with("cargo install"), "{line}"),
+                "aws" if !has_aws => eprintln!("skipped: {line}: the AWS CLI is not installed"),
+                "aws" | "setup-aws" | "cleanup-aws" | "provisionerd" => {
+                    if line == "provisionerd run" {
+                        let mut run = terminal.command("provisionerd", &["run"]);
+                        let mut daemon = project.spawn(&mut run);
+                        add(1);
+                        daemon.until("the third machine is there", || terminal.machines() == 3);
+                        daemon.signal("INT");
+                        daemon.wait().ok();
+                        continue;
+                    }
+                    terminal.sh(&[&variables.join("\n"), "\n", line].concat()).ok();
+                }
+                _ => panic!("the README has a line that this test does not know: {line}"),
+            }
+            if line.starts_with("setup-aws") {
+                // Step 2, with the image and the queue of the demonstration.
+                project.write_config(&format!("{}\n{}\n", project.config(), printed.join("\n")));
+                add(2);
+                terminal.sh("provisionerd plan").ok().prints(&["2 tasks wait"]);
+            } else if line == "provisionerd run --once" {
+                let limit = Duration::from_secs(100);
+                eventually("both are there", limit, || terminal.machines() == 2);
+            }
+        }
+    }
+    for wanted in ["provisionerd validate --aws", "provisionerd iam-policy", "cleanup-aws --yes"] {
+        assert!(typed.iter().any(|line| line == wanted), "{typed:?}");
+    }
+    assert!(project.value("provisioner.key-name").is_none(), "{}", project.config());
+    demo.stop();
+}
+
+/// What "With real AWS" mentions in its text, and what needs IAM and SSM.
+#[test]
+fn a_worker_profile_and_an_image_parameter_work_in_it() {
+    let project = Project::new();
+    let (demo, _) = start_at(&project, "1");
+    let terminal = Terminal::beside(&project, &demo.said());
+    terminal.sh("setup-aws --with-worker-profile").ok();
+    let parameter = "ssm:/aws/service/ami-amazon-linux-latest/al2023-arm64";
+    project.set("worker-types.linux.image-id", parameter);
+    project.set("worker-types.linux.instance-types", vec![toml::Value::from("c7g.large")]);
+    project.set("worker-types.linux.max-price", 0.08);
+    project.set("worker-types.linux.max-instances", 2);
+    terminal.sh("provisionerd validate --aws").ok();
+    terminal.sh("cleanup-aws --yes").ok();
     assert!(project.value("provisioner.key-name").is_none(), "{}", project.config());
     demo.stop();
 }

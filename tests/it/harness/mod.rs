@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub(crate) use account::Account;
 pub(crate) use http::{Response, free_port, get, get_metrics, post, post_bearer};
 pub(crate) use moto::{MotoServer, lint};
-pub(crate) use process::Daemon;
+pub(crate) use process::{Daemon, Finished};
 pub(crate) use project::{Project, mode};
 pub(crate) use queue::{Answer, FakeQueue, task};
 pub(crate) use world::World;

@@ -151,7 +151,7 @@ fn usage(endpoint: &str) -> String {
 The simulated EC2 and a queue answer at
   {endpoint}
 In another terminal, in an empty directory:
-  export AWS_ENDPOINT_URL={endpoint} AWS_REGION=us-west-2
+  export AWS_ENDPOINT_URL={endpoint} AWS_REGION=us-west-2 AWS_DEFAULT_REGION=us-west-2
   export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
   setup-aws
   cat >>provisioner.toml <<'END'
