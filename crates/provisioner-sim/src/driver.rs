@@ -130,8 +130,6 @@ pub struct Driver<H = NoHooks> {
     pub plan: Plan,
     /// The time between effects.
     pub pace: Duration,
-    /// How far the clock of this machine is ahead of EC2's.
-    pub skew: SignedDuration,
     /// The checks of a test.
     pub hooks: H,
     /// Where workers ask this engine whether to stop.
@@ -184,7 +182,6 @@ impl<H: Hooks + Default> Driver<H> {
             saves_memory: true,
             plan: Plan::default(),
             pace: Duration::ZERO,
-            skew: SignedDuration::ZERO,
             hooks: H::default(),
             stop_listener: StopListener::default(),
             restarts: 1,
@@ -201,7 +198,7 @@ impl<H: Hooks> Driver<H> {
         if self.settings.server.workers.is_some() {
             let consent = self.engine.listen(deployment::stop_secret(), self.clock());
             self.stop_listener = StopListener::new(consent);
-            self.world.attend(self.stop_listener.clone(), self.skew);
+            self.world.attend(self.stop_listener.clone(), self.world.caller_ahead);
         }
     }
 
@@ -212,13 +209,13 @@ impl<H: Hooks> Driver<H> {
 
     /// Returns the time of the clock of this machine.
     pub fn clock(&self) -> Timestamp {
-        self.world.now.checked_add(self.skew).unwrap_or(self.world.now)
+        self.world.now.checked_add(self.world.caller_ahead).unwrap_or(self.world.now)
     }
 
     /// Sets the clock of this machine.
     pub fn set_clock(&mut self, ahead: SignedDuration) {
-        if self.skew != ahead {
-            self.skew = ahead;
+        if self.world.caller_ahead != ahead {
+            self.world.caller_ahead = ahead;
             self.tell(|| format!("the clock is set to {ahead:#} ahead"));
             if self.settings.server.workers.is_some() {
                 self.world.attend(self.stop_listener.clone(), ahead);
@@ -308,7 +305,6 @@ impl<H: Hooks> Driver<H> {
             steps: &mut self.steps,
             crash_at: self.crash_at,
             pace: self.pace,
-            skew: self.skew,
         };
         let inputs = read.inputs(resolved, now);
         let mut round = engine.begin_round(inputs, &mut stop_listener.lock(), now);
@@ -419,12 +415,11 @@ struct Scene<'a, H> {
     steps: &'a mut u64,
     crash_at: Option<u64>,
     pace: Duration,
-    skew: SignedDuration,
 }
 
 impl<H: Hooks> Scene<'_, H> {
     fn clock(&self) -> Timestamp {
-        self.world.now.checked_add(self.skew).unwrap_or(self.world.now)
+        self.world.now.checked_add(self.world.caller_ahead).unwrap_or(self.world.now)
     }
 
     fn tell(&mut self, line: impl FnOnce() -> String) {

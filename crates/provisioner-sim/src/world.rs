@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use provisioner::internal::domain::clock;
 use provisioner::internal::domain::ids::{
     ClientToken, InstanceId, InstanceType, SubnetId, VolumeId, WorkerTypeName, Zone,
@@ -123,6 +123,11 @@ pub struct World {
     pub queue_read: Timestamp,
     /// The faults.
     pub faults: Faults,
+    /// How far the clock of the machine that calls is ahead of EC2's.
+    pub caller_ahead: SignedDuration,
+    /// Whether calls are refused while that clock is far off, because their signatures count as expired. Without
+    /// it, the clock is as if it were set between the calls of a round.
+    pub checks_signatures: bool,
     /// The owner of the key pair with our key-name.
     pub key_pair: KeyPair,
     /// Key pairs of other names, with their tags.
@@ -215,6 +220,8 @@ impl World {
             queue_answered: true,
             queue_read: start,
             faults: Faults::default(),
+            caller_ahead: SignedDuration::ZERO,
+            checks_signatures: true,
             key_pair: KeyPair::Ours,
             more_key_pairs: BTreeMap::new(),
             requests: Requests::default(),

@@ -59,6 +59,8 @@ pub struct Chaos {
     ends: Timestamp,
     /// How far the provisioner's clock may be off.
     clock_off: Duration,
+    /// Whether the provisioner's clock is set days ahead or back at times.
+    clock_days: bool,
     /// The rounds before which something happened.
     happened: BTreeSet<u64>,
 }
@@ -119,7 +121,9 @@ pub fn world(case: &Case) -> (World, Chaos) {
     }
     answer_as_ec2_does(&mut world, case);
     let clock_off = if case.has("clock") { clock_off } else { Duration::ZERO };
-    let chaos = Chaos { case: case.clone(), rounds: 0, ends, clock_off, happened: BTreeSet::new() };
+    let clock_days = Rng::stream(seed, "days of the clock").percent(20) && case.has("clock-days");
+    let happened = BTreeSet::new();
+    let chaos = Chaos { case: case.clone(), rounds: 0, ends, clock_off, clock_days, happened };
     (world, chaos)
 }
 

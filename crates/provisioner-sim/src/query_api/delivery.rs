@@ -22,6 +22,9 @@ pub fn deliver(world: &mut World, body: &str) -> Delivery {
     if world.network.percent(world.faults.lost_before) {
         return Delivery::Broken;
     }
+    if let Err(error) = world.must_be_signed_in_time() {
+        return at_once(refused(&error, &world.next_request_id()));
+    }
     let changes = changes(&action);
     if !changes && world.network.percent(world.faults.blind) {
         let error = refusal("InternalError", "An internal error has occurred");

@@ -40,6 +40,9 @@ impl World {
         if self.network.percent(self.faults.lost_before) {
             return refused("RequestTimeout", "no answer");
         }
+        if let Err(refusal) = self.must_be_signed_in_time() {
+            return Outcome::Refused(refusal);
+        }
         if self.network.percent(self.faults.throttled) || !self.admits(effect) {
             return refused("RequestLimitExceeded", "Request limit exceeded.");
         }

@@ -17,6 +17,9 @@ use crate::faults::Faults;
 /// The maximum number of records per page of a describe call (EC2 API Reference, `DescribeInstances`).
 pub(super) const PAGE: usize = 1000;
 
+/// How far the time of a signature may be off (AWS General Reference, "Signature Version 4": within five minutes).
+const SIGNATURE_HOLDS: Duration = Duration::from_mins(5);
+
 impl World {
     /// Returns a complete observation, with the faults of describe calls.
     ///
@@ -24,6 +27,7 @@ impl World {
     ///
     /// EC2 refuses a page, and so there is no complete observation.
     pub fn describe(&mut self, tracked: &BTreeSet<SpotRequestId>) -> Result<Observation, Refusal> {
+        self.must_be_signed_in_time()?;
         self.is_blind()?;
         let as_of = self.shown_as_of();
         let mut observation = self.observe_as_of(tracked, as_of);
@@ -35,6 +39,14 @@ impl World {
         self.observed = as_of;
         self.tidy_requests();
         Ok(observation)
+    }
+
+    /// Refuses a call whose signature has expired, or begins later.
+    pub(crate) fn must_be_signed_in_time(&self) -> Result<(), Refusal> {
+        if self.checks_signatures && self.caller_ahead.unsigned_abs() > SIGNATURE_HOLDS {
+            return Err(refusal("RequestExpired", "Request has expired."));
+        }
+        Ok(())
     }
 
     fn is_blind(&mut self) -> Result<(), Refusal> {

@@ -30,12 +30,13 @@ impl Case {
     /// wrong clock, workers that ask whether to stop, a limit per day, zones that do not offer a type, volumes that
     /// last, workers that take one task or none, launches that EC2 ends, subnets with few addresses, and zones that
     /// EC2 chooses.
-    pub const MORE_KINDS: [&str; 14] = [
+    pub const MORE_KINDS: [&str; 15] = [
         "buckets",
         "quotas",
         "prices",
         "traces",
         "clock",
+        "clock-days",
         "asking",
         "day",
         "offerings",

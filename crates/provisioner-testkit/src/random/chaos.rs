@@ -62,7 +62,7 @@ impl Chaos {
         let mut rng = Rng::stream(self.case.seed, &format!("round {}", self.rounds));
         let wakes = rng.percent(10);
         let what = rng.below(100);
-        if wakes || what < 62 {
+        if wakes || what < 66 {
             self.happened.insert(self.rounds);
         }
         Disturbance { process: self.happen(what, world, configured, &mut rng), wakes }
@@ -148,6 +148,10 @@ impl Chaos {
                 let to = rng.between(Duration::ZERO, 2 * self.clock_off);
                 let to = SignedDuration::try_from(to).unwrap_or_default() - off;
                 return ProcessEvent::SetClock(to);
+            }
+            62..=65 if self.clock_days => {
+                let hours = one_of(rng, [-72, -25, 25, 48, 0, 0, 0, 0]);
+                return ProcessEvent::SetClock(SignedDuration::from_hours(hours));
             }
             _ => {}
         }

@@ -165,6 +165,7 @@ impl Rig {
             return;
         }
         self.clock_offset.set(ahead);
+        self.transport.world().caller_ahead = ahead;
         self.tell(&format!("the clock is set to {ahead:#} ahead"));
         if let Some(listener) = self.daemon.as_ref().and_then(Daemon::stop_listener) {
             self.transport.world().attend(listener.clone(), ahead);
