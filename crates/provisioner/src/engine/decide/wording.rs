@@ -242,7 +242,7 @@ impl Display for LedgerNote<'_> {
             Self::OtherDaemon { ledger, until } => write!(
                 f,
                 "another daemon (ledger {ledger}) launches under our key-name; nothing is launched \
-                 here before {until}, and until it has launched nothing for visibility-window \
+                 here before {until:.0}, and until it has launched nothing for visibility-window \
                  (`--assume-alone` overrides)"
             ),
             Self::EarlierLedger { ledger, launched } => {
@@ -371,20 +371,20 @@ impl Display for Obstacle<'_> {
         match self {
             Self::LedgerLost { until } => write!(
                 f,
-                "the in-flight ledger was lost: nothing is launched before {until}, when EC2 shows \
+                "the in-flight ledger was lost: nothing is launched before {until:.0}, when EC2 shows \
                  all that was asked for (`--assume-clean` overrides)"
             ),
             Self::OtherDaemon { ledger, until } => write!(
                 f,
                 "another daemon (ledger {ledger}) launches under our key-name: nothing is launched \
-                 before {until}"
+                 before {until:.0}"
             ),
             Self::KeyPairMissing => {
                 f.write_str("EC2 has no key pair of our key-name; run `setup-aws`")
             }
             Self::Paused { failures, until, last } => {
                 let failures = count(*failures, "launch");
-                write!(f, "{failures} in a row failed: paused until {until}; the last said {last}")
+                write!(f, "{failures} in a row failed: paused until {until:.0}; the last said {last}")
             }
             Self::Probing { failures, last } => {
                 let failures = count(*failures, "launch");
@@ -403,7 +403,7 @@ impl Display for Obstacle<'_> {
             }
             Self::ApiBudget { until } => write!(
                 f,
-                "EC2 allows only so many launching calls at a time; asked again at {until}, first for \
+                "EC2 allows only so many launching calls at a time; asked again at {until:.0}, first for \
                  the worker type that has waited longest"
             ),
             Self::NoPlacement(why) => why.fmt(f),
@@ -415,15 +415,15 @@ impl Display for NoPlacement {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cooling { until, code } => {
-                write!(f, "every type and zone refused lately ({code}); tried again at {until}")
+                write!(f, "every type and zone refused lately ({code}); tried again at {until:.0}")
             }
             Self::Quota { until, quota } => {
-                write!(f, "the account's quota is used up: {quota}; tried again at {until}")
+                write!(f, "the account's quota is used up: {quota}; tried again at {until:.0}")
             }
             Self::UnknownProfile { until, profile } => write!(
                 f,
                 "EC2 does not know the instance profile `{profile}` yet (what IAM makes reaches it \
-                 within minutes); tried again at {until}"
+                 within minutes); tried again at {until:.0}"
             ),
             Self::AllTried => f.write_str("every type and zone refused in this round"),
             Self::NotOffered => f.write_str(
