@@ -30,6 +30,9 @@ pub(crate) struct PlanView {
     notes: Vec<NoteView>,
     #[serde(skip)]
     demand_known: bool,
+    /// Whether a note holds something back that is wanted.
+    #[serde(skip)]
+    is_withheld: bool,
 }
 
 /// One worker type. What is not known is `None`, and never 0.
@@ -104,6 +107,7 @@ impl PlanView {
             actions: plan.actions.iter().map(|action| ActionView::of(action, None)).collect(),
             notes: plan.notes.iter().map(NoteView::of).collect(),
             demand_known: plan.demand_known(),
+            is_withheld: plan.notes.iter().any(|note| note.kind.withholds()),
         }
     }
 
@@ -159,10 +163,13 @@ impl output::Report for PlanView {
                 "? is unknown: the queue could not be read, so nothing is done for its tasks."
             )?;
         }
-        match (self.actions.is_empty(), self.demand_known) {
-            (false, _) => writeln!(f, "Actions:")?,
-            (true, true) => writeln!(f, "Nothing to do.")?,
-            (true, false) => {}
+        match (self.actions.is_empty(), self.demand_known, self.is_withheld) {
+            (false, ..) => writeln!(f, "Actions:")?,
+            (true, true, false) => writeln!(f, "Nothing to do.")?,
+            (true, true, true) => {
+                writeln!(f, "Nothing is done now; a note says what is held back.")?
+            }
+            (true, false, _) => {}
         }
         for action in &self.actions {
             action.text(f)?;
@@ -313,5 +320,8 @@ mod tests {
         assert!(row["pending"].is_null() && row["wanted"].is_null() && row["running"].is_null());
         assert_eq!((&row["busy"], &row["open_requests"]), (&2.into(), &0.into()));
         assert!(printed(OutputFormat::Text, &plan(Vec::new())).contains("Nothing to do."));
+        let held = Note::new(None, NoteKind::LedgerLost, "lost".to_owned());
+        let text = printed(OutputFormat::Text, &plan(vec![held]));
+        assert!(text.contains("held back") && !text.contains("Nothing to do"), "{text}");
     }
 }

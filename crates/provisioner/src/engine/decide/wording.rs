@@ -384,7 +384,10 @@ impl Display for Obstacle<'_> {
             }
             Self::Paused { failures, until, last } => {
                 let failures = count(*failures, "launch");
-                write!(f, "{failures} in a row failed: paused until {until:.0}; the last said {last}")
+                write!(
+                    f,
+                    "{failures} in a row failed: paused until {until:.0}; the last said {last}"
+                )
             }
             Self::Probing { failures, last } => {
                 let failures = count(*failures, "launch");
