@@ -186,27 +186,25 @@ impl Panel {
             return;
         }
         svg.add(format_args!("<path fill=\"{colour}\" d=\"M"));
-        let mut x = LEFT;
-        for (_, high) in column.clone() {
-            svg.add(format_args!("{x:.0} {:.1} ", self.y(high)));
-            x += 1.0;
-        }
-        let lows: Vec<_> = column.map(|(low, _)| low).collect();
-        for low in lows.into_iter().rev() {
-            x -= 1.0;
-            svg.add(format_args!("{x:.0} {:.1} ", self.y(low)));
-        }
+        svg.points(&self.points(column.clone().map(|(_, high)| high)));
+        let mut under = self.points(column.map(|(low, _)| low));
+        under.reverse();
+        svg.points(&under);
         svg.0.push_str("Z\"/>\n");
     }
 
     fn line(&self, svg: &mut Svg, colour: &str, values: impl Iterator<Item = f64>) {
         svg.add(format_args!("<path fill=\"none\" stroke=\"{colour}\" stroke-width=\"1\" d=\"M"));
-        let mut x = LEFT;
-        for value in values {
-            svg.add(format_args!("{x:.0} {:.1} ", self.y(value)));
-            x += 1.0;
-        }
+        svg.points(&self.points(values));
         svg.0.push_str("\"/>\n");
+    }
+
+    /// Returns where the values of the columns are.
+    fn points(&self, values: impl Iterator<Item = f64>) -> Vec<(String, String)> {
+        let x = std::iter::successors(Some(LEFT), |x| Some(x + 1.0));
+        x.zip(values)
+            .map(|(x, value)| (format!("{x:.0}"), format!("{:.1}", self.y(value))))
+            .collect()
     }
 }
 
@@ -270,6 +268,18 @@ impl Svg {
         let _ = self.0.write_fmt(what);
     }
 
+    /// Adds points to a path, without those within a level stretch, which are a third of them or more.
+    fn points(&mut self, points: &[(String, String)]) {
+        for (at, (x, y)) in points.iter().enumerate() {
+            let is_level = |other: Option<usize>| {
+                other.and_then(|other| points.get(other)).is_some_and(|(_, height)| height == y)
+            };
+            if !(is_level(at.checked_sub(1)) && is_level(Some(at + 1))) {
+                self.add(format_args!("{x} {y} "));
+            }
+        }
+    }
+
     fn text(&mut self, x: f64, y: f64, style: &str, text: &str) {
         let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         self.add(format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" {style}>{text}</text>\n"));
@@ -304,6 +314,18 @@ mod tests {
         }
         assert_eq!(svg.matches("<path fill=\"#2b6cb0\"").count(), 2);
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    }
+
+    #[test]
+    fn a_level_stretch_takes_two_points() {
+        let moments = run(3);
+        let svg = plot("level", &[PlottedRun { name: "basic", note: "", moments: &moments }]);
+        let (_, busy) = svg.split_once("<path fill=\"#2b6cb0\" d=\"M").expect("the busy instances");
+        let (points, _) = busy.split_once("Z\"").expect("its end");
+        let points: Vec<_> = points.split_whitespace().collect();
+        assert_eq!(points.len(), 8, "four corners: {points:?}");
+        let across: Vec<_> = points.iter().step_by(2).copied().collect();
+        assert_eq!(across, ["70", "1079", "1079", "70"]);
     }
 
     #[test]
