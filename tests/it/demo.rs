@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Finished, Project, SOON, eventually, get, post};
-use crate::readme::blocks_of_section;
+use crate::harness::{Daemon, Finished, Project, SOON, eventually, free_port, get, post};
+use crate::readme::{README, blocks};
 
 /// Starts it with a door, in fast motion; returns the endpoint.
 fn start(project: &Project) -> (Daemon, String) {
@@ -131,11 +131,17 @@ fn a_port_that_is_taken_is_said_with_a_way_out() {
     project.provisionerd(&["demo", "--serve-ec2", port]).code(1).says(&[port, "--serve-ec2 0"]);
 }
 
+/// How long a machine may take in the demonstration at the speed of the machine's clock: a round, an open request,
+/// and the start of the instance.
+const A_STARTUP: Duration = Duration::from_secs(100);
+
 /// A user's terminal beside the served demonstration: an empty directory, the variables that the demonstration
 /// prints, and our programs on the path.
 struct Terminal<'a> {
     project: &'a Project,
     variables: Vec<(String, String)>,
+    /// The port of `server.listen`, instead of 3000, which another program may use.
+    port: u16,
 }
 
 impl Terminal<'_> {
@@ -151,7 +157,9 @@ impl Terminal<'_> {
         let programs = Path::new(env!("CARGO_BIN_EXE_provisionerd")).parent().unwrap();
         let path = std::env::var("PATH").unwrap_or_default();
         variables.push(("PATH".to_owned(), format!("{}:{path}", programs.display())));
-        Terminal { project, variables }
+        let port = free_port();
+        variables.push(("PROVISIONER__SERVER__LISTEN".to_owned(), format!("127.0.0.1:{port}")));
+        Terminal { project, variables, port }
     }
 
     fn command(&self, program: &str, args: &[&str]) -> Command {
@@ -160,48 +168,101 @@ impl Terminal<'_> {
         command
     }
 
-    /// Types a line.
-    fn sh(&self, line: &str) -> Finished {
+    /// A line that is about to be typed.
+    fn shell(&self, line: &str) -> Command {
         // What the test harness sets for `provisionerd` holds for `sh` too.
         let like = self.command("provisionerd", &[]);
         let mut shell = Command::new("sh");
         shell.args(["-euc", line]).current_dir(self.project.work()).env_clear();
         shell.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        Project::finish(&mut shell)
+        shell
     }
 
-    /// How many machines of `linux` there are.
-    fn machines(&self) -> u64 {
-        let mut status = self.command("provisionerd", &["status", "-o", "json"]);
-        let status = Project::finish(&mut status).ok().json();
-        let count = |key: &str| status["worker_types"][0][key].as_u64().unwrap();
-        count("booting") + count("busy") + count("idle")
+    /// Types a line, and waits for its end.
+    #[track_caller]
+    fn sh(&self, line: &str) -> Finished {
+        Project::finish(&mut self.shell(line))
+    }
+
+    /// Types a line that lasts until Ctrl-C.
+    fn start(&self, line: &str) -> Daemon {
+        // Without `exec`, the signal would end the shell instead of the program.
+        self.project.spawn(&mut self.shell(&format!("exec {line}")))
+    }
+
+    /// Waits until there are so many machines of `linux`.
+    #[track_caller]
+    fn until_machines(&self, wanted: u64) {
+        eventually(&format!("{wanted} machines"), A_STARTUP, || {
+            let status = self.sh("provisionerd status -o json").ok().json();
+            let count = |key: &str| status["worker_types"][0][key].as_u64().unwrap();
+            count("booting") + count("busy") + count("idle") == wanted
+        });
+    }
+
+    /// Types `provisionerd run`, then beside it what the text of the README names for a running daemon, then Ctrl-C.
+    fn run_the_daemon(&self, queue: u16) {
+        let mut daemon = self.start("provisionerd run");
+        daemon.until("it is healthy", || {
+            get(self.port, "/healthz").is_ok_and(|health| health.status == 200)
+        });
+        add(queue, 1);
+        for line in [
+            "curl -X POST http://127.0.0.1:3000/wake",
+            "provisionerd reload",
+            "provisionerd config",
+            "provisionerd plan",
+            "--url http://127.0.0.1:3000",
+            "--watch",
+        ] {
+            assert!(README.contains(&format!("`{line}`")), "the README no longer names {line}");
+        }
+        assert_eq!(post(self.port, "/wake", "").unwrap().status, 202);
+        self.sh("provisionerd reload").ok();
+        self.sh("provisionerd config").ok().prints(&["worker-types.linux.max-price"]);
+        self.sh("provisionerd plan").ok();
+        self.until_machines(3);
+        self.sh(&format!("provisionerd status --url http://127.0.0.1:{}", self.port)).ok();
+        let mut watch = self.start("provisionerd status --watch");
+        watch.until_it_prints("it is repeated", |text| text.matches("Next round:").count() > 1);
+        watch.signal("INT");
+        watch.wait().ok();
+        daemon.still_runs();
+        daemon.signal("INT");
+        daemon.wait().ok();
     }
 }
 
-/// The section "With real AWS", typed line by line, as the README has it.
+/// Adds tasks, as the command that the demonstration prints does with `curl`.
+#[track_caller]
+fn add(queue: u16, count: u32) {
+    let task = json!({ "workerType": "linux", "count": count, "seconds": 600 });
+    let added = post(queue, "/0.1.0/jobs", &task.to_string()).unwrap();
+    let is_added = added.body.starts_with(&format!("{count} added; "));
+    assert!(added.status == 200 && is_added, "{}", added.body);
+}
+
+/// Returns the part of `provisioner.toml` that the demonstration prints.
+fn printed_configuration(said: &str) -> String {
+    let (_, rest) = said.split_once("<<'END'\n").expect("a configuration");
+    let (printed, _) = rest.split_once("END\n").expect("its end");
+    printed.to_owned()
+}
+
+/// All lines of the README that are to be typed, in their order and as they stand there.
 #[test]
 fn the_commands_of_the_readme_can_be_walked_in_it() {
     let project = Project::new();
     let (demo, endpoint) = start_at(&project, "1");
     let said = demo.said();
     let terminal = Terminal::beside(&project, &said);
-    let has_aws = Command::new("aws").arg("--version").output().is_ok();
-    let (_, rest) = said.split_once("<<'END'\n").expect("a configuration");
-    let (printed, _) = rest.split_once("END\n").expect("its end");
-    // Indented for reading.
-    let printed: Vec<_> = printed.lines().map(str::trim_start).collect();
-    let port = endpoint.rsplit(':').next().unwrap().parse().unwrap();
-    let add = |count: u32| {
-        let task = json!({ "workerType": "linux", "count": count, "seconds": 600 });
-        let added = post(port, "/0.1.0/jobs", &task.to_string()).unwrap();
-        let is_added = added.body.starts_with(&format!("{count} added; "));
-        assert!(added.status == 200 && is_added, "{}", added.body);
-    };
-    assert_eq!(get(port, "/0.1.0/jobs").unwrap().status, 400, "of which state?");
+    let aws = Command::new("aws").arg("--version").output();
+    let has_aws = aws.is_ok_and(|output| output.status.success());
+    let queue = endpoint.rsplit(':').next().unwrap().parse().unwrap();
+    assert_eq!(get(queue, "/0.1.0/jobs").unwrap().status, 400, "of which state?");
 
     let mut typed = Vec::new();
-    for block in blocks_of_section("With real AWS", "sh") {
+    for block in blocks("sh") {
         let block = block.replace("\\\n", " ");
         let (variables, lines): (Vec<_>, Vec<_>) =
             block.lines().partition(|line| line.starts_with("KEY="));
@@ -209,37 +270,38 @@ fn the_commands_of_the_readme_can_be_walked_in_it() {
             let line = line.split(" #").next().unwrap_or_default().trim();
             typed.push(line.to_owned());
             match line.split_whitespace().next().unwrap_or_default() {
-                "cargo" => assert!(line.starts_with("cargo install"), "{line}"),
+                // They build, and other tests and `.ci/run` run them.
+                "cargo" => assert!(
+                    [
+                        "cargo run --no-default-features -- demo",
+                        "cargo test --workspace",
+                        "cargo install --path .",
+                    ]
+                    .contains(&line),
+                    "{line}"
+                ),
                 "aws" if !has_aws => eprintln!("skipped: {line}: the AWS CLI is not installed"),
+                "provisionerd" if line == "provisionerd run" => terminal.run_the_daemon(queue),
                 "aws" | "setup-aws" | "cleanup-aws" | "provisionerd" => {
-                    if line == "provisionerd run" {
-                        let mut run = terminal.command("provisionerd", &["run"]);
-                        let mut daemon = project.spawn(&mut run);
-                        add(1);
-                        daemon.until("the third machine is there", || terminal.machines() == 3);
-                        daemon.signal("INT");
-                        daemon.wait().ok();
-                        continue;
-                    }
                     terminal.sh(&[&variables.join("\n"), "\n", line].concat()).ok();
                 }
                 _ => panic!("the README has a line that this test does not know: {line}"),
             }
             if line.starts_with("setup-aws") {
                 // Step 2, with the image and the queue of the demonstration.
-                project.write_config(&format!("{}\n{}\n", project.config(), printed.join("\n")));
-                add(2);
+                project.write_config(&(project.config() + &printed_configuration(&said)));
+                add(queue, 2);
                 terminal.sh("provisionerd plan").ok().prints(&["2 tasks wait"]);
             } else if line == "provisionerd run --once" {
-                let limit = Duration::from_secs(100);
-                eventually("both are there", limit, || terminal.machines() == 2);
+                terminal.until_machines(2);
             }
         }
     }
-    for wanted in ["provisionerd validate --aws", "provisionerd iam-policy", "cleanup-aws --yes"] {
+    for wanted in ["provisionerd validate --aws", "provisionerd run", "cleanup-aws --yes"] {
         assert!(typed.iter().any(|line| line == wanted), "{typed:?}");
     }
     assert!(project.value("provisioner.key-name").is_none(), "{}", project.config());
+    assert_eq!(project.files(), ["provisioner.toml"]);
     demo.stop();
 }
 

@@ -2,23 +2,13 @@
 
 use crate::harness::{IMAGE, Project};
 
-const README: &str = include_str!("../../README.md");
+pub(crate) const README: &str = include_str!("../../README.md");
 
 /// Returns the fenced blocks of a language in the README, without their fences.
 pub(crate) fn blocks(language: &str) -> Vec<String> {
-    blocks_of(README, language)
-}
-
-/// Returns the fenced blocks of a language in a section of the README.
-pub(crate) fn blocks_of_section(heading: &str, language: &str) -> Vec<String> {
-    let (_, section) = README.split_once(&format!("\n## {heading}\n")).expect("the section");
-    blocks_of(section.split("\n## ").next().unwrap_or_default(), language)
-}
-
-fn blocks_of(text: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut within: Option<(bool, String)> = None;
-    for line in text.lines() {
+    for line in README.lines() {
         match (line.strip_prefix("```"), &mut within) {
             (Some(opening), None) => within = Some((opening == language, String::new())),
             (Some(_), Some(_)) => {
