@@ -169,7 +169,7 @@ END
   provisionerd run
 Tasks for it:
   curl -d '{{\"workerType\":\"linux\",\"count\":3,\"seconds\":60}}' {endpoint}/0.1.0/jobs
-What there is, in a third terminal with the same exports:
+What there is, in a third terminal in the same directory, with the same exports:
   provisionerd status
   aws --endpoint-url {endpoint} --region us-west-2 ec2 describe-instances
 "
