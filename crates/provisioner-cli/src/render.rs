@@ -167,7 +167,7 @@ impl output::Report for PlanView {
             (false, ..) => writeln!(f, "Actions:")?,
             (true, true, false) => writeln!(f, "Nothing to do.")?,
             (true, true, true) => {
-                writeln!(f, "Nothing is done now; a note says what is held back.")?
+                writeln!(f, "Nothing is done now; a note says what is held back.")?;
             }
             (true, false, _) => {}
         }
